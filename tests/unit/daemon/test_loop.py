@@ -510,6 +510,27 @@ def test_the_watchdog_is_fed_as_long_as_the_loop_lives() -> None:
     _play(scenario())
 
 
+def test_the_watchdog_of_a_hung_loop_is_not_fed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service manager restarts a daemon that does not get to its passes any more."""
+
+    class Manager(Systemd):
+        watchdog = 15.0
+        beats = 0
+
+        def alive(self) -> None:
+            self.beats += 1
+
+    async def scenario() -> None:
+        found, manager = account(), Manager({})
+        daemon = Daemon([found], [wanting(found)], systemd=manager)
+        hung = daemon.loop.time() + 100
+        monkeypatch.setattr(daemon.watch, "alive", lambda: "hung" if daemon.loop.time() > hung else None)
+        await daemon.live(301)
+        assert manager.beats == 7
+
+    _play(scenario())
+
+
 def test_a_pass_woken_by_an_edge_is_about_its_accounts_only() -> None:
     """An account's own time does not make the others be looked at."""
     start = datetime.fromtimestamp(EPOCH, UTC)

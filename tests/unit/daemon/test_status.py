@@ -75,6 +75,8 @@ def test_what_needs_attention_is_known() -> None:
         assert ("broken", None) in needs
         assert any(name == "account-9" for _, name in needs)
         assert any(name == "account-3" for _, name in needs), needs
+        daemon.folder.desired = (wanting(calm),)
+        assert {need.account for need in following.live().needs} == {None}, "removed accounts need nothing"
 
     run(scenario())
 

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+import pytest
+
 from worker.daemon.notify.changes import Notification, NotifyState, decode
 from worker.daemon.notify.tracker import Tracker
 from worker.daemon.passes import AccountPass, Pass
 from worker.model.errors import ErrorInfo
-from worker.model.plans import AccountPlan, Action, Cause, Change, Verdict
+from worker.model.plans import AccountPlan, Action, Cause, Change, Notice, NoticeKind, Verdict
 from worker.model.results import RunOutcome
 
 NOW = datetime(2026, 12, 1, tzinfo=UTC)
@@ -73,6 +75,34 @@ def test_passes_report_their_edges() -> None:
         "main: external changes were reverted",
         "b: working again",
     ]
+
+
+@pytest.mark.parametrize("account", [None, "main"])
+def test_suspension_is_over_when_it_ends(account: str | None) -> None:
+    """That of all accounts and that of one are each reported at both ends."""
+    room = Room()
+    room.event("suspended", account=account, reason="moving", by=None, until=None)
+    room.passes(fine(), fine("b"))
+    assert [title for title in room.titles if "moving" in title]
+    reported = len(room.titles)
+    room.event("resumed", account=account)
+    room.passes(fine(), fine("b"))
+    assert len(room.titles) == reported + 1
+    room.passes(fine(), fine("b"))
+    assert len(room.titles) == reported + 1
+
+
+def test_state_that_is_no_news_is_kept_too() -> None:
+    """A notice that ended silently is news again if it comes back after a restart."""
+    soon = Notice(NoticeKind.EXPIRING, "its registration ends on 2026-12-01", "0212345678")
+    expiring = AccountPass(AccountPlan(account="main", counts={}, notices=(soon,)))
+    first = Room()
+    first.passes(expiring)
+    first.passes(fine())
+    assert len(first.titles) == 1
+    second = Room(first.kept)
+    second.passes(expiring)
+    assert second.titles == first.titles
 
 
 def test_restart_repeats_no_news() -> None:
