@@ -87,7 +87,7 @@ validate() {
   report "the annotations" forge annotate <"$said"
   report "the output exit-status" output exit-status "$status"
   if ((status == 65)); then
-    report "the summary" summary <<<$'### The desired state is invalid\n\nIts problems stand at their lines, and in the log.'
+    report "the summary" summary <<<$'### The desired state is invalid\n\nThe problems are annotated at their lines, and listed in the log.'
   fi
   exit "$status"
 }
@@ -98,7 +98,7 @@ fi
 
 if [[ $command == changed ]]; then
   changed=$(forge changed "${roots[@]}" --files "${INPUT_SETTINGS:-config/worker.yaml}") ||
-    give_up "It is not known whether this push changed the files. $(cat "$said_by_forge")" 1
+    give_up "Could not determine whether this push changed the files. $(cat "$said_by_forge")" 1
   output changed "$changed"
   exit 0
 fi
@@ -123,7 +123,7 @@ case $command in
   apply)
     # a higher level in a settings file would hide the line that counts the writes
     arguments+=(--log-level info)
-    if [[ ${INPUT_FROM:-reviewed} != @(reviewed|files) ]]; then give_up "The input from is reviewed or files." 64; fi
+    if [[ ${INPUT_FROM:-reviewed} != @(reviewed|files) ]]; then give_up "Invalid input from: use reviewed or files." 64; fi
     if [[ ${INPUT_FROM:-reviewed} == files ]]; then
       quietly senderid apply "${files[@]}" "${arguments[@]}" --yes || status=$?
     else
@@ -136,7 +136,7 @@ case $command in
       quietly senderid apply "$plan" "${arguments[@]}" || status=$?
     fi
     ;;
-  *) give_up "The input command is plan, apply, drift, changed or validate." 64 ;;
+  *) give_up "Invalid input command: use plan, apply, drift, changed or validate." 64 ;;
 esac
 
 # senderid has ended: from here on its status is the step's, whether or not reports succeed
@@ -148,7 +148,7 @@ if [[ -n $claim ]]; then
     --body "$page" --footer "$footer"
 fi
 if [[ ! -s $page ]]; then
-  give_up "senderid $command ended with $status: the log of this step says why." "$status"
+  give_up "senderid $command ended with exit status $status: see the log of this step." "$status"
 fi
 report "the summary" summary <"$page"
 
@@ -166,7 +166,7 @@ case $command in
     ;;
   drift)
     if ((status == 0)); then
-      report "the issue" forge issue --kind drift --name "$name" --close "Nothing drifts any more. $footer"
+      report "the issue" forge issue --kind drift --name "$name" --close "No drift any more. $footer"
     elif ((status != 1)); then
       # the issue reports the drift, so the step succeeds
       report "the issue" forge issue --kind drift --name "$name" --title "Sender numbers drifted" --body "$page" \

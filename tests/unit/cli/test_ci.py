@@ -74,12 +74,15 @@ def test_a_name_that_could_be_more_is_refused(name: str) -> None:
 @pytest.mark.parametrize(
     ("environment", "message"),
     [
-        ({}, "there is no token"),
+        ({}, "no token"),
         ({"FORGE_TOKEN": "t"}, "GITHUB_REPOSITORY is not set"),
         ({"FORGE_TOKEN": "t", "GITLAB_CI": "true"}, "CI_PROJECT_ID is not set"),
         ({"FORGE_TOKEN": "t", "GITHUB_REPOSITORY": "a/b", "GITHUB_API_URL": "file:///etc"}, "not one of HTTP"),
-        ({"FORGE_TOKEN": "t", "GITHUB_REPOSITORY": "a/b"}, "no pull or merge request"),
-        ({"FORGE_TOKEN": "t", "GITLAB_CI": "1", "CI_PROJECT_ID": "1", "CI_API_V4_URL": "http://x"}, "no pull or merge"),
+        ({"FORGE_TOKEN": "t", "GITHUB_REPOSITORY": "a/b"}, "does not belong to a pull or merge request"),
+        (
+            {"FORGE_TOKEN": "t", "GITLAB_CI": "1", "CI_PROJECT_ID": "1", "CI_API_V4_URL": "http://x"},
+            "does not belong to a pull or merge",
+        ),
     ],
 )
 def test_what_is_missing_is_named(
@@ -277,7 +280,7 @@ def test_other_newer_files_are_read_only_for_unlisted_numbers() -> None:
 @pytest.mark.parametrize("data", [b"", b"[]", b'{"accounts": [1]}', _SEALED.replace(b"0.1.0", b"0.1.1")])
 def test_what_is_no_plan_is_not_open_plan(data: bytes) -> None:
     """Neither other files nor a plan that was changed after it was written."""
-    with pytest.raises(CiError, match="no plan that can be applied"):
+    with pytest.raises(CiError, match="not a valid plan"):
         _open_plan(data)
 
 

@@ -35,8 +35,8 @@ _ANY_AGE: Final = 1e9
 _BODY: Final = 65_500
 """Characters of a comment: GitHub takes 65,536."""
 _CLAIMED: Final = (
-    "### Applying the reviewed plan\n\n[This job]({job}) carries the plan out; its result will stand here. If it stays "
-    "like this, the job died: make a new plan of what is there now, and apply that."
+    "### Applying the reviewed plan\n\n[This job]({job}) applies the plan, and its result will replace this comment. "
+    "If that does not happen, the job died: create a new plan and apply it."
 )
 
 
@@ -81,7 +81,7 @@ def comment(*, kind: str, name: str, body: Path, footer: str, request: int | Non
     forge = _forge()
     number = forge.request if request is None else request
     if number is None:
-        raise CiError("this job is of no pull or merge request")
+        raise CiError("this job does not belong to a pull or merge request")
     marker = _marker(kind, name)
     page = _page(marker, body, footer)
     existing = next(iter(forge.comments(number, marker)), None)
@@ -109,7 +109,7 @@ def issue(*, kind: str, name: str, body: Path | None, footer: str, title: str | 
     if remark is not None:
         click.echo(f"The issue is {forge.close_issue(_marker(kind, name), remark)}.")
     elif title is None or body is None:
-        raise click.UsageError("--title and --body, or --close")
+        raise click.UsageError("use --title with --body, or --close")
     else:
         change = forge.open_issue(_marker(kind, name), title, _page(_marker(kind, name), body, footer))
         click.echo(f"The issue was {change}.")
@@ -132,14 +132,14 @@ def describe(plan: Path) -> None:
 
 
 @main.command("reviewed-plan")
-@click.option("--name", required=True, callback=_check_name, help="What the plan's artifact is called, or its file.")
-@click.option("--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Where it goes.")
+@click.option("--name", required=True, callback=_check_name, help="Name of the plan's artifact or file.")
+@click.option("--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="File for the plan.")
 @_files
 def reviewed_plan(*, name: str, output: Path, files: tuple[str, ...]) -> None:
     """Fetch the plan that was reviewed before this commit was merged, and print the request's number.
 
     The plan is refused if it is not a plan of the desired-state files of this checkout. If a newer commit of the branch
-    asks for something else, it is refused with exit status 4.
+    desires other statuses, it is refused with exit status 4.
     """
     forge = _forge()
     number, data = forge.reviewed_plan(name)
@@ -148,8 +148,8 @@ def reviewed_plan(*, name: str, output: Path, files: tuple[str, ...]) -> None:
         reason = mismatch(account, files, _bytes)
         if reason is not None:
             raise CiError(
-                f"the artifact is not the plan of {account.source!r} ({reason}): plan again, or find out who made it, "
-                "and apply from the files by hand"
+                f"the artifact is not the plan of {account.source!r} ({reason}): plan again, or find out who "
+                "created it and apply from the files by hand"
             )
     _refuse_superseded(forge, saved, files)
     with open(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:  # noqa: PTH123
@@ -162,7 +162,7 @@ def reviewed_plan(*, name: str, output: Path, files: tuple[str, ...]) -> None:
 @_name
 @_job
 @_request
-@click.option("--allow", multiple=True, help="A safety rule to let through: replay claims a plan once more.")
+@click.option("--allow", multiple=True, help="A safety rule to allow: replay claims a plan again.")
 def claim(*, plan: Path, name: str, job: str, request: int, allow: tuple[str, ...]) -> None:
     """Claim a saved plan for a job before it is applied, in a comment on the request, and print the comment's id.
 
@@ -235,11 +235,11 @@ def changed(*, files: tuple[str, ...]) -> None:
 def _forge() -> GitHub | GitLab:
     token = os.environ.get("FORGE_TOKEN")
     if not token:
-        raise CiError("there is no token: give the job one in FORGE_TOKEN")
+        raise CiError("no token: set FORGE_TOKEN")
     try:
         return GitLab(os.environ, token) if os.environ.get("GITLAB_CI") else GitHub(os.environ, token)
     except KeyError as missing:
-        raise CiError(f"{missing.args[0]} is not set: this runs in jobs of GitHub and GitLab") from None
+        raise CiError(f"{missing.args[0]} is not set: run this in a job of GitHub or GitLab") from None
 
 
 def _marker(kind: str, name: str) -> str:
@@ -255,8 +255,8 @@ def _delete_claim(forge: GitHub | GitLab, request: int, number: int) -> None:
 def _refuse_claimed(claims: Sequence[tuple[int, Claim]]) -> None:
     if claims:
         raise PlanRefused(
-            f"job {claims[0][1].job} has carried out this plan, or died while it did: plan again, or apply from the "
-            "files by hand; to carry the plan out once more, allow replay"
+            f"job {claims[0][1].job} has carried out this plan, or died meanwhile: plan again, or apply from the "
+            "files by hand; to apply the plan again, allow replay"
         )
 
 
@@ -264,14 +264,14 @@ def _line(claim: Claim) -> str:
     try:
         return claim.line
     except ValueError:
-        raise CiError("the plan's id, or the job's URL, is not one that this kit makes: plan again") from None
+        raise CiError("the plan's id or the job's URL is not valid in a claim: plan again") from None
 
 
 def _page(head: str, body: Path, footer: str) -> str:
     text = body.read_text(encoding="utf-8")
     page = f"{head}\n{text}" + (f"\n{footer}\n" if footer else "")
     if len(page) > _BODY:
-        raise CiError(f"{body} has {len(page):,} characters: --format markdown keeps within what a comment takes")
+        raise CiError(f"{body} has {len(page):,} characters, and a comment at most {_BODY:,}: use --format markdown")
     return page
 
 
@@ -279,7 +279,7 @@ def _open_plan(data: bytes) -> SavedPlan:
     try:
         return unseal(data, now=datetime.now(UTC), max_age_seconds=_ANY_AGE)
     except PlanFileError as error:
-        raise CiError(f"the artifact is no plan that can be applied ({error}): run the request's plan again") from None
+        raise CiError(f"the artifact is not a valid plan ({error}): run the request's plan again") from None
 
 
 def _bytes(source: str) -> bytes | None:
@@ -290,7 +290,7 @@ def _bytes(source: str) -> bytes | None:
 
 
 def _refuse_superseded(forge: GitHub | GitLab, saved: SavedPlan, roots: Sequence[str]) -> None:
-    """Refuse a plan where a newer commit of the branch asks for something else of a number that it writes."""
+    """Refuse a plan if a newer commit of the branch desires another status of a number that it writes."""
     branch = forge.branch
     newest = None if branch is None else forge.head(branch)
     if newest is None or newest == forge.commit:
@@ -303,9 +303,9 @@ def _refuse_superseded(forge: GitHub | GitLab, saved: SavedPlan, roots: Sequence
     for account in saved.accounts:
         if is_superseded(account, _bytes, newer, partial(_changed_since, forge, newest, roots)):
             raise PlanRefused(
-                f"commit {newest[:12]} of {branch} asks for something else than this plan writes to account "
-                f"{account.account!r}: this job is superseded; the newer commit's own job carries on, and where there "
-                "is none, apply from the files by hand"
+                f"commit {newest[:12]} of {branch} desires other statuses than this plan writes to account "
+                f"{account.account!r}: this job is superseded by that of the newer commit; if there is none, apply "
+                "from the files by hand"
             )
 
 
@@ -341,7 +341,7 @@ if __name__ == "__main__":
         sys.exit(failed.status)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         click.echo(
-            f"senderid: an answer of the forge, or the environment of this job, is not as documented "
+            f"senderid: a response of the forge, or the environment of this job, is not as documented "
             f"({type(error).__name__}: {error}): run the job again",
             err=True,
         )
