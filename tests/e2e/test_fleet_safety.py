@@ -161,6 +161,17 @@ def test_failed_canary_stops_the_other_accounts(careful: Reseller, *, saved: boo
     assert _canary(done.stderr) == [("canary.failed", 1, 2, {"changed": 1, "blocked": 1})]
 
 
+def test_refused_account_is_no_canary(careful: Reseller) -> None:
+    """The canary is the first account that is written; one that a rule refuses proves nothing."""
+    for phone in careful.accounts[0].statuses:
+        careful.accounts[0].switch(phone, "ACTIVE")
+    careful.wants(0, "INACTIVE")
+    careful.served.sandbox.script(Reseller.phone(1, 1), "PUT", [Fault.NOT_WRITABLE])
+    done = careful.command("apply", "--yes", "--canary", "1")
+    assert (done.returncode, careful.active()) == (4, [2, 1, 2, 0])
+    assert _canary(done.stderr) == [("canary.failed", 1, 2, {"changed": 1, "blocked": 1})]
+
+
 def test_failed_canary_is_in_result_and_history(careful: Reseller) -> None:
     careful.served.sandbox.script(Reseller.phone(0, 1), "PUT", [Fault.NOT_WRITABLE])
     result = careful.run("apply", "--yes", "--canary", "1", status=3)

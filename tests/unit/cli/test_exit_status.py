@@ -1,6 +1,6 @@
 """Exit statuses: each account's, and which of many counts."""
 
-from itertools import combinations
+from itertools import combinations, permutations
 
 import msgspec
 import pytest
@@ -87,6 +87,22 @@ def test_a_result_has_the_status_of_its_outcome(outcome: RunOutcome, status: Exi
     )
     result = Result(run_id="r", started_at="", finished_at="", outcome=outcome, accounts=accounts)
     assert of_result(result) is status
+
+
+def test_of_the_results_of_many_accounts_the_gravest_counts() -> None:
+    """Over any two accounts it is the first of 1, 5, 4, 3, 0 that one of them has, whatever the order of the files."""
+    order = {
+        RunOutcome.FAILED: 1,
+        RunOutcome.LOCKED: 5,
+        RunOutcome.REFUSED: 4,
+        RunOutcome.PARTIAL: 3,
+        RunOutcome.CONVERGED: 0,
+    }
+    for pair in permutations(order, 2):
+        accounts = tuple(AccountResult(account=each, outcome=each, counts=tally(Outcome, {})) for each in pair)
+        result = Result(run_id="r", started_at="", finished_at="", outcome=overall(pair), accounts=accounts)
+        gravest = next(outcome for outcome in order if outcome in pair)
+        assert (of_result(result), result.outcome) == (order[gravest], gravest)
 
 
 def test_a_run_is_what_its_gravest_account_is() -> None:
