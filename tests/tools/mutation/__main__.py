@@ -5,6 +5,7 @@ Verdicts are kept in mutants/ until the function, its module's constants, or a t
 """
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
@@ -30,7 +31,7 @@ from mutmut.workers.isolation import ForkServerRunner
 from tests.tools.mutation.digests import digest_outside_functions
 from tests.tools.mutation.report import report
 from tests.tools.mutation.runner import FOLDER, Runner
-from tests.tools.mutation.verdicts import Dependencies, function_of, load_verdicts, nearest
+from tests.tools.mutation.verdicts import Dependencies, function_of, load_verdicts, nearest, save_verdicts
 
 Mutants = list[tuple[SourceFileMutationData, str]]
 
@@ -94,13 +95,22 @@ def _mirror() -> None:
     for copy in (FOLDER / "worker").rglob("*"):
         source = copy.relative_to(FOLDER)
         verdicts = copy.with_name(f"{copy.name}.meta")
-        is_current = source.exists() and config().should_mutate(source) == verdicts.exists()
+        is_current = source.exists() and config().should_mutate(source) == _is_complete(verdicts)
         if copy.is_file() and copy.suffix not in {".meta", ".spans"} and not (copy.suffix == ".py" and is_current):
             copy.unlink()
             verdicts.unlink(missing_ok=True)
     copy_src_dir()
     copy_also_copy_files()
     setup_source_paths()
+
+
+def _is_complete(file: Path) -> bool:
+    """Return True if a JSON file exists and was not cut short when a run was killed."""
+    try:
+        json.loads(file.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return False
+    return True
 
 
 def _choose(given: argparse.Namespace) -> Mutants:
@@ -147,7 +157,7 @@ def _run(runner: ForkServerRunner, todo: Mutants) -> None:
         result = runner.wait_for_result()
         data = pending.pop(result.mutant_name)
         data.exit_code_by_key[result.mutant_name] = result.exit_code
-        data.save()
+        save_verdicts(data)
 
     set_mutant_under_test("")
     runner.startup()

@@ -16,7 +16,7 @@ from mutmut.utils.format_utils import get_mutant_name, mangled_name_from_mutant_
 from tests.tools.mutation.digests import digest_outside_functions, digest_tests
 from tests.tools.mutation.runner import FOLDER
 
-__all__ = ["KILLED", "Dependencies", "covering", "function_of", "is_kept", "load_verdicts", "nearest"]
+__all__ = ["KILLED", "Dependencies", "covering", "function_of", "is_kept", "load_verdicts", "nearest", "save_verdicts"]
 
 KILLED: Final = frozenset({"killed", "timeout"})
 
@@ -75,6 +75,15 @@ def load_verdicts() -> Iterator[SourceFileMutationData]:
         yield data
 
 
+def save_verdicts(data: SourceFileMutationData) -> None:
+    """Save the verdicts of a module. A run that is killed leaves the earlier ones."""
+    place = data.meta_path
+    data.meta_path = place.with_suffix(".new")
+    data.save()
+    data.meta_path.replace(place)
+    data.meta_path = place
+
+
 class Dependencies:
     """What verdicts depend on besides the mutated function: now, and when they were found."""
 
@@ -128,4 +137,4 @@ def _drop(is_stale: Callable[[SourceFileMutationData, str, bool], bool]) -> None
         for mutant, code in data.exit_code_by_key.items():
             if code is not None and is_stale(data, mutant, status_by_exit_code[code] in KILLED):
                 data.exit_code_by_key[mutant] = None
-        data.save()
+        save_verdicts(data)
