@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from worker.model.accounts import Desired, DesiredAccount, Observed, ObservedAccount, Status
+from worker.model.accounts import Desired, DesiredAccount, IdleNumber, Observed, ObservedAccount, Schedule, Status
 from worker.model.credentials import Credentials, Secret
 from worker.model.errors import ErrorInfo, NumberError, Refusal
 from worker.model.plans import AccountPlan, Action, Change, Plan, Verdict, tally
@@ -232,3 +232,24 @@ def test_result_document_has_the_promised_keys() -> None:
         "duration_ms",
     }
     assert keys(document, "accounts", "numbers", "error") == {"code", "message", "http_status"}
+
+
+def test_every_number_of_a_file_is_listed() -> None:
+    """Also one that only a schedule names, or that has no desired status now: a read must not lack it."""
+    desired = DesiredAccount(
+        "main",
+        "main.yaml",
+        {"0211": Desired(Status.ACTIVE)},
+        [1],
+        idle={"0222": IdleNumber("no window is open")},
+        schedules={"0233": Schedule(None, (), (), "Asia/Seoul")},
+    )
+    assert desired.listed == ("0211", "0222", "0233")
+
+
+def test_numbers_are_counted_by_status() -> None:
+    statuses = {"0211": Status.ACTIVE, "0222": Status.INACTIVE, "0233": Status.ACTIVE, "0244": Status("FROZEN")}
+    observed = ObservedAccount("1", {phone: Observed(phone, status) for phone, status in statuses.items()})
+    assert (observed.active, observed.active_phones) == (2, frozenset({"0211", "0233"}))
+    assert observed.statuses == {Status.ACTIVE: 2, Status.INACTIVE: 1, Status("FROZEN"): 1}
+    assert [status.writable for status in statuses.values()] == [True, True, True, False]
