@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from math import ceil
 from operator import itemgetter
@@ -49,6 +49,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     todo = [(data, mutant) for data, mutant in chosen if data.exit_code_by_key[mutant] is None]
     sys.stdout.write(f"{len(chosen)} mutants, {len(todo)} of them without a verdict\n")
+    sys.stdout.flush()
     if todo:
         _run(runner, todo)
     return report(chosen)
@@ -149,37 +150,43 @@ def _git(*arguments: str) -> str | None:
 
 
 def _run(runner: ForkServerRunner, todo: Mutants) -> None:
-    """Get and save a verdict for each mutant."""
-    pending: dict[str, SourceFileMutationData] = {}
-    started = time.monotonic()
-
-    def take() -> None:
-        result = runner.wait_for_result()
-        data = pending.pop(result.mutant_name)
-        data.exit_code_by_key[result.mutant_name] = result.exit_code
-        save_verdicts(data)
-
+    """Get and save a verdict for each mutant. A module whose tests fail without a mutant gets none."""
+    controls = {f"{data.path}": function_of(mutant) for data, mutant in todo}
     set_mutant_under_test("")
     runner.startup()
     try:
-        for number, (data, mutant) in enumerate(todo):
+        broken = {path for path, status in _test(runner, controls) if status != 0}
+        for path in broken:
+            sys.stdout.write(f"Not checked, as tests fail without a mutant: {path}\n")
+        places = {mutant: data for data, mutant in todo if str(data.path) not in broken}
+        started = time.monotonic()
+        for number, (mutant, status) in enumerate(_test(runner, {mutant: function_of(mutant) for mutant in places}), 1):
+            data = places[mutant]
+            data.exit_code_by_key[mutant] = status
+            save_verdicts(data)
             if number % 100 == 0:
-                sys.stdout.write(f"{number} of {len(todo)} after {time.monotonic() - started:.0f} s\n")
+                sys.stdout.write(f"{number} of {len(places)} after {time.monotonic() - started:.0f} s\n")
                 sys.stdout.flush()
-            tests = nearest(function_of(mutant))
-            seconds = sum(state().duration_by_test[test] for test in tests)
-            limit = ceil((seconds + config().timeout_constant) * config().timeout_multiplier * 2)
-            while not runner.has_capacity():
-                take()
-            pending[mutant] = data
-            runner.submit(mutant, tests, limit, seconds)
-        while runner.pending_count():
-            take()
-    except KeyboardInterrupt:
+    except BaseException:
         runner.stop_all_workers()
         raise
     finally:
         runner.shutdown()
+
+
+def _test(runner: ForkServerRunner, functions: Mapping[str, str]) -> Iterator[tuple[str, int]]:
+    """Yield the exit status of the tests of each mutant; `functions` has the function that each of them changes."""
+    for mutant, function in functions.items():
+        tests = nearest(function)
+        seconds = sum(state().duration_by_test[test] for test in tests)
+        limit = ceil((seconds + config().timeout_constant) * config().timeout_multiplier * 2)
+        while not runner.has_capacity():
+            result = runner.wait_for_result()
+            yield result.mutant_name, result.exit_code
+        runner.submit(mutant, tests, limit, seconds)
+    while runner.pending_count():
+        result = runner.wait_for_result()
+        yield result.mutant_name, result.exit_code
 
 
 if __name__ == "__main__":

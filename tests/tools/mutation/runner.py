@@ -7,7 +7,7 @@ import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, TextIO, cast
 
 import pytest
 from _pytest.config import _prepareconfig
@@ -31,9 +31,11 @@ class Runner(PytestRunner):
         super().__init__()
         self._session: pytest.Session | None = None
         self._failed: set[str] = set()
+        self._streams: list[TextIO] = []
 
     def warm_up(self) -> None:
         """Collect the tests once, for all processes that are forked from this one."""
+        self._keep_streams()
         if self._session is not None:
             return
         with change_cwd(_ABSOLUTE):
@@ -61,6 +63,7 @@ class Runner(PytestRunner):
     def execute_pytest(self, params: list[str], **options: Any) -> int:
         """Run the tests that `params` names, or all of them. Return 1 if one fails."""
         _restore_signals()
+        self._keep_streams()
         session = self._collected()
         names = [name for name in params if "::" in name]
         if names:
@@ -77,6 +80,10 @@ class Runner(PytestRunner):
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         return 1 if session.testsfailed else 0
+
+    def _keep_streams(self) -> None:
+        # mutmut replaces them by files that it does not close, of which pytest would warn when they vanish
+        self._streams += [sys.stdout, sys.stderr]
 
     def run_stats(self, *, tests: Iterable[str]) -> int:
         """Record which functions `tests` run. Leave out tests that fail."""
