@@ -60,7 +60,7 @@ class Served:
     @property
     def writes(self) -> list[tuple[str | None, str | None]]:
         """Phone and status of every PUT that arrived."""
-        return [(request.phone, request.asked) for request in self.sandbox.wire if request.method == "PUT"]
+        return [(request.phone, request.desired) for request in self.sandbox.wire if request.method == "PUT"]
 
 
 class Forked(subprocess.Popen[str]):

@@ -151,7 +151,7 @@ def test_wrong_usage_is_64(command: Command, served: Served, arguments: tuple[st
     [
         (Fault.HTML, "not an account document: it is an HTML page"),
         (Fault.GARBAGE, "not an account document"),
-        (Fault.HALF_AN_ANSWER, "ended early"),
+        (Fault.TRUNCATED, "ended early"),
         (Fault.OTHER_JSON, "not an account document"),
         (Fault.NO_CONTENT, "cannot be read"),
         (Fault.NOT_GZIP, "claims to be gzip"),

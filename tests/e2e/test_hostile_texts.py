@@ -37,12 +37,12 @@ class _Hostile(Sandbox):
 
     code, message = _EVIL, _EVIL
 
-    def _answer(self, account: SandboxAccount, seen: Request) -> SimulatedResponse:
-        if seen.method == "GET":
-            return super()._answer(account, seen)
-        answered = SimulatedResponse(400, b"")
-        answered.becomes(400, {"errorCode": self.code, "errorMessage": self.message})
-        return answered
+    def _respond(self, account: SandboxAccount, record: Request) -> SimulatedResponse:
+        if record.method == "GET":
+            return super()._respond(account, record)
+        response = SimulatedResponse(400, b"")
+        response.replace(400, {"errorCode": self.code, "errorMessage": self.message})
+        return response
 
 
 @pytest.fixture
@@ -135,15 +135,15 @@ def test_history_prints_no_control_characters(command: Command, hostile: _Hostil
 
 
 def test_echoed_authorization_header_is_not_kept(command: Command, hostile: _Hostile) -> None:
-    checked = hostile._authenticated
+    authenticate = hostile._authenticate
     headers: list[str] = []
 
-    def authenticated(request: web.BaseRequest, seen: Request) -> SandboxAccount:
+    def record_header(request: web.BaseRequest, record: Request) -> SandboxAccount:
         headers.append(request.headers["Authorization"])
         hostile.code = hostile.message = f"you sent: Authorization: {headers[-1]}"
-        return checked(request, seen)
+        return authenticate(request, record)
 
-    setattr(hostile, "_authenticated", authenticated)  # noqa: B010 - mypy knows it as a method
+    setattr(hostile, "_authenticate", record_header)  # noqa: B010 - mypy knows it as a method
     done = command("apply", "-y", "-f", "d.yaml", "--format", "json", "--log-level", "debug")
     assert done.returncode == 3
     assert "you sent" in done.stdout

@@ -64,13 +64,13 @@ class _Watched:
 
     def served(self, *accounts: SandboxAccount, **options: Any) -> Served:
         served = self._serve(*accounts, rate_limit=None, **options)
-        checked = served.sandbox._authenticated
+        authenticate = served.sandbox._authenticate
 
-        def authenticated(request: Any, seen: Any) -> SandboxAccount:
+        def record_header(request: Any, record: Any) -> SandboxAccount:
             self.headers.append(request.headers.get("Authorization", ""))
-            return checked(request, seen)
+            return authenticate(request, record)
 
-        setattr(served.sandbox, "_authenticated", authenticated)  # noqa: B010 - mypy knows it as a method
+        setattr(served.sandbox, "_authenticate", record_header)  # noqa: B010 - mypy knows it as a method
         self.secrets += [account.api_secret for account in accounts]
         return served
 

@@ -1,4 +1,4 @@
-"""The simulated sender-number API: real sockets on loopback, the real one's checks, and faults on a seed."""
+"""The simulated sender-number API, on loopback, with the checks of the real one and seeded faults."""
 
 from worker.sandbox.faults import PROFILES, Fault
 from worker.sandbox.server import Request, Sandbox

@@ -26,27 +26,27 @@ class Fault(Enum):
     RATE_LIMITED_FOR_A_YEAR = "429, Retry-After of a year"
     RESET_BEFORE = "the connection is reset; nothing is carried out"
     RESET_AFTER = "the connection is reset; a write is carried out"
-    HALF_AN_ANSWER = "the connection closes in the middle of the body; a write is carried out"
+    TRUNCATED = "the connection closes in the middle of the body; a write is carried out"
     HTML = "200 with HTML; a write is carried out"
-    GARBAGE = "200 with bytes that are nothing; a write is carried out"
+    GARBAGE = "200 with bytes that are not text; a write is carried out"
     NO_CONTENT = "204; a write is carried out"
     OTHER_JSON = "200 with JSON of another shape; a write is carried out"
-    NO_ACCOUNT_ID = "a read is answered with the account document without its accountId"
-    NO_NUMBER_LIST = "a read is answered with the account document without its senderIds"
-    NULL_NUMBER_LIST = "a read is answered with the account document with null for senderIds"
-    EMPTY_OBJECT = "a read is answered with an empty object, whatever numbers the account has"
-    SHRUNKEN = "a read is answered with every second number missing"
-    NOT_GZIP = "200 that says gzip and is not; a write is carried out"
-    BLANK_ENCODING = "the answer has a blank Content-Encoding"
-    X_GZIP = "the answer is compressed and calls that x-gzip"
-    TWO_GZIP_MEMBERS = "the answer is compressed in two gzip members"
-    STALE_ROWS = "the reply shows every number as it was before the write"
-    UNKNOWN_FIELDS = "the answer has fields that nobody knows"
-    ONE_NUMBER_REPLY = "the reply to a write holds that number alone"
-    SHORT_REPLY = "the reply to a write is phoneNumber and status"
-    SLOW = "the answer comes a third of a second late"
-    DRIP = "the answer comes in small pieces"
-    STALL = "no answer comes; a write is carried out"
+    NO_ACCOUNT_ID = "a read gets the account document without its accountId"
+    NO_NUMBER_LIST = "a read gets the account document without its senderIds"
+    NULL_NUMBER_LIST = "a read gets the account document with null for senderIds"
+    EMPTY_OBJECT = "a read gets an empty object, although the account has numbers"
+    SHRUNKEN = "a read gets every second number only"
+    NOT_GZIP = "200 that claims to be gzip but is not; a write is carried out"
+    BLANK_ENCODING = "the response has a blank Content-Encoding"
+    X_GZIP = "the response is compressed with the name x-gzip"
+    TWO_GZIP_MEMBERS = "the response is compressed in two gzip members"
+    STALE_ROWS = "the response shows every number as before the write"
+    UNKNOWN_FIELDS = "the response has unknown fields"
+    ONE_NUMBER_RESPONSE = "the response to a write has that number only"
+    SHORT_RESPONSE = "the response to a write is phoneNumber and status only"
+    SLOW = "the response is delayed by a third of a second"
+    DRIP = "the response is sent in small pieces"
+    STALL = "no response; a write is carried out"
     DUPLICATED_SIGNATURE = "403 DuplicatedSignature for a new signature"
     CLOCK_SKEW = "403 RequestTimeTooSkewed"
     STRANGE_DATE = "the Date header cannot be read"
@@ -59,15 +59,15 @@ class Fault(Enum):
     NOT_REGISTERED = "400 InvalidSenderId"
     NOT_WRITABLE = "409 FailedToUpdate"
     TEAPOT = "418"
-    EDITED_BEFORE = "a person blocks the number right before the request"
-    EDITED_AFTER = "a person switches the number back right after the request"
-    OTHER_ACCOUNT = "the answer is of another account"
-    BOMB = "200 whose few compressed bytes become hundreds of megabytes"
+    EDITED_BEFORE = "a user blocks the number right before the request"
+    EDITED_AFTER = "a user switches the number back right after the request"
+    OTHER_ACCOUNT = "the response is of another account"
+    BOMB = "200 with few compressed bytes that expand to hundreds of megabytes"
     FLOOD = "200 with 80 MB of compressed bytes"
 
     @property
     def carries_out(self) -> bool:
-        """True if a write that meets this fault takes effect."""
+        """Return True if a write with this fault takes effect."""
         return self in _CARRYING_OUT
 
 
@@ -76,7 +76,7 @@ _CARRYING_OUT: Final = frozenset(
         Fault.GATEWAY_TIMEOUT,
         Fault.FAILS_AFTERWARDS,
         Fault.RESET_AFTER,
-        Fault.HALF_AN_ANSWER,
+        Fault.TRUNCATED,
         Fault.HTML,
         Fault.GARBAGE,
         Fault.NO_CONTENT,
@@ -92,8 +92,8 @@ _CARRYING_OUT: Final = frozenset(
         Fault.TWO_GZIP_MEMBERS,
         Fault.STALE_ROWS,
         Fault.UNKNOWN_FIELDS,
-        Fault.ONE_NUMBER_REPLY,
-        Fault.SHORT_REPLY,
+        Fault.ONE_NUMBER_RESPONSE,
+        Fault.SHORT_RESPONSE,
         Fault.SLOW,
         Fault.DRIP,
         Fault.STALL,
@@ -108,7 +108,7 @@ _CARRYING_OUT: Final = frozenset(
 
 
 class Profile(NamedTuple):
-    """Which faults occur, in what share of requests, and how often in a row for one request."""
+    """Faults that occur, their share of requests, and their maximum in a row for one request."""
 
     faults: tuple[Fault, ...]
     share: float
@@ -123,12 +123,12 @@ _FLAKY: Final = (
     Fault.RATE_LIMITED_UNTIL,
     Fault.RESET_BEFORE,
     Fault.RESET_AFTER,
-    Fault.HALF_AN_ANSWER,
+    Fault.TRUNCATED,
     Fault.GARBAGE,
     Fault.SLOW,
     Fault.DUPLICATED_SIGNATURE,
-    Fault.SHORT_REPLY,
-    Fault.ONE_NUMBER_REPLY,
+    Fault.SHORT_RESPONSE,
+    Fault.ONE_NUMBER_RESPONSE,
 )
 _HOSTILE: Final = (
     *_FLAKY,
@@ -159,7 +159,7 @@ PROFILES: Final = {
     "flaky": Profile(_FLAKY, 0.1, 2),
     "hostile": Profile(_HOSTILE, 0.35, 3),
 }
-"""Faults that a correct client survives. Those that end an account's run occur only by script."""
+"""Profiles by name. Their faults are those that a correct client survives; others occur only by script."""
 
 
 class Faults:

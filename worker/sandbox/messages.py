@@ -13,11 +13,11 @@ LIST: Final = "/messages/v4/list"
 _GROUPS: Final = "/messages/v4/groups"
 _PAGE: Final = 20
 _MOST: Final = 500
-"""Entries of a page by default, and at most."""
+"""Default and maximum of entries of a page."""
 
 
 class InvalidQuery(ValueError):
-    """The API does not accept a query or a date; the text says why."""
+    """The API does not accept a query or a date; the message has the reason."""
 
 
 class Sent(Struct, rename={"sender": "from", "date": "dateUpdated"}):
@@ -28,7 +28,7 @@ class Sent(Struct, rename={"sender": "from", "date": "dateUpdated"}):
 
 
 class Scheduled(Struct, rename="camel"):
-    """One group that is to be sent, with the sender of each of its messages."""
+    """One scheduled group of messages, with the sender of each."""
 
     scheduled_date: str
     senders: list[str]
@@ -36,10 +36,10 @@ class Scheduled(Struct, rename="camel"):
 
 
 class Mailbox:
-    """One account's messages and groups. `readable` is whether its key has the scope `message:read`.
+    """One account's messages and groups. `readable` is True if its key has the scope `message:read`.
 
     Raises:
-        Wrong: a date among them is none.
+        InvalidQuery: a date is invalid.
     """
 
     def __init__(self, sent: list[Sent] | None = None, scheduled: list[Scheduled] | None = None) -> None:
@@ -47,18 +47,18 @@ class Mailbox:
         self.scheduled = scheduled or []
         self.readable = True
         for text in (*(each.date for each in self.sent), *(each.scheduled_date for each in self.scheduled)):
-            _read(text)
+            _parse_time(text)
 
-    def answer(self, path: str, query: Mapping[str, str]) -> bytes | None:
+    def respond(self, path: str, query: Mapping[str, str]) -> bytes | None:
         """Return the body of a list, or None if the path does not exist.
 
         Raises:
-            Wrong: the query is none.
+            InvalidQuery: the query is invalid.
         """
         if path == LIST:
             return _page("messageList", self._sent(query), query)
         if path == _GROUPS:
-            return _page("groupList", self._ahead(query), query)
+            return _page("groupList", self._scheduled(query), query)
         name, _, rest = path.removeprefix(f"{_GROUPS}/").partition("/")
         for index, group in enumerate(self.scheduled):
             if name == _group_id(index) and rest == "messages":
@@ -70,23 +70,23 @@ class Mailbox:
         return None
 
     def _sent(self, query: Mapping[str, str]) -> dict[str, Any]:
-        since, until = (_moment(query.get(name)) for name in ("startDate", "endDate"))
+        since, until = (_optional_time(query.get(name)) for name in ("startDate", "endDate"))
         if query.get("dateType", "CREATED") not in {"CREATED", "UPDATED"}:
             raise InvalidQuery('"dateType" must be one of [CREATED, UPDATED]')
         found = {}
         for place, message in enumerate(self.sent):
-            when = _read(message.date)
-            late = (since is not None and when < since) or (until is not None and when > until)
-            if query.get("from", message.sender) == message.sender and not late:
+            when = _parse_time(message.date)
+            is_outside = (since is not None and when < since) or (until is not None and when > until)
+            if query.get("from", message.sender) == message.sender and not is_outside:
                 name = f"M4V9999{place:06}"
                 found[name] = _message(name, message.sender, message.date)
         return found
 
-    def _ahead(self, query: Mapping[str, str]) -> dict[str, Any]:
-        asked = [query.get(name) for name in ("criteria", "cond")]
-        since = _moment(query.get("value"))
-        if asked != ["scheduledDate", "gte"] or since is None:
-            raise InvalidQuery("the sandbox knows criteria=scheduledDate with cond=gte and a date, and nothing else")
+    def _scheduled(self, query: Mapping[str, str]) -> dict[str, Any]:
+        criterion = [query.get(name) for name in ("criteria", "cond")]
+        since = _optional_time(query.get("value"))
+        if criterion != ["scheduledDate", "gte"] or since is None:
+            raise InvalidQuery("the sandbox supports only criteria=scheduledDate with cond=gte and a date")
         return {
             _group_id(index): {
                 "groupId": _group_id(index),
@@ -95,7 +95,7 @@ class Mailbox:
                 "count": {"total": len(group.senders)},
             }
             for index, group in enumerate(self.scheduled)
-            if _read(group.scheduled_date) >= since
+            if _parse_time(group.scheduled_date) >= since
         }
 
 
@@ -133,11 +133,11 @@ def _page(kind: str, found: Mapping[str, Any], query: Mapping[str, str]) -> byte
     )
 
 
-def _moment(text: str | None) -> datetime | None:
-    return None if text is None else _read(text)
+def _optional_time(text: str | None) -> datetime | None:
+    return None if text is None else _parse_time(text)
 
 
-def _read(text: str) -> datetime:
+def _parse_time(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

@@ -21,18 +21,18 @@ _MIB: Final = 1 << 20
 _BOMB_MIB: Final = 300
 _FLOOD_MIB: Final = 80
 _STALLED: Final = 3600.0
-"""Seconds: longer than any client waits."""
+"""Seconds, longer than any client waits."""
 
 
 class Disconnect(Enum):
-    """When a connection is closed."""
+    """The moment at which a connection is closed."""
 
-    AT_ONCE = "before the answer"
+    AT_ONCE = "before the response"
     HALFWAY = "in the middle of the body"
 
 
 class SimulatedResponse:
-    """A response: its content, and how slowly and how completely it is sent. Times are seconds."""
+    """A response with its content, delays in seconds, and the part that is sent."""
 
     __slots__ = ("body", "cut", "delay", "headers", "pause", "piece", "repeat", "status")
 
@@ -53,7 +53,7 @@ class SimulatedResponse:
             for start in range(0, len(whole), step):
                 yield whole[start : start + step]
 
-    def becomes(self, status: int, body: bytes | dict[str, object] = b"", **headers: str) -> None:
+    def replace(self, status: int, body: bytes | dict[str, object] = b"", **headers: str) -> None:
         """Replace status and body, and add headers."""
         self.status = status
         self.body = body if isinstance(body, bytes) else msgspec.json.encode(body)
@@ -86,7 +86,7 @@ _ERRORS: Final[dict[Fault, tuple[int, bytes | dict[str, object]]]] = {
     Fault.TEAPOT: (418, {"errorCode": "Teapot", "errorMessage": "차 주전자입니다."}),
 }
 
-_LIMITED: Final = {
+_RETRY_AFTER: Final = {
     Fault.RATE_LIMITED: "1",
     Fault.RATE_LIMITED_FRACTIONALLY: "1.5",
     Fault.RATE_LIMITED_SILENTLY: None,
@@ -99,25 +99,25 @@ _LIMITED: Final = {
 _CUTS: Final = {
     Fault.RESET_BEFORE: Disconnect.AT_ONCE,
     Fault.RESET_AFTER: Disconnect.AT_ONCE,
-    Fault.HALF_AN_ANSWER: Disconnect.HALFWAY,
+    Fault.TRUNCATED: Disconnect.HALFWAY,
 }
 _HEADERS: Final = {
     Fault.NOT_GZIP: {"Content-Encoding": "gzip"},
     Fault.BLANK_ENCODING: {"Content-Encoding": ""},
     Fault.STRANGE_DATE: {"Date": "yesterday, around noon"},
 }
-_OF_REPLIES: Final = frozenset({Fault.ONE_NUMBER_REPLY, Fault.SHORT_REPLY, Fault.STALE_ROWS})
-"""Faults of the reply to a write."""
-_OF_DOCUMENTS: Final = frozenset(
+_WRITE_FAULTS: Final = frozenset({Fault.ONE_NUMBER_RESPONSE, Fault.SHORT_RESPONSE, Fault.STALE_ROWS})
+"""Faults of the response to a write."""
+_READ_FAULTS: Final = frozenset(
     {Fault.NO_ACCOUNT_ID, Fault.NO_NUMBER_LIST, Fault.NULL_NUMBER_LIST, Fault.EMPTY_OBJECT, Fault.SHRUNKEN}
 )
-"""Faults of an account document that is read."""
+"""Faults of the response to a read of the account."""
 _DELAYS: Final = {Fault.SLOW: 0.3, Fault.STALL: _STALLED}
 
 
 def apply_fault(
     fault: Fault,
-    answered: SimulatedResponse,
+    response: SimulatedResponse,
     *,
     account: SandboxAccount,
     phone: str | None,
@@ -125,43 +125,45 @@ def apply_fault(
     document: bool,
     now: datetime,
 ) -> None:
-    """Change a response as a fault says.
+    """Apply a fault to a response.
 
-    `stale` is the document before the write, `document` is whether the answer is the one to a read of the account, and
-    `now` is the server's time.
+    `stale` is the document before the write, `document` is True for the response to a read of the account, and `now` is
+    the server's time.
     """
     if fault in _ERRORS:
         status, body = _ERRORS[fault]
-        answered.becomes(status, body)
-    elif fault in _LIMITED:
-        answered.becomes(429, {"errorCode": "TooManyRequests", "message": "요청 한도를 초과했습니다."})
-        if (wait := _LIMITED[fault]) is not None:
-            answered.headers["Retry-After"] = wait
+        response.replace(status, body)
+    elif fault in _RETRY_AFTER:
+        response.replace(429, {"errorCode": "TooManyRequests", "message": "요청 한도를 초과했습니다."})
+        if (wait := _RETRY_AFTER[fault]) is not None:
+            response.headers["Retry-After"] = wait
     elif fault in _CUTS:
-        answered.cut = _CUTS[fault]
+        response.cut = _CUTS[fault]
     elif fault in _HEADERS:
-        answered.headers |= _HEADERS[fault]
+        response.headers |= _HEADERS[fault]
     elif fault in _DELAYS:
-        answered.delay = _DELAYS[fault]
-    elif phone is not None and answered.status == 200 and fault in _OF_REPLIES:  # noqa: PLR2004
-        _reply(fault, answered, account, phone, stale)
-    elif document and fault in _OF_DOCUMENTS:
-        answered.body = _spoiled(fault, answered.body)
+        response.delay = _DELAYS[fault]
+    elif phone is not None and response.status == 200 and fault in _WRITE_FAULTS:  # noqa: PLR2004
+        _distort_write(fault, response, account, phone, stale)
+    elif document and fault in _READ_FAULTS:
+        response.body = _remove_part(fault, response.body)
     else:
-        _distort(fault, answered, account, now)
+        _distort(fault, response, account, now)
 
 
-def _reply(fault: Fault, answered: SimulatedResponse, account: SandboxAccount, phone: str, stale: bytes) -> None:
+def _distort_write(
+    fault: Fault, response: SimulatedResponse, account: SandboxAccount, phone: str, stale: bytes
+) -> None:
     if fault is Fault.STALE_ROWS:
-        answered.body = stale
-    elif fault is Fault.ONE_NUMBER_REPLY:
-        answered.body = account.one_number_document(phone)
+        response.body = stale
+    elif fault is Fault.ONE_NUMBER_RESPONSE:
+        response.body = account.one_number_document(phone)
     else:
-        answered.body = msgspec.json.encode({"phoneNumber": phone, "status": account.numbers[phone].status})
+        response.body = msgspec.json.encode({"phoneNumber": phone, "status": account.numbers[phone].status})
 
 
-def _spoiled(fault: Fault, document: bytes) -> bytes:
-    """Return an account document of which a part is missing."""
+def _remove_part(fault: Fault, document: bytes) -> bytes:
+    """Return an account document with a part removed."""
     if fault is Fault.EMPTY_OBJECT:
         return b"{}"
     decoded = msgspec.json.decode(document, type=dict[str, Any])
@@ -177,38 +179,38 @@ def _spoiled(fault: Fault, document: bytes) -> bytes:
     return msgspec.json.encode(decoded)
 
 
-def _distort(fault: Fault, answered: SimulatedResponse, account: SandboxAccount, now: datetime) -> None:
+def _distort(fault: Fault, response: SimulatedResponse, account: SandboxAccount, now: datetime) -> None:
     match fault:
         case Fault.RATE_LIMITED_UNTIL:
             until = format_datetime(now + timedelta(seconds=1), usegmt=True)
-            answered.becomes(429, {"errorCode": "TooManyRequests", "message": "한도"}, Retry_After=until)
+            response.replace(429, {"errorCode": "TooManyRequests", "message": "한도"}, Retry_After=until)
         case Fault.UNKNOWN_FIELDS:
-            if answered.body.startswith(b"{"):
-                rest = answered.body[1:]
-                answered.body = b'{"zebra":{"stripes":[1,2]}' + (rest if rest == b"}" else b"," + rest)
+            if response.body.startswith(b"{"):
+                rest = response.body[1:]
+                response.body = b'{"zebra":{"stripes":[1,2]}' + (rest if rest == b"}" else b"," + rest)
         case Fault.DRIP:
-            answered.piece, answered.pause = max(1, len(answered.body) // 10), 0.02
+            response.piece, response.pause = max(1, len(response.body) // 10), 0.02
         case Fault.REDIRECT:
-            answered.becomes(307, b"", Location="http://127.0.0.1:9/elsewhere")
+            response.replace(307, b"", Location="http://127.0.0.1:9/elsewhere")
         case Fault.OTHER_ACCOUNT:
-            answered.body = answered.body.replace(account.account_id.encode(), b"99999999", 1)
+            response.body = response.body.replace(account.account_id.encode(), b"99999999", 1)
         case Fault.BOMB:
-            answered.becomes(200, _compressed(_BOMB_MIB), Content_Encoding="gzip")
+            response.replace(200, _compressed(_BOMB_MIB), Content_Encoding="gzip")
         case Fault.FLOOD:
-            answered.becomes(200, bytes(_MIB), Content_Encoding="gzip")
-            answered.repeat = _FLOOD_MIB
+            response.replace(200, bytes(_MIB), Content_Encoding="gzip")
+            response.repeat = _FLOOD_MIB
         case _:
-            _encode(fault, answered)
+            _encode(fault, response)
 
 
-def _encode(fault: Fault, answered: SimulatedResponse) -> None:
-    """Compress the answer in a form that is valid and rare."""
+def _encode(fault: Fault, response: SimulatedResponse) -> None:
+    """Compress the response in a valid but rare form."""
     if fault is Fault.X_GZIP:
-        answered.becomes(answered.status, gzip.compress(answered.body), Content_Encoding="x-gzip")
+        response.replace(response.status, gzip.compress(response.body), Content_Encoding="x-gzip")
     elif fault is Fault.TWO_GZIP_MEMBERS:
-        half = len(answered.body) // 2
-        members = gzip.compress(answered.body[:half]) + gzip.compress(answered.body[half:])
-        answered.becomes(answered.status, members, Content_Encoding="gzip")
+        half = len(response.body) // 2
+        members = gzip.compress(response.body[:half]) + gzip.compress(response.body[half:])
+        response.replace(response.status, members, Content_Encoding="gzip")
 
 
 @cache

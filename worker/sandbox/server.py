@@ -1,4 +1,4 @@
-"""The server of the simulated API: the checks of the real one, in its order, and faults."""
+"""The server of the simulated API, with the checks of the real one in the same order, and faults."""
 
 import asyncio
 import gzip
@@ -25,7 +25,7 @@ from worker.solapi.signing import signature
 __all__ = ["Request", "Sandbox"]
 
 _SKEW: Final = 900.0
-"""Seconds that a date may differ, and that a signature is remembered."""
+"""Seconds by which a date may differ, and for which a signature is remembered."""
 _SALT: Final = range(12, 65)
 _NUMBERS: Final = "/senderid/v1/numbers"
 _GZIP_FROM: Final = 1024
@@ -35,14 +35,14 @@ _PAIR: Final = re.compile(r"\s*(\w+)\s*=\s*([^,]+?)\s*(?:,|$)")
 
 
 class Request(msgspec.Struct, kw_only=True):
-    """One request: when it arrived (monotonic seconds), what it asked for, and its response and effect."""
+    """One request with its arrival `when` in monotonic seconds, its desired status, its response and its effect."""
 
     when: float
     method: str
     path: str
     query: dict[str, str] = {}
     phone: str | None = None
-    asked: str | None = None
+    desired: str | None = None
     api_key: str | None = None
     signature: str | None = None
     status: int | None = None
@@ -54,8 +54,8 @@ class _Rejection(Exception):
     def __init__(self, status: int, code: str, message: str, **headers: str) -> None:
         super().__init__(code)
         text = "message" if status == 429 else "errorMessage"  # noqa: PLR2004
-        self.answered = SimulatedResponse(status, b"")
-        self.answered.becomes(status, {"errorCode": code, text: message}, **headers)
+        self.response = SimulatedResponse(status, b"")
+        self.response.replace(status, {"errorCode": code, text: message}, **headers)
 
 
 class Sandbox:
@@ -126,23 +126,23 @@ class Sandbox:
         path = request.path
         phone = path.removeprefix(f"{_NUMBERS}/") if path.startswith(f"{_NUMBERS}/") else None
         query = dict(request.query)
-        seen = Request(when=self._monotonic(), method=request.method, path=path, query=query, phone=phone)
-        self.wire.append(seen)
+        record = Request(when=self._monotonic(), method=request.method, path=path, query=query, phone=phone)
+        self.wire.append(record)
         headers: dict[str, str] = {}
         try:
-            account = self._authenticated(request, seen)
-            headers |= self._admitted(account, seen)
+            account = self._authenticate(request, record)
+            headers |= self._admit(account, record)
             body = await request.read()
-            seen.asked = _asked(body)
-            seen.fault = self._faults.next(request.method, phone)
-            answered = self._answer(account, seen)
-        except _Rejection as refused:
-            answered = refused.answered
-        answered.headers.update(headers)
-        seen.status = answered.status
-        return await self._sent(request, answered)
+            record.desired = _desired_status(body)
+            record.fault = self._faults.next(request.method, phone)
+            response = self._respond(account, record)
+        except _Rejection as rejection:
+            response = rejection.response
+        response.headers.update(headers)
+        record.status = response.status
+        return await self._send(request, response)
 
-    def _authenticated(self, request: web.BaseRequest, seen: Request) -> SandboxAccount:
+    def _authenticate(self, request: web.BaseRequest, record: Request) -> SandboxAccount:
         text = request.headers.get("Authorization") or request.headers.get("Authentication")
         if text is None:
             raise _Rejection(401, "Unauthorized", "인증 정보가 없습니다.")
@@ -151,13 +151,13 @@ class Sandbox:
         complete = {"apikey", "date", "salt", "signature"} <= pairs.keys()
         if scheme.lower() != "hmac-sha256" or not complete or not text.isascii():
             raise _Rejection(400, "ValidationError", "apiKey, date, salt, signature가 필요합니다.")
-        seen.api_key, seen.signature = pairs["apikey"], pairs["signature"].lower()
+        record.api_key, record.signature = pairs["apikey"], pairs["signature"].lower()
         account = self.accounts.get(pairs["apikey"])
         if account is None:
             raise _Rejection(400, "InvalidApiKey", "유효하지 않은 API Key입니다.")
         if len(pairs["salt"]) not in _SALT:
             raise _Rejection(400, "ValidationError", "salt는 12~64바이트여야 합니다.")
-        if seen.signature != signature(account.api_secret, pairs["date"], pairs["salt"]):
+        if record.signature != signature(account.api_secret, pairs["date"], pairs["salt"]):
             raise _Rejection(403, "SignatureDoesNotMatch", "생성한 Signature와 일치하지 않습니다.")
         now = self._clock()
         try:
@@ -166,129 +166,129 @@ class Sandbox:
             raise _Rejection(400, "ValidationError", "date는 ISO 8601 형식이어야 합니다.") from None
         if moment.tzinfo is None or abs(moment.timestamp() - now) > _SKEW:
             raise _Rejection(403, "RequestTimeTooSkewed", "요청 시간이 서버 시간과 15분 이상 차이납니다.")
-        if now - self._signatures.get(seen.signature, -_SKEW) < _SKEW:
+        if now - self._signatures.get(record.signature, -_SKEW) < _SKEW:
             raise _Rejection(403, "DuplicatedSignature", "이미 사용된 Signature입니다.")
-        self._signatures[seen.signature] = now
+        self._signatures[record.signature] = now
         return account
 
-    def _admitted(self, account: SandboxAccount, seen: Request) -> dict[str, str]:
+    def _admit(self, account: SandboxAccount, record: Request) -> dict[str, str]:
         """Return the quota's headers if the window has room for the request."""
-        if self._limits is None or seen.method not in self._limits:
+        if self._limits is None or record.method not in self._limits:
             return {}
-        limit = self._limits[seen.method]
-        arrivals = self._arrivals[account.api_key, seen.method]
-        while arrivals and arrivals[0] <= seen.when - self._window:
+        limit = self._limits[record.method]
+        arrivals = self._arrivals[account.api_key, record.method]
+        while arrivals and arrivals[0] <= record.when - self._window:
             arrivals.popleft()
         if len(arrivals) >= limit:
-            wait = int(arrivals[0] + self._window - seen.when) + 1
+            wait = int(arrivals[0] + self._window - record.when) + 1
             raise _Rejection(429, "TooManyRequests", "요청 한도를 초과했습니다.", Retry_After=str(wait))
-        arrivals.append(seen.when)
+        arrivals.append(record.when)
         return {
             "x-ratelimit-limit": str(limit),
             "x-ratelimit-remaining": str(limit - len(arrivals)),
-            "x-ratelimit-reset": f"{arrivals[0] + self._window - seen.when:.3f}",
+            "x-ratelimit-reset": f"{arrivals[0] + self._window - record.when:.3f}",
         }
 
-    def _answer(self, account: SandboxAccount, seen: Request) -> SimulatedResponse:
+    def _respond(self, account: SandboxAccount, record: Request) -> SimulatedResponse:
         """Return the response, with the fault of the request applied."""
-        number = account.numbers.get(seen.phone or "")
-        if seen.fault is Fault.EDITED_BEFORE and number is not None:
+        number = account.numbers.get(record.phone or "")
+        if record.fault is Fault.EDITED_BEFORE and number is not None:
             account.switch(number.phone, Status.BLOCKED)
-        stale = account.document() if seen.fault is Fault.STALE_ROWS else b""
+        stale = account.document() if record.fault is Fault.STALE_ROWS else b""
         before = "" if number is None else number.status
-        carried_out = seen.fault is None or seen.fault.carries_out
+        carried_out = record.fault is None or record.fault.carries_out
         try:
-            answered = self._plain(account, seen) if carried_out else SimulatedResponse(500, b"")
-        except _Rejection as refused:
-            answered = refused.answered
-        if seen.fault is Fault.EDITED_AFTER and number is not None:
+            response = self._respond_correctly(account, record) if carried_out else SimulatedResponse(500, b"")
+        except _Rejection as rejection:
+            response = rejection.response
+        if record.fault is Fault.EDITED_AFTER and number is not None:
             account.switch(number.phone, before)
-        if seen.fault is not None:
+        if record.fault is not None:
             now = datetime.fromtimestamp(self._clock(), UTC)
             apply_fault(
-                seen.fault,
-                answered,
+                record.fault,
+                response,
                 account=account,
-                phone=seen.phone,
+                phone=record.phone,
                 stale=stale,
-                document=seen.method == "GET" and seen.path == _NUMBERS and answered.status == 200,  # noqa: PLR2004
+                document=record.method == "GET" and record.path == _NUMBERS and response.status == 200,  # noqa: PLR2004
                 now=now,
             )
-        return answered
+        return response
 
-    def _plain(self, account: SandboxAccount, seen: Request) -> SimulatedResponse:
-        if seen.method == "GET" and seen.path == _NUMBERS:
+    def _respond_correctly(self, account: SandboxAccount, record: Request) -> SimulatedResponse:
+        if record.method == "GET" and record.path == _NUMBERS:
             return SimulatedResponse(200, account.document())
-        if seen.method == "GET" and seen.path == f"{_NUMBERS}/active":
+        if record.method == "GET" and record.path == f"{_NUMBERS}/active":
             active = [phone for phone, status in account.statuses.items() if status == Status.ACTIVE]
             return SimulatedResponse(200, msgspec.json.encode(active))
-        if seen.method == "GET" and seen.path.startswith("/messages/v4/"):
-            return self._listed(account, seen)
-        if seen.method == "GET" and seen.path == "/cash/v1/balance":
+        if record.method == "GET" and record.path.startswith("/messages/v4/"):
+            return self._list_messages(account, record)
+        if record.method == "GET" and record.path == "/cash/v1/balance":
             return SimulatedResponse(200, b'{"balance":1000,"point":0}')
-        if seen.method == "PUT" and seen.phone is not None:
-            return self._written(account, seen, seen.phone)
+        if record.method == "PUT" and record.phone is not None:
+            return self._write(account, record, record.phone)
         raise _Rejection(404, "ResourceNotFound", "요청한 리소스를 찾을 수 없습니다.")
 
-    def _listed(self, account: SandboxAccount, seen: Request) -> SimulatedResponse:
+    def _list_messages(self, account: SandboxAccount, record: Request) -> SimulatedResponse:
         if not account.mailbox.readable:
             raise _Rejection(403, "Forbidden", "message:read 권한이 없습니다.")
         try:
-            body = account.mailbox.answer(seen.path, seen.query)
-        except InvalidQuery as wrong:
-            raise _Rejection(400, "ValidationError", str(wrong)) from None
+            body = account.mailbox.respond(record.path, record.query)
+        except InvalidQuery as error:
+            raise _Rejection(400, "ValidationError", str(error)) from None
         if body is None:
             raise _Rejection(404, "ResourceNotFound", "요청한 리소스를 찾을 수 없습니다.")
         return SimulatedResponse(200, body)
 
-    def _written(self, account: SandboxAccount, seen: Request, phone: str) -> SimulatedResponse:
-        if seen.asked not in {Status.ACTIVE, Status.INACTIVE} or not re.fullmatch(PHONE_PATTERN, phone, re.ASCII):
+    def _write(self, account: SandboxAccount, record: Request, phone: str) -> SimulatedResponse:
+        if record.desired not in {Status.ACTIVE, Status.INACTIVE} or not re.fullmatch(PHONE_PATTERN, phone, re.ASCII):
             raise _Rejection(400, "ValidationError", '"status" must be one of [ACTIVE, INACTIVE]')
         number = account.numbers.get(phone)
         if number is None:
             raise _Rejection(400, "InvalidSenderId", "등록된 발신번호 정보를 찾을 수 없습니다.")
         if number.status not in {Status.ACTIVE, Status.INACTIVE}:
             raise _Rejection(409, "FailedToUpdate", "등록된 발신번호의 상태가 'ACTIVE', 'INACTIVE'가 아닙니다.")
-        account.switch(phone, str(seen.asked), datetime.fromtimestamp(self._clock(), UTC))
-        seen.applied = True
+        account.switch(phone, str(record.desired), datetime.fromtimestamp(self._clock(), UTC))
+        record.applied = True
         return SimulatedResponse(200, account.document())
 
-    async def _sent(self, request: web.BaseRequest, answered: SimulatedResponse) -> web.StreamResponse:
-        """Send the response, as slowly and as incompletely as its fault says."""
-        if answered.delay:
-            await asyncio.sleep(answered.delay)
+    async def _send(self, request: web.BaseRequest, response: SimulatedResponse) -> web.StreamResponse:
+        """Send the response with the delays and the cut of its fault."""
+        if response.delay:
+            await asyncio.sleep(response.delay)
         transport = request.transport
         if transport is None:  # the client did not wait
             return web.Response()
-        if answered.cut is Disconnect.AT_ONCE:
+        if response.cut is Disconnect.AT_ONCE:
             transport.abort()
             return web.Response()
-        response = web.StreamResponse(status=answered.status)
-        response.headers["Content-Type"] = "text/html" if answered.body[:1] == b"<" else "application/json"
-        response.headers["Date"] = formatdate(self._clock(), usegmt=True)
-        response.headers.update(answered.headers)
-        whole = answered.body
-        liked = "gzip" in request.headers.get("Accept-Encoding", "")
-        if liked and "Content-Encoding" not in answered.headers and len(whole) > _GZIP_FROM:
-            response.headers["Content-Encoding"] = "gzip"
+        stream = web.StreamResponse(status=response.status)
+        stream.headers["Content-Type"] = "text/html" if response.body[:1] == b"<" else "application/json"
+        stream.headers["Date"] = formatdate(self._clock(), usegmt=True)
+        stream.headers.update(response.headers)
+        whole = response.body
+        accepts_gzip = "gzip" in request.headers.get("Accept-Encoding", "")
+        if accepts_gzip and "Content-Encoding" not in response.headers and len(whole) > _GZIP_FROM:
+            stream.headers["Content-Encoding"] = "gzip"
             whole = gzip.compress(whole, 1)
-        response.headers["Content-Length"] = str(len(whole) * answered.repeat)
-        if answered.cut is Disconnect.HALFWAY:
+        stream.headers["Content-Length"] = str(len(whole) * response.repeat)
+        if response.cut is Disconnect.HALFWAY:
             whole = whole[: len(whole) // 2]
         with suppress(ConnectionError):
-            await response.prepare(request)
-            for piece in answered.pieces(whole):
-                await response.write(piece)
-                if answered.pause:
-                    await asyncio.sleep(answered.pause)
-            if answered.cut is None:
-                await response.write_eof()
-        if answered.cut is Disconnect.HALFWAY:
+            await stream.prepare(request)
+            for piece in response.pieces(whole):
+                await stream.write(piece)
+                if response.pause:
+                    await asyncio.sleep(response.pause)
+            if response.cut is None:
+                await stream.write_eof()
+        if response.cut is Disconnect.HALFWAY:
             transport.close()
-        return response
+        return stream
 
 
-def _asked(body: bytes) -> str | None:
+def _desired_status(body: bytes) -> str | None:
     try:
         decoded = msgspec.json.decode(body) if body else None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

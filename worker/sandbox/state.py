@@ -17,7 +17,7 @@ _MADE: Final = "2018-11-20T05:25:27.757Z"
 _PREFIXES: Final = (("010", 8), ("010", 8), ("010", 8), ("02", 8), ("031", 7), ("051", 7), ("070", 8), ("15", 6))
 _RARE: Final = (Status.PENDING, Status.EXPIRED, Status.BLOCKED, Status.DUPLICATED)
 _MANY: Final = 50
-"""Least numbers of an account that has some with a status that cannot be written."""
+"""Minimum size of an account that has numbers whose status cannot be written."""
 
 
 class SandboxNumber(Struct):
@@ -88,7 +88,7 @@ class SandboxAccount:
 
     @property
     def statuses(self) -> dict[str, str]:
-        """Each number's status."""
+        """Return the status of each number."""
         return {phone: number.status for phone, number in self.numbers.items()}
 
     def switch(self, phone: str, status: str, moment: datetime | None = None) -> None:
@@ -136,7 +136,7 @@ class SandboxAccount:
         return self._document
 
     def one_number_document(self, phone: str) -> bytes:
-        """Return the account document with this number alone."""
+        """Return the account document with this number only."""
         return msgspec.json.encode(
             {"accountId": self.account_id, "limit": self.limit, "senderIds": [self.numbers[phone].row()]}
         )

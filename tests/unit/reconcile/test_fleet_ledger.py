@@ -102,7 +102,7 @@ class Household:
     @property
     def writes(self) -> Counter[tuple[str | None, str | None]]:
         """What arrived."""
-        return Counter((each.phone, each.asked) for each in self.sandbox.wire if each.method == "PUT")
+        return Counter((each.phone, each.desired) for each in self.sandbox.wire if each.method == "PUT")
 
     def entries(self, run_id: str) -> tuple[AccountRecord, ...]:
         """Return a run's accounts from the ledger."""

@@ -126,7 +126,7 @@ _STATUSES = {
 _BROKEN = {
     Fault.RESET_BEFORE: "ClientError",
     Fault.RESET_AFTER: "ClientError",
-    Fault.HALF_AN_ANSWER: "ClientPayloadError",
+    Fault.TRUNCATED: "ClientPayloadError",
     Fault.STALL: "TimeoutError",
 }
 _HUGE = {Fault.BOMB, Fault.FLOOD}
@@ -169,7 +169,7 @@ def test_a_request_that_is_refused_meets_its_fault_too() -> None:
     assert _meet(None, account=account).status == 409
     assert _meet(Fault.RESET_AFTER, account=account).broke == "ClientError"
     assert _meet(Fault.STALL, account=account).broke == "TimeoutError"
-    assert _meet(Fault.SHORT_REPLY, account=account).json["errorCode"] == "FailedToUpdate"
+    assert _meet(Fault.SHORT_RESPONSE, account=account).json["errorCode"] == "FailedToUpdate"
 
 
 @pytest.mark.parametrize(
@@ -227,10 +227,10 @@ def test_bodies_that_are_none() -> None:
 def test_shapes_of_a_reply() -> None:
     """A reply may be stale, of one number, or two fields; these faults do not affect a read."""
     assert [row["status"] for row in _meet(Fault.STALE_ROWS).json["senderIds"]] == ["ACTIVE", "ACTIVE"]
-    assert [row["phoneNumber"] for row in _meet(Fault.ONE_NUMBER_REPLY).json["senderIds"]] == [PHONE]
-    assert _meet(Fault.SHORT_REPLY).json == {"phoneNumber": PHONE, "status": "INACTIVE"}
+    assert [row["phoneNumber"] for row in _meet(Fault.ONE_NUMBER_RESPONSE).json["senderIds"]] == [PHONE]
+    assert _meet(Fault.SHORT_RESPONSE).json == {"phoneNumber": PHONE, "status": "INACTIVE"}
     plain = _meet(None, "GET").json
-    for fault in (Fault.STALE_ROWS, Fault.ONE_NUMBER_REPLY, Fault.SHORT_REPLY):
+    for fault in (Fault.STALE_ROWS, Fault.ONE_NUMBER_RESPONSE, Fault.SHORT_RESPONSE):
         assert _meet(fault, "GET").json == plain
 
 

@@ -149,7 +149,7 @@ _LOOKS: dict[Fault, type[ApiError]] = {
     **dict.fromkeys((Fault.REDIRECT, Fault.INVALID_KEY, Fault.WRONG_SIGNATURE, Fault.FORBIDDEN), AccountRejected),
     **dict.fromkeys((Fault.NOT_FOUND, Fault.NOT_REGISTERED, Fault.NOT_WRITABLE, Fault.TEAPOT), AccountRejected),
     Fault.OTHER_ACCOUNT: AccountRejected,
-    **dict.fromkeys((Fault.RESET_BEFORE, Fault.RESET_AFTER, Fault.HALF_AN_ANSWER, Fault.STALL), ConnectionFailed),
+    **dict.fromkeys((Fault.RESET_BEFORE, Fault.RESET_AFTER, Fault.TRUNCATED, Fault.STALL), ConnectionFailed),
     **dict.fromkeys(
         (fault for fault in Fault if fault.value.startswith(("500", "502", "503", "504", "408"))), ServerError
     ),
