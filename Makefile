@@ -3,8 +3,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CATALOGUES := $(patsubst %.po,%.mo,$(wildcard worker/render/locale/*/LC_MESSAGES/*.po))
-# run without coverage, which doubles their time; the other tests reach the required coverage alone
-UNMEASURED := tests/simulation tests/deploy tests/browser
 # modules without I/O: tests cover every branch
 comma := ,
 PURE := $(subst $() ,$(comma),$(addprefix worker/,model/* plan/* render/* config/channels.py config/csv_import.py config/desired/* \
@@ -67,9 +65,8 @@ contracts: setup
 	$(BIN)/lint-imports
 
 unit: setup
-	$(BIN)/python -m pytest -q -n 3 --dist worksteal --cov --cov-report=term:skip-covered $(addprefix --ignore=,$(UNMEASURED))
+	$(BIN)/python -m pytest -q -n 3 --dist worksteal --cov --cov-report=term:skip-covered
 	$(BIN)/coverage report --include='$(PURE)' --fail-under=100
-	$(BIN)/python -m pytest -q -n 3 --dist worksteal $(UNMEASURED)
 
 simulate: setup ## 100,000 seeds of the simulation, see docs/explanation/simulation.md (SENDERID_SEEDS=… for more or fewer)
 	SENDERID_SEEDS=$${SENDERID_SEEDS:-100000} $(BIN)/python -m pytest -q -n auto --dist worksteal tests/simulation

@@ -7,6 +7,8 @@ each time.
 import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
 
 import pytest
 from hypothesis import Phase, settings
@@ -24,6 +26,25 @@ settings.register_profile(
     "mutation", settings.get_profile("same"), max_examples=FEW, phases=[Phase.explicit, Phase.generate]
 )
 settings.load_profile(PROFILE)
+
+_UNMEASURED: Final = ("browser", "deploy", "simulation")
+"""Folders whose tests coverage does not need. It would double their time."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Measure neither those folders nor slow tests."""
+    for item in items:
+        folder, *_ = item.path.relative_to(Path(__file__).parent).parts
+        if folder in _UNMEASURED or item.get_closest_marker("slow"):
+            item.add_marker("no_cover")
+
+
+@pytest.fixture(autouse=True)
+def _no_cover(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have processes of unmeasured tests start without coverage."""
+    if request.node.get_closest_marker("no_cover"):
+        for name in [name for name in os.environ if name.startswith("COV")]:
+            monkeypatch.delenv(name)
 
 
 @pytest.fixture

@@ -115,10 +115,6 @@ class Command:
         path.write_bytes(text.encode() if isinstance(text, str) else text)
         return path
 
-    def unmeasured(self) -> None:
-        """Start without coverage, whose own start and end are no part of the command."""
-        self.environment = {name: value for name, value in self.environment.items() if not name.startswith("COV")}
-
     @property
     def _is_forked(self) -> bool:
         """Return True if the fork server can run the command: nothing that it imports is to start differently."""

@@ -73,7 +73,6 @@ class Fleet:
     def _command(self, folder: Path) -> Command:
         folder.mkdir(exist_ok=True)
         command = Command(folder, self._quick).at(self.served.sandbox, self.accounts["main"])
-        command.unmeasured()
         command.environment |= {"SHOP_KEY": "NCSSHOP", "SHOP_SECRET": "shop-secret-0123456789"}
         return command
 

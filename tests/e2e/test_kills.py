@@ -20,6 +20,8 @@ from tests.support.die_at import POINTS
 from worker.ledger.records import OPEN
 from worker.sandbox import Fault, SandboxAccount
 
+pytestmark = pytest.mark.no_cover
+
 _SECRET = "CANARYSECRETCANARYSECRET12345678"
 _CONCURRENCY = 4
 _AHEAD = 3 * 4 * _CONCURRENCY
@@ -39,7 +41,6 @@ class Scene:
         self.account = SandboxAccount.of(before, api_secret=_SECRET)
         self.served = serve(self.account, rate_limit=None)
         self.command = command.at(self.served.sandbox, self.account)
-        command.unmeasured()
         command.environment |= {
             "SENDERID_CONCURRENCY": f"{_CONCURRENCY}",
             "SENDERID_RATE_LIMIT__WRITES": "20",

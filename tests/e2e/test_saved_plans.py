@@ -184,13 +184,13 @@ def test_allow_of_the_plan_allows_no_replay(served: Served, command: Command, ru
     assert served.writes == WRITES
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("point", "used_up"), [("after an intent's commit", True), ("before an intent", False), ("after the entry", False)]
 )
 def test_crashed_run_uses_the_plan_up_from_its_first_intent(
     served: Served, command: Command, point: str, *, used_up: bool
 ) -> None:
-    command.unmeasured()
     died = command.popen("apply", "p.json", program=(sys.executable, _DIE_AT, point, "1"))
     died.communicate(timeout=60)
     assert died.returncode == -signal.SIGKILL

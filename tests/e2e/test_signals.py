@@ -18,6 +18,8 @@ import pytest
 from tests.e2e.conftest import Command, Serve, Served
 from worker.sandbox import Fault, SandboxAccount, generate
 
+pytestmark = pytest.mark.no_cover
+
 A, B = "01000000001", "01000000002"
 
 _STATUS: Final = {signal.SIGHUP: 129, signal.SIGINT: 130, signal.SIGTERM: 143}
@@ -77,7 +79,6 @@ def _to_activate(command: Command, serve: Serve, numbers: int) -> tuple[SandboxA
     account = generate(numbers, seed=1)
     served = serve(account, rate_limit=None)
     lines = "".join(f"  {phone}: ACTIVE\n" for phone, status in account.statuses.items() if status == "INACTIVE")
-    command.unmeasured()
     command.at(served.sandbox, account).write("d.yaml", f"version: 1\nnumbers:\n{lines}")
     return account, served
 
@@ -111,7 +112,6 @@ def test_signal_ends_a_command_without_event_loop(
     command: Command, arguments: tuple[str, ...], number: signal.Signals
 ) -> None:
     """While it waits for input, ledger or output, and right after its start."""
-    command.unmeasured()
     command.environment["SENDERID_LEDGER__PATH"] = "fifo"
     os.mkfifo(command.folder / "fifo")
     for seconds in (0.0, 0.5):
@@ -145,7 +145,6 @@ def test_signal_ends_a_reading_command(
     account = SandboxAccount.of({A: "INACTIVE"})
     served = serve(account)
     served.sandbox.script(None, "GET", [Fault.UNAVAILABLE] * 20)
-    command.unmeasured()
     command.at(served.sandbox, account).write("d.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE}}\n")
     command.environment |= {"SENDERID_RETRY__BASE_SECONDS": "60", "SENDERID_RETRY__CAP_SECONDS": "60"}
     with command.popen(*arguments, program=_PROGRAM) as process:
@@ -161,7 +160,6 @@ def test_signal_ends_a_reading_command(
 def test_full_pipe_delays_no_signal(command: Command, serve: Serve, verb: str, number: signal.Signals) -> None:
     account = SandboxAccount.of({A: "INACTIVE"})
     served = serve(account)
-    command.unmeasured()
     command.at(served.sandbox, account).write("d.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE}}\n")
     arguments = (verb, "-f", "d.yaml") if verb == "plan" else (verb,)
     with _unread() as pipe, command.popen(*arguments, program=_PROGRAM, stdout=pipe) as process:
@@ -175,7 +173,6 @@ def test_closed_pipe_keeps_the_status_of_the_signal(command: Command, serve: Ser
     account = SandboxAccount.of({A: "INACTIVE"})
     served = serve(account)
     served.sandbox.script(A, "PUT", [Fault.SLOW])
-    command.unmeasured()
     command.at(served.sandbox, account).write("d.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE}}\n")
     with command.popen("apply", "-y", "-f", "d.yaml", "--format", "json", program=_PROGRAM) as process:
         _until(lambda: len(served.writes) == 1)
@@ -188,7 +185,6 @@ def test_closed_pipe_keeps_the_status_of_the_signal(command: Command, serve: Ser
 
 @pytest.mark.parametrize("number", _STATUS)
 def test_signal_ends_servers_silently(command: Command, number: signal.Signals) -> None:
-    command.unmeasured()
     for arguments in (("sandbox",), ("serve", "--listen", "127.0.0.1:0")):
         with command.popen(*arguments, program=_PROGRAM) as process:
             assert process.stdout is not None
@@ -198,7 +194,6 @@ def test_signal_ends_servers_silently(command: Command, number: signal.Signals) 
 
 @pytest.mark.parametrize("number", _STATUS)
 def test_signal_ends_the_demo(command: Command, number: signal.Signals) -> None:
-    command.unmeasured()
     with command.popen("demo", program=_PROGRAM) as process:
         assert process.stdout is not None
         while "3. senderid apply" not in process.stdout.readline():
@@ -252,7 +247,6 @@ def test_second_signal_ends_a_stalled_run(command: Command, serve: Serve, number
     account = SandboxAccount.of({A: "INACTIVE"})
     served = serve(account)
     served.sandbox.script(A, "PUT", [Fault.STALL])
-    command.unmeasured()
     command.at(served.sandbox, account).write("d.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE}}\n")
     with command.popen("apply", "-y", "-f", "d.yaml", program=_PROGRAM) as process:
         _until(lambda: len(served.writes) == 1)
@@ -269,7 +263,6 @@ def test_repeated_sighup_drains(command: Command, serve: Serve) -> None:
     account = SandboxAccount.of({A: "INACTIVE"})
     served = serve(account)
     served.sandbox.script(A, "PUT", [Fault.SLOW])
-    command.unmeasured()
     command.at(served.sandbox, account).write("d.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE}}\n")
     with command.popen("apply", "-y", "-f", "d.yaml", "--format", "json", program=_PROGRAM) as process:
         _until(lambda: len(served.writes) == 1)
@@ -329,7 +322,6 @@ worker.__main__.main()
 def test_ignored_sighup_stays_ignored(command: Command, serve: Serve) -> None:
     account = SandboxAccount.of({A: "INACTIVE", B: "INACTIVE"})
     served = serve(account)
-    command.unmeasured()
     command.at(served.sandbox, account).write("d.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE, {B}: ACTIVE}}\n")
     command.environment |= {"SENDERID_RATE_LIMIT__WRITES": "1", "SENDERID_RATE_LIMIT__PER_SECONDS": "1"}
     nohup = ("nohup", sys.executable, "-m", "worker")
@@ -351,7 +343,6 @@ def test_lost_terminal_interrupts_the_question(command: Command, serve: Serve) -
     """The end of input arrives before the SIGHUP."""
     account = SandboxAccount.of({A: "INACTIVE"})
     served = serve(account)
-    command.unmeasured()
     command.at(served.sandbox, account).write("d.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE}}\n")
     master, slave = pty.openpty()
     terminal: dict[str, Any] = {"stdin": slave, "stdout": slave, "stderr": slave}
@@ -370,7 +361,6 @@ def test_lost_terminal_drains_an_apply(command: Command, serve: Serve) -> None:
     account = SandboxAccount.of({f"0100000{n:04}": "INACTIVE" for n in range(20)})
     served = serve(account, rate_limit=None)
     lines = "".join(f"  {phone}: ACTIVE\n" for phone in account.statuses)
-    command.unmeasured()
     command.at(served.sandbox, account).write("d.yaml", f"version: 1\nnumbers:\n{lines}")
     command.environment |= {"SENDERID_RATE_LIMIT__WRITES": "3", "SENDERID_RATE_LIMIT__PER_SECONDS": "1"}
     master, slave = pty.openpty()

@@ -147,11 +147,11 @@ worker.__main__.main()
 """The command, with a line when it starts: it cannot answer an interruption of Python's own start."""
 
 
+@pytest.mark.no_cover
 def test_ctrl_c_at_any_moment_shows_no_traceback(command: Command, serve: Serve) -> None:
     account = generate(12, seed=1)
     served = serve(account, rate_limit=None)
     command.at(served.sandbox, account).write("d.yaml", _all_active(account))
-    command.unmeasured()
     statuses = set()
     for step in range(20):
         with command.popen("apply", "-y", "-f", "d.yaml", program=(sys.executable, "-c", _ANNOUNCED)) as process:
