@@ -40,8 +40,6 @@ from worker.cli.main import senderid
 Values = Mapping[str, tuple[str, ...]]
 """The arguments of each value of an option, by its name."""
 
-pytestmark = pytest.mark.no_cover
-
 _UP, _DOWN, _SWITCHED, _SHOP_UP, _SHOP_DOWN = (f"010000000{end}" for end in (11, 22, 33, 77, 88))
 
 

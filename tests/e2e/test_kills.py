@@ -20,8 +20,6 @@ from tests.support.die_at import POINTS
 from worker.ledger.records import OPEN
 from worker.sandbox import Fault, SandboxAccount
 
-pytestmark = pytest.mark.no_cover
-
 _SECRET = "CANARYSECRETCANARYSECRET12345678"
 _CONCURRENCY = 4
 _AHEAD = 3 * 4 * _CONCURRENCY

@@ -15,8 +15,6 @@ import pytest
 from tests.e2e.conftest import Command, Serve
 from worker.sandbox import SandboxAccount
 
-pytestmark = pytest.mark.no_cover
-
 ROOT = Path(__file__).parents[2]
 A, B = "01000000001", "01000000002"
 

@@ -184,7 +184,6 @@ def test_allow_of_the_plan_allows_no_replay(served: Served, command: Command, ru
     assert served.writes == WRITES
 
 
-@pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("point", "used_up"), [("after an intent's commit", True), ("before an intent", False), ("after the entry", False)]
 )

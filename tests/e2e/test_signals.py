@@ -18,8 +18,6 @@ import pytest
 from tests.e2e.conftest import Command, Serve, Served
 from worker.sandbox import Fault, SandboxAccount, generate
 
-pytestmark = pytest.mark.no_cover
-
 A, B = "01000000001", "01000000002"
 
 _STATUS: Final = {signal.SIGHUP: 129, signal.SIGINT: 130, signal.SIGTERM: 143}

@@ -147,7 +147,6 @@ worker.__main__.main()
 """The command, with a line when it starts: it cannot answer an interruption of Python's own start."""
 
 
-@pytest.mark.no_cover
 def test_ctrl_c_at_any_moment_shows_no_traceback(command: Command, serve: Serve) -> None:
     account = generate(12, seed=1)
     served = serve(account, rate_limit=None)
