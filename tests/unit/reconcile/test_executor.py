@@ -1,13 +1,10 @@
 """Carrying out: every number gets one true outcome, whatever the network and other people do meanwhile."""
 
-from collections.abc import Callable
-
 import pytest
 from msgspec import structs
 
-from tests.support.model_account import ModelAccount, Unheard
-from tests.support.virtual_time import run
-from worker.ledger import NullLedger
+from tests.support.execution import carry_out, off, on
+from tests.support.model_account import ModelAccount
 from worker.model.accounts import Group, Status
 from worker.model.errors import (
     AccountRejected,
@@ -21,46 +18,15 @@ from worker.model.errors import (
     ServerError,
     WorkerError,
 )
-from worker.model.plans import Action, Change
-from worker.model.results import NumberResult, Outcome
-from worker.reconcile.executor import Executor, Needs, Pace
+from worker.model.results import Outcome
 
 A, B, C, D = "0100001", "0100002", "0100003", "0100004"
-
-
-def _on(phone: str) -> Change:
-    return Change(phone, Action.ACTIVATE, "INACTIVE", "ACTIVE", "")
-
-
-def _off(phone: str) -> Change:
-    return Change(phone, Action.DEACTIVATE, "ACTIVE", "INACTIVE", "")
-
-
-def _carry_out(
-    account: ModelAccount,
-    *changes: Change,
-    least_active: int = 0,
-    groups: tuple[Group, ...] = (),
-    gone: frozenset[str] = frozenset(),
-    deadline: float = 900.0,
-    concurrency: int = 4,
-    wall: Callable[[], float] = lambda: 0.0,
-) -> tuple[dict[str, NumberResult], Executor]:
-    async def scenario() -> Executor:
-        observed = await account.observe()
-        needs = Needs(least_active, groups, gone)
-        writes = Executor(changes, account, observed, needs, journal=NullLedger(), meter=Unheard())
-        await writes.carry_out(Pace(concurrency, deadline, wall))
-        return writes
-
-    writes = run(scenario())
-    return {result.phone: result for result in writes.results()}, writes
 
 
 def test_write_is_changed_once_a_read_has_confirmed_it() -> None:
     """One attempt, one verification read, and the number is as desired."""
     account = ModelAccount(n0100001="INACTIVE")
-    results, writes = _carry_out(account, _on(A))
+    results, writes = carry_out(account, on(A))
     result = results[A]
     assert (result.outcome, result.before, result.after, result.attempts) == (Outcome.CHANGED, "INACTIVE", "ACTIVE", 1)
     assert (account.reads, writes.stopped) == (2, None)
@@ -68,14 +34,14 @@ def test_write_is_changed_once_a_read_has_confirmed_it() -> None:
 
 def test_without_writes_there_is_no_verification_read() -> None:
     account = ModelAccount(n0100001="INACTIVE")
-    results, _ = _carry_out(account)
+    results, _ = carry_out(account)
     assert (results, account.reads) == ({}, 1)
 
 
 def test_activations_go_before_deactivations() -> None:
     """No number goes silent before those that shall speak do."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE", n0100003="INACTIVE")
-    _carry_out(account, _off(A), _on(B), _on(C))
+    carry_out(account, off(A), on(B), on(C))
     assert [phone for phone, _ in account.written] == [B, C, A]
 
 
@@ -83,7 +49,7 @@ def test_an_accepted_write_that_does_not_show_is_unverified() -> None:
     """200 without effect is never called changed."""
     account = ModelAccount(n0100001="INACTIVE")
     account.on_read = lambda read: account.statuses.update({A: Status.INACTIVE}) if read == 2 else None
-    results, _ = _carry_out(account, _on(A))
+    results, _ = carry_out(account, on(A))
     assert results[A].outcome is Outcome.UNVERIFIED
     assert results[A].error is not None
 
@@ -92,7 +58,7 @@ def test_without_the_verification_read_nothing_is_called_changed() -> None:
     """If the account cannot be read afterwards, accepted writes stay unverified."""
     account = ModelAccount(n0100001="INACTIVE")
     account.failing_reads = {2: ServerError("down")}
-    results, _ = _carry_out(account, _on(A))
+    results, _ = carry_out(account, on(A))
     assert (results[A].outcome, results[A].after) == (Outcome.UNVERIFIED, None)
 
 
@@ -100,7 +66,7 @@ def test_a_lost_answer_to_a_write_that_was_carried_out_is_not_sent_again() -> No
     """A read shows the new status, so one request was enough."""
     account = ModelAccount(n0100001="INACTIVE")
     account.faults = {A: [(Ambiguous("reset"), True)]}
-    results, _ = _carry_out(account, _on(A))
+    results, _ = carry_out(account, on(A))
     assert (results[A].outcome, len(account.written)) == (Outcome.CHANGED, 1)
 
 
@@ -108,7 +74,7 @@ def test_a_lost_answer_to_a_write_that_was_not_carried_out_is_sent_again() -> No
     """A read shows the old status, so the write is sent once more."""
     account = ModelAccount(n0100001="INACTIVE")
     account.faults = {A: [(Ambiguous("timeout"), False)]}
-    results, _ = _carry_out(account, _on(A))
+    results, _ = carry_out(account, on(A))
     assert (results[A].outcome, results[A].attempts) == (Outcome.CHANGED, 2)
 
 
@@ -117,7 +83,7 @@ def test_a_number_that_someone_else_changed_meanwhile_is_a_conflict() -> None:
     account = ModelAccount(n0100001="INACTIVE")
     account.faults = {A: [(Ambiguous("timeout"), False)]}
     account.on_read = lambda read: account.statuses.update({A: Status.BLOCKED}) if read == 2 else None
-    results, _ = _carry_out(account, _on(A))
+    results, _ = carry_out(account, on(A))
     assert (results[A].outcome, results[A].after, results[A].attempts) == (Outcome.CONFLICT, "BLOCKED", 1)
 
 
@@ -127,7 +93,7 @@ def test_external_revert_of_an_ambiguous_write_is_conflict() -> None:
     account.faults = {B: [(Ambiguous("reset"), False)], D: [(Ambiguous("reset"), False)]}
     people = {2: Status.ACTIVE, 3: Status.INACTIVE}
     account.on_read = lambda read: account.statuses.update({D: people[read]} if read in people else {})
-    results, _ = _carry_out(account, _on(A), _on(B), _on(C), _on(D), concurrency=2)
+    results, _ = carry_out(account, on(A), on(B), on(C), on(D), concurrency=2)
     assert {results[phone].outcome for phone in (A, B, C)} == {Outcome.CHANGED}
     assert (results[D].outcome, results[D].after, results[D].attempts) == (Outcome.CONFLICT, "INACTIVE", 1)
 
@@ -141,7 +107,7 @@ def test_a_number_that_vanished_is_a_conflict() -> None:
             del account.statuses[A]
 
     account.on_read = vanish
-    results, _ = _carry_out(account, _on(A))
+    results, _ = carry_out(account, on(A))
     assert results[A].outcome is Outcome.CONFLICT
 
 
@@ -150,7 +116,7 @@ def test_simultaneous_ambiguous_writes_share_one_read() -> None:
     numbers = {f"01000{index:02}": "INACTIVE" for index in range(21)}
     account = ModelAccount(**{f"n{phone}": status for phone, status in numbers.items()})
     account.faults = {phone: [(Ambiguous("reset"), False)] for phone in list(numbers)[1:]}
-    results, _ = _carry_out(account, *map(_on, numbers), concurrency=20)
+    results, _ = carry_out(account, *map(on, numbers), concurrency=20)
     assert {result.outcome for result in results.values()} == {Outcome.CHANGED}
     assert account.reads == 3
 
@@ -160,7 +126,7 @@ def test_one_bad_number_stops_no_other(error: type[NotRegistered], outcome: Outc
     """A refusal of one number is that number's outcome, and the rest goes on."""
     account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE")
     account.faults = {A: [(error("no", http_status=400), False)]}
-    results, writes = _carry_out(account, _on(A), _on(B))
+    results, writes = carry_out(account, on(A), on(B))
     assert (results[A].outcome, results[B].outcome, writes.stopped) == (outcome, Outcome.CHANGED, None)
     failure = results[A].error
     assert failure is not None
@@ -171,7 +137,7 @@ def test_credentials_that_may_not_write_cost_one_request() -> None:
     """The first write goes ahead alone, and its refusal stops the account before the second."""
     account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE", n0100003="ACTIVE")
     account.faults = {A: [(AccountRejected("forbidden", http_status=403), False)]}
-    results, writes = _carry_out(account, _on(A), _on(B), _off(C))
+    results, writes = carry_out(account, on(A), on(B), off(C))
     assert len(account.written) == 1
     assert results[A].outcome is Outcome.FAILED
     assert {results[B].outcome, results[C].outcome} == {Outcome.NOT_ATTEMPTED}
@@ -182,7 +148,7 @@ def test_a_failure_without_effect_is_failed() -> None:
     """Attempts that never reached the API leave the number failed, with their error."""
     account = ModelAccount(n0100001="INACTIVE")
     account.faults = {A: [(ConnectionFailed("refused"), False)]}
-    results, _ = _carry_out(account, _on(A))
+    results, _ = carry_out(account, on(A))
     assert (results[A].outcome, results[A].after) == (Outcome.FAILED, "INACTIVE")
 
 
@@ -191,7 +157,7 @@ def test_a_failure_is_failed_even_if_the_account_cannot_be_read() -> None:
     account = ModelAccount(n0100001="INACTIVE")
     account.faults = {A: [(ConnectionFailed("refused"), False)]}
     account.failing_reads = {2: ServerError("down")}
-    results, _ = _carry_out(account, _on(A))
+    results, _ = carry_out(account, on(A))
     assert results[A].outcome is Outcome.FAILED
 
 
@@ -200,7 +166,7 @@ def test_a_number_that_became_right_without_us_is_unchanged() -> None:
     account = ModelAccount(n0100001="INACTIVE")
     account.faults = {A: [(ConnectionFailed("refused"), False)]}
     account.on_read = lambda read: account.statuses.update({A: Status.ACTIVE}) if read == 2 else None
-    results, _ = _carry_out(account, _on(A))
+    results, _ = carry_out(account, on(A))
     assert results[A].outcome is Outcome.UNCHANGED
 
 
@@ -208,7 +174,7 @@ def test_ambiguous_last_attempt_is_decided_by_the_verification_read() -> None:
     """Five lost answers, the last one carried out: the read confirms the change."""
     account = ModelAccount(n0100001="INACTIVE")
     account.faults[A] = [*[(Ambiguous("reset"), False)] * 4, (Ambiguous("reset"), True)]
-    results, _ = _carry_out(account, _on(A))
+    results, _ = carry_out(account, on(A))
     assert (results[A].outcome, results[A].attempts) == (Outcome.CHANGED, 5)
 
 
@@ -217,7 +183,7 @@ def test_ambiguous_write_that_no_read_can_settle_is_not_sent_again() -> None:
     account = ModelAccount(n0100001="INACTIVE")
     account.faults = {A: [(Ambiguous("reset"), True)]}
     account.failing_reads = {2: ServerError("down"), 3: ServerError("down")}
-    results, _ = _carry_out(account, _on(A))
+    results, _ = carry_out(account, on(A))
     assert (results[A].outcome, results[A].attempts) == (Outcome.UNVERIFIED, 1)
 
 
@@ -226,7 +192,7 @@ def test_read_of_another_account_stops_this_one() -> None:
     account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE")
     account.faults = {A: [(Ambiguous("reset"), False)]}
     account.failing_reads = {2: AccountRejected("another account")}
-    results, writes = _carry_out(account, _on(A), _on(B))
+    results, writes = carry_out(account, on(A), on(B))
     assert isinstance(writes.stopped, AccountRejected)
     assert results[B].outcome is Outcome.NOT_ATTEMPTED
 
@@ -235,7 +201,7 @@ def test_failed_activations_hold_dependent_deactivations() -> None:
     """The last ACTIVE number is not switched off when the number that should replace it did not come up."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
     account.faults = {B: [(NotRegistered("no"), False)]}
-    results, writes = _carry_out(account, _off(A), _on(B), least_active=1)
+    results, writes = carry_out(account, off(A), on(B), least_active=1)
     assert (results[A].outcome, account.statuses[A]) == (Outcome.NOT_ATTEMPTED, "ACTIVE")
     assert writes.stopped is not None
     error = results[A].error
@@ -247,14 +213,14 @@ def test_activations_of_a_group_are_verified_before_its_deactivations() -> None:
     """An activation that was accepted and does not show holds the deactivation of the last ACTIVE number."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
     account.on_read = lambda read: account.statuses.update({B: Status.INACTIVE}) if read >= 2 else None
-    results, _ = _carry_out(account, _off(A), _on(B), least_active=1)
+    results, _ = carry_out(account, off(A), on(B), least_active=1)
     assert (results[A].outcome, results[B].outcome) == (Outcome.NOT_ATTEMPTED, Outcome.UNVERIFIED)
 
 
 def test_swap_proceeds_after_its_activation_is_verified() -> None:
     """With the new number proven ACTIVE the old one may go."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
-    results, _ = _carry_out(account, _off(A), _on(B), least_active=1)
+    results, _ = carry_out(account, off(A), on(B), least_active=1)
     assert {result.outcome for result in results.values()} == {Outcome.CHANGED}
 
 
@@ -263,7 +229,7 @@ def test_unverifiable_activations_hold_the_deactivations(error: ServerError | Ac
     """Without a read nothing is confirmed, so the last ACTIVE number stays."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
     account.failing_reads = {2: error}
-    results, _ = _carry_out(account, _off(A), _on(B), least_active=1)
+    results, _ = carry_out(account, off(A), on(B), least_active=1)
     assert results[A].outcome is Outcome.NOT_ATTEMPTED
     assert account.statuses[A] is Status.ACTIVE
 
@@ -272,7 +238,7 @@ def test_the_deadline_leaves_the_rest_untried_and_proves_what_was_done() -> None
     """When the account's time is up, what was sent is proven and what was not is not attempted."""
     numbers = [f"01000{index:02}" for index in range(10)]
     account = ModelAccount(**{f"n{phone}": "INACTIVE" for phone in numbers})
-    results, writes = _carry_out(account, *map(_on, numbers), deadline=2.5, concurrency=1)
+    results, writes = carry_out(account, *map(on, numbers), deadline=2.5, concurrency=1)
     outcomes = [results[phone].outcome for phone in numbers]
     assert outcomes == [Outcome.CHANGED] * 3 + [Outcome.NOT_ATTEMPTED] * 7
     assert isinstance(writes.stopped, DeadlineExceeded)
@@ -282,7 +248,7 @@ def test_interrupted_run_reports_what_it_did_and_did_not() -> None:
     """Writes in flight are verified and the others not attempted, each with the reason."""
     account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE")
     account.on_write = lambda _: account.halt(Interrupted("SIGINT"))
-    results, writes = _carry_out(account, _on(A), _on(B))
+    results, writes = carry_out(account, on(A), on(B))
     assert (results[A].outcome, results[B].outcome) == (Outcome.CHANGED, Outcome.NOT_ATTEMPTED)
     error = results[B].error
     assert error is not None
@@ -295,7 +261,7 @@ def test_one_number_is_never_written_twice_at_once() -> None:
     numbers = [f"01000{index:02}" for index in range(30)]
     account = ModelAccount(**{f"n{phone}": "INACTIVE" for phone in numbers})
     account.faults = {phone: [(Ambiguous("reset"), bool(index % 2))] for index, phone in enumerate(numbers)}
-    results, _ = _carry_out(account, *map(_on, numbers), concurrency=10)
+    results, _ = carry_out(account, *map(on, numbers), concurrency=10)
     assert account.most_at_once == 1
     assert {result.outcome for result in results.values()} == {Outcome.CHANGED}
 
@@ -306,7 +272,7 @@ def test_what_landed_before_a_stop_is_changed(error: WorkerError) -> None:
     account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE")
     account.faults = {B: [(Ambiguous("timeout"), True)]}
     account.on_write = lambda phone: account.halt(error) if phone == B else None
-    results, writes = _carry_out(account, _on(A), _on(B))
+    results, writes = carry_out(account, on(A), on(B))
     assert (results[B].outcome, results[B].after) == (Outcome.CHANGED, "ACTIVE")
     assert writes.stopped is error
 
@@ -316,7 +282,7 @@ def test_a_refusal_that_took_effect_is_changed(error: ApiError) -> None:
     """The verification read outweighs the answer."""
     account = ModelAccount(n0100001="INACTIVE")
     account.faults = {A: [(error, True)]}
-    results, _ = _carry_out(account, _on(A))
+    results, _ = carry_out(account, on(A))
     assert (results[A].outcome, results[A].after, results[A].error) == (Outcome.CHANGED, "ACTIVE", None)
 
 
@@ -325,7 +291,7 @@ def test_stop_between_attempts_counts_them() -> None:
     account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE")
     account.faults = {B: [(Ambiguous("timeout"), False)]}
     account.on_write = lambda phone: account.halt(Interrupted("stopped by SIGINT")) if phone == B else None
-    results, _ = _carry_out(account, _on(A), _on(B))
+    results, _ = carry_out(account, on(A), on(B))
     error = results[B].error
     assert results[B].outcome is Outcome.FAILED
     assert error is not None
@@ -347,7 +313,7 @@ def test_number_that_a_read_shows_changed_externally_is_not_written(seen: str | 
             account.statuses[B] = Status(seen)
 
     account.on_read = interfere
-    results, _ = _carry_out(account, _on(A), _off(B))
+    results, _ = carry_out(account, on(A), off(B))
     assert [phone for phone, _ in account.written] == [A]
     assert (results[A].outcome, results[B].outcome, results[B].after) == (Outcome.CHANGED, outcome, seen)
     assert results[B].attempts == 0
@@ -359,7 +325,7 @@ def test_a_refused_write_whose_number_others_then_change_is_not_tried_again() ->
     account.faults[B] = [(ServerError("later"), False), (ServerError("later"), False)]
     account.faults[C] = [(Ambiguous("?"), True)]
     account.on_read = lambda read: account.statuses.update({B: Status.ACTIVE}) if read == 2 else None
-    results, _ = _carry_out(account, _on(A), _on(B), _on(C))
+    results, _ = carry_out(account, on(A), on(B), on(C))
     assert [phone for phone, _ in account.written].count(B) == 2
     assert (results[B].outcome, results[B].after, results[B].attempts) == (Outcome.UNCHANGED, "ACTIVE", 2)
 
@@ -367,7 +333,7 @@ def test_a_refused_write_whose_number_others_then_change_is_not_tried_again() ->
 def test_activation_is_verified_before_the_paired_deactivation() -> None:
     """In a group the deactivation is sent after a read has confirmed the activation."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
-    results, _ = _carry_out(account, _on(B), _off(A), groups=(Group("support", (A, B)),))
+    results, _ = carry_out(account, on(B), off(A), groups=(Group("support", (A, B)),))
     assert account.written == [(B, "ACTIVE"), (A, "INACTIVE")]
     assert account.reads == 3
     assert {result.outcome for result in results.values()} == {Outcome.CHANGED}
@@ -377,7 +343,7 @@ def test_deactivations_after_a_failed_activation_are_held() -> None:
     """The group keeps its number, and the hold names the group; independent deactivations are sent."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE", n0100003="ACTIVE")
     account.faults = {B: [(NotWritable("no", http_status=409), False)]}
-    results, writes = _carry_out(account, _on(B), _off(A), _off(C), groups=(Group("support", (A, B)),))
+    results, writes = carry_out(account, on(B), off(A), off(C), groups=(Group("support", (A, B)),))
     assert (results[B].outcome, results[C].outcome) == (Outcome.BLOCKED, Outcome.CHANGED)
     assert (results[A].outcome, results[A].attempts, results[A].after) == (Outcome.HELD, 0, "ACTIVE")
     error = results[A].error
@@ -390,7 +356,7 @@ def test_unverifiable_activation_allows_no_deactivation() -> None:
     """Accepted or not, the deactivation is held unless a read shows the activation."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
     account.failing_reads = {2: ServerError("down")}
-    results, _ = _carry_out(account, _on(B), _off(A), groups=(Group("support", (A, B)),))
+    results, _ = carry_out(account, on(B), off(A), groups=(Group("support", (A, B)),))
     assert (results[B].outcome, results[A].outcome) == (Outcome.CHANGED, Outcome.HELD)
     assert account.statuses[A] is Status.ACTIVE
 
@@ -399,7 +365,7 @@ def test_credentials_that_are_rejected_at_the_proof_stop_the_account() -> None:
     """Nothing more is sent, and the rest is not attempted for that reason."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
     account.failing_reads = {2: AccountRejected("no", http_status=401)}
-    results, writes = _carry_out(account, _on(B), _off(A), groups=(Group("support", (A, B)),))
+    results, writes = carry_out(account, on(B), off(A), groups=(Group("support", (A, B)),))
     assert results[A].outcome is Outcome.NOT_ATTEMPTED
     assert isinstance(writes.stopped, AccountRejected)
 
@@ -410,7 +376,7 @@ def test_read_that_shows_a_member_inactive_holds_the_rest_of_its_group() -> None
     account.faults = {D: [(Ambiguous("reset"), False)]}
     account.on_read = lambda read: account.statuses.update({A: Status.INACTIVE}) if read == 2 else None
     group = Group("support", (A, B, C), 2)
-    results, _ = _carry_out(account, _off(D), _off(C), groups=(group,), concurrency=1)
+    results, _ = carry_out(account, off(D), off(C), groups=(group,), concurrency=1)
     assert (results[D].outcome, results[C].outcome) == (Outcome.CHANGED, Outcome.HELD)
     assert account.statuses[C] is Status.ACTIVE
 
@@ -420,7 +386,7 @@ def test_ambiguous_deactivation_is_not_sent_again_once_its_group_cannot_spare_it
     account = ModelAccount(n0100001="ACTIVE", n0100002="ACTIVE")
     account.faults = {A: [(Ambiguous("reset"), False)]}
     account.on_read = lambda read: account.statuses.update({B: Status.INACTIVE}) if read == 2 else None
-    results, _ = _carry_out(account, _off(A), groups=(Group("support", (A, B)),))
+    results, _ = carry_out(account, off(A), groups=(Group("support", (A, B)),))
     assert (results[A].outcome, results[A].attempts, results[A].after) == (Outcome.HELD, 1, "ACTIVE")
     assert len(account.written) == 1
 
@@ -430,7 +396,7 @@ def test_early_read_holds_nothing_whose_successor_is_confirmed_later() -> None:
     account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE", n0100003="INACTIVE", n0100004="ACTIVE")
     account.faults = {A: [(Ambiguous("reset"), True)]}
     group = Group("pair", (C, D))
-    results, _ = _carry_out(account, _on(A), _on(B), _on(C), _off(D), groups=(group,), concurrency=1)
+    results, _ = carry_out(account, on(A), on(B), on(C), off(D), groups=(group,), concurrency=1)
     assert {result.outcome for result in results.values()} == {Outcome.CHANGED}
 
 
@@ -439,7 +405,7 @@ def test_successor_that_an_early_read_shows_inactive_holds_its_predecessor() -> 
     account = ModelAccount(n0100001="INACTIVE", n0100003="ACTIVE", n0100004="ACTIVE")
     account.faults = {A: [(Ambiguous("reset"), True)]}
     account.on_read = lambda read: account.statuses.update({C: Status.INACTIVE}) if read == 2 else None
-    results, _ = _carry_out(account, _on(A), _off(D), groups=(Group("pair", (C, D)),))
+    results, _ = carry_out(account, on(A), off(D), groups=(Group("pair", (C, D)),))
     assert (results[A].outcome, results[D].outcome) == (Outcome.CHANGED, Outcome.HELD)
 
 
@@ -447,9 +413,13 @@ def test_what_the_file_has_ceased_to_want_does_not_leave() -> None:
     """A write whose time is over when its turn comes is a conflict that says so; what is still wanted is written."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="ACTIVE", n0100003="ACTIVE")
     until = "1970-01-01T00:00:10Z"
-    changes = (_off(A), structs.replace(_off(B), until="1970-01-01T00:01:00Z"), structs.replace(_off(C), until=until))
+    changes = (
+        off(A),
+        structs.replace(off(B), until="1970-01-01T00:01:00Z"),
+        structs.replace(off(C), until=until),
+    )
     clock = iter([0.0, 9.9, 10.0])
-    results, _ = _carry_out(account, *changes, concurrency=1, wall=lambda: next(clock))
+    results, _ = carry_out(account, *changes, concurrency=1, wall=lambda: next(clock))
     assert (results[A].outcome, results[B].outcome) == (Outcome.CHANGED, Outcome.CHANGED)
     assert (results[C].outcome, results[C].attempts, results[C].after) == (Outcome.CONFLICT, 0, "ACTIVE")
     error = results[C].error

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from msgspec import structs
 
+from tests.support.execution import carry_out, off, on
 from tests.support.model_account import ModelAccount, Unheard
 from tests.support.virtual_time import run
 from worker.ledger import NullLedger
@@ -30,14 +31,14 @@ from worker.model.errors import (
     ServerError,
 )
 from worker.model.history import AccountRecord, Ending, NumberRecord
-from worker.model.plans import Action, Change, NoticeKind, Verdict
+from worker.model.plans import Action, NoticeKind, Verdict
 from worker.model.results import AccountResult, NumberResult, Outcome
 from worker.model.safety import InUse, Safety
 from worker.plan.build import Draft, Terms
 from worker.plan.planfile import SavedAccount
 from worker.plan.policy import Selection
 from worker.reconcile.account import apply, apply_saved, make_draft
-from worker.reconcile.executor import Executor, Needs, Pace
+from worker.reconcile.executor import Executor, Pace
 from worker.reconcile.rollback import inverse_plan, limit_to_preview, preview
 
 A, B, C, D = "01000000001", "01000000002", "01000000003", "01000000004"
@@ -46,38 +47,19 @@ _PROTECTED = Desired(Status.ACTIVE, protected=True)
 _NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
 
-def _on(phone: str) -> Change:
-    return Change(phone, Action.ACTIVATE, "INACTIVE", "ACTIVE", "")
-
-
-def _off(phone: str) -> Change:
-    return Change(phone, Action.DEACTIVATE, "ACTIVE", "INACTIVE", "")
-
-
-def _carry_out(
-    account: ModelAccount,
-    *changes: Change,
-    pair_swaps: PairSwaps,
-    groups: tuple[Group, ...] = (),
-    deadline: float = 900.0,
-    concurrency: int = 4,
-) -> tuple[dict[str, NumberResult], Executor]:
-    async def scenario() -> Executor:
-        observed = await account.observe()
-        needs = Needs(groups=groups, pair_swaps=pair_swaps)
-        writes = Executor(changes, account, observed, needs, journal=NullLedger(), meter=Unheard())
-        await writes.carry_out(Pace(concurrency, deadline))
-        return writes
-
-    writes = run(scenario())
-    return {result.phone: result for result in writes.results()}, writes
-
-
 def _swap(
     account: ModelAccount, pair_swaps: PairSwaps, deadline: float = 900.0
 ) -> tuple[dict[str, NumberResult], Executor]:
     """A is the old number, B its successor, and C and D are another pair."""
-    return _carry_out(account, _on(B), _on(D), _off(A), _off(C), pair_swaps=pair_swaps, deadline=deadline)
+    return carry_out(
+        account,
+        on(B),
+        on(D),
+        off(A),
+        off(C),
+        pair_swaps=pair_swaps,
+        deadline=deadline,
+    )
 
 
 def _pairs() -> ModelAccount:
@@ -166,7 +148,7 @@ def test_hold_stops_once_a_later_read_shows_the_successor_gone() -> None:
     account = _pairs()
     account.faults = {A: [(Ambiguous("reset"), True)]}
     account.on_read = lambda read: account.statuses.update({B: Status.BLOCKED}) if read == 3 else None
-    results, _ = _carry_out(account, _on(B), _off(A), _off(C), pair_swaps="hold", concurrency=1)
+    results, _ = carry_out(account, on(B), off(A), off(C), pair_swaps="hold", concurrency=1)
     assert (results[A].outcome, results[C].outcome) == (Outcome.CHANGED, Outcome.HELD)
     assert account.statuses[C] is Status.ACTIVE
 
@@ -174,7 +156,7 @@ def test_hold_stops_once_a_later_read_shows_the_successor_gone() -> None:
 def test_hold_costs_no_read_without_activations() -> None:
     """Deactivations alone are no swap."""
     account = ModelAccount(n01000000001="ACTIVE", n01000000002="ACTIVE")
-    results, _ = _carry_out(account, _off(A), pair_swaps="hold")
+    results, _ = carry_out(account, off(A), pair_swaps="hold")
     assert (results[A].outcome, account.reads) == (Outcome.CHANGED, 2)
 
 
@@ -183,7 +165,7 @@ def test_swap_and_group_holds_show_one_reason() -> None:
     account = _pairs()
     account.faults = {B: [(NotWritable("no", http_status=409), False)]}
     group = Group("support", (A, B))
-    results, _ = _carry_out(account, _on(B), _off(A), _off(C), groups=(group,), pair_swaps="hold")
+    results, _ = carry_out(account, on(B), off(A), off(C), groups=(group,), pair_swaps="hold")
     assert (results[A].outcome, results[C].outcome) == (Outcome.HELD, Outcome.HELD)
     reason = results[A].error
     assert reason is not None
