@@ -77,6 +77,7 @@ def test_time_of_change_is_read_where_it_is_valid(fields: dict[str, object], sin
     """The date of the row counts, else that of its last log entry; a date without a zone, or beyond reason, is none."""
     account = _read(_document(_row() | fields))
     assert account.updated_at({"01000000000"}) == ({} if since is None else {"01000000000": since})
+    assert account.updated_at(()) == {}
 
 
 def test_a_numeric_account_id_is_the_same_as_its_text() -> None:
