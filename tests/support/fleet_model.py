@@ -204,8 +204,7 @@ def of_rollback(row: Row) -> Expected:
     if row["dry_run"] == "dry":
         statuses = [0 if plan.is_readable else 1 for plan in plans]
         return Expected(_worst(statuses), frozenset(), _listed(plans), _noted(row), within)
-    done = _carried_out(row, plans, within)
-    return done._replace(listed=within) if row["world"] == "locked" else done
+    return _carried_out(row, plans, within)
 
 
 def _undo(number: Number) -> str:

@@ -296,7 +296,9 @@ class Fleet:
             saved, draft = pair
             if declined is None and draft.error is None and not draft.plan.refusals:
                 # what the preview asked about is not asked again
-                result = await self._apply_saved(limit_to_preview(saved, draft.plan), allow | {IN_USE}, meter)
+                result = await self._apply_saved(
+                    limit_to_preview(saved, draft.plan), allow | {IN_USE}, meter, preview=draft.plan
+                )
                 notices = (*result.notices, *guard_notices(draft.plan))
                 return msgspec.structs.replace(result, requests=draft.requests + result.requests, notices=notices)
             conclusion = conclude_unapplied(draft, draft.requests, declined)
@@ -311,6 +313,8 @@ class Fleet:
         meter: ProgressMeter,
         plan: PlanFile | None = None,
         files: Callable[[str], CurrentFiles] | None = None,
+        *,
+        preview: AccountPlan | None = None,
     ) -> AccountResult:
         log = self._log.bind(account=saved.account)
 
@@ -332,7 +336,7 @@ class Fleet:
         return await self._with_lease(
             saved,
             identity.saved_subject(saved, self._settings.endpoint),
-            Draft(as_plan(saved), {}),
+            Draft(as_plan(saved) if preview is None else preview, {}),
             carry_out,
             pause=self._pause,
             log=log,
