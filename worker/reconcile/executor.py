@@ -90,7 +90,6 @@ class Executor:
         self._wall: Callable[[], float] = time.time
         self._journal = journal
         self._meter = meter
-        self._in_flight: set[WriteAttempt] = set()
         self._reads = SharedReads(api, self._on_read)
         self._final: ObservedAccount | None = None
         self.stopped: WorkerError | None = None
@@ -155,7 +154,6 @@ class Executor:
     async def _write(self, attempt: WriteAttempt) -> None:
         if self.stopped is not None:
             return
-        self._in_flight.add(attempt)
         try:
             await self._api.retry(partial(self._send, attempt))
         except AccountRejected as error:
@@ -166,7 +164,6 @@ class Executor:
         except WorkerError as reason:
             self._stop(attempt, reason)
         finally:
-            self._in_flight.discard(attempt)
             attempt.ended = asyncio.get_running_loop().time()
             self._meter.advance()
 
@@ -201,7 +198,7 @@ class Executor:
         attempt.acknowledged = True
 
     def _on_read(self, account: ObservedAccount) -> None:
-        for attempt in self._in_flight:
+        for attempt in self._attempts:
             attempt.status_varied |= account.status(attempt.phone) != attempt.change.observed
         if self._deactivating:
             self._hold_back(account)

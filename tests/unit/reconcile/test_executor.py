@@ -319,6 +319,17 @@ def test_number_that_a_read_shows_changed_externally_is_not_written(seen: str | 
     assert results[B].attempts == 0
 
 
+def test_number_changed_and_set_back_while_its_write_waits_is_conflict() -> None:
+    """The first of two reads shows the external change; the later write does not overrule it."""
+    account = ModelAccount(n0100001="INACTIVE", n0100002="ACTIVE")
+    account.faults[A] = [(Ambiguous("?"), False), (Ambiguous("?"), True)]
+    statuses = {2: Status.INACTIVE, 3: Status.ACTIVE}
+    account.on_read = lambda read: account.statuses.update({B: statuses[read]}) if read in statuses else None
+    results, _ = _carry_out(account, _on(A), _off(B))
+    assert {phone for phone, _ in account.written} == {A}
+    assert (results[B].outcome, results[B].after, results[B].attempts) == (Outcome.CONFLICT, "ACTIVE", 0)
+
+
 def test_a_refused_write_whose_number_others_then_change_is_not_tried_again() -> None:
     """Before the retry a read shows the desired status: the outcome is unchanged."""
     account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE", n0100003="INACTIVE")
