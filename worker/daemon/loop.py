@@ -158,6 +158,7 @@ class WatchLoop:
         """Check clock and files, then run what is due, or sleep until something may be due."""
         self._last_step = self._runtime.clock()
         now = self._now()
+        since = min(self._latest, now)
         if now < self._latest:
             self._scheduler.clock_set_back(now)
             self._expect(self._files.accounts, now)
@@ -166,7 +167,7 @@ class WatchLoop:
             self._reload = False
             self._reload_all(now)
         else:
-            self._refresh_files(now)
+            self._refresh_files(since)
         self._update_suspensions(now)
         due = self._scheduler.due(now, [account.name for account in self._files.accounts])
         if due.tick or due.accounts:
@@ -253,7 +254,8 @@ class WatchLoop:
         )
         self._systemd.ready()
 
-    def _refresh_files(self, now: datetime, *, everything: bool = False) -> None:
+    def _refresh_files(self, since: datetime, *, everything: bool = False) -> None:
+        """Read files that may have changed. Transitions of changed accounts after `since` are due, even if past."""
         changes = self._files.refresh(everything=everything)
         for file, error in changes.broken.items():
             self._report(
@@ -267,7 +269,7 @@ class WatchLoop:
             self._scheduler.forget(name)
             self._passes.forget(name, gone=name in changes.gone)
         if changes.changed:
-            self._expect([account for account in self._files.accounts if account.name in changes.changed], now)
+            self._expect([account for account in self._files.accounts if account.name in changes.changed], since)
 
     def _update_suspensions(self, now: datetime) -> None:
         current: dict[str | None, Suspend] = {}

@@ -566,6 +566,22 @@ def test_a_schedule_edge_during_a_slow_pass_is_acted_on_right_after_it() -> None
     _play(scenario())
 
 
+@pytest.mark.parametrize("edited", [239.0, 240.0 - 0.001])
+def test_edge_just_after_its_file_was_changed_is_on_time(edited: float) -> None:
+    """The daemon reads the change when the edge wakes it; the edge is due all the same."""
+    start = datetime.fromtimestamp(EPOCH, UTC) + timedelta(seconds=240)
+    windows = (DatedWindow(Status.ACTIVE, start, start + timedelta(seconds=1000)),)
+
+    async def scenario() -> None:
+        found = account()
+        before = wanting(found, schedules={PHONE: Schedule(Status.INACTIVE, windows, (), "UTC")})
+        daemon = Daemon([found], [before])
+        await daemon.live(290, (edited, lambda: daemon.folder.write(replace(before, line=2))))
+        assert [round(at, 1) for at, *_ in daemon.wire.writes] == [240.0]
+
+    _play(scenario())
+
+
 @pytest.mark.slow
 def test_a_year_of_weekly_windows_of_a_file_is_kept_to_the_second() -> None:
     """Office hours with a holiday over them: each edge is written within a second, none is lost, none comes twice."""
