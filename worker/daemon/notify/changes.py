@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from worker.config.channels import Event
+from worker.model.errors import Interrupted
 from worker.model.messages import Message, PhoneNumber, english
 from worker.model.plans import AccountPlan, Action, Cause, Change, Notice, NoticeKind, Verdict
 from worker.model.results import AccountResult, NumberResult, Outcome, RunOutcome
@@ -111,12 +112,14 @@ def update_account(
 ) -> NotifiedAccount:
     """Return the state of an account after a pass, with the result of the plan if it was carried out.
 
-    A state that the pass could not observe stays as in `before`: the account could not be read, another run had its
-    lease, or it changed between two reads. The suspension stays as well: a pass does not change it.
+    A state that the pass could not observe stays as in `before`: the account could not be read, the daemon was
+    stopped, another run had its lease, or it changed between two reads. The suspension stays as well: a pass does not change it.
     """
     results = None if result is None else {number.phone: number for number in result.numbers}
     changed = [change for change in plan.changes if _outcome(change, results) is Outcome.CHANGED]
     last_write = _summarize(changed, run_id) if changed else before.written
+    if plan.error is not None and plan.error.code == Interrupted.__name__:
+        return before
     if plan.verdict is Verdict.ERROR:
         return structs.replace(before, failing=_failing(plan, result), written=last_write)
     if result is not None and not result.refusals and result.outcome in _NOTHING_SEEN:
