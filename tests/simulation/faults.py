@@ -77,6 +77,7 @@ PROFILES: Final[Mapping[str, Profile]] = {
     "lying": (0.4, {"stale": 2.0, "untrue": 1.0, "garbage": 1.0, "half": 1.0, "error after": 1.0}),
     "broken": (0.4, {"reset before": 1.0, "reset after": 1.0, "refused": 1.0, "half": 0.5}),
     "strict": (0.2, {"rejected": 4.0, "limited": 1.0, "unauthorized": 0.3}),
+    "tardy": (0.6, {"late": 3.0, "rejected": 2.0, "refused": 2.0, "lost": 0.5}),
     "strange": (0.35, {"stranger": 2.0, "emptied": 1.0, "shrunk": 3.0, "reset after": 0.5, "late": 0.5}),
 }
 

@@ -3,7 +3,7 @@
 import hmac
 import re
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from hashlib import sha256
@@ -16,8 +16,10 @@ from tests.simulation.faults import Fault
 from tests.simulation.history import Answered, Edit, History, Request
 from worker.config.settings import RateLimit
 
-__all__ = ["ACCOUNT_ID", "API_KEY", "API_SECRET", "OTHER_KEY", "Api", "Reply"]
+__all__ = ["ACCOUNT_ID", "API_KEY", "API_SECRET", "EPOCH", "OTHER_KEY", "Api", "Reply"]
 
+EPOCH: Final = 1_800_000_000.0
+"""Unix time at which the loop's clock is 0."""
 ACCOUNT_ID: Final = "12925149"
 API_KEY: Final = "NCSSIMULATION"
 OTHER_KEY: Final = "NCSSIMULATIONTWO"
@@ -53,7 +55,11 @@ class Api:
         clock: Callable[[], float],
         wall: Callable[[], float],
         chance: Random,
+        account_id: str = ACCOUNT_ID,
+        keys: Collection[str] = (API_KEY, OTHER_KEY),
     ) -> None:
+        self.account_id = account_id
+        self._keys = keys
         self.numbers = numbers
         self._quota = quota
         self._history = history
@@ -94,7 +100,7 @@ class Api:
     def _stranger(self, request: Request) -> Reply | None:
         """What is wrong with the signature."""
         given = _header(request.header)
-        if given is None or given["key"] not in {API_KEY, OTHER_KEY}:
+        if given is None or given["key"] not in self._keys:
             return self._said(400, "InvalidApiKey", "no such key")
         signed = hmac.new(API_SECRET.encode(), (given["date"] + given["salt"]).encode(), sha256).hexdigest()
         if signed != given["signature"]:
@@ -158,7 +164,7 @@ class Api:
             return self._ok({}, Answered.NO)
         request.shown = dict(self.numbers)
         request.hidden = frozenset(self._chance.sample(sorted(self.numbers), (len(self.numbers) + 1) // 2))
-        return self._ok(self._document(request.visible, ACCOUNT_ID))
+        return self._ok(self._document(request.visible, self.account_id))
 
     def _read(self, request: Request, fault: Fault) -> Reply:
         request.shown = dict(self.numbers)
@@ -170,7 +176,7 @@ class Api:
             case "other account":
                 return self._ok(self._document(self.numbers, "999"), Answered.NO)
             case _:
-                return self._ok(self._document(self.numbers, ACCOUNT_ID))
+                return self._ok(self._document(self.numbers, self.account_id))
 
     def _write(self, request: Request, fault: Fault) -> Reply:
         before = dict(self.numbers)
@@ -201,9 +207,9 @@ class Api:
         """The reply to a write, in one of its three shapes."""
         shape = self._chance.randrange(3)
         if shape == 0:
-            return self._document(numbers, ACCOUNT_ID)
+            return self._document(numbers, self.account_id)
         if shape == 1:
-            return self._document({phone: status}, ACCOUNT_ID)
+            return self._document({phone: status}, self.account_id)
         return {"phoneNumber": phone, "status": status}
 
     def _document(self, numbers: dict[str, str], account_id: str) -> dict[str, Any]:

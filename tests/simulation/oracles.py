@@ -13,8 +13,10 @@ from tests.simulation.ledger_oracles import (
     every_number_has_one_outcome,
     nothing_is_left_open,
 )
-from tests.simulation.runs import Life, lives
+from tests.simulation.runs import Life, believed, lives
+from tests.simulation.scenario import DRY_KINDS
 from tests.simulation.thresholds import enough_stay_active, thresholds_hold
+from tests.simulation.verdicts import options_narrow_every_run, our_writes_are_not_called_others
 from tests.simulation.world import World
 from worker.model.accounts import Status, Unmanaged
 from worker.model.plans import Action
@@ -50,6 +52,8 @@ def _only_what_the_file_says(world: World, runs: list[Life]) -> Iterator[str]:
         for put in life.puts:
             reads = [read for read in life.reads if read.ended is not None and read.ended.order < put.sent.order]
             recent = [read for read in reads if read.ended is not None and read.ended.at > put.sent.at - _GRACE]
+            reads = believed(reads, put.phone)
+            recent = [read for read in recent if read in reads]
             candidates = (reads[-len(recent) - 1 :] if recent else reads[-1:]) or []
             asked = life.wants(put.phone)
             if put.asked != asked:
@@ -152,7 +156,7 @@ def _seen_foreign(life: Life, phone: str, puts: list[Request]) -> Request | None
     before = life.approved.get(phone)
     possible = {before}
     done = False
-    for read in life.reads_since_approval:
+    for read in believed(life.reads_since_approval, phone):
         assert read.arrived is not None
         if phone in read.hidden:
             continue
@@ -168,7 +172,7 @@ def _seen_foreign(life: Life, phone: str, puts: list[Request]) -> Request | None
 def _dry_runs_write_nothing(world: World, runs: list[Life]) -> Iterator[str]:
     del world
     for life in runs:
-        if life.record.script.kind in {"plan", "save"} and life.puts:
+        if life.record.script.kind in DRY_KINDS and life.puts:
             yield f"{life.name} is dry and writes {life.puts[0].phone}"
 
 
@@ -313,5 +317,7 @@ ORACLES: Final[tuple[tuple[str, Oracle], ...]] = (
     ("15", _one_account_has_one_description),
     ("16", _a_plan_is_carried_out_once),
     ("17", _a_plan_is_what_its_file_asks_for),
+    ("18", our_writes_are_not_called_others),
+    ("19", options_narrow_every_run),
 )
 """Oracle 2 is asked by the world itself, whenever a write leaves."""

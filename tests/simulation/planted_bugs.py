@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import pytest
 
-from tests.simulation import planted_io_bugs
+from tests.simulation import planted_io_bugs, planted_verdict_bugs
 from worker.ledger import writes
 from worker.ledger.ledger import SqliteAccountLedger
 from worker.model.accounts import AccountMemory, ObservedAccount
@@ -254,4 +254,25 @@ PLANTED_BUGS: Final = (
     PlantedBug("write by two descriptions of one account", "15", _write_by_two_descriptions),
     PlantedBug("carry a plan out again", "16", _carry_a_plan_out_again),
     PlantedBug("do not compare a plan with its file", "17", _do_not_compare_a_plan_with_its_file),
+    PlantedBug("compare with a stale read", "7", planted_verdict_bugs.compare_with_the_first_read),
+    PlantedBug(
+        "forget what a waiting write was shown", "7", planted_verdict_bugs.forget_what_a_waiting_write_was_shown
+    ),
+    PlantedBug(
+        "call a write unchanged after timeout and refused connection",
+        "18",
+        planted_verdict_bugs.forget_a_timeout_after_a_refused_connection,
+    ),
+    PlantedBug(
+        "call a write failed after timeout and failed reads",
+        "18",
+        planted_verdict_bugs.forget_a_timeout_without_verification,
+    ),
+    PlantedBug(
+        "call a late write failed after its second request was rejected",
+        "18",
+        planted_verdict_bugs.trust_a_rejection_of_a_second_request,
+    ),
+    PlantedBug("report drift of excluded numbers", "19", planted_verdict_bugs.report_drift_of_excluded_numbers),
+    PlantedBug("report what is not selected", "19", planted_verdict_bugs.report_what_is_not_selected),
 )

@@ -2,9 +2,12 @@
 
 import asyncio
 import sqlite3
+import tempfile
 from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
+from pathlib import Path
 from random import Random
 from typing import Any, Final, NamedTuple, cast
 
@@ -41,6 +44,15 @@ def task_factory(
     return task
 
 
+@cache
+def _empty_ledger() -> bytes:
+    """Return a ledger without runs: to copy one is cheaper than to create it."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "ledger.db"
+        connect(path, program="0", now=lambda: "2027-01-15T08:00:00.000Z").close()
+        return path.read_bytes()
+
+
 class Disk:
     """A connection to the real SQLite, on a disk that fails at one commit and from then on."""
 
@@ -65,7 +77,11 @@ class Disk:
 
 
 class Process:
-    """One run. `script` has what happens at its moments, counted from 1; `chance` is its own."""
+    """One run. `chance` is its own.
+
+    `script` has what happens at its moments, which are visible from outside, and `turns` what happens between the turns
+    of the loop, where every task is at an await. Both are counted from 1.
+    """
 
     def __init__(
         self,
@@ -75,6 +91,7 @@ class Process:
         *,
         profile: str = "calm",
         script: Mapping[int, Sequence[Happening]] | None = None,
+        turns: Mapping[int, Sequence[Happening]] | None = None,
         disk_error: DiskError | None = None,
         on_send: Callable[[Request], None],
         on_happening: Callable[[Happening], None],
@@ -88,10 +105,13 @@ class Process:
         self._chance = chance
         self._profile = profile
         self._script = script or {}
-        self._disk_error = disk_error
+        self._turns = turns or {}
+        self.disk_error = disk_error
         self._on_send = on_send
         self._on_happening = on_happening
         self._moments = 0
+        self._turn = 0
+        self._disks: list[Disk] = []
 
     @contextmanager
     def inside(self) -> Generator[None, None, None]:
@@ -112,7 +132,19 @@ class Process:
         if self.dead:
             return
         self._moments += 1
-        for happening in self._script.get(self._moments, ()):
+        self._meet(self._script.get(self._moments, ()))
+
+    def turn(self) -> bool:
+        """All tasks are at an await. Return True if something happens at this turn."""
+        if self.dead:
+            return False
+        self._turn += 1
+        happenings = self._turns.get(self._turn, ())
+        self._meet(happenings)
+        return bool(happenings)
+
+    def _meet(self, happenings: Sequence[Happening]) -> None:
+        for happening in happenings:
             if happening.what == "crash":
                 self.kill()
             elif happening.what == "jump":
@@ -136,6 +168,8 @@ class Process:
                 task.cancel()
             await asyncio.sleep(0)
         self.unheard()
+        for disk in self._disks:
+            disk.close()  # an open transaction would lock out the next run
 
     def unheard(self) -> list[BaseException]:
         """Collect the errors of tasks that are never awaited, which asyncio prints with their tracebacks."""
@@ -188,6 +222,10 @@ class Process:
         self._history.mark("commit", self.name)
         self._pass()
 
-    def opened(self, *given: Any, **more: Any) -> sqlite3.Connection:
+    def opened(self, path: Path, **more: Any) -> sqlite3.Connection:
         """The disk."""
-        return cast("sqlite3.Connection", Disk(connect(*given, **more), self._disk_error))
+        if not path.exists():
+            path.write_bytes(_empty_ledger())
+        disk = Disk(connect(path, **more), self.disk_error)
+        self._disks.append(disk)
+        return cast("sqlite3.Connection", disk)

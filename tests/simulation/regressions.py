@@ -22,6 +22,8 @@ REGRESSIONS: Final[Mapping[int, str]] = {
     1871: "as 650, with a full disk",
     1084: "the model's own mistake: a run that finds all of a dead run's plan done has ended that plan",
     20017: "a write that a look had called lost landed after it, and no longer counted for the thresholds",
+    2615: "a waiting write overruled a change that a read had shown, once others had set the number back",
+    3322: "the model's own mistake: a number that one read lacks is not missing yet",
     63684: "a number that a look had shown changed was written again once somebody had put it back",
     # with generators before it
     28: "as 41",

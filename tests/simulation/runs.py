@@ -1,6 +1,7 @@
 """The requests of one run, sorted for the oracles."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from functools import cached_property
 
 from tests.simulation.history import Answered, Request
@@ -9,7 +10,7 @@ from worker.model.accounts import DesiredAccount, Unmanaged
 from worker.model.plans import Change, Verdict
 from worker.model.results import NumberResult
 
-__all__ = ["Life", "lives"]
+__all__ = ["Life", "believed", "lives"]
 
 
 class Life:
@@ -77,3 +78,9 @@ class Life:
 def lives(world: World) -> list[Life]:
     """Every run of a world, in the order in which they began."""
     return [Life(record, world) for record in world.records]
+
+
+def believed(reads: Sequence[Request], phone: str) -> list[Request]:
+    """Return the reads without those that were the first to lack a number: only a second one makes it missing."""
+    shown = [phone in read.visible for read in reads]
+    return [read for read, has, had in zip(reads, shown, [False, *shown], strict=False) if has or not had]

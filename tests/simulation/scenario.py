@@ -15,11 +15,14 @@ from worker.model.safety import Safety
 from worker.plan.build import Terms
 from worker.plan.policy import Selection
 
-__all__ = ["RunScript", "Scenario", "draw_scenario"]
+__all__ = ["DRY_KINDS", "RunScript", "Scenario", "draw_scenario"]
+
+DRY_KINDS: Final = frozenset({"plan", "drift", "save"})
+"""Runs that cannot write."""
 
 _STRANGE: Final = ("BLOCKED", "PENDING", "EXPIRED", "FROZEN")
 _DISK: Final = ("disk I/O error", "database or disk is full")
-_PROFILES: Final = (*(name for name in PROFILES if name != "strange"), "calm", "flaky")
+_PROFILES: Final = (*(name for name in PROFILES if name not in {"strange", "tardy"}), "calm", "flaky")
 _DAYS: Final[tuple[tuple[str, ...], ...]] = (
     ("apply",),
     ("apply", "apply"),
@@ -35,11 +38,12 @@ _DAYS: Final[tuple[tuple[str, ...], ...]] = (
 
 
 class RunScript(NamedTuple):
-    """One run. `kind` is apply, plan, save (a plan that is kept) or saved (apply what was kept).
+    """One run. `kind` is apply, plan, drift, save (a plan that is kept) or saved (apply what was kept).
 
-    `deadline` is in seconds. `happenings` go by the moments of the run; `pause` is how many seconds pass after it;
-    `beside` starts the next run at the same time. `compared` has a saved plan compared with the run's file. `twin` has
-    the run find a second document of the same account, which is the other file, by another key.
+    `deadline` is in seconds. `happenings` go by the moments of the run, `turns` by those of the loop; `pause` is how
+    many seconds pass after it; `beside` starts the next run at the same time. `compared` has a saved plan compared with
+    the run's file. `twin` has the run find a second document of the same account, which is the
+    other file, by another key.
     """
 
     kind: str = "apply"
@@ -48,6 +52,7 @@ class RunScript(NamedTuple):
     profile: str = "calm"
     deadline: float = 60.0
     happenings: Mapping[int, tuple[Happening, ...]] = {}
+    turns: Mapping[int, tuple[Happening, ...]] = {}
     disk_error: DiskError | None = None
     pause: float = 0.0
     beside: bool = False
@@ -77,7 +82,10 @@ def draw_scenario(seed: int) -> Scenario:
     # separate generators: a new kind does not change the scenarios of the others
     scenario = _strangely_answered(scenario, Random(f"replies {seed}"))
     scenario = _described_twice(scenario, Random(f"twins {seed}"))
-    return _edited(scenario, Random(f"edits {seed}"))
+    scenario = _edited(scenario, Random(f"edits {seed}"))
+    scenario = _narrowed(scenario, Random(f"narrowed {seed}"))
+    scenario = _interleaved(scenario, Random(f"turns {seed}"))
+    return _contested(scenario, Random(f"contested {seed}"))
 
 
 def _strangely_answered(scenario: Scenario, chance: Random) -> Scenario:
@@ -106,6 +114,67 @@ def _edited(scenario: Scenario, chance: Random) -> Scenario:
     """Give half of the saved plans the current file, which may have changed since."""
     runs = tuple(run._replace(compared=run.kind == "saved" and chance.random() < 0.5) for run in scenario.runs)
     return scenario._replace(runs=runs)
+
+
+def _narrowed(scenario: Scenario, chance: Random) -> Scenario:
+    """Narrow all runs of one scenario of eight alike, and have one of them report drift."""
+    if chance.random() >= 0.125:
+        return scenario
+    phones = sorted({*scenario.numbers, *scenario.files[0].numbers})
+    some = frozenset(chance.sample(phones, (len(phones) + 1) // 2))
+    selection = Selection(only=some) if chance.random() < 0.3 else Selection(exclude=some)
+    runs = [run._replace(terms=structs.replace(run.terms, selection=selection)) for run in scenario.runs]
+    drift = RunScript("drift", chance.randrange(2), runs[0].terms)
+    runs.insert(chance.randint(0, len(runs)), drift)
+    return scenario._replace(runs=tuple(runs))
+
+
+def _interleaved(scenario: Scenario, chance: Random) -> Scenario:
+    """Let others act between any two turns of the loop in half of the scenarios, sometimes there and back again."""
+    if chance.random() >= 0.5:
+        return scenario
+    phones = sorted(scenario.numbers)
+    # both documents of a twin are read in any case
+    runs = (run if run.twin else run._replace(turns=_turns(chance, phones)) for run in scenario.runs)
+    return scenario._replace(runs=tuple(runs))
+
+
+def _contested(scenario: Scenario, chance: Random) -> Scenario:
+    """Write every number, one after the other, past answers that are late or missing, while others switch some too."""
+    if chance.random() >= 0.1:
+        return scenario
+    phones = [f"010{index:08}" for index in range(chance.randint(6, 12))]
+    numbers = {phone: _either(chance, 0.5) for phone in phones}
+    file = _listing({phone: "INACTIVE" if numbers[phone] == "ACTIVE" else "ACTIVE" for phone in phones}, 0)
+    retry = Retry(attempts=chance.choice((2, 2, 3, 4)), base_seconds=0.1)
+    run = RunScript(
+        terms=Terms(scenario.settings.safety, allow=frozenset({"all"})),
+        profile=chance.choice(("tardy", "tardy", "lying", "mute")),
+        deadline=120.0,
+        turns=_there_and_back(chance, phones, chance.choice((2, 4, 6))),
+    )
+    settings = structs.replace(scenario.settings, retry=retry, concurrency=1)
+    return scenario._replace(numbers=numbers, files=(file, file), settings=settings, runs=(run,))
+
+
+def _there_and_back(chance: Random, phones: list[str], edits: int) -> dict[int, tuple[Happening, ...]]:
+    """Edits that others make at turns of the loop, and half of which they take back."""
+    turns: dict[int, tuple[Happening, ...]] = {}
+    for _ in range(edits if phones else 0):
+        at, edit = chance.randint(5, 120), _edit(chance, phones)
+        turns[at] = (edit,)
+        if chance.random() < 0.5:
+            back = "ACTIVE" if edit.status == "INACTIVE" else "INACTIVE"
+            turns[at + chance.randint(1, 25)] = (edit._replace(status=back),)
+    return turns
+
+
+def _turns(chance: Random, phones: list[str]) -> dict[int, tuple[Happening, ...]]:
+    turns = _there_and_back(chance, phones, chance.choice((0, 1, 2)))
+    for happening in (Happening("interrupt"), Happening("crash"), Happening("jump", seconds=3600.0)):
+        if chance.random() < 0.04:
+            turns[chance.randint(1, 120)] = (happening,)
+    return turns
 
 
 def _exchanged(scenario: Scenario, chance: Random) -> Scenario:

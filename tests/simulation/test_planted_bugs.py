@@ -1,4 +1,7 @@
-"""The oracles notice: every bug that is planted into the real worker is found within a few hundred seeds."""
+"""The oracles notice: every bug that is planted into the real worker is found within a few hundred seeds.
+
+`test_simulation.py` shows that the worker without a planted bug passes the same seeds.
+"""
 
 from typing import Final
 
@@ -22,10 +25,6 @@ def test_a_planted_bug_is_found(bug: PlantedBug, monkeypatch: pytest.MonkeyPatch
     """The oracle that a planted bug names contradicts the broken worker on one of the first seeds."""
     bug.plant(monkeypatch)
     assert any(_found(bug.oracle, seed) for seed in range(_MOST_SEEDS)), f"{bug.name} was not noticed"
-
-
-def test_the_worker_without_a_planted_bug_passes_the_same_seeds() -> None:
-    assert [seed for seed in range(_MOST_SEEDS) if simulate(draw_scenario(seed), judge).violations] == []
 
 
 def test_every_oracle_has_a_planted_bug() -> None:

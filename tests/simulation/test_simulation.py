@@ -58,7 +58,7 @@ def test_seeds_cover_every_fault_and_event() -> None:
     faults = {name for _, weights in PROFILES.values() for name in weights}
     wanted = {f"PUT {name}" for name in faults} | {f"GET {name}" for name in faults}
     wanted |= {"crash", "edit", "jump", "interrupt", "commit", "unwritable"}
-    wanted |= {f"run {kind}" for kind in ("apply", "plan", "save", "saved")}
+    wanted |= {f"run {kind}" for kind in ("apply", "plan", "drift", "save", "saved")}
     wanted |= {
         f"outcome {outcome}" for outcome in ("converged", "partial", "refused", "failed", "locked", "interrupted")
     }

@@ -17,9 +17,9 @@ from typing import Any, Final, Self
 from msgspec import structs
 
 from tests.simulation.history import History, Moment, Request
-from tests.simulation.model import API_KEY, API_SECRET, OTHER_KEY, Api
+from tests.simulation.model import API_KEY, API_SECRET, EPOCH, OTHER_KEY, Api
 from tests.simulation.process import Happening, Process, task_factory
-from tests.simulation.scenario import RunScript, Scenario
+from tests.simulation.scenario import DRY_KINDS, RunScript, Scenario
 from tests.simulation.transport import SimulatedTransport
 from tests.support.virtual_time import VirtualLoop
 from worker.ledger import Ledger, LedgerProtocol, NullLedger, RunInfo, recollection
@@ -38,7 +38,6 @@ from worker.solapi.runtime import Runtime
 
 __all__ = ["MEMORY", "Record", "World", "simulate"]
 
-_EPOCH: Final = 1_800_000_000.0
 _OTHER: Final = CredentialsRef(SecretRef(env="OTHER_KEY"), SecretRef(env="OTHER_SECRET"))
 _CREDENTIALS: Final = {
     None: Credentials(API_KEY, Secret(API_SECRET)),
@@ -102,18 +101,21 @@ class World:
         self.violations: list[str] = []
         self.ledger = folder / "ledger.db"
         self._loop = asyncio.get_running_loop()
+        assert isinstance(self._loop, VirtualLoop)
+        self._loop.each_turn(self._turn)
         self._chance = Random(scenario.seed * 7 + 1)
         self.api = Api(
             dict(scenario.numbers),
             scenario.settings.rate_limit,
             self.history,
             clock=self._loop.time,
-            wall=lambda: _EPOCH + self._loop.time(),
+            wall=lambda: EPOCH + self._loop.time(),
             chance=Random(scenario.seed * 7 + 2),
         )
         self.saved: SavedAccount | None = None
         self.plan_file: PlanFile | None = None
         self._fleets: dict[str, Fleet] = {}
+        self._running: list[Process] = []
         self._reader: sqlite3.Connection | None = None
         self.history.active.append((self.history.mark("begin"), self.api.active, None))
 
@@ -134,6 +136,9 @@ class World:
             await self.run(quiet, stage)
             await asyncio.sleep(self.scenario.settings.rate_limit.per_seconds * 2)
 
+    def _turn(self) -> bool:
+        return sum(process.turn() for process in self._running) > 0
+
     async def run(self, script: RunScript, stage: str) -> Record:
         """One run, to its end."""
         name = f"run-{len(self.records) + 1}"
@@ -145,10 +150,12 @@ class World:
             Random(self._chance.getrandbits(64)),
             profile=script.profile,
             script=script.happenings,
+            turns=script.turns,
             disk_error=script.disk_error,
             on_send=self._sent,
             on_happening=lambda happening: self._happen(happening, record),
         )
+        self._running.append(process)
         with process.inside():
             main = asyncio.create_task(self._run(script, record, process))
         await asyncio.wait((main, process.died), return_when=asyncio.FIRST_COMPLETED)
@@ -157,6 +164,7 @@ class World:
         else:
             await main
             self.violations += (f"0: {name} would print the traceback of {error!r}" for error in process.unheard())
+        self._running.remove(process)
         record.crashed = process.dead
         record.numbers = dict(self.api.numbers)
         outcome = "crashed" if record.result is None else str(record.result.outcome)
@@ -164,7 +172,7 @@ class World:
         return record
 
     async def _run(self, script: RunScript, record: Record, process: Process) -> None:
-        dry = script.kind in {"plan", "save"}
+        dry = script.kind in DRY_KINDS
         if dry:
             await self._carry_out(script, record, process, NullLedger(recollection(self.ledger)))
             return
@@ -199,7 +207,7 @@ class World:
         loop, silence = self._loop, Silence()
         runtime = Runtime(
             clock=loop.time,
-            wall=lambda: _EPOCH + loop.time() + process.skew,
+            wall=lambda: EPOCH + loop.time() + process.skew,
             sleep=asyncio.sleep,
             uniform=process.uniform,
             salt=process.salt,
@@ -223,13 +231,15 @@ class World:
             both = [desired, other]
             record.result, record.twin = await fleet.apply(both, await fleet.plan(both, terms), terms, silence)
             return
+        if script.kind == "drift":
+            terms = structs.replace(terms, drift=True)
         drafts = await fleet.plan([desired], terms)
         record.plan = drafts[0].plan
         if script.kind == "save":
             safety = effective_safety(terms.safety, desired.safety)
             self.saved = SavedAccount.of(desired, record.plan, endpoint=settings.endpoint, safety=safety)
             self.plan_file = PlanFile(record.name, self._now())
-        elif script.kind != "plan":
+        elif script.kind not in DRY_KINDS:
             (record.result,) = await fleet.apply([desired], drafts, terms, silence)
 
     def _happen(self, happening: Happening, record: Record) -> None:
@@ -270,7 +280,7 @@ class World:
             self._reader.close()
 
     def _now(self) -> str:
-        moment = datetime.fromtimestamp(_EPOCH + self._loop.time(), UTC)
+        moment = datetime.fromtimestamp(EPOCH + self._loop.time(), UTC)
         return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03}Z"
 
 

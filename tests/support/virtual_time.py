@@ -2,7 +2,7 @@
 
 import asyncio
 import selectors
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 __all__ = ["VirtualLoop", "run"]
@@ -11,13 +11,18 @@ T = TypeVar("T")
 
 
 class _JumpingSelector(selectors.SelectSelector):
-    """Instead of waiting for a timer, makes it due."""
+    """Makes the next timer due instead of waiting for it. Calls `on_turn` before each turn of the loop."""
 
     now = 0.0
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.on_turn: Callable[[], bool] = lambda: False
+
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        disturbed = self.on_turn()
         ready = super().select(0)
-        if not ready:
+        if not ready and not disturbed:
             if timeout is None:
                 raise AssertionError("everything waits and no timer is set: a deadlock")
             self.now += max(0.0, timeout)
@@ -36,6 +41,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         """Virtual seconds."""
         return self._jumping.now
+
+    def each_turn(self, act: Callable[[], bool]) -> None:
+        """Call *act* between any two turns: every task is at an await then. It returns True if it woke any."""
+        self._jumping.on_turn = act
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

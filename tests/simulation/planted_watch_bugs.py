@@ -1,0 +1,204 @@
+"""Bugs planted into the daemon: its loop, scheduler, passes, files and notifications."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import pytest
+from msgspec import structs
+
+from tests.simulation.planted_bugs import PlantedBug
+from worker.daemon.files import WatchedFiles
+from worker.daemon.loop import WatchLoop
+from worker.daemon.notify import changes, dispatcher, tracker
+from worker.daemon.notify.tracker import Tracker
+from worker.daemon.passes import Passes
+from worker.daemon.scheduler import Scheduler
+from worker.model.accounts import DesiredAccount
+from worker.plan.policy import Selection
+
+__all__ = ["PLANTED_WATCH_BUGS"]
+
+Patch = pytest.MonkeyPatch
+
+
+def _skip_an_edge_during_a_pass(patch: Patch) -> None:
+    """After a pass the next edge is searched from its end, not from its start."""
+    real = WatchLoop._expect
+
+    def expect(self: WatchLoop, accounts: Sequence[DesiredAccount], after: datetime) -> None:
+        del after
+        real(self, accounts, self._now())
+
+    patch.setattr(WatchLoop, "_expect", expect)
+
+
+def _skip_an_edge_of_a_changed_file(patch: Patch) -> None:
+    """The next edge of a file that was changed is searched from when the change is read."""
+    real = WatchLoop._refresh_files
+
+    def refresh(self: WatchLoop, since: datetime, *, everything: bool = False) -> None:
+        del since
+        real(self, self._now(), everything=everything)
+
+    patch.setattr(WatchLoop, "_refresh_files", refresh)
+
+
+def _let_an_edge_wait_for_a_backoff(patch: Patch) -> None:
+    real = Scheduler._is_due
+    patch.setattr(
+        Scheduler, "_is_due", lambda self, account, now: not self._backs_off(account, now) and real(self, account, now)
+    )
+
+
+def _write_while_suspended(patch: Patch) -> None:
+    """Suspensions are reported, and accounts are written all the same."""
+    real = Passes.carry_out
+
+    async def carry_out(self: Passes, run_id: str, accounts: Any, held: Any, *given: Any) -> Any:
+        del held
+        return await real(self, run_id, accounts, frozenset(), *given)
+
+    patch.setattr(Passes, "carry_out", carry_out)
+
+
+def _lose_the_selection_at_a_reload(patch: Patch) -> None:
+    real = Passes.use
+
+    def use(self: Passes, settings: Any, terms: Any) -> None:
+        real(self, settings, structs.replace(terms, selection=Selection()))
+
+    patch.setattr(Passes, "use", use)
+
+
+def _drop_the_account_of_a_broken_file(patch: Patch) -> None:
+    def accounts(self: WatchedFiles) -> tuple[DesiredAccount, ...]:
+        return tuple(account for account in self._accounts.values() if account.source not in self.broken)
+
+    patch.setattr(WatchedFiles, "accounts", property(accounts))
+
+
+def _plan_by_the_end_of_the_last_pass(patch: Patch) -> None:
+    """A pass writes what was desired when the pass before it ended."""
+    real = Passes.carry_out
+    lasts: dict[Passes, datetime] = {}
+
+    async def carry_out(self: Passes, run_id: str, accounts: Any, held: Any, now: datetime, *given: Any) -> Any:
+        done = await real(self, run_id, accounts, held, lasts.get(self, now), *given)
+        lasts[self] = done.ended
+        return done
+
+    patch.setattr(Passes, "carry_out", carry_out)
+
+
+def _start_each_pass_with_a_full_quota(patch: Patch) -> None:
+    real = Passes._new_fleet
+
+    def new_fleet(self: Passes, *given: Any) -> Any:
+        self._quotas.clear()
+        return real(self, *given)
+
+    patch.setattr(Passes, "_new_fleet", new_fleet)
+
+
+def _lose_what_arrives_during_a_delivery(patch: Patch) -> None:
+    real = dispatcher._ChannelQueue._deliver
+
+    async def deliver(self: Any) -> bool:
+        done = await real(self)
+        if done:
+            self._waiting.clear()
+        return done
+
+    patch.setattr(dispatcher._ChannelQueue, "_deliver", deliver)
+
+
+def _send_the_last_notification_again(patch: Patch) -> None:
+    """What arrives during a delivery makes the queue send the delivered part again."""
+    real = dispatcher._ChannelQueue._deliver
+
+    async def deliver(self: Any) -> bool:
+        before = list(self._waiting)
+        done = await real(self)
+        if done and self._waiting:
+            self._waiting[:0] = before[-1:]
+        return done
+
+    patch.setattr(dispatcher._ChannelQueue, "_deliver", deliver)
+
+
+def _lose_the_queue_at_the_end(patch: Patch) -> None:
+    """What a channel did not accept is lost without a word."""
+    patch.setattr(dispatcher._ChannelQueue, "log_lost", lambda _: None)
+
+
+def _do_not_keep_what_was_notified(patch: Patch) -> None:
+    real = Tracker.__init__
+
+    def forgetful(self: Any, state: Any, **more: Any) -> None:
+        real(self, state, **(more | {"keep": lambda _: None}))
+
+    patch.setattr(Tracker, "__init__", forgetful)
+
+
+def _report_no_fixed_file(patch: Patch) -> None:
+    patch.setattr(Tracker, "_mark_valid", lambda *_: None)
+
+
+def _report_a_stop_as_a_failure(patch: Patch) -> None:
+    """An account that was not read, as the daemon stops, is failing."""
+    patch.setattr("worker.daemon.notify.changes.Interrupted", type("Other", (), {}))
+
+
+def _report_the_writes_of_the_first_account(patch: Patch) -> None:
+    real = changes.updated
+    names: list[str] = []
+
+    def updated(before: Any, plan: Any, result: Any, run_id: str) -> Any:
+        names.append(plan.account)
+        found = real(before, plan, result, run_id)
+        return found if plan.account == names[0] else structs.replace(found, written=before.written)
+
+    patch.setattr(tracker, "updated", updated)
+
+
+def _forget_less_after_a_ledger_failure(patch: Patch) -> None:
+    """If the ledger fails, an account that a rule refuses is taken for recorded."""
+    real = Passes.forget
+
+    def forget(self: Passes, account: str, *, gone: bool = False) -> None:
+        reported = self._reported.get(account)
+        if gone or reported is None or not reported.rules:
+            real(self, account, gone=gone)
+
+    patch.setattr(Passes, "forget", forget)
+
+
+def _write_on_after_a_signal(patch: Patch) -> None:
+    """A signal is noticed after the pass only."""
+
+    def interrupt(self: Passes, reason: Any) -> None:
+        self._interrupted = None if self._fleet is not None else reason
+
+    patch.setattr(Passes, "interrupt", interrupt)
+
+
+PLANTED_WATCH_BUGS: Final = (
+    PlantedBug("skip an edge during a slow pass", "20", _skip_an_edge_during_a_pass),
+    PlantedBug("skip an edge of a changed file", "20", _skip_an_edge_of_a_changed_file),
+    PlantedBug("let an edge wait for a backoff", "20", _let_an_edge_wait_for_a_backoff),
+    PlantedBug("drop the account of a broken file", "20", _drop_the_account_of_a_broken_file),
+    PlantedBug("plan by the end of the last pass", "21", _plan_by_the_end_of_the_last_pass),
+    PlantedBug("write while suspended", "22", _write_while_suspended),
+    PlantedBug("lose the selection at a reload", "22", _lose_the_selection_at_a_reload),
+    PlantedBug("start each pass with a full quota", "23", _start_each_pass_with_a_full_quota),
+    PlantedBug("lose what arrives during a delivery", "24", _lose_what_arrives_during_a_delivery),
+    PlantedBug("send the last notification again", "24", _send_the_last_notification_again),
+    PlantedBug("lose the queue at the end", "24", _lose_the_queue_at_the_end),
+    PlantedBug("do not keep what was notified", "25", _do_not_keep_what_was_notified),
+    PlantedBug("report no fixed file", "25", _report_no_fixed_file),
+    PlantedBug("report a stop as a failure", "25", _report_a_stop_as_a_failure),
+    PlantedBug("report the writes of one account only", "25", _report_the_writes_of_the_first_account),
+    PlantedBug("forget less after a ledger failure", "26", _forget_less_after_a_ledger_failure),
+    PlantedBug("write on after a signal", "27", _write_on_after_a_signal),
+)

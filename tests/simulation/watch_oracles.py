@@ -1,0 +1,286 @@
+"""What must be true of every daemon, computed from the model, the files and what the channels accepted.
+
+The oracles continue the numbers of `oracles.py`.
+"""
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from tests.simulation.history import Request
+from tests.simulation.watch_world import CHANNELS, GRACE, PassRecord, WatchWorld
+from worker.config.channels import Event
+from worker.config.settings import RateLimit
+from worker.model.results import RunOutcome
+from worker.plan.policy import Selection
+
+__all__ = ["WATCH_ORACLES", "judge_watch"]
+
+_LATE: Final = 1.0
+"""Seconds after an edge, or after the pass that it falls into, in which a pass must start."""
+_STOP_SECONDS: Final = 60.0
+"""Seconds that a daemon may take to stop: in-flight requests, verification reads and deliveries."""
+_EXACT: Final = 0.001
+"""Seconds: the resolution of timers."""
+_WRITABLE: Final = frozenset({"ACTIVE", "INACTIVE"})
+
+Oracle = Callable[[WatchWorld], Iterator[str]]
+
+
+def judge_watch(world: WatchWorld) -> None:
+    """Add to the world's violations what the oracles find."""
+    world.violations += (f"{name}: {found}" for name, oracle in WATCH_ORACLES for found in oracle(world))
+
+
+def _edges_are_acted_on(world: WatchWorld) -> Iterator[str]:
+    """Each edge of a file has a pass over its account at once, or right after the pass that it falls into."""
+    for life in world.lives:
+        passes = [each for each in world.passes if each.life is life]
+        for account in world.scenario.accounts:
+            for edge in _edges(world, account.name):
+                under_way = next(
+                    (each for each in passes if each.began.at < edge - _EXACT and edge <= _end(each)), None
+                )
+                bound = _LATE + (edge if under_way is None else _end(under_way))
+                if edge <= life.started.at or life.stopped is None or life.stopped.at <= bound:
+                    continue
+                after = [each for each in passes if edge - _EXACT <= each.began.at <= bound]
+                if not any(_requests(world, each, account.name) for each in after):
+                    yield f"no pass reads {account.name} within {bound - edge:.3f} s of its edge at {edge:.3f}"
+
+
+def _edges(world: WatchWorld, account: str) -> Iterator[float]:
+    """Yield the edges of each version that the first read of the files after them finds in force.
+
+    An edge between two reads of the files, the second of which finds a new version, is due when it is found.
+    """
+    versions = world.versions[account]
+    for (since, version), (until, _) in zip(versions, [*versions[1:], (float("inf"), None)], strict=True):
+        before = bisect_left(world.file_reads, since) - 1
+        for edge in sorted(version.edges()):
+            read = bisect_left(world.file_reads, edge - _EXACT)
+            if read < len(world.file_reads) and since <= world.file_reads[read] < until:
+                if since < edge:
+                    yield edge
+                elif before >= 0 and world.file_reads[before] < edge:
+                    yield since
+
+
+def _calm_passes_converge(world: WatchWorld) -> Iterator[str]:
+    """After a pass that nothing disturbed, and at the end, every account is as its file desires."""
+    for each in world.passes:
+        if each.done is None or each.disk_failed or each.done.outcome is RunOutcome.INTERRUPTED:
+            continue
+        for seen in each.done.accounts:
+            name = seen.plan.account
+            reads = [read for read in _requests(world, each, name) if read.shown is not None]
+            if reads and not (name in each.suspended or seen.plan.refusals or _is_disturbed(world, each, name)):
+                last = max(reads, key=lambda read: read.sent.order)
+                yield from (f"{each.name} leaves {wrong}" for wrong in _differences(world, each, name, last.visible))
+    last_pass = world.passes[-1]
+    if last_pass.done is None or last_pass.done.outcome is RunOutcome.INTERRUPTED:
+        return
+    for name, version in last_pass.good.items():
+        if name not in last_pass.suspended and not version.refused:
+            numbers = world.apis[name].numbers
+            yield from (f"the end leaves {wrong}" for wrong in _differences(world, last_pass, name, numbers))
+
+
+def _is_disturbed(world: WatchWorld, each: PassRecord, name: str) -> bool:
+    assert each.ended is not None
+    phones = world.apis[name].numbers
+    edited = any(
+        edit.phone in phones and each.began.order < edit.moment.order < each.ended.order for edit in world.history.edits
+    )
+    return edited or any(request.fault != "none" for request in _requests(world, each, name))
+
+
+def _differences(world: WatchWorld, each: PassRecord, name: str, numbers: dict[str, str]) -> Iterator[str]:
+    for phone, listed in each.good[name].numbers.items():
+        desired = listed.at(each.began.at + _EXACT)
+        status = numbers.get(phone)
+        if not _is_selected(world, phone) or status not in _WRITABLE or desired != listed.at(_end(each) + _EXACT):
+            continue
+        if status != desired:
+            yield f"{phone} {status}, not {desired}"
+
+
+def _writes_are_desired(world: WatchWorld) -> Iterator[str]:
+    """A write carries what the last valid file desires at its time, for a number that no read shows like that."""
+    for each, name, put in _writes(world):
+        listed = each.good[name].numbers.get(put.phone)
+        if listed is None or put.asked not in {listed.at(put.sent.at - GRACE), listed.at(put.sent.at + _EXACT)}:
+            yield f"{each.name} asks {put.asked} of {put.phone}, the file {listed}"
+        elif put.asked not in {listed.at(each.began.at - _EXACT), listed.at(each.began.at + _EXACT)}:
+            yield f"{each.name} asks {put.asked} of {put.phone}, which was not desired when it began"
+        earlier = [request for request in _requests(world, each, name) if request.sent.order < put.sent.order]
+        reads = [read.visible for read in earlier if read.shown is not None]
+        if all(shown.get(put.phone) == put.asked for shown in reads[-2:]):
+            yield f"{each.name} writes {put.phone}, which its reads show as desired"
+
+
+def _writes_are_allowed(world: WatchWorld) -> Iterator[str]:
+    """No suspended account is written, and no number is written or reported that the options do not select."""
+    for each, name, put in _writes(world):
+        if name in each.suspended:
+            yield f"{each.name} writes {put.phone} of a suspended account"
+        if not _is_selected(world, put.phone):
+            yield f"{each.name} writes {put.phone}, which is not selected"
+    for each in world.passes:
+        plans = () if each.done is None else (seen.plan for seen in each.done.accounts)
+        for phone in sorted({change.phone for plan in plans for change in plan.changes}):
+            if not _is_selected(world, phone):
+                yield f"{each.name} plans {phone}, which is not selected"
+
+
+def _writes(world: WatchWorld) -> Iterator[tuple[PassRecord, str, Request]]:
+    for each in world.passes:
+        for name in world.apis:
+            yield from ((each, name, request) for request in _requests(world, each, name) if request.writes)
+
+
+def _quota_holds_across_passes(world: WatchWorld) -> Iterator[str]:
+    """No sliding window at the server has more requests of a daemon than the quotas in force around it."""
+    spare = 2 * (max(quota.per_seconds for _, quota in world.quotas) + 20.0)
+    for life in world.lives:
+        for account, writes in (
+            (account.name, writes) for account in world.scenario.accounts for writes in (True, False)
+        ):
+            arrivals = sorted(
+                request.arrived.at
+                for each in world.passes
+                if each.life is life
+                for request in _requests(world, each, account)
+                if request.arrived is not None and request.writes == writes
+            )
+            for index, first in enumerate(arrivals):
+                quotas = _quotas(world, first - spare, first + spare)
+                most = max(quota.writes if writes else quota.reads for quota in quotas)
+                seconds = min(quota.per_seconds for quota in quotas)
+                if index + most < len(arrivals) and arrivals[index + most] - first < seconds - 1e-6:
+                    yield f"{account} gets {most + 1} requests in {arrivals[index + most] - first:.3f} seconds"
+
+
+def _quotas(world: WatchWorld, start: float, end: float) -> list[RateLimit]:
+    following = [*(since for since, _ in world.quotas[1:]), float("inf")]
+    return [
+        quota for (since, quota), until in zip(world.quotas, following, strict=True) if since <= end and until >= start
+    ]
+
+
+def _news_arrive_once(world: WatchWorld) -> Iterator[str]:
+    """Each notification is in one message that a channel accepted, or counted once as undelivered."""
+    for life in world.lives:
+        titles = [f"{news.account}: {news.title}" if news.account else str(news.title) for _, news in life.news]
+        for channel in CHANNELS:
+            messages = life.delivered.get(channel.name, [])
+            lost = life.undelivered.get(channel.name, 0)
+            count = sum(int(message.title) for message in messages)
+            if count + lost != len(titles):
+                yield f"{channel.name} gets {count} of {len(titles)} notifications, {lost} are reported as undelivered"
+            lines = Counter(line for message in messages for line in message.body.splitlines())
+            for title, most in Counter(titles).items():
+                if lines[title] > most:
+                    yield f"{channel.name} gets {title!r} {lines[title]} times, it happened {most} times"
+
+
+def _news_are_true(world: WatchWorld) -> Iterator[str]:
+    """The start and the end of a state alternate, over restarts too, and at the end the last one holds."""
+    standing: dict[tuple[Event, str], bool] = {}
+    for life in world.lives:
+        for _, news in life.news:
+            if news.event in {Event.FAILING, Event.SUSPENDED, Event.FILE}:
+                source = str(news.title).partition(" ")[0] if news.event is Event.FILE else ""
+                key = (news.event, news.account or source)
+                if standing.get(key, False) == (not news.over):
+                    yield f"{key} {'ends' if news.over else 'starts'} twice"
+                standing[key] = not news.over
+    last = world.passes[-1]
+    for account in world.scenario.accounts:
+        told = standing.get((Event.SUSPENDED, account.name), False)
+        if told != (account.name in last.suspended):
+            yield f"{account.name} is {'' if told else 'not '}reported as suspended at the end"
+        if standing.get((Event.FAILING, account.name), False):
+            yield f"{account.name} is reported as failing at the end"
+    if broken := [key for key, standing_now in standing.items() if key[0] is Event.FILE and standing_now]:
+        yield f"{broken} are reported as invalid at the end"
+    yield from _writes_are_reported(world)
+
+
+def _writes_are_reported(world: WatchWorld) -> Iterator[str]:
+    """Each pass that nothing disturbed and that wrote is reported once for each account."""
+    for each in world.passes:
+        reported = Counter(
+            news.account
+            for _, news in each.life.news
+            if news.event is Event.CHANGED and f"(run {each.name})" in news.title
+        )
+        for account in world.scenario.accounts if each.done is not None else ():
+            wrote = any(request.effect for request in _requests(world, each, account.name))
+            if not _is_disturbed(world, each, account.name) and reported[account.name] != wrote:
+                yield f"{each.name} writes to {account.name}, which is reported {reported[account.name]} times"
+
+
+def _states_are_recorded(world: WatchWorld) -> Iterator[str]:
+    """The ledger has the state that needs attention of each account, also after a disk that failed."""
+    recorded = {
+        row["account"]: row["outcome"]
+        for row in world.rows("SELECT account, outcome FROM entries WHERE outcome IS NOT NULL ORDER BY id")
+    }
+    held = {name for each in world.passes for name in each.suspended}
+    for account in world.scenario.accounts:
+        outcomes = [
+            seen.outcome
+            for each in world.passes
+            if each.done is not None
+            for seen in each.done.accounts
+            if seen.plan.account == account.name
+        ]
+        attention = {RunOutcome.REFUSED, RunOutcome.PARTIAL}
+        if account.name not in held and outcomes[-1] in attention and recorded.get(account.name) != outcomes[-1]:
+            yield f"{account.name} is {outcomes[-1]}, and the ledger has {recorded.get(account.name)}"
+
+
+def _stops_in_order(world: WatchWorld) -> Iterator[str]:
+    """After a signal no write starts, and the daemon ends in time. No request leaves outside a pass."""
+    for life in world.lives:
+        if life.stopped is None or life.ended is None:
+            yield "a daemon does not end"
+            continue
+        if life.ended.at - life.stopped.at > _STOP_SECONDS:
+            yield f"a daemon takes {life.ended.at - life.stopped.at:.1f} s to stop"
+        passes = [each for each in world.passes if each.life is life]
+        for each in passes:
+            requests = [request for account in world.apis for request in _requests(world, each, account)]
+            for request in requests:
+                if request.writes and request.sent.at > life.stopped.at + GRACE:
+                    yield f"{each.name} writes {request.phone} after the signal"
+                if each.ended is not None and request.sent.order > each.ended.order:
+                    yield f"{each.name} sends a request after its end"
+
+
+def _requests(world: WatchWorld, each: PassRecord, account: str) -> list[Request]:
+    return world.requests.get((each.name, account), [])
+
+
+def _end(each: PassRecord) -> float:
+    return float("inf") if each.ended is None else each.ended.at
+
+
+def _is_selected(world: WatchWorld, phone: str) -> bool:
+    selection: Selection = world.scenario.selection
+    return phone not in selection.exclude and (not selection.only or phone in selection.only)
+
+
+WATCH_ORACLES: Final[tuple[tuple[str, Oracle], ...]] = (
+    ("20", _edges_are_acted_on),
+    ("21", _calm_passes_converge),
+    ("22", _writes_are_desired),
+    ("22", _writes_are_allowed),
+    ("23", _quota_holds_across_passes),
+    ("24", _news_arrive_once),
+    ("25", _news_are_true),
+    ("26", _states_are_recorded),
+    ("27", _stops_in_order),
+)
