@@ -151,7 +151,7 @@ def _report_a_stop_as_a_failure(patch: Patch) -> None:
 
 
 def _report_the_writes_of_the_first_account(patch: Patch) -> None:
-    real = changes.updated
+    real = changes.update_account
     names: list[str] = []
 
     def updated(before: Any, plan: Any, result: Any, run_id: str) -> Any:
@@ -159,7 +159,7 @@ def _report_the_writes_of_the_first_account(patch: Patch) -> None:
         found = real(before, plan, result, run_id)
         return found if plan.account == names[0] else structs.replace(found, written=before.written)
 
-    patch.setattr(tracker, "updated", updated)
+    patch.setattr(tracker, "update_account", updated)
 
 
 def _forget_less_after_a_ledger_failure(patch: Patch) -> None:
@@ -167,7 +167,7 @@ def _forget_less_after_a_ledger_failure(patch: Patch) -> None:
     real = Passes.forget
 
     def forget(self: Passes, account: str, *, gone: bool = False) -> None:
-        reported = self._reported.get(account)
+        reported = self._last_reports.get(account)
         if gone or reported is None or not reported.rules:
             real(self, account, gone=gone)
 
@@ -178,7 +178,7 @@ def _write_on_after_a_signal(patch: Patch) -> None:
     """A signal is noticed after the pass only."""
 
     def interrupt(self: Passes, reason: Any) -> None:
-        self._interrupted = None if self._fleet is not None else reason
+        self._interruption = None if self._fleet is not None else reason
 
     patch.setattr(Passes, "interrupt", interrupt)
 

@@ -29,7 +29,7 @@ from worker.config.settings import RateLimit, Retry, SafetySettings, Settings, T
 from worker.daemon.files import WatchedFiles
 from worker.daemon.last_good import FileChanges
 from worker.daemon.loop import WatchLoop
-from worker.daemon.notify.changes import Notification, NotifyState, decoded
+from worker.daemon.notify.changes import Notification, NotifyState, decode
 from worker.daemon.notify.dispatcher import Notifier
 from worker.daemon.notify.message import ChannelMessage
 from worker.daemon.notify.tracker import Tracker
@@ -49,7 +49,7 @@ GRACE: Final = 0.1
 """Seconds in which a write may leave whose intent is already on its way to the disk."""
 _SAFETY: Final = SafetySettings(max_deactivations="100%", min_active=0, fleet_wide="100%")
 _PLAIN: Final = Settings(
-    rate_limit=RateLimit(writes=4, reads=4, per_seconds=1.0),
+    rate_limit=RateLimit(writes=3, reads=3, per_seconds=4.0),
     concurrency=2,
     retry=Retry(attempts=3, base_seconds=0.1, cap_seconds=1.0),
     timeout=Timeout(connect_seconds=5.0, total_seconds=20.0),
@@ -58,7 +58,7 @@ _PLAIN: Final = Settings(
 _CHANGED: Final = {
     "plain": _PLAIN,
     "suspend": structs.replace(_PLAIN, suspend=Suspend("audit")),
-    "fewer": structs.replace(_PLAIN, rate_limit=RateLimit(writes=2, reads=2, per_seconds=2.0)),
+    "fewer": structs.replace(_PLAIN, rate_limit=RateLimit(writes=2, reads=2, per_seconds=4.0)),
 }
 _URL: Final = SecretRef(env="CHANNEL")
 CHANNELS: Final = (
@@ -302,7 +302,7 @@ class WatchWorld:
         }
         terms = Terms(_SAFETY, self.scenario.selection)
         passes = Passes(
-            _PLAIN, terms, _Network(ways), _credentials, tape, books=_Ledgers(self), conclude=overall, runtime=runtime
+            _PLAIN, terms, _Network(ways), _credentials, tape, ledgers=_Ledgers(self), conclude=overall, runtime=runtime
         )
 
         def reread() -> tuple[Settings, Terms]:
@@ -445,7 +445,7 @@ class WatchWorld:
         self._state.write_bytes(state)
 
     def _known(self) -> NotifyState:
-        return (decoded(self._state.read_bytes()) if self._state.exists() else None) or NotifyState()
+        return (decode(self._state.read_bytes()) if self._state.exists() else None) or NotifyState()
 
     def _new_process(self, kind: type[Process]) -> Any:
         return kind(

@@ -101,9 +101,9 @@ def test_pass_that_could_not_run_is_no_news(outcome: RunOutcome) -> None:
 
 
 def test_account_that_is_not_read_because_of_a_stop_is_not_failing() -> None:
-    before = updated(NotifiedAccount(), plan(DRIFTED), None, "r1")
+    before = update_account(NotifiedAccount(), plan(DRIFTED), None, "r1")
     stopped = plan(verdict=Verdict.ERROR, error=ErrorInfo("Interrupted", "stopped by SIGTERM"))
-    assert updated(before, stopped, None, "r2") == before
+    assert update_account(before, stopped, None, "r2") == before
 
 
 def test_writes_before_a_stop_are_reported() -> None:

@@ -113,7 +113,8 @@ def update_account(
     """Return the state of an account after a pass, with the result of the plan if it was carried out.
 
     A state that the pass could not observe stays as in `before`: the account could not be read, the daemon was
-    stopped, another run had its lease, or it changed between two reads. The suspension stays as well: a pass does not change it.
+    stopped, another run had its lease, or it changed between two reads. The suspension stays as well: a pass does not
+    change it.
     """
     results = None if result is None else {number.phone: number for number in result.numbers}
     changed = [change for change in plan.changes if _outcome(change, results) is Outcome.CHANGED]
