@@ -325,7 +325,7 @@ def test_number_changed_and_set_back_while_its_write_waits_is_conflict() -> None
     account.faults[A] = [(Ambiguous("?"), False), (Ambiguous("?"), True)]
     statuses = {2: Status.INACTIVE, 3: Status.ACTIVE}
     account.on_read = lambda read: account.statuses.update({B: statuses[read]}) if read in statuses else None
-    results, _ = _carry_out(account, _on(A), _off(B))
+    results, _ = carry_out(account, on(A), off(B))
     assert {phone for phone, _ in account.written} == {A}
     assert (results[B].outcome, results[B].after, results[B].attempts) == (Outcome.CONFLICT, "ACTIVE", 0)
 
