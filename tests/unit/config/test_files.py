@@ -2,11 +2,13 @@
 
 import errno
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from worker.config import files
 from worker.config.files import read, read_file, read_identity, yaml_files
 from worker.config.yaml_reader import FILE_CAP
 from worker.model.errors import Problem
@@ -287,3 +289,84 @@ def test_everything_is_read_in_the_order_given(tmp_path: Path) -> None:
     sources = read([f"{tmp_path}/z.yaml", "-", f"{tmp_path}/none", f"{tmp_path}/sub"], lambda _: b"")
     names = [source.source if isinstance(source, Problem) else source[0] for source in sources]
     assert [Path(name).name for name in names] == ["z.yaml", "stdin", "none", "a.yaml", "b.yaml"]
+
+
+def test_a_file_is_replaced_as_a_whole_and_a_link_to_it_stays(tmp_path: Path) -> None:
+    """It gets the given mode, and nothing is left beside it."""
+    target, link = tmp_path / "plan.json", tmp_path / "link.json"
+    for mode in (0o600, 0o644):
+        files.replace(target, b"%o" % mode, mode=mode)
+        assert (target.read_bytes(), stat.S_IMODE(target.stat().st_mode)) == (b"%o" % mode, mode)
+    link.symlink_to(target)
+    files.replace(link, b"new", mode=0o600)
+    assert (link.is_symlink(), target.read_bytes()) == (True, b"new")
+    assert {path.name for path in tmp_path.iterdir()} == {"plan.json", "link.json"}
+
+
+def test_a_file_that_cannot_be_replaced_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk leaves the old file, and no half of a new one."""
+    target = tmp_path / "plan.json"
+    target.write_bytes(b"old")
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(OSError, match="No space left"):
+        files.replace(target, b"new", mode=0o600)
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("plan.json", b"old")]
+
+
+@pytest.mark.parametrize("write", [files.check_writable, lambda path: files.replace(Path(path), b"x", mode=0o600)])
+def test_a_folder_or_a_place_that_does_not_exist_is_no_file_to_write(
+    write: Callable[[str], None], tmp_path: Path
+) -> None:
+    """The error names the path that was given."""
+    with pytest.raises(IsADirectoryError) as folder:
+        write(str(tmp_path))
+    missing = tmp_path / "missing" / "plan.json"
+    with pytest.raises(FileNotFoundError) as gone:
+        write(str(missing))
+    assert (folder.value.filename, gone.value.filename) == (str(tmp_path), str(missing))
+
+
+def test_a_check_writes_nothing(tmp_path: Path) -> None:
+    """It also accepts no path, and what cannot be replaced."""
+    files.check_writable(None)
+    files.check_writable("/dev/stderr")
+    files.check_writable(str(tmp_path / "plan.json"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_devices_pipes_and_descriptors_are_special(tmp_path: Path) -> None:
+    """They are written in place."""
+    os.mkfifo(tmp_path / "pipe")
+    special = ("/dev/null", "/dev/stderr", "/dev/fd/2", "/dev/fd/7", "/proc/self/fd/9", str(tmp_path / "pipe"))
+    assert all(files.is_special(Path(path)) for path in special)
+    (tmp_path / "file").touch()
+    assert not any(files.is_special(path) for path in (tmp_path, tmp_path / "file", tmp_path / "missing"))
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    files.replace(tmp_path / "pipe", b"data", mode=0o600)
+    assert os.read(reader, 9) == b"data"
+    os.close(reader)
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("stdin", None),
+        ("/elsewhere/b/x.yaml", "b/x.yaml"),
+        ("/elsewhere/a/b/x.yaml", "a/b/x.yaml"),
+        ("../b/x.yaml", "b/x.yaml"),
+        ("b/../b/x.yaml", "b/x.yaml"),
+        ("c/x.yaml", "x.yaml"),
+        ("c/y.yaml", None),
+    ],
+)
+def test_a_planned_file_is_found_by_the_longest_tail_of_its_path(name: str, found: str | None, tmp_path: Path) -> None:
+    for path in ("x.yaml", "b/x.yaml", "a/b/x.yaml"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    assert files.locate(name, str(tmp_path)) == (None if found is None else str(tmp_path / found))
+    assert files.locate(str(tmp_path / "x.yaml"), None) == str(tmp_path / "x.yaml")
+    assert files.locate(str(tmp_path / "y.yaml"), None) is None
