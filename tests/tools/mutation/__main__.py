@@ -150,15 +150,15 @@ def _git(*arguments: str) -> str | None:
 
 
 def _run(runner: ForkServerRunner, todo: Mutants) -> None:
-    """Get and save a verdict for each mutant. A module whose tests fail without a mutant gets none."""
-    controls = {f"{data.path}": function_of(mutant) for data, mutant in todo}
+    """Get and save a verdict for each mutant. A package of which a function's tests fail without a mutant gets none."""
+    controls = {str(Path(data.path).parent): function_of(mutant) for data, mutant in todo}
     set_mutant_under_test("")
     runner.startup()
     try:
-        broken = {path for path, status in _test(runner, controls) if status != 0}
-        for path in broken:
-            sys.stdout.write(f"Not checked, as tests fail without a mutant: {path}\n")
-        places = {mutant: data for data, mutant in todo if str(data.path) not in broken}
+        broken = {package for package, status in _test(runner, controls) if status != 0}
+        for package in broken:
+            sys.stdout.write(f"Not checked, as tests fail without a mutant: {package}\n")
+        places = {mutant: data for data, mutant in todo if str(Path(data.path).parent) not in broken}
         started = time.monotonic()
         for number, (mutant, status) in enumerate(_test(runner, {mutant: function_of(mutant) for mutant in places}), 1):
             data = places[mutant]
