@@ -1,4 +1,4 @@
-"""Every figure of docs/figures.md, one script after the other."""
+"""Measure every figure of docs/figures.md, one script after the other."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ SCRIPTS = ("startup.py", "load.py", "memory.py", "writes.py")
 
 
 def main() -> None:
-    """Run them, and stop at the first that fails."""
+    """Run the scripts, and stop at the first that fails."""
     for script in SCRIPTS:
         print(f"\n== {script}", flush=True)
         subprocess.run([sys.executable, str(Path(__file__).with_name(script))], check=True)

@@ -1,6 +1,6 @@
-"""Hops: how many packages and modules of the worker a number crosses in one `apply` of two numbers.
+"""Count the packages and modules of the worker that a number crosses in one `apply` of two numbers.
 
-The script applies two numbers to a sandbox on another thread and follows the first of them: it watches every call of a
+The script applies two numbers to a sandbox on another thread and traces the first of them: it profiles every call of a
 Python function of `worker`. A call carries the number if one of its arguments is or contains it: text or bytes with its
 digits, or a container, a struct or an object with slots that holds such a value at most two levels deep. Objects with a
 `__dict__`, such as a client or a ledger, count as services, which keep numbers and do not pass them on.
@@ -48,7 +48,7 @@ def carries(value: object, depth: int = DEPTH) -> bool:
 
 
 def parts(value: object) -> Iterator[object]:
-    """Yield what a container, a struct or an object with slots holds."""
+    """Yield the parts of a container, a struct or an object with slots."""
     if isinstance(value, dict):
         yield from value
         yield from value.values()
@@ -72,7 +72,7 @@ class Hops:
         if event != "call":
             return
         module = _module(frame)
-        # a coroutine is called once; each time that it goes on looks like a call as well
+        # a coroutine is called once; each time that it resumes looks like a call, too
         if module is None or frame.f_lasti > _start(frame.f_code):
             return
         origin = _origin(frame.f_back)

@@ -1,6 +1,6 @@
-"""A file of 1,000,000 numbers: seconds and peak memory of loading it, beside `yaml.load(…, CSafeLoader)`.
+"""Measure the time and peak memory of loading 1,000,000 numbers, beside `yaml.load(…, CSafeLoader)`.
 
-`python benchmarks/load.py [--json]`; each side runs in processes of its own, in turn, as peaks never go down.
+`python benchmarks/load.py [--json]`; each side runs in processes of its own, in turn, because a peak never falls.
 """
 
 import json
@@ -22,7 +22,7 @@ def peak_mib() -> float:
 
 
 def worker(path: str) -> int:
-    """Numbers that the worker finds."""
+    """Load a file with the worker, and return the count of its numbers."""
     from worker.config import desired
 
     with Path(path).open("rb") as file:
@@ -31,7 +31,7 @@ def worker(path: str) -> int:
 
 
 def plain(path: str) -> int:
-    """Numbers that PyYAML finds."""
+    """Load a file with PyYAML, and return the count of its numbers."""
     import yaml
 
     with Path(path).open("rb") as file:
@@ -39,7 +39,7 @@ def plain(path: str) -> int:
 
 
 def measured(side: str, path: str) -> tuple[float, float]:
-    """Seconds and MiB of one side in a process of its own."""
+    """Load a file in a new process, and return its seconds and peak MiB."""
     done = subprocess.run(
         [sys.executable, __file__, "--side", side, path], check=True, stdout=subprocess.PIPE, text=True
     )

@@ -1,4 +1,4 @@
-"""Peak memory of `senderid plan` on an account of 1,000,000 numbers, and of `senderid apply` where replies are long.
+"""Measure the peak memory of `senderid plan` for 1,000,000 numbers, and of `senderid apply` with long responses.
 
 `python benchmarks/memory.py [--json]`; the API is `senderid sandbox`, in a process of its own.
 """
@@ -22,7 +22,7 @@ CHANGES = (100, 2_000)
 
 @contextmanager
 def sandbox(numbers: int) -> Iterator[dict[str, str]]:
-    """Return the environment of a run against an account of that many numbers."""
+    """Serve an account with that many numbers, and yield the environment of a run against it."""
     limits = f"{MILLION}/{MILLION}"
     with subprocess.Popen(
         [SENDERID, "sandbox", "--numbers", str(numbers), "--rate-limit", limits], stdout=subprocess.PIPE, text=True
@@ -42,7 +42,7 @@ def sandbox(numbers: int) -> Iterator[dict[str, str]]:
 
 
 def measured(environment: dict[str, str], folder: str, *arguments: str) -> tuple[float, float]:
-    """Seconds and peak MiB of one command that has to succeed."""
+    """Run a command that must succeed, and return its seconds and peak MiB."""
     with Path(folder, "out").open("wb") as out:
         began = time.perf_counter()
         process = subprocess.Popen([SENDERID, *arguments], cwd=folder, env=environment, stdout=out, stderr=out)
@@ -61,7 +61,7 @@ def plan(folder: str) -> dict[str, float]:
 
 
 def apply(folder: str) -> dict[str, float]:
-    """Measure applies of few and many changes to an account of 10,000 numbers. Every reply is the whole account."""
+    """Measure applies of few and many changes to an account of 10,000 numbers. Every response is the whole account."""
     found: dict[str, float] = {}
     for changes in CHANGES:
         with sandbox(LARGE) as environment:

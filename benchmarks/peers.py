@@ -1,10 +1,10 @@
-"""Two programs that the whole worker is compared with: `python benchmarks/peers.py bare|naive URL FILE`.
+"""Run a program that the worker is compared with: `python benchmarks/peers.py bare|naive URL FILE`.
 
 Both activate every number of a desired-state file, 32 at once, and end with 0 if all were accepted.
 
 - `bare` is a lower bound: an aiohttp loop that signs and PUTs, on uvloop, and nothing else.
-- `naive` is what a script of the usual packages looks like: PyYAML reads the file, tenacity wraps each request, and
-  structlog writes a JSON line for each number. It has neither ledger nor verification.
+- `naive` is a typical script: PyYAML reads the file, tenacity wraps each request, and structlog writes a JSON line for
+  each number. It has neither ledger nor verification.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ def header() -> str:
 
 
 async def bare(url: str, text: str) -> None:
-    """Sign and PUT."""
+    """Sign and PUT each number."""
     from worker.model.credentials import Credentials, Secret
     from worker.solapi.signing import Signer
 
@@ -51,7 +51,7 @@ async def bare(url: str, text: str) -> None:
 
 
 async def naive(url: str, text: str) -> None:
-    """Read, PUT with retries, and log."""
+    """Read the file, PUT each number with retries, and log it."""
     import structlog
     import yaml
     from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
@@ -93,7 +93,7 @@ async def naive(url: str, text: str) -> None:
 
 
 def main() -> None:
-    """Run one of the two."""
+    """Run one of the two programs."""
     name, url, path = sys.argv[1:]
     text = Path(path).read_text()
     if name == "bare":

@@ -1,7 +1,7 @@
-"""A server as lean as asyncio allows, in its own process, so that a benchmark measures the client.
+"""Serve one account from a process of its own, with as little work as asyncio allows, to measure the client.
 
-It keeps the statuses of one account, can enforce a sliding window, delay its replies, and answer a write with the whole
-account document, gzipped. It prints one JSON line with its URL when it is ready. `GET /stats` tells what it saw.
+The server can enforce a sliding window, delay its responses, and respond to a write with the whole account document,
+gzipped. It prints one JSON line with its URL when it is ready. `GET /stats` returns the counts and times of writes.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def row(phone: str, status: str, chance: random.Random) -> dict[str, object]:
 
 
 class State:
-    """The account and what happened to it."""
+    """The statuses of the account, the sliding window, and the statistics of writes."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.statuses = {f"010{number:08}": "INACTIVE" for number in range(options.numbers)}
@@ -59,7 +59,7 @@ class State:
         return b'{"accountId":"1","limit":1000000,"senderIds":[%b]}' % rows
 
     def admitted(self, now: float) -> bool:
-        """Whether the sliding window has room for a write that arrives now."""
+        """Return True if the sliding window has room for a write that arrives now."""
         if not self.capacity:
             return True
         arrivals = self.arrivals
@@ -72,7 +72,7 @@ class State:
 
 
 class Connection(asyncio.Protocol):
-    """One keep-alive connection; requests come one after the other."""
+    """One keep-alive connection, with one request at a time."""
 
     def __init__(self, state: State, loop: asyncio.AbstractEventLoop) -> None:
         self.state = state
@@ -81,11 +81,11 @@ class Connection(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember where to write."""
+        """Keep the transport."""
         self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Answer what has arrived whole."""
+        """Handle each complete request."""
         self.buffer += data
         while (end := self.buffer.find(b"\r\n\r\n")) >= 0:
             head = self.buffer[:end]
@@ -98,7 +98,7 @@ class Connection(asyncio.Protocol):
             self.answer(head, body)
 
     def answer(self, head: bytes, body: bytes) -> None:
-        """One request."""
+        """Handle one request."""
         method, path, _ = head.split(b"\r\n", 1)[0].split(b" ")
         state = self.state
         if method == b"PUT":
@@ -121,7 +121,7 @@ class Connection(asyncio.Protocol):
             self.send(b"200 OK", state.document(), b"")
 
     def send(self, status: bytes, body: bytes, headers: bytes, *, delayed: bool = False) -> None:
-        """Reply at once or after the latency."""
+        """Send a response, at once or after the latency."""
         date = formatdate(usegmt=True).encode()
         reply = b"HTTP/1.1 %b\r\nDate: %b\r\nContent-Type: application/json\r\n%bContent-Length: %d\r\n\r\n%b" % (
             status,

@@ -1,4 +1,4 @@
-"""Start-up: `senderid --version` and `senderid validate` of ten numbers, in times of `python -c pass`."""
+"""Compare the start of `senderid --version` and of `senderid validate` (ten numbers) with that of `python -c pass`."""
 
 import json
 import statistics
@@ -12,14 +12,14 @@ ROUNDS = 15
 
 
 def seconds(*command: str) -> float:
-    """One run of a command."""
+    """Return the duration of a command."""
     began = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - began
 
 
 def main() -> None:
-    """Print medians, the three taken in turn so that noise meets them alike."""
+    """Print medians. The three commands run in turn, so that noise affects them alike."""
     senderid = str(Path(sys.executable).with_name("senderid"))
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "ten.yaml")

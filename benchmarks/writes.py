@@ -1,4 +1,4 @@
-"""Writes: the quota used in full and never exceeded, the worker beside other programs, and what long replies cost.
+"""Measure writes: use of the quota, the worker beside other programs, and the cost of long responses.
 
 `python benchmarks/writes.py [quota] [throughput] [process] [replies] [--json]`; without a name, all four.
 """
@@ -42,10 +42,10 @@ ROUNDS = 7
 
 
 class Ignored:
-    """Nobody watches a benchmark's progress."""
+    """Progress that is not shown."""
 
     def advance(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 @contextmanager
@@ -62,7 +62,7 @@ def served(*options: str) -> Iterator[str]:
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """`work` on the loop that the worker uses."""
+    """Run a coroutine on the event loop that the worker uses."""
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         return runner.run(work)
 
@@ -70,7 +70,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 async def worker(
     url: str, numbers: int, settings: Settings, ledger: Path | None = None
 ) -> tuple[float, float, Requests]:
-    """Seconds and CPU seconds of the whole run that activates `numbers`: plan, look, writes, proof, log, ledger."""
+    """Activate numbers in a complete run, and return its seconds, CPU seconds and requests."""
     phones = {f"010{number:08}": Desired(Status.ACTIVE) for number in range(numbers)}
     desired = DesiredAccount("bench", "bench.yaml", phones, array("I", range(1, numbers + 1)), endpoint=url)
     with tempfile.TemporaryFile() as file:
@@ -108,7 +108,7 @@ def _kept(path: Path) -> Ledger:
 
 
 async def bare(url: str, numbers: int, concurrency: int) -> float:
-    """Seconds of a plain aiohttp loop that signs and PUTs."""
+    """Return the seconds of a plain aiohttp loop that signs and PUTs."""
     signer = Signer(CREDENTIALS)
     queue = iter(range(numbers))
     body = msgspec.json.encode({"status": "INACTIVE"})
@@ -134,10 +134,10 @@ async def stats(url: str) -> dict[str, float]:
 
 
 def quota() -> dict[str, float]:
-    """Both quotas of docs/figures.md against a server that enforces a sliding window.
+    """Measure both quotas of docs/figures.md against a server that enforces a sliding window.
 
-    `times_least` is the whole run by the least that it can take, which is no time at all for the first window;
-    `of_quota` is the rate from the end of the first window's writes on.
+    `times_least` is the duration of all writes in times of the least possible one, in which the first window takes no
+    time. `of_quota` is the rate after the first window's writes.
     """
     found: dict[str, float] = {}
     for name, writes, per, total in (("100_per_5s", 100, 5.0, 500), ("1000_per_s", 1000, 1.0, 20_000)):
@@ -156,7 +156,7 @@ def quota() -> dict[str, float]:
 def throughput() -> dict[str, float]:
     """Measure unlimited writes per second of the worker, without and with a ledger, and of a bare loop.
 
-    Medians over rounds taken in turn. `ledger_cost` is the share of its throughput that the worker gives for a ledger.
+    Medians over rounds taken in turn. `ledger_cost` is the share of its throughput that the worker loses with a ledger.
     """
     numbers, concurrency = 5000, 32
     settings = Settings(rate_limit=RateLimit(10**6, 10**6, 1.0), concurrency=concurrency)
@@ -182,7 +182,7 @@ def _median_ratio(above: list[float], below: list[float]) -> float:
 
 
 def process() -> dict[str, float]:
-    """Return how long `senderid apply` takes for 20,000 numbers as a process, and how long the programs of `peers.py`.
+    """Measure `senderid apply` of 20,000 numbers as a process, beside the programs of `peers.py`.
 
     The worker keeps a ledger, logs JSON lines to a file and verifies. A server without a limit has an account for each
     program. Seconds are medians from start to exit; `of_bare` and `of_naive` are median ratios within one round.
@@ -223,9 +223,9 @@ def _seconds(program: str, numbers: int) -> float:
 
 
 def replies() -> dict[str, float]:
-    """CPU of one write where replies are the gzipped account document, of 10,000 numbers and of one.
+    """Measure the CPU time of one write whose response is the gzipped account document, of 10,000 numbers and of one.
 
-    With 16 requests under way five megabytes of replies wait in the kernel, more than a core's cache; with 4 they fit.
+    With 16 requests in flight, 5 MB of responses wait in the kernel: more than a core's cache. With 4 they fit.
     """
     found: dict[str, float] = {}
     for concurrency in (4, 16):
@@ -249,7 +249,7 @@ async def _cpu_per_write(url: str, writes: int, settings: Settings) -> float:
 
     class Silent:
         def info(self, event: str, **fields: object) -> None:
-            """Nothing."""
+            """Do nothing."""
 
         warning = info
 

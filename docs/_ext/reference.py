@@ -199,4 +199,4 @@ PARTS: Final[Mapping[str, Callable[..., str]]] = MappingProxyType(
         "schema": shape,
     }
 )
-"""What a marker may name; `schema` takes one of the schemas' names."""
+"""Parts by the name in a marker; `schema` takes the name of a schema."""

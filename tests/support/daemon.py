@@ -39,7 +39,7 @@ class Tape:
         self.lines: list[dict[str, Any]] = [] if lines is None else lines
 
     def bind(self, **fields: Any) -> Self:
-        """The same tape with `fields` on every line."""
+        """Return this tape with `fields` on every line."""
         return type(self)(self._fields | fields, self.lines)
 
     def info(self, event: str, **fields: Any) -> None:
@@ -54,7 +54,7 @@ class Tape:
         """Nothing: that is what few want to see."""
 
     def of(self, event: str) -> list[dict[str, Any]]:
-        """The lines of one event."""
+        """Return the lines of one event."""
         return [line for line in self.lines if line["event"] == event]
 
 
@@ -172,13 +172,13 @@ class _Run(NullLedger):
 
 
 def account(number: int = 1, **statuses: str) -> SandboxAccount:
-    """An account in memory; its numbers are written n010…, as names may not begin with a digit."""
+    """Return an account in memory. Its numbers are written n010…, because a name cannot start with a digit."""
     numbers = {phone.lstrip("n"): status for phone, status in statuses.items()} or {f"010{number:08}": "INACTIVE"}
     return SandboxAccount.of(numbers, account_id=f"{number}", api_key=f"NCS{number:013}", api_secret="s" * 32)
 
 
 def wanting(found: SandboxAccount, status: str = "ACTIVE", **more: Any) -> DesiredAccount:
-    """A file that wants every number of an account to have a status."""
+    """Return a file with one desired status for every number of an account."""
     where = SecretRef(env=found.api_key)
     return DesiredAccount(
         f"account-{found.account_id}",
@@ -238,7 +238,7 @@ class Daemon:
         return EPOCH + self.loop.time() + self.skew
 
     def now(self) -> datetime:
-        """The same as a moment."""
+        """Return the time as a moment."""
         return datetime.fromtimestamp(self.wall(), UTC)
 
     def passes_began(self) -> list[float]:
@@ -246,7 +246,7 @@ class Daemon:
         return [moment for moment, _ in self.wire.reads]
 
     def outcomes(self) -> list[RunOutcome]:
-        """How each pass ended."""
+        """Return the outcome of each pass."""
         return [line["outcome"] for line in self.tape.of("watch.pass")]
 
     async def live(self, seconds: float, *events: tuple[float, Callable[[], object]]) -> None:

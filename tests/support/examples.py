@@ -1,4 +1,4 @@
-"""How many examples a property test tries: ten times as many in `make wide`, and few for each mutant."""
+"""The count of examples of a property test: ten times as many in `make wide`, and few for each mutant."""
 
 import os
 from typing import Any, Final

@@ -102,7 +102,7 @@ _GRAVITY: Final = (1, 5, 4, 3, 2, 0)
 
 
 class Expected(NamedTuple):
-    """What a command must do: its exit status, the statuses it writes, the numbers that its document lists.
+    """The expected result of a command: exit status, written statuses, and the numbers that its document lists.
 
     `listed` is None for documents that need not list numbers. Further ones may be in a text if they are `noted`, as
     they need attention whatever is selected. No other than `within` and these may be in the documents and the log.

@@ -26,10 +26,10 @@ _AT_ONCE: Final = MappingProxyType({"Retry-After": "0"})
 
 
 class Fault(NamedTuple):
-    """What one request meets whose method is `method` and whose path ends with `path`.
+    """A fault of one request with this `method` and a path that ends with `path`.
 
-    Without a `status` its connection is reset. `takes_effect` has the request carried out all the same. `text` is
-    the answer's body.
+    Without a `status` its connection is reset. With `takes_effect` the request is carried out all the same. `text` is
+    the response's body.
     """
 
     method: str

@@ -23,7 +23,7 @@ _EPOCH = datetime(2026, 11, 24, tzinfo=UTC)
 
 
 def clock(start: int = 0) -> Callable[[], str]:
-    """A second later each time it is asked, as documents carry time."""
+    """Return a clock that advances by a second with each call, as stamps of documents."""
     seconds = count(start)
     return lambda: (_EPOCH + timedelta(seconds=next(seconds))).strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
@@ -44,13 +44,13 @@ def started(run_id: str = "run-1", **more: Any) -> RunInfo:
 
 
 def ledger(folder: Path, *, run_id: str = "run-1", now: Callable[[], str] | None = None, **more: Any) -> Ledger:
-    """The ledger of a run in a folder."""
+    """Return the ledger of a run in a folder."""
     given: dict[str, Any] = {"now": now or clock(), "most_bytes": 1 << 30} | more
     return Ledger(folder / "ledger.db", started(run_id), **given)
 
 
 def timeless(folder: Path, *, run_id: str = "run-1", **more: Any) -> Ledger:
-    """A ledger for a loop on which time does not pass while a disk is waited for: it commits at once, on the loop."""
+    """Return a ledger that commits at once, on the loop: for loops whose time does not pass during disk writes."""
     clock = asyncio.get_running_loop().time
     return ledger(folder, run_id=run_id, clock=clock, submit=lambda work: work(), **more)
 
@@ -61,7 +61,7 @@ async def never(_: float) -> bool:
 
 
 def subject(key: str = "vendor 1", **more: Any) -> Subject:
-    """An account as a file named it."""
+    """Return an account as a file names it."""
     given: dict[str, Any] = {
         "account": "main",
         "account_id": key.rsplit(maxsplit=1)[-1],
@@ -74,14 +74,14 @@ def subject(key: str = "vendor 1", **more: Any) -> Subject:
 
 
 def planned(*phones: str, desired: str = "INACTIVE") -> AccountPlan:
-    """A plan that writes these phones, each from the other status."""
+    """Return a plan that writes these phones, each from the other status."""
     action, before = (Action.DEACTIVATE, "ACTIVE") if desired == "INACTIVE" else (Action.ACTIVATE, "INACTIVE")
     changes = tuple(Change(phone, action, before, desired, "") for phone in phones)
     return AccountPlan(account="main", account_id="1", counts={action: len(phones)}, changes=changes)
 
 
 def became(plan: AccountPlan, outcome: Outcome, **more: Any) -> AccountResult:
-    """The result of a plan all of whose numbers became the same; `more` is of each number."""
+    """Return the result of a plan in which all numbers have one outcome; `more` applies to each number."""
     numbers = []
     for change in plan.writes:
         after = change.desired if outcome is Outcome.CHANGED else change.observed
@@ -103,6 +103,6 @@ def seen(**statuses: str) -> ObservedAccount:
 
 
 def rows(folder: Path, query: str, *values: object) -> list[tuple[Any, ...]]:
-    """What the ledger in a folder has."""
+    """Return the rows of a query on the ledger in a folder."""
     with closing(sqlite3.connect(folder / "ledger.db")) as connection:
         return connection.execute(query, values).fetchall()

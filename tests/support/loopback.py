@@ -60,13 +60,13 @@ class _Loop(asyncio.SelectorEventLoop):
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work` on such a loop."""
+    """Run `work` on such a loop and return its result."""
     with asyncio.Runner(loop_factory=_Loop) as runner:
         return runner.run(work)
 
 
 def now() -> float:
-    """The loop's seconds."""
+    """Return the loop's time in seconds."""
     return asyncio.get_running_loop().time()
 
 
@@ -76,7 +76,7 @@ def runtime(**more: Any) -> Runtime:
 
 
 def credentials(account: SandboxAccount) -> Credentials:
-    """The key pair of an account."""
+    """Return the key pair of an account."""
     return Credentials(account.api_key, Secret(account.api_secret))
 
 
@@ -142,7 +142,7 @@ class Loopback:
         await self._stack.aclose()
 
     def client(self, kind: type[Client], **more: Any) -> Client:
-        """A client of the first account that is in no hurry and has quota enough."""
+        """Return a client of the first account, with ample time and quota."""
         given: dict[str, Any] = {
             "endpoint": Endpoint(self.sandbox.url),
             "credentials": credentials(self.account),
@@ -173,7 +173,7 @@ class Loopback:
 def answer(
     status: int = 200, body: bytes = b"{}", headers: dict[str, str] | None = None, *, length: int | None = None
 ) -> bytes:
-    """An answer as it travels."""
+    """Return a response in the bytes of HTTP."""
     given = {"Content-Length": str(len(body) if length is None else length), **(headers or {})}
     lines = "".join(f"{name}: {value}\r\n" for name, value in given.items())
     return f"HTTP/1.1 {status} Whatever\r\n{lines}\r\n".encode() + body

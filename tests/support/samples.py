@@ -69,7 +69,7 @@ def steps(sample: Sample) -> list[Step]:
 
 
 def matches(shown: str, real: str) -> bool:
-    """Whether an output is as it is shown: `…` stands for any text in a line, and on a line of its own for any lines.
+    """Return True if an output is as shown: `…` is any text in a line, or any lines on a line of its own.
 
     Blanks at the ends of lines, and empty lines, do not count.
     """

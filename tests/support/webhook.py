@@ -39,7 +39,7 @@ class Webhook:
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
     def url(self, path: str) -> str:
-        """What a channel takes for its URL."""
+        """Return the URL of a channel that sends to a path of this server."""
         return f"json://127.0.0.1:{self._server.server_address[1]}/{path}"
 
     def __enter__(self) -> Self:

@@ -56,7 +56,7 @@ CLICK: Final[tuple[str | tuple[str, str], ...]] = (
     "{value!r} is not a valid {number_type}.",
     "{value} is not in the range {range}.",
 )
-"""What click says that users of this command may meet."""
+"""Messages of click that users of this command may see."""
 
 WORDS: Final = frozenset(
     {
@@ -88,7 +88,7 @@ def template() -> Catalog:
 
 
 def _flags(message: str | tuple[str, str]) -> list[str]:
-    """How values are written: templates of pages write `%(name)s`, all others `{name}`."""
+    """Return the format of a message: `%(name)s` in templates of pages, `{name}` in all others."""
     text = str(message)
     return ["python-format"] if "%(" in text else ["python-brace-format"] if "{" in text else []
 

@@ -99,7 +99,7 @@ def color(stream: TextIO, *, no_color: bool) -> bool:
 
 
 class TextStyle(NamedTuple):
-    """How text is rendered: with colour or without, and in how many columns."""
+    """The use of colour, and the width in columns, of rendered text."""
 
     color: bool
     width: int

@@ -65,7 +65,7 @@ _ADVICE: Final = {
     "found character that cannot start any token": Message("quote text that starts with this character"),
     "found incompatible YAML document": Message("remove the %YAML line"),
 }
-"""What to check, by libyaml's own message."""
+"""Hints by libyaml's own message."""
 
 
 class YamlError(Exception):

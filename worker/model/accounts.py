@@ -39,7 +39,7 @@ PHONE_PATTERN: Final = "^[0-9]{3,12}$"
 
 
 PairSwaps = Literal["warn", "hold"]
-"""How to treat an account's deactivations while one of its activations is impossible."""
+"""The policy for an account's deactivations while one of its activations is impossible."""
 
 
 class Status(StrEnum):

@@ -33,7 +33,7 @@ class AttemptState(StrEnum):
 
 
 class Ending(StrEnum):
-    """How a run, or one account of it, ended.
+    """The outcome of a run, or of one account in it, as the history shows it.
 
     `crashed`: it died, and a later run closed it. `unfinished`: it is still running, or died and is not closed yet.
     """

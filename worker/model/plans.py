@@ -32,7 +32,7 @@ Count = Annotated[int, Meta(ge=0)]
 
 
 class Action(StrEnum):
-    """What a plan intends for one number."""
+    """The action of a plan for one number."""
 
     ACTIVATE = "activate"
     DEACTIVATE = "deactivate"
@@ -55,7 +55,7 @@ class Action(StrEnum):
 
 
 class Cause(StrEnum):
-    """Why a number differs from its desired state since the last write: the file changed, the account did, or both."""
+    """The cause of a difference since the last write: the file changed, the account did, or both."""
 
     CONFIG_CHANGE = "config_change"
     EXTERNAL_DRIFT = "external_drift"
@@ -63,7 +63,7 @@ class Cause(StrEnum):
 
 
 class Verdict(StrEnum):
-    """Whether an account's plan may be applied."""
+    """The verdict on an account's plan: only `ok` may be applied."""
 
     OK = "ok"
     REFUSED = "refused"

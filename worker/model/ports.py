@@ -180,7 +180,7 @@ class WritableAccount(ReadableAccount, Protocol):
 
 
 class AccountTarget(Protocol):
-    """How to reach an account; implemented by desired-state documents and saved plans."""
+    """The address and credentials of an account, from a desired-state document or a saved plan."""
 
     @property
     def credentials(self) -> CredentialsRef | None:

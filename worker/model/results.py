@@ -36,7 +36,7 @@ _CONVERGED: Final = frozenset({Outcome.CHANGED, Outcome.UNCHANGED, Outcome.PROTE
 
 
 class RunOutcome(StrEnum):
-    """How a run, or one account of it, ended."""
+    """The outcome of a run, or of one account in it."""
 
     CONVERGED = "converged"
     PARTIAL = "partial"

@@ -60,7 +60,7 @@ class AccountState(Struct, frozen=True, kw_only=True):
 
     @property
     def differing(self) -> int:
-        """How many numbers are out of sync after that run."""
+        """The count of numbers out of sync after that run."""
         return sum(number for name, number in self.counts.items() if name in OUT_OF_SYNC)
 
     @property

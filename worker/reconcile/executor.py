@@ -51,7 +51,7 @@ class Pace(Struct, frozen=True):
 
 
 class Needs(Struct, frozen=True):
-    """What must stay ACTIVE: `least_active` numbers of the account, and the minimum of each group.
+    """The numbers that must stay ACTIVE: `least_active` numbers of the account, and the minimum of each group.
 
     `may_be_inactive` are numbers that a request of a crashed run may still deactivate, whatever a read shows. If
     `pair_swaps` is `hold`, deactivations wait for a read that shows every activated number ACTIVE.

@@ -85,7 +85,7 @@ def save_verdicts(data: SourceFileMutationData) -> None:
 
 
 class Dependencies:
-    """What verdicts depend on besides the mutated function: now, and when they were found."""
+    """The dependencies of verdicts besides the mutated function: now, and when they were found."""
 
     def __init__(self) -> None:
         saved = json.loads(_SAVED.read_bytes()) if _SAVED.exists() else {}

@@ -53,7 +53,7 @@ class Notification(Struct, frozen=True):
 
 
 class WriteSummary(Struct, frozen=True, omit_defaults=True):
-    """What one run changed on an account.
+    """The changes of one run to an account.
 
     `put_right` counts the numbers whose external change it reverted; `phones` are some of them.
     """

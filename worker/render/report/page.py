@@ -27,7 +27,7 @@ _MOST_NAMES: Final = 2_000
 """Most accounts that are listed by name only."""
 
 CellKind = Literal["account", "phone", "mark", "share", "lines", "code", "moment", "number"]
-"""What the cells of a column hold: an account by name and id, digits, a mark, a share of ACTIVE numbers, lines of text,
+"""The content of a column's cells: an account by name and id, digits, a mark, a share of ACTIVE numbers, lines of text,
 an identifier, a stamp, a number."""
 
 

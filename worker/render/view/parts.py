@@ -31,7 +31,7 @@ MANY: Final = 20
 
 
 class CountView(Struct, frozen=True):
-    """How many numbers, and in how many accounts, have the same action or outcome."""
+    """The count of numbers with an action or outcome, and of the accounts that have them."""
 
     mark: Mark
     numbers: int
@@ -39,7 +39,7 @@ class CountView(Struct, frozen=True):
 
 
 class Share(Struct, frozen=True):
-    """How many numbers of an account are ACTIVE, and how many its plan activates and deactivates."""
+    """The counts of ACTIVE numbers of an account, and of those that its plan activates and deactivates."""
 
     active: int
     activated: int
@@ -47,7 +47,7 @@ class Share(Struct, frozen=True):
 
     @property
     def after(self) -> int:
-        """How many are ACTIVE afterwards."""
+        """The count of ACTIVE numbers after the plan."""
         return self.active + self.activated - self.deactivated
 
     @property
@@ -139,7 +139,7 @@ class DocumentView(Struct, frozen=True, kw_only=True):
 
     @property
     def quiet_text(self) -> str:
-        """How many of several accounts are as desired, with a place for their `{names}`; nothing if none is."""
+        """The sentence on several accounts as desired, with a place for their `{names}`; empty if there is none."""
         if not self.quiet or len(self.quiet) + len(self.accounts) + len(self.unread) == 1:
             return ""
         number = len(self.quiet)
