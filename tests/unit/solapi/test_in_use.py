@@ -97,6 +97,21 @@ def test_what_is_scheduled_is_in_use_and_asked_about_no_more() -> None:
     assert sum(request.path.endswith("/messages") for request in wire) == 1
 
 
+@pytest.mark.parametrize(
+    ("status", "sends"),
+    [
+        *(("PENDING", True), ("SENDING", True), ("SCHEDULED", True), ("NEW_STATUS", True)),
+        *(("COMPLETE", False), ("FAILED", False), ("DELETED", False)),
+    ],
+)
+def test_group_that_is_ahead_sends_unless_it_has_ended(status: str, *, sends: bool) -> None:
+    """A status that the worker does not know holds the number, too."""
+    account = _account()
+    account.schedule(NOW + HOUR, A, status=status)
+    usage, _ = _usage(account, A)
+    assert (A in usage.in_use) == sends
+
+
 def test_long_groups_are_read_page_by_page() -> None:
     """A sender that stands on the third page is found; where all are found, no further page is read."""
     account = _account()

@@ -65,6 +65,7 @@ _REFUSALS: list[tuple[int, str | None, str, type[ApiError], type[ApiError]]] = [
     (403, "SignatureDoesNotMatch", "", AccountRejected, AccountRejected),
     (401, "Unauthorized", "", AccountRejected, AccountRejected),
     (401, None, "", AccountRejected, AccountRejected),
+    (407, None, "", AccountRejected, AccountRejected),
     (400, "ValidationError", '"apiKey" is required', AccountRejected, AccountRejected),
     (400, "ValidationError", '"status" must be one of', AccountRejected, NumberRejected),
     (400, "InvalidToken", "", AccountRejected, AccountRejected),
