@@ -227,6 +227,20 @@ def test_notes(note: str, kept: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ("note: a", Desired(Status.ACTIVE, note="a")),
+        ("owner: b", Desired(Status.ACTIVE, owner="b")),
+        ("protected: true", Desired(Status.ACTIVE, protected=True)),
+        ("protected: false", Desired(Status.ACTIVE)),
+        ("owner: b, protected: true", Desired(Status.ACTIVE, owner="b", protected=True)),
+    ],
+)
+def test_each_key_of_an_entry_counts_by_itself(keys: str, expected: Desired) -> None:
+    assert account(f"{HEAD}  112: {{status: ACTIVE, {keys}}}").numbers["112"] == expected
+
+
+@pytest.mark.parametrize(
     ("value", "words"),
     [
         ('"a\\x07b"', "has the invisible character U+0007: type it instead"),

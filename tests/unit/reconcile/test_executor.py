@@ -256,6 +256,18 @@ def test_interrupted_run_reports_what_it_did_and_did_not() -> None:
     assert isinstance(writes.stopped, Interrupted)
 
 
+def test_stop_during_activations_is_the_reason_of_the_deactivations_too() -> None:
+    """They were not held because activations failed, and no read is asked for that."""
+    account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE", n0100003="INACTIVE")
+    account.on_write = lambda _: account.halt(Interrupted("SIGINT"))
+    results, writes = carry_out(account, on(B), on(C), off(A), least_active=1)
+    assert isinstance(writes.stopped, Interrupted)
+    error = results[A].error
+    assert error is not None
+    assert error.code == "Interrupted"
+    assert account.reads == 2, "the plan's read and the verification"
+
+
 def test_one_number_is_never_written_twice_at_once() -> None:
     """However many are under way, each number has at most one request on the wire."""
     numbers = [f"01000{index:02}" for index in range(30)]
