@@ -20,7 +20,7 @@ __all__ = ["KILLED", "Dependencies", "covering", "function_of", "is_kept", "load
 
 KILLED: Final = frozenset({"killed", "timeout"})
 
-_MOST_TESTS: Final = 100
+_MOST_TESTS: Final = 200
 """Tests for one mutant. Hundreds run a common function, and a survivor would pass them all."""
 _SAVED: Final = FOLDER / "dependencies.json"
 

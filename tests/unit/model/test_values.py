@@ -11,7 +11,7 @@ from worker.model.accounts import Desired, DesiredAccount, IdleNumber, Observed,
 from worker.model.credentials import Credentials, Secret
 from worker.model.errors import ErrorInfo, NumberError, Refusal
 from worker.model.plans import AccountPlan, Action, Change, Plan, Verdict, tally
-from worker.model.results import AccountResult, NumberResult, Outcome, Result, RunOutcome
+from worker.model.results import AccountResult, NumberResult, Outcome, Requests, Result, RunOutcome
 
 CANARY = "canary-7f3a"
 
@@ -253,3 +253,7 @@ def test_numbers_are_counted_by_status() -> None:
     assert (observed.active, observed.active_phones) == (2, frozenset({"0211", "0233"}))
     assert observed.statuses == {Status.ACTIVE: 2, Status.INACTIVE: 1, Status("FROZEN"): 1}
     assert [status.writable for status in statuses.values()] == [True, True, True, False]
+
+
+def test_requests_are_added_kind_by_kind() -> None:
+    assert Requests(1, 2, 3) + Requests(10, 20, 30) == Requests(11, 22, 33)
