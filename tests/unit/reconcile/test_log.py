@@ -1,0 +1,59 @@
+"""The log lines of a plan and of a result, field by field."""
+
+from tests.support.model_account import Unheard
+from tests.support.virtual_time import run
+from worker.model.accounts import Desired, Status
+from worker.model.errors import NumberError, Refusal, ServerError
+from worker.model.plans import AccountPlan, Action, Change, Notice, NoticeKind
+from worker.model.results import AccountResult, NumberResult, Outcome, RunOutcome
+from worker.plan.build import Draft
+from worker.reconcile.log import log_plan, log_result
+from worker.reconcile.results import Conclusion
+
+A, B = "0211", "0222"
+SOON = Notice(NoticeKind.EXPIRING, "ends soon", B)
+SOON_LINE = ("notice", {"kind": "expiring", "phone": B, "message": "ends soon"})
+
+
+def test_a_plan_is_logged_with_its_notices_refusals_and_every_number() -> None:
+    plan = AccountPlan(
+        account="main",
+        counts={},
+        changes=(Change(A, Action.ACTIVATE, "INACTIVE", "ACTIVE", "listed"),),
+        refusals=(Refusal("min-active", "few"),),
+        notices=(SOON,),
+    )
+    log = Unheard()
+    log_plan(Draft(plan, {A: Desired(Status.ACTIVE), B: Desired(Status.INACTIVE)}), log)
+    assert log.lines == [
+        SOON_LINE,
+        ("account.refused", {"error_code": "min-active", "error_message": "few"}),
+        ("number.planned", {"phone": A, "action": "activate", "desired": "ACTIVE", "before": "INACTIVE"}),
+        ("number.planned", {"phone": B, "action": "unchanged", "desired": "INACTIVE", "before": "INACTIVE"}),
+    ]
+
+
+def test_an_account_without_a_plan_is_logged_with_its_error() -> None:
+    error = ServerError("no", http_status=503)
+    log = Unheard()
+    log_plan(Draft(AccountPlan(account="main", counts={}, notices=(SOON,)), {}, error), log)
+    fields = {"http_status": 503, "error_code": "ServerError", "error_message": "no"}
+    assert log.lines == [("account.failed", fields)]
+
+
+def test_a_result_is_logged_with_the_attempts_and_the_error_of_each_number() -> None:
+    """Unchanged numbers come first. Without attempts there is no duration."""
+    error = NumberError("ServerError", "the server failed", 502)
+    failed = NumberResult(A, Action.ACTIVATE, "ACTIVE", "INACTIVE", None, Outcome.FAILED, 2, error, 70)
+    idle = NumberResult(B, Action.UNCHANGED, "ACTIVE", "ACTIVE", "ACTIVE", Outcome.UNCHANGED)
+    result = AccountResult(account="main", outcome=RunOutcome.PARTIAL, counts={}, numbers=(failed,), notices=(SOON,))
+    log = Unheard()
+    run(log_result(Conclusion(result, [idle]), log))
+    fields = {"phone": B, "action": "unchanged", "desired": "ACTIVE", "before": "ACTIVE", "after": "ACTIVE"}
+    other = {"phone": A, "action": "activate", "desired": "ACTIVE", "before": "INACTIVE", "after": None}
+    tries = {"attempts": 2, "duration_ms": 70, "http_status": 502, "error_code": "ServerError"}
+    assert log.lines == [
+        ("number", fields | {"outcome": "unchanged"}),
+        SOON_LINE,
+        ("number", other | {"outcome": "failed", "error_message": "the server failed"} | tries),
+    ]
