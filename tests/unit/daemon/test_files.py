@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from worker.config import files as sources
+from worker.config.desired import Conflict
 from worker.daemon.files import WatchedFiles
 from worker.daemon.last_good import FileChanges
 from worker.model.errors import DesiredStateError, Problem
@@ -136,3 +137,15 @@ def test_it_can_be_about_some_accounts(folder: Path) -> None:
     files.narrow([])
     assert [account.name for account in files.accounts] == ["a", "b"]
     assert files.others == ()
+
+
+def test_a_conflict_of_the_given_check_is_a_problem(folder: Path) -> None:
+    """At the start it is an error. Later the files that it names are broken."""
+    conflicts = [Conflict(Problem(str(folder / "b.yaml"), 1, 1, "also a"), (str(folder / "b.yaml"),))]
+    with pytest.raises(DesiredStateError, match="also a"):
+        WatchedFiles([str(folder)], lambda _: conflicts).begin()
+    files = WatchedFiles([str(folder)])
+    files.begin()
+    files.check = lambda _: conflicts
+    _write(folder / "b.yaml", "01000000003")
+    assert "also a" in str(files.refresh().broken[str(folder / "b.yaml")])
