@@ -24,7 +24,7 @@ def desired_yaml(account: ObservedAccount, *, name: str, endpoint: str | None = 
     have is corrected or left out. `schema` is the path or the URL of the schema for editors.
     """
     numbers = sorted(account.numbers.values(), key=lambda number: number.phone)
-    listed = [number for number in numbers if _listable(number)]
+    listable = [number for number in numbers if _listable(number)]
     others = [number for number in numbers if not _listable(number)]
     lines = [*_head(name, schema)]
     pin = account.account_id
@@ -33,8 +33,8 @@ def desired_yaml(account: ObservedAccount, *, name: str, endpoint: str | None = 
     if endpoint is not None:
         lines.append(f"endpoint: {_quoted(endpoint)}")
     lines.append("unmanaged: report  # report registered numbers that are not listed here")
-    lines.append("numbers:" if listed else "numbers: {}")
-    lines += [f"  {_quoted(hyphenated(number.phone))}: {number.status}" for number in listed]
+    lines.append("numbers:" if listable else "numbers: {}")
+    lines += [f"  {_quoted(hyphenated(number.phone))}: {number.status}" for number in listable]
     if others:
         lines += ["", "# Also registered, but cannot be listed:"]
         lines += [
@@ -70,5 +70,5 @@ def _listable(number: Observed) -> bool:
 
 def _quoted(text: str) -> str:
     """Return the text in double quotes, so that no YAML parser reads it as a number or a flag."""
-    escaped = "\\n".join(safe(line).replace("\\", "\\\\").replace('"', '\\"') for line in text.split("\n"))
-    return f'"{escaped}"'
+    content = "\\n".join(safe(line).replace("\\", "\\\\").replace('"', '\\"') for line in text.split("\n"))
+    return f'"{content}"'

@@ -29,7 +29,7 @@ def encode(document: msgspec.Struct | Mapping[str, Any]) -> bytes:
 
 def inert(data: bytes) -> bytes:
     """Return the same JSON with characters escaped that terminals or line readers act on."""
-    return data if data.isascii() else _UNSAFE.sub(lambda found: b"\\u%04x" % ord(found[0].decode()), data)
+    return data if data.isascii() else _UNSAFE.sub(lambda match: b"\\u%04x" % ord(match[0].decode()), data)
 
 
 def encodable(value: Any) -> Any:

@@ -81,9 +81,9 @@ class Mask:
 
     def number(self, digits: str) -> str:
         """Return a number's digits, with stars for those to be hidden."""
-        shown = max(len(digits) - self.stars, 0)
-        tail = min(self.tail, shown)
-        head = min(self.head, shown - tail)
+        visible = max(len(digits) - self.stars, 0)
+        tail = min(self.tail, visible)
+        head = min(self.head, visible - tail)
         return digits[:head] + "*" * (len(digits) - head - tail) + digits[len(digits) - tail :]
 
     def text(self, text: str) -> str:
@@ -114,32 +114,32 @@ class Mask:
         def hide(text: str) -> str:
             if not _RUN.search(text):
                 return text
-            masked = self.text(text)
-            return _DIGITS.sub(mask_known, masked) if odd else masked
+            result = self.text(text)
+            return _DIGITS.sub(mask_known, result) if odd else result
 
-        def mask_known(found: re.Match[str]) -> str:
-            digits = re.sub("[- ]", "", found[0])
+        def mask_known(match: re.Match[str]) -> str:
+            digits = re.sub("[- ]", "", match[0])
             if digits in odd:
                 return self.number(digits)
-            return _RUN.sub(lambda run: self.number(run[0]) if run[0] in odd else run[0], found[0])
+            return _RUN.sub(lambda run: self.number(run[0]) if run[0] in odd else run[0], match[0])
 
         return hide
 
     def _mask_matches(self, text: str, patterns: Iterable[re.Pattern[str]]) -> str:
         """Mask every match of the patterns in a text; overlapping matches are masked as one."""
         pieces, at = [], 0
-        for start, end in _merge(sorted(found.span(1) for pattern in patterns for found in pattern.finditer(text))):
+        for start, end in _merge(sorted(match.span(1) for pattern in patterns for match in pattern.finditer(text))):
             pieces += [text[at:start], self._mask_match(text[start:end])]
             at = end
         return "".join([*pieces, text[at:]]) if pieces else text
 
-    def _mask_match(self, written: str) -> str:
-        digits = "".join(str(digit(char)) for char in written if char.isdecimal())
+    def _mask_match(self, text: str) -> str:
+        digits = "".join(str(digit(char)) for char in text if char.isdecimal())
         abroad = _ABROAD.match(digits)
         if abroad is None:
             return self.number(digits)
-        rest = digits[abroad.end() :]
-        return self.number(rest if rest.startswith(("0", "15", "16", "18")) else f"0{rest}")
+        national = digits[abroad.end() :]
+        return self.number(national if national.startswith(("0", "15", "16", "18")) else f"0{national}")
 
 
 def _merge(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

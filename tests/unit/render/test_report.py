@@ -158,7 +158,7 @@ def test_more_rows_than_a_browser_opens_are_counted() -> None:
 
 
 def _rows(number: int) -> tuple[TableRow, ...]:
-    return numbers_table(plan_view(fleet(1, number)).accounts, planned=True).rows
+    return numbers_table(plan_view(fleet(1, number)).accounts, is_plan=True).rows
 
 
 def test_a_share_is_never_rounded_to_nothing() -> None:

@@ -63,20 +63,20 @@ def comment(view: DocumentView, title: str, remarks: Sequence[str] = (), cap: in
 
 def _sections(accounts: Sequence[AccountView]) -> list[Section]:
     """Return accounts with rows or provenance, those with the same rows together."""
-    shown = [(place, each) for place, each in enumerate(accounts) if each.size or each.provenance]
-    found = alike(shown, lambda pair: (pair[1].brief, pair[0] if pair[1].size > _ALIKE else pair[1].content))
-    return [Section([account for _place, account in some]) for some in found.values()]
+    visible = [(place, each) for place, each in enumerate(accounts) if each.size or each.provenance]
+    groups = alike(visible, lambda pair: (pair[1].brief, pair[0] if pair[1].size > _ALIKE else pair[1].content))
+    return [Section([account for _place, account in some]) for some in groups.values()]
 
 
 def _within(lines: Iterator[str], cap: int) -> str | None:
-    kept = []
+    output = []
     size = 0
     for line in lines:
         size += len(line.encode()) + 1
         if size > cap:
             return None
-        kept.append(line)
-    return "\n".join(kept) + "\n"
+        output.append(line)
+    return "\n".join(output) + "\n"
 
 
 def _head(view: DocumentView, title: str, *, folded: bool) -> Iterator[str]:
@@ -99,11 +99,11 @@ def _item(item: AttentionGroup) -> str:
 def _notice(item: AttentionGroup) -> str:
     if not item.phones:
         return prose(item.text)
-    shown = ", ".join(map(phone, item.phones[:_PHONES]))
+    numbers = ", ".join(map(phone, item.phones[:_PHONES]))
     more = len(item.phones) - _PHONES
     if more > 0:
-        shown = _("{names} and {count} more").format(names=shown, count=f"{more:,}")
-    return f"{shown}: {prose(item.text)}"
+        numbers = _("{names} and {count} more").format(names=numbers, count=f"{more:,}")
+    return f"{numbers}: {prose(item.text)}"
 
 
 def _foot(view: DocumentView, remarks: Sequence[str]) -> Iterator[str]:
@@ -121,19 +121,19 @@ def _foot(view: DocumentView, remarks: Sequence[str]) -> Iterator[str]:
 
 def _list(lines: Sequence[str]) -> Iterator[str]:
     """Return a list behind a blank line; of many lines the first ones, and how many more there are."""
-    shown: list[str] = []
+    items: list[str] = []
     room = _LIST
     for line in lines[:MANY] if len(lines) > MANY + 1 else lines:
         room -= len(line.encode()) + 3
         if room < 0:
             break
-        shown.append(f"- {line}")
-    left = len(lines) - len(shown)
-    if left:
-        shown.append("- " + _("and {count} more like these").format(count=f"{left:,}"))
-    if shown:
+        items.append(f"- {line}")
+    more = len(lines) - len(items)
+    if more:
+        items.append("- " + _("and {count} more like these").format(count=f"{more:,}"))
+    if items:
         yield ""
-        yield from shown
+        yield from items
 
 
 def _in_full(
@@ -141,7 +141,7 @@ def _in_full(
 ) -> Iterator[str]:
     folded = sum(section.view.size for section in sections) > _FOLDED
     yield from _head(view, title, folded=folded)
-    left = 0
+    more = 0
     for section in sections:
         yield ""
         if folded:
@@ -153,25 +153,25 @@ def _in_full(
             yield prose(remark)
         for group in section.view.groups():
             yield from _group(group, sample, folded=not folded and len(group.rows) > MANY)
-            left += _left(group, sample)
+            more += _omitted_count(group, sample)
         if folded:
             yield ""
             yield "</details>"
     yield from _foot(view, remarks)
-    if left:
+    if more:
         text = ngettext(
-            "{count} number is left out of the tables.", "{count} numbers are left out of the tables.", left
+            "{count} number is left out of the tables.", "{count} numbers are left out of the tables.", more
         )
-        yield from _all_of_them(text, left)
+        yield from _all_of_them(text, more)
 
 
-def _left(group: NumberGroup, sample: int | None) -> int:
+def _omitted_count(group: NumberGroup, sample: int | None) -> int:
     return 0 if sample is None or len(group.rows) <= max(sample, MANY) else len(group.rows) - sample
 
 
 def _group(group: NumberGroup, sample: int | None, *, folded: bool) -> Iterator[str]:
-    left = _left(group, sample)
-    shown = group.rows[: len(group.rows) - left]
+    more = _omitted_count(group, sample)
+    rows = group.rows[: len(group.rows) - more]
     advice = prose(group.advice or "")
     word = counts([(len(group.rows), group.mark.counted)])
     yield ""
@@ -182,13 +182,13 @@ def _group(group: NumberGroup, sample: int | None, *, folded: bool) -> Iterator[
     else:
         yield f"**{word}**" + (f": {advice}" if advice else "")
     columns = _columns(own=group.advice is None)
-    cells = {name: [cell(row) for row in shown] for name, cell in columns.items()}
+    cells = {name: [cell(row) for row in rows] for name, cell in columns.items()}
     filled = {name: column for name, column in cells.items() if any(column)}
     yield from table(list(filled), zip(*filled.values(), strict=True))
-    if left:
-        first, last = phone(group.rows[-left].phone), phone(group.rows[-1].phone)
+    if more:
+        first, last = phone(group.rows[-more].phone), phone(group.rows[-1].phone)
         yield ""
-        yield _("and {count} more, from {first} to {last}").format(count=f"{left:,}", first=first, last=last)
+        yield _("and {count} more, from {first} to {last}").format(count=f"{more:,}", first=first, last=last)
     if folded:
         yield ""
         yield "</details>"
@@ -242,9 +242,9 @@ def _in_a_line(brief: str, names: Sequence[str]) -> str:
     return f"{count(len(names), 'account')} ({listed(names)}): {prose(brief)}"
 
 
-def _all_of_them(text: str, left: int) -> Iterator[str]:
+def _all_of_them(text: str, more: int) -> Iterator[str]:
     yield ""
-    yield text.format(count=f"{left:,}") + " " + _("All of them: `--format html` or `--format json`.")
+    yield text.format(count=f"{more:,}") + " " + _("All of them: `--format html` or `--format json`.")
 
 
 def _name(section: Section, *, html: bool = False) -> str:
@@ -258,5 +258,5 @@ def _name(section: Section, *, html: bool = False) -> str:
 
 
 def _html_brief(section: Section) -> str:
-    shown = prose(section.view.brief)
-    return html_code(section.view.brief) if shown.startswith("`") else shown
+    text = prose(section.view.brief)
+    return html_code(section.view.brief) if text.startswith("`") else text

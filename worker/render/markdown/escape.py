@@ -42,14 +42,14 @@ _REPLACED: Final = str.maketrans("`|", "\u02cb\u00a6")
 
 def code(text: str, limit: int = NAME) -> str:
     """Return foreign text as a code span of at most `limit` columns; nothing for a text of blanks."""
-    shown = safe(text, limit).translate(_REPLACED).strip()
-    return f"`{shown}`" if shown else ""
+    content = safe(text, limit).translate(_REPLACED).strip()
+    return f"`{content}`" if content else ""
 
 
 def prose(text: str, limit: int = MESSAGE) -> str:
     """Return foreign text unchanged if it has no meaning in Markdown, otherwise as a code span."""
-    shown = safe(text, limit).strip()
-    return shown if _plain(shown) and not _odd(shown) else code(shown, limit)
+    content = safe(text, limit).strip()
+    return content if _plain(content) and not _odd(content) else code(content, limit)
 
 
 def html_code(text: str, limit: int = NAME) -> str:
@@ -64,9 +64,9 @@ def phone(digits: str) -> str:
 
 def listed(names: Sequence[str], *, html: bool = False) -> str:
     """Return the first names, and how many more there are."""
-    shown = ", ".join(map(html_code if html else code, names[:_NAMES]))
+    text = ", ".join(map(html_code if html else code, names[:_NAMES]))
     more = len(names) - _NAMES
-    return _("{names} and {count} more").format(names=shown, count=f"{more:,}") if more > 0 else shown
+    return _("{names} and {count} more").format(names=text, count=f"{more:,}") if more > 0 else text
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:

@@ -30,7 +30,7 @@ def plan(document: Plan, *, drift: bool = False) -> str:
         Field(_("Accounts"), f"{len(document.accounts):,}"),
         Field(_("Numbers"), f"{numbers:,}"),
     ]
-    return page(_report(view, fields, planned=True))
+    return page(_report(view, fields, is_plan=True))
 
 
 def result(document: Result, remark: str = "") -> str:
@@ -63,19 +63,19 @@ def run(record: RunRecord) -> str:
 
 def runs(document: History) -> str:
     """Return runs as an HTML document, newest first."""
-    shown = len(document.runs)
-    if shown < document.total:
-        text = _("{shown:,} of {total:,} runs. All of them: --limit 0").format(shown=shown, total=document.total)
+    count = len(document.runs)
+    if count < document.total:
+        text = _("{shown:,} of {total:,} runs. All of them: --limit 0").format(shown=count, total=document.total)
     else:
-        text = ngettext("{number:,} run.", "{number:,} runs.", shown).format(number=shown)
+        text = ngettext("{number:,} run.", "{number:,} runs.", count).format(number=count)
     return _list(_("Runs"), text, runs_table(document.runs))
 
 
 def number(phone: str, document: History) -> str:
     """Return the history of one number, by its digits, over the runs and accounts of a document, newest first."""
-    found = len(document.runs)
-    text = ngettext("{number:,} run with this number.", "{number:,} runs with this number.", found)
-    return _list(hyphenated(phone), text.format(number=found), history_table(document))
+    count = len(document.runs)
+    text = ngettext("{number:,} run with this number.", "{number:,} runs with this number.", count)
+    return _list(hyphenated(phone), text.format(number=count), history_table(document))
 
 
 def _list(title: str, verdict: str, table: Table) -> str:
@@ -87,10 +87,10 @@ def _report(
     fields: Iterable[Field],
     remarks: Iterable[str] = (),
     *,
-    planned: bool = False,
+    is_plan: bool = False,
     record: RunRecord | None = None,
 ) -> Report:
-    drawn, note = ((), "") if record is None else charts(record)
+    drawings, note = ((), "") if record is None else charts(record)
     return Report(
         title=view.title,
         fields=tuple(fields),
@@ -100,11 +100,11 @@ def _report(
         counts=view.counts,
         attention=list(capped(view.attention)),
         notices=list(capped(view.notices)),
-        charts=drawn,
+        charts=drawings,
         chart_note=note,
         tables=(
-            accounts_table([*view.accounts, *view.unread], planned=planned),
-            numbers_table(view.accounts, planned=planned),
+            accounts_table([*view.accounts, *view.unread], is_plan=is_plan),
+            numbers_table(view.accounts, is_plan=is_plan),
         ),
         quiet=view.quiet,
         settings=() if record is None else tuple(flat(record.settings or {})),

@@ -50,8 +50,8 @@ def busiest(writes: Sequence[Write], window: float, start: float, end: float, pa
     now = last = 0
     for at, step in events:
         place = min(int((at - start) / (end - start) * parts), parts - 1)
-        for passed in range(last + 1, place + 1):
-            most[passed] = now
+        for part in range(last + 1, place + 1):
+            most[part] = now
         last = place
         now += step
         most[place] = max(most[place], now)
@@ -59,26 +59,26 @@ def busiest(writes: Sequence[Write], window: float, start: float, end: float, pa
 
 
 def pauses(writes: Sequence[Write], window: float) -> list[Pause]:
-    """Return the times between writes, in the order of time, without an answer for longer than a window.
+    """Return the times between writes, in the order of time, without a response for longer than a window.
 
     A pause takes at least a second; that is enough if the quota refused a write within the window before it.
     """
-    found = []
-    refused = -window
+    result = []
+    last_refusal = -window
     for one, other in pairwise(writes):
-        refused = one.at if one.refused else refused
-        held = one.at - refused < window
-        if other.at - one.at > (_NOTABLE if held else max(_NOTABLE, window)):
-            found.append(Pause(one.at, other.at, held))
-    return found
+        last_refusal = one.at if one.refused else last_refusal
+        is_limited = one.at - last_refusal < window
+        if other.at - one.at > (_NOTABLE if is_limited else max(_NOTABLE, window)):
+            result.append(Pause(one.at, other.at, is_limited))
+    return result
 
 
 def spans(writes: Iterable[Write], most: Sequence[int], start: float, end: float, parts: int) -> list[Span]:
     """Return equal parts of [start, end] with their writes. `most` has counts of a multiple of finer parts."""
-    found: list[list[Write]] = [[] for _ in range(parts)]
+    writes_of: list[list[Write]] = [[] for _ in range(parts)]
     width = (end - start) / parts
     for each in writes:
-        found[min(int((each.at - start) / width), parts - 1)].append(each)
+        writes_of[min(int((each.at - start) / width), parts - 1)].append(each)
     finer = len(most) // parts
     return [
         Span(
@@ -89,5 +89,5 @@ def spans(writes: Iterable[Write], most: Sequence[int], start: float, end: float
             sum(each.refused for each in some),
             max(most[place * finer : (place + 1) * finer]),
         )
-        for place, some in enumerate(found)
+        for place, some in enumerate(writes_of)
     ]

@@ -20,11 +20,11 @@ _NAMES: Final = 5
 """Most accounts of a run that are named; more are counted."""
 
 
-def accounts_table(accounts: Iterable[AccountView], *, planned: bool) -> Table:
+def accounts_table(accounts: Iterable[AccountView], *, is_plan: bool) -> Table:
     """Return a table of accounts, with their verdicts or outcomes."""
     columns = (
         Column("account", _("Account"), "account"),
-        Column("ended", _("Verdict") if planned else _("Outcome"), "mark", facet=True),
+        Column("ended", _("Verdict") if is_plan else _("Outcome"), "mark", facet=True),
         Column("active", _("ACTIVE numbers"), "share"),
         Column("on", _("To activate"), "number"),
         Column("off", _("To deactivate"), "number"),
@@ -44,7 +44,7 @@ def accounts_table(accounts: Iterable[AccountView], *, planned: bool) -> Table:
                 AccountName(account.name, account.id),
                 account.mark,
                 account.share,
-                *(_planned(account) if planned else _ended(account)),
+                *(_planned(account) if is_plan else _ended(account)),
                 tuple(filter(None, (*(item.title for item in account.refusals), account.error))),
                 account.provenance,
             ),
@@ -72,12 +72,12 @@ def _ended(account: AccountView) -> tuple[Cell, ...]:
     return (*(None,) * 5, counts_text(account.counts), requests.reads, requests.writes, requests.retries)
 
 
-def numbers_table(accounts: Iterable[AccountView], *, planned: bool) -> Table:
+def numbers_table(accounts: Iterable[AccountView], *, is_plan: bool) -> Table:
     """Return a table of the numbers of accounts."""
     columns = (
         Column("account", _("Account"), "account", facet=True),
         Column("phone", _("Number"), "phone"),
-        *_columns(_("Action") if planned else _("Outcome")),
+        *_columns(_("Action") if is_plan else _("Outcome")),
     )
     rows = [
         TableRow((AccountName(account.name), row.phone, *_cells(row)), row.needs_attention)

@@ -89,13 +89,13 @@ def _row(run: RunRecord, paint: Paint, columns: int) -> Iterator[str]:
 
 
 def _closing(document: History, paint: Paint, which: str = "") -> str:
-    shown = len(document.runs)
-    if not shown:
+    number = len(document.runs)
+    if not number:
         return _("No runs{filters}.").format(filters=which)
-    if shown < document.total:
+    if number < document.total:
         text = _("{count} of {runs}{filters}. All of them: --limit 0")
-        return paint("quiet", text.format(count=f"{shown:,}", runs=count(document.total, "run"), filters=which))
-    return paint("quiet", _("{runs}{filters}.").format(runs=count(shown, "run"), filters=which))
+        return paint("quiet", text.format(count=f"{number:,}", runs=count(document.total, "run"), filters=which))
+    return paint("quiet", _("{runs}{filters}.").format(runs=count(number, "run"), filters=which))
 
 
 def _about(run: RunRecord, paint: Paint, columns: int) -> Iterator[str]:

@@ -63,13 +63,13 @@ def _requests_text(requests: Requests) -> str:
 
 def group_lines(groups: Sequence[NumberGroup], paint: Paint, columns: int) -> Iterator[str]:
     """Yield groups as lines of one table, with a sample of many rows and the advice below the rows."""
-    shown = [group.rows if len(group.rows) <= MANY else group.rows[:_SAMPLE] for group in groups]
-    rows = [row for some in shown for row in some]
+    samples = [group.rows if len(group.rows) <= MANY else group.rows[:_SAMPLE] for group in groups]
+    rows = [row for some in samples for row in some]
     word = max((width(translated(row.mark.word)) for row in rows), default=0)
     phone = max((width(_phone(row.phone)) for row in rows), default=0)
     status = max((width(_status(row)) for row in rows if _remark(row)), default=0)
     indent = " " * (4 + word + 2)
-    for group, some in zip(groups, shown, strict=True):
+    for group, some in zip(groups, samples, strict=True):
         label = paint(group.mark.tone, f"{group.mark.symbol} {fit(translated(group.mark.word), word)}")
         for row in some:
             left = f"{fit(_phone(row.phone), phone)}  {fit(_status(row), status)}"
@@ -137,16 +137,16 @@ def _notices(notices: Sequence[AttentionGroup], paint: Paint, columns: int) -> I
     for item in first:
         if not item.phones:
             yield from indented(f"i {item.text}", columns, "  ", "    ")
-    left = sum(len(item.phones) or 1 for item in notices[MANY:])
-    if left:
-        yield f"  {count(left, 'more notice')}: --format json"
+    more = sum(len(item.phones) or 1 for item in notices[MANY:])
+    if more:
+        yield f"  {count(more, 'more notice')}: --format json"
 
 
 def in_full_or_brief(
     accounts: Sequence[T],
     full: Callable[[T], Iterable[str]],
     brief: Callable[[T], str],
-    named: Callable[[T], Sequence[str]],
+    names_of: Callable[[T], Sequence[str]],
     columns: int,
 ) -> Iterator[str]:
     """Yield the first accounts in full, each with a blank line after it; count further ones by `brief`."""
@@ -155,7 +155,7 @@ def in_full_or_brief(
         yield ""
     alike: dict[str, list[str]] = {}
     for account in accounts[MANY:]:
-        alike.setdefault(brief(account), []).extend(named(account))
+        alike.setdefault(brief(account), []).extend(names_of(account))
     for text, some in sorted(alike.items(), key=lambda item: -len(item[1]))[:MANY]:
         more = count(len(some), "more account")
         yield from indented(f"{more}: {text} ({names(some)})", columns, "", "  ")
@@ -170,15 +170,15 @@ def in_full_or_brief(
 
 def names(all_names: Sequence[str]) -> str:
     """Return the first names, and how many more there are."""
-    shown = ", ".join(safe(name, _NAME_COLUMNS) for name in all_names[:_NAMES])
+    text = ", ".join(safe(name, _NAME_COLUMNS) for name in all_names[:_NAMES])
     more = len(all_names) - _NAMES
-    return _("{names} and {count} more").format(names=shown, count=f"{more:,}") if more > 0 else shown
+    return _("{names} and {count} more").format(names=text, count=f"{more:,}") if more > 0 else text
 
 
 def header(account: str, account_id: str | None, paint: Paint, columns: int) -> str:
     """Return an account's name, cut to fit, and the vendor's id of it."""
-    known = _(" (account {id})").format(id=safe(account_id, _ID_COLUMNS)) if account_id else ""
-    return paint("bold", safe(account, max(columns - width(known), _NARROWEST))) + known
+    suffix = _(" (account {id})").format(id=safe(account_id, _ID_COLUMNS)) if account_id else ""
+    return paint("bold", safe(account, max(columns - width(suffix), _NARROWEST))) + suffix
 
 
 def indented(text: str, columns: int, first: str, rest: str, style: Callable[[str], str] = str) -> Iterator[str]:

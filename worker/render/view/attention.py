@@ -46,20 +46,20 @@ class AttentionGroup(Struct, frozen=True):
 
 def refusal_items(accounts: Iterable[tuple[str, Iterable[Refusal]]]) -> list[AttentionGroup]:
     """Return the safety rules that refuse accounts, each with the option that allows it."""
-    found = alike(((name, refusal) for name, refusals in accounts for refusal in refusals), lambda pair: pair[1])
+    groups = alike(((name, refusal) for name, refusals in accounts for refusal in refusals), lambda pair: pair[1])
     title = _("Refused by {rule}")
     return _most_first(
         AttentionGroup("refusal", "bad", title.format(rule=refusal.rule), _refusal_text(refusal), _names(some))
-        for refusal, some in found.items()
+        for refusal, some in groups.items()
     )
 
 
 def error_items(accounts: Iterable[tuple[str, ErrorInfo | None]], title: str) -> list[AttentionGroup]:
     """Return the errors of whole accounts."""
-    found = alike(accounts, lambda pair: pair[1])
+    groups = alike(accounts, lambda pair: pair[1])
     return _most_first(
         AttentionGroup("error", "bad", title, error_text(error), _names(some))
-        for error, some in found.items()
+        for error, some in groups.items()
         if error is not None
     )
 
@@ -73,7 +73,7 @@ def number_item(mark: Mark, text: str, numbers: Iterable[tuple[str, str]]) -> At
 
 def notice_items(notices: Iterable[tuple[str, Notice]]) -> list[AttentionGroup]:
     """Return notices of accounts, given with their names; numbers with the same notice share an item."""
-    found = alike(notices, lambda pair: (pair[1].kind, pair[1].message, pair[1].phone is None))
+    groups = alike(notices, lambda pair: (pair[1].kind, pair[1].message, pair[1].phone is None))
     return [
         AttentionGroup(
             "notice",
@@ -84,7 +84,7 @@ def notice_items(notices: Iterable[tuple[str, Notice]]) -> list[AttentionGroup]:
             tuple(notice.phone for _name, notice in some if notice.phone),
             NOTICES[kind],
         )
-        for (kind, message, _of_account), some in found.items()
+        for (kind, message, _of_account), some in groups.items()
     ]
 
 
@@ -95,10 +95,10 @@ def new_notices(notices: Iterable[Notice], blocked: Collection[str]) -> list[Not
 
 def alike(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
     """Return the items grouped by a key, in the order of first appearance."""
-    found: dict[K, list[T]] = {}
+    groups: dict[K, list[T]] = {}
     for item in items:
-        found.setdefault(key(item), []).append(item)
-    return found
+        groups.setdefault(key(item), []).append(item)
+    return groups
 
 
 def error_text(error: ErrorInfo | NumberError) -> str:

@@ -147,17 +147,17 @@ class DocumentView(Struct, frozen=True, kw_only=True):
         return text.replace("{count}", f"{number:,}")
 
 
-def tallied(found: Mapping[str, int], accounts: Iterable[Mapping[K, int]]) -> list[CountView]:
+def tallied(counts: Mapping[str, int], accounts: Iterable[Mapping[K, int]]) -> list[CountView]:
     """Return the counts of a document that are not 0, in order, each with the count of its accounts."""
     each = [{name for name, number in counts.items() if number} for counts in accounts]
     return [
         CountView(
             mark_of(key),
-            found[key],
+            counts[key],
             sum(key in names for names in each),
         )
-        for key in sorted(found, key=rank)
-        if found[key]
+        for key in sorted(counts, key=rank)
+        if counts[key]
     ]
 
 

@@ -101,10 +101,10 @@ def _share(account: AccountPlan) -> Share | None:
 
 
 def _groups(account: AccountPlan) -> list[NumberGroup]:
-    found = alike(account.changes, lambda change: (change.action, change.reason))
+    groups = alike(account.changes, lambda change: (change.action, change.reason))
     return [
         NumberGroup(mark_of(action), translated(reason), [_row(change, account.timezone) for change in some])
-        for (action, reason), some in sorted(found.items(), key=lambda item: rank(item[0][0]))
+        for (action, reason), some in sorted(groups.items(), key=lambda item: rank(item[0][0]))
     ]
 
 
@@ -147,9 +147,9 @@ def _notices(account: AccountPlan) -> list[Notice]:
 def _stuck(accounts: Sequence[AccountPlan]) -> Iterator[AttentionGroup]:
     """Return what to do about numbers that no write brings to their desired status, by the reason."""
     stuck = ((account.account, each) for account in accounts for each in account.changes if each.action.stuck)
-    found = alike(stuck, lambda pair: (pair[1].action, pair[1].reason))
+    groups = alike(stuck, lambda pair: (pair[1].action, pair[1].reason))
     for action in MARKS:
-        reasons = {translated(reason): some for (kind, reason), some in found.items() if kind == action}
+        reasons = {translated(reason): some for (kind, reason), some in groups.items() if kind == action}
         if len(reasons) > MANY:
             text = _("{reason} There are {number:,} other reasons: see below.").format(
                 reason=next(iter(reasons)), number=len(reasons) - 1
@@ -162,27 +162,27 @@ def _stuck(accounts: Sequence[AccountPlan]) -> Iterator[AttentionGroup]:
 def _sentences(plan: Plan, total: Counter[str], *, drift: bool) -> Iterator[tuple[Tone, str]]:
     """Yield the summary of a plan, then its obstacles."""
     verdicts = Counter(account.verdict for account in plan.accounts)
-    refused, failed = verdicts[Verdict.REFUSED], verdicts[Verdict.ERROR]
-    if failed and failed == len(plan.accounts):
+    refusals, failures = verdicts[Verdict.REFUSED], verdicts[Verdict.ERROR]
+    if failures and failures == len(plan.accounts):
         text = ngettext(
             "No plan: the account could not be planned.",
             "No plan: none of the {count} accounts could be planned.",
-            failed,
+            failures,
         )
-        yield "bad", text.format(count=f"{failed:,}")
+        yield "bad", text.format(count=f"{failures:,}")
         return
     yield "info", _total(total, drift=drift)
     if plan.at is not None:
         when = ", ".join(sorted({_moment(plan.at, account.timezone) for account in plan.accounts}))
         text = _("This is the plan for {when}; apply uses the desired state of the present time.")
         yield "info", text.format(when=when)
-    if refused:
-        if failed + refused == len(plan.accounts):
+    if refusals:
+        if failures + refusals == len(plan.accounts):
             yield "bad", _("Refused: nothing will be written.")
         else:
-            yield "bad", _("Refused: {accounts}.").format(accounts=count(refused, "account"))
-    if failed:
-        yield "bad", _("Could not be planned: {accounts}.").format(accounts=count(failed, "account"))
+            yield "bad", _("Refused: {accounts}.").format(accounts=count(refusals, "account"))
+    if failures:
+        yield "bad", _("Could not be planned: {accounts}.").format(accounts=count(failures, "account"))
 
 
 def _total(total: Counter[str], *, drift: bool) -> str:

@@ -86,8 +86,8 @@ def _own_error(account: AccountResult) -> ErrorInfo | None:
     return None if account.refusals else account.error
 
 
-def _stuck(found: dict[Outcome, int]) -> int:
-    return sum(number for outcome, number in found.items() if outcome.stuck)
+def _stuck(counts: dict[Outcome, int]) -> int:
+    return sum(number for outcome, number in counts.items() if outcome.stuck)
 
 
 def _notices(account: AccountResult) -> list[Notice]:
@@ -127,8 +127,8 @@ def _alike(items: Sequence[T], number: Callable[[T], AnyNumber]) -> list[list[T]
     def grouped(key: Callable[[AnyNumber], object]) -> dict[tuple[Outcome | None, object], list[T]]:
         return alike(items, lambda item: (number(item).outcome, key(number(item))))
 
-    found = next(found for found in map(grouped, _DISTINCTIONS) if len(found) <= MANY)
-    return sorted(found.values(), key=lambda some: rank(number(some[0]).outcome))
+    groups = next(groups for groups in map(grouped, _DISTINCTIONS) if len(groups) <= MANY)
+    return sorted(groups.values(), key=lambda some: rank(number(some[0]).outcome))
 
 
 def stuck_items(accounts: Iterable[tuple[str, ErrorInfo | None, Sequence[AnyNumber]]]) -> Iterator[AttentionGroup]:
@@ -200,16 +200,16 @@ def _advice(numbers: Sequence[AnyNumber], above: ErrorInfo | None) -> str:
 
 def _sentences(result: Result, total: Counter[str]) -> Iterator[str]:
     """Yield the summary of a result, then its obstacles."""
-    sent = sum(account.requests.reads + account.requests.writes for account in result.accounts)
+    requests = sum(account.requests.reads + account.requests.writes for account in result.accounts)
     took = datetime.fromisoformat(result.finished_at) - datetime.fromisoformat(result.started_at)
     # what was done comes before what was not
     order = sorted(MARKS, key=lambda outcome: outcome != Outcome.CHANGED)
     yield _("{outcome}: {what}. {requests} in {seconds} s.").format(
         outcome=translated(ENDINGS[result.outcome].word).capitalize(),
         what=counts((total[outcome], mark_of(outcome).counted) for outcome in order) or _("no numbers"),
-        requests=count(sent, "request"),
+        requests=count(requests, "request"),
         seconds=f"{took.total_seconds():,.1f}",
     )
-    held = sum(account.error is not None and account.error.code == CanaryFailed.__name__ for account in result.accounts)
-    if held:
-        yield _("The canary failed: {accounts} not started.").format(accounts=count(held, "account"))
+    idle = sum(account.error is not None and account.error.code == CanaryFailed.__name__ for account in result.accounts)
+    if idle:
+        yield _("The canary failed: {accounts} not started.").format(accounts=count(idle, "account"))

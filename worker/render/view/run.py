@@ -64,10 +64,10 @@ def _account(account: AccountRecord) -> AccountView:
 
 def groups_of(account: AccountRecord) -> list[NumberGroup]:
     """Return the numbers of an account in one run by their outcome, those without one first."""
-    found = alike(account.numbers or (), lambda number: number.outcome)
+    groups = alike(account.numbers or (), lambda number: number.outcome)
     return [
         NumberGroup(mark_of(outcome), None, list(map(number_row, some)))
-        for outcome, some in sorted(found.items(), key=lambda item: rank(item[0]))
+        for outcome, some in sorted(groups.items(), key=lambda item: rank(item[0]))
     ]
 
 
