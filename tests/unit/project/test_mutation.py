@@ -4,9 +4,10 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 import pytest
+from mutmut.state import state
 
 from tests.tools.mutation.digests import digest_outside_functions, digest_tests
-from tests.tools.mutation.verdicts import is_kept
+from tests.tools.mutation.verdicts import is_kept, nearest
 
 MODULE = '''"""A module."""
 import os
@@ -93,3 +94,21 @@ def test_a_test_changes_with_all_that_it_imports(
     after = digest_tests(["tests/unit"])
     assert before.keys() == after.keys() == {f"tests/unit/test_x.py::{name}" for name in ("test_a", "test_b")}
     assert {name.rpartition("::")[2] for name in before if before[name] != after[name]} == changed
+
+
+def test_nearest_tests_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those in a file with the module's name, of its package, and property tests; the fastest of each first."""
+    expected = [
+        "tests/unit/plan/test_diff.py::test_fast",
+        "tests/unit/plan/test_diff.py::test_slow",
+        "tests/unit/reconcile/test_diff.py::test_namesake",
+        "tests/unit/plan/test_policy.py::test_same_package",
+        "tests/property/test_any.py::test_property",
+        "tests/unit/cli/test_load.py::test_elsewhere",
+    ]
+    recorded = state()
+    durations = {test: 9.0 if "slow" in test else 1.0 for test in expected}
+    monkeypatch.setattr(recorded, "duration_by_test", durations)
+    monkeypatch.setattr(recorded, "tests_by_mangled_function_name", {"worker.plan.diff.x_compare": set(expected)})
+    assert nearest("worker.plan.diff.x_compare") == expected
+    assert nearest("worker.plan.diff.x_other") == []
