@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.config.desired import DesiredState, load
+from worker.config.desired import DesiredState, load, parse_file
 from worker.model.accounts import Desired, DesiredAccount, Group, InUseOverride, SafetyOverride, Status, Unmanaged
 from worker.model.credentials import CredentialsRef, SecretRef
 from worker.model.errors import DesiredStateError, Problem
@@ -799,6 +799,17 @@ def test_duplicates_are_bounded() -> None:
     """One number thousands of times is reported a thousand times, and the rest is counted."""
     error = refusal(("a.yaml", (HEAD + "  112: ACTIVE\n" * 3001).encode()))
     assert (len(error.problems), error.omitted) == (1000, 2000)
+
+
+def test_omitted_problems_of_all_files_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So are those of a file that is read alone."""
+    monkeypatch.setattr("worker.config.yaml_reader.PROBLEM_CAP", 2)
+    text = HEAD + "".join(f"  x{n}: ACTIVE\n" for n in range(5))
+    error = refusal(("a.yaml", text.encode()), ("b.yaml", text.encode()))
+    assert (len(error.problems), error.omitted) == (4, 6)
+    with pytest.raises(DesiredStateError) as alone:
+        parse_file("a.yaml", text.encode())
+    assert (len(alone.value.problems), alone.value.omitted) == (2, 3)
 
 
 def test_clashes_are_bounded() -> None:

@@ -453,6 +453,7 @@ def test_listeners_hear_of_passes_and_of_everything_else() -> None:
         def __init__(self) -> None:
             self.passes: list[Pass] = []
             self.events: list[str] = []
+            self.fields: list[dict[str, Any]] = []
 
         def passed(self, done: Pass) -> None:
             self.passes.append(done)
@@ -460,6 +461,7 @@ def test_listeners_hear_of_passes_and_of_everything_else() -> None:
         def happened(self, event: str, fields: Any) -> None:
             assert isinstance(fields, dict)
             self.events.append(event)
+            self.fields.append(fields)
 
     async def scenario() -> None:
         found, ear = account(), Ear()
@@ -472,6 +474,7 @@ def test_listeners_hear_of_passes_and_of_everything_else() -> None:
         assert ear.passes[1].accounts[0].result is None
         assert ear.passes[1].counts == {"unchanged": 1}
         assert ear.events == ["watch.started", "watch.stopping"]
+        assert ear.fields[0]["accounts"] == 1
         assert daemon.watch.last is ear.passes[1]
 
     _play(scenario())
