@@ -214,7 +214,7 @@ def _carry_a_plan_out_again(patch: Patch) -> None:
 
 
 def _do_not_compare_a_plan_with_its_file(patch: Patch) -> None:
-    patch.setattr(account, "unasked", lambda *_: {})
+    patch.setattr(account, "stale_writes", lambda *_: {})
 
 
 PLANTED_BUGS: Final = (

@@ -141,7 +141,7 @@ def _interleaved(scenario: Scenario, chance: Random) -> Scenario:
 
 def _contested(scenario: Scenario, chance: Random) -> Scenario:
     """Write every number, one after the other, past answers that are late or missing, while others switch some too."""
-    if chance.random() >= 0.1:
+    if chance.random() >= 0.18:
         return scenario
     phones = [f"010{index:08}" for index in range(chance.randint(6, 12))]
     numbers = {phone: _either(chance, 0.5) for phone in phones}

@@ -260,11 +260,13 @@ class World:
             other.writes and other.run == request.run and other.phone == request.phone
             for other in self.history.requests
         )
-        if self._reader is None:
+        if self._reader is None and self.ledger.exists():
             self._reader = sqlite3.connect(f"{self.ledger.as_uri()}?mode=ro", uri=True)
-        given = (request.run, request.phone, request.asked)
-        with closing(self._reader.execute(_INTENTS, given)) as cursor:
-            (intents,) = cursor.fetchone()
+        intents = 0
+        if self._reader is not None:
+            given = (request.run, request.phone, request.asked)
+            with closing(self._reader.execute(_INTENTS, given)) as cursor:
+                (intents,) = cursor.fetchone()
         if intents < sends:
             self.violations.append(f"2: {request.run} sends {request.phone} the {sends}. time with {intents} intents")
 
