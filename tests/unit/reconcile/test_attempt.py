@@ -15,6 +15,7 @@ from worker.model.errors import (
     ApiError,
     ConnectionFailed,
     NotRegistered,
+    NumberError,
     RateLimited,
     ServerError,
 )
@@ -114,3 +115,28 @@ def test_external_change_is_never_overruled_by_a_waiting_write(status: Status | 
     if not unchanged:
         expected = Outcome.UNCHANGED if status is Status.ACTIVE else Outcome.CONFLICT
         assert attempt.result(status, None, verified=True).outcome is expected
+
+
+def test_a_held_write_has_the_reason_and_no_duration() -> None:
+    """Its error is named for logs and documents. Once a request was sent, what the account shows counts."""
+    attempt = WriteAttempt(Change(PHONE, Action.ACTIVATE, "INACTIVE", "ACTIVE", "listed"))
+    attempt.hold_reason = "group support needs 1"
+    assert not attempt.may_send(None, 0.0)
+    error = NumberError("Held", "group support needs 1")
+    held = NumberResult(PHONE, Action.ACTIVATE, "ACTIVE", "INACTIVE", "INACTIVE", Outcome.HELD, 0, error, 0)
+    assert attempt.result(Status.INACTIVE, None, verified=True) == held
+    attempt.sequence, attempt.began, attempt.ended, attempt.acknowledged = 2, 1.0, 3.5, True
+    sent = NumberResult(PHONE, Action.ACTIVATE, "ACTIVE", "INACTIVE", "ACTIVE", Outcome.CHANGED, 2, None, 2500)
+    assert attempt.result(Status.ACTIVE, None, verified=True) == sent
+
+
+@pytest.mark.parametrize(("now", "is_sent"), [(99.9, True), (100.0, False)])
+def test_a_write_is_sent_until_its_desired_status_ends(now: float, *, is_sent: bool) -> None:
+    until = "1970-01-01T00:01:40Z"
+    change = Change(PHONE, Action.ACTIVATE, "INACTIVE", "ACTIVE", "listed", until=until)
+    attempt = WriteAttempt(change)
+    assert attempt.may_send(None, now) is is_sent
+    error = NumberError("Conflict", f"the desired status ACTIVE ended at {until}: plan again")
+    expected = (Outcome.NOT_ATTEMPTED, None) if is_sent else (Outcome.CONFLICT, error)
+    result = attempt.result(Status.INACTIVE, None, verified=True)
+    assert (result.outcome, result.error) == expected

@@ -69,6 +69,8 @@ def test_unknown_fields_and_statuses_are_tolerated() -> None:
         ({"dateUpdated": None, "log": []}, None),
         ({"dateUpdated": "yesterday"}, None),
         ({"dateUpdated": "2026-11-20T09:00:00"}, None),
+        ({"dateUpdated": "2100-01-01T00:00:00Z"}, "2100-01-01T00:00:00Z"),
+        ({"dateUpdated": "2107-01-01T00:00:00Z"}, None),
         ({"dateUpdated": "9999-11-20T09:00:00Z"}, None),
         ({"dateUpdated": "0001-01-01T00:00:00Z"}, None),
     ],
