@@ -31,6 +31,12 @@ def _same(text: str) -> str:
     return _OWN_TIME.sub("…", text)
 
 
+@pytest.fixture(autouse=True)
+def no_language(command: Command) -> None:
+    """Leave the language to the locale, also on a machine of `make environments`."""
+    command.environment.pop("SENDERID_LANG", None)
+
+
 @pytest.mark.parametrize(
     ("variables", "arguments", "korean"),
     [

@@ -15,6 +15,7 @@ __all__ = ["MACHINES", "prepare"]
 
 _QUIET: Final = (
     "ignore:'imghdr' is deprecated:DeprecationWarning",  # imported by Apprise
+    "ignore:unclosed file <_io.BufferedReader:ResourceWarning",  # a signal may interrupt the import of a module
     "ignore:Binding :DeprecationWarning",  # Python 3.12.0 to 3.12.3 warns of numbered placeholders by mistake
 )
 MACHINES: Final[dict[str, dict[str, str]]] = {
@@ -23,7 +24,11 @@ MACHINES: Final[dict[str, dict[str, str]]] = {
     "homeless": {"HOME": "/sys"},
     "private": {},
     "slow": {},
-    "strict": {"PYTHONDEVMODE": "1", "PYTHONWARNINGS": ",".join(("error", *_QUIET))},
+    "strict": {
+        "PYTHONDEVMODE": "1",
+        "PYTHONWARNINGS": ",".join(("error", *_QUIET)),
+        "PYTHONPATH": str(Path(__file__).with_name("strict")),
+    },
 }
 """Variables of each machine: a zone, a locale, a home that cannot be written, umask 077, a slow disk, and dev mode with
 warnings as errors.
