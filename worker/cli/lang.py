@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 
 import click
 
-from worker.render.i18n import LANGUAGES, LOCALE, chosen, gettext, speak, spoken
+from worker.render.i18n import LANGUAGES, LOCALE, gettext, language_of, speak, spoken
 
 __all__ = ["LANG", "VARIABLE", "localized", "paragraphs", "requested_language", "set_language"]
 
@@ -54,11 +54,11 @@ def set_language(arguments: Sequence[str]) -> None:
 
 def requested_language(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
     """Return the language of `--lang`, or of the first variable that is set; English if it is unknown."""
-    languages = [language for language in map(chosen, _option_values(arguments)) if language is not None]
+    languages = [language for language in map(language_of, _option_values(arguments)) if language is not None]
     if languages:
         return languages[-1]
     variable = next(filter(None, map(environment.get, _VARIABLES)), None)
-    return chosen(variable) or LANGUAGES[0]
+    return language_of(variable) or LANGUAGES[0]
 
 
 def _option_values(arguments: Sequence[str]) -> Iterator[str]:

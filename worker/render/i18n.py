@@ -16,7 +16,7 @@ from worker.model.messages import Message
 if TYPE_CHECKING:
     from worker.render.i18n_catalog import Catalogue
 
-__all__ = ["LANGUAGES", "LOCALE", "chosen", "gettext", "ngettext", "speak", "speaking", "spoken", "translated"]
+__all__ = ["LANGUAGES", "LOCALE", "gettext", "language_of", "ngettext", "speak", "speaking", "spoken", "translated"]
 
 LANGUAGES: Final = ("en", "ko")
 """ISO 639-1 codes of the languages, the first without a catalogue."""
@@ -74,7 +74,7 @@ def speaking(language: str) -> Iterator[None]:
         _catalogue.reset(token)
 
 
-def chosen(wish: str | None) -> str | None:
+def language_of(wish: str | None) -> str | None:
     """Return the language of a locale or tag such as ko, ko_KR.UTF-8 or en-GB; None if there is no such language."""
     code = (wish or "").replace("-", "_").partition("_")[0].partition(".")[0].lower()
     return code if code in LANGUAGES else None

@@ -64,7 +64,7 @@ class Overview(Struct, frozen=True, kw_only=True):
     """The first page: the accounts that match, what needs attention, the latest runs and upcoming changes."""
 
     accounts: Sequence[AccountState]
-    found: int
+    matching: int
     total: int
     troubled: int
     differing: int
@@ -84,7 +84,7 @@ class Account(Struct, frozen=True, kw_only=True):
     If the account could not be read, `read_as` are its keys from earlier reads.
     """
 
-    standing: AccountState
+    state: AccountState
     runs: Sequence[AccountState]
     older: str | None
     needing: Sequence[NumberRecord]
@@ -96,13 +96,13 @@ class Account(Struct, frozen=True, kw_only=True):
 
 
 class Run(Struct, frozen=True, kw_only=True):
-    """One run: its accounts, and the numbers of the chosen one."""
+    """One run: its accounts, or one account with its numbers."""
 
     run: RunSummary
     accounts: Sequence[AccountState]
     show: str
     next: str | None
-    chosen: AccountState | None
+    account: AccountState | None
     numbers: Sequence[NumberRecord]
     prefix: str
     more: str | None
@@ -119,7 +119,7 @@ class Number(Struct, frozen=True, kw_only=True):
     """The history of one number, or a form to search for one."""
 
     phone: str | None
-    asked: str
+    query: str
     steps: Sequence[NumberRun]
     next: str | None
 

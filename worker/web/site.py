@@ -23,7 +23,7 @@ from worker.model.status_page import DaemonState, UpcomingChange, UpcomingChange
 from worker.model.times import format_utc
 from worker.render import status_pages
 from worker.render.html import asset
-from worker.render.i18n import LANGUAGES, chosen, speak, translated
+from worker.render.i18n import LANGUAGES, language_of, speak, translated
 from worker.render.i18n import gettext as _
 from worker.web import views
 from worker.web.auth import COOKIE, Access, Denied, TooManyAttempts
@@ -262,4 +262,4 @@ def _language(header: str) -> str:
             wishes.append((-float(weight or 1), place, name))
         except ValueError:
             continue
-    return next(filter(None, (chosen(name) for weight, _place, name in sorted(wishes) if weight)), LANGUAGES[0])
+    return next(filter(None, (language_of(name) for weight, _place, name in sorted(wishes) if weight)), LANGUAGES[0])

@@ -112,7 +112,7 @@ def _overview(connection: sqlite3.Connection, request: PageRequest) -> status_pa
     needs = () if request.live is None else request.live.needs
     return status_pages.Overview(
         accounts=first,
-        found=len(matching),
+        matching=len(matching),
         total=len(all_accounts),
         troubled=sum(not each.calm for each in all_accounts),
         differing=sum(each.differing for each in all_accounts),
@@ -136,7 +136,7 @@ def _account(connection: sqlite3.Connection, request: PageRequest, key: str) -> 
     runs = ledger.runs_of(connection, key, state.account, before=request.place("before"), limit=_FEW + 1)
     numbers = ledger.last_writes(connection, key, prefix=request.digits, after=request.text("after"), limit=_ROWS + 1)
     return status_pages.Account(
-        standing=state,
+        state=state,
         runs=runs[:_FEW],
         older=status_pages.link(here, name=name, before=runs[_FEW - 1].place) if len(runs) > _FEW else None,
         needing=ledger.numbers(connection, state.place, limit=_FEW, attention_only=True),
@@ -169,15 +169,15 @@ def _run(connection: sqlite3.Connection, request: PageRequest, run_id: str) -> s
     here, show, entry = status_pages.run_url(run_id), request.text("show"), request.place("entry")
     attention_only = show == "needing"
     accounts: list[AccountState] = []
-    chosen = None
+    account = None
     if entry is None:
         accounts = ledger.entries_of(
             connection, run_id, after=request.place("after") or 0, limit=_ROWS + 1, attention_only=attention_only
         )
         numbers = []
     else:
-        chosen = next(iter(ledger.entries_of(connection, run_id, after=entry - 1, limit=1)), None)
-        if chosen is None or chosen.place != entry:
+        account = next(iter(ledger.entries_of(connection, run_id, after=entry - 1, limit=1)), None)
+        if account is None or account.place != entry:
             raise PageNotFound
         numbers = ledger.numbers(
             connection,
@@ -197,7 +197,7 @@ def _run(connection: sqlite3.Connection, request: PageRequest, run_id: str) -> s
         accounts=accounts[:_ROWS],
         show=show,
         next=following,
-        chosen=chosen,
+        account=account,
         numbers=numbers[:_ROWS],
         prefix=request.digits,
         more=further,
@@ -209,7 +209,7 @@ def _number(connection: sqlite3.Connection, request: PageRequest, phone: str) ->
     further = None
     if len(steps) > _RUNS:
         further = status_pages.link(status_pages.number_url(phone), before=steps[_RUNS - 1].place)
-    return status_pages.Number(phone=phone or None, asked=request.text("q") or phone, steps=steps[:_RUNS], next=further)
+    return status_pages.Number(phone=phone or None, query=request.text("q") or phone, steps=steps[:_RUNS], next=further)
 
 
 def _quota(connection: sqlite3.Connection, request: PageRequest) -> status_pages.Quotas:

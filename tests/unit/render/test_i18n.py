@@ -39,7 +39,7 @@ def test_a_language_is_spoken_for_a_while_only() -> None:
 )
 def test_wishes_are_understood_as_systems_and_browsers_write_them(wish: str | None, code: str | None) -> None:
     """Locale names and language tags select their language; an unsupported one selects none."""
-    assert i18n.chosen(wish) == code
+    assert i18n.language_of(wish) == code
 
 
 def test_message_is_translated_by_template() -> None:

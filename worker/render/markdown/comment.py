@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from worker.render.i18n import gettext as _
 from worker.render.i18n import ngettext, translated
-from worker.render.markdown.escape import NOTE, code, html_code, listed, phone, prose, table
+from worker.render.markdown.escape import NOTE, code, html_code, name_list, phone, prose, table
 from worker.render.marks import count, counts
 from worker.render.view.attention import AttentionGroup, alike
 from worker.render.view.parts import MANY, AccountView, DocumentView, NumberGroup, NumberRow
@@ -90,10 +90,10 @@ def _head(view: DocumentView, title: str, *, folded: bool) -> Iterator[str]:
 def _item(item: AttentionGroup) -> str:
     if item.kind == "numbers":
         text = f": {prose(item.text)}" if item.text else ""
-        return f"**{item.title}** ({listed(item.accounts)}){text}"
+        return f"**{item.title}** ({name_list(item.accounts)}){text}"
     several = f"{count(len(item.accounts), 'account')}: " if len(item.accounts) > 1 else ""
     text = item.text if item.kind == "error" else f"{item.title}: {item.text}"
-    return f"{several}{listed(item.accounts)}: {prose(text)}"
+    return f"{several}{name_list(item.accounts)}: {prose(text)}"
 
 
 def _notice(item: AttentionGroup) -> str:
@@ -109,7 +109,7 @@ def _notice(item: AttentionGroup) -> str:
 def _foot(view: DocumentView, remarks: Sequence[str]) -> Iterator[str]:
     if view.quiet_text:
         yield ""
-        yield view.quiet_text.format(names=listed(view.quiet))
+        yield view.quiet_text.format(names=name_list(view.quiet))
     if view.notices:
         yield ""
         yield f"**{_('Notices')}**"
@@ -239,7 +239,7 @@ def _in_brief(
 def _in_a_line(brief: str, names: Sequence[str]) -> str:
     if len(names) == 1:
         return f"{code(names[0])}: {prose(brief)}"
-    return f"{count(len(names), 'account')} ({listed(names)}): {prose(brief)}"
+    return f"{count(len(names), 'account')} ({name_list(names)}): {prose(brief)}"
 
 
 def _all_of_them(text: str, more: int) -> Iterator[str]:
@@ -248,7 +248,7 @@ def _all_of_them(text: str, more: int) -> Iterator[str]:
 
 
 def _name(section: Section, *, html: bool = False) -> str:
-    names = listed(section.names, html=html)
+    names = name_list(section.names, html=html)
     if len(section.accounts) > 1:
         text = _("Same in {accounts}: {names}")
         return text.format(accounts=count(len(section.accounts), "account"), names=names)

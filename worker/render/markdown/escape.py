@@ -14,7 +14,7 @@ from worker.model.phones import hyphenated
 from worker.render.i18n import gettext as _
 from worker.render.terminal import safe
 
-__all__ = ["code", "html_code", "listed", "phone", "prose", "table"]
+__all__ = ["code", "html_code", "name_list", "phone", "prose", "table"]
 
 NAME: Final = 64
 """Columns of a name or a status."""
@@ -62,7 +62,7 @@ def phone(digits: str) -> str:
     return code(hyphenated(digits), _PHONE)
 
 
-def listed(names: Sequence[str], *, html: bool = False) -> str:
+def name_list(names: Sequence[str], *, html: bool = False) -> str:
     """Return the first names, and how many more there are."""
     text = ", ".join(map(html_code if html else code, names[:_NAMES]))
     more = len(names) - _NAMES

@@ -20,8 +20,8 @@ __all__ = [
     "NumberGroup",
     "NumberRow",
     "Share",
+    "count_views",
     "status_text",
-    "tallied",
 ]
 
 K = TypeVar("K", bound=str)
@@ -147,7 +147,7 @@ class DocumentView(Struct, frozen=True, kw_only=True):
         return text.replace("{count}", f"{number:,}")
 
 
-def tallied(counts: Mapping[str, int], accounts: Iterable[Mapping[K, int]]) -> list[CountView]:
+def count_views(counts: Mapping[str, int], accounts: Iterable[Mapping[K, int]]) -> list[CountView]:
     """Return the counts of a document that are not 0, in order, each with the count of its accounts."""
     each = [{name for name, number in counts.items() if number} for counts in accounts]
     return [

@@ -28,8 +28,8 @@ from worker.render.view.parts import (
     NumberGroup,
     NumberRow,
     Share,
+    count_views,
     status_text,
-    tallied,
 )
 
 __all__ = ["plan_view"]
@@ -49,7 +49,7 @@ def plan_view(plan: Plan, *, drift: bool = False) -> DocumentView:
         tone=_tone_of(plan.accounts, total),
         verdict=verdict,
         remarks=remarks,
-        counts=tallied(total, (account.counts for account in plan.accounts)),
+        counts=count_views(total, (account.counts for account in plan.accounts)),
         accounts=[_account(account) for account in busy],
         unread=[_account(account) for account in unread],
         quiet=[account.account for account in readable if not _noteworthy(account)],

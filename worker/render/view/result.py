@@ -24,7 +24,7 @@ from worker.render.view.attention import (
     number_item,
     refusal_items,
 )
-from worker.render.view.parts import MANY, AccountView, DocumentView, NumberGroup, NumberRow, status_text, tallied
+from worker.render.view.parts import MANY, AccountView, DocumentView, NumberGroup, NumberRow, count_views, status_text
 
 __all__ = ["number_row", "result_view", "stuck_items"]
 
@@ -65,7 +65,7 @@ def result_view(result: Result) -> DocumentView:
         ending=ending,
         verdict=verdict,
         remarks=[("bad", remark) for remark in remarks],
-        counts=tallied(total, (account.counts for account in accounts)),
+        counts=count_views(total, (account.counts for account in accounts)),
         accounts=[_account(account) for account in busy],
         quiet=[account.account for account in accounts if not _noteworthy(account)],
         attention=[

@@ -13,7 +13,7 @@ from worker.render.i18n import gettext as _
 from worker.render.i18n import translated
 from worker.render.marks import ENDINGS, brief_counts, counts_text, mark_of, rank
 from worker.render.view.attention import alike, error_items, error_text
-from worker.render.view.parts import AccountView, DocumentView, NumberGroup, tallied
+from worker.render.view.parts import AccountView, DocumentView, NumberGroup, count_views
 from worker.render.view.result import number_row, stuck_items
 
 __all__ = ["flat", "groups_of", "reached", "run_view", "seconds", "who"]
@@ -33,7 +33,7 @@ def run_view(run: RunRecord) -> DocumentView:
         ending=ending,
         verdict=f"{word}: {counts_text(run.counts)}.",
         remarks=[("warn", translated(_UNFINISHED))] if run.outcome is Ending.UNFINISHED else [],
-        counts=tallied(run.counts, (account.counts for account in run.accounts)),
+        counts=count_views(run.counts, (account.counts for account in run.accounts)),
         accounts=[_account(account) for account in run.accounts],
         attention=[
             *error_items(((account.account, account.error) for account in run.accounts), _("Stopped")),
