@@ -6,10 +6,14 @@ from unittest.mock import Mock, call
 
 import pytest
 
-from worker.daemon.passes import AccountPass, Pass, _QuietLog
+from tests.support.virtual_time import run
+from worker.config.settings import Settings
+from worker.daemon.passes import AccountPass, Pass, Passes, _QuietLog
+from worker.model.accounts import DesiredAccount
 from worker.model.errors import ErrorInfo
 from worker.model.plans import AccountPlan, Action, Change, Verdict
 from worker.model.results import AccountResult, Outcome, RunOutcome
+from worker.plan.build import Terms
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
@@ -85,3 +89,24 @@ def test_a_pass_demotes_lines_of_unchanged_state(
     getattr(_QuietLog(log).bind(account="main"), level)(event, **fields)
     expected = call.debug if is_demoted else getattr(call, level)
     assert log.mock_calls == [call.bind(account="main"), expected(event, **fields)]
+
+
+def test_a_pass_plans_at_its_moment_and_knows_the_accounts_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An account left out may be the same as one of the pass."""
+    planned_with: list[Any] = []
+
+    class _Fleet:
+        def __init__(self, *_: Any, **__: Any) -> None:
+            pass
+
+        async def plan(self, *arguments: Any, **more: Any) -> list[Any]:
+            planned_with.append((arguments, more))
+            return []
+
+    monkeypatch.setattr("worker.daemon.passes.Fleet", _Fleet)
+    other = DesiredAccount("b", "b.yaml", {}, ())
+    terms = Terms(allow=frozenset({"all"}))
+    passes = Passes(Settings(), terms, Mock(), Mock(), Mock(), ledgers=Mock(), conclude=lambda _: RunOutcome.CONVERGED)
+    done = run(passes.carry_out("r1", [], frozenset(), NOW, [other]))
+    assert planned_with == [(([], terms, [other]), {"now": NOW})]
+    assert (done.run_id, done.outcome, done.accounts) == ("r1", RunOutcome.CONVERGED, ())
