@@ -240,6 +240,15 @@ def test_with_a_token_nothing_is_shown_without_it(tmp_path: Path) -> None:
             assert ask(url, "/login", "POST", body).status in {401, 429}
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("path", [f"/login?token={TOKEN}", "/login", "/logout"])
+def test_a_link_neither_logs_in_nor_out(tmp_path: Path, method: str, path: str) -> None:
+    """A token in an address would be in histories and logs, and a page of others could end a session."""
+    with serving(tmp_path / "ledger.db", TOKEN) as url:
+        response = ask(url, path, method)
+        assert (response.status, "set-cookie" in response.headers) == (401, False)
+
+
 def test_wrong_tokens_are_bounded(tmp_path: Path) -> None:
     """After ten wrong ones it is 429 with when to come again; programs that have the right one are not held up."""
     with serving(tmp_path / "ledger.db", TOKEN) as url:
