@@ -15,13 +15,30 @@ from worker.cli.ci.annotations import annotations
 from worker.cli.ci.claims import Claim, sent_nothing
 from worker.cli.ci.github import _only_file
 from worker.cli.ci.http import Api, CiError
-from worker.cli.ci.verify import Reader, any_changed, in_repository, is_superseded, mismatch
+from worker.cli.ci.verify import Reader, any_changed, in_repository, is_superseded, is_within, mismatch
 from worker.model.accounts import Group, SourceFile
 from worker.model.credentials import CredentialsRef, SecretRef
 from worker.model.errors import Problem
 from worker.model.plans import Action, Change
 from worker.model.safety import Safety
 from worker.plan.planfile import SavedAccount, SavedPlan, seal
+
+
+@pytest.mark.parametrize(
+    ("path", "inside"),
+    [
+        ("config/desired", True),
+        ("config/desired/main.yaml", True),
+        ("./config/desired/a/../b.yaml", True),
+        ("config/desired-old/main.yaml", False),
+        ("config/desired/../main.yaml", False),
+        ("config", False),
+        ("/etc/passwd", False),
+    ],
+)
+def test_file_of_a_job_is_in_its_folders(path: str, *, inside: bool) -> None:
+    """A folder whose name only starts like one of them is another one."""
+    assert is_within(path, ["other", "config/desired"]) == inside
 
 
 def test_a_problem_is_an_annotation_at_its_line() -> None:
