@@ -88,7 +88,8 @@ def test_watch_converges_follows_files_and_ends_on_sigterm(
     command: Command, served: Served, account: SandboxAccount, watch: Callable[..., Daemon]
 ) -> None:
     daemon = watch("--every", "1s")
-    daemon.until("watch.pass", outcome="converged")
+    daemon.until("watch.started", rhythm="every 1 s", mode="apply", accounts=1)
+    daemon.until("watch.pass", outcome="converged", trigger="rhythm")
     assert account.statuses == {A: "ACTIVE", B: "INACTIVE"}
     command.write("config/desired/main.yaml", _wants(A="ACTIVE", B="ACTIVE"))
     daemon.until("number", phone=B, outcome="changed")

@@ -149,7 +149,7 @@ class _Daemon:
             )
             monitor.follow(watch)
             async with _signals(watch, run):
-                await watch.run(trigger=description, mode="dry-run" if dry_run else "apply")
+                await watch.run(rhythm=description, mode="dry-run" if dry_run else "apply")
         return ExitStatus.OK
 
     def _names(self) -> list[str]:
