@@ -48,6 +48,9 @@ _LONGEST_HOLD: Final = 60.0
 _DRAIN_SECONDS: Final = 25.0
 """Seconds that a write in flight may take after `halt`, less than service managers wait before SIGKILL."""
 
+_CLOSING_SECONDS: Final = 50.0
+"""Seconds after `halt` until which a closing read may take: 25 for the writes in flight, and 25 to verify them."""
+
 _REREADS: Final = 4
 """Most reads after one that lacks numbers, as each may lack others. After that the last one is accepted."""
 
@@ -91,6 +94,7 @@ class AccountReader:
         self._runtime = runtime
         self._cancellation = Cancellation()
         self._drain = Cancellation()
+        self._closing = Cancellation()
         self._last: tuple[Mapping[str, str], float] | None = None
         self._reads = self._writes = self._retries = 0
         self._retry = retry
@@ -124,16 +128,15 @@ class AccountReader:
         A write in flight has 25 seconds to finish. After that it is ambiguous.
         """
         self._cancellation.close(reason)
-        late = Ambiguous(
-            Message(
-                "no response within {drain_seconds:g} seconds after the run was stopped", drain_seconds=_DRAIN_SECONDS
-            ),
-            timed_out=True,
-        )
-        asyncio.get_running_loop().call_later(_DRAIN_SECONDS, self._drain.close, late)
+        for seconds, cancellation in ((_DRAIN_SECONDS, self._drain), (_CLOSING_SECONDS, self._closing)):
+            message = Message(
+                "no response within {drain_seconds:g} seconds after the run was stopped", drain_seconds=seconds
+            )
+            late = Ambiguous(message, timed_out=True)
+            asyncio.get_running_loop().call_later(seconds, cancellation.close, late)
 
     async def observe(self, *, closing: bool = False) -> ObservedAccount:
-        """Read the account. A `closing` read is sent even after `halt`.
+        """Read the account. A `closing` read is sent even after `halt`, and ends at most 50 seconds after it.
 
         A response that lacks listed numbers, or more than 30 % of the numbers of the previous read, is read again.
         Numbers that two responses in a row lack count as removed.
@@ -142,9 +145,10 @@ class AccountReader:
             ApiError: AccountRejected, or the last of several TransientErrors.
             WorkerError: the reason passed to `halt`.
         """
-        observed = await self._observe(closing=closing)
-        reason = self._baseline.reread_reason(observed, self._listed)
-        return observed if reason is None else await self._reread(observed, reason, closing=closing)
+        with self._closing if closing else nullcontext():
+            observed = await self._observe(closing=closing)
+            reason = self._baseline.reread_reason(observed, self._listed)
+            return observed if reason is None else await self._reread(observed, reason, closing=closing)
 
     async def confirm(self, observed: ObservedAccount, registered: int | None) -> ObservedAccount:
         """Return `observed`, or read again if earlier runs recorded far more `registered` numbers than it has.

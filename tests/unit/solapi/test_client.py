@@ -386,7 +386,7 @@ def test_halt_ends_every_wait_and_lets_a_verification_read_through() -> None:
     async def scenario() -> None:
         async with Loopback(_account()) as loopback:
             quota = Quota(RateLimit(writes=1, reads=9), clock=now)
-            writer = loopback.writer(quota=quota, retry=Retry(base_seconds=60, cap_seconds=60))
+            writer = loopback.writer(quota=quota, retry=Retry(base_seconds=10, cap_seconds=10))
             loopback.sandbox.script(PHONE, "PUT", [Fault.SLOW])
             loopback.sandbox.script(None, "GET", [Fault.UNAVAILABLE, None, Fault.UNAVAILABLE])
             under_way = asyncio.create_task(loopback.write(writer, PHONE, Status.INACTIVE))
@@ -407,6 +407,28 @@ def test_halt_ends_every_wait_and_lets_a_verification_read_through() -> None:
             assert (await writer.observe(closing=True)).numbers[OTHER].status is Status.ACTIVE
             assert loopback.account.statuses == {PHONE: "INACTIVE", OTHER: "ACTIVE"}
             assert writer.requests == Requests(4, 1, 2)
+
+    run(scenario())
+
+
+def test_verification_read_that_is_under_way_ends_50_seconds_after_halt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that hangs does not keep a stopped run until its service manager kills it."""
+
+    async def hang(*_: object, **__: object) -> None:
+        await asyncio.sleep(20)
+        raise ServerError("no response")
+
+    async def scenario() -> None:
+        async with Loopback(_account()) as loopback:
+            writer = loopback.writer(retry=Retry(attempts=20))
+            monkeypatch.setattr(writer._transport, "exchange", hang)
+            reading = asyncio.create_task(writer.observe(closing=True))
+            await asyncio.sleep(5)
+            halted = now()
+            writer.halt(Interrupted("stop"))
+            with pytest.raises(Ambiguous, match="within 50 seconds after the run was stopped"):
+                await reading
+            assert now() - halted == pytest.approx(50, abs=0.1)
 
     run(scenario())
 
