@@ -128,4 +128,4 @@ def test_missing_ssl_cert_file_is_named(command: Any, serve: Callable[..., Any],
     for arguments in (("plan", "-f", "main.yaml"), ("doctor",)):
         done = command(*arguments)
         assert done.returncode == 1
-        assert "gone.pem,wherenofileis" in "".join(done.stdout.split())  # a long path is broken at the width
+        assert "gone.pem,whichdoesnotexist" in "".join(done.stdout.split())  # a long path is broken at the width
