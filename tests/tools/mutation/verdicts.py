@@ -1,6 +1,7 @@
 """Keep verdicts between runs, and drop those that a change of code or tests may have changed."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from pathlib import Path
@@ -22,6 +23,8 @@ KILLED: Final = frozenset({"killed", "timeout"})
 
 _MOST_TESTS: Final = 200
 """Tests for one mutant. Hundreds run a common function, and a survivor would pass them all."""
+_MOST_PARAMETERS: Final = 20
+"""Parameters of one test for a mutant, while there are other tests."""
 _SAVED: Final = FOLDER / "dependencies.json"
 
 
@@ -47,7 +50,14 @@ def nearest(function: str) -> list[str]:
         is_property = test.startswith("tests/property/")
         return not namesake, not near, not is_property, state().duration_by_test[test], test
 
-    return sorted(covering(function), key=distance)[:_MOST_TESTS]
+    counts: Counter[str] = Counter()
+    first: list[str] = []
+    more: list[str] = []
+    for test in sorted(covering(function), key=distance):
+        name = _without_parameters(test)
+        (first if counts[name] < _MOST_PARAMETERS else more).append(test)
+        counts[name] += 1
+    return [*first, *more][:_MOST_TESTS]
 
 
 def is_kept(*, killed: bool, tests: Iterable[str], changed: AbstractSet[str], added: AbstractSet[str]) -> bool:

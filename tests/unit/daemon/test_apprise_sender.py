@@ -6,7 +6,9 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import apprise
 import pytest
 
 from tests.support.webhook import Webhook
@@ -40,6 +42,32 @@ async def test_message_arrives_unchanged(webhook: Webhook, capfd: pytest.Capture
     (received,) = webhook.received
     assert (received["title"], received["message"], received["type"]) == (MESSAGE.title, MESSAGE.body, "failure")
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_sender_follows_no_redirect_and_fetches_nothing(monkeypatch: pytest.MonkeyPatch, webhook: Webhook) -> None:
+    """A redirect would take the message, and icons a request, to another host."""
+    given: list[dict[str, object]] = []
+    real = apprise.AppriseAsset
+
+    def asset(**options: Any) -> apprise.AppriseAsset:
+        given.append(options)
+        return real(**options)
+
+    monkeypatch.setattr(apprise, "AppriseAsset", asset)
+    open_sender("ops", webhook.url("ok"))
+    assert given == [
+        {
+            "app_id": "senderid",
+            "app_desc": "SMS sender numbers",
+            "image_url_mask": "",
+            "image_url_logo": "",
+            "async_mode": False,
+            "service_timeout": 0,
+            "http_redirects": False,
+            "storage_mode": apprise.PersistentStoreMode.MEMORY,
+            "allow_templates": False,
+        }
+    ]
 
 
 async def test_any_json_webhook_gets_what_it_takes(webhook: Webhook) -> None:

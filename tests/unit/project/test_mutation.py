@@ -112,3 +112,10 @@ def test_nearest_tests_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recorded, "tests_by_mangled_function_name", {"worker.plan.diff.x_compare": set(expected)})
     assert nearest("worker.plan.diff.x_compare") == expected
     assert nearest("worker.plan.diff.x_other") == []
+    many = {f"tests/unit/plan/test_diff.py::test_fast[{number:03}]" for number in range(300)}
+    monkeypatch.setattr(recorded, "duration_by_test", dict.fromkeys(many | set(expected), 1.0))
+    monkeypatch.setattr(
+        recorded, "tests_by_mangled_function_name", {"worker.plan.diff.x_compare": many | set(expected)}
+    )
+    chosen = nearest("worker.plan.diff.x_compare")
+    assert (len(chosen), set(expected) - set(chosen)) == (200, set())

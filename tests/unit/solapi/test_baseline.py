@@ -77,7 +77,7 @@ def test_what_earlier_runs_remember_counts_once() -> None:
     """After the first read of a process its own reads count, and after a second read what it confirmed does."""
     baseline = Baseline()
     assert baseline.recall(7, None) is None
-    assert baseline.recall(7, 10) is None
+    assert baseline.recall(1, 10) is None
     confirmed = Baseline()
     confirmed.confirm(_seen(1), ())
     assert confirmed.recall(1, 10) is None
