@@ -194,6 +194,7 @@ PIECES = (
 @examples(400)
 @given(st.lists(st.sampled_from(PIECES), max_size=25).map("".join))
 @example("---\n# ")
+@example("\ufeff\ufeff[")
 def test_any_pieces_are_loaded_or_refused(text: str) -> None:
     """However the parts of a file are put together, it is loaded, or refused with problems that lie within the file."""
     check(text.encode())

@@ -87,7 +87,7 @@ def decode(source: str, data: bytes) -> str:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise YamlError(Problem(source, 1, 1, Message("the file is UTF-16: save it as UTF-8")))
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode("utf-8-sig").lstrip("\ufeff")  # libyaml skips a second mark, but counts without it
     except UnicodeDecodeError as error:
         position = _end(data[: error.start].decode("utf-8-sig"))
         raise YamlError(Problem(source, *position, Message("invalid UTF-8: save the file as UTF-8"))) from None
