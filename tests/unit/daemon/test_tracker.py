@@ -176,3 +176,16 @@ def test_end_is_news_and_events_of_passes_are_not() -> None:
     room.event("stopping", error_code="Interrupted", error_message="stopped by SIGTERM")
     assert room.titles == ["stopped watching: stopped by SIGTERM"]
     assert room.writes == 0
+
+
+def test_a_failed_read_between_two_passes_repeats_no_news() -> None:
+    """The state before it is kept, and its end is news."""
+    room = Room()
+    room.passes(drifted())
+    room.passes(broken())
+    room.passes(drifted())
+    assert room.titles == [
+        "main: 1 number changed by others",
+        "main: failing: the server failed (ServerError)",
+        "main: working again",
+    ]
