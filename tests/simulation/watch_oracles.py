@@ -46,7 +46,8 @@ def _edges_are_acted_on(world: WatchWorld) -> Iterator[str]:
                 if edge <= life.started.at or life.stopped is None or life.stopped.at <= bound:
                     continue
                 after = [each for each in passes if edge - _EXACT <= each.began.at <= bound]
-                if not any(_requests(world, each, account.name) for each in after):
+                # a pass that waits for its quota when the signal comes sends nothing
+                if not any(_requests(world, each, account.name) or _is_interrupted(each) for each in after):
                     yield f"no pass reads {account.name} within {bound - edge:.3f} s of its edge at {edge:.3f}"
 
 
@@ -70,7 +71,7 @@ def _edges(world: WatchWorld, account: str) -> Iterator[float]:
 def _calm_passes_converge(world: WatchWorld) -> Iterator[str]:
     """After a pass that nothing disturbed, and at the end, every account is as its file desires."""
     for each in world.passes:
-        if each.done is None or each.disk_failed or each.done.outcome is RunOutcome.INTERRUPTED:
+        if each.done is None or each.disk_failed or _is_interrupted(each):
             continue
         for seen in each.done.accounts:
             name = seen.plan.account
@@ -79,7 +80,7 @@ def _calm_passes_converge(world: WatchWorld) -> Iterator[str]:
                 last = max(reads, key=lambda read: read.sent.order)
                 yield from (f"{each.name} leaves {wrong}" for wrong in _differences(world, each, name, last.visible))
     last_pass = world.passes[-1]
-    if last_pass.done is None or last_pass.done.outcome is RunOutcome.INTERRUPTED:
+    if last_pass.done is None or _is_interrupted(last_pass):
         return
     for name, version in last_pass.good.items():
         if name not in last_pass.suspended and not version.refused:
@@ -100,7 +101,9 @@ def _differences(world: WatchWorld, each: PassRecord, name: str, numbers: dict[s
     for phone, listed in each.good[name].numbers.items():
         desired = listed.at(each.began.at + _EXACT)
         status = numbers.get(phone)
-        if not _is_selected(world, phone) or status not in _WRITABLE or desired != listed.at(_end(each) + _EXACT):
+        edges = {edge for start, end, _ in listed.windows for edge in (start, end)}
+        expired = any(each.began.at - _EXACT < edge < _end(each) + _EXACT for edge in edges)
+        if not _is_selected(world, phone) or status not in _WRITABLE or expired:
             continue
         if status != desired:
             yield f"{phone} {status}, not {desired}"
@@ -266,6 +269,10 @@ def _requests(world: WatchWorld, each: PassRecord, account: str) -> list[Request
 
 def _end(each: PassRecord) -> float:
     return float("inf") if each.ended is None else each.ended.at
+
+
+def _is_interrupted(each: PassRecord) -> bool:
+    return each.done is not None and each.done.outcome is RunOutcome.INTERRUPTED
 
 
 def _is_selected(world: WatchWorld, phone: str) -> bool:
