@@ -343,7 +343,7 @@ def test_failed_comment_fails_the_plan(job: Job, served: Served) -> None:
     step = job("plan", FORGE_TOKEN="another")
     assert step.status == 1
     assert "The plan is not on the pull request." in step.log
-    assert "the token is not known" in step.log
+    assert "the token is invalid" in step.log
     assert "### Plan" in step.summary
     assert served.writes == []
 
@@ -418,7 +418,7 @@ def test_failed_result_comment_keeps_status_and_claim(job: Job, forge: Forge, se
     assert "### Applying the reviewed plan" in forge.comments[1]["body"]
     refused = job("apply")
     assert refused.status == 4
-    assert "or died while it did" in refused.summary
+    assert "or died meanwhile" in refused.summary
     assert served.writes == [(A, "ACTIVE")]
 
 

@@ -42,7 +42,7 @@ def test_history_is_empty_without_a_ledger(command: Command) -> None:
     assert (done.returncode, done.stdout) == (0, "No runs.\n")
     assert "no ledger yet" in done.stderr
     assert command("history", "2026").returncode == 64
-    assert command("history", "--prune-older-than", "1d").stdout == "0 runs forgotten.\n"
+    assert command("history", "--prune-older-than", "1d").stdout == "0 runs deleted.\n"
     assert not (command.folder / "state/senderid/ledger.db").exists()
 
 
@@ -161,9 +161,9 @@ def test_unknown_and_ambiguous_run_ids_are_wrong_usage(command: Command) -> None
 
 def test_pruning_removes_old_runs_and_shrinks_the_file(command: Command, served: Served) -> None:
     _apply(command)
-    assert command("history", "--prune-older-than", "1d").stdout == "0 runs forgotten.\n"
+    assert command("history", "--prune-older-than", "1d").stdout == "0 runs deleted.\n"
     assert command("history", "--prune-older-than", "1d", "--account", "main").returncode == 64
-    assert command("history", "--prune-older-than", "0s").stdout == "1 run forgotten.\n"
+    assert command("history", "--prune-older-than", "0s").stdout == "1 run deleted.\n"
     assert _history(command)["total"] == 0
     assert command("history").stdout == "No runs.\n"
     (account,) = served.sandbox.accounts.values()

@@ -40,10 +40,10 @@ def test_export_replaces_no_other_file_by_its_schema(command: Command) -> None:
     command.write("t.csv", "phone,status\n01012345678,ACTIVE\n")
     done = command("import", "t.csv", "--output", "main.yaml")
     assert done.returncode == 0
-    assert "was left alone" in done.stderr
+    assert "was not overwritten" in done.stderr
     assert (command.folder / "senderid.schema.json").read_text() == "{}"
     command.write("senderid.schema.json", b"\xff")
-    assert "was left alone" in command("import", "t.csv", "--output", "main.yaml", "--force").stderr
+    assert "was not overwritten" in command("import", "t.csv", "--output", "main.yaml", "--force").stderr
     done = command("import", "t.csv", "--output", "other.yaml", "--schema", "https://example.com/s.json")
     assert (done.returncode, done.stderr) == (0, "")
     assert (command.folder / "other.yaml").read_text().startswith(f"{MODELINE}https://example.com/s.json\n")

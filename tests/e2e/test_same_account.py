@@ -179,7 +179,7 @@ def test_safety_limits_of_a_split_account_count_once(command: Command, split: Se
 def test_partial_split_account_is_refused_when_it_would_deactivate(command: Command, split: Served) -> None:
     done = command("apply", "-f", "d/head.yaml", "--yes", "--allow", "all")
     assert done.returncode == 65
-    assert done.stderr.startswith("d/head.yaml:1:1: d/team.yaml:2 describes account 'main' too")
+    assert done.stderr.startswith("d/head.yaml:1:1: d/team.yaml:2 also describes account 'main'")
     assert "-f d\n" in done.stderr
     assert command("plan", "-f", "d/team.yaml").returncode == 65
     assert split.sandbox.wire == []

@@ -132,7 +132,7 @@ def test_other_hosts_need_a_token(command: Command, start: Callable[..., Any]) -
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (("-f", "-"), 64, "standard input can be read only once"),
+        (("-f", "-"), 64, "standard input cannot be read again"),
         (("-f", "wrong.yaml"), 65, "wrong.yaml"),
         (("--listen", "nowhere"), 64, "write an address and a port"),
     ],

@@ -231,7 +231,7 @@ def test_systemd_notifications(command: Command, served: Served, watch: Callable
         (("--every", "0s"), "at least 1s"),
         (("--every", "soon"), "is not a duration"),
         (("--every", "5m", "--jitter", "5m"), "--jitter must be shorter"),
-        (("-f", "-"), "only once"),
+        (("-f", "-"), "cannot be read again"),
         (("--account", "nobody"), "no file has an account"),
         (("--allow", "everything"), "no such rule"),
     ],
