@@ -37,6 +37,12 @@ def test_kinds_stay_together_in_the_order_in_which_they_began() -> None:
     )
 
 
+def test_count_of_a_template_includes_what_was_dropped() -> None:
+    """The title says how many there were, not how many could be kept."""
+    counting = Channel("ops", SecretRef(env="OPS"), title="$count on $host", body="$body")
+    assert compose([FAILING], counting, host="box", dropped=1_233).title == "1,234 on box"
+
+
 def test_thousands_at_once_are_one_message() -> None:
     """When a whole fleet begins to fail, some are named and the rest is counted; so is what could not be kept."""
     fleet = [

@@ -1,11 +1,13 @@
 """Carrying out: every number gets one true outcome, whatever the network and other people do meanwhile."""
 
+import asyncio
+
 import pytest
 from msgspec import structs
 
 from tests.support.execution import carry_out, off, on
 from tests.support.model_account import ModelAccount
-from worker.model.accounts import Group, Status
+from worker.model.accounts import Group, ObservedAccount, Status
 from worker.model.errors import (
     AccountRejected,
     Ambiguous,
@@ -254,6 +256,27 @@ def test_interrupted_run_reports_what_it_did_and_did_not() -> None:
     assert error is not None
     assert error.code == "Interrupted"
     assert isinstance(writes.stopped, Interrupted)
+
+
+def test_verification_of_a_stopped_run_is_bounded() -> None:
+    """Service managers kill what does not end: a read that hangs is given up, and its writes are unverified."""
+
+    class Hanging(ModelAccount):
+        given_up = 0.0
+
+        async def observe(self, *, closing: bool = False) -> ObservedAccount:
+            if closing:
+                try:
+                    await asyncio.sleep(10_000)
+                finally:
+                    self.given_up = asyncio.get_running_loop().time()
+            return await super().observe(closing=closing)
+
+    account = Hanging(n0100001="INACTIVE", n0100002="INACTIVE")
+    account.on_write = lambda _: account.halt(Interrupted("SIGTERM"))
+    results, _ = carry_out(account, on(A), on(B))
+    assert results[A].outcome is Outcome.UNVERIFIED
+    assert 20 < account.given_up < 30
 
 
 def test_stop_during_activations_is_the_reason_of_the_deactivations_too() -> None:
