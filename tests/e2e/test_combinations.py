@@ -354,11 +354,14 @@ def _first_pass(command: Command, *arguments: str) -> subprocess.CompletedProces
     process = command.popen(*arguments)
     assert process.stderr is not None
     lines = []
-    for line in process.stderr:
-        lines.append(line)
-        if '"event":"watch.pass"' in line:
-            process.terminate()
-    return subprocess.CompletedProcess(arguments, process.wait(20), process.communicate()[0], "".join(lines))
+    try:
+        for line in process.stderr:
+            lines.append(line)
+            if '"event":"watch.pass"' in line:
+                process.terminate()
+        return subprocess.CompletedProcess(arguments, process.wait(20), process.communicate()[0], "".join(lines))
+    finally:
+        process.kill()
 
 
 def _judge(row: Row, document: str, listed: frozenset[str], noted: frozenset[str]) -> None:
