@@ -3,10 +3,10 @@
 import pytest
 
 from worker.model.errors import ErrorInfo
-from worker.model.plans import Verdict
-from worker.model.results import AccountResult, Outcome, RunOutcome
+from worker.model.plans import Action, Verdict
+from worker.model.results import AccountResult, NumberResult, Outcome, Requests, RunOutcome
 from worker.plan.planfile import LeftOut
-from worker.reconcile.results import left_out
+from worker.reconcile.results import conclude, left_out, unchanged
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,18 @@ def test_an_account_that_a_saved_plan_leaves_out_keeps_its_reason(verdict: Verdi
         error=ErrorInfo("MaxChanges", message),
         counts=dict.fromkeys(Outcome, 0),
     )
+
+
+def _written(phone: str, outcome: Outcome) -> NumberResult:
+    return NumberResult(phone, Action.ACTIVATE, "ACTIVE", "INACTIVE", "ACTIVE", outcome, 1)
+
+
+def test_unchanged_numbers_are_counted_and_logged_but_not_listed() -> None:
+    """A write that turned out to be unnecessary, and the numbers that only the plan counts."""
+    numbers = [_written("0101", Outcome.CHANGED), _written("0102", Outcome.UNCHANGED)]
+    desired = [("0103", "ACTIVE"), ("0104", "INACTIVE")]
+    conclusion = conclude("main", "7", numbers, requests=Requests(1, 2), stopped=None, desired=desired, count=2)
+    assert conclusion.result.numbers == (numbers[0],)
+    assert conclusion.result.counts == dict.fromkeys(Outcome, 0) | {Outcome.CHANGED: 1, Outcome.UNCHANGED: 3}
+    assert conclusion.result.outcome is RunOutcome.CONVERGED
+    assert list(conclusion.unchanged) == [numbers[1], unchanged("0103", "ACTIVE"), unchanged("0104", "INACTIVE")]

@@ -273,6 +273,12 @@ def test_retries_are_logged() -> None:
                 ("rate_limit.held", 429, None),
                 ("request.retried", 429, 2),
             ]
+            codes = [fields.get("error_code") for _, fields in loopback.log.lines]
+            assert codes == ["ServerError", None, "TooManyRequests"]
+            first, hold, second = (float(str(fields["duration_ms"])) for _, fields in loopback.log.lines)
+            assert 0 < first <= 500, "the first wait, at most retry.base_seconds"
+            assert hold >= 1000
+            assert second == 0, "the hold of the key is the wait"
             assert now() > 1
 
     run(scenario())
