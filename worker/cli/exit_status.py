@@ -50,7 +50,7 @@ def _worst(statuses: Iterable[ExitStatus]) -> ExitStatus:
 
 
 def of_plans(plans: Iterable[AccountPlan], *, detailed: bool) -> ExitStatus:
-    """Return the exit status of plans; `detailed` distinguishes pending and impossible changes from none."""
+    """Return the exit status of plans. With `detailed`, pending changes and those that cannot converge are not OK."""
     return _worst(_of_plan(plan, detailed=detailed) for plan in plans)
 
 

@@ -133,10 +133,10 @@ def _text(data: bytes, name: str) -> str | None:
 
 
 def _korean(text: str) -> int:
-    """Return how plausible a text is as Korean: usual syllables count for it, rare ones and accented letters against.
+    """Return a score of how likely a text is to be Korean; a higher one is more likely.
 
-    Text in the wrong encoding has accented letters (CP949 read as UTF-8), or rare syllables between Chinese characters
-    (UTF-8 read as CP949).
+    Common syllables raise it; rare syllables and accented letters lower it. Text in the wrong encoding has accented
+    letters (CP949 read as UTF-8), or rare syllables between Chinese characters (UTF-8 read as CP949).
     """
     return sum(count * _weight(char) for char, count in Counter(text).items())
 
@@ -225,10 +225,10 @@ class _TableReader:
         self._lines[phone] = row.line
 
     def finish(self) -> ImportedNumbers:
-        """Return the numbers.
+        """Return the numbers of the table, with warnings.
 
         Raises:
-            DesiredStateError: the file has problems, or no numbers.
+            DesiredStateError: the table has problems, or no numbers.
         """
         if not self._numbers and not self._problems:
             raise _error(self._source, 1, 1, Message("the table has no numbers, only column names"))

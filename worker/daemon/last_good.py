@@ -38,9 +38,10 @@ class FileChanges(Struct, frozen=True):
 
 
 class LastGood:
-    """The last valid version of each file. The first read, `begin`, accepts no invalid file.
+    """The last valid version of each desired-state file.
 
-    `check` yields contradictions between documents that no single file shows.
+    `begin` reads all files and raises if one is invalid. `take` reads them again and keeps the last valid version of an
+    invalid file. `check` yields contradictions between documents that are valid on their own.
     """
 
     def __init__(self, check: desired.Check | None = None) -> None:

@@ -42,7 +42,7 @@ class LiveStatus:
         self._watch = watch
 
     def passed(self, done: "Pass") -> None:
-        """Receive the result of a pass. The numbers that it changed are in sync."""
+        """Record the result of a pass. Numbers that it changed count as in sync."""
         at = format_utc(done.ended)
         for each in done.accounts:
             plan = each.plan

@@ -151,10 +151,10 @@ class SqliteAccountLedger:
 
 
 class Ledger:
-    """The ledger of one run. An async context manager: a run that leaves it without `finish` has failed.
+    """The ledger of one run, an async context manager. Leaving it without `finish` records the run as failed.
 
-    `lock_timeout` is how many seconds of `clock` to wait for a lease that another run has. `submit` runs calls outside
-    the event loop, one at a time, and `open_file` opens the file; a simulation replaces both.
+    `lock_timeout` is the number of seconds on `clock` to wait for a lease that another run has. `submit` runs calls one
+    at a time outside the event loop, and `open_file` opens the database file; a simulation replaces both.
     """
 
     def __init__(

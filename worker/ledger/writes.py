@@ -396,7 +396,10 @@ def _close_number(
 def _close_crashed(
     connection: sqlite3.Connection, entry: int, run: str, observed: Mapping[str, Observed], now: str
 ) -> None:
-    """Close the entry of a crashed run: the numbers whose writes were all refused, the unsent ones, and the run."""
+    """Close the entry of a crashed run: record the outcomes of refused and unsent writes.
+
+    The run ends with the last of its entries.
+    """
     attempts = connection.execute(
         # SQLite takes the columns that are not grouped from the row with the maximum
         """SELECT phone, asked, max(number), http_status, error_code, error_message, error_parts FROM attempts

@@ -1,4 +1,4 @@
-"""History of runs as the ledger has it. Encoded, these values are the document of `history`."""
+"""Run history, as read from the ledger. Encoded, a `History` is the document of `history`."""
 
 from enum import StrEnum
 from typing import Any, Literal

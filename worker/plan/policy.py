@@ -49,9 +49,9 @@ def scope(desired: DesiredAccount, observed: ObservedAccount, selection: Selecti
 
 
 def check_registered(desired: DesiredAccount, observed: ObservedAccount) -> None:
-    """Refuse an account whose file lists a number that is implausible and not registered.
+    """Refuse an account whose file lists an implausible number that is not registered.
 
-    Such a number is probably a typo of another one, which then counts as unlisted. So the file must not be applied.
+    Such a number is probably a typo of a registered one, which would then be treated as unlisted.
 
     Raises:
         ImplausibleNumber: the file lists such numbers; the message has their places.

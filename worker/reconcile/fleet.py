@@ -99,11 +99,12 @@ class Fleet:
         *,
         now: datetime | None = None,
     ) -> list[Draft]:
-        """Return the plan of each account, in order, judged by the rules for one account and for the fleet.
+        """Return the plan of each account, in order, checked against the safety rules of the account and the fleet.
 
-        The plan of an account that cannot be planned has the error. So have the plans of names that are the same
-        account. `others` are accounts of the same files that this run leaves out: one of them is read if an earlier run
-        found it to be an account of this run. `now` is the aware time of the desired state; None is the current time.
+        The plan of an account that cannot be planned holds the error, as do the plans of several names for one account.
+        `others` are accounts of the same files that this run leaves out. One of them is read if an earlier run recorded
+        it as the same account as one of this run. `now` is the aware time of the desired state; None is the current
+        time.
         """
         moment = now or self._now()
 
@@ -475,7 +476,7 @@ class Fleet:
         return await _log_and_record(conclusion, self._ledger.record(subject, conclusion.result, confirmed), log)
 
     async def _pause(self, seconds: float) -> bool:
-        """Wait for another run that has the lease of an account. Another account may use the slot meanwhile.
+        """Sleep while another run has the lease of an account. Other accounts may use the slot meanwhile.
 
         Raises:
             Interrupted: the run was interrupted.

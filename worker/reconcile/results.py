@@ -173,12 +173,12 @@ def conflict(change: Change, observed: ObservedAccount) -> NumberResult:
 
 
 def expired(change: Change, observed: ObservedAccount) -> NumberResult:
-    """Return the result of a write whose desired status has ended by its schedule."""
+    """Return the conflict of a planned write whose desired status has since ended by its schedule."""
     return _conflict(change, observed.status(change.phone), expiry_error(change))
 
 
 def no_longer_desired(change: Change, observed: ObservedAccount, reason: str) -> NumberResult:
-    """Return the result of a write that the desired-state files no longer contain."""
+    """Return the conflict of a planned write that the desired-state files no longer ask for."""
     return _conflict(change, observed.status(change.phone), NumberError("Conflict", reason))
 
 

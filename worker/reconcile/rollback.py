@@ -78,7 +78,7 @@ async def preview(
 
 
 def failed_preview(saved: SavedAccount, error: WorkerError) -> Draft:
-    """Return the draft of an account that cannot be read."""
+    """Return a draft with the error of an account that cannot be read."""
     plan = AccountPlan(
         account=saved.account,
         account_id=saved.account_id,

@@ -67,10 +67,10 @@ class Mask:
 
     @classmethod
     def of(cls, example: str) -> Self:
-        """Return the mask of an example such as 010****5678 or 010-****-5678.
+        """Parse an example such as 010****5678 or 010-****-5678.
 
         Raises:
-            ValueError: the example is not a mask; the message says why.
+            ValueError: the example is not a valid mask; the message says why.
         """
         match = re.fullmatch(r"([0-9]*)(\*+)([0-9]*)", example.replace("-", ""))
         if match is None or len(match[0]) > _LONGEST:

@@ -1,14 +1,20 @@
 """Queries that find out which numbers are in use, and the decoding of their responses. Pure: the caller passes `fetch`.
 
-Documented by the vendor: `GET /messages/v4/list` takes `from`, `dateType` (CREATED or UPDATED), `startDate` and
-`endDate` in ISO 8601; `GET /messages/v4/groups` takes `criteria=scheduledDate`, `cond=gte` and `value`, up to 500
-groups a page; a group does not list its senders, so `GET /messages/v4/groups/{id}/messages` is read for their
-`from`. `messageList` and `groupList` are objects keyed by id; `nextKey` is null or absent on the last page, and goes
-into `startKey` of the next. All of them need the scope `message:read`.
+The vendor documents:
 
-Assumed, because the vendor does not document it: the last update of a message is its sending or its delivery report, so
-UPDATED also finds messages that were registered earlier and sent now; a list of messages takes 500 a page, as one of
-groups does; a group that is COMPLETE, FAILED or DELETED sends nothing more, whatever its date.
+- `GET /messages/v4/list` takes `from`, `dateType` (CREATED or UPDATED), and `startDate` and `endDate` in ISO 8601.
+- `GET /messages/v4/groups` takes `criteria=scheduledDate`, `cond=gte` and `value`. A page has up to 500 groups.
+- A group does not list its senders. They are the `from` of `GET /messages/v4/groups/{id}/messages`.
+- `messageList` and `groupList` are objects keyed by id. `nextKey` is null or absent on the last page; otherwise it is
+  the `startKey` of the next page.
+- All of these requests need the scope `message:read`.
+
+The vendor does not document, and this module assumes:
+
+- The last update of a message is its sending or its delivery report. So UPDATED also finds messages that were
+  registered earlier and sent now.
+- A page of messages also has up to 500.
+- A group that is COMPLETE, FAILED or DELETED sends nothing more, whatever its date.
 """
 
 import re
@@ -101,10 +107,10 @@ _GROUPS: Final = msgspec.json.Decoder(_Groups)
 
 
 async def inquire(fetch: Fetch, phones: Collection[str], now: datetime, hours: int) -> NumberUse:
-    """Return which numbers are scheduled to send after `now`, or have sent within the `hours` before it.
+    """Return which numbers have messages scheduled after `now`, or have sent messages in the `hours` before it.
 
-    The first failure ends the search, and the use of the remaining numbers is unknown. It is also unknown for numbers
-    that are not among the scheduled messages read if there are more of them than the limit.
+    The first failed request ends the search; the use of the remaining numbers is unknown. If more messages are
+    scheduled than the limit, the use of numbers that were not found in use is also unknown.
 
     Raises:
         WorkerError: any error of `fetch` that is not an ApiError.

@@ -42,7 +42,7 @@ class _ScheduleGroup(Struct):
 
 
 class NextChanges:
-    """Caches the groups of numbers of each account, and when they change next."""
+    """Cache of each account's numbers grouped by schedule, with the time at which each group changes next."""
 
     def __init__(self) -> None:
         self._groups: dict[str, tuple[DesiredAccount, tuple[_ScheduleGroup, ...]]] = {}

@@ -1,4 +1,4 @@
-"""`senderid drift`: show differences without a change of the files. It never writes to an account."""
+"""`senderid drift`: show differences that no change of the files explains. It never writes to an account."""
 
 from typing import Any
 

@@ -144,7 +144,10 @@ def _moment(reader: Reader, node: Node, name: str) -> datetime | None:
 
 
 def resolve_schedules(reader: Reader, numbers: Mapping[str, UnresolvedSchedule], timezone: str) -> dict[str, Schedule]:
-    """Return the schedules in a time zone, equal ones shared, and report windows that contradict each other."""
+    """Return the schedule of each number in a time zone. Report windows that are empty or contradict each other.
+
+    Numbers with equal schedules share one object. A number whose schedule has problems is left out.
+    """
     if not numbers:
         return {}
     where = load_zone(timezone)

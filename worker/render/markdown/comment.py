@@ -46,9 +46,10 @@ class Section(Struct, frozen=True):
 
 
 def comment(view: DocumentView, title: str, remarks: Sequence[str] = (), cap: int = CAP) -> str:
-    """Return as much of a view as fits `cap` bytes below a `title` in Markdown, and plain `remarks`; ends in a newline.
+    """Return a comment of at most `cap` bytes: a Markdown `title`, plain-text `remarks`, and as much of a view as fits.
 
-    What does not fit is shortened step by step: tables, samples of tables, a line for each account, counts.
+    A view that does not fit whole is reduced to samples of its tables, then to a line for each account, then to counts.
+    The comment ends in a newline.
     """
     sections = _sections(view.accounts)
     for lines in (

@@ -62,7 +62,7 @@ def _requests_text(requests: Requests) -> str:
 
 
 def group_lines(groups: Sequence[NumberGroup], paint: Paint, columns: int) -> Iterator[str]:
-    """Yield groups as lines of one table, with a sample of many rows and the advice below the rows."""
+    """Yield groups as lines of one table. A long group is cut to a sample; its advice follows its rows."""
     samples = [group.rows if len(group.rows) <= MANY else group.rows[:_SAMPLE] for group in groups]
     rows = [row for some in samples for row in some]
     word = max((width(translated(row.mark.word)) for row in rows), default=0)
