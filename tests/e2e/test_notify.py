@@ -63,7 +63,7 @@ def test_failed_channels_are_reported_without_their_urls(command: Command, webho
 @pytest.mark.parametrize(
     ("settings", "arguments", "status", "message"),
     [
-        ("{}", [], 64, "senderid: the settings list no channel: write one under notify: channels"),
+        ("{}", [], 64, "senderid: no channel is configured: add one under notify: channels"),
         (
             SETTINGS.format(seconds=1),
             ["--channel", "opps"],

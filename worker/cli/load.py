@@ -194,12 +194,12 @@ def parse_time(option: str, text: str, accounts: Collection[DesiredAccount]) -> 
     if moment.tzinfo is None and len(zones) > 1:
         raise UsageError(
             Message(
-                "{option} {text!r}: the files are of several time zones ({zones}): write an offset too, such as "
-                "{example}+09:00 with a time of day",
+                "{option} {text!r}: the files use several time zones ({zones}): write a time of day with an offset, "
+                "such as {example}+09:00",
                 option=option,
                 text=text,
                 zones=", ".join(zones[:_ACCOUNTS_SHOWN]),
-                example=text,
+                example=moment.isoformat(timespec="minutes"),
             )
         )
     return times.to_utc(moment, times.load_zone(zones[0]))

@@ -295,8 +295,8 @@ _metrics: Final = _all(
         metavar="FILE",
         callback=_extra,
         shell_complete=complete.file,
-        help="Write metrics at the end, for the textfile collector of the Prometheus node exporter. - is stdout; "
-        "the text then goes to stderr.",
+        help="Write metrics at the end, for the textfile collector of the Prometheus node exporter. With -, they go to "
+        "stdout, and the text goes to stderr.",
     ),
     click.option(
         "--metrics-push",

@@ -158,8 +158,8 @@ def frozen(path: Path) -> tuple[int, int, int] | None:
             raise _unreadable(
                 path,
                 Message(
-                    "no permission to read {file}, which belongs to it; run this as the owner of that file, or ask the "
-                    "owner for read permission",
+                    "no permission to read {file}, which is part of the ledger; run this command as the owner of that "
+                    "file, or ask the owner for read permission",
                     file=str(file),
                 ),
             )

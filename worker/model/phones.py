@@ -44,7 +44,7 @@ _SERVICES: Final[dict[str, tuple[int, int, Message | None]]] = {
     "010": (11, 11, None),
     "011": (10, 11, _2G),
     "012": (10, 12, Message("is a prefix of machine-to-machine services")),
-    "013": (10, 11, Message("is a prefix of trunked radio")),
+    "013": (10, 11, Message("is a prefix of trunked radio services")),
     "014": (10, 11, Message("is a prefix of data services")),
     "015": (10, 11, Message("is a prefix of pagers")),
     "016": (10, 11, _2G),
@@ -195,7 +195,7 @@ def _wrong_length(prefix: str, least: int, most: int, length: int) -> Message:
 def why_unusual(digits: str) -> Message | None:
     """Return a warning for a number from `normalise` that is probably a mistake, else None."""
     if len(digits) == _SHORT and digits[:2] in _NATIONWIDE_PREFIXES:
-        return Message("looks like the start of a nationwide number, which has 8 digits such as 1588-1234: check it")
+        return Message("looks like an incomplete nationwide number, which has 8 digits such as 1588-1234: check it")
     if _ordinary(digits):
         return None
     if reason := why_implausible(digits):

@@ -80,12 +80,12 @@ def _with_earlier_end(change: Change, desired: Desired | None) -> Change:
 def _target_changed(saved: SavedAccount, desired: DesiredAccount, *, complete: bool) -> Message | None:
     """Return why the document no longer describes the account of the plan; None if it still does."""
     if desired.account_id not in {None, saved.account_id}:
-        return Message("{file} now names another account_id than the plan: plan again", file=desired.source)
+        return Message("the account_id in {file} differs from the plan: plan again", file=desired.source)
     if desired.endpoint not in {None, saved.endpoint}:
-        return Message("{file} now names another endpoint than the plan: plan again", file=desired.source)
+        return Message("the endpoint in {file} differs from the plan: plan again", file=desired.source)
     # default credentials may also be those of a document that was not found
     if desired.credentials != saved.credentials and (complete or desired.credentials is not None):
-        return Message("{file} now names other credentials than the plan: plan again", file=desired.source)
+        return Message("the credentials in {file} differ from the plan: plan again", file=desired.source)
     return None
 
 

@@ -22,7 +22,9 @@ _PERCENT: Final = 100
 _AWAITING_VENDOR: Final = {
     Status.PENDING: (
         NoticeKind.PENDING,
-        Message("PENDING: the vendor is still reviewing it; finish its documents or its ARS call in the console"),
+        Message(
+            "PENDING: the vendor is still reviewing it; submit its documents or complete its ARS call in the console"
+        ),
     ),
     Status.DUPLICATED: (
         NoticeKind.DUPLICATED,

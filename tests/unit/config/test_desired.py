@@ -521,7 +521,9 @@ def test_empty_document_at_the_end() -> None:
 
 def test_two_documents_for_one_account() -> None:
     """Two documents for one account, in a file or in two, are reported with both places."""
-    advice = "a.yaml:1: write another `account:` in one of them, or the same in both if they are parts of one account"
+    advice = (
+        "a.yaml:1: write the same `account:` in both if they are parts of one account, or else another one in either"
+    )
     assert problems("version: 1\nnumbers: {}\n---\nversion: 1\nnumbers: {}\n") == [
         f"a.yaml:4:1: account 'a' is also described at {advice}"
     ]

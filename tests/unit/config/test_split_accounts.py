@@ -72,7 +72,7 @@ def test_without_keys_the_first_document_is_the_head() -> None:
         ),
         (
             (scheduled(A, "timezone: Europe/Berlin\n"), scheduled(B)),
-            "b.yaml:1:1: timezone is Europe/Berlin at a.yaml:1: write `timezone: Europe/Berlin` here too",
+            "b.yaml:1:1: timezone is missing here, and is Europe/Berlin at a.yaml:1: add `timezone: Europe/Berlin`",
         ),
         (
             (scheduled(A), scheduled(B, "timezone: Europe/Berlin\n")),
@@ -124,7 +124,7 @@ def test_groups_may_have_numbers_of_any_document() -> None:
 
 def test_a_name_of_a_file_is_not_on_purpose() -> None:
     """Documents are one account only if each of them writes the name."""
-    start = "main.yaml:1:1: account 'main' is also described at a.yaml:1: write another `account:` in one of them, or "
+    start = "main.yaml:1:1: account 'main' is also described at a.yaml:1: write the same `account:` in both if they "
     with pytest.raises(DesiredStateError) as caught:
         load([("a.yaml", document(A).encode()), ("main.yaml", document(B, name=None).encode())])
     assert [str(problem).startswith(start) for problem in caught.value.problems] == [True]

@@ -270,8 +270,8 @@ def test_refusal_repeats_no_long_text() -> None:
         ("021234567", "starts with 2 to 9"),
         ("0310234567", "starts with 2 to 9"),
         ("051323456", "unusual length"),
-        ("1588", "the start of a nationwide number, which has 8 digits"),
-        ("1833", "the start of a nationwide number"),
+        ("1588", "an incomplete nationwide number, which has 8 digits"),
+        ("1833", "an incomplete nationwide number"),
     ],
 )
 def test_oddities(digits: str, words: str | None) -> None:

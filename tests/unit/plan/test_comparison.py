@@ -107,11 +107,11 @@ def test_an_account_that_no_file_has_any_more_is_not_written() -> None:
 @pytest.mark.parametrize(
     ("key", "reason"),
     [
-        ("account_id: '2'", "main.yaml now names another account_id than the plan: plan again"),
-        ("endpoint: coolsms", "main.yaml now names another endpoint than the plan: plan again"),
+        ("account_id: '2'", "the account_id in main.yaml differs from the plan: plan again"),
+        ("endpoint: coolsms", "the endpoint in main.yaml differs from the plan: plan again"),
         (
             "credentials: {api_key: {env: KEY}, api_secret: {env: SECRET}}",
-            "main.yaml now names other credentials than the plan: plan again",
+            "the credentials in main.yaml differ from the plan: plan again",
         ),
     ],
 )

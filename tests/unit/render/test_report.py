@@ -103,7 +103,7 @@ def test_a_quiet_account_is_a_name() -> None:
     quiet = AccountPlan(account="quiet-one", counts=tally(Action, {Action.UNCHANGED: 3}))
     page = report.plan(planned(quiet), drift=True)
     read = Read(page)
-    assert "1 account as desired" in read.visible
+    assert "1 account is as desired" in read.visible
     assert "quiet-one" in read.visible
     assert read.rows == []
     assert "<title>Drift" in page
@@ -205,7 +205,7 @@ def test_a_result_shows_outcomes_and_advice() -> None:
     assert "senderid history 20261124T090012Z-a1b2c3 --format html" in read.visible
     assert read.line("0211")[:3] == ["main", "0211", "x failed"]
     assert "nearly full" in read.visible
-    assert "1 account as desired" in read.visible
+    assert "1 account is as desired" in read.visible
 
 
 def test_errors_of_accounts_are_not_repeated_for_numbers() -> None:

@@ -54,7 +54,7 @@ def _select(settings: "Settings", names: Sequence[str]) -> list["Channel"]:
     channels = {channel.name: channel for channel in settings.notify.channels}
     if not channels:
         raise UsageError(
-            Message("the settings list no channel: write one under notify: channels, see docs/how-to/notifications.md")
+            Message("no channel is configured: add one under notify: channels; see docs/how-to/notifications.md")
         )
     for name in names:
         if name not in channels:

@@ -21,7 +21,9 @@ _NUMBERS = 20
 
 @click.command("sandbox", short_help="Serve the simulated API.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port; 0 chooses a free one. [0]")
-@click.option("--numbers", type=click.IntRange(0, 1_000_000), help=f"Count of numbers of the account. [{_NUMBERS}]")
+@click.option(
+    "--numbers", type=click.IntRange(0, 1_000_000), help=f"Number of phone numbers in the account. [{_NUMBERS}]"
+)
 @click.option("--state", metavar="FILE.json", help="An account document to start from, instead of --numbers.")
 @click.option(
     "--faults", type=click.Choice(["calm", "flaky", "hostile"]), default="calm", help="Injected faults. [calm]"

@@ -148,8 +148,8 @@ def _missing_names(documents: Sequence[AccountDocument]) -> Iterator[Problem]:
     for document in documents[1:]:
         if not (first.named and document.named):
             message = Message(
-                "account {account!r} is also described at {location}: write another `account:` in one of them, or the "
-                "same in both if they are parts of one account",
+                "account {account!r} is also described at {location}: write the same `account:` in both if they "
+                "are parts of one account, or else another one in either",
                 account=document.account.name,
                 location=first.place,
             )
@@ -204,7 +204,7 @@ def _other_zones(documents: Sequence[AccountDocument]) -> Iterator[Problem]:
             )
         else:
             message = Message(
-                "timezone is {timezone} at {location}: write `timezone: {timezone}` here too",
+                "timezone is missing here, and is {timezone} at {location}: add `timezone: {timezone}`",
                 timezone=timezone,
                 location=head.place,
             )

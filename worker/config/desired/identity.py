@@ -75,7 +75,7 @@ def find_duplicates(accounts: Sequence[DesiredAccount], reach: IdentityResolver)
         if pair.pinned:
             message = Message(
                 "account {account!r} pins the same account_id as {other_account!r} at {location}: describe the account "
-                "once, or split it: write the same `account:` in both documents",
+                "once, or write the same `account:` in both documents to split it",
                 **values,
             )
         elif pair.is_contradictory:
@@ -87,8 +87,8 @@ def find_duplicates(accounts: Sequence[DesiredAccount], reach: IdentityResolver)
         else:
             message = Message(
                 "account {account!r} has the API key of {other_account!r} at {location}, so both are one account: "
-                "describe the account once, or split it: write the same `account:` in both documents, or give one "
-                "of them other credentials",
+                "describe the account once, write the same `account:` in both documents to split it, or give one of "
+                "them other credentials",
                 **values,
             )
         yield Conflict(Problem(second.source, second.line, 1, message), (*sources(second), *sources(first)))

@@ -115,7 +115,7 @@ def _times(start: str, end: str | None) -> Iterator[Field]:
     yield Field(_("Started"), start, "moment")
     if end is not None:
         yield Field(_("Finished"), end, "moment")
-        yield Field(_("Took"), _("{seconds:,.1f} s").format(seconds=seconds(start, end)))
+        yield Field(_("Duration"), _("{seconds:,.1f} s").format(seconds=seconds(start, end)))
 
 
 def _requests(accounts: Iterable[Requests]) -> Iterator[Field]:

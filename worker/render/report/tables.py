@@ -121,7 +121,7 @@ def _columns(mark: str) -> tuple[Column, ...]:
         Column("owner", _("Owner"), "lines", facet=True),
         Column("attempts", _("Attempts"), "number"),
         Column("attempts", _("Attempts"), "lines"),
-        Column("took", _("Took (ms)"), "number"),
+        Column("took", _("Duration (ms)"), "number"),
     )
 
 
@@ -168,7 +168,7 @@ def runs_table(runs: Sequence[RunRecord]) -> Table:
         Column("who", _("By"), "lines", facet=True),
         Column("accounts", _("Accounts"), "lines"),
         Column("counts", _("Numbers"), "lines"),
-        Column("took", _("Took (s)"), "lines"),
+        Column("took", _("Duration (s)"), "lines"),
     )
     return table("numbers", _("Runs"), columns, list(map(_run, runs)))
 
