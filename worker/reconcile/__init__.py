@@ -1,1 +1,1 @@
-"""Carry out plans: one account, then a fleet."""
+"""Reconciliation: plans and writes of one account, and of a fleet of accounts."""

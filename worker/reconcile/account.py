@@ -1,6 +1,7 @@
-"""One account: read, plan, write, verify.
+"""Reconciliation of one account: read, plan, write, verify.
 
-Level-triggered and idempotent: the writes follow from the desired and the observed state, never from earlier writes.
+It is level-triggered and idempotent: the writes follow from the desired and the observed state, never from earlier
+writes.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
@@ -46,14 +47,14 @@ async def make_draft(
     *,
     now: datetime,
 ) -> Draft:
-    """Read the account once and return its plan at `now`, an aware time.
+    """Read the account once and return its plan. `now` is the aware time at which the desired state is evaluated.
 
-    `recall` returns the ledger's memory of an account by its id. The in-use guard checks the numbers that the plan
-    deactivates, unless the plan only shows drift.
+    `recall` takes an account id and returns what the ledger recorded about that account. The in-use guard checks the
+    numbers that the plan deactivates, unless the plan only shows drift.
 
     Raises:
         ApiError: the account cannot be read.
-        ImplausibleNumber: an implausible number is listed that the account does not have.
+        ImplausibleNumber: the file lists an implausible number that the account does not have.
         LedgerError: the ledger cannot be read.
     """
     observed, memory = await observe(api, recall, log)
@@ -77,14 +78,16 @@ async def apply(
     meter: ProgressMeter,
     has_waited: bool = False,
 ) -> Conclusion:
-    """Read the account again, and carry out the approved plan if it is still the plan at `now`. Its holds remain.
+    """Read the account again, and carry out the approved plan unless it is stale.
 
-    `has_waited` is True if another run had the lease since the plan was approved: it may have made some of the changes.
+    The plan is stale if the plan at `now`, an aware time, differs from the approved one. Deactivations that the
+    approved plan holds stay held. `has_waited` is True if another run had the lease after the plan was approved: that
+    run may have made some of the changes.
 
     Raises:
         StalePlan: the plan has changed; nothing was written.
         ApiError: the account cannot be read; nothing was written.
-        ImplausibleNumber: an implausible number is listed that the account no longer has; nothing was written.
+        ImplausibleNumber: the file lists an implausible number that the account no longer has; nothing was written.
         LedgerError: an intent could not be recorded, and nothing was written; or the result could not be recorded.
     """
     observed, memory = await _resume(api, ledger, log)
@@ -133,12 +136,12 @@ async def apply_saved(
 ) -> Conclusion:
     """Carry out a saved plan: exactly its writes, each only if the number still has its planned status.
 
-    `plan` is the plan file of the account. It is refused if an earlier run used it up; None skips that check. A write
-    is a conflict if `files` no longer have it (None compares nothing), or if its desired status ended before `now`,
-    an aware time.
+    `plan` identifies the plan file. A plan file that an earlier run carried out is refused; None skips this check.
+    `files` are the current desired-state files; None skips the comparison with them. A write becomes a conflict if the
+    files no longer desire its status, or if its schedule ended that status before `now`, an aware time.
 
-    The safety rules judge the remaining writes by the account's current state. The in-use guard runs before the read,
-    so that the read stays close to the writes.
+    The safety rules check the remaining writes against the current state of the account. The in-use guard runs before
+    the account is read, so that the writes follow the read closely.
 
     Raises:
         PolicyRefusal: a rule refuses the plan; nothing was written.
@@ -194,7 +197,7 @@ async def apply_saved(
 def conclude_unapplied(make_draft: Draft, requests: Requests, error: WorkerError | None = None) -> Conclusion:
     """Return the result of an account whose plan was not carried out: nothing to do, refused, or stopped by `error`.
 
-    If `requests` has writes, a bug stopped the account after the first of them: planned writes are unverified then.
+    If `requests` counts writes, a bug stopped the account after it had sent some. Planned writes are then unverified.
     """
     plan, error = make_draft.plan, error or make_draft.error
     if error is None and plan.refusals:
@@ -223,7 +226,9 @@ def conclude_unapplied(make_draft: Draft, requests: Requests, error: WorkerError
 async def observe(
     api: ReadableAccount, recall: Callable[[str | None], Awaitable[AccountMemory]], log: Log
 ) -> tuple[ObservedAccount, AccountMemory]:
-    """Read the account, again if it has far fewer numbers than in the last run. Return it with its memory.
+    """Return the observed account, and what the ledger recorded about it.
+
+    A second read confirms a response with far fewer numbers than in the last run.
 
     Raises:
         ApiError: the account cannot be read.
@@ -235,7 +240,7 @@ async def observe(
 
 
 async def _resume(api: ReadableAccount, ledger: AccountLedger, log: Log) -> tuple[ObservedAccount, AccountMemory]:
-    """Read the account as `observe` does. Then close the open entries of earlier runs."""
+    """Read the account as `observe` does, then close the ledger entries that earlier runs left open."""
     observed = await _confirm(api, await api.observe(), await ledger.registered(), log)
     return observed, await ledger.resume(observed)
 

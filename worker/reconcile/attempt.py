@@ -1,4 +1,4 @@
-"""The write of one number: its requests, and its result by their responses and the verification read."""
+"""The write of one number: its requests, and the result that their responses and the verification read imply."""
 
 from datetime import datetime
 
@@ -23,15 +23,15 @@ __all__ = ["WriteAttempt", "expiry_error"]
 class WriteAttempt:
     """The write of one number: its next request, and the result of the requests before it.
 
-    `sequence` counts the requests that were sent, `intents` those whose intent the ledger has. `deadline` is the Unix
-    time at which the schedule of the file ends this desired status, None without one. The flags:
+    `sequence` counts the requests sent. `intents` counts the requests whose intent the ledger has recorded. `deadline`
+    is the Unix time at which the file's schedule ends this desired status; None means no end. The flags:
 
-    - `acknowledged`: the API accepted one, or a read showed its effect.
-    - `ambiguous`: some request got no usable response, so its result was unknown.
-    - `status_varied`: some read showed another status than the plan expects. If it is the expected one again, someone
-      else changed it back.
+    - `acknowledged`: the API accepted a request, or a read showed its effect.
+    - `ambiguous`: a request got no usable response, so its result is unknown.
+    - `status_varied`: a read showed a status that the plan does not expect. If a later read shows the expected status,
+      someone else changed it back.
     - `superseded`: before the next request, the latest read showed `latest_status`, which the plan does not expect.
-    - `conflicting`: that read showed neither the expected nor the desired status.
+    - `conflicting`: the latest read showed neither the expected nor the desired status.
     - `expired`: the deadline passed before the next request.
 
     `hold_reason` is why the next request must not be sent.
@@ -78,13 +78,14 @@ class WriteAttempt:
 
     @property
     def intent(self) -> tuple[str, int, Status]:
-        """The next request, as a row of the journal."""
+        """The journal entry of the next request: phone, sequence number and desired status."""
         return self.phone, self.sequence + 1, self.status
 
     def may_send(self, latest: ObservedAccount | None, now: float) -> bool:
         """Return True if the next request may be sent, and set the flags that say why not.
 
-        `latest` is the last read since the plan was built, None if there was none. `now` is Unix time in seconds.
+        `latest` is the last read after the plan was built; None if there was no such read. `now` is Unix time in
+        seconds.
         """
         if latest is not None and self._compare(latest):
             return False
@@ -92,7 +93,7 @@ class WriteAttempt:
         return not self.expired and self.hold_reason is None
 
     def _compare(self, latest: ObservedAccount) -> bool:
-        """Return True if someone else has changed the number since it was planned."""
+        """Set the flags by the latest read. Return True if someone else has changed the number since it was planned."""
         self.latest_status = latest.status(self.phone)
         if not self.status_varied and self.latest_status == self.change.observed:
             return False
@@ -101,9 +102,10 @@ class WriteAttempt:
         return True
 
     def resolve(self, status: Status | None) -> bool:
-        """Return True if an ambiguous write must be sent again: the number has its old status and never had another.
+        """Return True if an ambiguous write must be sent again.
 
-        `status` is from a read after the request.
+        `status` is the number's status in a read after the request. The write is sent again if that is still the old
+        status, and no read has shown a different one.
         """
         if status == self.change.observed and not self.status_varied:
             return True
@@ -112,9 +114,10 @@ class WriteAttempt:
         return False
 
     def result(self, after: Status | None, stopped: WorkerError | None, *, verified: bool) -> NumberResult:
-        """Return the result of the number, which has the status `after` in the verification read.
+        """Return the result of the number.
 
-        Without such a read, `verified` is False. `stopped` is why the account stopped early, None if it did not.
+        `after` is its status in the verification read. `verified` is False if that read failed or was not made.
+        `stopped` is the error that stopped the account early; None if nothing did.
         """
         change = self.change
         if self.superseded and not verified:
@@ -143,16 +146,16 @@ class WriteAttempt:
         change = self.change
         error = None if self.error is None else self.error.number_error
         if self.superseded and not self.ambiguous:
-            # no request of this run was carried out: the status is what others made it
+            # no request of this run took effect: someone else set this status
             return (Outcome.UNCHANGED, None) if after == self.status else _changed_by_others(after)
         if not self.sequence:
             return Outcome.NOT_ATTEMPTED, error or (None if stopped is None else stopped.number_error)
         if verified and after == self.status and not self.conflicting:
-            # refused or not, it was asked for and it shows, unless no request left or the quota was used up
+            # the read shows the desired status; it is this run's change unless no request left or the quota refused it
             unsent = isinstance(self.error, ConnectionFailed | RateLimited)
             by_this_run = self.acknowledged or self.ambiguous or not unsent
             return (Outcome.CHANGED if by_this_run else Outcome.UNCHANGED), None
-        # a request before the refused one may still be carried out
+        # an ambiguous request before the refused one may still take effect
         if isinstance(self.error, NumberRejected) and (verified or not self.ambiguous):
             return (Outcome.BLOCKED if isinstance(self.error, NotWritable) else Outcome.FAILED), error
         if not verified:

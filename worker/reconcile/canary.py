@@ -1,4 +1,4 @@
-"""The canary of a fleet: a few accounts are written first, and the others only if these succeed."""
+"""The canary of a fleet: the few accounts that are written first. The others follow only if the canary succeeds."""
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -25,11 +25,12 @@ async def canary_first(
     hold_back: Callable[[Sequence[Item], CanaryFailed], Awaitable[list[AccountResult]]],
     log: Log,
 ) -> list[AccountResult]:
-    """Write the canary first, then the others. Return the result of each account, in order.
+    """Write the canary first, then the other accounts. Return the result of each account, in the order of `accounts`.
 
-    The first `settings.accounts` of those with `writes` are the canary. `carry_out` gets it, and the accounts without
-    writes, before the others. If too much of the canary fails, the others go to `hold_back`. An interruption is not a
-    failure: `carry_out` reports it for the others too.
+    `writes` returns the planned writes of an account. The canary is the first `settings.accounts` accounts that have
+    writes. `carry_out` is called for the canary together with the accounts without writes, then for the others. If too
+    many writes of the canary fail, `hold_back` is called for the others instead. An interruption is not a failure:
+    `carry_out` is still called for the others, and reports it.
     """
     writing = [place for place, account in enumerate(accounts) if writes(account)]
     canary = writing[: settings.accounts]
@@ -49,7 +50,7 @@ async def canary_first(
 def _judge(
     canary: Sequence[tuple[Sequence[Change], AccountResult]], max_failed: int | str, log: Log
 ) -> CanaryFailed | None:
-    """Return why the other accounts must not start; None if they may, or if the run was interrupted."""
+    """Return the error if too many writes of the canary failed; None if the others may start or the run was stopped."""
     if any(result.outcome is RunOutcome.INTERRUPTED for _, result in canary):
         return None
     counts = Counter(outcome for changes, result in canary for outcome in _outcomes(changes, result))
@@ -77,6 +78,6 @@ def _judge(
 
 
 def _outcomes(changes: Iterable[Change], result: AccountResult) -> Iterable[Outcome]:
-    """Return the outcomes of the planned writes. A number that the result omits is unchanged."""
+    """Return the outcome of each planned write. Results do not list unchanged numbers."""
     outcomes = {number.phone: number.outcome for number in result.numbers}
     return (outcomes.get(change.phone, Outcome.UNCHANGED) for change in changes)

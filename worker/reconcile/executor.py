@@ -1,6 +1,6 @@
-"""The writes of one account: activations before deactivations, then one read that verifies all of them.
+"""Executor of one account's writes: activations, then deactivations, then one read that verifies all of them.
 
-The executor knows neither HTTP nor files. It uses them through the protocols of `worker.model.ports`.
+The executor depends on neither HTTP nor files. It uses them through the protocols of `worker.model.ports`.
 """
 
 import asyncio
@@ -33,16 +33,19 @@ from worker.reconcile.write_queue import WriteQueue
 __all__ = ["Executor", "Needs", "Pace"]
 
 _VERIFY_SECONDS: Final = 25.0
-"""Timeout in seconds of the verification read after the account was stopped."""
+"""Timeout in seconds of the verification read if the account was stopped early."""
 
 _BLOCK: Final = 8
-"""Intents recorded at once per write in flight. Fewer cost throughput; more leave more unsent intents after a crash."""
+"""Intents recorded in one transaction, per concurrent write.
+
+A smaller block costs throughput. A larger one leaves more recorded but unsent intents after a crash.
+"""
 
 
 class Pace(Struct, frozen=True):
-    """Limits of an account's writes: how many are in flight at once, and how many seconds all of them may take.
+    """Limits of an account's writes: `concurrency` in flight at once, and `deadline_seconds` for all of them together.
 
-    `wall` returns Unix time in seconds: a write with a deadline is not sent after it.
+    `wall` returns the Unix time in seconds. It decides if the deadline of a single write has passed.
     """
 
     concurrency: int
@@ -51,10 +54,10 @@ class Pace(Struct, frozen=True):
 
 
 class Needs(Struct, frozen=True):
-    """The numbers that must stay ACTIVE: `least_active` numbers of the account, and the minimum of each group.
+    """The numbers that must stay ACTIVE: at least `least_active` of the account, and the minimum of each group.
 
-    `may_be_inactive` are numbers that a request of a crashed run may still deactivate, whatever a read shows. If
-    `pair_swaps` is `hold`, deactivations wait for a read that shows every activated number ACTIVE.
+    `may_be_inactive` are numbers that a request of a crashed run may still deactivate, even if a read shows them
+    ACTIVE. If `pair_swaps` is `hold`, deactivations wait for a read that shows every activated number ACTIVE.
     """
 
     least_active: int = 0
@@ -64,9 +67,10 @@ class Needs(Struct, frozen=True):
 
 
 class Executor:
-    """Carries out the writes of one account's plan.
+    """Executor of the writes of one account's plan.
 
-    `observed` is the read that the plan was built from. `needs` holds deactivations if activations fail.
+    `observed` is the read that the plan was built from. `needs` are the numbers that must stay ACTIVE: if activations
+    fail, deactivations that would violate them are held.
     """
 
     def __init__(
@@ -101,7 +105,7 @@ class Executor:
         return self._observed if self._final is None else self._final
 
     async def carry_out(self, pace: Pace) -> None:
-        """Send the writes, then verify them by one more read. Errors are reported by `results` and `stopped`."""
+        """Send the writes, then verify them by one read. Errors do not raise: `results` and `stopped` report them."""
         loop = asyncio.get_running_loop()
         self._wall = pace.wall
         late = DeadlineExceeded(
@@ -124,7 +128,7 @@ class Executor:
             await self._verify()
 
     def results(self) -> Iterator[NumberResult]:
-        """Yield the result of each number."""
+        """Yield the result of each number to be written."""
         final = self._final
         for attempt in self._attempts:
             after = None if final is None else final.status(attempt.phone)
@@ -133,7 +137,7 @@ class Executor:
     async def _send_all(self, attempts: Sequence[WriteAttempt], concurrency: int) -> None:
         if not attempts:
             return
-        # the first one goes alone, so that credentials without write permission cost one request
+        # the first write is sent alone, so that credentials without write permission cost one request
         await self._write(attempts[0])
         queue = WriteQueue(attempts[1:], self._journal, _BLOCK * concurrency)
         async with asyncio.TaskGroup() as group:
@@ -168,9 +172,10 @@ class Executor:
             self._meter.advance()
 
     async def _send(self, attempt: WriteAttempt, failure: ApiError | None) -> None:
-        """Acquire a slot, record the intent, sign, send, and record the result. `failure` is that of the last request.
+        """Acquire a slot, record the intent, sign, send, and record the result.
 
-        An ambiguous failure is resolved by a read first. A request that must not be sent gives its slot back.
+        `failure` is the error of the previous request. If its result is ambiguous, a read resolves it first. A request
+        that must not be sent gives its slot back.
         """
         if isinstance(failure, Ambiguous) and not await self._resolve(attempt):
             return
@@ -204,9 +209,10 @@ class Executor:
             self._hold_back(account)
 
     def _hold_back(self, account: ObservedAccount) -> None:
-        """Hold the deactivations that groups and swaps do not allow, by the last read of the account.
+        """Hold the deactivations that groups and swaps do not allow, given the last read of the account.
 
-        Those with a sent request take precedence, as they may take effect; a hold only prevents their retry.
+        A deactivation whose request was sent may take effect, so its number counts as INACTIVE; a hold only prevents
+        its retry.
         """
         deactivations = [attempt for attempt in self._attempts if attempt.change.action is Action.DEACTIVATE]
         sent_phones = {attempt.phone for attempt in deactivations if attempt.sequence and attempt.ended}
@@ -220,7 +226,7 @@ class Executor:
     def _reasons(
         self, phones: Sequence[str], account: ObservedAccount, sent: Collection[str] = ()
     ) -> Mapping[str, str]:
-        """Return the deactivations to hold, each with the reason. Numbers in `sent` count as INACTIVE."""
+        """Return the deactivations of `phones` to hold, each with the reason. Numbers in `sent` count as INACTIVE."""
         if self._hold_swaps:
             activations = (attempt.change for attempt in self._attempts if attempt.change.action is Action.ACTIVATE)
             obstacles = activation_obstacles(dropped_change(change, account) for change in activations)
@@ -229,10 +235,10 @@ class Executor:
         return group_holds(phones, account.active_phones.difference(self._may_be_inactive, sent), self._groups)
 
     async def _permitted(self, deactivations: list[WriteAttempt]) -> list[WriteAttempt]:
-        """Return the deactivations that groups and swaps allow, after a read if activations must be verified first."""
+        """Return the deactivations that groups and swaps allow. Read first if activations must be verified before."""
         if not (self._groups or self._hold_swaps) or self.stopped is not None:
             return deactivations
-        # a read while activations are in flight does not show how they end
+        # a read made while activations were in flight does not show their results
         self._deactivating = True
         latest = self._reads.latest or self._observed
         if self._reasons([attempt.phone for attempt in deactivations], latest):
@@ -247,7 +253,7 @@ class Executor:
     def _stop(self, attempt: WriteAttempt, reason: WorkerError) -> None:
         attempt.error = attempt.error or reason
         refused = isinstance(reason, ApiError) and reason.http_status is not None
-        # a request before the stop may have been carried out, whatever the answer was
+        # a request sent before the stop may have taken effect, even if its response was an error
         attempt.ambiguous = attempt.ambiguous or (attempt.sequence > 0 and not refused)
         self._halt(reason)
 
@@ -257,7 +263,7 @@ class Executor:
             self._api.halt(reason)
 
     async def _resolve(self, attempt: WriteAttempt) -> bool:
-        """Read the account. Return True if an attempt whose last request is ambiguous must be sent again."""
+        """Resolve an ambiguous attempt by a read of the account. Return True if it must be sent again."""
         attempt.ambiguous = True
         try:
             account = await self._reads.read()
@@ -269,7 +275,7 @@ class Executor:
         return attempt.resolve(account.status(attempt.phone))
 
     async def _may_deactivate(self, activations: Sequence[WriteAttempt], deactivations: int) -> bool:
-        """Return True if enough numbers stay ACTIVE. Read the account if that depends on the activations."""
+        """Return True if enough numbers stay ACTIVE. Read the account if this depends on the activations."""
         active = self._observed.active
         minimum = self._least_active if active >= self._least_active else 0
         if self.stopped is not None or active - deactivations >= minimum:

@@ -1,6 +1,6 @@
-"""A fleet: the accounts of one run, in parallel. An error of one account does not stop the others.
+"""The fleet: all accounts of one run, in parallel. An error in one account does not stop the others.
 
-Accounts share the connection pool; accounts with the same API key share its quota.
+All accounts share the connection pool. Accounts with the same API key share its quota.
 """
 
 import asyncio
@@ -50,10 +50,11 @@ Result = TypeVar("Result")
 
 
 class Fleet:
-    """The accounts of one run. `credentials` resolves references; None stands for the default ones.
+    """The accounts of one run, which it reads, plans and writes in parallel.
 
-    A daemon passes the same `quotas` (by API key), `identities` and `baselines` (by endpoint and API key) to each run,
-    and the fleet updates them.
+    `credentials` resolves a reference to credentials; the reference None stands for the default credentials. A daemon
+    passes the same `quotas` (by API key), `identities` and `baselines` (by endpoint and API key) to each run, and the
+    fleet updates them.
     """
 
     def __init__(
@@ -83,10 +84,10 @@ class Fleet:
         self._slots = asyncio.Semaphore(settings.accounts_concurrency)
         self.interrupted: Interrupted | None = None
         self.writes = 0
-        """Write requests sent by clients that are closed."""
+        """The count of write requests sent by clients that are closed by now."""
 
     def interrupt(self, reason: Interrupted) -> None:
-        """Start no further requests. Writes in flight finish and are verified."""
+        """Start no further requests. In-flight writes finish and are verified."""
         self.interrupted = self.interrupted or reason
         for client in self._clients:
             client.halt(reason)
@@ -101,10 +102,10 @@ class Fleet:
     ) -> list[Draft]:
         """Return the plan of each account, in order, checked against the safety rules of the account and the fleet.
 
-        The plan of an account that cannot be planned holds the error, as do the plans of several names for one account.
-        `others` are accounts of the same files that this run leaves out. One of them is read if an earlier run recorded
-        it as the same account as one of this run. `now` is the aware time of the desired state; None is the current
-        time.
+        If an account cannot be planned, its plan holds the error. If several names describe the same account, each of
+        their plans holds an error. `others` are accounts of the same files that are not part of this run. Such an
+        account is read if an earlier run recorded that it is the same as an account of this run. `now` is the aware
+        time at which the desired state is evaluated; None means the current time.
         """
         moment = now or self._now()
 
@@ -126,7 +127,10 @@ class Fleet:
     async def _identify(
         self, accounts: Sequence[DesiredAccount], drafts: Sequence[Draft], others: Sequence[DesiredAccount]
     ) -> None:
-        """Record the identities of accounts, also of unread accounts that earlier runs recorded as one of these."""
+        """Record the identities of accounts.
+
+        This includes `others` and unread accounts if earlier runs recorded that they are the same as a read account.
+        """
         default = self._settings.endpoint
         for desired, draft in zip(accounts, drafts, strict=True):
             self._identities.learn(desired, draft.plan, default)
@@ -145,7 +149,7 @@ class Fleet:
             self._identities.recall(desired, name, default)
 
     async def _read(self, desired: DesiredAccount) -> Draft:
-        """Read an account and return a plan without changes, which has its id."""
+        """Read an account, and return a plan that has its id and no changes."""
         log = self._log.bind(account=desired.name)
 
         async def read(client: AccountReader, recall: Callable[[str | None], Awaitable[AccountMemory]]) -> Draft:
@@ -160,7 +164,7 @@ class Fleet:
     def _refuse_duplicates(
         self, accounts: Sequence[DesiredAccount], drafts: Sequence[Draft], terms: Terms, now: datetime
     ) -> list[Draft]:
-        """Return the drafts, with an error in those of accounts that have another name, too."""
+        """Return the drafts. If the files describe an account under several names, its drafts hold an error."""
         distinct = []
         for desired, draft in zip(accounts, drafts, strict=True):
             error = self._identities.duplicate(desired.name)
@@ -172,12 +176,14 @@ class Fleet:
         return distinct
 
     async def read(self, account: AccountTarget, log: Log) -> ObservedAccount:
-        """Read an account, again if it lacks listed numbers or many numbers of the last run.
+        """Return the observed account.
+
+        A second read confirms a response that lacks listed numbers, or many numbers of the last run.
 
         Raises:
             ApiError: the account cannot be read.
             LedgerError: the ledger cannot be read.
-            CredentialsMissing: its credentials cannot be found.
+            CredentialsMissing: the account's credentials cannot be found.
         """
         with self.client(AccountReader, account, log) as client:
             observed = await client.observe()
@@ -185,7 +191,7 @@ class Fleet:
             return await client.confirm(observed, memory.registered)
 
     async def preview(self, accounts: Sequence[SavedAccount], allow: frozenset[str]) -> list[Draft]:
-        """Return the plan of a rollback for each account, in order."""
+        """Return the rollback plan of each account, in order."""
 
         async def one(saved: SavedAccount) -> Draft:
             log = self._log.bind(account=saved.account)
@@ -209,7 +215,8 @@ class Fleet:
     ) -> list[AccountResult]:
         """Carry out the plans that no rule refuses. Return the result of every account, in order.
 
-        `now` is as for `plan`. A plan that is stale by then is refused.
+        Each account is planned again at `now`, an aware time; None means the current time. If that plan differs from
+        the approved draft, the draft is stale and is refused.
         """
         moment = now or self._now()
 
@@ -267,8 +274,9 @@ class Fleet:
     ) -> list[AccountResult]:
         """Carry out a saved plan. Return the result of every account, in order.
 
-        `plan` is the plan file of the accounts; None if it may be carried out again. `files` returns the
-        desired-state files of an account by its name, once its lease is held; None compares the plan with no files.
+        `plan` identifies the plan file, which is carried out only once; None allows a replay. `files` takes the name
+        of an account and returns its current desired-state files; it is called while the lease is held. None skips the
+        comparison with the files.
         """
 
         async def hold_back(some: Sequence[SavedAccount], why: WorkerError) -> list[AccountResult]:
@@ -291,12 +299,15 @@ class Fleet:
         meter: ProgressMeter,
         declined: WorkerError | None = None,
     ) -> list[AccountResult]:
-        """Carry out the plans of `preview` that no rule refuses, or none if the user `declined`."""
+        """Carry out the plans of `preview` that no rule refuses. Return the result of every account, in order.
+
+        `declined` is the error if the user did not confirm: then no plan is carried out.
+        """
 
         async def one(pair: tuple[SavedAccount, Draft]) -> AccountResult:
             saved, draft = pair
             if declined is None and draft.error is None and not draft.plan.refusals:
-                # what the preview asked about is not asked again
+                # the preview has already checked the use of these numbers
                 result = await self._apply_saved(
                     limit_to_preview(saved, draft.plan), allow | {IN_USE}, meter, preview=draft.plan
                 )
@@ -346,7 +357,7 @@ class Fleet:
     async def decline(
         self, accounts: Sequence[DesiredAccount], drafts: Sequence[Draft], terms: Terms, reason: WorkerError
     ) -> list[AccountResult]:
-        """Carry out nothing. Return the result of every account with the reason."""
+        """Carry out no plan. Return the result of every account, in order, with `reason` as its error."""
         results = []
         for desired, draft in zip(accounts, drafts, strict=True):
             subject = identity.planned_subject(desired, draft, terms, self._settings.endpoint)
@@ -356,11 +367,11 @@ class Fleet:
 
     @contextmanager
     def client(self, kind: type[Client], account: AccountTarget, log: Log) -> Iterator[Client]:
-        """Open a client of the type `kind` for one account. An interruption halts it.
+        """Yield a client of the type `kind` for one account. An interruption of the fleet halts the client.
 
         Raises:
-            CredentialsMissing: its credentials cannot be found, or its secret is too short.
-            ValueError: its endpoint is not valid.
+            CredentialsMissing: the account's credentials cannot be found, or the secret is too short.
+            ValueError: the account's endpoint is not valid.
         """
         credentials = self._credentials(account.credentials)
         endpoint = parse_endpoint(account.endpoint or self._settings.endpoint)
@@ -402,7 +413,7 @@ class Fleet:
         failed: Callable[[WorkerError], Draft],
         log: RunLog,
     ) -> Draft:
-        """Return `draw(client, recall)` with a read-only client, or `failed(error)` if it raised."""
+        """Return `draw(client, recall)`, where the client is read-only. If it raises, return `failed(error)`."""
         if self.interrupted is not None:
             return failed(self.interrupted)
         requests = Requests()
@@ -433,7 +444,10 @@ class Fleet:
         pause: Callable[[float], Awaitable[bool]],
         log: RunLog,
     ) -> AccountResult:
-        """Take the lease of the account. Return the result of `carry_out`, or of the error that stopped it."""
+        """Acquire the lease of the account, and return the result of `carry_out`.
+
+        If an error prevents or stops it, return the result of `draft` with that error.
+        """
         if self.interrupted is not None:
             return await self._record(subject, conclude_unapplied(draft, Requests(), self.interrupted), {})
         try:
@@ -450,9 +464,9 @@ class Fleet:
             return await self._record(subject, conclude_unapplied(draft, Requests(), as_worker_error(error, log)), {})
 
     async def _settle(self, account: AccountTarget, subject: Subject, draft: Draft, log: RunLog) -> AccountResult:
-        """Return the result of an account without writes. Close the open entries of earlier runs.
+        """Return the result of an account without writes, and close the ledger entries that earlier runs left open.
 
-        If closing them fails, the next run does it.
+        If they cannot be closed, they are left to the next run.
         """
         conclusion = conclude_unapplied(draft, draft.requests)
         if not draft.unsettled or self.interrupted is not None:
@@ -476,7 +490,7 @@ class Fleet:
         return await _log_and_record(conclusion, self._ledger.record(subject, conclusion.result, confirmed), log)
 
     async def _pause(self, seconds: float) -> bool:
-        """Sleep while another run has the lease of an account. Other accounts may use the slot meanwhile.
+        """Sleep while another run has the lease of an account, and free the slot for other accounts meanwhile.
 
         Raises:
             Interrupted: the run was interrupted.
@@ -491,7 +505,7 @@ class Fleet:
         return True
 
     async def _each(self, items: Sequence[Item], work: Callable[[Item], Awaitable[Result]]) -> list[Result]:
-        """Return `work(item)` of each item, in order, with at most `accounts_concurrency` at once."""
+        """Return `work(item)` for each item, in order. At most `accounts_concurrency` of the calls run at once."""
         results: dict[int, Result] = {}
 
         async def one(index: int, item: Item) -> None:
@@ -508,18 +522,18 @@ class Fleet:
 
 
 async def _never_wait(_seconds: float) -> bool:
-    """Return False: the run that has the lease closes the open entries itself."""
+    """Return False, so that a lease held by another run is not awaited: that run closes the open entries itself."""
     return False
 
 
 async def _log_and_record(conclusion: Conclusion, noting: Awaitable[None], log: RunLog) -> AccountResult:
-    """Log a result while the ledger records it, and return it. A result that cannot be recorded is failed."""
+    """Log a result while `noting` records it in the ledger. Return it, as failed if it could not be recorded."""
     recorded = asyncio.ensure_future(noting)
     await log_result(conclusion, log)
     result = conclusion.result
     try:
         await recorded
-    except Exception as error:  # noqa: BLE001 - what was done is done
+    except Exception as error:  # noqa: BLE001 - the writes have been sent: the result must still be returned
         return msgspec.structs.replace(
             result, outcome=RunOutcome.FAILED, error=result.error or as_worker_error(error, log).info
         )
@@ -527,7 +541,7 @@ async def _log_and_record(conclusion: Conclusion, noting: Awaitable[None], log: 
 
 
 def as_worker_error(error: Exception, log: Log) -> WorkerError:
-    """Return a WorkerError as it is raised; log any other error and return it as an InternalError."""
+    """Return a WorkerError unchanged. Log any other error, and return an InternalError in its place."""
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, WorkerError):

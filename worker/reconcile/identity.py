@@ -1,4 +1,4 @@
-"""The identity of accounts: the platform of the API and the vendor's id, independent of names in files."""
+"""Identity of accounts: the platform of the API and the vendor's account id. Names in files are not part of it."""
 
 from typing import Final
 
@@ -22,11 +22,15 @@ __all__ = ["Identities", "key", "planned_subject", "saved_subject"]
 
 
 _MOST_NAMES: Final = 10
-"""Names of an account that a message lists."""
+"""Most names of an account that a message lists."""
 
 
 class _Identity(Struct, frozen=True):
-    """The identity of an account, its place in the files, and the endpoint and credentials that it was read with."""
+    """The identity of an account, as a read found it.
+
+    `place` is the file and line that describe the account. `reach` is the endpoint, the credentials and the pinned
+    account id with which it was read.
+    """
 
     key: str
     account_id: str
@@ -39,16 +43,17 @@ def _reach(desired: DesiredAccount) -> tuple[str | None, CredentialsRef | None, 
 
 
 class Identities:
-    """Identities of accounts by name. Finds names that describe the same account."""
+    """The known identities of accounts, by name, to find names that describe the same account."""
 
     def __init__(self) -> None:
         self._by_name: dict[str, _Identity] = {}
         self._names: dict[str, dict[str, None]] = {}
 
     def learn(self, desired: DesiredAccount, plan: AccountPlan, default: str) -> None:
-        """Record the identity of an account by its plan; `default` is the endpoint of accounts without one.
+        """Record the identity of an account from its plan.
 
-        An account that could not be read keeps its identity while its endpoint, credentials and pin stay the same.
+        `default` is the endpoint of an account that sets none. An account that could not be read keeps its identity
+        if its endpoint, credentials and pinned account id have not changed.
         """
         before = self._by_name.get(desired.name)
         if plan.error is not None and before is not None and before.reach == _reach(desired):
@@ -64,7 +69,7 @@ class Identities:
         self._names.setdefault(identity.key, {})[desired.name] = None
 
     def recall(self, desired: DesiredAccount, name: str, default: str) -> None:
-        """Record that an account is the same as `name`, as earlier runs found, unless its identity is known."""
+        """Record that an earlier run found the account to be the same as `name`, unless its identity is known."""
         same = self._by_name.get(name)
         if same is None or desired.name in self._by_name or desired.account_id not in {None, same.account_id}:
             return
@@ -81,7 +86,7 @@ class Identities:
                 del self._names[identity.key]
 
     def duplicate(self, name: str) -> DuplicateAccount | None:
-        """Return an error that lists all names of the account; None if it has only one."""
+        """Return an error that lists all names of the account; None if it has only one name."""
         identity = self._by_name.get(name)
         names = () if identity is None else tuple(self._names[identity.key])
         if len(names) < 2:  # noqa: PLR2004 - one is the account itself
@@ -100,18 +105,18 @@ class Identities:
 
 
 def key(endpoint: str, account_id: str | None) -> str:
-    """Return the key of an account, which is the same in all runs and files."""
+    """Return the key that identifies an account in all runs and files: its platform and its id."""
     return f"{platform_of(endpoint)} {account_id}"
 
 
 def planned_subject(desired: DesiredAccount, draft: Draft, terms: Terms, default: str) -> Subject:
-    """Return the account of a plan as the ledger records it."""
+    """Return the ledger's record of the account of a plan."""
     safety, in_use = effective_safety(terms.safety, desired.safety), effective_use(terms.in_use, desired.in_use)
     return replace(_subject(desired, draft.plan, safety, in_use, default), registered=draft.registered)
 
 
 def saved_subject(account: SavedAccount, default: str) -> Subject:
-    """Return the account of a saved plan as the ledger records it."""
+    """Return the ledger's record of an account of a saved plan."""
     return _subject(account, account, account.safety, account.in_use, default)
 
 

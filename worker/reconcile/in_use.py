@@ -1,4 +1,4 @@
-"""The in-use guard: holds deactivations of numbers that send messages."""
+"""The in-use guard, which holds deactivations of numbers that are in use: they send messages or are scheduled to."""
 
 from collections.abc import Iterable
 
@@ -22,9 +22,10 @@ def guard_notices(plan: AccountPlan) -> tuple[Notice, ...]:
 async def guard_changes(
     changes: Iterable[Change], api: ReadableAccount, guard: InUse, allow: frozenset[str]
 ) -> tuple[tuple[Change, ...], tuple[Notice, ...]]:
-    """Return the changes with deactivations of numbers in use held, and the notices of the guard.
+    """Return the changes, in which deactivations of numbers in use are held, and the notices of the guard.
 
-    The API is not asked if the guard is off, or if `allow` has its rule. Unknown use is not an error.
+    No request is sent if the guard is off, or if `allow` contains its rule. It is not an error if the use of a number
+    cannot be determined.
 
     Raises:
         WorkerError: the run on the account was stopped.
@@ -38,9 +39,9 @@ async def guard_changes(
 
 
 async def guard_plan(plan: AccountPlan, api: ReadableAccount, guard: InUse, allow: frozenset[str]) -> AccountPlan:
-    """Return the plan with the holds of the in-use guard; a refused plan is returned unchanged.
+    """Return the plan with the holds of the in-use guard. A refused plan is returned unchanged.
 
-    A hold cannot break another rule, as it changes nothing.
+    The other rules are not checked again: a hold only removes a write, so it cannot violate them.
     """
     if plan.verdict is not Verdict.OK:
         return plan

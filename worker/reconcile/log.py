@@ -1,4 +1,4 @@
-"""The log lines of plans and results."""
+"""Logging of plans and results."""
 
 import asyncio
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from worker.reconcile.results import Conclusion
 __all__ = ["log_changes", "log_error", "log_notices", "log_plan", "log_refusals", "log_result"]
 
 _LINES_PER_TURN: Final = 200
-"""Lines logged before other tasks get a turn: some milliseconds."""
+"""Lines logged before other tasks get a turn. Logging them takes some milliseconds."""
 
 
 def log_plan(draft: Draft, log: Log) -> None:

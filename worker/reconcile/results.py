@@ -52,13 +52,13 @@ _NOT_WRITTEN: Final = {
 
 
 class Conclusion(NamedTuple):
-    """The result of an account, and the results of the `unchanged` numbers that it only counts."""
+    """The result of an account. It only counts its unchanged numbers; `unchanged` has their results."""
 
     result: AccountResult
     unchanged: Iterable[NumberResult] = ()
 
     def with_requests(self, requests: Requests) -> "Conclusion":
-        """Return the conclusion with other counts of requests."""
+        """Return the conclusion with its counts of requests replaced."""
         return self._replace(result=structs.replace(self.result, requests=requests))
 
 
@@ -73,7 +73,11 @@ def conclude(
     desired: Iterable[tuple[str, str]] = (),
     count: int = 0,
 ) -> Conclusion:
-    """Return the result of an account. `desired` are further numbers, `count` of them, in their desired status."""
+    """Return the result of an account.
+
+    `numbers` are the results of the planned numbers. `desired` yields phone and status of the `count` further numbers
+    that already have their desired status.
+    """
     results = list(numbers)
     counts = Counter(number.outcome for number in results)
     counts[Outcome.UNCHANGED] += count
@@ -110,7 +114,7 @@ def _run_outcome(stopped: WorkerError | None, *, converged: bool) -> RunOutcome:
 
 def left_out(saved: LeftOut) -> AccountResult:
     """Return the result of an account that a saved plan leaves out."""
-    # the error is that of the plan: no option of the apply allows writes that the plan does not have
+    # the error of the plan is reported: no option of `apply` can allow writes that the plan does not contain
     message = Message("the saved plan has no writes for this account; plan again: {reason}", reason=saved.error.message)
     return AccountResult(
         account=saved.account,
@@ -127,7 +131,7 @@ def unchanged(phone: str, status: str | None) -> NumberResult:
 
 
 def not_written(change: Change, reason: NumberError | None = None) -> NumberResult:
-    """Return the result of a planned number that was not written. `reason` is the error of the account, if any."""
+    """Return the result of a planned number that was not written. `reason` is the account's error, if it has one."""
     outcome = _NOT_WRITTEN[change.action]
     if outcome is not Outcome.NOT_ATTEMPTED and outcome.stuck:
         reason = NumberError(outcome.capitalize(), change.reason)
@@ -143,7 +147,7 @@ def not_written(change: Change, reason: NumberError | None = None) -> NumberResu
 
 
 def still_impossible(change: Change, observed: ObservedAccount) -> NumberResult:
-    """Return the result of a number that a saved plan could not write, by its current status."""
+    """Return the result, by its current status, of a number that the saved plan lists but does not write."""
     status = observed.status(change.phone)
     if status == change.desired:
         return unchanged(change.phone, change.desired)
@@ -151,14 +155,14 @@ def still_impossible(change: Change, observed: ObservedAccount) -> NumberResult:
 
 
 def as_unverified(number: NumberResult) -> NumberResult:
-    """Return a result with `not_attempted` replaced by `unverified`, as a request may have been sent."""
+    """Return the result with outcome `unverified` instead of `not_attempted`, as a request may have been sent."""
     if number.outcome is not Outcome.NOT_ATTEMPTED:
         return number
     return structs.replace(number, after=None, outcome=Outcome.UNVERIFIED)
 
 
 def conflict(change: Change, observed: ObservedAccount) -> NumberResult:
-    """Return the result of a number whose status is not the planned one any more."""
+    """Return the conflict of a number whose observed status has changed since the plan."""
     status = observed.status(change.phone)
     planned = change.observed or ""
     if status is None:

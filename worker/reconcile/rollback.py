@@ -1,4 +1,4 @@
-"""Rollback: the writes of a run in reverse, for numbers that still have the status that the run set."""
+"""Rollback of a run: restores the former status of each number that still has the status that the run set."""
 
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -28,7 +28,10 @@ _SUPERSEDED: Final = Message(
 
 
 def inverse_plan(account: AccountRecord, run: str) -> SavedAccount:
-    """Return the writes that undo a run on an account, with the credentials and thresholds of that run."""
+    """Return a saved plan that reverts the writes of a run to an account.
+
+    It has the credentials and the thresholds of that run.
+    """
     return SavedAccount(
         account=account.account,
         account_id=account.account_id,
@@ -53,9 +56,9 @@ async def preview(
     *,
     health: Health = Health(),  # noqa: B008 - a value
 ) -> Draft:
-    """Read the account once and return the plan of the remaining writes.
+    """Read the account once, and return the plan of the writes that still apply.
 
-    The in-use guard checks the numbers that the plan deactivates. A number that was changed since the run is `blocked`.
+    The in-use guard checks the numbers that the plan deactivates. A number that has changed since the run is `blocked`.
 
     Raises:
         ApiError: the account cannot be read.
@@ -90,7 +93,7 @@ def failed_preview(saved: SavedAccount, error: WorkerError) -> Draft:
 
 
 def limit_to_preview(saved: SavedAccount, plan: AccountPlan) -> SavedAccount:
-    """Return the account with only the writes of the plan that was shown and approved."""
+    """Return the saved account, limited to the writes of the plan that the user saw and approved."""
     writes = {change.phone for change in plan.writes}
     held = {change.phone: change for change in plan.changes if change.action is Action.HELD}
     others = (change for change in saved.changes if change.phone not in writes)

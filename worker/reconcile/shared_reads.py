@@ -1,4 +1,4 @@
-"""Reads of one account, each shared by all tasks that ask for it before it starts."""
+"""Shared reads of one account: all tasks that request a read before it starts get the same result."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,9 +10,10 @@ __all__ = ["SharedReads"]
 
 
 class SharedReads:
-    """Coalesces reads: one in flight, at most one queued.
+    """Coalesced reads of one account: one in flight, at most one queued.
 
-    `on_read` receives each read before its waiters; `latest` is the last one.
+    `on_read` is called with each observed account before the waiting tasks resume. `latest` is the last observed
+    account; None before the first read.
     """
 
     __slots__ = ("_api", "_on_read", "_queued", "_running", "latest")
@@ -25,7 +26,7 @@ class SharedReads:
         self.latest: ObservedAccount | None = None
 
     async def read(self) -> ObservedAccount:
-        """Return a read of the account that started after this call.
+        """Return the observed account of a read that starts after this call.
 
         Raises:
             WorkerError: the read failed.

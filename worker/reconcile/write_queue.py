@@ -1,4 +1,4 @@
-"""Queue of writes. The intents of a block are recorded in the ledger before its first write is sent."""
+"""Queue of writes. The ledger records the intents of a block of writes before the first of them is sent."""
 
 import asyncio
 from collections import deque
@@ -12,7 +12,10 @@ __all__ = ["WriteQueue"]
 
 
 class WriteQueue:
-    """Attempts that wait for a worker. Their first intents are recorded `block` at a time, in one transaction."""
+    """Queue of attempts that wait for a worker task.
+
+    The first intents of `block` attempts at a time are recorded in one transaction of the ledger.
+    """
 
     __slots__ = ("_block", "_journal", "_noting", "_ready", "_waiting")
 
@@ -24,7 +27,7 @@ class WriteQueue:
         self._noting: asyncio.Task[bool] | None = None
 
     def take(self) -> WriteAttempt | None:
-        """Return the next attempt whose intent is recorded; None if `more` must be awaited first."""
+        """Return the next attempt whose intent is recorded. Return None if there is none yet: then await `more`."""
         if self._noting is None and len(self._ready) <= self._block // 2:
             self._noting = asyncio.create_task(self._note())
             self._noting.add_done_callback(_retrieve)
@@ -34,7 +37,7 @@ class WriteQueue:
         """Wait until further intents are recorded. Return False if no attempts are left.
 
         Raises:
-            LedgerError: they could not be recorded.
+            LedgerError: the intents could not be recorded.
         """
         return bool(self._ready) or (self._noting is not None and await asyncio.shield(self._noting))
 
@@ -51,6 +54,6 @@ class WriteQueue:
 
 
 def _retrieve(noting: asyncio.Task[bool]) -> None:
-    """Retrieve the exception of a task that no worker awaits, so that asyncio does not report it."""
+    """Retrieve the exception of a task, so that asyncio does not report it if no worker awaits the task."""
     if not noting.cancelled():
         noting.exception()
