@@ -1,1 +1,4 @@
-"""Rendering of values as text, Markdown, HTML, JSON and YAML. Foreign text is made harmless here."""
+"""Renderers of documents as text, Markdown, HTML, JSON, YAML and iCalendar.
+
+They escape foreign text, such as names and error messages, so that it is harmless in each format.
+"""

@@ -1,4 +1,4 @@
-"""Desired-state files written from an account or from a table."""
+"""Renderer of desired-state files, from an account or from a table."""
 
 from collections.abc import Iterator, Mapping
 from typing import Final
@@ -10,18 +10,19 @@ from worker.render.terminal import safe
 __all__ = ["SCHEMA_FILE", "desired_yaml", "listed_yaml"]
 
 SCHEMA_FILE: Final = "senderid.schema.json"
-"""The schema file beside a desired-state file, for editors."""
+"""Name of the JSON Schema file that is written beside a desired-state file, for editors."""
 
 _NAME_CHARACTERS: Final = 64
-"""Limit of a name in a file."""
+"""Most characters of an account name in a desired-state file."""
 _SHOWN_COLUMNS: Final = 100
 
 
 def desired_yaml(account: ObservedAccount, *, name: str, endpoint: str | None = None, schema: str = SCHEMA_FILE) -> str:
-    """Return a file whose plan shows no change: the account's ACTIVE and INACTIVE numbers, sorted by their digits.
+    """Return a desired-state file with the current state of an account, so that planning it shows no change.
 
-    Numbers with another status, and numbers that no file may list, become comments. A name or an id that no file may
-    have is corrected or left out. `schema` is the path or the URL of the schema for editors.
+    It lists the ACTIVE and INACTIVE numbers, sorted by their digits. Numbers with another status, and numbers that are
+    not valid in a file, become comments. A name that is not valid in a file is corrected; an id that is not valid is
+    left out. `schema` is the path or the URL of the schema for editors.
     """
     numbers = sorted(account.numbers.values(), key=lambda number: number.phone)
     listable = [number for number in numbers if _listable(number)]
@@ -45,7 +46,10 @@ def desired_yaml(account: ObservedAccount, *, name: str, endpoint: str | None = 
 
 
 def listed_yaml(numbers: Mapping[str, Desired], *, name: str, schema: str = SCHEMA_FILE) -> str:
-    """Return a file that lists numbers with their desired state, in order. See `desired_yaml`."""
+    """Return a desired-state file that lists numbers with their desired state, in the order of `numbers`.
+
+    `name` and `schema` are as for `desired_yaml`.
+    """
     lines = [*_head(name, schema), "numbers:" if numbers else "numbers: {}"]
     for phone, desired in numbers.items():
         entry = [f"status: {desired.status}"]
@@ -69,6 +73,6 @@ def _listable(number: Observed) -> bool:
 
 
 def _quoted(text: str) -> str:
-    """Return the text in double quotes, so that no YAML parser reads it as a number or a flag."""
+    """Return the text in double quotes, so that no YAML parser reads it as a number or a boolean."""
     content = "\\n".join(safe(line).replace("\\", "\\\\").replace('"', '\\"') for line in text.split("\n"))
     return f'"{content}"'

@@ -1,6 +1,6 @@
-"""HTML from templates, which escape all values.
+"""Renderer of HTML from templates, which escape all values.
 
-A report is self-contained: it loads nothing, and its Content-Security-Policy lets no other script run.
+A report is self-contained: it loads no resources, and its Content-Security-Policy allows no scripts but its own.
 """
 
 from base64 import b64encode
@@ -20,10 +20,10 @@ __all__ = ["asset", "inlined", "render"]
 
 
 def render(template: str, **values: Any) -> str:
-    """Return a template of `worker/render/templates` filled in with values.
+    """Return a template of `worker/render/templates`, rendered with `values`.
 
-    Texts are escaped. `{{ text | plain }}` also replaces control characters and bidirectional overrides;
-    `{{ text | translated | plain }}` translates a finished message first.
+    All values are escaped. In a template, `{{ text | plain }}` also replaces control characters and bidirectional
+    overrides, and `{{ text | translated | plain }}` translates a `Message` first.
     """
     return _environment().get_template(template).render(lang=spoken(), **values)
 
@@ -35,9 +35,9 @@ def asset(name: str) -> bytes:
 
 
 def inlined(name: str) -> tuple[Markup, str]:
-    """Return an asset to be embedded in a document, and its source in a Content-Security-Policy."""
+    """Return an asset to embed in a document, and the hash that allows it in a Content-Security-Policy."""
     data = asset(name)
-    # its own bytes, not foreign text: nothing is to be escaped
+    # a packaged file, not foreign text: it needs no escaping
     return Markup(data.decode()), f"'sha256-{b64encode(sha256(data).digest()).decode()}'"  # noqa: S704
 
 

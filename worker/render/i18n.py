@@ -1,7 +1,7 @@
-"""The language of the user: English, unless another was chosen.
+"""Translation of texts into the user's language, which is English by default.
 
-Texts are written in English and marked by `gettext` and `ngettext`. Output for machines (JSON, log lines, exit
-statuses) is never translated. A `Message` is English there, and `translated` translates it for users.
+Texts are written in English and marked by `gettext` and `ngettext`. Output for machines (JSON documents, JSON log
+lines) is always English. A `Message` is kept in English, and `translated` translates it when a user reads it.
 """
 
 from collections.abc import Iterator
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["LANGUAGES", "LOCALE", "gettext", "language_of", "ngettext", "speak", "speaking", "spoken", "translated"]
 
 LANGUAGES: Final = ("en", "ko")
-"""ISO 639-1 codes of the languages, the first without a catalogue."""
+"""ISO 639-1 codes of the supported languages. The first is the language of the source and has no catalogue."""
 
 LOCALE: Final = Path(__file__).with_name("locale")
-"""The folder of the catalogues."""
+"""The folder with the catalogues of translations."""
 _DOMAIN: Final = "senderid"
 
 
@@ -30,13 +30,13 @@ _catalogue: ContextVar[tuple[str, "Catalogue | None"]] = ContextVar("language", 
 
 
 def gettext(message: str) -> str:
-    """Return a marked text in the chosen language. `str.format` fills in its values afterwards."""
+    """Return a marked text in the chosen language. The caller fills in its values by `str.format` afterwards."""
     _, catalogue = _catalogue.get()
     return message if catalogue is None else catalogue.gettext(message)
 
 
 def ngettext(one: str, many: str, number: int) -> str:
-    """Return one of two marked texts in the chosen language, by a count."""
+    """Return the singular or the plural of a marked text in the chosen language, for a count of `number`."""
     _, catalogue = _catalogue.get()
     if catalogue is None:
         return one if number == 1 else many
@@ -44,9 +44,9 @@ def ngettext(one: str, many: str, number: int) -> str:
 
 
 def translated(text: str) -> str:
-    """Return a message in the chosen language, its parts too. A plain text is translated if it is a marked text.
+    """Return a message, with the messages inside it, in the chosen language. A plain `str` is translated if marked.
 
-    Text from other sources inside a message is not changed: the caller makes it safe for the terminal or page.
+    Foreign text inside a message is not escaped: the caller makes it safe for the terminal or the page.
     """
     _, catalogue = _catalogue.get()
     if catalogue is None or not text:
@@ -60,13 +60,13 @@ def spoken() -> str:
 
 
 def speak(language: str) -> None:
-    """Choose a language of `LANGUAGES` for this context and those that start from it."""
+    """Choose a language of `LANGUAGES` for the current context (as in `contextvars`), and for tasks started in it."""
     _catalogue.set((language, _opened(language)))
 
 
 @contextmanager
 def speaking(language: str) -> Iterator[None]:
-    """Choose a language of `LANGUAGES` while the context lasts."""
+    """Choose a language of `LANGUAGES` inside the `with` block, then restore the former one."""
     token = _catalogue.set((language, _opened(language)))
     try:
         yield
@@ -75,7 +75,7 @@ def speaking(language: str) -> Iterator[None]:
 
 
 def language_of(wish: str | None) -> str | None:
-    """Return the language of a locale or tag such as ko, ko_KR.UTF-8 or en-GB; None if there is no such language."""
+    """Return the language of a locale or tag such as ko, ko_KR.UTF-8 or en-GB; None if it is not supported."""
     code = (wish or "").replace("-", "_").partition("_")[0].partition(".")[0].lower()
     return code if code in LANGUAGES else None
 
@@ -84,7 +84,7 @@ def language_of(wish: str | None) -> str | None:
 def _opened(language: str) -> "Catalogue | None":
     if language == LANGUAGES[0]:
         return None
-    from worker.render.i18n_catalog import Catalogue  # noqa: PLC0415 - English needs none, and starts sooner without
+    from worker.render.i18n_catalog import Catalogue  # noqa: PLC0415 - English starts faster without this import
 
-    # a bare checkout has no built catalogue: English then
+    # a checkout without compiled catalogues falls back to English
     return Catalogue.at(LOCALE / language / "LC_MESSAGES" / f"{_DOMAIN}.mo")

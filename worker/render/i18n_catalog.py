@@ -1,4 +1,4 @@
-"""The catalogue of one language: marked texts, and messages of a template and parameters."""
+"""The catalogue of one language, which translates marked texts and `Message` values."""
 
 from gettext import GNUTranslations
 from pathlib import Path
@@ -9,11 +9,11 @@ __all__ = ["Catalogue"]
 
 
 class Catalogue(GNUTranslations):
-    """The messages of one language, read from a file that gettext has compiled."""
+    """The translations of one language, read from a compiled gettext catalogue (`.mo`)."""
 
     @classmethod
     def at(cls, path: Path) -> "Catalogue | None":
-        """Return the catalogue of a file; None if the file does not exist."""
+        """Return the catalogue of a `.mo` file; None if the file does not exist."""
         try:
             with path.open("rb") as file:
                 return cls(file)
@@ -21,7 +21,7 @@ class Catalogue(GNUTranslations):
             return None
 
     def message(self, message: Message) -> str:
-        """Return a message in this language, and the messages within it."""
+        """Return a message translated to this language, with the messages inside it."""
         if not message:
             return ""
         one, many, count = message.template, message.many, message.parameters.get("count")

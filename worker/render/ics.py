@@ -1,4 +1,4 @@
-"""A calendar as an iCalendar file (RFC 5545): one event for each change of a number."""
+"""Renderer of a calendar as an iCalendar file (RFC 5545), with one event for each change of a number."""
 
 from datetime import datetime
 from hashlib import sha256
@@ -14,14 +14,14 @@ from worker.render.text.calendar import Calendar, CalendarEntry
 __all__ = ["icalendar"]
 
 _UID_DIGITS: Final = 32
-"""Hex digits of a SHA-256, enough to keep events distinct."""
+"""Hex digits of a SHA-256 in the UID of an event, enough to keep events distinct."""
 
 
 def icalendar(calendar: Calendar) -> bytes:
-    """Return the changes as events at an instant, in UTC.
+    """Return a calendar as an iCalendar file. Each change is an event without duration, at a time in UTC.
 
-    An event's UID depends on its account, number, time and status alone, so that a calendar program that imports the
-    file again updates its events.
+    The UID of an event depends only on its account, number, time and status, so that a calendar program that imports
+    a newer file updates its events.
     """
     document = ICalendar()
     document.add("prodid", "-//senderid//calendar//EN")

@@ -1,4 +1,4 @@
-"""JSON documents."""
+"""Encoder of documents as JSON."""
 
 import re
 from collections.abc import Mapping
@@ -11,8 +11,10 @@ from worker.model.messages import english
 __all__ = ["encodable", "encode", "inert"]
 
 _UNSAFE: Final = re.compile(rb"\xc2[\x80-\x9f]|\xd8\x9c|\xe2\x80[\x8b-\x8f\xa8-\xae]|\xe2\x81[\xa0-\xaf]|\xef\xbb\xbf")
-"""In UTF-8, what JSON does not escape but terminals or line readers act on: C1 controls, line separators,
-bidirectional controls and characters without width."""
+"""UTF-8 bytes of characters that JSON need not escape, although terminals or line readers interpret them.
+
+They are C1 controls, line separators, bidirectional controls and characters without width.
+"""
 
 
 def encode(document: msgspec.Struct | Mapping[str, Any]) -> bytes:
@@ -28,12 +30,12 @@ def encode(document: msgspec.Struct | Mapping[str, Any]) -> bytes:
 
 
 def inert(data: bytes) -> bytes:
-    """Return the same JSON with characters escaped that terminals or line readers act on."""
+    """Return the same JSON, in which characters that terminals or line readers interpret are escaped."""
     return data if data.isascii() else _UNSAFE.sub(lambda match: b"\\u%04x" % ord(match[0].decode()), data)
 
 
 def encodable(value: Any) -> Any:
-    """Return a value, with U+FFFD in place of lone surrogates in its texts."""
+    """Return a value whose strings have U+FFFD in place of lone surrogates."""
     match value:
         case str():
             return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -1,7 +1,7 @@
 """JSON Schemas (draft 2020-12) of the files that the worker reads and of the documents that it writes.
 
-The schema of the desired state is a packaged file; the others come from the types. Documents may gain fields, so their
-schemas allow unknown ones. The schemas of files reject unknown keys.
+The schema of the desired state is a packaged file; the others are generated from types. Schemas of documents allow
+unknown fields, as later versions may add fields. Schemas of files reject unknown keys.
 """
 
 import json
@@ -42,7 +42,7 @@ _TYPES: Final[dict[str, type[Struct]]] = {
 }
 
 _WRITTEN: Final = frozenset({"plan", "result", "history", "calendar"})
-"""Documents that the worker writes, always with every field."""
+"""Documents that the worker writes. Every field is always present, so that their schemas require all fields."""
 
 
 def schema(name: str) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def _of_type(type_: type[Struct], *, complete: bool) -> dict[str, Any]:
     (root,), parts = msgspec.json.schema_components([type_])
     body = parts.pop(root["$ref"].rpartition("/")[2])
     if "SecretRef" in parts and not complete:
-        # a reference in a file is checked more strictly than the type can say: never the secret itself
+        # the packaged schema is stricter than the type: it rejects a secret in place of a reference to one
         parts["SecretRef"] = _desired()["$defs"]["secret"]
     for part in (body, *parts.values()):
         part["description"] = cleandoc(part["description"])

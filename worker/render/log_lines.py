@@ -1,4 +1,4 @@
-"""Log lines: their fields as JSON, and their text on a console."""
+"""Log lines: the fields of their JSON form, and their text for a terminal."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -127,7 +127,7 @@ class LogLine(Struct, frozen=True, kw_only=True):
 
 
 _SHOWN: Final = frozenset({Outcome.CHANGED, Outcome.FAILED, Outcome.CONFLICT, Outcome.UNVERIFIED})
-"""Outcomes that are shown during a run; the result lists the others."""
+"""Outcomes of numbers that a terminal shows during a run. The result at the end lists the others."""
 
 _SILENT: Final = frozenset(
     {LogEvent.RUN_STARTED, LogEvent.RUN_FINISHED, LogEvent.ACCOUNT_OBSERVED, LogEvent.NUMBER_PLANNED, LogEvent.NOTICE}
@@ -140,11 +140,14 @@ _PLACED: Final = frozenset(
 
 
 _SENTENCES: Final = frozenset({"message", "reason", "error_message"})
-"""Fields that hold a sentence, which is translated."""
+"""Fields that hold a sentence. Their values are translated on a terminal."""
 
 
 def console_line(line: Mapping[str, Any], paint: Paint, *, everything: bool) -> str | None:
-    """Return a log line for a terminal, ended by a newline; None for a detail, unless `everything` is True."""
+    """Return the text of a log line for a terminal, ended by a newline.
+
+    Return None if the line is a detail that a terminal does not show; with `everything`, details are shown too.
+    """
     event = line["event"]
     if not everything and (event in _SILENT or (event == LogEvent.NUMBER and line.get("outcome") not in _SHOWN)):
         return None
@@ -165,7 +168,7 @@ def _details(line: Mapping[str, Any]) -> list[str]:
         parts.append(safe(hyphenated(str(line["phone"])), _VALUE_COLUMNS))
     parts += [_shown(line[name]) for name in ("action", "outcome") if name in line]
     if "before" in line:
-        # a result without an `after` is of a number that was not read since
+        # a result without `after` is of a number that was not read after the write
         then = line.get("after", "?" if line["event"] == LogEvent.NUMBER else line.get("desired", "?"))
         parts.append(f"{_shown(line['before'])} → {_shown(then)}")
     if "counts" in line:

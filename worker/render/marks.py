@@ -1,4 +1,4 @@
-"""Symbol, word, tone and order of every action, outcome and ending: one table for all surfaces."""
+"""Marks: the symbol, word, tone and order of each action, outcome and ending, used by all renderers."""
 
 from collections.abc import Iterable, Mapping
 from typing import Final, Literal, TypeVar
@@ -31,13 +31,14 @@ __all__ = [
 K = TypeVar("K", bound=str)
 
 Tone = Literal["good", "bad", "warn", "info", "quiet"]
-"""Decides the colour: of a terminal in `terminal`, of a page in its style sheet."""
+"""The meaning of a colour. `terminal` maps it to an ANSI code, and the style sheet of a page to a colour."""
 
 
 class Mark(Struct, frozen=True):
-    """Symbol, word and tone of an action or an outcome, such as a green `+ activate`.
+    """The symbol, word and tone of an action or an outcome, such as a green `+ activate`.
 
-    Words are English and translated when they are shown. `phrase` is the word after a count, if it differs.
+    Words are English, and are translated when they are shown. `phrase` replaces the word after a count, as in
+    "2 to activate".
     """
 
     symbol: str
@@ -47,7 +48,7 @@ class Mark(Struct, frozen=True):
 
     @property
     def counted(self) -> str:
-        """The word after a count: 2 to activate, 1 blocked."""
+        """The text after a count, such as "to activate" in "2 to activate"."""
         return self.phrase or self.word
 
 
@@ -98,7 +99,7 @@ def mark_of(outcome: str | None) -> Mark:
     """Return the mark of an action or an outcome; None is an outcome that is not known yet."""
     if outcome is None:
         return UNFINISHED
-    # the ledger of a later version may have others
+    # the ledger of a later version may have other outcomes
     return MARKS.get(outcome) or Mark("", outcome.replace("_", " "), "quiet")
 
 
@@ -108,7 +109,7 @@ def rank(outcome: str | None) -> int:
 
 
 def count(number: int, noun: str) -> str:
-    """Return a number with its noun, whose plural ends in s: 1 account, 2 accounts."""
+    """Return a count with its noun, such as "1 account" or "2 accounts". The English plural must end in s."""
     one = f"{{count}} {noun}"
     return ngettext(one, f"{one}s", number).format(count=f"{number:,}")
 
@@ -120,10 +121,10 @@ def counts(parts: Iterable[tuple[int, str]]) -> str:
 
 
 def counts_text(by_key: Mapping[K, int]) -> str:
-    """Return the counts of actions or outcomes in their order."""
+    """Return the text of counts by action or outcome, in the display order."""
     return counts((by_key[key], mark_of(key).counted) for key in sorted(by_key, key=rank)) or _("no numbers")
 
 
 def brief_counts(by_key: Mapping[K, int]) -> str:
-    """Return the counts without unchanged numbers, unless there are no others."""
+    """Return the text of counts without unchanged numbers. If all numbers are unchanged, return their count."""
     return counts_text({key: number for key, number in by_key.items() if number and key != Outcome.UNCHANGED} or by_key)

@@ -15,11 +15,11 @@ from worker.model.plans import Phone, Timestamp
 __all__ = ["Mask"]
 
 _LEAST: Final = 3
-"""Fewest digits that a mask hides: fewer could be guessed."""
+"""Fewest digits that a mask must hide, as fewer could be guessed."""
 _LONGEST: Final = 12
 
 _BETWEEN: Final = r"(?:[^\w:]|_){0,3}"
-"""Separators between two digits of one number. A colon belongs to a time of day."""
+"""Separators that may stand between two digits of one number. A colon is none: it belongs to a time of day."""
 _SHAPE: Final = rf"""
     (?: (?:\+|00)82 {_BETWEEN} (?:\d{_BETWEEN}){{2,10}} \d
       | 82 {_BETWEEN} [1-7] {_BETWEEN} (?:\d{_BETWEEN}){{6,9}} \d
@@ -27,37 +27,40 @@ _SHAPE: Final = rf"""
       | 1[568]\d\d {_BETWEEN} \d{{4}} )
     (?!\d)"""
 _MOBILE: Final = r"(?:82)?0?10[\Wx_]{0,4}\d{4}[\Wx_]{0,4}\d{4}(?!\d)"
-"""A mobile number, whose groups may be further apart than other digits."""
+"""A mobile number. Up to four separators may stand between its groups of digits."""
 _NUMBER: Final = re.compile(rf"(?x) (?<!\d) {_SHAPE}")
-"""A text that looks like a Korean phone number, whatever surrounds it."""
+"""Pattern of a text that looks like a Korean phone number."""
 _IN_TEXT: Final = tuple(re.compile(rf"(?x) (?<!\d) (?=({shape}))") for shape in (_SHAPE, _MOBILE))
-"""The same from every possible first digit, as a number may start within another match."""
+"""Patterns of Korean phone numbers in a text. A lookahead matches at every first digit, as matches may overlap."""
 _IN_LINE: Final = (
     re.compile(r"""(?x) (?<= "phone":") (?=(\d{3,12})")"""),
     *(re.compile(rf"""(?x) (?<!\d) (?<![^\\]":) (?=({shape}))""") for shape in (_SHAPE, _MOBILE)),
 )
-"""The same in a line of JSON, where `phone` is a number of any length, and a bare number is not a phone number."""
+"""Patterns of phone numbers in a line of JSON.
+
+The field `phone` may have any length. A JSON number, which follows a colon without a quote, is not a phone number.
+"""
 _DIGITS: Final = re.compile(r"(?<!\d)\d(?:[- ]?\d){2,11}(?!\d)")
 _RUN: Final = re.compile(r"\d+")
 _ABROAD: Final = re.compile(r"(?:00)?82")
 _TEXTS: Final = 4096
-"""Most cached texts: thousands of numbers share a few reasons."""
+"""Most masked texts in the cache. A small cache suffices, as thousands of numbers share a few reasons."""
 
 _PHONES: Final = frozenset({"members"})
-"""Fields of phone numbers that have no pattern of their own."""
+"""Fields that contain phone numbers although their type is `str`."""
 _IDENTIFIERS: Final = frozenset(
     {"schema", "run_id", "fingerprint", "sha256", "commit", "version", "plan"}
     | {"host", "started_by", "endpoint", "timezone", "credentials", "safety", "in_use", "rule"}
 )
-"""Fields of names, hashes and limits, whose digits are not phone numbers."""
+"""Fields with names, hashes and limits. Their digits are not phone numbers and are not masked."""
 
 Document = TypeVar("Document", bound=Struct)
 
 
 class Mask:
-    """A mask: how many digits at the start and the end of a number are shown. Stars hide the digits between.
+    """A mask of phone numbers: `head` digits are shown, at least `stars` are hidden, and `tail` digits are shown.
 
-    Of a number shorter than the example, fewer digits are shown, so that the same count is hidden.
+    If a number is shorter than the example, fewer digits are shown, so that `stars` digits are still hidden.
     """
 
     def __init__(self, head: int, stars: int, tail: int) -> None:
@@ -67,10 +70,10 @@ class Mask:
 
     @classmethod
     def of(cls, example: str) -> Self:
-        """Parse an example such as 010****5678 or 010-****-5678.
+        """Return the mask of an example such as 010****5678 or 010-****-5678.
 
         Raises:
-            ValueError: the example is not a valid mask; the message says why.
+            ValueError: the example is not a valid mask; the message has the reason.
         """
         match = re.fullmatch(r"([0-9]*)(\*+)([0-9]*)", example.replace("-", ""))
         if match is None or len(match[0]) > _LONGEST:
@@ -80,22 +83,22 @@ class Mask:
         return cls(len(match[1]), len(match[2]), len(match[3]))
 
     def number(self, digits: str) -> str:
-        """Return a number's digits, with stars for those to be hidden."""
+        """Return the digits of a phone number, with stars in place of the hidden ones."""
         visible = max(len(digits) - self.stars, 0)
         tail = min(self.tail, visible)
         head = min(self.head, visible - tail)
         return digits[:head] + "*" * (len(digits) - head - tail) + digits[len(digits) - tail :]
 
     def text(self, text: str) -> str:
-        """Mask everything in a text that looks like a Korean phone number."""
+        """Return a text in which everything that looks like a Korean phone number is masked."""
         return self._mask_matches(text, _IN_TEXT)
 
     def line(self, line: str) -> str:
-        """Mask the phone numbers in a log line. A JSON line stays valid JSON."""
+        """Return a log line in which phone numbers are masked. A JSON line stays valid JSON."""
         return self._mask_matches(line, _IN_LINE) if line.startswith("{") else self.text(line)
 
     def document(self, document: Document) -> Document:
-        """Mask the phone numbers in a plan, a result, a run or any other document."""
+        """Return a plan, a result, a run or another document in which phone numbers are masked."""
         phones: list[str] = []
 
         def note(phone: str) -> str:
@@ -107,7 +110,10 @@ class Mask:
         return result
 
     def _hider(self, phones: Collection[str]) -> Callable[[str], str]:
-        """Return a function that masks all numbers in a text, including short ones of `phones`, such as 1335."""
+        """Return a function that masks the phone numbers in a text.
+
+        It masks the numbers of `phones` even if they do not look like Korean phone numbers, such as 1335.
+        """
         odd = {phone for phone in phones if not _NUMBER.fullmatch(phone)}
 
         @lru_cache(_TEXTS)
@@ -126,7 +132,7 @@ class Mask:
         return hide
 
     def _mask_matches(self, text: str, patterns: Iterable[re.Pattern[str]]) -> str:
-        """Mask every match of the patterns in a text; overlapping matches are masked as one."""
+        """Return a text in which every match of the patterns is masked. Overlapping matches are masked as one."""
         pieces, at = [], 0
         for start, end in _merge(sorted(match.span(1) for pattern in patterns for match in pattern.finditer(text))):
             pieces += [text[at:start], self._mask_match(text[start:end])]
@@ -143,7 +149,7 @@ class Mask:
 
 
 def _merge(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Merge overlapping spans."""
+    """Return the spans, with overlapping ones merged."""
     merged: list[tuple[int, int]] = []
     for start, end in spans:
         if merged and start < merged[-1][1]:
@@ -154,7 +160,10 @@ def _merge(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def _walk(value: Any, phone: Callable[[str], str], text: Callable[[str], str], *, phones: bool = False) -> Any:
-    """Return a value with its phone numbers and texts changed. `phones`: its texts are phone numbers."""
+    """Return a value in which `phone` replaces phone numbers and `text` replaces other texts.
+
+    With `phones`, all texts of the value are phone numbers.
+    """
     match value:
         case Enum() if value.name in type(value).__members__:
             return value
@@ -176,7 +185,7 @@ def _walk(value: Any, phone: Callable[[str], str], text: Callable[[str], str], *
 
 @cache
 def _texts(kind: type[Struct]) -> dict[str, bool]:
-    """Return the fields with texts or phone numbers; the value is True for phone numbers."""
+    """Return the fields of a type that can contain phone numbers; True if their texts are phone numbers."""
     hints = get_type_hints(kind, include_extras=True)
     return {
         name: name in _PHONES or _mentions(hint, Phone)

@@ -1,4 +1,4 @@
-"""Plans, results and runs in GitHub-flavoured Markdown, as comments on a pull or merge request."""
+"""Renderer of plans, results and runs as GitHub-flavoured Markdown, for comments on a pull or merge request."""
 
 from worker.model.history import RunRecord
 from worker.model.plans import Plan
@@ -15,19 +15,19 @@ __all__ = ["CAP", "plan", "result", "run"]
 
 
 def plan(plan: Plan, *, drift: bool = False) -> str:
-    """Return a plan as Markdown that fits a comment. With `drift`, it has only differences without a file change."""
+    """Return a plan as Markdown that fits a comment. With `drift`, the plan contains drift only."""
     view = plan_view(plan, drift=drift)
     return comment(view, prose(view.verdict))
 
 
 def result(result: Result, remark: str = "") -> str:
-    """Return a result as Markdown that fits a comment, with a remark on it."""
+    """Return a result as Markdown that fits a comment, followed by `remark`."""
     view = result_view(result)
     return comment(view, prose(view.verdict), [" ".join(remark.split())] if remark else [])
 
 
 def run(run: RunRecord) -> str:
-    """Return one run of the ledger as Markdown that fits a comment."""
+    """Return a run of the ledger as Markdown that fits a comment."""
     title = _("Run {run}: {outcome}").format(run=code(run.run_id), outcome=translated(ENDINGS[run.outcome].word))
     about = _("{command} by {user}, {start}, senderid {version}").format(
         command=run.command,

@@ -1,4 +1,4 @@
-"""Markdown that fits a comment: complete if possible, otherwise shortened, with counts of omitted rows."""
+"""Renderer of Markdown that fits a comment. If it is too long, rows are omitted and counted."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
@@ -15,41 +15,41 @@ from worker.render.view.parts import MANY, AccountView, DocumentView, NumberGrou
 __all__ = ["CAP", "comment"]
 
 CAP: Final = 65_000
-"""Most bytes of UTF-8. GitHub accepts 65,536 characters, and the caller adds a line or two."""
+"""Most bytes of a comment in UTF-8. GitHub accepts 65,536 characters, and the caller adds a line or two."""
 
 _FOLDED: Final = 30
-"""Rows beyond which accounts are folded."""
+"""Most rows of a document whose accounts are unfolded; accounts of longer ones are in `<details>`."""
 _SAMPLES: Final = (None, 500, 100, 10)
-"""Rows of one group that are shown of many; the first that fits is taken, None for all of them."""
+"""Most rows shown of one group, largest first; None means all rows. The first value that fits a comment is used."""
 _LIST: Final = 15_000
-"""Bytes of a list. Three of them, a title and totals fit a comment in any case."""
+"""Most bytes of a list, so that three lists, a title and totals always fit a comment."""
 _PHONES: Final = 10
-"""Numbers that a notice names; more are counted."""
+"""Most numbers that a notice names. The others are counted."""
 _ALIKE: Final = 200
-"""Most rows of an account that is compared with others; larger ones rarely match."""
+"""Most rows of an account that is compared with others, as larger accounts rarely have the same rows."""
 
 
 class Section(Struct, frozen=True):
-    """Accounts with the same rows; the first one represents all."""
+    """Accounts with the same rows, which are shown once."""
 
     accounts: Sequence[AccountView]
 
     @property
     def view(self) -> AccountView:
-        """The first account."""
+        """The first account, which represents all."""
         return self.accounts[0]
 
     @property
     def names(self) -> list[str]:
-        """The names of its accounts."""
+        """The names of the accounts."""
         return [account.name for account in self.accounts]
 
 
 def comment(view: DocumentView, title: str, remarks: Sequence[str] = (), cap: int = CAP) -> str:
-    """Return a comment of at most `cap` bytes: a Markdown `title`, plain-text `remarks`, and as much of a view as fits.
+    """Return a comment of at most `cap` bytes, ended by a newline, with as much of a view as fits.
 
-    A view that does not fit whole is reduced to samples of its tables, then to a line for each account, then to counts.
-    The comment ends in a newline.
+    `title` is Markdown; `remarks` are plain text and are escaped. A view that is too long is reduced to samples of its
+    tables, then to a line for each account, then to counts.
     """
     sections = _sections(view.accounts)
     for lines in (
@@ -63,7 +63,7 @@ def comment(view: DocumentView, title: str, remarks: Sequence[str] = (), cap: in
 
 
 def _sections(accounts: Sequence[AccountView]) -> list[Section]:
-    """Return accounts with rows or provenance, those with the same rows together."""
+    """Return the accounts that have rows or provenance, grouped by equal rows."""
     visible = [(place, each) for place, each in enumerate(accounts) if each.size or each.provenance]
     groups = alike(visible, lambda pair: (pair[1].brief, pair[0] if pair[1].size > _ALIKE else pair[1].content))
     return [Section([account for _place, account in some]) for some in groups.values()]
@@ -121,7 +121,7 @@ def _foot(view: DocumentView, remarks: Sequence[str]) -> Iterator[str]:
 
 
 def _list(lines: Sequence[str]) -> Iterator[str]:
-    """Return a list behind a blank line; of many lines the first ones, and how many more there are."""
+    """Yield a blank line and a list of the first lines that fit, with the count of the others."""
     items: list[str] = []
     room = _LIST
     for line in lines[:MANY] if len(lines) > MANY + 1 else lines:
@@ -196,7 +196,7 @@ def _group(group: NumberGroup, sample: int | None, *, folded: bool) -> Iterator[
 
 
 def _columns(*, own: bool) -> dict[str, Callable[[NumberRow], str]]:
-    """Return the columns of a table; `own` ones are what each number says for itself, not its group."""
+    """Return the columns of a table. `own` adds those of errors and attempts, if rows have their own."""
     columns: dict[str, Callable[[NumberRow], str]] = {
         _("Number"): lambda row: phone(row.phone),
         _("Status"): lambda row: prose(row.status),

@@ -1,8 +1,8 @@
 """Escaping of foreign text in Markdown, so that it is no markup, link, mention or reference on GitHub and GitLab.
 
-Text of letters, digits and harmless punctuation is left alone. All other text goes into a code span, where neither
-Markdown nor the sites' own patterns (@names, #numbers, URLs, commits, commands) apply. A code span cannot hold a
-backtick everywhere, nor a table cell a bar: U+02CB and U+00A6 replace them.
+Text of letters, digits and harmless punctuation is not changed. All other text becomes a code span, in which neither
+Markdown nor the sites' own patterns (@names, #numbers, URLs, commits, commands) apply. U+02CB replaces backticks, which
+could end the code span, and U+00A6 replaces vertical bars, which could end a table cell.
 """
 
 import re
@@ -17,14 +17,14 @@ from worker.render.terminal import safe
 __all__ = ["code", "html_code", "name_list", "phone", "prose", "table"]
 
 NAME: Final = 64
-"""Columns of a name or a status."""
+"""Most columns of a name or a status."""
 NOTE: Final = 80
-"""Columns of a note or an owner."""
+"""Most columns of a note or an owner."""
 MESSAGE: Final = 400
-"""Columns of a message."""
+"""Most columns of a message."""
 _PHONE: Final = 16
 _NAMES: Final = 5
-"""Names that are listed; more are counted."""
+"""Most names that are listed. The others are counted."""
 
 _plain: Final = re.compile(
     r"""(?x) (?: [^\W_] | [ ,;()'"?→…·\u2013\u2014-] | (?<=[^\W_])_(?=[^\W_]) | \.(?![^\W\d_]) | :(?=[ \d]|$)
@@ -41,36 +41,36 @@ _REPLACED: Final = str.maketrans("`|", "\u02cb\u00a6")
 
 
 def code(text: str, limit: int = NAME) -> str:
-    """Return foreign text as a code span of at most `limit` columns; nothing for a text of blanks."""
+    """Return foreign text as a code span of at most `limit` columns; an empty string for blank text."""
     content = safe(text, limit).translate(_REPLACED).strip()
     return f"`{content}`" if content else ""
 
 
 def prose(text: str, limit: int = MESSAGE) -> str:
-    """Return foreign text unchanged if it has no meaning in Markdown, otherwise as a code span."""
+    """Return foreign text, cut to `limit` columns: unchanged if it has no meaning in Markdown, else as a code span."""
     content = safe(text, limit).strip()
     return content if _plain(content) and not _odd(content) else code(content, limit)
 
 
 def html_code(text: str, limit: int = NAME) -> str:
-    """Return foreign text as code within HTML, where Markdown is not parsed."""
+    """Return foreign text as an HTML `<code>` element, for HTML blocks in which Markdown is not parsed."""
     return f"<code>{escape(safe(text, limit))}</code>"
 
 
 def phone(digits: str) -> str:
-    """Return a number with its hyphens, as a code span."""
+    """Return a phone number with hyphens, as a code span."""
     return code(hyphenated(digits), _PHONE)
 
 
 def name_list(names: Sequence[str], *, html: bool = False) -> str:
-    """Return the first names, and how many more there are."""
+    """Return the first names, with the count of the others. With `html`, the text is for an HTML block."""
     text = ", ".join(map(html_code if html else code, names[:_NAMES]))
     more = len(names) - _NAMES
     return _("{names} and {count} more").format(names=text, count=f"{more:,}") if more > 0 else text
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """Return the lines of a table behind a blank one; cells are Markdown."""
+    """Yield a blank line and the lines of a table. Titles and cells are Markdown."""
     yield ""
     yield f"| {' | '.join(titles)} |"
     yield f"|{' --- |' * len(titles)}"
