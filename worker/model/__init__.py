@@ -1,1 +1,1 @@
-"""Values, errors, ports, times and phone numbers. Pure."""
+"""Values, errors, ports, times and phone numbers. The package does no I/O."""

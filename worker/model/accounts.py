@@ -35,15 +35,18 @@ __all__ = [
 ]
 
 PHONE_PATTERN: Final = "^[0-9]{3,12}$"
-"""A phone number in URLs, documents and logs: 3 to 12 ASCII digits."""
+"""Regular expression of a phone number in URLs, documents and logs: 3 to 12 ASCII digits."""
 
 
 PairSwaps = Literal["warn", "hold"]
-"""The policy for an account's deactivations while one of its activations is impossible."""
+"""Policy for the deactivations of an account while one of its activations is impossible: add a notice, or hold them."""
 
 
 class Status(StrEnum):
-    """The status of a sender number. Unknown statuses of the API keep their text and are never written."""
+    """The status of a sender number at the API.
+
+    A status that this version does not know keeps the API's text. The worker never writes it.
+    """
 
     ACTIVE = "ACTIVE"
     INACTIVE = "INACTIVE"
@@ -63,12 +66,12 @@ class Status(StrEnum):
 
     @property
     def writable(self) -> bool:
-        """Return True if the API can change from and to this status."""
+        """Return True if a write can change a number from this status and to this status."""
         return self is Status.ACTIVE or self is Status.INACTIVE
 
 
 class Unmanaged(StrEnum):
-    """Policy for numbers that are registered but not listed."""
+    """Policy for numbers that are registered on the account but not listed in its file."""
 
     REPORT = "report"
     IGNORE = "ignore"
@@ -76,7 +79,7 @@ class Unmanaged(StrEnum):
 
 
 class SafetyOverride(Struct, frozen=True):
-    """Safety limits of one desired-state file; None keeps the value of the settings."""
+    """Safety limits that one desired-state file overrides. None keeps the value of the settings."""
 
     max_deactivations: int | str | None = None
     min_active: int | None = None
@@ -84,7 +87,7 @@ class SafetyOverride(Struct, frozen=True):
 
 
 class InUseOverride(Struct, frozen=True):
-    """The in-use guard of one desired-state file; None keeps the value of the settings."""
+    """The in-use guard as one desired-state file overrides it. None keeps the value of the settings."""
 
     enabled: bool = True
     hours: int | None = None
@@ -92,10 +95,11 @@ class InUseOverride(Struct, frozen=True):
 
 
 class Desired(Struct, frozen=True, gc=False):
-    """The desired state of one number. Numbers with nothing but a status share one value.
+    """The desired state of one number. Numbers that have only a status share one instance.
 
-    `managed` is False for a number that no file lists; its desired status is the observed one. `because` is the reason
-    of a schedule, and `until` the end of its window: UTC, ISO 8601, Z.
+    `managed` is False for a number without a desired status of its own: `status` is then the observed one, except for
+    numbers to deactivate because they are unlisted. `because` is the reason for the status if it is not simply listed.
+    `until` is when the status ends by its schedule (UTC, ISO 8601, Z); None if it does not end.
     """
 
     status: Status
@@ -108,7 +112,10 @@ class Desired(Struct, frozen=True, gc=False):
 
 
 class IdleNumber(Struct, frozen=True, gc=False):
-    """A listed number without a desired status now, by its schedule; `because` and `until` as in `Desired`."""
+    """A listed number whose schedule gives it no desired status at this time.
+
+    `because` is the reason. `until` is when the number gets a desired status (UTC, ISO 8601, Z); None if it never does.
+    """
 
     because: str
     until: str | None = None
@@ -117,7 +124,7 @@ class IdleNumber(Struct, frozen=True, gc=False):
 
 
 class DatedWindow(Struct, frozen=True):
-    """A window with a desired status, [start, end) in UTC; None is unbounded."""
+    """A period in which a number has `status`: [start, end) in UTC. None leaves that side unbounded."""
 
     status: Status
     start: datetime | None = None
@@ -126,9 +133,9 @@ class DatedWindow(Struct, frozen=True):
 
 
 class WeeklyWindow(Struct, frozen=True):
-    """A weekly window with a desired status; `text` is the window as written.
+    """Times of every week in which a number has `status`. `text` is the window as the file has it.
 
-    `spans` are [from, until) in minutes from midnight on Monday, local time.
+    Each of `spans` is [from, until) in minutes since Monday 00:00, local time.
     """
 
     status: Status
@@ -138,9 +145,10 @@ class WeeklyWindow(Struct, frozen=True):
 
 
 class Schedule(Struct, frozen=True):
-    """The desired status of one number over time, in a time zone (an IANA name).
+    """The desired status of one number over time. `timezone` is an IANA name.
 
-    A dated window takes precedence over a weekly one, and that over `plain`, which is None for no desired status.
+    A dated window takes precedence over a weekly window. Outside all windows, `plain` applies: a status, or None for no
+    desired status.
     """
 
     plain: Status | None
@@ -150,7 +158,7 @@ class Schedule(Struct, frozen=True):
 
 
 class Group(Struct, frozen=True):
-    """Numbers of which at least `min_active` must be ACTIVE at any moment; `members` are digits."""
+    """A group of numbers, at least `min_active` of which must be ACTIVE at any moment. `members` are digits."""
 
     name: str
     members: tuple[str, ...]
@@ -158,10 +166,10 @@ class Group(Struct, frozen=True):
 
 
 class SourceFile(Struct, frozen=True):
-    """A desired-state document that adds numbers to an account, and its revision.
+    """A desired-state document that lists numbers of an account, and the revision of its file.
 
-    `source` is the file's name as the user gave it, `line` the first line of the document, counted from 1. `sha256` is
-    the hash of the file's bytes in hex, `commit` the git commit of the checkout that contains the file.
+    `source` is the file's name as the user gave it, and `line` the first line of the document, counted from 1. `sha256`
+    is the hash of the file's bytes in hex. `commit` is the git commit of the checkout that contains the file.
     """
 
     source: str
@@ -171,16 +179,16 @@ class SourceFile(Struct, frozen=True):
 
 
 class DesiredAccount(Struct, frozen=True):
-    """The desired state of one account: of one document, or of several if the account is split.
+    """The desired state of one account, from one document or, if the account is split, from several.
 
-    `numbers` maps digits to the desired state, in the order of the files; `lines` has their lines in the same order.
-    `source` is the file's name as the user gave it, `line` the first line of the document, `sha256` the hash of the
-    file in hex, and `commit` that of its git checkout. `parts` are further documents of a split account: they add
-    numbers and schedules, and everything else is from the document at `source`. `elsewhere` has the file of each
-    number from them. `timezone` is an IANA name.
+    `numbers` maps digits to the desired state, in file order. `lines` has the line of each number in the same order.
 
-    Numbers in `schedules` have a placeholder in `numbers` until `worker.model.schedule.settle_schedules` replaces it.
-    The settled account has no schedules; numbers without a desired status are in `idle` instead of `numbers`.
+    `source`, `line`, `sha256` and `commit` describe the main document, as in `SourceFile`. It sets all account-level
+    keys. `parts` are the other documents of a split account, which only add numbers and schedules. `elsewhere` maps
+    each number of `parts` to its file. `timezone` is an IANA name.
+
+    A number in `schedules` has a placeholder in `numbers` until `worker.model.schedule.settle_schedules` replaces it.
+    A settled account has no `schedules`. Its numbers without a desired status move from `numbers` to `idle`.
     """
 
     name: str
@@ -207,15 +215,15 @@ class DesiredAccount(Struct, frozen=True):
 
     @property
     def listed(self) -> tuple[str, ...]:
-        """Every listed number, with or without a desired status now."""
+        """The digits of every listed number, whether or not it has a desired status at this time."""
         return (*self.numbers, *self.idle, *self.schedules)
 
     def located(self) -> Iterator[tuple[str, Desired, int]]:
-        """Yield every number with its desired state and its line, in the order of the file."""
+        """Yield the digits, the desired state and the line of each of `numbers`, in file order."""
         return ((phone, desired, line) for (phone, desired), line in zip(self.numbers.items(), self.lines, strict=True))
 
     def places(self, phones: Collection[str]) -> dict[str, tuple[str, int]]:
-        """Return the file and the line of each of the phones that the account lists, in its order."""
+        """Return the file and line of each of `phones` that is in `numbers`, in file order."""
         return {
             phone: (self.elsewhere.get(phone, self.source), line)
             for phone, _, line in self.located()
@@ -232,12 +240,12 @@ class Observed(Struct, frozen=True, gc=False):
 
 
 class ObservedAccount(Struct, frozen=True):
-    """The observed state of one account. An account without numbers may lack an id.
+    """The observed state of one account. `account_id` may be None if the account has no numbers.
 
-    `updated` has the Unix time of each number's last change, in the order of `numbers`; 0 if unknown. `extended` are
-    the numbers whose registration the vendor extends automatically. `measures` are the vendor's texts on what an
-    operator still has to do for a number. `limit` is how many numbers may be registered, None if unknown. `seen_at` is
-    the Unix time of the read, 0 if unknown.
+    `updated` has the Unix time of each number's last change in seconds, in the order of `numbers`; 0 if unknown.
+    `extended` are the numbers whose registration the vendor extends automatically. `measures` maps a number to the
+    steps that the vendor still requires for it, in the vendor's words. `limit` is the maximum count of registered
+    numbers; None if unknown. `seen_at` is the Unix time of the read in seconds; 0 if unknown.
     """
 
     account_id: str | None
@@ -250,7 +258,7 @@ class ObservedAccount(Struct, frozen=True):
 
     @property
     def active(self) -> int:
-        """The number of ACTIVE numbers."""
+        """The count of ACTIVE numbers."""
         return sum(number.status is Status.ACTIVE for number in self.numbers.values())
 
     @property
@@ -260,11 +268,11 @@ class ObservedAccount(Struct, frozen=True):
 
     @property
     def statuses(self) -> Mapping[Status, int]:
-        """The number of numbers of each status."""
+        """The count of numbers by status."""
         return Counter(number.status for number in self.numbers.values())
 
     def is_active(self, phone: str) -> bool:
-        """Return True if a number is ACTIVE."""
+        """Return True if the account has the number and it is ACTIVE."""
         return self.status(phone) is Status.ACTIVE
 
     def status(self, phone: str) -> Status | None:
@@ -273,7 +281,7 @@ class ObservedAccount(Struct, frozen=True):
         return None if number is None else number.status
 
     def updated_at(self, phones: Collection[str]) -> dict[str, str]:
-        """Return when each of the phones last changed, if known: UTC, ISO 8601, Z."""
+        """Return the time of the last change of each of `phones`, where known (UTC, ISO 8601, Z)."""
         if not phones:
             return {}
         times = zip(self.numbers, self.updated, strict=False)
@@ -285,11 +293,12 @@ class ObservedAccount(Struct, frozen=True):
 
 
 class AccountMemory(Struct, frozen=True):
-    """The ledger's memory of an account: the last verified status of each number that was written.
+    """The state of an account as earlier runs recorded it in the ledger.
 
-    `spent` are the numbers that crashed runs deactivated since the last finished run. `unsettled` is True if earlier
-    runs left open attempts. `registered` is how many numbers the account had in the last run, None if unknown. `names`
-    are the names of the account in earlier runs, each with its last credentials.
+    `written` maps each number that a run wrote to its last verified status. `spent` are the numbers that crashed runs
+    have, or may have, deactivated since the last finished run. `unsettled` is True if earlier runs left open attempts.
+    `registered` is the count of registered numbers in the last run; None if unknown. `names` maps each name of the
+    account in earlier runs to the credentials it last had; None for the default ones.
     """
 
     written: Mapping[str, Status] = {}
@@ -300,17 +309,17 @@ class AccountMemory(Struct, frozen=True):
 
 
 class PlanFile(Struct, frozen=True):
-    """The plan file that a run carries out: its id, and the time of the plan (UTC, ISO 8601, Z)."""
+    """A reference to the plan file that a run carries out. `created_at` is the time of the plan (UTC, ISO 8601, Z)."""
 
     id: str
     created_at: str
 
 
 class PlanFileUse(Struct, frozen=True):
-    """A run that used up a plan file.
+    """The use of a plan file by an earlier run, after which the file must not be applied again.
 
-    With `carried_out`, it carried out the plan, and `at` is its start. Otherwise it wrote to numbers of the plan after
-    the plan was created, and `at` is the last such write. Times are UTC, ISO 8601, Z.
+    If `carried_out` is True, the run applied the plan, and `at` is its start. Otherwise the run wrote to numbers of the
+    plan after the plan was created, and `at` is its last such write. `at` is UTC, ISO 8601, Z.
     """
 
     run: str
@@ -319,9 +328,9 @@ class PlanFileUse(Struct, frozen=True):
 
 
 class NumberUse(Struct, frozen=True):
-    """The use of some numbers: `in_use` has those in use, and what for.
+    """The result of an in-use check. `in_use` maps each number that sends messages to a description of its use.
 
-    `unknown` are the numbers whose use is unknown, and `why` is the reason.
+    `unknown` are the numbers whose use could not be determined, and `why` is the reason.
     """
 
     in_use: Mapping[str, str] = {}

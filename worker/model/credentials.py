@@ -10,7 +10,7 @@ __all__ = ["DEFAULT_CREDENTIALS", "Credentials", "CredentialsRef", "Secret", "Se
 
 
 class Secret:
-    """Secret text. Only `reveal()` returns it; `repr`, `str` and formatting do not."""
+    """A secret text. Only `reveal()` returns it; `repr`, `str` and formatting show a placeholder."""
 
     __slots__ = ("_text",)
 
@@ -18,7 +18,7 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """Return the text."""
+        """Return the secret text."""
         return self._text
 
     def __repr__(self) -> str:
@@ -32,14 +32,14 @@ class Secret:
 
 
 class SecretRef(Struct, frozen=True, forbid_unknown_fields=True):
-    """The place of a secret: an environment variable or a file. Exactly one of the two is set."""
+    """A reference to a secret: the name of an environment variable or the path of a file. Exactly one is set."""
 
     env: str | None = None
     file: str | None = None
 
     @property
     def place(self) -> str:
-        """The place, for messages."""
+        """The environment variable or file, as a phrase for messages."""
         return (
             Message("the file {file}", file=self.file or "")
             if self.env is None
@@ -55,11 +55,11 @@ class Credentials(Struct, frozen=True):
 
 
 class CredentialsRef(Struct, frozen=True):
-    """References to an API key and its secret, as a desired-state file carries them."""
+    """References to an API key and its secret. Desired-state files and plan files have these, never the secrets."""
 
     api_key: SecretRef
     api_secret: SecretRef
 
 
 DEFAULT_CREDENTIALS: Final = CredentialsRef(SecretRef(env="SOLAPI_API_KEY"), SecretRef(env="SOLAPI_API_SECRET"))
-"""The credentials of an account whose document names none."""
+"""The references that apply to an account whose document has no credentials."""

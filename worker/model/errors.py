@@ -1,4 +1,4 @@
-"""Exceptions of the worker. Handlers decide by the type alone.
+"""Exceptions of the worker. Handlers decide by the type of an error, never by its message.
 
 WorkerError
 ├── UsageError                 wrong options or a missing confirmation: nothing was sent
@@ -12,12 +12,12 @@ WorkerError
 ├── CredentialsMissing         an account's credentials are missing
 ├── ChannelUnusable            a notification channel cannot be used
 ├── DuplicateAccount           two names are one account: nothing was written to it
-├── AccountBusy                another run holds the account
+├── AccountBusy                another run on this host has the lease of the account
 ├── LedgerError                the folder for local state cannot be used
 ├── Interrupted                a signal stopped the run before the request was sent
 ├── DeadlineExceeded           the account's deadline passed before the request was sent
 ├── CircuitOpen                the API kept failing: the request was not sent
-├── CanaryFailed               the canary accounts failed: this one was not started
+├── CanaryFailed               the canary accounts failed: this account was not started
 ├── ActivationsFailed          activations failed: the deactivations were not tried
 ├── InternalError              a bug in the worker: the account is reported as failed
 └── ApiError                   a failed response, or no response
@@ -29,7 +29,7 @@ WorkerError
     ├── Ambiguous              a write was sent and its outcome is unknown
     ├── NumberRejected         this number's write was refused
     │   ├── NotRegistered      the account has no such number
-    │   └── NotWritable        its status is neither ACTIVE nor INACTIVE
+    │   └── NotWritable        the number's status is neither ACTIVE nor INACTIVE
     └── AccountRejected        no request of this account can work
         └── ClockSkewed        the clocks of server and client differ too much
 """
@@ -81,21 +81,21 @@ __all__ = [
 
 
 class Refusal(Struct, frozen=True):
-    """A safety rule that a plan breaks. `rule` is the name that `--allow` takes."""
+    """The refusal of a plan by a safety rule. `rule` is the rule's name, as in `--allow`."""
 
     rule: str
     message: str
 
 
 class ErrorInfo(Struct, frozen=True):
-    """Why an account could not be planned or applied."""
+    """The error of an account that could not be planned or applied: a stable code and a message."""
 
     code: str
     message: str
 
 
 class NumberError(Struct, frozen=True):
-    """Why a number did not converge; `http_status` where the API answered."""
+    """The error of a number that did not reach its desired status. `http_status` is None without a response."""
 
     code: str
     message: str
@@ -103,7 +103,7 @@ class NumberError(Struct, frozen=True):
 
 
 class WorkerError(Exception):
-    """The base class. `code` is the stable name in JSON documents and logs."""
+    """The base class of all errors of the worker. `code` is the error's stable name in JSON documents and logs."""
 
     @property
     def code(self) -> str:
@@ -112,17 +112,17 @@ class WorkerError(Exception):
 
     @property
     def info(self) -> ErrorInfo:
-        """The error of an account in a document."""
+        """The error as a value, for the plan or result of an account."""
         return ErrorInfo(self.code, str(self))
 
     @property
     def number_error(self) -> NumberError:
-        """The error of one number in a document."""
+        """The error as a value, for the result of one number."""
         return NumberError(self.code, str(self))
 
 
 class Problem(Struct, frozen=True, order=True):
-    """One problem in a file. `line` and `column` count from 1."""
+    """A problem in a file, with its position. `source` is the file's name; `line` and `column` count from 1."""
 
     source: str
     line: int
@@ -144,7 +144,7 @@ class UsageError(WorkerError):
 
 
 class _ProblemsError(WorkerError):
-    """A list of problems; `omitted` is how many more there are."""
+    """The base class of errors that list problems. `omitted` is the count of problems that are not listed."""
 
     def __init__(self, problems: Sequence[Problem], omitted: int = 0) -> None:
         more = [Message("… and {count:,} more", count=omitted)] if omitted else []
@@ -154,11 +154,11 @@ class _ProblemsError(WorkerError):
 
 
 class DesiredStateError(_ProblemsError):
-    """The desired state is invalid; `problems` are in file order, then conflicts between files."""
+    """The desired state is invalid. `problems` has those of each file in file order, then conflicts between files."""
 
 
 class SettingsError(_ProblemsError):
-    """The settings are invalid; each environment variable is a source of its own in `problems`."""
+    """The settings are invalid. The `source` of a problem is the settings file or an environment variable."""
 
 
 class ImplausibleNumber(WorkerError):
@@ -166,7 +166,7 @@ class ImplausibleNumber(WorkerError):
 
 
 class PolicyRefusal(WorkerError):
-    """Safety rules refused the plan; `refusals` has each."""
+    """Safety rules refused the plan. `refusals` has one entry per rule."""
 
     def __init__(self, refusals: Sequence[Refusal]) -> None:
         super().__init__("; ".join(refusal.message for refusal in refusals))
@@ -186,7 +186,7 @@ class CredentialsMissing(WorkerError):
 
 
 class ChannelUnusable(WorkerError):
-    """A notification channel cannot be used: its library is missing, or its URL, which is not shown, is invalid."""
+    """A notification channel cannot be used: its library is missing or its URL is invalid. No message shows the URL."""
 
 
 class Declined(WorkerError):
@@ -194,15 +194,15 @@ class Declined(WorkerError):
 
 
 class DuplicateAccount(WorkerError):
-    """Accounts of different names are one account according to the API; the message has the place of each."""
+    """Two or more names in the files are the same account at the API. The message has the place of each."""
 
 
 class AccountBusy(WorkerError):
-    """Another run on this host holds the account."""
+    """Another run on this host has the lease of the account."""
 
 
 class LedgerError(WorkerError):
-    """Local state cannot be read or written."""
+    """The ledger or its folder cannot be read or written."""
 
 
 class Interrupted(WorkerError):
@@ -218,18 +218,19 @@ class CircuitOpen(WorkerError):
 
 
 class CanaryFailed(WorkerError):
-    """The canary accounts failed; nothing was sent to the others."""
+    """The canary accounts failed, so the run did not start this account."""
 
 
 class ActivationsFailed(WorkerError):
-    """Activations failed, and without them too few numbers would stay ACTIVE."""
+    """Activations failed, so the deactivations were not sent: too few numbers would have stayed ACTIVE."""
 
 
 class ApiError(WorkerError):
     """A failure of the API, a proxy or the network.
 
-    `http_status` is None without a complete response. `api_code` is the API's `errorCode`; the message is the API's own
-    if it sent one. `timed_out`: the client stopped waiting, so the request may still arrive.
+    `http_status` is None without a complete response. `api_code` is the API's `errorCode`, None if it sent none. The
+    message is the API's own if it sent one. `timed_out` is True if the client stopped waiting for the response: the
+    server may still receive the request.
     """
 
     def __init__(
@@ -242,12 +243,12 @@ class ApiError(WorkerError):
 
     @property
     def code(self) -> str:
-        """The API's code, or the class name."""
+        """The API's error code; the class name if the API sent none."""
         return self.api_code or type(self).__name__
 
     @property
     def number_error(self) -> NumberError:
-        """The error of one number in a document."""
+        """The error as a value, for the result of one number."""
         return NumberError(self.code, str(self), self.http_status)
 
 
@@ -256,7 +257,7 @@ class TransientError(ApiError):
 
 
 class RateLimited(TransientError):
-    """HTTP 429. `retry_after` is the wait that the server requests, in seconds, None if it requests none."""
+    """HTTP 429: the rate limit is used up. `retry_after` is the wait that the server requests, in seconds, or None."""
 
     def __init__(self, message: str, *, retry_after: float | None = None, api_code: str | None = None) -> None:
         super().__init__(message, http_status=429, api_code=api_code)
@@ -264,11 +265,11 @@ class RateLimited(TransientError):
 
 
 class SignatureReused(TransientError):
-    """The server received this signature before; a new one works."""
+    """The server received this signature before. A request with a new signature can work."""
 
 
 class ServerError(TransientError):
-    """The server failed on a read, or its response is not one of the API."""
+    """The server or a proxy failed on a read, or the response is not in the format of the API."""
 
 
 class ConnectionFailed(TransientError):
@@ -292,12 +293,12 @@ class NotWritable(NumberRejected):
 
 
 class AccountRejected(ApiError):
-    """Credentials, scope, endpoint, TLS or the account itself are rejected: no request of this account can work."""
+    """The credentials, scope, endpoint, TLS or account is rejected: no request of this account can work."""
 
 
 class ClockSkewed(AccountRejected):
-    """The server refuses the date in the signature."""
+    """The server refuses the date in the signature: the clocks of server and client differ too much."""
 
 
 class InternalError(WorkerError):
-    """A bug in the worker. The message has only the exception's type, as its text may hold a secret."""
+    """A bug in the worker. The message has only the type of the exception, because its text may contain a secret."""

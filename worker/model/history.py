@@ -1,4 +1,4 @@
-"""Run history, as read from the ledger. Encoded, a `History` is the document of `history`."""
+"""Run history, as read from the ledger. Encoded as JSON, a `History` is the document of `senderid history`."""
 
 from enum import StrEnum
 from typing import Any, Literal
@@ -18,9 +18,9 @@ __all__ = ["AccountRecord", "Attempt", "AttemptState", "Ending", "History", "Num
 class AttemptState(StrEnum):
     """The state of one write request.
 
-    `intent` is durable before the request is sent. The response makes it `ok`, `rejected` (not carried out) or
-    `ambiguous`. The verification read turns `ok` and `ambiguous` into `verified`, `conflict` (it found a third value)
-    or `lost` (it found the old one).
+    `intent` is recorded durably before the request is sent. The response changes it to `ok`, `rejected` (not carried
+    out) or `ambiguous`. The verification read then changes `ok` and `ambiguous` to `verified` (the number has its
+    desired status), `lost` (it has its previous status) or `conflict` (it has neither).
     """
 
     INTENT = "intent"
@@ -33,9 +33,10 @@ class AttemptState(StrEnum):
 
 
 class Ending(StrEnum):
-    """The outcome of a run, or of one account in it, as the history shows it.
+    """The outcome of a run, or of one account in it, in the history: those of `RunOutcome` and two more.
 
-    `crashed`: it died, and a later run closed it. `unfinished`: it is still running, or died and is not closed yet.
+    `crashed`: the process died, and a later run closed its records. `unfinished`: the run is in progress, or its
+    process died and no later run has closed its records yet.
     """
 
     CONVERGED = "converged"
@@ -49,9 +50,10 @@ class Ending(StrEnum):
 
 
 class Attempt(Struct, frozen=True):
-    """One write request, the `number`-th of its phone.
+    """One write request. `number` counts the requests for one phone number in one run, from 1.
 
-    `intended_at` and `answered_at` are when the intent and the response were recorded.
+    `asked` is the requested status. `intended_at` and `answered_at` are the times when the intent and the response were
+    recorded.
     """
 
     number: Count
@@ -63,7 +65,11 @@ class Attempt(Struct, frozen=True):
 
 
 class NumberRecord(Struct, frozen=True, kw_only=True):
-    """One number in one run. `outcome` is None while the account is unfinished."""
+    """The record of one number in one run. `before` and `after` are its observed statuses.
+
+    `outcome` is None while the account is unfinished. `duration_ms` is the time from the first attempt to the last
+    response, in milliseconds.
+    """
 
     phone: Phone
     action: Action | None
@@ -77,12 +83,12 @@ class NumberRecord(Struct, frozen=True, kw_only=True):
 
 
 class AccountRecord(Struct, frozen=True, kw_only=True):
-    """One account in one run: its endpoint and credentials, its source file, and its result.
+    """The record of one account in one run: its endpoint and credentials, its source file, and its result.
 
-    `counts` are by outcome, or by action if the account is unfinished. `credentials` are references, None for the
-    default ones. `safety`, `in_use` and `groups` are the rules that applied. `settled` is True if the result of every
-    write is known. `numbers` is None in a list of runs; otherwise it has the numbers with writes or obstacles, and the
-    others are only counted.
+    `credentials` are references; None for the default ones. `safety`, `in_use` and `groups` are the rules that applied.
+    `counts` has the count of numbers by outcome, or by action while the account is unfinished. `settled` is True if the
+    result of every write is known. `numbers` has the numbers that had writes or could not proceed; all others are only
+    counted. It is None in a list of runs.
     """
 
     account: str
@@ -107,9 +113,9 @@ class AccountRecord(Struct, frozen=True, kw_only=True):
 
 
 class RunRecord(Struct, frozen=True, kw_only=True):
-    """One run. `settings` is None in a list of runs; `accounts` has those with anything to report.
+    """The record of one run. `accounts` omits accounts without writes, errors or other events.
 
-    `plan` is the id of the plan file that the run carried out, None without one.
+    `plan` is the id of the plan file that the run carried out; None without one. `settings` is None in a list of runs.
     """
 
     run_id: str
@@ -128,7 +134,10 @@ class RunRecord(Struct, frozen=True, kw_only=True):
 
 
 class History(Struct, frozen=True, kw_only=True):
-    """The document of `history`: runs, newest first, and the `total` of matching runs, including those not shown."""
+    """The document of `senderid history`: runs, newest first.
+
+    `total` is the count of all matching runs, including those beyond the limit of the query.
+    """
 
     schema: Literal["senderid.history/v1"] = "senderid.history/v1"
     total: Count

@@ -23,19 +23,19 @@ from typing import Any, Self, TypeAlias
 __all__ = ["Message", "Parameter", "PhoneNumber", "english", "join", "parts", "restore", "system_text"]
 
 Parameter: TypeAlias = str | int | float | tuple["Parameter", ...]
-"""Value of a placeholder: a message or phone number, foreign text, a number, or several of them."""
+"""The value of a placeholder: a message, a phone number, foreign text, a number, or a tuple of these."""
 
 
 class PhoneNumber(str):
-    """A phone number within a message: digits, which masking hides."""
+    """The digits of a phone number within a message. Masking hides them."""
 
     __slots__ = ()
 
 
 class Message(str):
-    """A text for users: a template and parameters. Its value is the English text.
+    """A translatable text for users: a template and its parameters. Its value as a `str` is the English text.
 
-    `many` is the template of the plural, None for a message without one; the parameter `count` selects the form.
+    `many` is the plural template; None for a message without a plural. The parameter `count` selects the form.
     """
 
     template: str
@@ -50,7 +50,7 @@ class Message(str):
 
     @classmethod
     def plural(cls, one: str, many: str, /, count: int, **parameters: Parameter) -> Self:
-        """Return the message for a count, by a template for one and a template for every other number."""
+        """Return a message with two forms: the template `one` if `count` is 1, and `many` for every other count."""
         return cls._make(one, many, {"count": count, **parameters})
 
     @classmethod
@@ -77,7 +77,9 @@ class Message(str):
 
 
 def english(value: object) -> str:
-    """Return a message as plain text: the `enc_hook` of msgspec's encoders, which take no subclass of `str`.
+    """Return a message or phone number as a plain `str`.
+
+    It is the `enc_hook` of msgspec's encoders, which do not encode subclasses of `str`.
 
     Raises:
         TypeError: the value is not a message or a phone number.
@@ -88,7 +90,7 @@ def english(value: object) -> str:
 
 
 def parts(value: Parameter) -> Any:
-    """Return a message as JSON values: its template, the plural's, and its parameters."""
+    """Return a message as JSON values, for the ledger: its template, its plural template if any, and its parameters."""
     match value:
         case Message():
             encoded = {
@@ -105,7 +107,7 @@ def parts(value: Parameter) -> Any:
 
 
 def restore(text: str, encoded: Any) -> str:
-    """Return the message of encoded `parts`, or `text`, its English, if that differs."""
+    """Return the message that `parts` encoded, or `text` if it cannot be decoded or its English is not `text`."""
     try:
         message = _restored(encoded)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError):
@@ -134,7 +136,7 @@ def join(messages: Iterable[str], separator: str) -> Message:
 
 
 def system_text(text: str | None) -> Message:
-    """Return a message without parameters: a status, or an error text of the operating system."""
+    """Return a status or an error text of the operating system as a message, so that it can be translated."""
     return Message(_escaped(text or "unknown error"))
 
 

@@ -15,12 +15,12 @@ from worker.model.messages import Message, PhoneNumber
 __all__ = ["hyphenated", "is_listable", "normalise", "parse_digits", "why_implausible", "why_unusual"]
 
 _AREA: Final = "3[1-3]|4[1-4]|5[1-5]|6[1-4]"
-"""Area codes without their zero, Seoul's 2 aside: Gyeonggi 31 to Jeju 64."""
+"""Area codes without the leading 0, from Gyeonggi (31) to Jeju (64). Seoul's 2 is handled separately."""
 
 _ordinary: Final = re.compile(
     r"0(?:10\d{8}|70\d{8}|2[2-9]\d{6,7}|(?:" + _AREA + r")[2-9]\d{6,7}|80\d{7,8})|1[568]\d{6}|1\d{2,3}", re.ASCII
 ).fullmatch
-"""Usual numbers: a fast path, as a file may have a million of them."""
+"""Matches the most usual numbers: a fast path, because a file may list a million numbers."""
 
 _DASHES: Final = "-\u2010\u2011\u2012\u2013\u2014\u2015\u2212"
 _SEPARATORS: Final = dict.fromkeys(map(ord, " .()\u00a0\u2007\u2009\u202f\u3000" + _DASHES))
@@ -30,11 +30,11 @@ _international: Final = re.compile(r"(?:\+|00)?82(?=\d)(.*)", re.ASCII).fullmatc
 _national: Final = re.compile(r"1[568]\d{6}|1\d{2,3}", re.ASCII).fullmatch
 
 _amount: Final = re.compile(r"\d[\d.,]*(?:,[\d.,]*|[eE][+-]?\d+)", re.ASCII).fullmatch
-"""An amount of a spreadsheet: a comma between thousands or before decimals, or an exponent."""
+"""Matches a number that a spreadsheet turned into an amount, with a comma (1,000 or 1000,5) or an exponent (1E+10)."""
 _several: Final = re.compile(r"\d{7,}(?:,\d{7,})+", re.ASCII).fullmatch
 _fraction: Final = re.compile(r"[.,]0*$", re.ASCII)
 _whole: Final = re.compile(r"\d+|\d{1,4}(?P<between>[.,])\d{3,4}(?:(?P=between)\d{3,4})*", re.ASCII).fullmatch
-"""Digits without a fraction: in one piece, in thousands, or in the groups of a phone number."""
+"""Matches digits without a fraction: in one piece, in thousands, or in the groups of a phone number."""
 _extension: Final = re.compile(r"내선|교환|ext|[x#]\s*\d", re.IGNORECASE).search
 
 _2G: Final = Message("is a mobile prefix of the 2G networks, which were shut down by 2021")
@@ -59,25 +59,25 @@ _SERVICES: Final[dict[str, tuple[int, int, Message | None]]] = {
     "080": (10, 11, None),
     "090": (10, 12, _UNUSED),
 }
-"""Prefixes other than area codes: minimum and maximum of digits, and a reason to warn."""
+"""Prefixes other than area codes, each with its minimum and maximum count of digits, and a reason to warn or None."""
 
 _NATIONWIDE_PREFIXES: Final = frozenset({"15", "16", "18"})
 
 _SHORT: Final = 4
-"""Special numbers, such as 112 and 1335, have three or four digits."""
+"""Maximum count of digits of a special number, such as 112 or 1335."""
 
 _IN_AREA: Final = re.compile("1[0-9]{2,3}").fullmatch
-"""Special numbers of one area, such as Seoul's 02-120, without the area code."""
+"""Matches a special number of one area, such as Seoul's 02-120, without the area code."""
 
 _NATIONWIDE: Final = 8
-"""Digits of 15xx, 16xx and 18xx numbers."""
+"""Count of digits of a nationwide number: 15xx, 16xx or 18xx."""
 
 _LOCAL: Final = (7, 8)
-"""Digits of a number without its area code."""
+"""Counts of digits of a number without its area code."""
 
 _SHORTEST: Final = 3
 _LONGEST: Final = 12
-"""Minimum and maximum of digits of a registered number."""
+"""Minimum and maximum count of digits of a registered number."""
 
 _FOREIGN: Final = Message("only Korean numbers can send: write the number with +82 or with its leading 0")
 _MINUS: Final = Message("minus sign before the number: format the column as text and export it again")
@@ -108,9 +108,10 @@ def normalise(text: str) -> str:
 
 
 def parse_digits(text: str) -> str:
-    """Return the digits of any number that an account may have registered, as `normalise` reads them.
+    """Return the digits of any number that an account may have registered, even if it lacks its leading 0.
 
-    For options and searches, which may name any registered number.
+    The notations are those of `normalise`. Options and searches use this function, as they may name any registered
+    number.
 
     Raises:
         ValueError: the text is not a number of 3 to 12 digits. The message does not repeat the text.
@@ -218,7 +219,11 @@ def why_unusual(digits: str) -> Message | None:
 
 
 def _national_digits(bare: str) -> str:
-    """Return digits with the leading zero in place of the country code."""
+    """Return the digits with a leading 0 instead of the country code.
+
+    Raises:
+        ValueError: the number is not a Korean one.
+    """
     if match := _international(bare):
         rest: str = match[1]
         return rest if rest.startswith("0") or _national(rest) else f"0{rest}"
@@ -228,10 +233,11 @@ def _national_digits(bare: str) -> str:
 
 
 def _is_decimal(written: str, digits: str) -> bool:
-    """Return True if the last dot starts a fraction rather than the last group of a number.
+    """Return True if the last dot in `written` starts a decimal fraction, not the last group of a phone number.
 
-    A fraction has only zeros (`15881234.0`). After the only dot it may also be shorter than a last group, or follow
-    more digits than a group has, without a leading zero. `010.1234.0000` is a number.
+    Digits after the last dot are a fraction if all of them are zeros (`15881234.0`), but not in `010.1234.0000`. If
+    there is only one dot, they are also a fraction if they are fewer than three, or if more than four digits without a
+    leading 0 come before the dot. `digits` is the whole number without separators.
     """
     head, dot, tail = written.rpartition(".")
     if not dot:
@@ -342,7 +348,7 @@ _SHAPES: Final = tuple(
 
 
 def hyphenated(digits: str) -> str:
-    """Format a number in its usual groups, such as 010-1234-5678; unchanged if it has none, such as 112."""
+    """Format a number in its usual groups, such as 010-1234-5678. One without groups, such as 112, stays unchanged."""
     for shape in _SHAPES:
         if match := shape.fullmatch(digits):
             return "-".join(match.groups())

@@ -1,4 +1,4 @@
-"""Plans as values. Encoded, a `Plan` is the document of `plan`; its JSON Schema comes from the same types."""
+"""Plans as values. Encoded as JSON, a `Plan` is the document of `senderid plan`. Its schema comes from these types."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -32,7 +32,7 @@ Count = Annotated[int, Meta(ge=0)]
 
 
 class Action(StrEnum):
-    """The action of a plan for one number."""
+    """The planned action for one number. Only `activate` and `deactivate` write."""
 
     ACTIVATE = "activate"
     DEACTIVATE = "deactivate"
@@ -55,7 +55,7 @@ class Action(StrEnum):
 
 
 class Cause(StrEnum):
-    """The cause of a difference since the last write: the file changed, the account did, or both."""
+    """The cause of a difference: since the last write, the file has changed, the account has changed, or both have."""
 
     CONFIG_CHANGE = "config_change"
     EXTERNAL_DRIFT = "external_drift"
@@ -71,7 +71,7 @@ class Verdict(StrEnum):
 
 
 class NoticeKind(StrEnum):
-    """Kinds of notices."""
+    """The kind of a notice."""
 
     EXPIRING = "expiring"
     PENDING = "pending"
@@ -85,10 +85,11 @@ class NoticeKind(StrEnum):
 
 
 class Change(Struct, frozen=True):
-    """One number of a plan: its observed and desired status, and the action.
+    """The planned change of one number: its observed and desired status, the action, and the reason.
 
-    `cause` is set if the ledger has a write of the number, `since` if the API reports when it was changed outside.
-    `until` is the end of the desired status by its schedule, None if there is none.
+    `observed` is None if the number is not registered. `cause` is None if the ledger has no write of the number.
+    `since` is the time of a change outside the worker; None if there was none or the API does not report it. `until` is
+    the time when the desired status ends by its schedule; None if it does not end.
     """
 
     phone: Phone
@@ -109,7 +110,7 @@ class Change(Struct, frozen=True):
 
 
 class Notice(Struct, frozen=True):
-    """A notice on an account, or on one of its numbers, with what to do."""
+    """A warning about an account, or about one of its numbers. The message says what to do."""
 
     kind: NoticeKind
     message: str
@@ -117,10 +118,10 @@ class Notice(Struct, frozen=True):
 
 
 class AccountPlan(Struct, frozen=True, kw_only=True):
-    """The plan of one account. `changes` has every number that is not `unchanged`, in the order of execution.
+    """The plan of one account. `changes` has every number whose action is not `unchanged`, in the order of execution.
 
-    `timezone` is the IANA name of the time zone of its file. `active` is how many numbers of the account, planned or
-    not, are ACTIVE; None if it was not read.
+    `counts` has the count of numbers by action. `timezone` is the time zone of the file, an IANA name. `active` is the
+    count of ACTIVE numbers of the whole account, including those outside the plan; None if the account was not read.
     """
 
     account: str
@@ -141,9 +142,9 @@ class AccountPlan(Struct, frozen=True, kw_only=True):
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """The document of `plan`. `fingerprint` identifies the set of changes, independent of time and host.
+    """The document of `senderid plan`. `fingerprint` identifies the set of writes, whatever the time and host.
 
-    `at` is the time of the desired state; None if it is `created_at`.
+    `at` is the time at which the desired state was evaluated; None if that is `created_at`.
     """
 
     schema: Literal["senderid.plan/v1"] = "senderid.plan/v1"

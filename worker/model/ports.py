@@ -43,10 +43,10 @@ __all__ = [
 
 
 class AttemptJournal(Protocol):
-    """Records each write before it is sent, and its result."""
+    """The journal of write requests: the intent before each is sent, and then its result."""
 
     async def intend(self, requests: Sequence[tuple[str, int, Status]]) -> None:
-        """Record requests durably: the phone, its attempt number, and the requested status.
+        """Record requests durably, each as (phone, attempt number, requested status).
 
         Raises:
             LedgerError: nothing was recorded, so the requests must not be sent.
@@ -62,11 +62,11 @@ class AccountLedger(AttemptJournal, Protocol):
     """The ledger of one account in one run that holds its lease. Each method may raise LedgerError."""
 
     async def earlier_run(self, plan: PlanFile, phones: Collection[str]) -> PlanFileUse | None:
-        """Return the run that used up a plan file with changes of `phones`; None if there is none."""
+        """Return the earlier run that used up the plan file, whose changes are of `phones`; None without such a run."""
         ...
 
     async def registered(self) -> int | None:
-        """Return how many numbers the account had in the last run; None if unknown."""
+        """Return the count of registered numbers in the last run; None if unknown."""
         ...
 
     async def resume(self, observed: ObservedAccount) -> AccountMemory:
@@ -74,11 +74,11 @@ class AccountLedger(AttemptJournal, Protocol):
         ...
 
     async def begin(self, plan: AccountPlan, fingerprint: str) -> None:
-        """Record the plan that is carried out."""
+        """Record the plan of the account before its first write."""
         ...
 
     async def finish(self, result: AccountResult, confirmed: Mapping[str, Status]) -> None:
-        """Record the result, and the numbers that reached their desired status without a write of this tool."""
+        """Record the result. `confirmed` are numbers that reached their desired status without a write of this tool."""
         ...
 
 
@@ -95,63 +95,66 @@ class Log(Protocol):
 
 
 class RunLog(Log, Protocol):
-    """A log that can be bound to an account."""
+    """A structured log that can be bound to an account."""
 
     def bind(self, **fields: Any) -> Self:
-        """Return the log with `fields` on every event."""
+        """Return a log that adds `fields` to every event."""
         ...
 
 
 class ProgressMeter(Protocol):
-    """Shows the progress of writes."""
+    """A display of the progress of writes."""
 
     def advance(self) -> None:
-        """Count one more finished number."""
+        """Count one more number as finished."""
         ...
 
 
 class RequestObserver(Protocol):
-    """Observes requests, for metrics and traces."""
+    """An observer of requests, for metrics and traces."""
 
     def request(self, method: str, seconds: float, status: int | None) -> None:
-        """Record a finished request with its duration; `status` is None without a response."""
+        """Record a finished request and its duration in seconds. `status` is None without a response."""
         ...
 
     def retried(self, error: ApiError) -> None:
-        """Record that a request is retried after an error."""
+        """Record the retry of a request after `error`."""
         ...
 
 
 class ReadableAccount(Protocol):
-    """An account that can be read, such as `worker.solapi.client.AccountReader`."""
+    """A read-only client of one account, such as `worker.solapi.client.AccountReader`."""
 
     @property
     def requests(self) -> Requests:
-        """The requests sent so far."""
+        """The counts of requests sent so far."""
         ...
 
     async def observe(self, *, closing: bool = False) -> ObservedAccount:
-        """Read the account; a `closing` read is allowed even after `halt`."""
+        """Read the account. A `closing` read, the verification read, is allowed even after `halt`."""
         ...
 
     async def confirm(self, observed: ObservedAccount, registered: int | None) -> ObservedAccount:
-        """Return `observed`, or a second read if too many of the `registered` numbers are missing."""
+        """Return `observed`, or a repeated read if too many numbers are missing.
+
+        `registered` is the count of registered numbers in the last run; None if unknown.
+        """
         ...
 
     async def usage(self, phones: Collection[str], hours: int) -> NumberUse:
-        """Return the numbers that are scheduled to send, or have sent within `hours`."""
+        """Return which of `phones` have scheduled messages, or have sent messages within the last `hours`."""
         ...
 
     def halt(self, reason: WorkerError) -> None:
-        """Raise `reason` in every request that waits; in-flight requests finish."""
+        """Stop sending: raise `reason` in every request that waits for its turn. In-flight requests finish."""
         ...
 
 
 class WritableAccount(ReadableAccount, Protocol):
-    """An account that can be written, such as `worker.solapi.client.AccountWriter`."""
+    """A client that also writes, such as `worker.solapi.client.AccountWriter`."""
 
     async def retry(self, attempt: Callable[[ApiError | None], Awaitable[None]]) -> None:
-        """Await `attempt` until it succeeds or its error is final. It gets the error of the previous attempt.
+        """Await `attempt` until it succeeds or its error is final. Its argument is the error of the previous attempt.
 
         Raises:
             WorkerError: the last error of `attempt`.
@@ -167,7 +170,7 @@ class WritableAccount(ReadableAccount, Protocol):
         ...
 
     def release(self) -> None:
-        """Give back a slot without sending a request."""
+        """Give back an acquired slot for which no request was sent."""
         ...
 
     async def put(self, phone: str, status: Status) -> None:
@@ -180,7 +183,7 @@ class WritableAccount(ReadableAccount, Protocol):
 
 
 class AccountTarget(Protocol):
-    """The address and credentials of an account, from a desired-state document or a saved plan."""
+    """The endpoint and credentials of an account, from a desired-state document or a saved plan."""
 
     @property
     def credentials(self) -> CredentialsRef | None:
@@ -189,26 +192,26 @@ class AccountTarget(Protocol):
 
     @property
     def endpoint(self) -> str | None:
-        """A name or a URL; None for the endpoint of the settings."""
+        """The endpoint, as a name or a URL; None for the endpoint of the settings."""
         ...
 
     @property
     def account_id(self) -> str | None:
-        """The account id that every response must have; None for any."""
+        """The account id that every response must have; None to accept any."""
         ...
 
     @property
     def listed(self) -> tuple[str, ...]:
-        """The numbers that should be registered."""
+        """The digits of the numbers that should be registered."""
         ...
 
 
 class DescribedAccount(AccountTarget, Protocol):
-    """An account with its source files; implemented by desired-state documents and saved plans."""
+    """An account and the revision of its source files. Desired-state documents and saved plans implement it."""
 
     @property
     def source(self) -> str:
-        """The name of the file."""
+        """The name of the main file, as the user gave it."""
         ...
 
     @property
@@ -218,22 +221,22 @@ class DescribedAccount(AccountTarget, Protocol):
 
     @property
     def sha256(self) -> str | None:
-        """The SHA-256 of the file, in hex."""
+        """The SHA-256 of the main file, in hex."""
         ...
 
     @property
     def commit(self) -> str | None:
-        """The commit of the checkout that contains the file."""
+        """The git commit of the checkout that contains the main file; None if unknown."""
         ...
 
     @property
     def parts(self) -> tuple[SourceFile, ...]:
-        """Further documents of a split account."""
+        """The other documents of a split account."""
         ...
 
 
 class DefaultTarget(Struct, frozen=True):
-    """An account without a file: by default the default credentials at the endpoint of the settings."""
+    """The target of a command without a file: the default credentials and the endpoint of the settings."""
 
     credentials: CredentialsRef | None = None
     endpoint: str | None = None
@@ -242,21 +245,21 @@ class DefaultTarget(Struct, frozen=True):
 
 
 def files(account: DescribedAccount) -> tuple[SourceFile, ...]:
-    """Return the files that describe an account, each once, the one with the account-level keys first."""
+    """Return the files of an account without duplicates. The file with the account-level keys comes first."""
     head = SourceFile(account.source, sha256=account.sha256, commit=account.commit)
     others = {part.source: part for part in account.parts if part.source != account.source}
     return (head, *others.values())
 
 
 def sources(account: DescribedAccount) -> tuple[str, ...]:
-    """Return the names of the files that describe an account, as `files` does."""
+    """Return the names of the `files` of an account, in the same order."""
     return tuple(file.source for file in files(account))
 
 
 def revision(account: DescribedAccount) -> SourceFile:
-    """Return all files of an account as one: their names, a hash of their hashes, and their common commit.
+    """Return one revision for all files of an account: their names, a hash of their hashes, and their common commit.
 
-    A commit with `-dirty` takes precedence. Without a common commit, it is None.
+    If a file has a commit that ends with `-dirty`, that commit is used. Without a common commit, `commit` is None.
     """
     found = files(account)
     if len(found) == 1:

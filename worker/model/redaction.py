@@ -7,17 +7,17 @@ from typing import Final
 __all__ = ["REMOVED", "SHORTEST_SECRET", "Secrets", "without_headers"]
 
 REMOVED: Final = "[removed]"
-"""The replacement of a secret."""
+"""The text that replaces a secret."""
 
 SHORTEST_SECRET: Final = 8
-"""Minimum length of a secret for real endpoints. A shorter one could be part of any word."""
+"""Minimum length in characters of a secret for real endpoints. A shorter text could be part of any word."""
 
 _HEADER: Final = re.compile(
     r"""(?ix) (?<![a-z0-9])
     (?: (authorization|authentication) [\\"']*\s*[=:]\s* (?:"[^"]*" | '[^']*' | [^\r\n]+)
       | (signature|salt) [\\"']*\s*[=:]\s* (?:"[^"]*" | '[^']*' | [^\s,;]+) )"""
 )
-"""A credentials header, or its secret parts."""
+"""Matches a credentials header, or a signature or salt alone."""
 
 
 def without_headers(text: str) -> str:
@@ -26,9 +26,10 @@ def without_headers(text: str) -> str:
 
 
 class Secrets:
-    """The secrets of a run; credentials are added as they are read.
+    """The set of secrets of a run. Credentials are added when they are read.
 
-    The time of a removal depends on the length of the text, not on the number of secrets: a reseller has 100,000.
+    The time that `removed_from` takes depends on the length of the text, not on the count of secrets, because a
+    reseller may have 100,000.
     """
 
     __slots__ = ("_by_length", "_count", "_lengths")
@@ -48,7 +49,7 @@ class Secrets:
 
     @property
     def shortest(self) -> int | None:
-        """Length of the shortest secret; None without any."""
+        """The length of the shortest secret, in characters; None if there are no secrets."""
         return self._lengths[-1] if self._lengths else None
 
     def add(self, secret: str) -> None:
@@ -62,9 +63,9 @@ class Secrets:
             self._count += 1
 
     def removed_from(self, text: str, *, least: int = 1) -> str:
-        """Return the text with every secret of `least` characters or more replaced, longer ones first.
+        """Return the text with `REMOVED` in place of every secret of at least `least` characters, longer ones first.
 
-        For names of fields and events, callers pass `SHORTEST_SECRET`, so that short secrets leave them intact.
+        Callers pass `SHORTEST_SECRET` for names of fields and events, so that short secrets do not change these names.
         """
         for length in self._lengths:
             if length < least:

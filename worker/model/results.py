@@ -1,4 +1,4 @@
-"""Results of runs, as values; encoded, they are the document of `apply`."""
+"""Results of runs, as values. Encoded as JSON, a `Result` is the document of `senderid apply`."""
 
 from enum import StrEnum
 from typing import Final, Literal
@@ -47,7 +47,7 @@ class RunOutcome(StrEnum):
 
 
 class Requests(Struct, frozen=True):
-    """Numbers of requests of an account; `reads` and `writes` include `retries`."""
+    """Counts of the requests sent for an account. `reads` and `writes` include `retries`."""
 
     reads: Count = 0
     writes: Count = 0
@@ -58,9 +58,10 @@ class Requests(Struct, frozen=True):
 
 
 class NumberResult(Struct, frozen=True):
-    """The result of one number. `action` is None if the account could not be read, so that nothing was planned.
+    """The result of one number. `before` and `after` are its observed statuses, `attempts` the count of writes sent.
 
-    `duration_ms` is from the first attempt to the last response, 0 if nothing was sent.
+    `action` is None if the account could not be read, so that there was no plan. `duration_ms` is the time from the
+    first attempt to the last response, in milliseconds; 0 if nothing was sent.
     """
 
     phone: Phone
@@ -75,7 +76,10 @@ class NumberResult(Struct, frozen=True):
 
 
 class AccountResult(Struct, frozen=True, kw_only=True):
-    """The result of one account. `numbers` holds everything but `unchanged`."""
+    """The result of one account. `numbers` has every number whose outcome is not `unchanged`.
+
+    `counts` has the count of all numbers by outcome.
+    """
 
     account: str
     account_id: str | None = None
@@ -89,7 +93,7 @@ class AccountResult(Struct, frozen=True, kw_only=True):
 
 
 class Result(Struct, frozen=True, kw_only=True):
-    """The document of `apply`."""
+    """The document of `senderid apply`: the result of one run, by account."""
 
     schema: Literal["senderid.result/v1"] = "senderid.result/v1"
     run_id: str

@@ -9,15 +9,16 @@ from worker.model.accounts import PairSwaps
 __all__ = ["COUNT_CAP", "HOURS_CAP", "Health", "InUse", "Safety"]
 
 COUNT_CAP: Final = 999_999_999
-"""The largest count: documents have at most nine digits."""
+"""Maximum of a count: documents allow nine digits."""
 HOURS_CAP: Final = 8784
-"""Hours of a leap year."""
+"""Maximum of `InUse.hours`: the hours of a leap year."""
 
 
 class InUse(Struct, frozen=True, forbid_unknown_fields=True):
-    """The in-use guard: holds the deactivation of numbers that send messages. A desired-state file may override it.
+    """The in-use guard, which holds the deactivation of numbers that send messages.
 
-    It is off by default: it costs one more read per deactivation, and some per account.
+    A desired-state file may override it. It is off by default, because it costs one more read per deactivation and some
+    reads per account.
     """
 
     enabled: Annotated[bool, Meta(description="true: check each number before it is deactivated.")] = False
@@ -31,7 +32,7 @@ class InUse(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Health(Struct, frozen=True, forbid_unknown_fields=True):
-    """When plans and results warn of what will need attention."""
+    """Thresholds of early warnings: registrations that end soon, and registration slots that are nearly used up."""
 
     expires_within_days: Annotated[
         int, Meta(ge=0, le=3650, description="Warn of registrations that end within this many days.")

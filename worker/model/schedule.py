@@ -1,6 +1,6 @@
-"""Schedules: the desired status at a moment, and its transitions.
+"""Evaluation of schedules: the desired status of a number at a moment, and the transitions between statuses.
 
-Results are exact: the desired state does not change between two transitions.
+Transitions are complete: the desired state does not change between two of them.
 """
 
 from array import array
@@ -33,21 +33,21 @@ __all__ = [
 ]
 
 _INSTANT: Final = timedelta(microseconds=1)
-"""Less than the distance of two edges of windows, which are in whole seconds."""
+"""Shorter than the time between any two edges of windows, which are in whole seconds."""
 _IDLE: Final = Message("no window is open and no status is set outside the windows; the number keeps its status")
 
 
 class ScheduledStatus(NamedTuple):
-    """The desired status of a schedule at a moment, None for no desired status, and the reason."""
+    """The desired status of a schedule at a moment, and the reason. `status` is None if there is no desired status."""
 
     status: Status | None
     because: str
 
 
 class Transition(Struct, frozen=True):
-    """A change of the desired status of one number, at a time in UTC; None is no desired status.
+    """A change of the desired status of one number. `when` is in UTC.
 
-    `why` is the reason of `after`.
+    `before` and `after` are None for no desired status. `why` is the reason for `after`.
     """
 
     phone: str
@@ -58,7 +58,7 @@ class Transition(Struct, frozen=True):
 
 
 def settle_schedules(account: DesiredAccount, moment: datetime) -> DesiredAccount:
-    """Return the account with the desired status of every number at an aware moment, and without schedules."""
+    """Return the account with the desired status of each number at `moment`, an aware time, instead of schedules."""
     if not account.schedules:
         return account
     by_schedule: dict[Schedule, tuple[ScheduledStatus, str | None]] = {}
@@ -86,13 +86,13 @@ def settle_schedules(account: DesiredAccount, moment: datetime) -> DesiredAccoun
 
 
 def next_transition(account: DesiredAccount, after: datetime) -> datetime | None:
-    """Return the first transition of any number after a moment; None if there is none."""
+    """Return the time of the account's first transition after a moment; None if there is no later transition."""
     changes = (next(status_changes(schedule, after), None) for schedule in set(account.schedules.values()))
     return min((change[0] for change in changes if change is not None), default=None)
 
 
 def transitions(account: DesiredAccount, start: datetime, end: datetime) -> Iterator[Transition]:
-    """Yield the transitions in [start, end), by time and then in the order of the file."""
+    """Yield the transitions of an account in [start, end). They are ordered by time, then by position in the file."""
     places = {phone: place for place, phone in enumerate(account.schedules)}
     phones: dict[Schedule, list[str]] = {}
     for phone, schedule in account.schedules.items():
@@ -127,7 +127,7 @@ def scheduled_status(schedule: Schedule, moment: datetime) -> ScheduledStatus:
 
 
 def status_changes(schedule: Schedule, after: datetime) -> Iterator[tuple[datetime, ScheduledStatus]]:
-    """Yield every change of the desired status after a moment with its time. The iterator may be endless."""
+    """Yield the time and the new desired status of each change after a moment. The iterator may be endless."""
     edges = sorted({edge for window in schedule.dated for edge in (window.start, window.end) if edge is not None})
     statuses = {schedule.plain if window is None else window.status for _, window in _profile(schedule.weekly)}
     status, moment = scheduled_status(schedule, after).status, after
@@ -147,16 +147,16 @@ def status_changes(schedule: Schedule, after: datetime) -> Iterator[tuple[dateti
 
 
 def ever_wants(schedule: Schedule, status: Status) -> bool:
-    """Return True if a schedule desires a status at any time."""
+    """Return True if `status` is the desired status of a window, or outside the windows."""
     return status == schedule.plain or any(
         window.status == status for some in (schedule.dated, schedule.weekly) for window in some
     )
 
 
 def find_contradictions(windows: Sequence[DatedWindow | WeeklyWindow]) -> list[tuple[int, int]]:
-    """Return pairs of windows that overlap with different statuses, by index, the lower one first.
+    """Return pairs of windows that overlap and have different statuses. A pair has two indexes, the lower one first.
 
-    The windows are all dated or all weekly. At least one such pair is returned if there is any, but not every one.
+    The windows are all dated or all weekly. If there are such pairs, the result has at least one, but not always all.
     """
     spans = sorted((start, end, place) for place, window in enumerate(windows) for start, end in _spans(window))
     pairs: set[tuple[int, int]] = set()
@@ -178,7 +178,7 @@ def _spans(window: DatedWindow | WeeklyWindow) -> Iterable[tuple[float, float]]:
 
 
 def _of_week(window: WeeklyWindow) -> Iterator[tuple[int, int]]:
-    """Yield the window's minutes within the week; minutes after the end of the week wrap around."""
+    """Yield the spans of a window, in minutes from 0 to `WEEK`. A span past the end of the week wraps around."""
     for start, end in window.spans:
         yield start, min(end, WEEK)
         if end > WEEK:
@@ -209,7 +209,7 @@ def _next_weekly(schedule: Schedule, after: datetime) -> datetime:
 
 
 def _monday(moment: datetime, timezone: str) -> datetime:
-    """Return midnight of the week's Monday in local time."""
+    """Return Monday 00:00 of the week that contains `moment`, as naive local time."""
     local = moment.astimezone(load_zone(timezone)).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
     return local.replace(fold=0) - timedelta(local.weekday())
 
@@ -218,7 +218,10 @@ def _monday(moment: datetime, timezone: str) -> datetime:
 def _fortnight(
     weekly: tuple[WeeklyWindow, ...], timezone: str, monday: datetime
 ) -> tuple[tuple[datetime, ...], tuple[WeeklyWindow | None, ...]]:
-    """Return the start of each part of two weeks, and its window; the second week is for look-ahead."""
+    """Return the start of each part of two weeks, and the window of each part or None.
+
+    The second week is for look-ahead.
+    """
     where = load_zone(timezone)
     profile = _profile(weekly)
     parts = [(minute + week, window) for week in (0, WEEK) for minute, window in profile]
@@ -228,7 +231,7 @@ def _fortnight(
 
 @lru_cache(maxsize=1024)
 def _profile(weekly: tuple[WeeklyWindow, ...]) -> tuple[tuple[int, WeeklyWindow | None], ...]:
-    """Return the parts of the week: the minute at which each starts, from 0, and its window."""
+    """Return the parts of the week in order. Each has its start in minutes since Monday 00:00, and a window or None."""
     parts: list[tuple[int, WeeklyWindow | None]] = []
     covered = 0
     for start, end, place in sorted((*span, place) for place, window in enumerate(weekly) for span in _of_week(window)):

@@ -1,4 +1,4 @@
-"""Values of the status page: from the ledger, from the daemon, and upcoming changes."""
+"""Values of the status page: records of the ledger, the state of the daemon, and upcoming changes."""
 
 from msgspec import Struct
 
@@ -28,13 +28,14 @@ __all__ = [
 OUT_OF_SYNC = frozenset(
     {Outcome.FAILED, Outcome.BLOCKED, Outcome.MISSING, Outcome.CONFLICT, Outcome.UNVERIFIED, Outcome.NOT_ATTEMPTED}
 )
-"""Outcomes of numbers that are out of sync. Numbers held or protected by an operator's decision are not."""
+"""Outcomes of numbers that are out of sync. Held and protected numbers do not count: an operator decided on them."""
 
 
 class AccountState(Struct, frozen=True, kw_only=True):
-    """The state of an account after its last recorded run. `key` identifies it across runs and files.
+    """The state of an account after its last recorded run. `key` identifies the account across runs and files.
 
-    `place` is its position in the ledger. `settled` is True if the result of every write of that run is known.
+    `place` is the position of the record in the ledger, for paging. `counts` has the count of numbers by outcome.
+    `settled` is True if the result of every write of the run is known.
     """
 
     place: int
@@ -55,12 +56,12 @@ class AccountState(Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> tuple[str, str]:
-        """Its platform and its name in the file: the identity of an account that could not be read."""
+        """The platform and name of the account. Together they identify an account that could not be read."""
         return platform(self.key), self.account
 
     @property
     def differing(self) -> int:
-        """The count of numbers out of sync after that run."""
+        """The count of numbers that are out of sync after the run."""
         return sum(number for name, number in self.counts.items() if name in OUT_OF_SYNC)
 
     @property
@@ -70,7 +71,7 @@ class AccountState(Struct, frozen=True, kw_only=True):
 
 
 class RunSummary(Struct, frozen=True, kw_only=True):
-    """One run in a list; `accounts` is how many accounts it recorded."""
+    """The summary of one run. `accounts` is the count of accounts that the run recorded."""
 
     run_id: str
     command: str
@@ -84,7 +85,7 @@ class RunSummary(Struct, frozen=True, kw_only=True):
 
 
 class LastWrite(Struct, frozen=True):
-    """The last write of a number; others may have changed it since."""
+    """The last write of a number by the worker. Its status may have been changed elsewhere since then."""
 
     phone: Phone
     status: str
@@ -93,7 +94,10 @@ class LastWrite(Struct, frozen=True):
 
 
 class NumberRun(Struct, frozen=True):
-    """One number in one run. `key` identifies the account, `place` is the position in the ledger."""
+    """The record of one number in one run. `key` identifies the account.
+
+    `place` is the position of the record in the ledger, for paging.
+    """
 
     place: int
     run_id: str
@@ -105,14 +109,17 @@ class NumberRun(Struct, frozen=True):
 
 
 class WriteBucket(Struct, frozen=True):
-    """The number of write requests in a period that starts at `start`."""
+    """The count of write requests in the minute or hour that starts at `start`."""
 
     start: Timestamp
     writes: Count
 
 
 class UpcomingChange(Struct, frozen=True):
-    """A simultaneous change of the desired status of some numbers of an account; None is nothing."""
+    """A scheduled change of the desired status of several numbers of an account at the same time.
+
+    `before` and `after` are None for no desired status. `numbers` is the count of numbers, `why` the reason.
+    """
 
     when: Timestamp
     account: str
@@ -123,7 +130,7 @@ class UpcomingChange(Struct, frozen=True):
 
 
 class UpcomingChanges(Struct, frozen=True):
-    """The upcoming changes before `until`, in order; `more` is True if the list is cut."""
+    """The upcoming changes before `until`, in order of time. `more` is True if the list is incomplete."""
 
     until: Timestamp
     turns: tuple[UpcomingChange, ...] = ()
@@ -131,7 +138,7 @@ class UpcomingChanges(Struct, frozen=True):
 
 
 class AttentionItem(Struct, frozen=True):
-    """An item that needs attention. `kind` is one word, such as expiring or refused."""
+    """A problem of an account or a number that needs attention. `kind` is one word, such as `expiring` or `refused`."""
 
     kind: str
     account: str | None
@@ -140,7 +147,7 @@ class AttentionItem(Struct, frozen=True):
 
 
 class LastRead(Struct, frozen=True):
-    """The daemon's last read of an account: how many numbers differ, and the verdict."""
+    """The daemon's last read of an account. `differing` is the count of numbers that are out of sync."""
 
     account: str
     at: Timestamp
@@ -149,7 +156,7 @@ class LastRead(Struct, frozen=True):
 
 
 class QuotaUse(Struct, frozen=True):
-    """The used part of the rate limits of one API key."""
+    """The use of the rate limits of one API key: requests that count now, and the maximum in `per_seconds` seconds."""
 
     writes: Count
     writes_most: Count
@@ -159,7 +166,10 @@ class QuotaUse(Struct, frozen=True):
 
 
 class DaemonState(Struct, frozen=True, kw_only=True):
-    """The state of the daemon that is not in the ledger. `quotas` are in the order of first use of their keys."""
+    """The state of the daemon that the ledger does not record: its last pass, its reads, and its rate limits.
+
+    `quotas` has one entry per API key, in the order of their first use.
+    """
 
     last_pass: Timestamp | None = None
     outcome: str | None = None
@@ -170,7 +180,7 @@ class DaemonState(Struct, frozen=True, kw_only=True):
 
 
 def unread(key: str) -> bool:
-    """Return True if a key stands for the unread accounts of a platform, whose id is unknown."""
+    """Return True if a key is that of accounts that could not be read. Their ids are unknown, so they share a key."""
     return key.endswith(" None")
 
 

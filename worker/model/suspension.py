@@ -12,7 +12,7 @@ __all__ = ["Maintenance", "Suspend", "parse_until"]
 
 
 def parse_until(text: str) -> datetime:
-    """Parse a time such as `2026-12-01`, its midnight, to UTC. Without an offset it is Korean time.
+    """Parse a day, which means its midnight, or a time, and convert it to UTC. Without an offset it is Korean time.
 
     Raises:
         ValueError: the text is not a time.
@@ -26,7 +26,7 @@ def parse_until(text: str) -> datetime:
 
 
 class Suspend(Struct, frozen=True, forbid_unknown_fields=True):
-    """Suspension of writes by `senderid watch`. It is in force if any field is set, until `until`."""
+    """Suspension of the writes of `senderid watch`. If any field is set, the suspension is in force until `until`."""
 
     reason: Annotated[str | None, Meta(description="Reason.")] = None
     by: Annotated[str | None, Meta(description="Responsible person.")] = None
@@ -37,7 +37,7 @@ class Suspend(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def ends(self) -> datetime | None:
-        """The end, in UTC; None if it is open."""
+        """The end of the suspension in UTC; None if it has no end."""
         return None if self.until is None else parse_until(self.until)
 
     def holds(self, now: datetime) -> bool:
@@ -47,7 +47,7 @@ class Suspend(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Maintenance(Struct, frozen=True, forbid_unknown_fields=True):
-    """Weekly times in which `senderid watch` reads but does not write."""
+    """Weekly maintenance windows, in which `senderid watch` reads but does not write."""
 
     weekly: Annotated[str | None, Meta(description='Days and times, such as "Sun 02:00-04:00". Null: none.')] = None
     reason: Annotated[str | None, Meta(description="Reason.")] = None

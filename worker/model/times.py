@@ -1,8 +1,8 @@
 """Parsing and formatting of times, time zones and weekly windows.
 
-A time without an offset is the first instant at which the zone's clock shows it or, if the clock skips it, a later
-time. So a time that occurs twice in autumn is its first occurrence, and one that does not occur in spring is the moment
-of the jump. Times keep their order under this rule: adjacent windows never overlap, and never leave a gap.
+A time without an offset means the first instant at which the zone's clock shows that time or, if the clock skips it, a
+later time. If the clock shows a time twice in autumn, the first occurrence counts. If the clock skips a time in spring,
+the moment of the jump counts. This rule keeps the order of times, so adjacent windows have neither overlaps nor gaps.
 """
 
 import re
@@ -28,18 +28,18 @@ __all__ = [
 ]
 
 DEFAULT_ZONE: Final = "Asia/Seoul"
-"""Time zone of files without one: sender numbers are Korean."""
+"""Time zone of files that name none: sender numbers are Korean."""
 
 _DAY: Final = 24 * 60
 WEEK: Final = 7 * _DAY
-"""Minutes of a day and of a week."""
+"""Minutes of a week."""
 
 _YEARS: Final = range(1970, 3000)
-"""Valid years."""
+"""Years that a time may have."""
 
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _TEXT_CAP: Final = 200
-"""Characters of a weekly window."""
+"""Maximum length of a weekly window, in characters."""
 
 _moment: Final = re.compile(
     r"(?P<day>(?P<year>\d{4})-\d\d-\d\d)(?:[T ](?P<time>\d\d:\d\d(?::\d\d)?)(?P<offset>Z|[+-]\d\d:\d\d)?)?", re.ASCII
@@ -52,7 +52,7 @@ def load_zone(name: str) -> ZoneInfo:
     """Return the time zone of an IANA name.
 
     Raises:
-        ValueError: the zone does not exist; the message suggests the name to write, if it is certain.
+        ValueError: the zone does not exist. The message suggests a name if the intended zone is certain.
     """
     known = zone_names()
     if name in known:
@@ -69,17 +69,17 @@ def load_zone(name: str) -> ZoneInfo:
 
 @lru_cache(maxsize=1)
 def zone_names() -> frozenset[str]:
-    """Return the names of the tzdata package: the same on every host, and never a path."""
+    """Return the zone names of the tzdata package, so that the names are the same on every host."""
     from importlib.resources import files  # noqa: PLC0415 - for files that name a zone or a time only
 
     return frozenset(files("tzdata").joinpath("zones").read_text(encoding="ascii").split())
 
 
 def parse_moment(text: str) -> datetime:
-    """Parse a day, which is its midnight, or a day and a time. The result is aware if the text has an offset.
+    """Parse a day, which means its midnight, or a day and a time. The result is aware if the text has an offset.
 
     Raises:
-        ValueError: the text is neither.
+        ValueError: the text is neither a day nor a time, or the year is not from 1970 to 2999.
     """
     match = _moment(text)
     if match is None:
@@ -97,7 +97,7 @@ def parse_moment(text: str) -> datetime:
 
 
 def to_utc(moment: datetime, where: ZoneInfo) -> datetime:
-    """Convert a moment of whole seconds to UTC; a naive one is local time in a zone."""
+    """Convert a moment in whole seconds to UTC. A naive moment is local time in the zone `where`."""
     if moment.tzinfo is not None:
         return moment.astimezone(UTC)
     after = moment.replace(tzinfo=where).astimezone(UTC)
@@ -122,9 +122,9 @@ def _clock(moment: datetime, where: ZoneInfo) -> datetime:
 def parse_weekly(text: str) -> tuple[tuple[int, int], ...]:
     """Parse a weekly window such as `Mon-Fri 09:00-12:00, 13:00-18:00`.
 
-    The result has [from, until) in minutes from midnight on Monday. Days are three-letter names, ranges or lists of
-    them, or `daily`, in any letter case. A time range that ends before it starts ends on the next day; so the last one
-    of a week may end after `WEEK`.
+    Each span of the result is [from, until) in minutes since Monday 00:00. Days are three-letter names, ranges or lists
+    of these, or `daily`, in any letter case. A time range that ends before it starts ends on the next day, so the last
+    span of a week may end after `WEEK`.
 
     Raises:
         ValueError: the text is not a weekly window.
@@ -169,16 +169,16 @@ def _minutes(text: str) -> tuple[int, int]:
 
 
 def format_utc(moment: datetime) -> str:
-    """Format an aware moment for documents: UTC, ISO 8601, Z, in seconds."""
+    """Format an aware moment for documents: UTC, ISO 8601, Z, with a precision of seconds."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def format_utc_ms(moment: datetime) -> str:
-    """Format an aware moment for documents and logs: UTC, ISO 8601, Z, in milliseconds."""
+    """Format an aware moment for documents and logs: UTC, ISO 8601, Z, with a precision of milliseconds."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def format_local(moment: datetime, where: ZoneInfo) -> str:
-    """Format an aware moment for users, such as `2026-12-22 00:00 KST`; with seconds unless they are 0."""
+    """Format an aware moment as local time for users, such as `2026-12-22 00:00 KST`. Seconds of 0 are omitted."""
     local = moment.astimezone(where)
     return local.strftime("%Y-%m-%d %H:%M:%S %Z" if local.second else "%Y-%m-%d %H:%M %Z")

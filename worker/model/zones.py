@@ -52,7 +52,7 @@ OFFSETS: Final[Mapping[int, str]] = {
     780: "Pacific/Tongatapu",
     840: "Pacific/Kiritimati",
 }
-"""Minutes ahead of UTC, and a zone with this offset all year."""
+"""Offsets in minutes ahead of UTC, each with a zone that has the offset all year."""
 
 ABBREVIATIONS: Final[Mapping[str, Mapping[str, int]]] = {
     "kst": {"Asia/Seoul": 540},
@@ -88,7 +88,7 @@ ABBREVIATIONS: Final[Mapping[str, Mapping[str, int]]] = {
     "nzst": {"Pacific/Auckland": 720, "Pacific/Tarawa": 720},
     "nzdt": {"Pacific/Auckland": 780, "Pacific/Tongatapu": 780},
 }
-"""Abbreviations that are not IANA names, and their zones with the offset in minutes."""
+"""Abbreviations that are not IANA names, each with its possible zones and their offsets in minutes ahead of UTC."""
 
 PLACES: Final[Mapping[str, str]] = {
     **dict.fromkeys(("Korea", "South_Korea", "Republic_of_Korea", "KR", "KOR", "KST-9", "KST+9", "KST9"), "Asia/Seoul"),
@@ -137,17 +137,17 @@ PLACES: Final[Mapping[str, str]] = {
     "세계시": "UTC",
     "Coordinated_Universal_Time": "UTC",
 }
-"""Places and names of other systems, with _ for a space, and their zones."""
+"""Places, and names of zones on other systems, each with its zone. `_` stands for a space."""
 
 _SEASONAL: Final = {"EST": "America/New_York", "MST": "America/Denver"}
-"""IANA names without summer time, and the zones that are usually meant."""
+"""IANA names without summer time, each with the zone that users usually mean."""
 
 _WINTER: Final = datetime(2026, 1, 1)  # noqa: DTZ001 - on the clock of each zone
 _SUMMER: Final = datetime(2026, 7, 1)  # noqa: DTZ001 - as above
 _ALIKE: Final = 0.75
-"""Minimum similarity of a region and of a place to count as misspelt."""
+"""Minimum similarity (0 to 1) of both the region and the place for a name to count as misspelt."""
 _APART: Final = 0.04
-"""Minimum lead in similarity over names with another offset."""
+"""Minimum lead in similarity (0 to 1) of the best name over every name with another offset."""
 _RIVALS: Final = 4
 
 _offset: Final = re.compile(r"(UTC|GMT)?([+-])?(\d\d?)(?::?([0-5]\d))?", re.ASCII | re.IGNORECASE).fullmatch
@@ -160,7 +160,7 @@ _signs: Final = str.maketrans("\u2212\u00b1", "-+")
 def suggest_zones(name: str, known: Collection[str]) -> tuple[str, ...]:
     """Return the IANA names to suggest for an abbreviation, an offset or a place that is not an IANA name.
 
-    Several if it is ambiguous, none if nothing is certain.
+    The result has several names if the text is ambiguous, and none if no zone is certain. `known` are all IANA names.
     """
     name = normalize("NFKC", name)
     plain = _plain(name)
@@ -182,7 +182,7 @@ def suggest_zones(name: str, known: Collection[str]) -> tuple[str, ...]:
 
 
 def correct_spelling(name: str, known: Collection[str]) -> str | None:
-    """Return the IANA name for a misspelt one: wrong case, separators or letters. None if there is no certain one."""
+    """Return the IANA name that a text misspells in case, separators or letters; None if it is uncertain."""
     if _inverted(name):
         return None
     for key in (_plain, _letters):
@@ -227,7 +227,10 @@ def describe_zone(name: str) -> str:
 
 
 def _of_label(place: str, offset: str, known: Collection[str]) -> tuple[str, ...]:
-    """Return the zones of a place and an offset, one of them in parentheses, if both agree."""
+    """Return the zones for a name such as `Seoul (UTC+9)`: those of the place that have the offset.
+
+    The place and the offset may be in either order.
+    """
     if _minutes(offset) is None:
         place, offset = offset, place
     names = (place,) if place in known else suggest_zones(place, known)
@@ -235,15 +238,15 @@ def _of_label(place: str, offset: str, known: Collection[str]) -> tuple[str, ...
 
 
 def _offsets(name: str) -> tuple[int, ...]:
-    """Return the minutes ahead of UTC in January and in July."""
+    """Return the offsets of a zone in January and in July, in minutes ahead of UTC."""
     offsets = (ZoneInfo(name).utcoffset(moment) or timedelta() for moment in (_WINTER, _SUMMER))
     return tuple(offset // timedelta(minutes=1) for offset in offsets)
 
 
 def _likeness(one: str, other: str) -> float:
-    """Return the similarity of two names, from 0 to 1: the lower one of region and place.
+    """Return the similarity of two names, from 0 to 1: that of the regions or that of the places, whichever is lower.
 
-    Names without a region, and offsets, are not compared: one wrong letter is another zone.
+    The result is 0 for names without a region and for `Etc/…`, where one other letter means another zone.
     """
     from difflib import SequenceMatcher  # noqa: PLC0415 - for mistakes only
 
@@ -255,7 +258,7 @@ def _likeness(one: str, other: str) -> float:
 
 
 def _minutes(name: str) -> int | None:
-    """Parse an offset such as `UTC+9`, `GMT+09:00`, `+0900` or `UTC9` to minutes ahead of UTC; None otherwise."""
+    """Parse an offset such as `UTC+9`, `GMT+09:00`, `+0900` or `UTC9` to minutes ahead of UTC; None for other text."""
     match = _offset(_blanks.sub("", name).translate(_signs))
     if match is None or not (match[1] or match[2]):
         return None
@@ -270,7 +273,7 @@ def _format(minutes: int) -> str:
 
 
 def _letters(name: str) -> str:
-    """Return a name without separators, unless it has digits, which make it an offset."""
+    """Return a name without separators. A name with digits is unchanged, because it is an offset."""
     return name if re.search(r"\d", name) else re.sub(r"\W", "", _plain(name))
 
 
