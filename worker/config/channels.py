@@ -1,4 +1,4 @@
-"""Notification channels: which events each gets, how often, and the templates of its messages."""
+"""Notification channels: their events, the interval between their messages, and the templates of messages."""
 
 from collections.abc import Callable
 from enum import StrEnum
@@ -26,7 +26,7 @@ _Digest = Annotated[
 
 
 class Event(StrEnum):
-    """Kinds of events. A channel that gets the start of something also gets its end."""
+    """The kind of an event. A channel that is notified of the start of a condition is also notified of its end."""
 
     FAILING = "failing"
     REFUSED = "refused"
@@ -41,7 +41,7 @@ class Event(StrEnum):
 
 
 class Channel(Struct, frozen=True, forbid_unknown_fields=True):
-    """One destination of notifications."""
+    """A destination of notifications."""
 
     name: Annotated[str, Meta(min_length=1, max_length=NAME_CAP, description="Its name in logs and for --channel.")]
     url: Annotated[SecretRef, Meta(description="Reference to its Apprise URL, which usually contains a secret.")]
@@ -63,7 +63,10 @@ class Notify(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def read_channels(reader: Reader, node: Node) -> tuple[Channel, ...]:
-    """Return the channels of a list. Problems go to the reader and repeat no value: it may be a secret."""
+    """Return the valid channels of a list. Problems are added to the reader.
+
+    Messages repeat no value of the file, because it may be a secret.
+    """
     if not isinstance(node, Sequence):
         message = Message("channels must be a list of {{name: NAME, url: {{env: NAME}}}}, or [] for none")
         reader.problem(node, message)

@@ -26,7 +26,7 @@ _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "owner": ("owner", "team", "담당자", "담당", "담당부서", "부서"),
     "protected": ("protected", "보호"),
 }
-"""Names of columns, without spaces, hyphens and letter case."""
+"""Accepted headings of each column, in lower case without spaces, hyphens and underscores."""
 
 _NAMES: Final = {alias: column for column, aliases in _COLUMNS.items() for alias in aliases}
 
@@ -41,28 +41,28 @@ _FLAGS: Final = {
 
 _DELIMITERS: Final = ",;\t|"
 ENCODINGS: Final = {"utf-8": "utf-8-sig", "cp949": "cp949", "utf-16": "utf-16"}
-"""Encodings of Korean spreadsheets, with Python's name; CP949 is the older Windows code page."""
+"""Encodings of Korean spreadsheets, each with its name in Python. CP949 is the older Windows code page."""
 
 _UTF_8_MARK: Final = b"\xef\xbb\xbf"
 _UTF_16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
 
 _PLAIN_BYTES: Final = 2
-"""Bytes of a syllable that EUC-KR contains; it spells others in eight."""
+"""Bytes in EUC-KR of a syllable of KS X 1001. Any other syllable takes eight bytes."""
 
 _blanks: Final = re.compile(r"[\s_-]+")
 _formula: Final = re.compile(r'="([^"]*)"').fullmatch
-"""A formula that keeps a spreadsheet from dropping a leading zero."""
+"""Matches the formula `="…"`, with which users keep a spreadsheet from dropping a leading zero."""
 
 
 class ImportedNumbers(Struct, frozen=True):
-    """The numbers of a CSV file with their desired state, in file order, and warnings."""
+    """The content of a CSV file: the desired state of each number, in file order, and warnings."""
 
     numbers: Mapping[str, Desired]
     warnings: Sequence[Problem] = ()
 
 
 class _CsvRow(Struct, frozen=True):
-    """One row: its first line, its cells, and its text if that is on one line."""
+    """One row of a CSV file. `line` is its first line; `raw` is its text, None if the row has several lines."""
 
     line: int
     cells: Sequence[str]
@@ -72,12 +72,13 @@ class _CsvRow(Struct, frozen=True):
 def read_csv(source: str, data: bytes, skip: Collection[str] = (), encoding: str = "auto") -> ImportedNumbers:
     """Read the bytes of a CSV file whose first row names its columns; `source` is its name in problems.
 
-    Columns in `skip` are ignored. The delimiter is a comma, semicolon, tab or bar. `encoding` is one of `ENCODINGS`,
-    or `auto`: by byte-order mark or, if UTF-8 and CP949 both fit, the one that gives the more plausible Korean. Text is
-    normalized to NFC, as macOS writes Hangul decomposed.
+    Columns in `skip` are ignored. The delimiter is a comma, semicolon, tab or bar. `encoding` is a key of `ENCODINGS`
+    or `auto`. With `auto`, a byte-order mark decides. Without a mark, the file is UTF-8 or CP949; if it is valid in
+    both, the encoding that gives the more plausible Korean text is used. Text is normalized to NFC, because macOS
+    writes Hangul decomposed.
 
     Raises:
-        DesiredStateError: with every problem.
+        DesiredStateError: the file has problems or no numbers. The error lists all problems.
     """
     if len(data) > FILE_CAP:
         raise _error(source, 1, 1, file_too_long(FILE_CAP))
@@ -133,7 +134,7 @@ def _text(data: bytes, name: str) -> str | None:
 
 
 def _korean(text: str) -> int:
-    """Return a score of how likely a text is to be Korean; a higher one is more likely.
+    """Return a score for the likelihood that a text is Korean. A higher score is more likely.
 
     Common syllables raise it; rare syllables and accented letters lower it. Text in the wrong encoding has accented
     letters (CP949 read as UTF-8), or rare syllables between Chinese characters (UTF-8 read as CP949).
@@ -163,7 +164,7 @@ def _rows(source: str, lines: Sequence[str], delimiter: str) -> Iterator[_CsvRow
 
 
 class _TableReader:
-    """Reads rows by the columns of the first one, and collects problems."""
+    """A reader of rows by the columns that the first row names. It collects problems."""
 
     def __init__(
         self, source: str, head: _CsvRow, delimiter: str, skip: Collection[str], warnings: Sequence[Problem]
@@ -199,7 +200,7 @@ class _TableReader:
             raise self._error_at(head, 0, message)
 
     def take(self, row: _CsvRow) -> None:
-        """Read a row that is not blank."""
+        """Read a row that is not blank. Add its number, or its problems."""
         if len(row.cells) > self._width and any(cell.strip() for cell in row.cells[self._width :]):
             message = Message(
                 "the row has {count} cells, the first row {width}: quote text that contains a comma",
@@ -299,7 +300,7 @@ def _plain(cell: str) -> str:
 
 
 def _column(row: _CsvRow, index: int, delimiter: str) -> int:
-    """Return the column at which a cell starts in its line, counted from 1; 1 if the row has several lines."""
+    """Return the position in its line at which a cell starts, counted from 1; 1 if the row has several lines."""
     in_quotes, cells = False, 0
     for at, char in enumerate(row.raw or ""):
         if cells == index:

@@ -11,21 +11,22 @@ from worker.model.messages import Message
 __all__ = ["COUNT_DIGITS", "NAME_CAP", "NOTE_CAP", "read_count", "read_secret_ref", "read_text", "why_unfit"]
 
 NAME_CAP: Final = 64
-"""Characters of an account's name, which is on every log line."""
+"""Maximum length in characters of an account's name, which is on every log line."""
 NOTE_CAP: Final = 1000
-"""Characters of a note, an owner, a path or a URL."""
+"""Maximum length in characters of a note, an owner, a path or a URL."""
 COUNT_DIGITS: Final = 9
-"""Digits of a count."""
+"""Maximum count of digits of a count."""
 
 _variable: Final = re.compile("[A-Za-z_][A-Za-z0-9_]*").fullmatch
 _secret: Final = re.compile("NCS[0-9A-Z]{13}|(?=.*[0-9])[0-9A-Z]{32}|.*://.*", re.IGNORECASE).fullmatch
-"""The form of the vendor's keys and secrets, and of URLs, which may hold some."""
+"""Matches the vendor's keys and secrets by their form, and URLs, which may contain a secret."""
 
 
 def read_text(reader: Reader, node: Node, what: str, cap: int, *, prose: bool = False) -> str | None:
-    """Return the stripped text of a node; None if it is a problem.
+    """Return the text of a node without surrounding spaces. If it is invalid, add a problem and return None.
 
-    `prose` may have several lines, and the wide and no-break spaces that word processors and Korean keyboards produce.
+    `what` is the field's name in messages, and `cap` the maximum length in characters. With `prose`, the text may have
+    several lines, and the wide and no-break spaces that word processors and Korean keyboards produce.
     """
     if not isinstance(node, Scalar):
         reader.problem(node, Message("{field} must be text", field=what))
@@ -42,13 +43,16 @@ def read_text(reader: Reader, node: Node, what: str, cap: int, *, prose: bool = 
 
 
 def read_count(node: Node) -> int | None:
-    """Return the whole number at a node, of at most `COUNT_DIGITS` digits; None if the node is anything else."""
+    """Return the value of a node that is a whole number of at most `COUNT_DIGITS` digits; None for any other node."""
     text = node.text if isinstance(node, Scalar) else ""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= COUNT_DIGITS else None
 
 
 def why_unfit(text: str, cap: int, *, prose: bool = False) -> Message | None:
-    """Return why a text cannot be used, without repeating it; None if it can."""
+    """Return why a text cannot be used; None if it can. The message does not repeat the text.
+
+    `cap` is the maximum length in characters; `prose` is as for `read_text`.
+    """
     if len(text) > cap:
         return Message("is longer than {cap:,} characters: shorten it", cap=cap)
     if not text.isprintable():
@@ -65,7 +69,10 @@ def why_unfit(text: str, cap: int, *, prose: bool = False) -> Message | None:
 
 
 def read_secret_ref(reader: Reader, node: Node, name: str) -> SecretRef | None:
-    """Return the reference to the secret `name`; None if it is a problem. Messages do not repeat the value."""
+    """Return the reference to the secret `name`. If the node is not a reference, add a problem and return None.
+
+    Messages do not repeat the value of the node, because it may be the secret.
+    """
     literal = Message(
         "{name} must be a reference, {{env: NAME}} or {{file: PATH}}; never put a secret in this file: remove and "
         "replace it",

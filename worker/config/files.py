@@ -42,17 +42,17 @@ _ENDINGS: Final = (".yaml", ".yml")
 _FILE: Final = Message("a file")
 
 FileIdentity = tuple[int, int]
-"""Device and inode, equal for two paths of one file."""
+"""Device and inode of a file. Two paths of the same file have the same identity."""
 
 FileVersion = tuple[int, int, int, int, int]
-"""Device, inode, size, mtime and ctime: differs once a file is changed."""
+"""Device, inode, size, mtime and ctime of a file. A change of the file changes its version."""
 
 
 def read(paths: Sequence[str], stdin: Callable[[int], bytes]) -> Iterator[tuple[str, bytes] | Problem]:
-    """Yield the name and the bytes of each file, or why it cannot be read. No file is read twice.
+    """Yield the name and the bytes of each file, or the problem that prevents its reading. No file is read twice.
 
-    `-` is standard input, read through `stdin(size)`. Folders are searched for *.yaml and *.yml; hidden ones are
-    skipped, links are followed, and each folder is searched once.
+    The path `-` is standard input, of which `stdin(size)` reads at most `size` bytes. Folders are searched for *.yaml
+    and *.yml files, each folder once. Links are followed; hidden files and folders are skipped.
     """
     read_before: dict[FileIdentity, str] = {}
     has_read_stdin = False
@@ -71,7 +71,7 @@ def read(paths: Sequence[str], stdin: Callable[[int], bytes]) -> Iterator[tuple[
 
 
 def expand_folders(paths: Sequence[str]) -> Iterator[str | Problem]:
-    """Yield the paths, each folder replaced by its files, or by why it cannot be read."""
+    """Yield the paths in order. In place of a folder, yield its *.yaml and *.yml files, or a problem."""
     for path in paths:
         if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where a name is too long
             yield from _folder(path)
@@ -82,9 +82,10 @@ def expand_folders(paths: Sequence[str]) -> Iterator[str | Problem]:
 def read_file(
     path: str, read_before: dict[FileIdentity, str] | None = None, expected: Message = _FILE, cap: int = FILE_CAP
 ) -> tuple[str, bytes] | Problem:
-    """Return a file's name and its bytes, at most `cap` + 1, or why it cannot be read.
+    """Return a file's name and its first `cap` + 1 bytes, or the problem that prevents its reading.
 
-    `read_before` has the files read before; this one is added. `expected` says in messages what to give.
+    `read_before` maps the identities of files to their names. A file in it is a problem; the file that is read is added
+    to it. `expected` names in messages what the user should give.
     """
     if not path.isprintable():
         # the name goes to terminals and logs
@@ -116,9 +117,9 @@ def read_file(
 
 
 def locate(name: str, folder: str | None) -> str | None:
-    """Return the path of a file that a plan names; None if it is not found.
+    """Return the current path of a file that a plan names; None if the file is not found.
 
-    Without a folder, the path itself counts. With one, the longest tail of the path that exists in the folder does.
+    Without `folder`, that is `name` itself. With `folder`, it is the longest tail of `name` that exists in the folder.
     """
     if name == STDIN:
         return None
@@ -130,12 +131,12 @@ def locate(name: str, folder: str | None) -> str | None:
 
 
 def yaml_files_below(folder: Path) -> list[str]:
-    """Return the *.yaml and *.yml files in a folder and below it, as `read` searches it."""
+    """Return the *.yaml and *.yml files in a folder and all folders below it, except hidden ones."""
     return [path for path in _folder(str(folder)) if isinstance(path, str)]
 
 
 def yaml_files(folder: Path) -> list[str]:
-    """Return the *.yaml and *.yml files in a folder itself, without hidden ones; none if it cannot be read."""
+    """Return the *.yaml and *.yml files directly in a folder, except hidden ones; none if the folder cannot be read."""
     try:
         names = sorted(path.name for path in folder.iterdir())
     except OSError:
@@ -211,7 +212,7 @@ def _folder(path: str) -> Iterator[str | Problem]:
 
 
 def check_writable(path: str | None) -> None:
-    """Check that a file can be written.
+    """Check that `replace` can write a file, without changing it. None passes the check.
 
     Raises:
         OSError: the file cannot be written.
@@ -223,7 +224,7 @@ def check_writable(path: str | None) -> None:
 
 
 def is_special(path: Path) -> bool:
-    """Return True for a device, a pipe or an open descriptor, which cannot be replaced."""
+    """Return True if a path is a device, a pipe or an open descriptor, which cannot be replaced."""
     if str(path) in _STDERR or str(path.parent) in _DESCRIPTORS:
         return True
     return path.exists() and not (path.is_file() or path.is_dir())
@@ -239,10 +240,12 @@ def _beside(path: Path) -> tuple[int, str]:
 
 
 def replace(path: Path, data: bytes, *, mode: int) -> None:
-    """Replace a file atomically. Symbolic links are followed.
+    """Replace a file atomically, with the permissions `mode`. Symbolic links are followed.
+
+    Data for a device, a pipe or an open descriptor is written to it directly.
 
     Raises:
-        OSError: the file could not be written; the old one stays.
+        OSError: the file could not be written. The old file is unchanged.
     """
     if is_special(path):
         path.write_bytes(data)

@@ -1,4 +1,4 @@
-"""Git revision of desired-state files."""
+"""The git commits of desired-state files."""
 
 import os
 import re
@@ -16,16 +16,16 @@ from worker.model.ports import files
 __all__ = ["with_commits"]
 
 _GIT_SECONDS: Final = 5.0
-"""Time limit for git; after it, files have no commit."""
+"""Time limit in seconds for git. If git takes longer, the files have no commit."""
 _GIT: Final = ("git", "--no-optional-locks", "--literal-pathspecs")
 _STATUS: Final = ("status", "--porcelain=v2", "--branch", "--untracked-files=all", "--ignored", "--")
-"""Read-only; file names follow."""
+"""Arguments of a read-only status command. The names of the files follow them."""
 _OID: Final = "# branch.oid "
 _HASH: Final = re.compile("[0-9a-f]{40,64}")
 
 
 def with_commits(accounts: Iterable[DesiredAccount]) -> tuple[DesiredAccount, ...]:
-    """Return the accounts, each file with the commit of its git checkout."""
+    """Return the accounts with the git commit of each of their files; None for a file outside a checkout."""
     accounts = tuple(accounts)
     paths = {file.source: Path(file.source) for account in accounts for file in files(account)}
     resolved = {source: path.resolve() for source, path in paths.items() if path.is_file()}
@@ -53,14 +53,17 @@ def with_commits(accounts: Iterable[DesiredAccount]) -> tuple[DesiredAccount, ..
 
 @cache
 def _checkout(folder: Path) -> Path | None:
-    """Return the root of the checkout that contains a folder."""
+    """Return the root of the git checkout that contains a folder; None if there is no checkout."""
     if (folder / ".git").exists():
         return folder
     return None if folder.parent == folder else _checkout(folder.parent)
 
 
 def _commit(checkout: Path, files: Iterable[Path]) -> str | None:
-    """Return the commit of a checkout, with `-dirty` if some of the files differ from it; None if git fails."""
+    """Return the commit of a checkout, with `-dirty` if any of `files` differs from it.
+
+    Return None if git fails or there is no commit.
+    """
     try:
         status = subprocess.run(  # noqa: S603 - git with fixed arguments
             (*_GIT, "-C", str(checkout), *_STATUS, *map(str, files)),
@@ -76,6 +79,6 @@ def _commit(checkout: Path, files: Iterable[Path]) -> str | None:
     lines = status.stdout.splitlines()
     headers = [line for line in lines if line.startswith("#")]
     commit = next((line.removeprefix(_OID) for line in headers if line.startswith(_OID)), "")
-    if not _HASH.fullmatch(commit):  # there is none yet
+    if not _HASH.fullmatch(commit):  # the repository has no commit yet
         return None
     return commit if len(headers) == len(lines) else f"{commit}-dirty"

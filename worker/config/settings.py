@@ -1,7 +1,7 @@
-"""Settings of a run: every key with its unit, default and reason.
+"""Settings of a run: every key with its unit and default, and the loader that merges all sources.
 
-Precedence: option, environment (`SENDERID_…`, nested with `__`), settings file, default. The module reads neither the
-environment nor files; callers pass both in.
+Precedence, highest first: option, environment variable (`SENDERID_…`, nested keys joined with `__`), settings file,
+default. The module reads neither the environment nor files; callers pass in the content of both.
 """
 
 import re
@@ -39,21 +39,21 @@ S = TypeVar("S", bound=Struct)
 
 _PREFIX: Final = "SENDERID_"
 _LANGUAGE: Final = "SENDERID_LANG"
-"""Not a setting: the language is needed before settings are read."""
+"""The variable of the language. It is not a setting, because the language is needed before settings are read."""
 _KIT: Final = frozenset(
     {"SENDERID_KIT_ALLOW", "SENDERID_KIT_FILES", "SENDERID_KIT_IMAGE", "SENDERID_KIT_MASK", "SENDERID_KIT_TOKEN"}
 )
-"""Variables of the GitLab template. They are not settings."""
+"""The variables of the GitLab template. They are not settings."""
 _SERVICE_LINK: Final = re.compile(
     r"SENDERID(_[A-Z0-9]+)*_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9]+)*|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
 )
-"""Variables that Kubernetes sets in every pod beside a service named `senderid` or `senderid-…`."""
+"""Matches the variables that Kubernetes sets in a pod for a service named `senderid` or `senderid-…`."""
 _HOUR: Final = 3600
 _YEAR: Final = 365 * 24 * _HOUR
 
 
 _SHARES: Final = frozenset({"max_deactivations", "fleet_wide", "max_failed"})
-"""Settings that are a count or a percentage."""
+"""The settings whose value is a count or a percentage."""
 _WHOLE: Final = 100
 """Per cent."""
 _SHARE: Final = Message("a whole number of 0 or more, or a percentage such as 30%")
@@ -61,14 +61,14 @@ _SHARE: Final = Message("a whole number of 0 or more, or a percentage such as 30
 _LISTS: Final[dict[str, Callable[[yaml_reader.Reader, yaml_reader.Node], object]]] = {
     "channels": channels.read_channels
 }
-"""Settings that are lists, and the reader of each. No environment variable sets them."""
+"""The settings whose value is a list, each with its reader. Environment variables cannot set them."""
 
 
 class RateLimit(Struct, frozen=True, forbid_unknown_fields=True):
-    """Requests per sliding window and API key.
+    """Maximum count of requests in a sliding window, per API key.
 
-    The vendor's own limits are about 100 writes and 20 reads in 5 seconds; the defaults leave a fifth of each to the
-    account's other programs.
+    The vendor allows about 100 writes and 20 reads in 5 seconds. The defaults leave a fifth of each to other programs
+    that use the account.
     """
 
     writes: Annotated[int, Meta(ge=1, le=COUNT_CAP, description="Writes in one window.")] = 80
@@ -77,7 +77,7 @@ class RateLimit(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Retry(Struct, frozen=True, forbid_unknown_fields=True):
-    """Retries of one request. Waits have full jitter."""
+    """Retries of one request. The wait before a retry is random, from 0 to an upper bound (full jitter)."""
 
     attempts: Annotated[int, Meta(ge=1, le=20, description="Tries of one request, the first included.")] = 5
     base_seconds: Annotated[
@@ -87,7 +87,7 @@ class Retry(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Timeout(Struct, frozen=True, forbid_unknown_fields=True):
-    """Time limits of one attempt."""
+    """Time limits of one attempt to send a request."""
 
     connect_seconds: Annotated[float, Meta(gt=0, le=_HOUR, description="Time to connect, TLS included, seconds.")] = 5.0
     total_seconds: Annotated[
@@ -96,9 +96,9 @@ class Timeout(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SafetySettings(Safety, frozen=True, forbid_unknown_fields=True):
-    """Limits on the plans of a run; a desired-state file may set all but `fleet_wide` for its account.
+    """Limits on the plans of a run. A desired-state file may override all but `fleet_wide` for its account.
 
-    `fleet_wide` belongs to no single account, so plan files and the ledger do not store it.
+    `fleet_wide` applies to all accounts together, so plan files and the ledger do not store it.
     """
 
     fleet_wide: Annotated[
@@ -111,7 +111,7 @@ class SafetySettings(Safety, frozen=True, forbid_unknown_fields=True):
 
 
 class CanarySettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """Canary accounts, which an apply writes first; if they fail, it does not start the others."""
+    """Canary accounts, which `senderid apply` writes first. If they fail, it does not start the other accounts."""
 
     accounts: Annotated[
         int, Meta(ge=0, le=COUNT_CAP, description="Accounts with changes that are written first. 0: no canary.")
@@ -123,7 +123,7 @@ class CanarySettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LedgerSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """Local state."""
+    """The ledger: the location and maximum size of local state."""
 
     path: Annotated[
         str | None, Meta(description="A file; its folder also has the locks. Null: the XDG state folder.")
@@ -134,7 +134,7 @@ class LedgerSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LogSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """Logs on stderr."""
+    """The log on stderr."""
 
     format: Annotated[
         Literal["auto", "json", "console"], Meta(description="auto: console on a terminal, JSON elsewhere.")
@@ -197,9 +197,9 @@ _percentage: Final = re.compile(r"(?P<number>[0-9]{1,9})(?P<percent> *%)?").full
 
 
 def resolve_limit(name: str, value: int | str, total: int, *, least: int = 0) -> int:
-    """Return how many of `total` numbers the limit `name` allows.
+    """Return how many of `total` numbers the limit `name` with the setting `value` allows.
 
-    A percentage is rounded down and never allows fewer than `least`; a plain number counts as written.
+    A percentage of `total` is rounded down, but is at least `least`. A plain number is returned unchanged.
 
     Raises:
         ValueError: the value is neither a whole number from 0 to 999,999,999 nor a percentage from 0% to 100%.
@@ -215,8 +215,8 @@ def resolve_limit(name: str, value: int | str, total: int, *, least: int = 0) ->
 def threshold(value: int | str, active: int) -> int:
     """Return how many deactivations `max_deactivations` allows on an account with `active` ACTIVE numbers.
 
-    A percentage is rounded down and never allows fewer than 2, so that small accounts stay manageable; a plain number
-    counts as written.
+    A percentage of `active` is rounded down, but is at least 2, so that small accounts stay manageable. A plain number
+    is returned unchanged.
 
     Raises:
         ValueError: the value is neither a whole number from 0 to 999,999,999 nor a percentage from 0% to 100%.
@@ -225,13 +225,13 @@ def threshold(value: int | str, active: int) -> int:
 
 
 def load(source: tuple[str, bytes] | None, environment: Mapping[str, str], options: Mapping[str, object]) -> Settings:
-    """Return the settings in force.
+    """Return the settings in force, merged from all sources.
 
-    `source` is the name and the bytes of the settings file, None without one. Of `environment`, variables named
-    `SENDERID_…` count. The keys of `options` are dotted names.
+    `source` is the name and the bytes of the settings file; None without a file. Only variables of `environment` that
+    start with `SENDERID_` are read. The keys of `options` are dotted names, such as `safety.min_active`.
 
     Raises:
-        SettingsError: with every problem of the three sources.
+        SettingsError: the file or the environment has problems. The error lists all of them.
     """
     problems: list[Problem] = []
     values: dict[tuple[str, ...], object] = {}
@@ -340,7 +340,11 @@ def _is_section(kind: object) -> bool:
 
 
 def _leaf(field: structs.FieldInfo, text: str | None, actual: str) -> object:
-    """Return the value of one setting from its text, None for null; `actual` is the text as a message repeats it."""
+    """Return the value of one setting. `text` is its text, None for null; `actual` describes the text in messages.
+
+    Raises:
+        ValueError: the text is not a valid value of the setting.
+    """
     if text is not None and (not text or "\0" in text):
         raise ValueError(_mismatch(field, actual))
     try:
@@ -361,7 +365,7 @@ def _leaf(field: structs.FieldInfo, text: str | None, actual: str) -> object:
 
 
 def _mismatch(field: structs.FieldInfo, actual: str) -> Message:
-    """Return a message that says what a setting must be."""
+    """Return the message for a value of the wrong type or range. It names the allowed values."""
     from msgspec import inspect  # noqa: PLC0415 - for mistakes only
 
     type_ = inspect.type_info(field.type)

@@ -1,4 +1,4 @@
-"""URLs of the API and of push gateways: the vendor's hosts by name, and rules for other URLs."""
+"""URLs of the API and of push gateways: the names of the vendor's hosts, and the rules for other URLs."""
 
 from ipaddress import ip_address
 from typing import Final
@@ -13,19 +13,19 @@ __all__ = ["ENDPOINTS", "Endpoint", "parse_endpoint", "parse_gateway", "platform
 
 
 class Endpoint(Struct, frozen=True):
-    """The base URL of an API. With `both_headers`, credentials are sent as `Authentication` and as `Authorization`."""
+    """The base URL of an API. With `both_headers`, requests have an `Authentication` and an `Authorization` header."""
 
     url: str
     both_headers: bool = False
 
     @property
     def is_known(self) -> bool:
-        """Return True for the vendor's endpoints and loopback addresses."""
+        """Return True if the endpoint is one of the vendor's or a loopback address."""
         return self in ENDPOINTS.values() or self.is_loopback
 
     @property
     def is_loopback(self) -> bool:
-        """Return True if the host is this machine, as for the simulated API."""
+        """Return True if the host is this machine. The simulated API runs at such an endpoint."""
         return _is_loopback(urlsplit(self.url).hostname or "")
 
 
@@ -35,17 +35,17 @@ ENDPOINTS: Final = {
     "coolsms": Endpoint("https://api.coolsms.co.kr"),
     "coolsms-rest": Endpoint("https://rest.coolsms.co.kr", both_headers=True),
 }
-"""The vendor's hosts by name, all of one platform. `solapi-static` has two fixed addresses, for firewalls."""
+"""The vendor's endpoints by name, all of one platform. `solapi-static` has two fixed addresses, for firewalls."""
 
 _LABEL_CAP: Final = 63
-"""Characters of a label of a host name."""
+"""Maximum length in characters of a label of a host name."""
 
 
 def parse_endpoint(text: str) -> Endpoint:
     """Parse a name in `ENDPOINTS` or a URL: https, or plain http to a loopback address.
 
     Raises:
-        ValueError: neither; the message says what is allowed.
+        ValueError: the text is neither a name nor such a URL. The message says what is allowed.
     """
     if text in ENDPOINTS:
         return ENDPOINTS[text]
@@ -88,9 +88,10 @@ def parse_endpoint(text: str) -> Endpoint:
 
 
 def platform_of(text: str) -> str:
-    """Return the platform of an endpoint: `vendor` for all of the vendor's hosts, otherwise the normalized URL.
+    """Return the platform of an endpoint: `vendor` for each of the vendor's hosts, otherwise the normalized URL.
 
-    Letter case of the host, default port, trailing dot and slash, and names of this machine make no difference.
+    Two URLs have the same platform if they differ only in the letter case of the host, a default port, a trailing dot
+    or slash, or the name of this machine.
     """
     try:
         endpoint = parse_endpoint(text)
@@ -125,7 +126,7 @@ def _lower(text: str) -> str:
 
 
 def parse_gateway(text: str) -> str:
-    """Parse the URL of a push gateway, and strip a trailing slash.
+    """Return the URL of a push gateway without its trailing slash.
 
     Raises:
         ValueError: the URL cannot be used. The message does not repeat it: it could hold a password.

@@ -1,8 +1,7 @@
-"""Strict YAML: parse events with positions, without values that could mean two things.
+"""A reader of a strict subset of YAML. Every value keeps its position and its text.
 
-Values are never resolved: YAML 1.1 reads `01000000000` as an octal number and `on` as true, so the text counts as
-written. Tags, anchors, aliases and merge keys are refused. Depth and sizes are bounded, and nothing here recurses.
-libyaml does the parsing.
+Scalars stay text: YAML 1.1 would read `01000000000` as an octal number and `on` as true. Tags, anchors, aliases and
+merge keys are refused. Depth and sizes are limited, and no function recurses. libyaml does the parsing.
 """
 
 import re
@@ -35,22 +34,22 @@ __all__ = [
 ]
 
 FILE_CAP: Final = 64 << 20
-"""Bytes of one file: a million plain numbers are about 25 MB, with notes twice that."""
+"""Maximum size of a file, in bytes. A million numbers take about 25 MB without notes, and twice that with notes."""
 DEPTH_CAP: Final = 8
-"""Levels of nesting; the deepest valid document has four."""
+"""Maximum depth of nesting, in levels. The deepest valid document has four."""
 SCALAR_CAP: Final = 10_000
-"""Characters of one scalar."""
+"""Maximum length of a scalar, in characters."""
 NODE_CAP: Final = 1000
-"""Values of one composed node: an entry has at most a dozen. Long lists are read from the events."""
+"""Maximum count of values in a composed node. An entry has at most a dozen; long lists are read from the events."""
 PROBLEM_CAP: Final = 1000
-"""Problems reported for one file; the others are only counted."""
+"""Maximum count of problems reported for one file. Further problems are only counted."""
 _SHOWN: Final = 40
-"""Characters of a wrong value that a message repeats."""
+"""Maximum count of characters of an invalid value that a message repeats."""
 
 _TOO_DEEP: Final = Message("nested deeper than {cap} levels: check for an extra bracket", cap=DEPTH_CAP)
 
 _line_end: Final = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
-"""Line ends of libyaml; editors agree on the first three."""
+"""Matches what libyaml takes as a line end. Editors agree on the first three forms."""
 
 _ADVICE: Final = {
     "mapping values are not allowed in this context": Message(
@@ -65,11 +64,11 @@ _ADVICE: Final = {
     "found character that cannot start any token": Message("quote text that starts with this character"),
     "found incompatible YAML document": Message("remove the %YAML line"),
 }
-"""Hints by libyaml's own message."""
+"""Advice for the user, by libyaml's own message."""
 
 
 class YamlError(Exception):
-    """A file that cannot be read further; `problem` has the position and the reason."""
+    """The file cannot be read beyond the position of `problem`, which also has the reason."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(str(problem))
@@ -103,7 +102,7 @@ def file_too_long(cap: int) -> Message:
 
 
 def _end(text: str) -> tuple[int, int]:
-    """Return the line and column after a text, counted from 1."""
+    """Return the line and column of the position after a text, counted from 1."""
     lines = _line_end.split(text)
     return len(lines), len(lines[-1]) + 1
 
@@ -112,7 +111,7 @@ def parse_events(source: str, text: str) -> Iterator[Any]:
     """Yield the parse events of a text.
 
     Raises:
-        YamlError: at the first position that is not YAML, or not the plain subset that is allowed.
+        YamlError: the text is not valid YAML, or not in the allowed subset. The error has the first such position.
     """
     depth = 0
     stream: Iterator[Any] = yaml.parse(text, Loader=yaml.CSafeLoader)
@@ -170,7 +169,7 @@ def _syntax_error(error: yaml.MarkedYAMLError, char: str) -> Message:
 
 
 class Node:
-    """A value of a file with its position; `line` and `column` count from 1."""
+    """A value in a file, with its position. `line` and `column` count from 1."""
 
     __slots__ = ("column", "line")
 
@@ -184,7 +183,7 @@ class Node:
 
 
 class Scalar(Node):
-    """Text as written; `plain` is True if it was not quoted."""
+    """A scalar with its unresolved text. `plain` is True if the text was not quoted."""
 
     __slots__ = ("plain", "text")
 
@@ -195,12 +194,12 @@ class Scalar(Node):
 
     @property
     def null(self) -> bool:
-        """Return True if the value is YAML's null."""
+        """Return True if the scalar is a null of YAML."""
         return self.plain and self.text in {"", "~", "null", "Null", "NULL"}
 
 
 class Sequence(Node):
-    """A list."""
+    """A list of nodes."""
 
     __slots__ = ("items",)
 
@@ -210,7 +209,7 @@ class Sequence(Node):
 
 
 class Mapping(Node):
-    """Keys and values in file order, duplicate keys included."""
+    """A mapping, as pairs of key and value in file order. Duplicate keys are included."""
 
     __slots__ = ("items",)
 
@@ -230,7 +229,7 @@ def is_document_start(event: Any) -> bool:
 
 
 def compose(source: str, event: Any, stream: Iterator[Any]) -> Node:
-    """Return the node that starts with `event`, and read the rest of it from the stream.
+    """Return the node that starts with `event`. Read its other events from the stream.
 
     Raises:
         YamlError: the node has more than `NODE_CAP` values.
@@ -267,7 +266,7 @@ def compose(source: str, event: Any, stream: Iterator[Any]) -> Node:
 
 
 def skip(event: Any, stream: Iterator[Any]) -> None:
-    """Read past the value that starts with `event`, of any length."""
+    """Read and drop the events of the value that starts with `event`. The value may have any length."""
     depth = 0
     while True:
         if isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
@@ -287,9 +286,9 @@ def _begin(event: Any) -> Scalar | Mapping | Sequence:
 
 
 class Reader:
-    """Reads the nodes of one file and collects their problems.
+    """A reader of the nodes of one file, which collects their problems.
 
-    `problems` has the first `PROBLEM_CAP`, in the order in which they are found; `omitted` counts the others.
+    `problems` has the first `PROBLEM_CAP` problems in the order of discovery. `omitted` is the count of the others.
     """
 
     def __init__(self, source: str) -> None:
@@ -309,9 +308,9 @@ class Reader:
         self.report(node.problem(self.source, message))
 
     def fields(self, node: Mapping, known: Collection[str], *, secret: bool = False) -> dict[str, Node]:
-        """Return the values of the known keys. Unknown and duplicate keys are problems.
+        """Return the values of the known keys. Add a problem for each unknown or duplicate key.
 
-        With `secret`, messages do not repeat an unknown key: it may be a secret.
+        With `secret`, messages do not repeat an unknown key, because it may be a secret.
         """
         keys: dict[str, Node] = {}
         values: dict[str, Node] = {}
@@ -322,7 +321,10 @@ class Reader:
         return values
 
     def key(self, key: Node, keys: dict[str, Node], known: Collection[str], *, secret: bool = False) -> str | None:
-        """Return a known key and add it to `keys`; None if the key is unknown or a duplicate, which is a problem."""
+        """Return the text of a known key, and add the key to `keys`.
+
+        If the key is unknown or a duplicate, add a problem and return None.
+        """
         if not isinstance(key, Scalar):
             self.problem(key, Message("expected a key: one of {choices}", choices=tuple(known)))
         elif key.text in keys:
@@ -343,24 +345,24 @@ class Reader:
 
 
 def quote(text: str) -> str:
-    """Return a wrong text as a message repeats it: quoted, escaped, and cut if it is long."""
+    """Return an invalid text for use in a message: quoted, escaped, and cut to 40 characters."""
     return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")
 
 
 def describe(node: Node) -> str:
-    """Return a wrong value as a message repeats it."""
+    """Return a description of an invalid value for use in a message: its quoted text, or its kind."""
     if isinstance(node, Scalar):
         return Message("nothing") if node.null else quote(node.text)
     return Message("a mapping") if isinstance(node, Mapping) else Message("a list")
 
 
 def duplicate(name: str, first: Node) -> Message:
-    """Return the message for a name, a key or a number that was given before, at `first`."""
+    """Return the message for a duplicate name, key or number, whose first occurrence is the node `first`."""
     return Message("{name} is a duplicate of line {line}: keep one", name=name, line=first.line)
 
 
 def suggest(text: str, known: Collection[str]) -> Message:
-    """Return a hint that names the known word closest to `text`, or all known words if none is close."""
+    """Return a hint with the known word that is closest to `text`, or with all known words if none is close."""
     from difflib import get_close_matches  # noqa: PLC0415 - for mistakes only
 
     close = get_close_matches(text, known, n=1) or get_close_matches(text.lower(), known, n=1)
