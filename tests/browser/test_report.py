@@ -102,6 +102,7 @@ def test_link_repeats_search_filter_and_sort_order(visit: Opened, written: Writt
     for text in ("01000000005", "010-0000-0005", "지점 5", "0000-0005 DEACTIVATE"):
         page.fill("#search", text)
         expect(page.locator("#matches")).to_have_text(re.compile("Numbers: 1 of 24$"))
+        expect(page.locator("#numbers tbody tr:visible")).to_have_count(1)
         assert _shown(visited) == ["010-0000-0005"]
     page.click("#clear")
     assert "#" not in page.url

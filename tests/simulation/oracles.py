@@ -52,7 +52,7 @@ def _only_what_the_file_says(world: World, runs: list[Life]) -> Iterator[str]:
         for put in life.puts:
             reads = [read for read in life.reads if read.ended is not None and read.ended.order < put.sent.order]
             recent = [read for read in reads if read.ended is not None and read.ended.at > put.sent.at - _GRACE]
-            reads = believed(reads, put.phone)
+            reads = believed(reads)
             recent = [read for read in recent if read in reads]
             candidates = (reads[-len(recent) - 1 :] if recent else reads[-1:]) or []
             asked = life.wants(put.phone)
@@ -156,7 +156,7 @@ def _seen_foreign(life: Life, phone: str, puts: list[Request]) -> Request | None
     before = life.approved.get(phone)
     possible = {before}
     done = False
-    for read in believed(life.reads_since_approval, phone):
+    for read in believed(life.reads_since_approval):
         assert read.arrived is not None
         if phone in read.hidden:
             continue

@@ -80,7 +80,7 @@ def lives(world: World) -> list[Life]:
     return [Life(record, world) for record in world.records]
 
 
-def believed(reads: Sequence[Request], phone: str) -> list[Request]:
-    """Return the reads without those that were the first to lack a number: only a second one makes it missing."""
-    shown = [phone in read.visible for read in reads]
-    return [read for read, has, had in zip(reads, shown, [False, *shown], strict=False) if has or not had]
+def believed(reads: Sequence[Request]) -> list[Request]:
+    """Return the reads without those that were the first to lack a number: the client repeats and forgets them."""
+    shown = [read.visible.keys() for read in reads]
+    return [read for read, now, before in zip(reads, shown, [set(), *shown], strict=False) if now >= set(before)]

@@ -1,13 +1,14 @@
 """Availability groups under faults: the model never shows one below its minimum because of a write."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from random import Random
 from typing import Final
 
 import pytest
 from msgspec import structs
 
+from tests.simulation.process import Happening
 from tests.simulation.scenario import Scenario, draw_scenario
 from tests.simulation.world import World, simulate
 from worker.config.settings import SafetySettings
@@ -35,14 +36,17 @@ def _scenario(seed: int) -> Scenario:
         run._replace(
             file=run.file if run.pause else 0,
             terms=structs.replace(run.terms, safety=_SAFETY),
-            happenings={
-                moment: tuple(each for each in some if each.what != "edit") for moment, some in run.happenings.items()
-            },
+            happenings=_without_edits(run.happenings),
+            turns=_without_edits(run.turns),
         )
         for run in scenario.runs
     )
     settings = structs.replace(scenario.settings, safety=_SAFETY)
     return scenario._replace(numbers=numbers, files=files, settings=settings, runs=runs)
+
+
+def _without_edits(happenings: Mapping[int, tuple[Happening, ...]]) -> dict[int, tuple[Happening, ...]]:
+    return {moment: tuple(each for each in some if each.what != "edit") for moment, some in happenings.items()}
 
 
 def _file(chance: Random, numbers: dict[str, str], groups: tuple[Group, ...], index: int) -> DesiredAccount:
