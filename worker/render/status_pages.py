@@ -1,4 +1,4 @@
-"""The pages of the status page, as HTML that works without JavaScript."""
+"""Models and HTML of the pages of the status page. The pages work without JavaScript."""
 
 from collections.abc import Sequence
 from urllib.parse import quote, urlencode
@@ -41,14 +41,15 @@ __all__ = [
 ]
 
 _WIDTH, _HEIGHT = 720, 120
-"""Size of a chart, in its own units."""
+"""Width and height of a chart in SVG units."""
 
 
 class Frame(Struct, frozen=True, kw_only=True):
-    """The common parts of all pages. `here` is the navigation entry, `live` the daemon's state if there is one.
+    """The common parts of all pages.
 
-    `assets` are the URLs of style sheets and scripts by name. A script compares `version`, that of the data shown,
-    with events of the server; pages that only show a message have neither.
+    `here` is the current entry of the navigation. `live` is the daemon's state; None without a daemon. `assets` are the
+    URLs of style sheets and scripts, by name. `version` is the version of the data shown: a script compares it with
+    the events of the server. It is empty on pages that only show a message.
     """
 
     here: str
@@ -61,7 +62,7 @@ class Frame(Struct, frozen=True, kw_only=True):
 
 
 class Overview(Struct, frozen=True, kw_only=True):
-    """The first page: the accounts that match, what needs attention, the latest runs and upcoming changes."""
+    """The first page: the accounts that match the search, attention items, the latest runs and upcoming changes."""
 
     accounts: Sequence[AccountState]
     matching: int
@@ -79,9 +80,10 @@ class Overview(Struct, frozen=True, kw_only=True):
 
 
 class Account(Struct, frozen=True, kw_only=True):
-    """One account: its latest runs, the numbers out of sync after the last run, and the last written statuses.
+    """The page of one account.
 
-    If the account could not be read, `read_as` are its keys from earlier reads.
+    It has the latest runs, the numbers out of sync after the last run, and the last written statuses. If the account
+    could not be read, `read_as` has the keys under which earlier runs read it.
     """
 
     state: AccountState
@@ -96,7 +98,7 @@ class Account(Struct, frozen=True, kw_only=True):
 
 
 class Run(Struct, frozen=True, kw_only=True):
-    """One run: its accounts, or one account with its numbers."""
+    """The page of one run: its accounts, or one of them with its numbers."""
 
     run: RunSummary
     accounts: Sequence[AccountState]
@@ -109,14 +111,14 @@ class Run(Struct, frozen=True, kw_only=True):
 
 
 class Runs(Struct, frozen=True, kw_only=True):
-    """Runs, newest first."""
+    """The page of all runs, newest first."""
 
     runs: Sequence[RunSummary]
     next: str | None
 
 
 class Number(Struct, frozen=True, kw_only=True):
-    """The history of one number, or a form to search for one."""
+    """The page with the history of one number, or with a form to search for a number."""
 
     phone: str | None
     query: str
@@ -125,13 +127,13 @@ class Number(Struct, frozen=True, kw_only=True):
 
 
 class Transitions(Struct, frozen=True, kw_only=True):
-    """Upcoming changes; None if the desired state is not loaded."""
+    """The page of upcoming changes. `coming` is None if no desired state is loaded."""
 
     coming: UpcomingChanges | None
 
 
 class Quotas(Struct, frozen=True, kw_only=True):
-    """Writes over time, and the current use of the quota."""
+    """The page of the quota: writes per minute and per hour, and the current use."""
 
     minutes: Sequence[WriteBucket]
     hours: Sequence[WriteBucket]
@@ -148,12 +150,12 @@ def page(frame: Frame, body: Body) -> str:
 
 
 def message(frame: Frame, title: str, text: str, *, login: bool = False) -> str:
-    """Return a page with a message, and with a form for the token if `login`."""
+    """Return a page with a message. With `login`, it also has a form for the token."""
     return render("page/message.html", **_around(frame), headline=title, text=text, login=login)
 
 
 def account_url(key: str, name: str | None = None) -> str:
-    """Return the URL of an account, by its key; by its name too if it could not be read."""
+    """Return the URL of an account by its key. If it could not be read, the key lacks an id, and the name is added."""
     return link(f"/accounts/{quote(key, safe='')}", name=name if unread(key) else None)
 
 
@@ -168,7 +170,7 @@ def number_url(phone: str) -> str:
 
 
 def link(path: str, **query: object) -> str:
-    """Return a path with a query of the values that are not None or empty."""
+    """Return a path with a query string of `query`, without values that are None or empty."""
     encoded = urlencode({name: value for name, value in query.items() if value not in {None, ""}})
     return f"{path}?{encoded}" if encoded else path
 
@@ -188,7 +190,7 @@ def _around(frame: Frame) -> dict[str, object]:
 
 
 class Bar(Struct, frozen=True):
-    """One bar of a chart, in the chart's own units."""
+    """One bar of a chart, in SVG units. `title` is its tooltip."""
 
     x: float
     y: float
@@ -198,7 +200,7 @@ class Bar(Struct, frozen=True):
 
 
 class WritesChart(Struct, frozen=True):
-    """Bars over time, and a `label` for screen readers."""
+    """A bar chart of writes over time. `label` is for screen readers, `most` is the highest count."""
 
     width: int
     height: int

@@ -1,4 +1,4 @@
-"""Text for a terminal: foreign text made harmless, columns with wide characters, and colours."""
+"""Text for a terminal: escaping of foreign text, alignment of wide characters, and colours."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -16,8 +16,8 @@ _WORDS: Final = re.compile(r"--\S+ \S+|[0-9][0-9.,]* \S+|\S+")
 def safe(text: str, limit: int | None = None) -> str:
     """Return foreign text on one line, without control characters, in at most `limit` columns.
 
-    Blanks of any kind become spaces; control characters, invisible ones, bidirectional overrides and lone surrogates
-    become U+FFFD. Decomposed Hangul is composed. Text that is too long ends in an ellipsis.
+    White space becomes spaces. Control characters, invisible characters, bidirectional overrides and lone surrogates
+    become U+FFFD. Decomposed Hangul is composed. Text that is too long is cut and ends in an ellipsis.
     """
     if not text.isascii():
         text = normalize("NFC", text)
@@ -27,21 +27,21 @@ def safe(text: str, limit: int | None = None) -> str:
 
 
 def width(text: str) -> int:
-    """Return the columns of printable text: wide East Asian characters take two."""
+    """Return how many columns printable text takes. Wide East Asian characters take two columns."""
     if text.isascii():
         return len(text)
     return sum(1 + (east_asian_width(char) in _WIDE) for char in text)
 
 
 def fit(text: str, columns: int) -> str:
-    """Return printable text, padded with spaces to `columns`."""
+    """Return printable text, padded with spaces to a width of `columns`."""
     return text + " " * (columns - width(text))
 
 
 def wrap(text: str, columns: int) -> list[str]:
     """Return safe text in lines of at most `columns`, broken between words if possible.
 
-    An option and its value stay on one line, and so do a number and its noun.
+    A line break separates neither an option from its value nor a number from its noun.
     """
     lines: list[str] = []
     line = ""
@@ -69,7 +69,7 @@ def _cut(text: str, columns: int) -> Iterator[str]:
 
 
 class Paint:
-    """Colours text if `color` is True."""
+    """Painter of text in bold or in colour. If `color` is False, it returns text unchanged."""
 
     __slots__ = ("_color",)
 
@@ -81,5 +81,5 @@ class Paint:
         return f"\x1b[{_CODES[style]}m{text}\x1b[0m" if self._color else text
 
     def style(self, style: str) -> Callable[[str], str]:
-        """Return a function that paints texts in one style."""
+        """Return a function that paints text in one style."""
         return lambda text: self(style, text)

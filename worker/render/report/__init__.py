@@ -1,4 +1,4 @@
-"""Plans, results and runs as self-contained HTML files."""
+"""Renderer of plans, results and runs as self-contained HTML files."""
 
 from collections.abc import Iterable, Iterator
 
@@ -19,7 +19,7 @@ __all__ = ["number", "plan", "result", "run", "runs"]
 
 
 def plan(document: Plan, *, drift: bool = False) -> str:
-    """Return a plan as an HTML document. With `drift`, it has only differences without a change of the files."""
+    """Return a plan as an HTML document. With `drift`, the plan contains drift only."""
     view = plan_view(document, drift=drift)
     numbers = sum(count.numbers for count in view.counts)
     fields = [Field(_("Created"), document.created_at, "moment")]
@@ -34,7 +34,7 @@ def plan(document: Plan, *, drift: bool = False) -> str:
 
 
 def result(document: Result, remark: str = "") -> str:
-    """Return a result as an HTML document, with a remark on it."""
+    """Return a result as an HTML document that includes `remark`."""
     remarks = [" ".join(remark.split())] if remark else []
     if any(account.requests.writes for account in document.accounts):
         text = _("For a chart of the writes over time, run: senderid history {run} --format html")
@@ -49,7 +49,7 @@ def result(document: Result, remark: str = "") -> str:
 
 
 def run(record: RunRecord) -> str:
-    """Return one run of the ledger as an HTML document."""
+    """Return a run of the ledger as an HTML document."""
     fields = [
         Field(_("Command"), record.command),
         Field(_("By"), _("{user} (process {pid})").format(user=who(record), pid=record.pid)),
@@ -62,7 +62,7 @@ def run(record: RunRecord) -> str:
 
 
 def runs(document: History) -> str:
-    """Return runs as an HTML document, newest first."""
+    """Return a list of runs as an HTML document, newest first."""
     count = len(document.runs)
     if count < document.total:
         text = _("{shown:,} of {total:,} runs. All of them: --limit 0").format(shown=count, total=document.total)
@@ -72,7 +72,10 @@ def runs(document: History) -> str:
 
 
 def number(phone: str, document: History) -> str:
-    """Return the history of one number, by its digits, over the runs and accounts of a document, newest first."""
+    """Return the history of one number as an HTML document, newest first.
+
+    `phone` has its digits. `document` has the runs and the accounts in which it occurs.
+    """
     count = len(document.runs)
     text = ngettext("{number:,} run with this number.", "{number:,} runs with this number.", count)
     return _list(hyphenated(phone), text.format(number=count), history_table(document))

@@ -1,4 +1,4 @@
-"""Charts of a run's writes over time, one for each API key, against the quota."""
+"""Charts that compare a run's writes over time with the quota, one chart for each API key."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -17,36 +17,39 @@ __all__ = ["HEIGHT", "WIDTH", "Chart", "Rate", "charts", "drawn"]
 
 WIDTH: Final = 1_000
 HEIGHT: Final = 200
-"""Size of the drawing, in its own units."""
+"""Width and height of the drawing in SVG units."""
 
 _PARTS: Final = 240
 _ROWS: Final = 24
-"""Equal parts of the time: of the drawing, and of its table."""
+"""Equal parts into which the time is divided: `_PARTS` for the drawing, `_ROWS` for its table."""
 
 _MARKS: Final = 500
-"""Most marks of one kind, as more would overlap."""
+"""Most marks of one kind in a chart, as more would overlap."""
 
 _HEADROOM: Final = 1.15
-"""Room above the highest value."""
+"""Ratio of the upper edge of a chart to its highest value."""
 
 _CHARTS: Final = 5
-"""Most API keys with a chart: those with the most writes."""
+"""Most API keys that get a chart. Those with the most writes are chosen."""
 
 _WINDOW: Final = 5.0
-"""Seconds in which writes are counted if the run does not record its quota."""
+"""Length in seconds of the window in which writes are counted if the run does not record its quota."""
 
 _TOO_MANY: Final = 429
 
 
 class Rate(Struct, frozen=True):
-    """The quota of a run: at most `writes` in any `per_seconds`."""
+    """The quota of a run: at most `writes` in any window of `per_seconds` seconds."""
 
     writes: int
     per_seconds: float
 
 
 class Band(Struct, frozen=True):
-    """A time without responses: `start` is a timestamp, `text` describes it."""
+    """A time without responses, drawn as a band.
+
+    `start` is its timestamp, `x` and `width` are SVG units, and `text` describes it.
+    """
 
     start: str
     x: float
@@ -55,9 +58,12 @@ class Band(Struct, frozen=True):
 
 
 class Chart(Struct, frozen=True):
-    """A chart: `line` is an SVG path, `limit` a height; `again` and `refused` are x coordinates.
+    """The chart of one API key.
 
-    `summary` describes the chart. `top` is the value at the upper edge; `start` and `end` are stamps.
+    `line` is the SVG path of the writes in a sliding window of `window` seconds. `limit` is the y coordinate of the
+    quota; None without a quota. `again` and `refused` are the x coordinates of retries and of writes that the quota
+    refused. `top` is the count of writes at the upper edge, `start` and `end` are timestamps, and `summary` describes
+    the chart in words.
     """
 
     title: str
@@ -74,12 +80,12 @@ class Chart(Struct, frozen=True):
     rows: tuple[Span, ...]
 
     def clock(self, at: float) -> str:
-        """Return the time of day of a Unix time, UTC."""
+        """Return the time of day in UTC of a Unix time in seconds."""
         return _stamp(at)[11:].removesuffix("Z")
 
 
 def charts(run: RunRecord) -> tuple[tuple[Chart, ...], str]:
-    """Return the charts of the API keys with the most writes, and a sentence on the others."""
+    """Return the charts of the API keys with the most writes, and a sentence that counts the other keys, if any."""
     rate = _rate(run)
     keys: dict[str, list[Write]] = {}
     for account in run.accounts:
@@ -101,7 +107,7 @@ def charts(run: RunRecord) -> tuple[tuple[Chart, ...], str]:
 
 
 def _rate(run: RunRecord) -> Rate | None:
-    """Return the quota of a run, if its settings have one."""
+    """Return the quota that a run recorded in its settings; None if it recorded none."""
     try:
         return convert((run.settings or {}).get("rate_limit"), Rate)
     except ValidationError:
@@ -109,14 +115,14 @@ def _rate(run: RunRecord) -> Rate | None:
 
 
 def _write(attempt: Attempt) -> Write:
-    """Return the time of the response to an attempt or, without one, of its intent."""
+    """Return an attempt as a write at the time of its response or, without a response, of its intent."""
     at = datetime.fromisoformat(attempt.answered_at or attempt.intended_at).timestamp()
     refused = attempt.error is not None and attempt.error.http_status == _TOO_MANY
     return Write(at, again=attempt.number > 1, refused=refused)
 
 
 def drawn(title: str, writes: Sequence[Write], window: float, rate: Rate | None) -> Chart:
-    """Return the chart of writes, at least one, in the order of time. `window` is in seconds."""
+    """Return the chart of at least one write. `writes` are in order of time, and `window` is in seconds."""
     start, end = writes[0].at, writes[-1].at + window
     most = busiest(writes, window, start, end, _PARTS)
     peak = max(most)
@@ -149,7 +155,7 @@ def drawn(title: str, writes: Sequence[Write], window: float, rate: Rate | None)
 
 
 def _steps(heights: Sequence[float]) -> str:
-    """Return a path of steps from the lower left corner to the lower right one."""
+    """Return an SVG path of steps with these heights, from the lower left corner to the lower right corner."""
     width = WIDTH / len(heights)
     steps = (f"V{height:g}H{round((place + 1) * width, 1):g}" for place, height in enumerate(heights))
     return f"M0 {HEIGHT}{''.join(steps)}V{HEIGHT}Z"

@@ -1,4 +1,4 @@
-"""The parts of a report, and its template."""
+"""The model of a report, and its HTML page."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -21,29 +21,32 @@ _MOST_ROWS: Final = 50_000
 """Most rows of a table, as browsers stall on more."""
 
 _MOST_ITEMS: Final = 100
-"""Most attention items of one kind."""
+"""Most attention items of one kind in a report."""
 
 _MOST_NAMES: Final = 2_000
 """Most accounts that are listed by name only."""
 
 CellKind = Literal["account", "phone", "mark", "share", "lines", "code", "moment", "number"]
-"""The content of a column's cells: an account by name and id, digits, a mark, a share of ACTIVE numbers, lines of text,
-an identifier, a stamp, a number."""
+"""The content of a column's cells.
+
+In order: an account by name and id, the digits of a phone number, a mark, a share of ACTIVE numbers, lines of text, an
+identifier, a timestamp, a count.
+"""
 
 
 class AccountName(Struct, frozen=True):
-    """An account's name, and the vendor's id of it if that is known."""
+    """The name of an account, and the vendor's account id if it is known."""
 
     name: str
     id: str | None = None
 
 
 Cell: TypeAlias = str | int | tuple[str, ...] | Mark | AccountName | Share | None
-"""None, "" and () are empty."""
+"""The content of a cell. A cell with None, "" or () is empty."""
 
 
 class Column(Struct, frozen=True):
-    """A column; `key` names it in links. Rows can be filtered by the values of a `facet`."""
+    """A column of a table. `key` names it in links. If `facet` is True, rows can be filtered by its values."""
 
     key: str
     label: str
@@ -52,14 +55,14 @@ class Column(Struct, frozen=True):
 
 
 class TableRow(Struct, frozen=True):
-    """One cell for each column."""
+    """A row of a table, with one cell for each column."""
 
     cells: tuple[Cell, ...]
     needs_attention: bool = False
 
 
 class Table(Struct, frozen=True):
-    """Rows below a heading. `omitted` says which rows are left out."""
+    """A table of a report: rows below a heading. `omitted` is a sentence on rows that are left out, if any."""
 
     key: str
     title: str
@@ -78,7 +81,7 @@ class Table(Struct, frozen=True):
 
 
 class Field(Struct, frozen=True):
-    """A labelled value of a document; `value` is a stamp where `kind` is moment."""
+    """A labelled value at the head of a report. If `kind` is "moment", `value` is a timestamp."""
 
     label: str
     value: str
@@ -86,10 +89,10 @@ class Field(Struct, frozen=True):
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """A report. `verdict` is one sentence, `remarks` are others.
+    """The content of an HTML report.
 
-    `attention` is what an operator must do, `notices` what is worth knowing. `quiet` are the names of accounts that
-    have no rows.
+    `verdict` is one sentence, and `remarks` are further sentences. `attention` lists what an operator must do, and
+    `notices` what is worth knowing. `quiet` lists the names of accounts without rows.
     """
 
     title: str
@@ -123,7 +126,7 @@ def page(report: Report) -> str:
 
 
 def _policy(styles: Sequence[str], scripts: Sequence[str]) -> str:
-    """Return a Content-Security-Policy that forbids all requests, and all other styles and scripts."""
+    """Return a Content-Security-Policy that allows only these styles and scripts, by hash, and no requests."""
     return (
         f"default-src 'none'; style-src {' '.join(styles)}; script-src {' '.join(scripts)}; "
         "base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'"
@@ -131,9 +134,9 @@ def _policy(styles: Sequence[str], scripts: Sequence[str]) -> str:
 
 
 def table(key: str, title: str, columns: tuple[Column, ...], rows: Sequence[TableRow], most: int = _MOST_ROWS) -> Table:
-    """Return a table of the first `most` rows, those that need attention first if others are left out.
+    """Return a table of at most `most` rows. If there are more, rows that need attention take precedence.
 
-    Each row has a mark.
+    Each row must have a cell with a mark.
     """
     if len(rows) <= most:
         return Table(key, title, columns, tuple(rows))
@@ -156,7 +159,7 @@ def table(key: str, title: str, columns: tuple[Column, ...], rows: Sequence[Tabl
 
 
 def capped(items: Sequence[AttentionGroup]) -> Iterator[AttentionGroup]:
-    """Return the first items of each kind, and how many more there are."""
+    """Yield the first items of each kind, then an item with the count of the others."""
     for kind, some in groupby(items, lambda item: item.kind):
         alike = list(some)
         yield from alike[:_MOST_ITEMS]

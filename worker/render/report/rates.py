@@ -1,4 +1,4 @@
-"""Rates of completed writes: counts in a sliding window, and pauses."""
+"""Statistics of completed writes over time: counts in a sliding window, and pauses."""
 
 from collections.abc import Iterable, Sequence
 from itertools import chain, pairwise
@@ -9,11 +9,14 @@ from msgspec import Struct
 __all__ = ["Pause", "Span", "Write", "busiest", "pauses", "spans"]
 
 _NOTABLE: Final = 1.0
-"""Seconds without a response that count as a pause."""
+"""Shortest time in seconds without a response that counts as a pause."""
 
 
 class Write(Struct, frozen=True, order=True):
-    """A write at a Unix time in seconds; flags say if it was a retry, and if the quota refused it."""
+    """A write. `at` is its Unix time in seconds.
+
+    `again` is True if it was a retry, and `refused` is True if the quota refused it.
+    """
 
     at: float
     again: bool = False
@@ -21,7 +24,11 @@ class Write(Struct, frozen=True, order=True):
 
 
 class Span(Struct, frozen=True):
-    """Counts of [start, end), Unix seconds; `most` is the highest count of any window that ended in it."""
+    """The counts of writes in [start, end), in Unix seconds.
+
+    `again` counts retries, `refused` those that the quota refused. `most` is the highest count of writes in any
+    sliding window that ended in this span.
+    """
 
     start: float
     end: float
@@ -32,7 +39,10 @@ class Span(Struct, frozen=True):
 
 
 class Pause(Struct, frozen=True, order=True):
-    """A time without responses; `refused` is True if the last responses before it were rate limits."""
+    """A time without responses, in Unix seconds.
+
+    `refused` is True if the quota refused a write shortly before it.
+    """
 
     start: float
     end: float
@@ -40,11 +50,12 @@ class Pause(Struct, frozen=True, order=True):
 
 
 def busiest(writes: Sequence[Write], window: float, start: float, end: float, parts: int) -> list[int]:
-    """Return the highest count of writes in any `window` seconds that ended in each equal part of [start, end].
+    """Return, for each of `parts` equal parts of [start, end], the highest count of writes in a sliding window.
 
-    `writes` are in the order of time. Each of them and its window lie within [start, end].
+    A part counts the windows of `window` seconds that ended in it. `writes` are in order of time. Every write, and the
+    window that starts at it, must lie within [start, end].
     """
-    # a window is open at its start: what leaves it at one moment leaves before others enter
+    # a window excludes its start: at any moment, writes leave it before others enter
     events = sorted(chain(((each.at, 1) for each in writes), ((each.at + window, -1) for each in writes)))
     most = [0] * parts
     now = last = 0
@@ -59,9 +70,10 @@ def busiest(writes: Sequence[Write], window: float, start: float, end: float, pa
 
 
 def pauses(writes: Sequence[Write], window: float) -> list[Pause]:
-    """Return the times between writes, in the order of time, without a response for longer than a window.
+    """Return the pauses between writes, in order of time.
 
-    A pause takes at least a second; that is enough if the quota refused a write within the window before it.
+    A pause is a time without a response of more than `window` seconds, and more than one second. If the quota refused
+    a write within the last `window` seconds, more than one second is enough.
     """
     result = []
     last_refusal = -window
@@ -74,7 +86,10 @@ def pauses(writes: Sequence[Write], window: float) -> list[Pause]:
 
 
 def spans(writes: Iterable[Write], most: Sequence[int], start: float, end: float, parts: int) -> list[Span]:
-    """Return equal parts of [start, end] with their writes. `most` has counts of a multiple of finer parts."""
+    """Return `parts` equal spans of [start, end] with the counts of their writes.
+
+    `most` is the result of `busiest` for a multiple of `parts`.
+    """
     writes_of: list[list[Write]] = [[] for _ in range(parts)]
     width = (end - start) / parts
     for each in writes:

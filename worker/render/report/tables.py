@@ -17,11 +17,11 @@ from worker.render.view.run import seconds, who
 __all__ = ["accounts_table", "history_table", "numbers_table", "runs_table"]
 
 _NAMES: Final = 5
-"""Most accounts of a run that are named; more are counted."""
+"""Most accounts of a run that a row names. The others are counted."""
 
 
 def accounts_table(accounts: Iterable[AccountView], *, is_plan: bool) -> Table:
-    """Return a table of accounts, with their verdicts or outcomes."""
+    """Return a table of accounts, with their verdicts (of a plan) or outcomes (of a run)."""
     columns = (
         Column("account", _("Account"), "account"),
         Column("ended", _("Verdict") if is_plan else _("Outcome"), "mark", facet=True),
@@ -89,7 +89,7 @@ def numbers_table(accounts: Iterable[AccountView], *, is_plan: bool) -> Table:
 
 
 def history_table(document: History) -> Table:
-    """Return a table of one number over the runs and accounts of a document."""
+    """Return a table of the history of one number: a row for each run and account of `document`."""
     columns = (
         Column("when", _("When"), "moment"),
         Column("run", _("Run"), "code"),

@@ -1,4 +1,4 @@
-"""Plans, results, the ledger's runs and calendars as text for a terminal."""
+"""Renderer of plans, results, recorded runs and calendars as text for a terminal."""
 
 from worker.render.text.document import plan, result
 

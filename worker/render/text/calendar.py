@@ -1,4 +1,4 @@
-"""Scheduled changes of desired states: the document of `calendar`, and its text."""
+"""Calendar of scheduled changes to the desired state: the document of `senderid calendar`, and its text."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
@@ -27,7 +27,7 @@ DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _NOT_SET: Final = Message("not set")
 """Shown in place of a desired status if there is none."""
 _REMARK_COLUMNS: Final = 20
-"""Columns of a remark, however narrow the page is."""
+"""Fewest columns of a remark, even if the page is narrower."""
 
 
 class CalendarEntry(Struct, frozen=True):
@@ -61,7 +61,7 @@ class Calendar(Struct, frozen=True, kw_only=True):
 
 
 def account_calendar(account: DesiredAccount, start: datetime, end: datetime) -> AccountCalendar:
-    """Return the changes of an account in [start, end), aware times."""
+    """Return the changes of an account in [start, end). Both are aware times."""
     due = tuple(
         CalendarEntry(each.phone, format_utc(each.when), each.before, each.after, each.why, want.note, want.owner)
         for each in transitions(account, start, end)
@@ -71,7 +71,10 @@ def account_calendar(account: DesiredAccount, start: datetime, end: datetime) ->
 
 
 def text(calendar: Calendar, *, color: bool, width: int = 80) -> str:
-    """Return a calendar in `width` columns, day by day in each file's time zone, ended by a newline."""
+    """Return a calendar as text in `width` columns, ended by a newline.
+
+    Changes are listed day by day, in the time zone of each file.
+    """
     paint = Paint(color=color)
     lines: list[str] = []
     for account in calendar.accounts:
@@ -114,6 +117,6 @@ def _local(at: str, timezone: str) -> str:
 
 
 def _zone_of(accounts: Iterable[AccountCalendar]) -> str:
-    """Return the zone of all accounts, or UTC if they have several."""
+    """Return the time zone that all accounts share, or UTC if they have several."""
     zones = {account.timezone for account in accounts}
     return zones.pop() if len(zones) == 1 else "UTC"

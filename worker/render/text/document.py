@@ -1,4 +1,4 @@
-"""A plan or a result as text: accounts, errors, and a closing sentence."""
+"""Renderer of a plan or a result as text: accounts, errors and a closing sentence."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -19,15 +19,15 @@ _CODE_COLUMNS = 50
 
 
 def plan(plan: Plan, *, color: bool, width: int = 80, drift: bool = False) -> str:
-    """Return a plan in `width` columns, ended by a newline. Without `color` it holds no escape code.
+    """Return a plan as text in `width` columns, ended by a newline. Without `color`, it has no escape codes.
 
-    With `drift`, the plan has only differences without a change of the files.
+    With `drift`, the plan contains drift only.
     """
     return _document(plan_view(plan, drift=drift), Paint(color=color), width)
 
 
 def result(result: Result, *, color: bool, width: int = 80) -> str:
-    """Return a result, as `plan` does."""
+    """Return a result as text in `width` columns, ended by a newline. Without `color`, it has no escape codes."""
     return _document(result_view(result), Paint(color=color), width)
 
 
@@ -61,7 +61,7 @@ def _error(item: AttentionGroup, paint: Paint, columns: int) -> Iterator[str]:
 
 
 def _closing(view: DocumentView, paint: Paint, columns: int) -> Iterator[str]:
-    """Yield the verdict, with the outcome of a run in its colour, and the remarks on it."""
+    """Yield the verdict, in which the outcome of a run is coloured, and the remarks on it."""
     word = "" if view.ending is None else f"{translated(view.ending.word).capitalize()}:"
     first, *others = indented(view.verdict, columns, "", "  ")
     yield (paint(view.tone, word) if word else "") + paint("bold", first.removeprefix(word))

@@ -1,4 +1,4 @@
-"""The ledger as text: runs as a table, one run in full, one number over all runs."""
+"""Renderer of the ledger as text: runs as a table, one run in full, or the history of one number."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -21,7 +21,7 @@ _ACCOUNT_COLUMNS: Final = 20
 
 
 def runs(document: History, *, color: bool, width: int = 80) -> str:
-    """Return runs as a table in `width` columns, ended by a newline. Without `color` it has no escape code."""
+    """Return runs as a table in `width` columns, ended by a newline. Without `color`, it has no escape codes."""
     paint = Paint(color=color)
     lines = []
     if document.runs:
@@ -58,7 +58,10 @@ def run(run: RunRecord, *, color: bool, width: int = 80) -> str:
 
 
 def number(phone: str, document: History, *, color: bool, width: int = 80) -> str:
-    """Return the history of one number over the runs and accounts of a document, newest first."""
+    """Return the history of one number as text, newest first.
+
+    `phone` has its digits. `document` has the runs and the accounts in which it occurs.
+    """
     paint = Paint(color=color)
     lines = []
     for run in document.runs:

@@ -1,4 +1,4 @@
-"""Accounts, rows of numbers, samples of many and lists of names, laid out in columns."""
+"""Layout of text in columns: accounts, tables of numbers, samples of long tables, and lists of names."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, TypeVar
@@ -23,14 +23,19 @@ _PHONE_COLUMNS: Final = 16
 _STATUS_COLUMNS: Final = 40
 _REMARK_COLUMNS: Final = 60
 _NARROWEST: Final = 20
-"""Columns that wrapped text gets however narrow the page is. Numbers and statuses are never cut to fit one, so that a
-row may be wider than a page of under 80 columns."""
+"""Fewest columns of wrapped text, even if the page is narrower.
+
+Numbers and statuses are never cut, so that a row may be wider than a page of under 80 columns.
+"""
 
 T = TypeVar("T")
 
 
 def account_lines(account: AccountView, paint: Paint, columns: int, *, ended: bool) -> Iterator[str]:
-    """Yield an account in full: its outcome if it has ended, counts, error, rows, notices and refusals."""
+    """Yield the lines of an account in full: name, counts, error, rows, notices and refusals.
+
+    `ended` is True if the account has an outcome, which is then shown beside its name.
+    """
     word = translated(account.mark.word)
     name = header(account.name, account.id, paint, columns - width(f": {word}") if ended else columns)
     yield f"{name}: {paint(account.mark.tone, word)}" if ended else name
@@ -62,7 +67,7 @@ def _requests_text(requests: Requests) -> str:
 
 
 def group_lines(groups: Sequence[NumberGroup], paint: Paint, columns: int) -> Iterator[str]:
-    """Yield groups as lines of one table. A long group is cut to a sample; its advice follows its rows."""
+    """Yield the lines of one table of all groups. A long group is cut to a sample. Its advice follows its rows."""
     samples = [group.rows if len(group.rows) <= MANY else group.rows[:_SAMPLE] for group in groups]
     rows = [row for some in samples for row in some]
     word = max((width(translated(row.mark.word)) for row in rows), default=0)
@@ -112,7 +117,7 @@ def _record(row: NumberRow) -> str:
 
 
 def _attempt(attempt: Attempt, above: str) -> str:
-    """Return an attempt, with its error unless that is the error of the number."""
+    """Return the text of an attempt. Its error is left out if it is the error of the number, `above`."""
     error = "" if attempt.error is None else error_text(attempt.error)
     return _("attempt {number} at {time}: {state}{error}").format(
         number=attempt.number,
@@ -149,7 +154,11 @@ def in_full_or_brief(
     names_of: Callable[[T], Sequence[str]],
     columns: int,
 ) -> Iterator[str]:
-    """Yield the first accounts in full, each with a blank line after it; count further ones by `brief`."""
+    """Yield the lines of the first accounts in full, then a line for each group of further accounts.
+
+    `full` returns the lines of an account. A group has the accounts with the same `brief` text, and its line has their
+    count and the first of their `names_of`.
+    """
     for account in accounts[:MANY]:
         yield from full(account)
         yield ""
@@ -169,19 +178,19 @@ def in_full_or_brief(
 
 
 def names(all_names: Sequence[str]) -> str:
-    """Return the first names, and how many more there are."""
+    """Return the first names, with the count of the others."""
     text = ", ".join(safe(name, _NAME_COLUMNS) for name in all_names[:_NAMES])
     more = len(all_names) - _NAMES
     return _("{names} and {count} more").format(names=text, count=f"{more:,}") if more > 0 else text
 
 
 def header(account: str, account_id: str | None, paint: Paint, columns: int) -> str:
-    """Return an account's name, cut to fit, and the vendor's id of it."""
+    """Return an account's name, cut to fit into `columns`, and the vendor's account id."""
     suffix = _(" (account {id})").format(id=safe(account_id, _ID_COLUMNS)) if account_id else ""
     return paint("bold", safe(account, max(columns - width(suffix), _NARROWEST))) + suffix
 
 
 def indented(text: str, columns: int, first: str, rest: str, style: Callable[[str], str] = str) -> Iterator[str]:
-    """Yield foreign text wrapped into `columns`, with one indent for the first line and one for the others."""
+    """Yield foreign text as lines of at most `columns`. `first` indents the first line, `rest` the others."""
     for index, line in enumerate(wrap(text, max(columns - max(len(first), len(rest)), _NARROWEST))):
         yield (rest if index else first) + style(line)

@@ -1,6 +1,6 @@
-"""View models: what a plan, a result or a run shows, decided once for text, Markdown, HTML and the status page.
+"""View models: the content of a plan, a result or a run, shared by text, Markdown, HTML and the status page.
 
-A view has its texts in the reader's language. Foreign text in it is not yet harmless: each renderer escapes it.
+A view has its texts in the reader's language. Foreign text in a view is not escaped: each renderer escapes it.
 """
 
 from worker.render.view.plan import plan_view

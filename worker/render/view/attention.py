@@ -1,4 +1,4 @@
-"""Attention items: what an operator must do about accounts and numbers, and notices on them."""
+"""Attention items, which say what an operator must do about accounts and numbers, and notices."""
 
 from collections.abc import Callable, Collection, Hashable, Iterable
 from typing import Final, Literal, TypeVar
@@ -30,9 +30,10 @@ _OF_STATUS: Final = frozenset({NoticeKind.PENDING, NoticeKind.DUPLICATED, Notice
 
 
 class AttentionGroup(Struct, frozen=True):
-    """One item to act on or to know: `title` is its subject, `text` says what happened and what to do.
+    """One attention item or notice about a group of accounts or numbers.
 
-    `accounts` are names, `phones` the digits of all numbers that it is about. `mark` is that of these numbers.
+    `title` is its subject, and `text` says what happened and what to do. `accounts` are the names of its accounts,
+    `phones` are the digits of all its numbers, and `mark` is the mark of these numbers.
     """
 
     kind: Literal["refusal", "error", "numbers", "notice"]
@@ -45,7 +46,10 @@ class AttentionGroup(Struct, frozen=True):
 
 
 def refusal_items(accounts: Iterable[tuple[str, Iterable[Refusal]]]) -> list[AttentionGroup]:
-    """Return the safety rules that refuse accounts, each with the option that allows it."""
+    """Return an item for each refusal by a safety rule, with its accounts and the option that allows it.
+
+    `accounts` yields names with refusals. The item with the most accounts comes first.
+    """
     groups = alike(((name, refusal) for name, refusals in accounts for refusal in refusals), lambda pair: pair[1])
     title = _("Refused by {rule}")
     return _most_first(
@@ -55,7 +59,10 @@ def refusal_items(accounts: Iterable[tuple[str, Iterable[Refusal]]]) -> list[Att
 
 
 def error_items(accounts: Iterable[tuple[str, ErrorInfo | None]], title: str) -> list[AttentionGroup]:
-    """Return the errors of whole accounts."""
+    """Return an item for each error that concerns whole accounts, with the names of these accounts.
+
+    `accounts` yields names with errors. The item with the most accounts comes first.
+    """
     groups = alike(accounts, lambda pair: pair[1])
     return _most_first(
         AttentionGroup("error", "bad", title, error_text(error), _names(some))
@@ -65,14 +72,14 @@ def error_items(accounts: Iterable[tuple[str, ErrorInfo | None]], title: str) ->
 
 
 def number_item(mark: Mark, text: str, numbers: Iterable[tuple[str, str]]) -> AttentionGroup:
-    """Return the item of at least one number, given with the names of their accounts."""
+    """Return the item of at least one number. `numbers` yields account names with phone digits."""
     names, phones = zip(*numbers, strict=True)
     title = counts([(len(phones), mark.counted)])
     return AttentionGroup("numbers", mark.tone, title, text, tuple(dict.fromkeys(names)), phones, mark)
 
 
 def notice_items(notices: Iterable[tuple[str, Notice]]) -> list[AttentionGroup]:
-    """Return notices of accounts, given with their names; numbers with the same notice share an item."""
+    """Return the items of notices, which are given with account names. Numbers with the same notice share an item."""
     groups = alike(notices, lambda pair: (pair[1].kind, pair[1].message, pair[1].phone is None))
     return [
         AttentionGroup(
@@ -89,12 +96,12 @@ def notice_items(notices: Iterable[tuple[str, Notice]]) -> list[AttentionGroup]:
 
 
 def new_notices(notices: Iterable[Notice], blocked: Collection[str]) -> list[Notice]:
-    """Return the notices except those of the status of a blocked number."""
+    """Return the notices, without those on the status of a blocked number, as its row already shows it."""
     return [notice for notice in notices if not (notice.kind in _OF_STATUS and notice.phone in blocked)]
 
 
 def alike(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
-    """Return the items grouped by a key, in the order of first appearance."""
+    """Return the items grouped by `key`. Groups are in order of first appearance."""
     groups: dict[K, list[T]] = {}
     for item in items:
         groups.setdefault(key(item), []).append(item)
@@ -102,7 +109,7 @@ def alike(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
 
 
 def error_text(error: ErrorInfo | NumberError) -> str:
-    """Return the text of an error, without a full stop."""
+    """Return the code, the HTTP status and the message of an error, without a full stop."""
     status = f" ({error.http_status})" if isinstance(error, NumberError) and error.http_status else ""
     return f"{error.code}{status}: {translated(error.message)}".rstrip(".")
 

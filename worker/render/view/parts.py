@@ -27,11 +27,11 @@ __all__ = [
 K = TypeVar("K", bound=str)
 
 MANY: Final = 20
-"""Most rows of one kind, or accounts, that are shown completely; more are shown as a sample and a count."""
+"""Most rows of one kind, or accounts, that are shown in full. Of more, a sample and a count are shown."""
 
 
 class CountView(Struct, frozen=True):
-    """The count of numbers with an action or outcome, and of the accounts that have them."""
+    """The count of numbers with an action or outcome, and the count of accounts that have such numbers."""
 
     mark: Mark
     numbers: int
@@ -39,7 +39,7 @@ class CountView(Struct, frozen=True):
 
 
 class Share(Struct, frozen=True):
-    """The counts of ACTIVE numbers of an account, and of those that its plan activates and deactivates."""
+    """The ACTIVE numbers of an account, and the numbers that its plan activates and deactivates, as counts."""
 
     active: int
     activated: int
@@ -52,14 +52,16 @@ class Share(Struct, frozen=True):
 
     @property
     def percent(self) -> int:
-        """The percentage of ACTIVE numbers that are deactivated, rounded up: one of a thousand is not 0 %."""
+        """The percentage of ACTIVE numbers that are deactivated, rounded up, so that one of a thousand is not 0 %."""
         return -(-100 * self.deactivated // self.active) if self.active else 0
 
 
 class NumberRow(Struct, frozen=True, kw_only=True):
-    """One number. `status` says what it has or gets, `reason` why, `cause` who made it differ from the desired state.
+    """The row of one number.
 
-    `external` is `cause` unless the file alone changed. `tries` counts requests, `attempts` are those of the ledger.
+    `status` describes its current and its new status, and `reason` explains the mark. `cause` says which change made
+    the number differ from the desired state; `external` is the same text, but empty if only the file changed. `tries`
+    counts requests, and `attempts` are the requests that the ledger recorded.
     """
 
     phone: str
@@ -79,9 +81,9 @@ class NumberRow(Struct, frozen=True, kw_only=True):
 
 
 class NumberGroup(Struct, frozen=True):
-    """Numbers with the same action or outcome, for the same reason.
+    """The numbers with the same action or outcome, for the same reason.
 
-    `advice` says what happened and what to do; where it is None, each row says it for itself.
+    `advice` says what happened and what to do. It is None if the rows have errors of their own.
     """
 
     mark: Mark
@@ -90,10 +92,11 @@ class NumberGroup(Struct, frozen=True):
 
 
 class AccountView(Struct, frozen=True, kw_only=True):
-    """One account. `mark` is its verdict or its ending, `brief` the same in a phrase with its counts.
+    """The view of one account.
 
-    `groups` builds its rows, `size` of them; accounts with equal `content` have the same rows. `stuck` is how many of
-    its numbers need attention. `provenance` says how the account was reached and by which rules.
+    `mark` is the mark of its verdict or its ending, and `brief` is a phrase with the same and the counts. `groups`
+    builds its rows, and `size` is the count of these. Accounts with equal `content` have the same rows. `stuck` counts
+    the numbers that need attention. `provenance` describes the source, the endpoint, the credentials and the limits.
     """
 
     name: str
@@ -114,15 +117,17 @@ class AccountView(Struct, frozen=True, kw_only=True):
 
     @property
     def needs_attention(self) -> bool:
-        """Return True if it needs attention."""
+        """Return True if the account, or any of its numbers, needs attention."""
         return bool(self.stuck) or self.mark.tone != "good"
 
 
 class DocumentView(Struct, frozen=True, kw_only=True):
-    """A plan, a result or a run. `verdict` is a sentence, `remarks` are others with their tones; `ending` is a run's.
+    """The view of a plan, a result or a run.
 
-    `accounts` are those with something to show, the most serious first, `unread` those that could not be planned, and
-    `quiet` the names of all others. `attention` is what an operator must do, `notices` what is worth knowing.
+    `verdict` is a sentence, `remarks` are further sentences with their tones, and `ending` is the mark of a run's
+    outcome. `accounts` are the accounts with something to show, the most serious first. `unread` are the accounts that
+    could not be planned, and `quiet` are the names of all other accounts. `attention` lists what an operator must do,
+    and `notices` what is worth knowing.
     """
 
     title: str
@@ -139,7 +144,7 @@ class DocumentView(Struct, frozen=True, kw_only=True):
 
     @property
     def quiet_text(self) -> str:
-        """The sentence on several accounts as desired, with a place for their `{names}`; empty if there is none."""
+        """A sentence on the accounts in their desired state, with a placeholder `{names}`; empty if there are none."""
         if not self.quiet or len(self.quiet) + len(self.accounts) + len(self.unread) == 1:
             return ""
         number = len(self.quiet)
@@ -148,7 +153,7 @@ class DocumentView(Struct, frozen=True, kw_only=True):
 
 
 def count_views(counts: Mapping[str, int], accounts: Iterable[Mapping[K, int]]) -> list[CountView]:
-    """Return the counts of a document that are not 0, in order, each with the count of its accounts."""
+    """Return the counts that are not 0, in display order, each with the count of accounts that contribute to it."""
     each = [{name for name, number in counts.items() if number} for counts in accounts]
     return [
         CountView(
@@ -162,7 +167,7 @@ def count_views(counts: Mapping[str, int], accounts: Iterable[Mapping[K, int]]) 
 
 
 def status_text(observed: str | None, desired: str | None) -> str:
-    """Return the text of a status that does not become the desired one, or that has no desired one."""
+    """Return the text of an observed status that no write changes, with the desired status if it differs."""
     if observed is None:
         return _("not registered")
     if desired in {observed, None}:

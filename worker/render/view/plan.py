@@ -36,7 +36,7 @@ __all__ = ["plan_view"]
 
 
 def plan_view(plan: Plan, *, drift: bool = False) -> DocumentView:
-    """Return the view of a plan. With `drift`, it has only differences without a change of the files."""
+    """Return the view of a plan. With `drift`, the plan contains drift only."""
     readable = [account for account in plan.accounts if account.error is None]
     busy = sorted(filter(_noteworthy, readable), key=lambda account: (not account.refusals, -len(account.writes)))
     unread = [account for account in plan.accounts if account.error is not None]
@@ -126,7 +126,7 @@ def _row(change: Change, timezone: str) -> NumberRow:
 
 
 def _external(change: Change) -> str:
-    """Return the text of an external change; nothing if none is known."""
+    """Return the text of an external change; empty if none is known."""
     if change.cause not in {Cause.EXTERNAL_DRIFT, Cause.BOTH}:
         return ""
     both = change.cause is Cause.BOTH
@@ -145,7 +145,7 @@ def _notices(account: AccountPlan) -> list[Notice]:
 
 
 def _stuck(accounts: Sequence[AccountPlan]) -> Iterator[AttentionGroup]:
-    """Return what to do about numbers that no write brings to their desired status, by the reason."""
+    """Yield an item for each reason why numbers cannot be brought to their desired status by a write."""
     stuck = ((account.account, each) for account in accounts for each in account.changes if each.action.stuck)
     groups = alike(stuck, lambda pair: (pair[1].action, pair[1].reason))
     for action in MARKS:
@@ -160,7 +160,7 @@ def _stuck(accounts: Sequence[AccountPlan]) -> Iterator[AttentionGroup]:
 
 
 def _sentences(plan: Plan, total: Counter[str], *, drift: bool) -> Iterator[tuple[Tone, str]]:
-    """Yield the summary of a plan, then its obstacles."""
+    """Yield the sentence that sums up a plan, then one for each obstacle, with their tones."""
     verdicts = Counter(account.verdict for account in plan.accounts)
     refusals, failures = verdicts[Verdict.REFUSED], verdicts[Verdict.ERROR]
     if failures and failures == len(plan.accounts):

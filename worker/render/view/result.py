@@ -1,4 +1,4 @@
-"""The view of a result, and the common parts of the rows of results and recorded runs."""
+"""The view of a result, and the rows of numbers that results and recorded runs share."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -45,7 +45,7 @@ _DISTINCTIONS: Final[tuple[Callable[[AnyNumber], object], ...]] = (
     lambda number: None if number.error is None else number.error.code,
     lambda _number: None,
 )
-"""The keys by which numbers with the same outcome are grouped, the finest first."""
+"""Keys by which numbers with the same outcome can be grouped, the finest first: error, error code, none."""
 
 
 def result_view(result: Result) -> DocumentView:
@@ -82,7 +82,7 @@ def _noteworthy(account: AccountResult) -> bool:
 
 
 def _own_error(account: AccountResult) -> ErrorInfo | None:
-    """Return the account's error, unless its refusals say the same."""
+    """Return the account's error; None if its refusals already report it."""
     return None if account.refusals else account.error
 
 
@@ -122,7 +122,7 @@ def _groups(account: AccountResult) -> list[NumberGroup]:
 
 
 def _alike(items: Sequence[T], number: Callable[[T], AnyNumber]) -> list[list[T]]:
-    """Return items with the same outcome and error together; if these are many, with the same code, or outcome."""
+    """Return items grouped by outcome and error. If that gives too many groups, use the error code, or outcome only."""
 
     def grouped(key: Callable[[AnyNumber], object]) -> dict[tuple[Outcome | None, object], list[T]]:
         return alike(items, lambda item: (number(item).outcome, key(number(item))))
@@ -132,9 +132,9 @@ def _alike(items: Sequence[T], number: Callable[[T], AnyNumber]) -> list[list[T]
 
 
 def stuck_items(accounts: Iterable[tuple[str, ErrorInfo | None, Sequence[AnyNumber]]]) -> Iterator[AttentionGroup]:
-    """Return what to do about the numbers of accounts, given with their names and their own errors.
+    """Yield the attention items of numbers. `accounts` yields account names, account errors and numbers.
 
-    Numbers that share their account's error are left out: the account's item says it.
+    Numbers with the same error as their account are left out, as the account has its own item.
     """
     stuck = [
         (name, each)
@@ -181,7 +181,7 @@ def _unknown(number: AnyNumber) -> bool:
 
 
 def _advice(numbers: Sequence[AnyNumber], above: ErrorInfo | None) -> str:
-    """Return the error and the advice; nothing if they are those of the account."""
+    """Return the error of numbers and the advice on it; empty if it is the error of their account, `above`."""
     outcome = numbers[0].outcome
     errors = list(dict.fromkeys(number.error for number in numbers if number.error is not None))
     if not errors or [above] == [ErrorInfo(error.code, error.message) for error in errors]:
@@ -199,10 +199,10 @@ def _advice(numbers: Sequence[AnyNumber], above: ErrorInfo | None) -> str:
 
 
 def _sentences(result: Result, total: Counter[str]) -> Iterator[str]:
-    """Yield the summary of a result, then its obstacles."""
+    """Yield the sentence that sums up a result, then one for each obstacle."""
     requests = sum(account.requests.reads + account.requests.writes for account in result.accounts)
     took = datetime.fromisoformat(result.finished_at) - datetime.fromisoformat(result.started_at)
-    # what was done comes before what was not
+    # changed numbers come first
     order = sorted(MARKS, key=lambda outcome: outcome != Outcome.CHANGED)
     yield _("{outcome}: {what}. {requests} in {seconds} s.").format(
         outcome=translated(ENDINGS[result.outcome].word).capitalize(),

@@ -63,7 +63,7 @@ def _account(account: AccountRecord) -> AccountView:
 
 
 def groups_of(account: AccountRecord) -> list[NumberGroup]:
-    """Return the numbers of an account in one run by their outcome, those without one first."""
+    """Return the numbers of an account in one run, grouped by outcome. Numbers without an outcome come first."""
     groups = alike(account.numbers or (), lambda number: number.outcome)
     return [
         NumberGroup(mark_of(outcome), None, list(map(number_row, some)))
@@ -86,7 +86,7 @@ def _provenance(account: AccountRecord) -> Iterator[str]:
 
 
 def reached(account: AccountRecord) -> str:
-    """Return the endpoint and the credentials of an account."""
+    """Return a text with the endpoint and the credentials of an account."""
     text = _("at {endpoint}, with {credentials}")
     return text.format(endpoint=account.endpoint, credentials=_credentials(account.credentials))
 
@@ -103,7 +103,7 @@ def _secret(where: SecretRef) -> str:
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Return the settings that are set, each by its dotted name."""
+    """Yield a text for each setting that has a value, with its dotted name."""
     for name, value in settings.items():
         if isinstance(value, Mapping):
             yield from flat(value, f"{prefix}{name}.")
@@ -112,10 +112,10 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def who(run: RunRecord) -> str:
-    """Return the user and the host of a run."""
+    """Return the user and the host of a run as text."""
     return f"{run.started_by}@{run.host}"
 
 
 def seconds(start: str, end: str) -> float:
-    """Return the time between two stamps."""
+    """Return the seconds between two timestamps."""
     return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
