@@ -1,4 +1,4 @@
-"""Metrics, health and the status page over HTTP, read-only."""
+"""Read-only HTTP server for metrics, health checks and the status page."""
 
 from worker.web.auth import MIN_TOKEN_LENGTH, Access, loopback
 from worker.web.server import HOST, PORT, HealthSource, HttpResponse, serve

@@ -1,4 +1,4 @@
-"""Access to the pages: without a token on a loopback address, with the token on other addresses."""
+"""Access control of the status page. A loopback address needs no token; all other addresses do."""
 
 import hmac
 import time
@@ -12,15 +12,15 @@ __all__ = ["COOKIE", "MIN_TOKEN_LENGTH", "Access", "Denied", "TooManyAttempts", 
 
 COOKIE: Final = "senderid"
 MIN_TOKEN_LENGTH: Final = 16
-"""Fewest characters of a token."""
+"""Fewest characters that a token may have."""
 
 _HOURS: Final = 12
 _TRIES: Final = 10
 _PER_SECONDS: Final = 60.0
 _PEERS: Final = 1024
-"""Most addresses whose wrong tokens are counted."""
+"""Most client addresses whose wrong tokens are counted."""
 _NETWORK: Final = 4
-"""Groups of an IPv6 address that identify a site, whose hosts can use all of its addresses."""
+"""Leading groups of an IPv6 address that identify a client's network. A client can choose the other groups freely."""
 _HOSTS: Final = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 
@@ -33,13 +33,13 @@ class Denied(Enum):
 
 
 class TooManyAttempts(Exception):
-    """An address sent too many wrong tokens in the last minute."""
+    """A client address sent too many wrong tokens within the last minute."""
 
 
 class Access:
-    """Access control of the pages: by the `token` or, without one, by the names of this machine.
+    """Access control of the pages: by `token` or, if that is None, by the Host header, which must name this machine.
 
-    `host` is the address of the server. `clock` returns monotonic seconds, `wall` the Unix time.
+    `host` is the address of the server. `clock` returns monotonic seconds, and `wall` returns the Unix time in seconds.
     """
 
     def __init__(
@@ -65,16 +65,17 @@ class Access:
     def deny(self, host: str, authorization: str | None, cookie: str | None, peer: str) -> Denied | None:
         """Return why a request from the address `peer` is denied, or None if it is granted.
 
-        With a token, any Host header is accepted: an attacker's site has neither the token nor the session cookie, and
-        a proxy sends its own name.
+        If a token is required, any Host header is accepted: a proxy may send its own name, and an attacker's site has
+        neither the token nor the session cookie.
 
         Raises:
-            TooManyAttempts: the token is wrong, after too many wrong ones. The right one is always accepted.
+            TooManyAttempts: the token is wrong, and `peer` sent too many wrong ones before. The right token is always
+                accepted here.
         """
         if self._token is None:
             if not self._local:
                 return Denied.NO_TOKEN
-            # an attacker's site can point its own name at this machine
+            # DNS rebinding: an attacker's site can resolve its own name to this machine
             return None if _name(host) in self._names else Denied.HOST
         if cookie is not None and self._is_valid_session(cookie):
             return None
@@ -89,10 +90,10 @@ class Access:
         return Denied.LOGIN
 
     def login(self, token: str, peer: str) -> str | None:
-        """Return the cookie for the right token, or None for a wrong one.
+        """Return the value of a session cookie if the token is right, otherwise None.
 
         Raises:
-            TooManyAttempts: the address sent too many wrong tokens; it must wait, even with the right one.
+            TooManyAttempts: `peer` sent too many wrong tokens. It must wait, even with the right token.
         """
         self._check_attempts(peer)
         if self._is_right(token):
@@ -104,14 +105,14 @@ class Access:
         return self._token is not None and hmac.compare_digest(_digest(token), _digest(self._token))
 
     def _check_attempts(self, peer: str) -> None:
-        """Raise TooManyAttempts if an address sent too many wrong tokens."""
+        """Raise TooManyAttempts if a client address sent too many wrong tokens."""
         now = self._clock()
         fresh = [moment for moment in self._wrong_attempts.get(_network_of(peer), ()) if now - moment < _PER_SECONDS]
         if len(fresh) >= _TRIES:
             raise TooManyAttempts
 
     def _count(self, peer: str) -> None:
-        """Count a wrong token. Of too many addresses, the one with the oldest attempt is forgotten."""
+        """Count a wrong token of a client address. If too many addresses are counted, drop the least recent one."""
         network = _network_of(peer)
         self._wrong_attempts[network] = [*self._wrong_attempts.pop(network, ()), self._clock()][-_TRIES:]
         if len(self._wrong_attempts) > _PEERS:
@@ -129,7 +130,7 @@ class Access:
 
 
 def loopback(host: str) -> bool:
-    """Return True if an address can only be reached from this machine."""
+    """Return True if a server on the address `host` can only be reached from this machine."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -137,13 +138,13 @@ def loopback(host: str) -> bool:
 
 
 def _name(host: str) -> str:
-    """Return the name of a Host header, without its port."""
+    """Return the host name of a Host header in lower case, without the port."""
     bare, colon, port = host.rpartition(":")
     return (bare if colon and port.isascii() and port.isdigit() else host).lower()
 
 
 def _network_of(peer: str) -> str:
-    """Return the part of an address that a client cannot choose, as one key for its wrong attempts."""
+    """Return the part of a client address that the client cannot choose: its wrong tokens are counted by it."""
     try:
         address = ip_address(peer.partition("%")[0])
     except ValueError:

@@ -1,4 +1,4 @@
-"""The next scheduled changes of many accounts, grouped by schedule and cached."""
+"""Cache of the next scheduled changes of all accounts. Numbers with the same schedule are grouped."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
@@ -15,11 +15,14 @@ from worker.model.schedule import scheduled_status, status_changes
 __all__ = ["NextChanges", "ScheduledChange"]
 
 _SHOWN: Final = 5
-"""Most phones that a change lists."""
+"""Most phone numbers that a change lists. The others are counted."""
 
 
 class ScheduledChange(Struct, frozen=True):
-    """Numbers of an account with the same change at a UTC time: their count, and some of them."""
+    """A scheduled change of numbers of one account at a UTC time.
+
+    `count` is how many numbers change, and `phones` are the first of them.
+    """
 
     when: datetime
     account: str
@@ -31,7 +34,10 @@ class ScheduledChange(Struct, frozen=True):
 
 
 class _ScheduleGroup(Struct):
-    """Numbers of an account with one schedule, and when it changes next after `computed_at`; None if never."""
+    """The numbers of an account with the same schedule: their count, and the first of them.
+
+    `following` is the next change of the schedule after `computed_at`; None if there is none.
+    """
 
     account: str
     schedule: Schedule
@@ -42,7 +48,7 @@ class _ScheduleGroup(Struct):
 
 
 class NextChanges:
-    """Cache of each account's numbers grouped by schedule, with the time at which each group changes next."""
+    """Cache of the numbers of each account, grouped by schedule, with the time of each group's next change."""
 
     def __init__(self) -> None:
         self._groups: dict[str, tuple[DesiredAccount, tuple[_ScheduleGroup, ...]]] = {}
@@ -50,7 +56,7 @@ class NextChanges:
     def next(
         self, accounts: Iterable[DesiredAccount], now: datetime, *, days: int, most: int
     ) -> tuple[ScheduledChange, ...]:
-        """Return the first `most` changes within `days` after an aware time, in order."""
+        """Return the first `most` changes within `days` after `now`, an aware time, in order of time."""
         self._groups = {account.name: self._group(account) for account in accounts}
         end = now + timedelta(days)
         due = [
@@ -59,7 +65,7 @@ class NextChanges:
             for group in some
             if (when := _following(group, now)) is not None and when < end
         ]
-        # a group that is not among the first `most` to change has none of the first `most` changes
+        # the first `most` groups to change contain the first `most` changes
         due.sort(key=lambda group: group.following or end)
         changes = merge(*(_changes(group, now, end) for group in due[:most]), key=attrgetter("when"))
         return tuple(islice(changes, most))
@@ -79,7 +85,10 @@ def _new_group(account: str, schedule: Schedule, phones: Sequence[str]) -> _Sche
 
 
 def _following(group: _ScheduleGroup, now: datetime) -> datetime | None:
-    """Return when a schedule changes next. It is computed again when that has passed, or the clock was set back."""
+    """Return when a schedule changes next; None if never.
+
+    The time is cached. It is computed again once it has passed, or if the clock was set back.
+    """
     stale = (
         group.computed_at is None or now < group.computed_at or (group.following is not None and group.following <= now)
     )

@@ -1,6 +1,6 @@
-"""A small HTTP server on the daemon's event loop that clients cannot block.
+"""Small HTTP server on the daemon's event loop, which clients cannot block.
 
-A connection serves one request and is closed after some seconds; their number is limited.
+A connection serves one request and is closed after some seconds. The number of connections is limited.
 """
 
 import asyncio
@@ -18,16 +18,16 @@ __all__ = ["HOST", "PORT", "HealthSource", "HttpResponse", "PageHandler", "serve
 
 HOST: Final = "127.0.0.1"
 PORT: Final = 9464
-"""The default port of OpenTelemetry's Prometheus exporters."""
+"""Default port. It is the one of OpenTelemetry's Prometheus exporters."""
 
 _CONNECTIONS: Final = 64
-"""Most connections at once; a scraper, two probes and a browser need a handful."""
+"""Most open connections. A scraper, two probes and a browser need a handful."""
 _SECONDS: Final = 10.0
-"""Lifetime of a connection; scrapers wait as long."""
+"""Lifetime of a connection in seconds. Scrapers have the same timeout."""
 _REJECT_SECONDS: Final = 0.01
-"""Lifetime in seconds of a connection beyond the limit, so that aiohttp can register it first."""
+"""Lifetime in seconds of a connection beyond the limit. It is not 0, as aiohttp must register the connection first."""
 _LINE: Final = 2048
-"""Most bytes of a line of a request; browsers send some hundreds."""
+"""Most bytes of one line of a request. Browsers send some hundreds."""
 _HEADERS: Final = 64
 """Most headers of a request."""
 
@@ -39,14 +39,14 @@ _COMMON_HEADERS: Final = {
     "Server": "senderid",
     "X-Content-Type-Options": "nosniff",
 }
-"""Headers of every response: no scripts, frames, caches or use by other sites."""
+"""Headers of every response. They forbid scripts, frames, caching and use by other sites."""
 
 
 _TEXT: Final = "text/plain; charset=utf-8"
 
 
 class HttpResponse(NamedTuple):
-    """A response, with headers besides those of every response."""
+    """An HTTP response. `headers` are sent in addition to the headers of every response."""
 
     status: int
     body: bytes
@@ -55,10 +55,10 @@ class HttpResponse(NamedTuple):
 
 
 class HealthSource(Protocol):
-    """Metrics and health of the daemon. No method blocks."""
+    """Source of the daemon's metrics and health. No method blocks."""
 
     def metrics(self, accept: str) -> tuple[bytes, str]:
-        """Return the metrics in a format of the Accept header, and its content type."""
+        """Return the metrics in a format that the Accept header allows, and their content type."""
         ...
 
     def alive(self) -> str | None:
@@ -66,7 +66,7 @@ class HealthSource(Protocol):
         ...
 
     def ready(self) -> str | None:
-        """Return why the daemon is not ready, or None if it is."""
+        """Return why the daemon is not ready, or None if it is ready."""
         ...
 
 
@@ -75,7 +75,8 @@ PageHandler: TypeAlias = Callable[
 ]
 """Returns the response to a request, such as `StatusPages.answer`.
 
-It may change the headers of every response. The last argument extends the lifetime of the connection, in seconds.
+The second argument has the headers of every response, which it may change. The third argument is called with seconds
+to let the connection live that long from now.
 """
 
 
@@ -83,13 +84,13 @@ It may change the headers of every response. The last argument extends the lifet
 async def serve(
     state: HealthSource | None, host: str = HOST, port: int = PORT, pages: PageHandler | None = None
 ) -> AsyncIterator[str]:
-    """Serve while the context lasts, and yield the URL. Port 0 takes a free one.
+    """Serve inside the `async with` block, and yield the URL. Port 0 selects a free port.
 
-    `/metrics`, `/healthz` and `/readyz` report the `state` of the daemon. Without a daemon there are no metrics, and
-    the server is healthy. Everything else is for `pages`, if any.
+    `/metrics`, `/healthz` and `/readyz` report the `state` of the daemon. If `state` is None, there is no `/metrics`,
+    and the health checks succeed. `pages` responds to all other paths; without it, they do not exist.
 
     Raises:
-        OSError: the port cannot be used; `filename` has it.
+        OSError: the port cannot be used. `filename` has the address and the port.
     """
     runner = web.ServerRunner(_Bounded(state, pages), shutdown_timeout=0.1)
     await runner.setup()
@@ -125,10 +126,10 @@ def _reason(reason: str | None) -> HttpResponse:
 
 
 class _Bounded(web.Server):
-    """HTTP server that closes every connection after its lifetime, and excess connections at once."""
+    """HTTP server that closes each connection at the end of its lifetime, and excess connections immediately."""
 
     def __init__(self, state: HealthSource | None, pages: PageHandler | None) -> None:
-        # requests of unknown clients do not belong in the log
+        # anyone can send invalid requests: they must not fill the log
         silent = logging.getLogger(__name__)
         silent.disabled = True
         super().__init__(
@@ -136,7 +137,7 @@ class _Bounded(web.Server):
             access_log=silent,
             logger=silent,
             lingering_time=0,
-            # a client that closes its event stream makes room for another
+            # if a client disconnects, its event stream ends and frees its place
             handler_cancellation=True,
             max_line_size=_LINE,
             max_field_size=_LINE,
@@ -150,7 +151,7 @@ class _Bounded(web.Server):
         headers = dict(_COMMON_HEADERS)
         try:
             page = await self._page(request, headers)
-        except Exception as error:  # noqa: BLE001 - a bug met while answering must not reach the daemon
+        except Exception as error:  # noqa: BLE001 - a bug in a handler must not stop the daemon
             page = HttpResponse(500, f"a bug, please report it: {type(error).__name__}\n".encode())
         if isinstance(page, web.StreamResponse):
             return page
@@ -170,7 +171,7 @@ class _Bounded(web.Server):
         return report(request.headers.get("Accept", ""))
 
     def _last(self, request: web.BaseRequest, seconds: float) -> None:
-        """Close the connection of a request `seconds` from now."""
+        """Set the end of a request's connection to `seconds` from now."""
         handler, transport = request.protocol, request.transport
         if handler in self._ends and transport is not None:
             self._ends[handler].cancel()

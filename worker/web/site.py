@@ -1,4 +1,4 @@
-"""The status pages over HTTP: access, routing, assets and event streams."""
+"""HTTP handler of the status pages: access control, routing, assets and event streams."""
 
 import asyncio
 import contextvars
@@ -50,13 +50,17 @@ _ASSETS: Final = {
 _FORM: Final = 4096
 """Most bytes of a submitted login form."""
 _PARTS: Final = 64
-"""Most fields of a query."""
+"""Most parameters of a query string."""
 _DAYS: Final = 14
 _TURNS: Final = 200
 
 
 class StatusPages:
-    """The pages of a ledger. `live` returns the state of the daemon, `desired` the accounts of the files, if any."""
+    """HTTP handler of the pages of a ledger.
+
+    `live` returns the state of the daemon; None without a daemon. `desired` returns the accounts of the desired-state
+    files; it is None without files. `now` returns the current aware time.
+    """
 
     def __init__(
         self,
@@ -75,22 +79,26 @@ class StatusPages:
         self._is_checked = False
         self._next_changes = NextChanges()
         self._lock = Lock()
-        # separate threads: those of the daemon's ledger must not wait for readers
+        # separate threads, so that the daemon's writes to the ledger do not wait for readers
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="page")
         self.events = EventStreams(self._ledger_state)
 
     def close(self) -> None:
-        """End event streams and threads."""
+        """End all event streams, and shut down the threads."""
         self.events.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def answer(
         self, request: web.BaseRequest, headers: dict[str, str], last: Callable[[float], None]
     ) -> HttpResponse | web.StreamResponse:
-        """Return the response to a request; `last` extends the lifetime of its connection."""
+        """Return the response to a request.
+
+        `headers` are the headers of every response, and may be changed. `last` sets the remaining lifetime of the
+        connection in seconds.
+        """
         speak(_language(request.headers.get("Accept-Language", "")))
         headers["Content-Security-Policy"] = _POLICY
-        # the path before percent-decoding
+        # the raw path, as an encoded slash must not separate its parts
         path, _mark, query = request.raw_path.partition("?")
         is_login = path in {"/login", "/logout"} and request.method == "POST"
         if request.method not in {"GET", "HEAD"} and not is_login:
@@ -122,7 +130,7 @@ class StatusPages:
         return await self._page(path, query)
 
     async def _entrance(self, request: web.BaseRequest, path: str) -> HttpResponse:
-        # a forged header only costs the client its own session
+        # the header may be forged, but that only affects the client's own cookie
         is_https = request.headers.get("X-Forwarded-Proto", "").partition(",")[0].strip().lower() == "https"
         only = "HttpOnly; SameSite=Strict; Secure" if is_https else "HttpOnly; SameSite=Strict"
         no_cookie = f"{COOKIE}=; Path=/; Max-Age=0; {only}"
@@ -186,7 +194,7 @@ class StatusPages:
         return await loop.run_in_executor(self._threads, lambda: context.run(self._build, page_request, version))
 
     def _build(self, page_request: views.PageRequest, version: str) -> HttpResponse:
-        """Build a page, in a thread."""
+        """Return the response with a page. It blocks and runs in a thread."""
         try:
             with reading(self._ledger, skip_check=self._is_checked, seconds=_SECONDS) as connection:
                 self._is_checked = True
@@ -221,7 +229,7 @@ class StatusPages:
         )
 
     def _upcoming(self) -> UpcomingChanges | None:
-        """Return the next scheduled changes, in a thread; None without files."""
+        """Return the next scheduled changes; None without files. It runs in a thread."""
         if self._desired is None:
             return None
         now = self._now()
@@ -234,7 +242,7 @@ class StatusPages:
         return UpcomingChanges(format_utc(now + timedelta(_DAYS)), upcoming, more=len(turns) > _TURNS)
 
     def _ledger_state(self) -> object:
-        """Return a value that differs after every write to the ledger."""
+        """Return a value that changes with every write to the ledger. It blocks."""
         states: list[Any] = []
         for path in (self._ledger, self._ledger.with_name(f"{self._ledger.name}-wal")):
             try:
@@ -242,14 +250,14 @@ class StatusPages:
             except OSError:
                 states.append(None)
             else:
-                # a reader may create an empty one, and delete it
+                # an empty file counts as missing, as readers create and delete an empty -wal file
                 states.append((stat.st_mtime_ns, stat.st_size, stat.st_ino) if stat.st_size else None)
         return states
 
 
 @cache
 def _url(name: str) -> str:
-    """Return the URL of an asset. It has the hash of the content, so that browsers can cache it forever."""
+    """Return the URL of an asset. It contains the hash of the content, so that browsers can cache the asset forever."""
     return f"/assets/{sha256(asset(name)).hexdigest()[:16]}/{name.rpartition('/')[2]}"
 
 

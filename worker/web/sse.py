@@ -1,4 +1,4 @@
-"""Server-sent events for changes of the ledger, on which the browser loads the page again."""
+"""Server-sent events that report changes of the ledger. The browser then loads the page again."""
 
 import asyncio
 import time
@@ -12,17 +12,17 @@ from aiohttp import web
 __all__ = ["MOST", "EventStreams"]
 
 MOST: Final = 16
-"""Most streams at once."""
+"""Most open event streams."""
 _POLL_SECONDS: Final = 2.0
-"""Seconds between checks for changes by other processes."""
+"""Seconds between checks if another process has changed the ledger."""
 _KEEP_ALIVE_SECONDS: Final = 15.0
-"""Seconds of silence before a keep-alive; proxies close idle connections after 30 or more."""
+"""Seconds without an event before a keep-alive is sent. Proxies close idle connections after 30 seconds or more."""
 _LIFETIME: Final = 900.0
-"""Lifetime of a stream in seconds; the browser then opens the next."""
+"""Lifetime of an event stream in seconds. The browser then opens a new one."""
 
 
 class EventStreams:
-    """The open event streams. `state` returns a value that changes with the ledger; it may block."""
+    """The open event streams. `state` returns a value that changes with every write to the ledger; it may block."""
 
     def __init__(self, state: Callable[[], object]) -> None:
         self._state = state
@@ -41,11 +41,11 @@ class EventStreams:
         return self._listeners >= MOST
 
     def version(self) -> str:
-        """Return a version that differs after every change; it may block."""
+        """Return the version of the data, which changes with every change of the ledger. It may block."""
         return sha256(repr((self._began, self._changes, self._state())).encode()).hexdigest()[:16]
 
     def notify(self) -> None:
-        """Send an event to every stream."""
+        """Send a change event to every stream. It does not block."""
         self._changes += 1
         if not self._listeners:
             return
@@ -56,7 +56,10 @@ class EventStreams:
     async def stream(
         self, request: web.BaseRequest, headers: dict[str, str], last: Callable[[float], None]
     ) -> web.StreamResponse:
-        """Send events until the client disconnects; `last` extends the lifetime of the connection."""
+        """Send events until the client disconnects or the lifetime of the stream ends.
+
+        `headers` are the headers of the response. `last` sets the remaining lifetime of the connection in seconds.
+        """
         self._listeners += 1
         if self._poller is None:
             self._poller = asyncio.ensure_future(self._poll())
@@ -88,7 +91,7 @@ class EventStreams:
                 while not self._closed:
                     with suppress(TimeoutError):
                         async with asyncio.timeout(_KEEP_ALIVE_SECONDS), self._changed:
-                            await self._changed.wait_for(lambda: self._closed or self._now != version)  # noqa: B023 - asked before it changes
+                            await self._changed.wait_for(lambda: self._closed or self._now != version)  # noqa: B023 - evaluated before it changes
                     if self._now == version:
                         await response.write(b": alive\n\n")
                         continue

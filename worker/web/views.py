@@ -1,4 +1,4 @@
-"""The content of each status page, read from the ledger. These functions block, and run in a thread."""
+"""Views that read the content of each status page from the ledger. They block, so they run in a thread."""
 
 import sqlite3
 from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ _RUNS: Final = 50
 _FEW: Final = 10
 _NEEDS: Final = 20
 _TEXT: Final = 100
-"""Most characters of a search text."""
+"""Most characters of a text parameter of a query."""
 _BIGGEST: Final = (1 << 63) - 1
 
 
@@ -32,7 +32,11 @@ class PageNotFound(Exception):
 
 
 class PageRequest(Struct, frozen=True, kw_only=True):
-    """A page request: the decoded parts of its path, its query, and the state of the daemon."""
+    """A request for a page.
+
+    `path` has the decoded parts of the path, and `query` the parameters. `now` is the aware time of the request.
+    `live` is the state of the daemon; None without a daemon. `coming` returns the upcoming changes; None without files.
+    """
 
     path: tuple[str, ...]
     query: Mapping[str, str]
@@ -41,18 +45,18 @@ class PageRequest(Struct, frozen=True, kw_only=True):
     coming: Callable[[], UpcomingChanges | None]
 
     def text(self, name: str) -> str:
-        """Return a text parameter of the query, cut to its limit."""
+        """Return a text parameter of the query, cut to 100 characters; empty if it is missing."""
         return self.query.get(name, "")[:_TEXT]
 
     def place(self, name: str) -> int | None:
-        """Return a ledger position of the query, or None."""
+        """Return a parameter of the query that is a position in the ledger; None if it is missing or invalid."""
         text = self.query.get(name, "")
         digits = text.isascii() and text.isdigit()
         return min(int(text), _BIGGEST) if digits and len(text) <= len(str(_BIGGEST)) else None
 
     @property
     def digits(self) -> str:
-        """The digits of the number, or of its start, that the query searches for."""
+        """The digits that the query searches for: a whole phone number, or its start."""
         text = self.text("q")
         with suppress(ValueError):
             return parse_digits(text)
@@ -61,10 +65,10 @@ class PageRequest(Struct, frozen=True, kw_only=True):
 
 
 def build_page(connection: sqlite3.Connection, request: PageRequest) -> tuple[str, status_pages.Body]:
-    """Return the requested page, and its entry in the navigation.
+    """Return the navigation entry of the requested page, and its body.
 
     Raises:
-        PageNotFound: there is no such page.
+        PageNotFound: the page does not exist.
     """
     match request.path:
         case ():
@@ -88,7 +92,7 @@ def build_page(connection: sqlite3.Connection, request: PageRequest) -> tuple[st
 
 
 def _phone(text: str) -> str:
-    # links have the plain digits, which must not lose a country code
+    # links have plain digits: they are used unchanged, so that a country code is not removed
     if fullmatch(PHONE_PATTERN, text, ASCII):
         return text
     with suppress(ValueError):
@@ -224,6 +228,6 @@ def _quota(connection: sqlite3.Connection, request: PageRequest) -> status_pages
 
 
 def _fill(starts: list[str], windows: list[WriteBucket]) -> list[WriteBucket]:
-    """Return a bucket for each start, with zero writes by default; none at all if there were no writes."""
+    """Return a bucket for each start, with 0 writes if `windows` has none. If `windows` is empty, return no buckets."""
     writes = {window.start: window.writes for window in windows}
     return [WriteBucket(start, writes.get(start, 0)) for start in starts] if writes else []
