@@ -1,1 +1,1 @@
-"""The watch loop: scheduling, file reload, systemd and notifications."""
+"""The daemon: watch loop, scheduling, file reload, systemd and notifications."""

@@ -1,4 +1,4 @@
-"""Watched desired-state files: only files that may have changed are read again."""
+"""Watched desired-state files. Only files that may have changed are read again."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,13 +15,17 @@ from worker.model.messages import Message
 __all__ = ["WatchedFiles"]
 
 _SETTLE_SECONDS: Final = 2.0
-"""Age in seconds below which a file is read again, as its timestamps may be too coarse for another change."""
+"""A file that changed less than this many seconds ago is read again.
+
+Its timestamps may be too coarse to show another change.
+"""
 
 
 class WatchedFiles:
-    """The desired-state files of some paths. Call `begin` first; `check` can be replaced at any time.
+    """The desired-state files at the given paths, and the accounts that they describe.
 
-    `wall` returns the Unix time.
+    Call `begin` before any other method. `check` finds conflicts between documents, and may be replaced at any time.
+    `wall` returns the Unix time in seconds.
     """
 
     def __init__(
@@ -44,7 +48,7 @@ class WatchedFiles:
 
     @property
     def others(self) -> tuple[DesiredAccount, ...]:
-        """The accounts that `narrow` left out, each from the last valid version of its files."""
+        """The accounts that `narrow` does not select, each from the last valid version of its files."""
         return tuple(account for account in self._state.accounts if account.name not in self._accounts)
 
     @property
@@ -56,19 +60,19 @@ class WatchedFiles:
         """Read all files for the first time, and return warnings.
 
         Raises:
-            DesiredStateError: with every problem of every file.
+            DesiredStateError: a file is invalid. The error lists every problem of every file.
         """
         warnings = self._state.begin(self._all())
         self._take(frozenset(account.name for account in self._state.accounts))
         return warnings
 
     def narrow(self, names: Sequence[str]) -> None:
-        """Select accounts by name from now on; no names select all."""
+        """Select accounts by name from now on. An empty `names` selects all accounts."""
         self._names = frozenset(names) or None
         self._take(frozenset())
 
     def refresh(self, *, everything: bool = False) -> FileChanges:
-        """Read the files that may have changed, or `everything`, and return the changes."""
+        """Read the files that may have changed, and return the changes. With `everything`, read all files."""
         changes = self._state.take(self._read(everything=everything))
         if changes.changed or changes.gone:
             self._take(changes.changed)

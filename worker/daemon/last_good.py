@@ -1,8 +1,8 @@
 """The last valid version of each desired-state file, which stays in force while the file is invalid.
 
-Of files that contradict each other, the earlier version stays in force. A number that a file no longer lists is not
-deactivated as unmanaged while an invalid file may list it. The document with the account-level keys of a split account
-cannot be deleted alone.
+If changed files contradict each other, their earlier versions stay in force. If a number was removed from a file, it is
+not deactivated as unmanaged while another, invalid file may list it. If an account is split over several documents, the
+document with its account-level keys cannot be deleted alone.
 """
 
 from collections.abc import Iterable, Iterator
@@ -24,10 +24,11 @@ Fragments = tuple[AccountDocument, ...]
 
 
 class FileChanges(Struct, frozen=True):
-    """The changes between two reads of the files; files have the names that the user gave.
+    """The changes between two reads of the files.
 
-    `broken` has the files that became invalid, or invalid in another way, with their problems. `fixed` files are valid
-    again. `changed` and `gone` are names of accounts.
+    `broken` maps files that became invalid, or whose problems changed, to their problems. `fixed` are the files that
+    are valid again, and `removed` are deleted files. Files have the names that the user gave. `changed` and `gone` are
+    names of accounts.
     """
 
     broken: dict[str, DesiredStateError] = {}
@@ -40,8 +41,8 @@ class FileChanges(Struct, frozen=True):
 class LastGood:
     """The last valid version of each desired-state file.
 
-    `begin` reads all files and raises if one is invalid. `take` reads them again and keeps the last valid version of an
-    invalid file. `check` yields contradictions between documents that are valid on their own.
+    `begin` reads all files, and raises an error if a file is invalid. `take` reads them again, and keeps the last valid
+    version of each invalid file. `check` yields contradictions between documents that are valid by themselves.
     """
 
     def __init__(self, check: desired.Check | None = None) -> None:
@@ -66,7 +67,7 @@ class LastGood:
         """Read all files for the first time, and return warnings.
 
         Raises:
-            DesiredStateError: some file is invalid; the error has every problem of all files.
+            DesiredStateError: a file is invalid. The error lists every problem of every file.
         """
         hashes: dict[str, str] = {}
 
@@ -87,7 +88,8 @@ class LastGood:
     def take(self, files: Iterable[tuple[str, bytes | None] | Problem]) -> FileChanges:
         """Read all files again, and return the changes.
 
-        A file is given with its bytes, with None if it has not changed, or as the problem that prevents reading it.
+        `files` yields each file as a name with its bytes, or with None if it has not changed. A file or a folder that
+        cannot be read is given as its problem.
         """
         existing, fresh, broken = self._read(files)
         before = self._good
@@ -101,14 +103,14 @@ class LastGood:
                     problems_by_file.setdefault(source, []).append(clash.problem)
             if not problems_by_file:
                 break
-            # the later of two contradicting files is set aside; the rest may then be consistent
+            # the files that caused a contradiction are set aside, then the others are checked again
             for source, problems in problems_by_file.items():
                 broken[source] = DesiredStateError(problems)
                 if source in fresh:
                     waiting[source] = fresh.pop(source)
                 else:
                     good[source] = deleted.pop(source)
-                    self._hashes.pop(source, None)  # a file that comes back is parsed again
+                    self._hashes.pop(source, None)  # if the file is created again, it is parsed again
         self._good, self._waiting = good | fresh, waiting
         return self._changes(before, broken)
 
@@ -119,7 +121,7 @@ class LastGood:
         deleted: dict[str, Fragments],
         broken: Iterable[str],
     ) -> Iterator[Conflict]:
-        """Yield the contradictions between files, unchanged files first."""
+        """Yield the contradictions between files. Unchanged files take precedence over changed ones."""
         steady = [fragment for source, some in good.items() if source not in fresh for fragment in some]
         fragments = [*steady, *(fragment for some in fresh.values() for fragment in some)]
         yield from desired.find_conflicts(fragments)
@@ -132,7 +134,7 @@ class LastGood:
     def _read(
         self, files: Iterable[tuple[str, bytes | None] | Problem]
     ) -> tuple[dict[str, None], dict[str, Fragments], dict[str, DesiredStateError]]:
-        """Return the existing files, the documents of those that changed, and those that are invalid by themselves."""
+        """Return the existing files, the documents of changed files, and the errors of files invalid by themselves."""
         existing: dict[str, None] = {}
         fresh: dict[str, Fragments] = {}
         broken: dict[str, DesiredStateError] = {}
@@ -162,7 +164,7 @@ class LastGood:
         return existing, fresh, broken
 
     def _join(self) -> None:
-        """Build the accounts from the documents. An account whose documents did not change stays the same object."""
+        """Build the accounts from the documents. If the documents of an account did not change, keep its object."""
         before, self._accounts = self._accounts, {}
         for name, documents in desired.group_by_account(chain.from_iterable(self._good.values())).items():
             fragments, account = before.get(name, ((), None))
@@ -196,7 +198,11 @@ class LastGood:
 def _causes(
     clash: Conflict, good: dict[str, Fragments], fresh: dict[str, Fragments], deleted: dict[str, Fragments]
 ) -> list[str]:
-    """Return the files whose change caused a contradiction: the file of the problem, or others of its accounts."""
+    """Return the changed or deleted files that caused a contradiction.
+
+    It is the file with the problem or, if that did not change, the changed files that the contradiction names, or else
+    the deleted files of the same accounts.
+    """
     source = clash.problem.source
     if source in fresh or source in deleted:
         return [source]
@@ -208,7 +214,7 @@ def _causes(
 
 
 def _headless(fragments: Iterable[AccountDocument], deleted: dict[str, Fragments]) -> Iterator[Conflict]:
-    """Yield the deleted files that had the account-level keys of an account that other documents still describe."""
+    """Yield a conflict for each deleted file that had the account-level keys of an account with other documents."""
     remaining = desired.group_by_account(fragments) if deleted else {}
     for source, some in deleted.items():
         for fragment in some:
@@ -228,10 +234,11 @@ def _headless(fragments: Iterable[AccountDocument], deleted: dict[str, Fragments
 def _numbers_lost(
     fragments: Iterable[AccountDocument], former: dict[str, Fragments], broken: dict[str, Fragments]
 ) -> Iterator[Conflict]:
-    """Yield the files that no longer list numbers that a broken file may list now, as these would be deactivated.
+    """Yield a conflict for each file from which numbers were removed that a broken file may list now.
 
-    `former` has the earlier documents of changed and deleted files, `broken` those of broken ones. A file that was
-    never valid may describe any account with `account:`.
+    Such numbers would be deactivated as unmanaged. `former` has the earlier documents of changed and deleted files, and
+    `broken` has the earlier documents of broken files. A file that was never valid may describe any account that is
+    split with `account:`.
     """
     numbers_by_account: dict[str, set[str]] = {}
     deactivating: set[str] = set()

@@ -1,6 +1,7 @@
-"""The watch loop: runs passes when they are due, reloads changed files and settings, and reports its health.
+"""The watch loop, which runs passes when they are due, reloads files and settings, and reports its health.
 
-One pass runs at a time. `worker.daemon.scheduler` decides what is due, `worker.daemon.passes` carries it out.
+One pass runs at a time. `worker.daemon.scheduler` decides which accounts are due, and `worker.daemon.passes` reads and
+writes them.
 """
 
 import asyncio
@@ -28,10 +29,13 @@ from worker.telemetry.logs import Logger
 __all__ = ["NAP", "PassListener", "WatchLoop"]
 
 NAP: Final = 30.0
-"""Longest sleep in seconds between two checks of clock and files, as clocks jump and machines suspend."""
+"""Longest sleep in seconds between two checks of clock and files.
+
+It is short because the clock can be set, and the machine can be suspended, during a sleep.
+"""
 _STALE_NAPS: Final = 3
 _SHORTEST: Final = 0.001
-"""Seconds: the resolution of timers."""
+"""Shortest sleep in seconds: the resolution of timers."""
 _SHOWN: Final = 3
 """Most problems of a broken file in a log line."""
 
@@ -44,15 +48,15 @@ class PassListener(Protocol):
         ...
 
     def happened(self, event: str, fields: Mapping[str, Any]) -> None:
-        """Receive a log event `watch.…` other than `watch.pass`, with its fields."""
+        """Receive a log event whose name starts with `watch.`, except `watch.pass`, with its fields."""
         ...
 
 
 class WatchLoop:
-    """The loop that reconciles accounts until `stop`.
+    """The loop that reconciles accounts until `stop` is called.
 
-    `reread` loads settings and terms again, and may raise SettingsError. `begin` returns the id of the next pass. With
-    `read_only`, nothing is written. `nap` is the longest sleep in seconds.
+    `reread` loads settings and terms again, and raises SettingsError if they are invalid. `begin` returns the run id of
+    the next pass. With `read_only`, no account is written. `nap` is the longest sleep in seconds.
     """
 
     def __init__(
@@ -95,7 +99,7 @@ class WatchLoop:
 
     @property
     def last(self) -> Pass | None:
-        """The last pass, or None before the first has ended."""
+        """The last finished pass; None before the end of the first pass."""
         return self._last
 
     @property
@@ -110,7 +114,7 @@ class WatchLoop:
 
     @property
     def broken(self) -> Mapping[str, DesiredStateError | SettingsError]:
-        """The files whose current version is invalid, with their problems; the settings are named `settings`."""
+        """The files whose current version is invalid, with their problems. The key `settings` is the settings file."""
         wrong: dict[str, DesiredStateError | SettingsError] = dict(self._files.broken)
         return wrong if self._broken_settings is None else wrong | {"settings": self._broken_settings}
 
@@ -122,7 +126,7 @@ class WatchLoop:
         return Message("the watch loop has not run for {seconds:.0f} seconds", seconds=seconds)
 
     def ready(self) -> str | None:
-        """Return why the daemon does not carry out the current files, or None if it does."""
+        """Return why the current files are not in force yet, or None if they are."""
         if self._last is None:
             return Message("the first pass has not ended yet")
         if self.broken:
@@ -130,7 +134,7 @@ class WatchLoop:
         return None
 
     def stop(self, reason: Interrupted) -> None:
-        """Start no further pass. `run` returns when in-flight writes are finished and verified."""
+        """Start no further pass. `run` returns when in-flight writes have finished and are verified."""
         self._stop_reason = reason
         self._report("watch.stopping", error_code=reason.code, error_message=str(reason))
         self._systemd.stopping()
@@ -138,12 +142,12 @@ class WatchLoop:
         self._wake.set()
 
     def reload(self) -> None:
-        """Read settings and files again, then start a pass."""
+        """Request that the loop reads settings and files again, then starts a pass."""
         self._reload = True
         self._wake.set()
 
     async def run(self, **fields: Any) -> None:
-        """Run passes until `stop`. `fields` are further fields of the first log event."""
+        """Run passes until `stop` is called. `fields` are added to the first log event, `watch.started`."""
         self._report("watch.started", accounts=len(self._files.accounts), **fields)
         watchdog = asyncio.ensure_future(self._beat())
         self._expect(self._files.accounts, self._now())
@@ -155,7 +159,7 @@ class WatchLoop:
             watchdog.cancel()
 
     async def _step(self) -> None:
-        """Check clock and files, then run what is due, or sleep until something may be due."""
+        """Check clock and files, then run a pass over the due accounts, or sleep until an account may be due."""
         self._last_step = self._runtime.clock()
         now = self._now()
         since = min(self._latest, now)
@@ -255,7 +259,10 @@ class WatchLoop:
         self._systemd.ready()
 
     def _refresh_files(self, since: datetime, *, everything: bool = False) -> None:
-        """Read files that may have changed. Transitions of changed accounts after `since` are due, even if past."""
+        """Read files that may have changed, and schedule the transitions of changed accounts after `since`.
+
+        Such a transition is due at once if its time has passed.
+        """
         changes = self._files.refresh(everything=everything)
         for file, error in changes.broken.items():
             self._report(
@@ -290,7 +297,7 @@ class WatchLoop:
             self._report("watch.resumed", account=name)
 
     def _expect(self, accounts: Sequence[DesiredAccount], after: datetime) -> None:
-        """Schedule the next transition of each account: of its schedules or of suspensions."""
+        """Schedule the next transition of each account, which is a change of its schedules or of a suspension."""
         settings = self._settings
         of_all = tuple(_edges(settings.suspend, settings.maintenance, DEFAULT_ZONE, after))
         for account in accounts:
@@ -306,7 +313,7 @@ class WatchLoop:
         self._wake.clear()
 
     async def _beat(self) -> None:
-        """Send keep-alive notifications to a service manager with a watchdog."""
+        """Send keep-alive notifications to a service manager with a watchdog, while the loop is alive."""
         seconds = self._systemd.watchdog
         while seconds is not None:
             if self.alive() is None:
@@ -323,14 +330,14 @@ class WatchLoop:
 
 
 def _suspension_in_force(suspend: Suspend | None, window: Maintenance, timezone: str, now: datetime) -> Suspend | None:
-    """Return the suspension or maintenance window in force, or None."""
+    """Return the suspension or maintenance window in force at `now`, an aware time; None if there is none."""
     if suspend is not None and suspend.holds(now):
         return suspend
     return suspension.active_window(window, timezone, now)
 
 
 def _edges(suspend: Suspend | None, window: Maintenance, timezone: str, after: datetime) -> Iterator[datetime]:
-    """Yield the next start or end of a suspension and of a maintenance window."""
+    """Yield the next start or end after `after`, an aware time, of a suspension and of a maintenance window."""
     for moment in (None if suspend is None else suspend.ends, suspension.next_edge(window, timezone, after)):
         if moment is not None and moment > after:
             yield moment

@@ -1,6 +1,7 @@
-"""One pass of the daemon: read accounts, write what is due, and report what has changed.
+"""Passes of the daemon: a pass reads accounts, writes their desired state, and logs what has changed since the last.
 
-Passes share connections, quota windows and the last reads. A pass with nothing to do leaves no run in the ledger.
+Passes share connections, quota windows and the last reads. A pass without writes or new results records no run in the
+ledger.
 """
 
 from collections import Counter
@@ -31,7 +32,7 @@ from worker.telemetry.logs import Logger
 __all__ = ["AccountPass", "LedgerSource", "Pass", "PassLedger", "Passes"]
 
 _NOT_RECORDED: Final = frozenset({Action.UNMANAGED, Action.PROTECTED})
-"""Actions that are not recorded in the ledger."""
+"""Actions that alone are no reason to record a run in the ledger."""
 _ROUTINE: Final = frozenset({Outcome.UNCHANGED, Outcome.UNMANAGED, Outcome.PROTECTED})
 _FAILED: Final = frozenset({Outcome.FAILED, Outcome.UNVERIFIED})
 
@@ -43,13 +44,13 @@ class PassLedger(LedgerProtocol, Protocol):
         """Record the outcome of the pass.
 
         Raises:
-            LedgerError: it could not be recorded.
+            LedgerError: the outcome could not be recorded.
         """
         ...
 
 
 class LedgerSource(Protocol):
-    """Opens the ledger: the memory of earlier runs, and a ledger for each pass that writes."""
+    """Source of ledgers: the read-only memory of earlier runs, and a ledger for each pass that writes."""
 
     @property
     def memory(self) -> LedgerProtocol:
@@ -57,14 +58,15 @@ class LedgerSource(Protocol):
         ...
 
     def open(self, run_id: str) -> AbstractAsyncContextManager[PassLedger]:
-        """Return the ledger of a pass. Entering it raises LedgerError if it cannot be written."""
+        """Return the ledger of a pass as a context manager. Its entry raises LedgerError if it cannot be written."""
         ...
 
 
 class AccountPass(Struct, frozen=True):
-    """One account in one pass: its plan, and the result if the plan was carried out or recorded.
+    """One account in one pass.
 
-    `statuses` counts its numbers by status when the pass read them.
+    `result` is None if the plan was neither carried out nor recorded. `statuses` counts the account's numbers by
+    status, as the pass read them.
     """
 
     plan: AccountPlan
@@ -73,14 +75,14 @@ class AccountPass(Struct, frozen=True):
 
     @property
     def failed(self) -> bool:
-        """Return True if the account could not be read or written, so that its next pass backs off."""
+        """Return True if the account could not be read or written, so that it must back off."""
         if self.result is None:
             return self.plan.error is not None
         return self.result.outcome is RunOutcome.FAILED or any(self.result.counts.get(each) for each in _FAILED)
 
     @property
     def outcome(self) -> RunOutcome:
-        """The outcome of the account; without a result, that of its plan."""
+        """The outcome of the account. Without a result, it follows from the plan."""
         if self.result is not None:
             return self.result.outcome
         if self.plan.verdict is not Verdict.OK:
@@ -89,7 +91,10 @@ class AccountPass(Struct, frozen=True):
 
 
 class Pass(Struct, frozen=True):
-    """The result of one pass. `error` is why the ledger could not be written; then no request was sent."""
+    """The result of one pass. `began` and `ended` are aware times.
+
+    `error` is the error if the ledger could not be written.
+    """
 
     run_id: str
     began: datetime
@@ -100,7 +105,7 @@ class Pass(Struct, frozen=True):
 
     @property
     def counts(self) -> dict[str, int]:
-        """Numbers by outcome over all accounts, or by action if the plan was not carried out."""
+        """The numbers of all accounts, counted by outcome, or by action if the plan was not carried out."""
         total = Counter[str]()
         for account in self.accounts:
             total.update(account.plan.counts if account.result is None else account.result.counts)
@@ -108,7 +113,7 @@ class Pass(Struct, frozen=True):
 
 
 class _LastReport(Struct, frozen=True):
-    """The last logged state of an account."""
+    """The last logged state of an account, which the next pass compares with the new state."""
 
     error: str | None
     rules: tuple[str, ...]
@@ -141,7 +146,7 @@ class _QuietLog:
         (self._log.debug if routine else self._log.info)(event, **fields)
 
     def warning(self, event: str, **fields: Any) -> None:
-        # an account that could not be read gets one line, and a notice is logged once, by `_report`
+        # `Passes._report` logs notices and unreadable accounts, once each
         is_logged_elsewhere = event == "notice" or (event == "number" and fields.get("action") is None)
         (self._log.debug if is_logged_elsewhere else self._log.warning)(event, **fields)
 
@@ -152,7 +157,7 @@ class _NoProgress:
 
 
 class Passes:
-    """Runs passes, one at a time. `conclude` combines the outcomes of accounts into that of the pass."""
+    """Runner of passes, one at a time. `conclude` returns the outcome of a pass, given those of its accounts."""
 
     def __init__(
         self,
@@ -187,24 +192,27 @@ class Passes:
         return self._quotas.values()
 
     def interrupt(self, reason: Interrupted) -> None:
-        """Start no further requests, now and later. In-flight writes are finished and verified."""
+        """Start no further requests, also in later passes. In-flight writes finish and are verified."""
         self._interruption = reason
         if self._fleet is not None:
             self._fleet.interrupt(reason)
 
     def use(self, settings: Settings, terms: Terms) -> None:
-        """Use other settings from the next pass on."""
+        """Use other settings and terms from the next pass on."""
         before, self._settings, self._terms = self._settings, settings, terms
         if settings.rate_limit == before.rate_limit:
             return
-        # requests under the old quota still count at the server
+        # the server still counts requests that were sent under the old quota
         seconds = before.rate_limit.per_seconds + before.timeout.total_seconds
         self._quotas = {key: Quota(settings.rate_limit, clock=self._runtime.clock) for key in self._quotas}
         for quota in self._quotas.values():
             quota.hold(seconds)
 
     def forget(self, account: str, *, gone: bool = False) -> None:
-        """Log the whole state of an account again in the next pass. With `gone`, forget its identity, too."""
+        """Forget the last logged state of an account, so that the next pass logs all of it again.
+
+        With `gone`, also forget the identity of the account.
+        """
         self._last_reports.pop(account, None)
         if gone:
             self._identities.forget(account)
@@ -217,9 +225,10 @@ class Passes:
         now: datetime,
         others: Sequence[DesiredAccount] = (),
     ) -> Pass:
-        """Read accounts, and write the state that is desired at `now`, except for those `held`.
+        """Read the accounts, and write the state that is desired at `now`, an aware time. Return the result.
 
-        `others` are as for `Fleet.plan`.
+        Accounts in `held` are read but not written. `others` are accounts of the same files that are not part of this
+        pass, as for `Fleet.plan`.
         """
         began = self._now()
         log = _QuietLog(self._log.bind(run_id=run_id))
@@ -254,10 +263,10 @@ class Passes:
     async def _write(
         self, run_id: str, accounts: Sequence[DesiredAccount], drafts: Sequence[Draft], log: _QuietLog, now: datetime
     ) -> tuple[list[AccountResult], LedgerError | None]:
-        """Return the results of the accounts, and the error if the end could not be recorded.
+        """Write the accounts. Return their results, and the error if the end of the run could not be recorded.
 
         Raises:
-            LedgerError: nothing could be recorded, and no request was sent.
+            LedgerError: the start of the run could not be recorded, so no request was sent.
         """
         if not accounts:
             return [], None
@@ -286,7 +295,7 @@ class Passes:
         return self._fleet
 
     def _report(self, draft: Draft, log: _QuietLog, *, held: bool) -> bool:
-        """Log the changes since the last pass. Return True if there is anything to write or to record."""
+        """Log what has changed since the last pass. Return True if there are writes to send or results to record."""
         plan = draft.plan
         log = log.bind(account=plan.account)
         now, before = _LastReport.of(plan), self._last_reports.get(plan.account)

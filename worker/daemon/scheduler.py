@@ -1,6 +1,6 @@
-"""Scheduler of passes: by interval or cron expression, at transitions of accounts, and with backoff after failures.
+"""Scheduler of passes. A pass starts by interval or cron expression, and at transitions of accounts.
 
-Times are aware datetimes; randomness is an argument.
+After failures, accounts back off. Times are aware datetimes. Random numbers come from an argument.
 """
 
 from collections.abc import Callable, Iterable
@@ -21,11 +21,11 @@ LONGEST_REST: Final = 3600.0
 _FIELDS: Final = 5
 _FAR: Final = timedelta(days=366)
 _MOST_DOUBLINGS: Final = 20
-"""More doublings of an interval exceed every backoff."""
+"""Most doublings of the interval of a backoff. With more, it would exceed every possible limit."""
 
 
 class Interval(Struct, frozen=True):
-    """A pass every `seconds` seconds."""
+    """A trigger that starts a pass every `seconds` seconds."""
 
     seconds: float
 
@@ -35,13 +35,13 @@ class Interval(Struct, frozen=True):
 
 
 class Cron(Struct, frozen=True):
-    """A pass at the times of a cron expression in a time zone; `cron` validates the expression."""
+    """A trigger that starts passes at the times of a cron expression in a time zone. Use `cron` to create one."""
 
     expression: str
     zone: ZoneInfo
 
     def after(self, moment: datetime) -> datetime:
-        """Return the first start after `moment`, in UTC; a year later if there is none within 50 years."""
+        """Return the first start after `moment`, in UTC. If there is none within 50 years, return a year later."""
         found = next(CronSim(self.expression, moment.astimezone(self.zone)), None)
         return (moment + _FAR if found is None else found).astimezone(UTC)
 
@@ -54,7 +54,7 @@ def cron(expression: str, zone: ZoneInfo, now: datetime) -> Cron:
     """Return the trigger of a cron expression with five fields.
 
     Raises:
-        ValueError: the expression is invalid, or never matches; with the reason.
+        ValueError: the expression is invalid, or never matches. The message has the reason.
     """
     fields = len(expression.split())
     if fields != _FIELDS:
@@ -71,7 +71,7 @@ def cron(expression: str, zone: ZoneInfo, now: datetime) -> Cron:
 
 
 class DueWork(Struct, frozen=True):
-    """The due accounts, by name; `tick` is True if the trigger fired, False if only transitions are due."""
+    """The names of the due accounts. `tick` is True if the trigger fired, and False if only transitions are due."""
 
     accounts: frozenset[str]
     tick: bool
@@ -83,13 +83,13 @@ class _Backoff(Struct, frozen=True):
 
 
 class Scheduler:
-    """Schedule of the passes over each account.
+    """Scheduler of the passes over each account.
 
-    A pass of the trigger covers all accounts and starts up to `jitter` seconds late. An account that fails backs off:
-    it skips passes for a time that doubles from the trigger's interval up to `longest` seconds. A transition of an
-    account, such as the edge of a window of its schedule, is always on time.
+    The trigger starts passes over all accounts, up to `jitter` seconds late. An account that fails backs off: it skips
+    such passes for a time that starts at the trigger's interval and doubles up to `longest` seconds. A transition of an
+    account, such as the start of a window of its schedule, is never delayed by jitter or backoff.
 
-    `uniform(low, high)` draws a random number.
+    `uniform(low, high)` returns a random number in this range.
     """
 
     def __init__(
@@ -111,16 +111,16 @@ class Scheduler:
 
     @property
     def next_pass(self) -> datetime:
-        """When the trigger starts the next pass."""
+        """The time at which the trigger starts the next pass."""
         return self._begins
 
     @property
     def backoffs(self) -> dict[str, int]:
-        """The accounts that back off, with their failures in a row."""
+        """The accounts that back off, each with its count of consecutive failures."""
         return {name: backoff.failures for name, backoff in self._backoffs.items()}
 
     def wake(self) -> datetime:
-        """Return when something is due next."""
+        """Return the time of the next pass or transition."""
         return min((self._begins, *self._own.values()))
 
     def due(self, now: datetime, accounts: Iterable[str]) -> DueWork:
@@ -151,20 +151,20 @@ class Scheduler:
         self._backoffs.clear()
 
     def passed(self, began: datetime, ended: datetime) -> bool:
-        """Schedule the pass after one that the trigger started.
+        """Schedule the next pass, after a pass that the trigger started at `began` and that ended at `ended`.
 
-        Return True if it was due during this pass and is delayed.
+        Return True if the pass overran: the next pass was due before `ended`, and is skipped or delayed.
         """
         following = self._trigger.after(self._tick)
         if following <= began:
-            # the clock jumped, or the machine was suspended
+            # the pass started late, as the clock jumped or the machine was suspended: skip missed starts
             following = self._trigger.after(began)
         overran = following <= ended
         self._set(self._trigger.after(ended) if overran else following)
         return overran
 
     def failed(self, account: str, now: datetime) -> float:
-        """Let an account back off, and return for how many seconds."""
+        """Start or extend the backoff of an account at `now`. Return its length in seconds."""
         before = self._backoffs.get(account)
         failures = 1 if before is None else before.failures + 1
         interval = (self._trigger.after(now) - now).total_seconds()
@@ -178,7 +178,7 @@ class Scheduler:
         self._backoffs.pop(account, None)
 
     def clock_set_back(self, now: datetime) -> None:
-        """Shorten every wait to its length from `now`, after the clock was set back."""
+        """Limit all waits after the clock was set back to `now`, so that none lasts longer than intended."""
         following = self._trigger.after(now)
         if self._tick > following:
             self._set(following)

@@ -1,4 +1,4 @@
-"""The live status of the daemon for the status page, which reads the rest from the ledger."""
+"""The live status of the daemon for the status page. The page reads all other data from the ledger."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -24,11 +24,14 @@ __all__ = ["LiveStatus"]
 _CHANGED: Final = Outcome.CHANGED
 _NOT_WRITTEN: Final = frozenset({Action.UNMANAGED, Action.PROTECTED})
 _PROBLEMS: Final = 3
-"""Most problems of a broken file on a page."""
+"""Most problems of an invalid file that a page shows."""
 
 
 class LiveStatus:
-    """The live status of the watch loop. `on_change` is called after each change; `quotas` returns those in use."""
+    """Pass listener that keeps the live status of the watch loop.
+
+    `on_change` is called after each change. `quotas` returns the quotas of the API keys in use.
+    """
 
     def __init__(self, quotas: "Callable[[], Collection[QuotaUsage]]") -> None:
         self._quotas = quotas
@@ -38,7 +41,7 @@ class LiveStatus:
         self.on_change: Callable[[], None] = lambda: None
 
     def follow(self, watch: "WatchLoop") -> None:
-        """Set the watch loop to report on."""
+        """Set the watch loop whose status is reported."""
         self._watch = watch
 
     def passed(self, done: "Pass") -> None:
@@ -52,12 +55,12 @@ class LiveStatus:
             self._plans[plan.account] = tuple(_needs(plan))
         self.on_change()
 
-    def happened(self, event: str, fields: Mapping[str, Any]) -> None:  # noqa: ARG002 - what a listener is given
-        """Receive an event: files, settings or suspensions changed."""
+    def happened(self, event: str, fields: Mapping[str, Any]) -> None:  # noqa: ARG002 - the signature of a listener
+        """Receive an event, such as a change of files, settings or suspensions."""
         self.on_change()
 
     def accounts(self) -> "Sequence[DesiredAccount]":
-        """Return the accounts of the files."""
+        """Return the managed accounts, from the last valid version of their files."""
         return () if self._watch is None else self._watch.accounts
 
     def live(self) -> DaemonState:

@@ -1,4 +1,4 @@
-"""Maintenance windows: weekly times in which the daemon reads but does not write."""
+"""Maintenance windows: weekly times during which the daemon reads accounts but does not write to them."""
 
 from datetime import datetime
 
@@ -12,9 +12,9 @@ __all__ = ["active_window", "next_edge"]
 
 
 def active_window(window: Maintenance, timezone: str, now: datetime) -> Suspend | None:
-    """Return the suspension of a window that contains `now`; None outside the window.
+    """Return the suspension by a maintenance window if `now` is inside the window, otherwise None.
 
-    `now` is aware; the window is in local time of `timezone`.
+    `now` is an aware time. The window is in local time of `timezone`.
     """
     schedule = _schedule(window, timezone)
     if schedule is None or scheduled_status(schedule, now).status is None:
@@ -28,7 +28,7 @@ def active_window(window: Maintenance, timezone: str, now: datetime) -> Suspend 
 
 
 def next_edge(window: Maintenance, timezone: str, after: datetime) -> datetime | None:
-    """Return when the window next starts or ends after an aware time; None if never."""
+    """Return when the window next starts or ends after `after`, an aware time; None if it never does."""
     schedule = _schedule(window, timezone)
     change = None if schedule is None else next(status_changes(schedule, after), None)
     return None if change is None else change[0]
@@ -37,5 +37,5 @@ def next_edge(window: Maintenance, timezone: str, after: datetime) -> datetime |
 def _schedule(window: Maintenance, timezone: str) -> Schedule | None:
     if window.weekly is None:
         return None
-    # any status will do: outside the window there is none
+    # any status works: only the difference between inside (a status) and outside (None) matters
     return Schedule(None, (), (WeeklyWindow(Status.INACTIVE, window.weekly, parse_weekly(window.weekly)),), timezone)

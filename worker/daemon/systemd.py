@@ -1,6 +1,7 @@
-"""Notifications to a service manager: readiness, reloads, status and liveness.
+"""Client of a service manager such as systemd, which reports readiness, reloads, status and liveness.
 
-The protocol of `sd_notify(3)`: lines of NAME=value in a datagram to the socket that `NOTIFY_SOCKET` names.
+It implements the protocol of `sd_notify(3)`: it sends lines of NAME=value in a datagram to the socket that the variable
+`NOTIFY_SOCKET` names.
 """
 
 import os
@@ -19,7 +20,10 @@ _STATUS_COLUMNS: Final = 200
 
 
 class Systemd:
-    """Client of the service manager in `environment`. Without one, or if it does not listen, calls do nothing."""
+    """Client of the service manager that the variables in `environment` name.
+
+    If there is none, or if it does not listen, all methods do nothing.
+    """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         address = environment.get("NOTIFY_SOCKET", "")
@@ -29,11 +33,11 @@ class Systemd:
 
     @property
     def watchdog(self) -> float | None:
-        """Seconds between calls of `alive`: half of the manager's timeout. None if it has no watchdog."""
+        """The seconds between calls of `alive`: half of the manager's timeout. None if the manager has no watchdog."""
         return self._watchdog
 
     def ready(self) -> None:
-        """Report that the daemon has started, or has reloaded."""
+        """Report that the daemon has started, or has finished a reload."""
         self._send(READY=1)
 
     def reloading(self) -> None:
@@ -58,7 +62,7 @@ class Systemd:
         if not (self._address and microseconds.isascii() and microseconds.isdigit() and int(microseconds)):
             return None
         if pid and pid != str(os.getpid()):
-            return None  # the watchdog is for a parent process
+            return None  # the watchdog watches another process
         return int(microseconds) / _MICROSECONDS / 2
 
     def _send(self, **fields: object) -> None:
@@ -66,7 +70,7 @@ class Systemd:
             return
         message = "\n".join(f"{name}={value}" for name, value in fields.items())
         with suppress(OSError, ValueError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notice:
-            # a manager that does not read must not block the daemon
+            # if the manager does not read, the daemon must not block
             notice.setblocking(False)  # noqa: FBT003 - socket's own
             notice.connect(self._address)
             notice.send(message.encode())

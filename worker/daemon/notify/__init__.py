@@ -1,1 +1,1 @@
-"""Notifications of changes, and their delivery to channels."""
+"""Notifications of state changes, and their delivery to channels."""

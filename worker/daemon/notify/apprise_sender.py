@@ -1,7 +1,7 @@
-"""Delivery of messages by Apprise, a library for mail, chats and webhooks. No other module imports it.
+"""Delivery of messages by Apprise, a library for mail, chats and webhooks. No other module imports Apprise.
 
-It is imported only if a channel is configured. Its log contains secrets of URLs and is dropped. The reason of a failed
-delivery has no part of the channel's URL.
+Apprise is imported only if a channel is configured. Its log can contain secrets of URLs, so it is dropped. The reason
+of a failed delivery contains no part of the channel's URL.
 """
 
 import asyncio
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 __all__ = ["AppriseSender", "open_sender"]
 
 _LOGS: Final = ("apprise", "urllib3")
-"""Loggers that would log URLs. The result of a delivery has their warnings."""
+"""Loggers that could log URLs, so that their records are dropped. The result of a delivery has their warnings."""
 
 _PART: Final = re.compile(r"[^/:@?&=#,\s]{4,}")
-"""Parts of a URL that could be a token, a password or a target."""
+"""Pattern of the parts of a URL that could be a token, a password or a target."""
 
 
 def open_sender(name: str, url: str) -> "AppriseSender":
-    """Return the sender of channel `name` for its URL.
+    """Return the sender of the channel `name`, whose Apprise URL is `url`.
 
     Raises:
         ChannelUnusable: Apprise is not installed, or does not accept the URL.
@@ -75,7 +75,7 @@ def open_sender(name: str, url: str) -> "AppriseSender":
 
 
 class AppriseSender:
-    """Sender of messages to one channel, each in its own daemon thread."""
+    """Sender of messages to one channel. Each message is sent in its own daemon thread."""
 
     def __init__(self, name: str, service: "Apprise", secrets: Secrets) -> None:
         self.name = name
@@ -84,9 +84,9 @@ class AppriseSender:
         self._thread: Thread | None = None
 
     async def __call__(self, message: ChannelMessage) -> str | None:
-        """Send a message. Return None if the channel accepted it, else the reason.
+        """Send a message. Return None if the channel accepted it, otherwise the reason.
 
-        Cancellation leaves the thread running. Until it ends, nothing else is sent.
+        If the call is cancelled, its thread keeps running. Until that thread ends, no other message is sent.
         """
         if self._thread is not None and self._thread.is_alive():
             return Message("the previous delivery is still running")
@@ -116,7 +116,7 @@ class AppriseSender:
                 notify_type=NotifyType(message.urgency),
                 body_format=NotifyFormat.TEXT,
             )
-        except Exception as error:  # noqa: BLE001 - a bug of a service; its text may hold secrets
+        except Exception as error:  # noqa: BLE001 - a bug in Apprise; its text may contain secrets
             return type(error).__name__
         if done:
             return None
@@ -130,6 +130,6 @@ class AppriseSender:
 
 
 def _parts(url: str) -> Secrets:
-    """Return the parts of a URL that no message may repeat, as written and decoded."""
+    """Return the parts of a URL that no message may contain, both percent-encoded and decoded."""
     parts = url.partition("://")[2]
     return Secrets((url, parts, *_PART.findall(parts), *_PART.findall(unquote(parts))))

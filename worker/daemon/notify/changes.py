@@ -1,6 +1,6 @@
-"""Notifications from changes of state between passes.
+"""Notifications of state changes between passes.
 
-A state is notified once when it begins, and once when it ends.
+A lasting state, such as a refused plan, has one notification when it begins and one when it ends.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,20 +29,21 @@ __all__ = [
 ]
 
 _SHOWN: Final = 5
-"""Numbers that a notification lists; the rest is counted."""
+"""Most numbers that a notification lists. The others are counted."""
 
 _OUTSIDE: Final = frozenset({Cause.EXTERNAL_DRIFT, Cause.BOTH})
 _AS_DESIRED: Final = frozenset({Outcome.CHANGED, Outcome.UNCHANGED})
 _FAILED: Final = frozenset({Outcome.FAILED, Outcome.UNVERIFIED})
 _UNFINISHED: Final = frozenset({RunOutcome.FAILED, RunOutcome.PARTIAL})
 _NOTHING_SEEN: Final = frozenset({RunOutcome.LOCKED, RunOutcome.INTERRUPTED, RunOutcome.REFUSED})
-"""Outcomes without a new observation: another run had the lease, the run was stopped, or the plan was stale."""
+"""Outcomes without a new observation: another run had the lease, the run was stopped, or a rule refused the plan."""
 
 
 class Notification(Struct, frozen=True):
-    """One change to report. `title` is a line, `lines` are its details; both may hold foreign text.
+    """A notification of one change.
 
-    `account` is None if it concerns all accounts. `over` is True at the end of a state that was notified before.
+    `title` is one line, and `lines` are its details. Both may contain foreign text. `account` is None if the change
+    concerns all accounts. `over` is True if it reports the end of a state.
     """
 
     event: Event
@@ -53,9 +54,9 @@ class Notification(Struct, frozen=True):
 
 
 class WriteSummary(Struct, frozen=True, omit_defaults=True):
-    """The changes of one run to an account.
+    """The summary of one run's changes to an account.
 
-    `put_right` counts the numbers whose external change it reverted; `phones` are some of them.
+    `put_right` counts the numbers whose external change the run reverted, and `phones` are some of these numbers.
     """
 
     run_id: str
@@ -66,12 +67,12 @@ class WriteSummary(Struct, frozen=True, omit_defaults=True):
 
 
 class NotifiedAccount(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The state of one account.
+    """The state of one account, as far as notifications depend on it.
 
-    `failing` is why it cannot be read or written, or None. `refused` has the messages of the safety rules that refuse
-    its plan, by rule. `drift` has the numbers with an external change that is still in place, with the cause. `held`
-    has the numbers whose deactivation is held, with the reason. `suspended` is why nothing is written. `written` is
-    what the last run that changed anything did.
+    `failing` is why it cannot be read or written; None if it can. `refused` maps each safety rule that refuses its plan
+    to the rule's message. `drift` maps each number with an unreverted external change to its cause. `held` maps each
+    number whose deactivation is held to the reason. `suspended` is why the account is not written; None if it is.
+    `written` is the summary of the last run that changed numbers.
     """
 
     failing: str | None = None
@@ -84,7 +85,11 @@ class NotifiedAccount(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class NotifyState(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The state of the daemon: accounts by name, invalid files with their problem, and why all is suspended."""
+    """The state of the daemon, as far as notifications depend on it.
+
+    `accounts` are by name. `broken` maps invalid files to their problems. `suspended` is why all accounts are
+    suspended; None if they are not.
+    """
 
     accounts: Mapping[str, NotifiedAccount] = {}
     broken: Mapping[str, str] = {}
@@ -92,14 +97,14 @@ class NotifyState(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def encode(state: NotifyState) -> bytes:
-    """Encode a state as JSON, to keep it across restarts."""
+    """Return a state as JSON, to be kept across restarts."""
     return msgspec.json.encode(state, enc_hook=english)
 
 
 def decode(data: bytes) -> NotifyState | None:
-    """Decode a saved state; None if it is invalid.
+    """Return the state that `encode` saved; None if the data is invalid.
 
-    Unknown fields are dropped, and missing fields have their defaults.
+    Unknown fields are dropped, and missing fields get their defaults.
     """
     try:
         return msgspec.json.decode(data, type=NotifyState)
@@ -110,10 +115,10 @@ def decode(data: bytes) -> NotifyState | None:
 def update_account(
     before: NotifiedAccount, plan: AccountPlan, result: AccountResult | None, run_id: str
 ) -> NotifiedAccount:
-    """Return the state of an account after a pass, with the result of the plan if it was carried out.
+    """Return the state of an account after a pass. `result` is None if the plan was not carried out.
 
-    A state that the pass could not observe stays as in `before`: the account could not be read, the daemon was
-    stopped, another run had its lease, or it changed between two reads. The suspension stays as well: a pass does not
+    Fields that the pass could not observe stay as in `before`: the account could not be read, the daemon was stopped,
+    another run had the lease, or the account changed between two reads. The suspension also stays, as a pass does not
     change it.
     """
     results = None if result is None else {number.phone: number for number in result.numbers}
@@ -142,7 +147,10 @@ def update_account(
 
 
 def _outcome(change: Change, results: Mapping[str, NumberResult] | None) -> Outcome | None:
-    """Return the outcome of a change, or None if it was not carried out. Results do not list unchanged numbers."""
+    """Return the outcome of a planned change; None if the plan was not carried out.
+
+    Results do not list unchanged numbers.
+    """
     if results is None:
         return None
     return results[change.phone].outcome if change.phone in results else Outcome.UNCHANGED
@@ -187,7 +195,7 @@ def _summarize(changes: Sequence[Change], run_id: str) -> WriteSummary:
 
 
 def notifications(before: NotifyState, now: NotifyState) -> tuple[Notification, ...]:
-    """Return the notifications for the change from one state to another. Accounts no longer managed have none."""
+    """Return the notifications of the differences between two states, without accounts that are no longer managed."""
     result = [*_of_all(before, now)]
     for name, account in now.accounts.items():
         earlier = before.accounts.get(name, _NEVER_SEEN)
@@ -211,7 +219,7 @@ def start_notification(accounts: int, version: str) -> Notification:
 
 
 def stop_notification(reason: str) -> Notification:
-    """Return the notification that the daemon stops."""
+    """Return the notification that the daemon is stopping."""
     return Notification(Event.DAEMON, None, Message("stopped watching: {reason}", reason=reason), over=True)
 
 
@@ -316,7 +324,10 @@ def _suspension(name: str | None, before: str | None, now: str | None) -> Iterat
 
 
 def _mark(notice: Notice) -> tuple[NoticeKind, str | None, str]:
-    """Return the identity of a notice. Its message may vary from pass to pass, unless it is about an expiry."""
+    """Return the key by which a notice of this pass is compared with those of the last pass.
+
+    Messages on a number can vary from pass to pass and are ignored, except those on an expiry.
+    """
     varies = notice.phone is not None and notice.kind is not NoticeKind.EXPIRING
     return notice.kind, notice.phone, "" if varies else notice.message
 

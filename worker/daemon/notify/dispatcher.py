@@ -1,7 +1,7 @@
-"""Delivery of notifications to channels, without delaying runs.
+"""Dispatcher of notifications to channels, which does not delay passes.
 
-Each channel has its own queue and gets one message at a time. A failure is logged once and affects no other channel.
-Its notifications stay queued and are retried; the recovery of the channel is logged.
+Each channel has its own queue and gets one message at a time. If a channel fails, this is logged once, and other
+channels are not affected. Its notifications stay queued and are retried. The recovery of the channel is logged.
 """
 
 import asyncio
@@ -19,31 +19,34 @@ from worker.model.ports import Log
 __all__ = ["Notifier", "Send", "deliver"]
 
 Send = Callable[[ChannelMessage], Awaitable[str | None]]
-"""Sends a message to a channel. Returns None if the channel accepted it, else the reason."""
+"""Sends a message to a channel. Returns None if the channel accepted it, otherwise the reason."""
 
 _QUEUE_CAP: Final = 10_000
-"""Most queued notifications of one channel; a message lists some dozens and counts the rest."""
+"""Most queued notifications of one channel. A message lists some dozens and counts the others."""
 _FIRST_WAIT: Final = 30.0
-"""Seconds until a failed delivery is retried; each further wait is twice as long."""
+"""Seconds until a failed delivery is retried. Each further wait is twice as long."""
 _DOUBLINGS: Final = 6
-"""The longest wait is about half an hour."""
+"""Most doublings of the first wait: the longest wait is about half an hour."""
 _DRAIN: Final = 5.0
-"""Seconds that shutdown waits for deliveries."""
+"""Most seconds that the shutdown waits for deliveries."""
 
 
 async def deliver(send: Send, message: ChannelMessage, seconds: float) -> str | None:
-    """Send a message within `seconds`. Return None if it was accepted, else the reason."""
+    """Send a message with a timeout of `seconds`. Return None if the channel accepted it, otherwise the reason."""
     try:
         async with asyncio.timeout(seconds):
             return await send(message)
     except TimeoutError:
         return Message("no response within {seconds:g} s", seconds=seconds)
-    except Exception as error:  # noqa: BLE001 - no thread left, or a bug: a channel must not stop the daemon
+    except Exception as error:  # noqa: BLE001 - a bug, or no thread can start: a channel must not stop the daemon
         return type(error).__name__
 
 
 class Notifier:
-    """Dispatcher of notifications to channels. Leaving the async context delivers the queues, or logs the loss."""
+    """Dispatcher of notifications to channels, and an async context manager.
+
+    Its exit delivers the queued notifications within some seconds, and logs how many were lost.
+    """
 
     def __init__(
         self, channels: Sequence[tuple[Channel, Send]], log: Log, *, host: str, timeout_seconds: float
@@ -69,13 +72,13 @@ class Notifier:
             queue.log_lost()
 
     def notify(self, notifications: Sequence[Notification]) -> None:
-        """Queue notifications. It neither blocks nor raises."""
+        """Queue notifications for all channels. It neither blocks nor raises."""
         for queue in self._queues:
             queue.take(notifications)
 
 
 class _ChannelQueue:
-    """The queue of one channel."""
+    """The queue of one channel, and its delivery."""
 
     def __init__(self, channel: Channel, send: Send, log: Log, host: str, seconds: float) -> None:
         self._channel = channel
@@ -90,7 +93,7 @@ class _ChannelQueue:
         self._closing = asyncio.Event()
 
     def take(self, notifications: Sequence[Notification]) -> None:
-        """Queue the events that the channel subscribes to; beyond the limit, count them."""
+        """Queue the notifications that the channel subscribes to. If the queue is full, drop and count them."""
         subscribed = [each for each in notifications if each.event in self._channel.events]
         accepted = subscribed[: _QUEUE_CAP - len(self._waiting)]
         self._waiting += accepted
@@ -99,12 +102,12 @@ class _ChannelQueue:
             self._awake.set()
 
     def close(self) -> None:
-        """Deliver the queue now, and end."""
+        """Request that `serve` delivers the queue without delay, then returns."""
         self._closing.set()
         self._awake.set()
 
     async def serve(self) -> None:
-        """Deliver message after message until `close`."""
+        """Deliver the queued notifications, one message after another, until `close` is called."""
         while True:
             await self._awake.wait()
             if not self._waiting:
@@ -120,7 +123,7 @@ class _ChannelQueue:
                 await self._pause(_FIRST_WAIT * 2 ** min(self._failures - 1, _DOUBLINGS))
 
     def log_lost(self) -> None:
-        """Log how many notifications were lost."""
+        """Log how many notifications were dropped or not delivered, if any."""
         lost = len(self._waiting) + self._dropped
         if lost:
             self._log.warning("notify.undelivered", channel=self._channel.name, news=lost)

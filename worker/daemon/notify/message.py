@@ -1,4 +1,4 @@
-"""Messages of queued notifications: plain text of limited length, without control characters."""
+"""Composer of messages from queued notifications: plain text of limited length, without control characters."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
@@ -19,13 +19,13 @@ __all__ = ["ChannelMessage", "Urgency", "compose"]
 Urgency = Literal["failure", "warning", "success", "info"]
 
 _MOST_PER_KIND: Final = 10
-"""Most notifications of one kind in a message; the rest is counted."""
+"""Most notifications of one kind that a message lists. The others are counted."""
 _BODY_CAP: Final = 3000
-"""Most characters of a body: the strictest services accept about 4,000 per message."""
+"""Most characters of a body. The strictest services accept about 4,000 characters per message."""
 _LINE_CAP: Final = 300
-"""Columns of a line."""
+"""Most columns of a line."""
 _TITLE_CAP: Final = 200
-"""Columns of a title."""
+"""Most columns of a title."""
 
 _WORDS: Final[Mapping[Event, tuple[str, str]]] = {
     Event.FAILING: (Message("failing"), Message("working again")),
@@ -39,14 +39,14 @@ _WORDS: Final[Mapping[Event, tuple[str, str]]] = {
     Event.SUSPENDED: (Message("suspended"), Message("resumed")),
     Event.DAEMON: (Message("started"), Message("stopped")),
 }
-"""The word for each kind of notification, and for its end."""
+"""The words for each kind of notification: for the start of its state, and for the end."""
 
 _FAILURES: Final = frozenset({Event.FAILING, Event.REFUSED, Event.FILE})
 _WARNINGS: Final = frozenset({Event.DRIFT, Event.HELD, Event.EXPIRING, Event.NOTICE, Event.SUSPENDED})
 
 
 class ChannelMessage(Struct, frozen=True):
-    """A message to a channel. Services show `urgency` as a colour or an icon."""
+    """A message to a channel, in plain text. Services show `urgency` as a colour or an icon."""
 
     title: str
     body: str
@@ -54,9 +54,9 @@ class ChannelMessage(Struct, frozen=True):
 
 
 def compose(news: Sequence[Notification], channel: Channel, *, host: str, dropped: int = 0) -> ChannelMessage:
-    """Return one message of at least one notification, grouped by kind in order of appearance.
+    """Return one message with at least one notification. They are grouped by kind, in order of first appearance.
 
-    `dropped` is how many more notifications were dropped.
+    `dropped` counts further notifications that the full queue did not accept.
     """
     kinds = _kinds(news)
     fields = {
@@ -71,7 +71,7 @@ def compose(news: Sequence[Notification], channel: Channel, *, host: str, droppe
 
 
 def _kinds(news: Iterable[Notification]) -> list[list[Notification]]:
-    """Return the notifications grouped by kind, kinds in order of appearance."""
+    """Return the notifications grouped by kind. Groups are in order of first appearance."""
     places: dict[tuple[Event, bool], int] = {}
     ordered = sorted(news, key=lambda each: places.setdefault((each.event, each.over), len(places)))
     return [list(group) for _, group in groupby(ordered, lambda each: (each.event, each.over))]

@@ -1,4 +1,4 @@
-"""Tracker of the daemon's state, which sends notifications when it changes."""
+"""Tracker of the daemon's state, which sends notifications when the state changes."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -23,14 +23,15 @@ if TYPE_CHECKING:
 __all__ = ["Tracker"]
 
 _SETTINGS: Final = "settings"
-"""The name of the settings among the invalid files."""
+"""The name of the settings file among the invalid files."""
 
 
 class Tracker:
-    """Compares each pass and event with the last state, and passes notifications to `send`.
+    """Pass listener that compares the daemon's state before and after each pass or event, and sends notifications.
 
-    `state` is the state before the restart, and `keep` saves each new state, so that a restart repeats no notification.
-    `names` returns the managed accounts. Neither `send` nor `keep` may raise.
+    `state` is the state before the restart. `keep` is called with each new state to save it, so that a restart repeats
+    no notification. `send` is called with new notifications. Neither may raise. `names` returns the names of the
+    managed accounts.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Tracker:
         self._update(accounts={name: state for name, state in {**earlier, **states}.items() if name in names})
 
     def happened(self, event: str, fields: Mapping[str, Any]) -> None:
-        """Receive a log event of the daemon with its fields."""
+        """Receive a log event of the daemon, with its fields."""
         match event:
             case "watch.started":
                 self._send([start_notification(fields["accounts"], self._version)])
@@ -89,7 +90,10 @@ class Tracker:
     def _update(
         self, *, accounts: Mapping[str, NotifiedAccount] | None = None, broken: Mapping[str, str] | None = None
     ) -> None:
-        """Notify and save the changes. Suspensions count at the end of a pass, when all of them are known."""
+        """Update the state, then send notifications of its changes and save it.
+
+        Suspensions are updated with `accounts`, at the end of a pass, when all of them are known.
+        """
         now = self._state
         if broken is not None:
             now = structs.replace(now, broken=broken)
