@@ -1,7 +1,7 @@
-"""The plan of one account, as a pure function.
+"""The plan of one account, as a pure function of its inputs.
 
-`build` compares the desired with the observed state, under the terms of a run, with the memory of the ledger and at a
-given time. `remaining` does so for the writes of a saved plan or of a rollback.
+`build` compares the desired state with the observed state. Its other inputs are the terms of the run, the memory of the
+ledger, and the time. `remaining` does the same for the writes of a saved plan or of a rollback.
 """
 
 from collections import Counter
@@ -40,7 +40,10 @@ __all__ = [
 
 
 class Terms(Struct, frozen=True):
-    """The terms of a plan: rules, selection and warnings. With `drift`, changes of the file itself are left out."""
+    """The terms of a plan: safety rules, selected numbers, and thresholds of warnings.
+
+    `allow` are the names of rules that do not apply. With `drift`, the plan leaves out numbers whose file changed.
+    """
 
     safety: Safety = Safety()
     selection: Selection = Selection()
@@ -51,23 +54,23 @@ class Terms(Struct, frozen=True):
 
     @classmethod
     def of(cls, settings: Settings, selection: Selection, allow: frozenset[str], *, drift: bool = False) -> Self:
-        """Return the terms of a run by its settings."""
+        """Return the terms of a run, with the rules and thresholds of its settings."""
         return cls(settings.safety, selection, allow, drift, settings.in_use, settings.health)
 
     def without(self, phones: Iterable[str]) -> Self:
-        """Return the terms of a plan that leaves out `phones` and compares all other numbers."""
+        """Return terms that exclude `phones` and compare all other selected numbers, drifted or not."""
         selection = Selection(self.selection.only, self.selection.exclude.union(phones))
         return structs.replace(self, selection=selection, drift=False)
 
 
 class Draft(Struct, frozen=True):
-    """A plan with its inputs.
+    """A plan, together with the facts about the account that a run needs to carry it out and record it.
 
-    `desired` has every number in the scope of the plan, at the time of the plan. `error` is why there is no plan.
-    `requests` are those of the reads. `confirmed` are numbers that have their desired status while a run last wrote
-    another one. `unsettled` is True if an earlier run left open attempts or crashed. `statuses` counts the account's
-    numbers, planned or not. `registered` is how many there are, None if the ledger has that count already. `names` are
-    the account's names in earlier runs.
+    `desired` has the desired state of every number in the scope of the plan, at the time of the plan. `error` is set if
+    the account could not be planned. `requests` are the counts of requests that the reads took. `confirmed` are the
+    numbers that have their desired status although a run last wrote another one. `unsettled` is True if an earlier run
+    crashed or left open attempts. `statuses` has the count of all the account's numbers by status, planned or not.
+    `registered` is their total; None if the ledger has that count already. `names` is as in `AccountMemory`.
     """
 
     plan: AccountPlan
@@ -81,7 +84,7 @@ class Draft(Struct, frozen=True):
     names: Mapping[str, CredentialsRef | None] = {}
 
     def is_outdated(self, desired: DesiredAccount, now: datetime) -> bool:
-        """Return True if the schedules of the file desire other statuses at `now` than in the plan."""
+        """Return True if the desired status of a planned number differs at `now`, by its schedule."""
         current = schedule.settle_schedules(desired, now)
         due = (
             phone in self.desired and self.desired[phone].status is not number.status
@@ -91,7 +94,7 @@ class Draft(Struct, frozen=True):
         return any(due) or any(phone in self.desired and self.desired[phone].managed for phone in current.idle)
 
     def unchanged(self) -> Iterator[tuple[str, Status]]:
-        """Return the numbers that the plan only counts, with their status."""
+        """Return the digits and status of each number in the scope of the plan that has no change."""
         changing = {change.phone for change in self.plan.changes}
         return ((phone, number.status) for phone, number in self.desired.items() if phone not in changing)
 
@@ -143,7 +146,7 @@ def build(
 
 
 def failed_draft(desired: DesiredAccount, terms: Terms, error: WorkerError, now: datetime) -> Draft:
-    """Return the draft of an account that cannot be planned, with the numbers in its scope."""
+    """Return the draft of an account that cannot be planned because of `error`. It has the selected listed numbers."""
     plan = AccountPlan(
         account=desired.name,
         account_id=desired.account_id,
@@ -157,8 +160,9 @@ def failed_draft(desired: DesiredAccount, terms: Terms, error: WorkerError, now:
 class Remaining(Struct, frozen=True):
     """The writes of a saved plan, grouped by the current state of the account, and the safety rules that refuse them.
 
-    `changes` are the remaining writes and the held deactivations. Numbers in `already` have their desired status;
-    numbers in `conflicts` have neither the planned nor the desired one. The desired status of `lapsed` has ended.
+    `changes` are the writes that remain to be sent, and the held deactivations. Numbers in `already` have their desired
+    status. Numbers in `conflicts` have neither their desired status nor the one that the plan observed. The desired
+    status of numbers in `lapsed` has ended by its schedule.
     """
 
     changes: tuple[Change, ...]
@@ -180,8 +184,8 @@ def remaining(
 ) -> Remaining:
     """Return the remaining writes of a saved plan.
 
-    `now` is an aware time; None ignores `until`. `held` are the changes after the in-use guard, `removed` the writes
-    that the files no longer contain.
+    `now` is an aware time; None ignores the end (`until`) of a desired status. `held` are the changes of the approved
+    plan after the in-use guard. `removed` are the writes that the current files no longer desire.
     """
     sorted_writes = preconditions(saved.writes, observed.numbers, now)
     others = (
@@ -208,13 +212,13 @@ def remaining(
 
 
 def with_changes(plan: AccountPlan, changes: tuple[Change, ...]) -> AccountPlan:
-    """Return a plan with other changes of the same numbers."""
+    """Return the plan with `changes` instead of its own changes, for the same numbers. The counts are updated."""
     unchanged = plan.counts.get(Action.UNCHANGED, 0)
     return structs.replace(plan, changes=changes, counts=count_actions(changes, unchanged=unchanged))
 
 
 def as_plan(saved: SavedAccount) -> AccountPlan:
-    """Return the plan of a saved account, without its unsaved parts."""
+    """Return a saved account as a plan. It lacks the parts that a plan file does not have, such as notices."""
     changes = (*saved.changes, *saved.impossible)
     return AccountPlan(
         account=saved.account, account_id=saved.account_id, counts=count_actions(changes, unchanged=0), changes=changes
@@ -222,12 +226,12 @@ def as_plan(saved: SavedAccount) -> AccountPlan:
 
 
 def count_actions(changes: Iterable[Change], *, unchanged: int) -> dict[Action, int]:
-    """Return how many numbers have each action."""
+    """Return the count of numbers by action. `unchanged` is the count of numbers without a change."""
     return tally(Action, Counter(change.action for change in changes) | Counter({Action.UNCHANGED: unchanged}))
 
 
 def _crashed_deactivations(memory: AccountMemory, desired: Mapping[str, Desired], observed: ObservedAccount) -> int:
-    """Return how many numbers crashed runs have deactivated that are, and should be, INACTIVE."""
+    """Return the count of numbers that crashed runs deactivated and that are, and should be, INACTIVE."""
     return sum(
         phone in desired
         and desired[phone].status is Status.INACTIVE

@@ -1,4 +1,4 @@
-"""Comparison of a saved plan with the desired-state files at the time of its apply."""
+"""Comparison of a saved plan with the desired-state files, at the time when the plan is applied."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -19,8 +19,8 @@ __all__ = ["CurrentFiles", "missing_file_notices", "stale_writes", "with_current
 class CurrentFiles(Struct, frozen=True):
     """The current desired-state files of one saved account.
 
-    `desired` is the account in the files, with unsettled schedules; None if no file has it. `missing` are the names of
-    files that were not found: their desired state is unknown.
+    `desired` is the account as the files have it now, with its schedules not yet settled; None if no file has the
+    account. `missing` are the names of files that were not found, so that their desired state is unknown.
     """
 
     desired: DesiredAccount | None
@@ -28,9 +28,9 @@ class CurrentFiles(Struct, frozen=True):
 
 
 def stale_writes(saved: SavedAccount, files: CurrentFiles, moment: datetime) -> dict[str, Message]:
-    """Return the numbers whose writes the files no longer desire at an aware moment, each with the reason.
+    """Return the numbers whose planned write the files no longer desire at `moment`, an aware time, with the reasons.
 
-    A number that may be in a missing file counts as still desired.
+    If a number may be in a missing file, its write counts as still desired.
     """
     desired = files.desired
     if desired is None:
@@ -51,13 +51,13 @@ def stale_writes(saved: SavedAccount, files: CurrentFiles, moment: datetime) -> 
 
 
 def with_current_ends(changes: Iterable[Change], files: CurrentFiles, moment: datetime) -> tuple[Change, ...]:
-    """Return the writes, each with the end of its desired status in the current files if that is sooner."""
+    """Return the writes, each with the earlier end (`until`) of two: that in the plan and that in the current files."""
     numbers = {} if files.desired is None else schedule.settle_schedules(files.desired, moment).numbers
     return tuple(_with_earlier_end(change, numbers.get(change.phone)) for change in changes)
 
 
 def missing_file_notices(files: CurrentFiles) -> tuple[Notice, ...]:
-    """Return a notice of files that were not found; none if all were found."""
+    """Return a notice that names the missing files; none if all files were found."""
     if not files.missing:
         return ()
     message = Message(
@@ -78,7 +78,10 @@ def _with_earlier_end(change: Change, desired: Desired | None) -> Change:
 
 
 def _target_changed(saved: SavedAccount, desired: DesiredAccount, *, complete: bool) -> Message | None:
-    """Return why the document no longer describes the account of the plan; None if it still does."""
+    """Return why the files no longer describe the account of the plan; None if they still do.
+
+    They must have the account id, endpoint and credentials of the plan. `complete` is False if a file is missing.
+    """
     if desired.account_id not in {None, saved.account_id}:
         return Message("the account_id in {file} differs from the plan: plan again", file=desired.source)
     if desired.endpoint not in {None, saved.endpoint}:
@@ -90,7 +93,7 @@ def _target_changed(saved: SavedAccount, desired: DesiredAccount, *, complete: b
 
 
 def _still_desires(settled: DesiredAccount, change: Change, *, complete: bool) -> bool:
-    """Return True if the files desire a write, or if a missing file may do so."""
+    """Return True if the files still desire the write, or if `complete` is False and a missing file may desire it."""
     desired = settled.numbers.get(change.phone)
     if desired is not None:
         return desired.status == change.desired and not desired.protected

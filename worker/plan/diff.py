@@ -66,16 +66,16 @@ WRITES: Final = {
 def compare(
     desired: Mapping[str, Desired], observed: ObservedAccount, memory: AccountMemory
 ) -> tuple[tuple[Change, ...], dict[str, Status]]:
-    """Return the changes of `diff`, each with its cause, and the numbers of `confirmed`."""
+    """Return the changes from observed to desired state, each with its cause, and the result of `confirmed`."""
     changes = attribute(diff(desired, observed.numbers), observed, memory)
     return changes, confirmed(desired, observed.numbers, memory)
 
 
 def diff(desired: Mapping[str, Desired], observed: Mapping[str, Observed]) -> tuple[Change, ...]:
-    """Return the changes of `desired`: every number that is not `unchanged`.
+    """Return a change for every number in `desired` whose action is not `unchanged`.
 
-    They are in the order of `Action`, activations before deactivations, then of phones. Observed numbers that are not
-    in `desired` are ignored.
+    The changes are ordered by `Action`, so that activations come before deactivations, and then by phone. Observed
+    numbers that are not in `desired` are ignored.
     """
     by_action: dict[Action, list[Change]] = {action: [] for action in Action}
     for phone, number in desired.items():
@@ -91,10 +91,10 @@ def diff(desired: Mapping[str, Desired], observed: Mapping[str, Observed]) -> tu
 
 
 def attribute(changes: Iterable[Change], observed: ObservedAccount, memory: AccountMemory) -> tuple[Change, ...]:
-    """Return the changes, each with its cause if `memory` has the last written status of the number.
+    """Return the changes with their cause, for each number whose last written status is in `memory`.
 
-    If the written status is still observed, the file changed. If it is still desired, the account changed, at `since`
-    if the API reports it. Otherwise both changed.
+    If the number still has the written status, its file changed. If the written status is still desired, the account
+    changed; `since` is the time of that change, if the API reports it. Otherwise both changed.
     """
     written = memory.written
     causes = {change.phone: _cause(written[change.phone], change) for change in changes if change.phone in written}
@@ -115,7 +115,10 @@ def _cause(written: Status, change: Change) -> Cause:
 def confirmed(
     desired: Mapping[str, Desired], observed: Mapping[str, Observed], memory: AccountMemory
 ) -> dict[str, Status]:
-    """Return the numbers that have their desired status although a run last wrote another one: both were changed."""
+    """Return the numbers that have their desired status although a run last wrote another one, with that status.
+
+    For such a number, both the file and the account changed since the write.
+    """
     return {
         phone: desired[phone].status
         for phone, written in memory.written.items()
@@ -131,7 +134,7 @@ def _by_phone(change: Change) -> str:
 
 
 def _judge(desired: Desired, status: Status | None) -> tuple[Action, str]:
-    """Return the action for a number that is not `unchanged`, and the reason."""
+    """Return the action, and its reason, for a number whose action is not `unchanged`."""
     if status is None:
         return Action.MISSING, _MISSING
     if status == desired.status:
@@ -147,10 +150,11 @@ def _judge(desired: Desired, status: Status | None) -> tuple[Action, str]:
 
 
 class Preconditions(Struct, frozen=True):
-    """Planned writes, grouped by a later read of the account.
+    """Planned writes, grouped by the result of a later read of the account.
 
-    `due` are the remaining writes. Numbers in `already` have their desired status; numbers in `conflicts` have neither
-    the planned nor the desired one. The desired status of `lapsed` has ended.
+    `due` are the writes that remain to be sent. Numbers in `already` have their desired status. Numbers in `conflicts`
+    have neither their desired status nor the one that the plan observed. The desired status of numbers in `lapsed` has
+    ended by its schedule.
     """
 
     due: tuple[Change, ...] = ()
@@ -162,9 +166,9 @@ class Preconditions(Struct, frozen=True):
 def preconditions(
     writes: Iterable[Change], observed: Mapping[str, Observed], now: datetime | None = None
 ) -> Preconditions:
-    """Group planned writes by the observed numbers, in order. Each is in one group.
+    """Return planned writes in groups, by the observed numbers. Each write is in exactly one group, in its order.
 
-    `now` is an aware time; None ignores `until`.
+    `now` is an aware time; None ignores the end (`until`) of a desired status.
     """
     due: list[Change] = []
     lapsed: list[Change] = []
@@ -184,7 +188,7 @@ def preconditions(
 
 
 def inverse(numbers: Iterable[NumberRecord], run: str) -> tuple[Change, ...]:
-    """Return the writes that restore the statuses before a run, for exactly the numbers that it changed."""
+    """Return the writes that restore the status before a run, for each number that the run changed."""
     back = {Status.ACTIVE: Action.ACTIVATE, Status.INACTIVE: Action.DEACTIVATE}
     changes = (
         Change(

@@ -1,8 +1,8 @@
-"""Holds: deactivations that a rule prevents, and the reason.
+"""Holds: the rules that prevent individual deactivations, and their reasons.
 
-A group holds them if too few of its numbers would stay ACTIVE, the in-use guard if the number sends messages, and
-`safety.pair_swaps: hold` if an activation of the account is impossible. Files do not say which number replaces which,
-so one such activation holds every deactivation of the account.
+A group holds a deactivation if too few of its members would stay ACTIVE. The in-use guard holds it if the number sends
+messages. `safety.pair_swaps: hold` holds every deactivation of an account if one of its activations is impossible:
+files do not say which number replaces which.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -32,7 +32,7 @@ __all__ = [
 _ORDER: Final = {action: place for place, action in enumerate(Action)}
 
 _SHOWN: Final = 5
-"""Most numbers in a message. The plan and the result list all of them."""
+"""Maximum count of numbers that a message lists. The plan and the result list all of them."""
 
 
 def hold_back(
@@ -44,10 +44,10 @@ def hold_back(
     pair_swaps: PairSwaps,
     others: Iterable[Change] = (),
 ) -> tuple[Change, ...]:
-    """Return the changes with the deactivations held that groups and swaps do not allow.
+    """Return the changes, with each deactivation held that a group or `pair_swaps` does not allow.
 
-    `may_be_inactive` are numbers that may still turn INACTIVE, whatever a read shows. `others` are changes of the same
-    account that are no longer part of the plan, such as conflicts.
+    `may_be_inactive` are numbers that a crashed run may have deactivated: they do not count as ACTIVE. `others` are
+    changes of the same account that are no longer part of the plan, such as conflicts.
     """
     remaining = tuple(changes)
     if groups:
@@ -61,7 +61,8 @@ def hold_back(
 def group_holds(phones: Iterable[str], active: Collection[str], groups: Iterable[Group]) -> dict[str, Message]:
     """Return the deactivations that would leave a group with too few ACTIVE numbers, each with the reason.
 
-    `active` has the phones that are ACTIVE or will be activated. A group that already has too few loses none.
+    `phones` are the numbers to deactivate, in order. `active` has the numbers that are ACTIVE or will be activated. A
+    group that already has too few ACTIVE numbers holds every deactivation of an ACTIVE member.
     """
     deactivations = tuple(phones)
     groups_by_phone: dict[str, list[Group]] = {}
@@ -87,7 +88,7 @@ def group_holds(phones: Iterable[str], active: Collection[str], groups: Iterable
 
 
 def hold(changes: Iterable[Change], reasons: Mapping[str, str]) -> tuple[Change, ...]:
-    """Return the changes with the deactivations in `reasons` held, in the order of `Action`."""
+    """Return the changes in the order of `Action`, with each deactivation held whose number is in `reasons`."""
     if not reasons:
         return tuple(changes)
     return in_order(
@@ -104,16 +105,16 @@ def in_order(changes: Iterable[Change]) -> tuple[Change, ...]:
 
 
 def hold_as_approved(changes: Iterable[Change], approved: Iterable[Change]) -> tuple[Change, ...]:
-    """Return the changes with the holds of the approved plan."""
+    """Return the changes, with each deactivation held that the approved plan holds, for the same reason."""
     return hold(changes, {change.phone: change.reason for change in approved if change.action is Action.HELD})
 
 
 def hold_in_use(
     changes: Iterable[Change], usage: NumberUse, *, hold_unknown: bool
 ) -> tuple[tuple[Change, ...], tuple[Notice, ...]]:
-    """Return the changes with deactivations of numbers in use held, and a notice if the use of some is unknown.
+    """Return the changes, with each deactivation held whose number is in use, and a notice if any use is unknown.
 
-    `hold_unknown` holds deactivations of unknown use as well.
+    With `hold_unknown`, the deactivations of numbers whose use is unknown are held as well.
     """
     reasons: dict[str, str] = {
         phone: Message("in use: {use}; to deactivate it anyway, add --allow in-use", use=use)
@@ -142,20 +143,20 @@ def hold_in_use(
 
 
 def activation_obstacles(changes: Iterable[Change]) -> dict[str, str]:
-    """Return the numbers that should be ACTIVE but are not activated, each with the obstacle."""
+    """Return the numbers that should be ACTIVE but that no change activates, each with the obstacle."""
     return {change.phone: _obstacle(change) for change in changes if change.unreached}
 
 
 def dropped_change(change: Change, observed: ObservedAccount) -> Change:
-    """Return a change that is no longer part of its plan, with the current status of its number."""
+    """Return a change outside its plan, with the current status of the number. A write becomes blocked."""
     action = Action.BLOCKED if change.action.writes else change.action
     return structs.replace(change, action=action, observed=observed.status(change.phone))
 
 
 def hold_swaps(changes: Sequence[Change], mode: PairSwaps, others: Iterable[Change] = ()) -> tuple[Change, ...]:
-    """Return the changes with all deactivations held if `mode` is `hold` and some number cannot be activated.
+    """Return the changes, with all deactivations held if `mode` is `hold` and a number cannot be activated.
 
-    `others` are as for `hold_back`.
+    `others` are changes of the same account outside the plan, as in `hold_back`. They count as obstacles.
     """
     obstacles = activation_obstacles((*changes, *others)) if mode == "hold" else {}
     return hold(
@@ -164,7 +165,7 @@ def hold_swaps(changes: Sequence[Change], mode: PairSwaps, others: Iterable[Chan
 
 
 def swap_reason(obstacles: Mapping[str, str]) -> Message:
-    """Return why a deactivation is held, by the result of `activation_obstacles`."""
+    """Return the reason for a hold by `safety.pair_swaps`. `obstacles` is the result of `activation_obstacles`."""
     return Message(
         "held by safety.pair_swaps: cannot activate {activations}; "
         "fix that first, leave it out with --exclude, or set pair_swaps to warn",
@@ -173,7 +174,7 @@ def swap_reason(obstacles: Mapping[str, str]) -> Message:
 
 
 def phone_list(phones: Collection[str], statuses: Mapping[str, str] | None = None) -> tuple[Message, ...]:
-    """Return the first five numbers, each with its status if given, and how many more there are."""
+    """Return the first five numbers for a message, each with its status if given, and the count of the others."""
     names: list[Message] = []
     for phone in list(phones)[:_SHOWN]:
         if statuses is None:

@@ -1,4 +1,4 @@
-"""Notices on an account, besides its changes."""
+"""Notices: warnings about an account that are independent of its changes, and warnings about swaps."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -36,9 +36,10 @@ _ORDER: Final = {kind: place for place, kind in enumerate(NoticeKind)}
 
 
 def notices(observed: ObservedAccount, groups: Iterable[Group], settings: Health) -> tuple[Notice, ...]:
-    """Return the notices on an account after a read: at most one per number and kind, by kind and number.
+    """Return the notices on an account after a read. There is at most one per number and kind.
 
-    Notices of expiry need the time of the read. They leave out registrations that the vendor extends automatically.
+    Notices on groups come first, then those on numbers, ordered by kind and number, then that on the limit. Without the
+    time of the read there are no notices of expiry. They omit registrations that the vendor extends automatically.
     """
     per_number = [*_expiring(observed, settings), *_awaiting_vendor(observed)]
     per_number.sort(key=lambda notice: (_ORDER[notice.kind], notice.phone or ""))
@@ -65,7 +66,7 @@ def _expiring(observed: ObservedAccount, settings: Health) -> Iterator[Notice]:
         return
     now = datetime.fromtimestamp(observed.seen_at, UTC)
     horizon = now + timedelta(days=settings.expires_within_days)
-    # dates sort as their texts do, but for a day between zones: most ends are far off and need no more than that
+    # dates compare as text, to within a day because of time zones: most ends are far off and need no parsing
     latest = f"{horizon + _DAY:%Y-%m-%d}"
     ends: dict[str, datetime | None] = {}
     messages: dict[datetime, Message] = {}
@@ -76,7 +77,7 @@ def _expiring(observed: ObservedAccount, settings: Health) -> Iterator[Notice]:
         if text not in ends:
             ends[text] = _moment(text)
         end = ends[text]
-        # an INACTIVE number whose registration has ended needs nothing
+        # an INACTIVE number whose registration has ended needs no attention
         if end is None or end > horizon or (end < now and number.status is not Status.ACTIVE):
             continue
         if end not in messages:
@@ -99,7 +100,7 @@ def _ending(end: datetime, *, over: bool) -> Message:
 
 
 def _moment(text: str) -> datetime | None:
-    """Parse a time of the API; None if it is not a time."""
+    """Parse a time from the API. Without an offset it is UTC. Return None if the text is not a time."""
     try:
         moment = datetime.fromisoformat(text)
         return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
@@ -130,7 +131,7 @@ def _near_limit(observed: ObservedAccount, settings: Health) -> Iterator[Notice]
 
 
 def with_swap_notice(plan: AccountPlan) -> AccountPlan:
-    """Return the plan with a notice if it deactivates numbers of an account and cannot activate others."""
+    """Return the plan. Add a notice if it deactivates numbers although it cannot activate others of the account."""
     obstacles = activation_obstacles(plan.changes)
     off = [change.phone for change in plan.changes if change.action is Action.DEACTIVATE]
     if not obstacles or not off:
@@ -145,7 +146,7 @@ def with_swap_notice(plan: AccountPlan) -> AccountPlan:
 
 
 def result_notices(numbers: Sequence[NumberResult], mode: PairSwaps) -> tuple[Notice, ...]:
-    """Return the notice of a run that deactivated numbers but did not activate others; none if `mode` is `hold`."""
+    """Return a notice if a run deactivated numbers but did not confirm others as ACTIVE; none if `mode` is `hold`."""
     off = [number.phone for number in numbers if _was_deactivated(number)] if mode == "warn" else []
     obstacles = {number.phone: number.outcome for number in numbers if _is_not_active(number)} if off else {}
     if not obstacles:

@@ -1,6 +1,6 @@
 """Plan files, written by `plan --out` and carried out by `apply`.
 
-The seal detects changes of the file. It is not a signature, and does not prove who wrote the file.
+The seal is a hash that detects changes of the file. It is not a signature, so it does not prove who wrote the file.
 """
 
 import re
@@ -26,9 +26,9 @@ __all__ = ["MAX_AGE_SECONDS", "LeftOut", "SavedAccount", "SavedPlan", "fingerpri
 
 
 MAX_AGE_SECONDS: Final = 86_400.0
-"""Maximum age of a saved plan in seconds: a day, as an approval is rarely valid for longer."""
+"""Maximum age of a saved plan, in seconds: one day, because an approval is rarely valid for longer."""
 _AHEAD_SECONDS: Final = 300.0
-"""Seconds that a plan file may be in the future, as the clocks of two hosts may differ by minutes."""
+"""Maximum time in seconds by which a plan may be in the future: the clocks of two hosts may differ by minutes."""
 _SCHEMA: Final = "senderid.saved-plan/v2"
 _FAMILY: Final = "senderid.saved-plan/"
 _OFF: Final = InUse()
@@ -37,12 +37,14 @@ _OFF: Final = InUse()
 class SavedAccount(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One account of a plan file: its endpoint and credentials, its limits, and its writes.
 
-    `account_id` pins the account that was read. `credentials` are references, None for the default ones; they cannot
-    contain a secret. `endpoint` is a name or a URL. The `observed` status of a change is its precondition. `impossible`
-    are the numbers that were blocked, held or missing, which an apply reports as well. If there are deactivations, they
-    include protected numbers that should be ACTIVE, for `safety.pair_swaps`. `safety`, `groups` and `in_use` are the
-    limits in force. `sha256` and `commit` are the revision of the planned files, `parts` the further files of a split
-    account.
+    `account_id` is the id of the account that was read; an apply refuses any other account. `endpoint` is a name or a
+    URL. `credentials` are references, never secrets; None for the default ones. `safety`, `groups` and `in_use` are the
+    limits in force when the plan was made. `sha256` and `commit` are the revision of the main file, `parts` the other
+    documents of a split account.
+
+    `changes` are the writes. The `observed` status of a write is its precondition. `impossible` are the numbers that
+    were blocked, held or missing, which an apply also reports. If the plan has deactivations, `impossible` includes
+    protected numbers that should be ACTIVE, for `safety.pair_swaps`.
     """
 
     account: str
@@ -61,21 +63,21 @@ class SavedAccount(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     @property
     def writes(self) -> tuple[Change, ...]:
-        """The changes: each of them is a write."""
+        """All changes, because each of them is a write."""
         return self.changes
 
     @property
     def listed(self) -> tuple[str, ...]:
-        """The numbers to write, which are registered."""
+        """The digits of the numbers to write, all of which were registered."""
         return tuple(change.phone for change in self.changes)
 
     @classmethod
     def of(
         cls, desired: DesiredAccount, plan: AccountPlan, *, endpoint: str, safety: Safety, in_use: InUse = _OFF
     ) -> Self:
-        """Return the writes of a plan, with the endpoint, the thresholds and the in-use guard in force.
+        """Return an account of a plan file, from its plan and the endpoint, limits and in-use guard in force.
 
-        The caller decides if a refused plan may be saved. An apply checks the rules again.
+        The caller decides whether a refused plan may be saved. An apply checks the rules again.
         """
         deactivates = plan.counts.get(Action.DEACTIVATE, 0) > 0
         return cls(
@@ -98,7 +100,7 @@ class SavedAccount(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class LeftOut(Struct, frozen=True, forbid_unknown_fields=True):
-    """An account without writes in a plan file, because its plan was refused or it could not be read."""
+    """An account that a plan file leaves out because its plan was refused or the account could not be read."""
 
     account: str
     account_id: str | None
@@ -107,9 +109,11 @@ class LeftOut(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SavedPlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A plan file. `version` is that of the worker that wrote it, `allow` the rules that were allowed.
+    """The content of a plan file.
 
-    `id` identifies the file: two plans of the same changes have different ids. `seal` is empty except in the file.
+    `id` identifies the file: two plans with the same changes have different ids. `version` is the version of the worker
+    that wrote the file. `allow` are the names of the safety rules that the user allowed plans to break. `seal` is the
+    SHA-256 of the rest of the content, in hex; it is empty outside the file.
     """
 
     schema: Literal["senderid.saved-plan/v2"] = _SCHEMA
@@ -133,7 +137,10 @@ class SavedPlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         version: str,
         allow: Iterable[str],
     ) -> Self:
-        """Return a plan of the accounts with writes or impossible numbers. `created_at` is UTC, ISO 8601, with Z."""
+        """Return the plan file of the accounts that have writes or impossible numbers.
+
+        `created_at` is the time of the plan (UTC, ISO 8601, Z).
+        """
         with_content = tuple(account for account in accounts if account.writes or account.impossible)
         return cls(
             id=id,
@@ -147,17 +154,18 @@ class SavedPlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def seal(plan: SavedPlan) -> bytes:
-    """Return the text of a plan file: indented JSON that ends with a SHA-256 of its content."""
+    """Return the bytes of a plan file: indented JSON whose last key is the SHA-256 of the other content."""
     sealed = replace(plan, seal=_seal_of(plan))
     return msgspec.json.format(msgspec.json.encode(sealed, enc_hook=english), indent=2) + b"\n"
 
 
 def unseal(data: bytes, *, now: datetime, max_age_seconds: float = MAX_AGE_SECONDS) -> SavedPlan:
-    """Return the plan of a plan file that may be applied at `now`, an aware time.
+    """Return the content of a plan file, if the plan may be applied at `now`, an aware time.
 
     Raises:
-        PlanFileError: it is not a plan file, was changed after it was sealed, has the schema of another version, has an
-            impossible write or an account twice, is more than `max_age_seconds` old, or was made in the future.
+        PlanFileError: the data is not a plan file, or the file was changed after it was sealed, has the schema of
+            another version, has an impossible write or a duplicate account, is more than `max_age_seconds` old, or is
+            from the future.
     """
     try:
         plan, created = _decode(data)
@@ -188,7 +196,7 @@ def unseal(data: bytes, *, now: datetime, max_age_seconds: float = MAX_AGE_SECON
 
 
 class _Header(Struct):
-    """The part of a plan file that has the version of its schema."""
+    """The head of a plan file, which has the version of its schema."""
 
     schema: str = ""
 
@@ -206,10 +214,10 @@ def _decode(data: bytes) -> tuple[SavedPlan, datetime]:
 
 
 def fingerprint(accounts: Iterable[AccountPlan | SavedAccount]) -> str:
-    """Return the SHA-256 of the writes of plans, in hex.
+    """Return the SHA-256 of all writes of the accounts, in hex.
 
-    It covers the name and id of each account, and the number, observed and desired status of each write. Time, order,
-    verdicts, reasons, notes and accounts without writes do not count: one fingerprint is one set of writes.
+    It covers the name and id of each account with writes, and the digits, observed and desired status of each write. It
+    ignores times, order, verdicts, reasons and notes, so that equal sets of writes have equal fingerprints.
     """
     digests = sorted(filter(None, map(_digest, accounts)))
     return sha256(b"".join(digests)).hexdigest()
@@ -231,7 +239,11 @@ def _are_distinct(accounts: Sequence[SavedAccount]) -> bool:
 
 
 def _is_coherent(plan: SavedPlan) -> bool:
-    """Return True if every write is one of `WRITES`, once per number, and the fingerprint matches."""
+    """Return True if the plan is consistent.
+
+    Each write is in `WRITES`, no number has two writes, each impossible number has an obstacle, and the fingerprint is
+    that of the writes.
+    """
     return plan.fingerprint == fingerprint(plan.accounts) and all(
         len({change.phone for change in account.writes}) == len(account.writes)
         and all(

@@ -1,6 +1,6 @@
-"""The scope of a plan: its numbers, each with its desired state.
+"""The scope of a plan: the numbers that it covers, and the desired state of each.
 
-Unlisted numbers get a desired status here, so that the comparison treats all numbers alike.
+This module gives unlisted numbers a desired status, so that the comparison treats all numbers alike.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ _UNLISTABLE: Final = Message(
 )
 
 _MOST_NAMES: Final = 20
-"""Most further implausible numbers in an error."""
+"""Maximum count of implausible numbers that an error lists after the first one."""
 
 
 class Selection(Struct, frozen=True):
@@ -39,22 +39,23 @@ class Selection(Struct, frozen=True):
 
 
 def scope(desired: DesiredAccount, observed: ObservedAccount, selection: Selection) -> Mapping[str, Desired]:
-    """Return the numbers of a plan, each with its desired state. Schedules must be settled.
+    """Return the desired state of every number in the scope of a plan. The schedules of `desired` must be settled.
 
     Raises:
-        ImplausibleNumber: see `check_registered`.
+        ImplausibleNumber: the file lists an implausible number that is not registered.
     """
     check_registered(desired, observed)
     return select(adopt(desired, observed), selection)
 
 
 def check_registered(desired: DesiredAccount, observed: ObservedAccount) -> None:
-    """Refuse an account whose file lists an implausible number that is not registered.
+    """Check that every implausible number in the file of an account is registered.
 
-    Such a number is probably a typo of a registered one, which would then be treated as unlisted.
+    An implausible number that is not registered is probably a typo of a registered one, which the plan would then treat
+    as unlisted.
 
     Raises:
-        ImplausibleNumber: the file lists such numbers; the message has their places.
+        ImplausibleNumber: a number fails the check. The message has the place of each such number.
     """
     missing = (*desired.numbers.keys() - observed.numbers.keys(), *desired.idle.keys() - observed.numbers.keys())
     reasons = {phone: reason for phone in missing if (reason := why_implausible(phone))}
@@ -82,14 +83,19 @@ def check_registered(desired: DesiredAccount, observed: ObservedAccount) -> None
 
 
 def adopt(desired: DesiredAccount, observed: ObservedAccount) -> Mapping[str, Desired]:
-    """Return the desired state of the listed numbers and, by the policy of the file, of the unlisted ones.
+    """Return the desired state of the listed numbers and, by the `unmanaged` policy of the file, of the unlisted ones.
 
-    For an unlisted number, `report` desires the observed status. `deactivate` desires INACTIVE if its status can be
-    written, and otherwise the observed one. `ignore` leaves it out. `managed` is False for all of these, except for
-    INACTIVE numbers under `deactivate`. Under `report` and `deactivate`, a listed number without a desired status now
-    keeps the observed one, and so does a number that no file can list.
+    The desired status of an unlisted number depends on the policy:
 
-    If nothing is unlisted, this is the file's own mapping and not a copy.
+    - `ignore`: the number is left out.
+    - `report`: the observed status.
+    - `deactivate`: INACTIVE if the observed status can be written, otherwise the observed status.
+
+    Under `report` and `deactivate`, two other kinds of numbers also keep their observed status: listed numbers without
+    a desired status at this time, and numbers that no file can list. `managed` is False for all these numbers, except
+    for unlisted INACTIVE numbers under `deactivate`.
+
+    If there are no such numbers, the result is `desired.numbers` itself and not a copy.
     """
     if desired.unmanaged is Unmanaged.IGNORE:
         return desired.numbers
@@ -117,7 +123,7 @@ def adopt(desired: DesiredAccount, observed: ObservedAccount) -> Mapping[str, De
 
 
 def select(numbers: Mapping[str, Desired], selection: Selection) -> Mapping[str, Desired]:
-    """Return the selected numbers. Without a selection this is `numbers` itself and not a copy."""
+    """Return the selected numbers. If all are selected, the result is `numbers` itself and not a copy."""
     only, exclude = selection.only, selection.exclude
     if only:
         return {phone: numbers[phone] for phone in numbers if phone in only and phone not in exclude}
@@ -127,5 +133,5 @@ def select(numbers: Mapping[str, Desired], selection: Selection) -> Mapping[str,
 
 
 def is_drift(change: Change) -> bool:
-    """Return True if a number differs by drift: the cause is unknown, or not only a change of its file."""
+    """Return True if the difference is drift: its cause is unknown, or it includes a change of the account."""
     return change.action is not Action.UNMANAGED and change.cause is not Cause.CONFIG_CHANGE

@@ -1,4 +1,4 @@
-"""Safety rules: limits on the changes of a plan, and of all plans of a run."""
+"""Safety rules: limits on the changes of one plan, and limits on the changes of all plans of a run."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
@@ -36,17 +36,17 @@ FLEET_WIDE: Final = "fleet-wide"
 IN_USE: Final = "in-use"
 REPLAY: Final = "replay"
 RULES: Final = (MAX_DEACTIVATIONS, MIN_ACTIVE, FLEET_WIDE, IN_USE, REPLAY)
-"""The names of the safety rules, as in `--allow`. `in-use` holds numbers, the others refuse plans."""
+"""The names of the safety rules, as in `--allow`. `in-use` holds individual numbers; all others refuse plans."""
 ALLOW_ALL: Final = "all"
-"""The name that allows everything."""
+"""The value of `--allow` that allows plans to break every rule."""
 _FLEET: Final = 2
-"""The least number of accounts of a fleet. A single account has its own rules."""
+"""Minimum count of accounts in a fleet. A single account has its own rules."""
 _FEW: Final = 100
-"""Numbers that may always change in a fleet, as they can be reviewed one by one in a plan."""
+"""Count of numbers that may always change in a fleet, because a plan of that size can be reviewed number by number."""
 
 
 def effective_safety(settings: Safety, override: SafetyOverride) -> Safety:
-    """Return the thresholds in force for an account: those of its file, else those of the settings."""
+    """Return the limits in force for an account: each from its file or, if the file has none, from the settings."""
     limit, least, pair = override.max_deactivations, override.min_active, override.pair_swaps
     return Safety(
         max_deactivations=settings.max_deactivations if limit is None else limit,
@@ -56,7 +56,7 @@ def effective_safety(settings: Safety, override: SafetyOverride) -> Safety:
 
 
 def effective_use(settings: InUse, override: InUseOverride | None) -> InUse:
-    """Return the in-use guard in force for an account: the values of its file, else those of the settings."""
+    """Return the in-use guard in force for an account: values of its file take precedence over the settings."""
     if override is None:
         return settings
     return InUse(
@@ -67,7 +67,7 @@ def effective_use(settings: InUse, override: InUseOverride | None) -> InUse:
 
 
 def least_active(safety: Safety, allow: frozenset[str]) -> int:
-    """Return how many numbers must stay ACTIVE; `allow` is as for `guard`."""
+    """Return the count of numbers that must stay ACTIVE; 0 if `allow` names the rule, as in `guard`."""
     return safety.min_active if allow.isdisjoint({MIN_ACTIVE, ALLOW_ALL}) else 0
 
 
@@ -82,11 +82,11 @@ def is_within(plan: AccountPlan, approved: AccountPlan) -> bool:
 def guard(
     changes: Iterable[Change], active: int, safety: Safety, allow: frozenset[str], *, already_deactivated: int = 0
 ) -> tuple[Refusal, ...]:
-    """Return the safety rules that refuse the changes, except those in `allow`; none if they may be written.
+    """Return the refusals of the changes by safety rules; none if the changes may be written.
 
-    `active` is how many numbers are ACTIVE now. `allow` has names of `RULES`, or `ALLOW_ALL`. `already_deactivated` is
-    how many numbers of the same plan a crashed run has deactivated. They count as further deactivations, so that a plan
-    cannot pass the limits in several runs.
+    `active` is the count of ACTIVE numbers of the account. `allow` has the names of rules to skip, from `RULES`, or
+    `ALLOW_ALL`. `already_deactivated` is the count of numbers of the same plan that a crashed run has deactivated. They
+    count as further deactivations, so that a plan cannot exceed the limits in several runs.
 
     Raises:
         ValueError: `safety.max_deactivations` is neither a number nor a percentage.
@@ -125,11 +125,11 @@ def guard(
 
 
 def fleet_wide(plans: Sequence[AccountPlan], most: int | str, allow: frozenset[str]) -> tuple[AccountPlan, ...]:
-    """Return the plans of one run, refused if they are part of too large a change over all accounts.
+    """Return the plans of one run. Refuse those that are part of too large a change over all accounts.
 
-    Activations and deactivations are limited separately. Each may be at most `most`, a number or a percentage of the
-    registered numbers in the scope of the plans. Accounts without a plan do not count. Changes that another rule
-    refuses do: they are part of the same mistake. `allow` is as for `guard`.
+    `most` limits activations and deactivations separately. It is a number, or a percentage of the registered numbers in
+    the scope of the plans. Accounts without a plan do not count. Changes that another rule refuses do count, because
+    they may be part of the same mistake. `allow` has the names of rules to skip, as in `guard`.
 
     Raises:
         ValueError: `most` is neither a number nor a percentage.
@@ -186,7 +186,7 @@ def replay(earlier: PlanFileUse) -> Refusal:
 
 
 def _with_refusals(plan: AccountPlan, refusals_by_action: Mapping[Action, Refusal]) -> AccountPlan:
-    """Return the plan with the refusals of the actions that it has."""
+    """Return the plan with the refusals that concern an action of the plan."""
     refusals = tuple(refusal for action, refusal in refusals_by_action.items() if plan.counts[action])
     if not refusals:
         return plan
