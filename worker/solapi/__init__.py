@@ -1,1 +1,1 @@
-"""The CoolSMS / SOLAPI sender-number API."""
+"""A client of the sender-number API of CoolSMS / SOLAPI."""

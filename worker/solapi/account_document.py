@@ -1,6 +1,6 @@
-"""Decoder of the account document. It reads in pieces, so that a million rows need little memory.
+"""A decoder of the account document, the response to a read of an account.
 
-Pure: bytes in, a value or an error out.
+It decodes the document in pieces, so that a million rows need little memory. The module does no I/O.
 """
 
 import re
@@ -21,15 +21,15 @@ from worker.solapi.wire import EXCERPT_BYTES, UNREADABLE, brief, count, excerpt,
 __all__ = ["AccountDecoder"]
 
 _BATCH: Final = 1 << 20
-"""Bytes decoded at once. Shorter documents are decoded as a whole."""
+"""Size in bytes of a piece to decode. Shorter documents are decoded as a whole."""
 _LONGEST: Final = 16 << 20
-"""Most bytes without the end of a row; a row has some hundred."""
+"""Maximum count of bytes without the end of a row. A row has a few hundred bytes."""
 _TRIES: Final = 32
-"""Most candidates for the end of a row that are tried: the same characters also end objects inside a row."""
+"""Maximum count of candidates for the end of a row to try: the same characters also end objects inside a row."""
 _NUMBERS_CAP: Final = 2_000_000
-"""Most numbers of one account: twice the limit of a file."""
+"""Maximum count of numbers of one account: twice the limit of a file."""
 _CODE_LENGTH: Final = 64
-"""Characters of an error code that a message shows."""
+"""Maximum count of characters of an error code that a message shows."""
 
 _begin: Final = re.compile(rb'"senderIds"\s*:\s*\[').search
 _ends: Final = re.compile(rb"\}\s*,(?=\s*\{)").finditer
@@ -38,14 +38,14 @@ _phone: Final = re.compile(PHONE_PATTERN, re.ASCII).fullmatch
 
 _FIRST_YEAR: Final = 1971
 _LAST_YEAR: Final = 2106
-"""Years whose Unix seconds fit into 32 bits."""
+"""The range of years whose Unix times in seconds fit into 32 bits; the last year is excluded."""
 
 _ABSENT: Final = msgspec.Raw(b"null")
 _TRUE: Final = msgspec.Raw(b"true")
 _NO_MEASURES: Final = (_ABSENT, msgspec.Raw(b"[]"))
 _MEASURES: Final = 10
 _MEASURE_LENGTH: Final = 100
-"""Most measures kept of a number, and characters of each."""
+"""Maximum count of measures kept per number, and of characters of each."""
 
 
 class _Logged(Struct, gc=False, rename={"at": "createAt"}):
@@ -63,7 +63,7 @@ class _SenderIdRow(
         "necessary": "necessaryMeasures",
     },
 ):
-    """A row of `senderIds`. Optional information is kept raw, so that an unexpected form does not fail the row."""
+    """A row of `senderIds`. Optional values are decoded later, so that an unexpected form does not fail the row."""
 
     phone: str
     status: Status
@@ -80,7 +80,7 @@ class _SenderIdRow(
 
     @property
     def measures(self) -> tuple[str, ...]:
-        """The measures that the vendor requires for the number; empty if the API sends no list of strings."""
+        """The steps that the vendor still requires for the number; empty if the API sends no list of strings."""
         if self.necessary is _ABSENT or self.necessary in _NO_MEASURES:
             return ()
         try:
@@ -91,7 +91,7 @@ class _SenderIdRow(
 
     @property
     def updated_second(self) -> int:
-        """The Unix second of the last change; 0 if the API sends none or no valid time with a UTC offset."""
+        """The Unix time of the last change, in seconds; 0 if the API sends no valid time with a UTC offset."""
         text = self.updated_at or (self.log[-1].at if self.log else None)
         if text is None:
             return 0
@@ -115,7 +115,7 @@ class _Document(Struct, gc=False, rename={"account_id": "accountId", "rows": "se
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """The keys that every account document has and this one lacks."""
+        """The required keys that the document lacks."""
         no_id = self.account_id is None or not str(self.account_id).strip()
         return ("accountId",) * no_id + ("senderIds",) * (self.rows is None)
 
@@ -125,13 +125,14 @@ _ROWS: Final = msgspec.json.Decoder(list[_SenderIdRow])
 
 
 class AccountDecoder:
-    """Decoder of account documents, fed in pieces.
+    """A decoder of one account document, which it receives in pieces.
 
-    An account document has an `accountId` (a non-empty string or an integer) and `senderIds` (a list). The one
-    exception is an empty JSON object: an account without numbers and with an unknown id. Any other document is an
-    error.
+    An account document has an `accountId` (a non-empty string or an integer) and `senderIds` (a list). The only
+    exception is an empty JSON object, which means an account without numbers and with an unknown id. Any other document
+    is an error.
 
-    A batch of rows is cut where it is valid JSON: a cut inside a row leaves a bracket or a quote open.
+    The decoder takes batches of complete rows. It recognises one by valid JSON: a batch that ends inside a row has an
+    open bracket or quote.
     """
 
     def __init__(self) -> None:
@@ -144,10 +145,10 @@ class AccountDecoder:
         self._measures: dict[str, tuple[str, ...]] = {}
 
     def feed(self, piece: bytes) -> None:
-        """Decode the next piece.
+        """Decode the next piece of the document.
 
         Raises:
-            ServerError: the response is not an account document, or contradicts itself.
+            ServerError: the response is not an account document, or has a number twice.
         """
         if len(self._opening) < EXCERPT_BYTES:
             self._opening = (self._opening + piece[:EXCERPT_BYTES])[:EXCERPT_BYTES]
@@ -161,8 +162,8 @@ class AccountDecoder:
         """Return the account after the last piece.
 
         Raises:
-            ServerError: the response is not an account document, or contradicts itself. The message has its first 200
-                printable characters.
+            ServerError: the response is not an account document, or has a number twice. The message may have the first
+                200 printable characters of the response.
         """
         body = self._head + self._rest
         try:
@@ -186,7 +187,7 @@ class AccountDecoder:
         )
 
     def _find_rows(self) -> bool:
-        """Return True if the list of rows has started. Keep the text before it for `finish`."""
+        """Return True if the list of rows has started. Keep the bytes before the list for `finish`."""
         start = _begin(self._rest)
         if start is None:
             return False

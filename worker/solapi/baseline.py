@@ -1,6 +1,6 @@
-"""The baseline of an account: what a read is compared with before it is accepted.
+"""The baseline of an account: the numbers of earlier reads, against which a new read is checked.
 
-Pure: counts and phones in, a reason to read again out.
+The module does no I/O. It returns the reason to repeat a read.
 """
 
 from collections.abc import Iterable
@@ -13,14 +13,15 @@ from worker.model.messages import Message
 __all__ = ["Baseline"]
 
 _LEAST_LEFT: Final = (7, 10)
-"""The least share of the previous numbers, as a fraction, that a read must have to be accepted at once."""
+"""Minimum share of the previous count of numbers, as a fraction, for a read to be accepted without a repeat."""
 
 
 class Baseline:
     """The numbers of the last accepted read of one account.
 
-    Clients of the account share it, so that a confirmed loss is not checked again. `registered` is the count of
-    numbers, None before the first read; `absent` are the listed numbers that were missing.
+    All clients of the account share its baseline, so that a confirmed loss of numbers is not checked again.
+    `registered` is the count of numbers in that read; None before the first read. `absent` are the listed numbers that
+    the read lacked.
     """
 
     __slots__ = ("_recalled", "absent", "registered")
@@ -31,7 +32,7 @@ class Baseline:
         self._recalled = False
 
     def reread_reason(self, observed: ObservedAccount, listed: Iterable[str]) -> str | None:
-        """Return why a read must be repeated; None if it is accepted as the new baseline."""
+        """Return why a read must be repeated; None if it is complete. A complete read becomes the new baseline."""
         absent = _absent(observed, listed)
         missing = absent - self.absent
         if missing:
@@ -43,14 +44,18 @@ class Baseline:
 
     @staticmethod
     def loss(before: ObservedAccount, observed: ObservedAccount, listed: Iterable[str]) -> str | None:
-        """Return why a repeated read must be repeated again: it lacks numbers of the read before; None otherwise."""
+        """Return why a repeated read must be repeated again; None if it is accepted.
+
+        It must have each listed number that the read `before` has, and at least 70 % of that read's count of numbers.
+        """
         missing = _absent(observed, listed) - _absent(before, listed)
         return _missing_reason(missing) if missing else _shrinkage(len(before.numbers), len(observed.numbers))
 
     def recall(self, numbers: int, registered: int | None) -> str | None:
-        """Compare the count of the first accepted read with that of earlier runs. Return why to repeat it, or None.
+        """Return why the first accepted read must be repeated, in comparison with the last run; None if it need not be.
 
-        Later reads are only compared with the read before them.
+        `numbers` is the count of the read and `registered` that of the last run; None if unknown. Later calls return
+        None, because later reads are compared with the baseline.
         """
         if self._recalled:
             return None
@@ -58,7 +63,7 @@ class Baseline:
         return _shrinkage(registered, numbers)
 
     def confirm(self, observed: ObservedAccount, listed: Iterable[str]) -> None:
-        """Accept a read without a check."""
+        """Accept a read as the new baseline without a check."""
         self._recalled = True
         self.registered, self.absent = len(observed.numbers), _absent(observed, listed)
 
@@ -72,7 +77,7 @@ def _missing_reason(missing: frozenset[str]) -> str:
 
 
 def _shrinkage(before: int | None, after: int) -> str | None:
-    """Return the reason to repeat a read that lacks more than 30 % of the numbers; None up to exactly 30 %."""
+    """Return the reason to repeat a read if it lacks more than 30 % of the numbers; None at exactly 30 % or less."""
     share, whole = _LEAST_LEFT
     if before is None or after * whole >= before * share:
         return None

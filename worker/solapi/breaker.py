@@ -1,4 +1,4 @@
-"""Circuit breaker: after enough failures in a row an account pauses, and probes find out when to continue."""
+"""Circuit breaker: after consecutive failures, requests of an account pause until a probe is answered."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -11,18 +11,19 @@ from worker.model.ports import Log
 __all__ = ["Breaker"]
 
 _FAILURES: Final = 10
-"""Consecutive failures that open the circuit: more than chance produces, fewer than twice a run's concurrency."""
+"""Count of consecutive failures that opens the circuit: more than chance produces, fewer than twice `concurrency`."""
 _PAUSES: Final = (1.0, 4.0, 10.0)
-"""Seconds before each probe: a restart ends within them; a longer outage needs an operator."""
+"""Pause in seconds before each probe. A restart of the server ends within them; a longer outage needs an operator."""
 _FAILED: Final = (ConnectionFailed, ServerError, Ambiguous)
-"""The errors of an outage. Every other error is a response of the API."""
+"""The errors that indicate an outage. Any other error means that the API responded."""
 
 
 class Breaker:
-    """The circuit of one account: closed while requests are answered, open during an outage, given up in the end.
+    """The circuit breaker of one account: closed while requests are answered, open during an outage.
 
-    The first waiter sends the probes, so that there is no background task. `probe` sends one read and raises ApiError
-    if it fails; `clock` and `sleep` are in monotonic seconds.
+    If no probe is answered, the circuit stays open for the rest of the run. The first waiting request sends the probes,
+    so that there is no background task. `probe` sends one read and raises ApiError if it fails. `clock` and `sleep` are
+    in monotonic seconds.
     """
 
     __slots__ = ("_clock", "_failures", "_given_up", "_log", "_opened_at", "_probe", "_probes", "_probing", "_sleep")
@@ -51,7 +52,10 @@ class Breaker:
         return self._opened_at is not None
 
     def record(self, error: ApiError | None) -> None:
-        """Record the result of a request. A response resets the count of failures; it closes no open circuit."""
+        """Record the result of a request: its error, or None if it succeeded.
+
+        A response resets the count of failures. It does not close an open circuit; only a probe does.
+        """
         if not isinstance(error, _FAILED):
             self._failures = 0
             return
@@ -69,10 +73,10 @@ class Breaker:
             )
 
     async def wait_closed(self) -> None:
-        """Wait until requests may be sent. If the waiter that probes is cancelled, the next one continues.
+        """Wait until requests may be sent. If the request that sends the probes is cancelled, another one continues.
 
         Raises:
-            CircuitOpen: no probe was answered. Every later call raises it at once.
+            CircuitOpen: no probe was answered. Every later call raises the same error at once.
         """
         while self.open:
             async with self._probing:

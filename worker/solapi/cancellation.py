@@ -1,4 +1,4 @@
-"""Cancellation between requests: tasks that wait for a slot stop, requests in flight finish."""
+"""Cancellation between requests: tasks that wait to send a request stop, while requests in flight finish."""
 
 import asyncio
 from types import TracebackType
@@ -9,7 +9,7 @@ __all__ = ["Cancellation"]
 
 
 class Cancellation:
-    """Context manager around waits that a stop may end. Once it is closed, entering it raises the reason."""
+    """A context manager around a wait, which `close` ends with an error. Entering a closed one raises that error."""
 
     __slots__ = ("_reason", "_waiting")
 
@@ -25,7 +25,7 @@ class Cancellation:
                 task.cancel()
 
     def check(self) -> None:
-        """Raise the reason if this is closed."""
+        """Raise the reason passed to `close`, if it was called."""
         if self._reason is not None:
             raise self._reason
 
@@ -38,7 +38,7 @@ class Cancellation:
     ) -> None:
         task = _this_task()
         self._waiting.discard(task)
-        # uncancel() distinguishes this cancellation from one that came from elsewhere
+        # uncancel() distinguishes a cancellation by close() from any other one
         if self._reason is not None and kind is asyncio.CancelledError and task.uncancel() == 0:
             raise self._reason from None
 

@@ -1,4 +1,4 @@
-"""Reads and writes of one account. Each attempt has its own quota slot and signature."""
+"""The client of one account: reads, writes and queries. Each attempt has its own quota slot and signature."""
 
 import asyncio
 import re
@@ -43,26 +43,26 @@ T = TypeVar("T")
 
 _OK: Final = 200
 _LONGEST_HOLD: Final = 60.0
-"""Longest Retry-After in seconds that is followed: windows are seconds long, and the next 429 repeats it."""
+"""Maximum Retry-After, in seconds, that is obeyed: quota windows last seconds, and the next 429 would repeat it."""
 
 _DRAIN_SECONDS: Final = 25.0
-"""Seconds that a write in flight may take after `halt`, less than service managers wait before SIGKILL."""
+"""Time limit in seconds for writes in flight after `halt`. Service managers wait longer before they send SIGKILL."""
 
 _CLOSING_SECONDS: Final = 50.0
-"""Seconds after `halt` until which a closing read may take: 25 for the writes in flight, and 25 to verify them."""
+"""Time limit in seconds for a closing read after `halt`: 25 for the writes in flight, and 25 to verify them."""
 
 _REREADS: Final = 4
-"""Most reads after one that lacks numbers, as each may lack others. After that the last one is accepted."""
+"""Maximum count of repeats of a read that lacks numbers, as each may lack others. Then the last read is accepted."""
 
 _PHONE: Final = re.compile(PHONE_PATTERN, re.ASCII)
 
 
 class AccountReader:
-    """Read-only client of one account.
+    """A read-only client of one account.
 
-    `account_id` is the id that every response must have; None takes that of the first response. `listed` are the
-    numbers that should be registered, `baseline` the earlier reads of the account: a read that lacks numbers is
-    repeated before it is accepted.
+    `account_id` is the id that every response must have; None pins the id of the first response. `listed` are the
+    numbers that should be registered, and `baseline` has the numbers of the last accepted read. A read that lacks
+    numbers of either is repeated before it is accepted.
     """
 
     def __init__(
@@ -104,12 +104,15 @@ class AccountReader:
 
     @property
     def requests(self) -> Requests:
-        """The requests sent so far."""
+        """The counts of requests sent so far."""
         return Requests(self._reads, self._writes, self._retries)
 
     @property
     def clock_offset(self) -> float | None:
-        """Seconds by which the server's clock is ahead of the local clock; None before the first response."""
+        """The time in seconds by which the server's clock is ahead of the local clock; None if unknown.
+
+        It comes from the `Date` header of the last response.
+        """
         if self._last is None:
             return None
         headers, received = self._last
@@ -123,9 +126,9 @@ class AccountReader:
         return {name.lower(): value for name, value in headers.items() if name.lower().startswith("x-ratelimit-")}
 
     def halt(self, reason: WorkerError) -> None:
-        """Raise `reason` in every request that waits for a slot, now and later. Only a closing `observe` is still sent.
+        """Stop sending: raise `reason` in every request that waits for a slot, now and later.
 
-        A write in flight has 25 seconds to finish. After that it is ambiguous.
+        Only a closing `observe` is still allowed. A write in flight has 25 seconds to finish; then it is ambiguous.
         """
         self._cancellation.close(reason)
         for seconds, cancellation in ((_DRAIN_SECONDS, self._drain), (_CLOSING_SECONDS, self._closing)):
@@ -136,14 +139,14 @@ class AccountReader:
             asyncio.get_running_loop().call_later(seconds, cancellation.close, late)
 
     async def observe(self, *, closing: bool = False) -> ObservedAccount:
-        """Read the account. A `closing` read is sent even after `halt`, and ends at most 50 seconds after it.
+        """Read the account. A `closing` read is allowed even after `halt`, and ends at most 50 seconds after it.
 
-        A response that lacks listed numbers, or more than 30 % of the numbers of the previous read, is read again.
-        Numbers that two responses in a row lack count as removed.
+        If a response lacks listed numbers, or more than 30 % of the numbers of the previous read, the account is read
+        again. Numbers that two consecutive responses lack count as removed.
 
         Raises:
-            ApiError: AccountRejected, or the last of several TransientErrors.
-            WorkerError: the reason passed to `halt`.
+            ApiError: AccountRejected, or the TransientError of the last attempt.
+            WorkerError: CircuitOpen, or the reason passed to `halt`.
         """
         with self._closing if closing else nullcontext():
             observed = await self._observe(closing=closing)
@@ -151,16 +154,18 @@ class AccountReader:
             return observed if reason is None else await self._reread(observed, reason, closing=closing)
 
     async def confirm(self, observed: ObservedAccount, registered: int | None) -> ObservedAccount:
-        """Return `observed`, or read again if earlier runs recorded far more `registered` numbers than it has.
+        """Return `observed`, or a repeated read if `observed` lacks more than 30 % of the numbers of the last run.
+
+        `registered` is the count of numbers in the last run; None if unknown.
 
         Raises:
-            ApiError, WorkerError: as of `observe`.
+            ApiError, WorkerError: the errors of `observe`.
         """
         reason = self._baseline.recall(len(observed.numbers), registered)
         return observed if reason is None else await self._reread(observed, reason)
 
     async def _reread(self, observed: ObservedAccount, reason: str | None, *, closing: bool = False) -> ObservedAccount:
-        """Read until a response has all numbers of the one before it. Return that read."""
+        """Read again until a response lacks no numbers of the previous one, at most 4 times. Return the last read."""
         for _ in range(_REREADS):
             self._log.info("account.reread", reason=reason)
             before, observed = observed, await self._observe(closing=closing)
@@ -175,9 +180,10 @@ class AccountReader:
         return await retrier.call(lambda _: self._observe_in_slot(closing=closing))
 
     async def usage(self, phones: Collection[str], hours: int) -> NumberUse:
-        """Return which numbers are scheduled to send or have sent within the last `hours`, by the server's clock.
+        """Return which of `phones` have scheduled messages, or have sent messages within the last `hours`.
 
-        A missing scope or a persistent failure does not fail the account: the use of the numbers is unknown.
+        Times are by the server's clock. If the API key lacks the scope, or the queries keep failing, the account does
+        not fail: the use of the numbers is unknown.
 
         Raises:
             WorkerError: CircuitOpen, or the reason passed to `halt`.
@@ -218,7 +224,10 @@ class AccountReader:
         await self._read_once()
 
     async def _acquire(self, window: Window) -> None:
-        """Wait for a slot. No slot is used while the circuit is open, even if it opened during the wait."""
+        """Wait for a slot and take it. While the circuit is open, wait for it to close first.
+
+        A slot that was granted while the circuit opened is given back.
+        """
         while True:
             if self._breaker.open:
                 await self._breaker.wait_closed()
@@ -228,7 +237,7 @@ class AccountReader:
             window.release()
 
     async def _report_to_breaker(self, request: Awaitable[T]) -> T:
-        """Return the result of a request, and record it in the breaker."""
+        """Return the result of a request. Record in the breaker whether it failed."""
         try:
             result = await request
         except ApiError as error:
@@ -295,7 +304,7 @@ class AccountReader:
                 longer = 0.0
             raise
         finally:
-            # what we stopped waiting for, or was cancelled, may reach the server later than now
+            # a request that timed out or was cancelled may reach the server later than now
             window.release(longer=longer)
         self._last = (response.headers, self._runtime.wall())
         return response
@@ -314,7 +323,7 @@ class AccountReader:
         return error
 
     def _correct_clock(self, error: ClockSkewed) -> bool:
-        """Sign by the server's clock from now on. Return False if the server has not sent its time."""
+        """Sign later requests by the server's clock. Return False if the server has not sent its time."""
         offset = self.clock_offset
         if offset is None:
             return False
@@ -357,13 +366,13 @@ class AccountReader:
 
 
 class AccountWriter(AccountReader):
-    """Client of one account that can also write."""
+    """A client of one account that also writes."""
 
     def retry(self, attempt: Callable[[ApiError | None], Awaitable[None]]) -> Coroutine[None, None, None]:
-        """Await `attempt` until it succeeds or its error is final. It gets the error of the previous attempt.
+        """Await `attempt` until it succeeds or its error is final. Its argument is the error of the previous attempt.
 
         Raises:
-            ApiError: NumberRejected, AccountRejected, or the last of several TransientError and Ambiguous.
+            ApiError: NumberRejected, AccountRejected, or the TransientError or Ambiguous of the last attempt.
             WorkerError: the reason passed to `halt`, while the attempt waited for a slot.
         """
         return self._retrier.call(attempt)
@@ -381,7 +390,7 @@ class AccountWriter(AccountReader):
                 await self._acquire(window)
 
     def release(self) -> None:
-        """Give back a slot without sending a request."""
+        """Give back an acquired slot for which no request was sent."""
         self._quota.writes.release()
 
     async def put(self, phone: str, status: Status) -> None:
@@ -409,7 +418,11 @@ class AccountWriter(AccountReader):
             )
 
     def _reported(self, response: Response, phone: str) -> Status | None:
-        """Return the status of the number in the response to a write, None if the response has none."""
+        """Return the status of the number in the response to a write; None if the response does not have it.
+
+        Raises:
+            ApiError: the API refused the write, or the result is unknown.
+        """
         try:
             content = response.content()
         except ApiError as error:

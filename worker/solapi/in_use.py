@@ -1,4 +1,4 @@
-"""Queries that find out which numbers are in use, and the decoding of their responses. Pure: the caller passes `fetch`.
+"""Queries for the numbers that are in use, and the decoding of the responses. The caller passes `fetch`, which sends.
 
 The vendor documents:
 
@@ -39,27 +39,31 @@ T = TypeVar("T")
 Page = TypeVar("Page", "_Messages", "_Groups")
 
 _CAP_MIB: Final = 16
-"""Limit of one response: 500 messages of the longest kind are about 2 MiB."""
+"""Maximum size of one response, in MiB: 500 messages of the longest kind are about 2 MiB."""
 _ABOUT_NOW: Final = timedelta(minutes=1)
-"""Overlap of both queries around now: seconds are truncated, clocks differ, and a due message may be sent or not."""
+"""Overlap of both queries around the present: seconds are truncated, clocks differ, and due messages may be unsent."""
 _PAGE: Final = 500
 _PAGES: Final = 60
-"""Most reads per account for scheduled senders: 30,000 messages, about 20 seconds of the quota."""
+"""Maximum count of reads per account for scheduled messages: 30,000 messages, or about 20 seconds of the quota."""
 _FINISHED: Final = frozenset({"COMPLETE", "FAILED", "DELETED"})
 
 _group_id: Final = re.compile("[0-9A-Za-z_-]{1,64}", re.ASCII).fullmatch
 
 
 class Fetch(Protocol):
-    """Sends one read, with retries."""
+    """A function that sends one read, with retries."""
 
     async def __call__(self, query: str, decode: Callable[[bytearray], T], /) -> T:
-        """Return the decoded response to a path with its query. Raises ApiError, and what `decode` raises."""
+        """Return the decoded response to a GET of `query`, a path with its query string.
+
+        Raises:
+            ApiError: the request failed, or `decode` raised the error.
+        """
         ...
 
 
 class Body:
-    """Buffer for the body of a response, up to a limit."""
+    """A buffer for the body of a response, of at most 16 MiB."""
 
     __slots__ = ("whole",)
 
@@ -107,13 +111,13 @@ _GROUPS: Final = msgspec.json.Decoder(_Groups)
 
 
 async def inquire(fetch: Fetch, phones: Collection[str], now: datetime, hours: int) -> NumberUse:
-    """Return which numbers have messages scheduled after `now`, or have sent messages in the `hours` before it.
+    """Return which of `phones` have messages scheduled after `now`, or have sent messages in the `hours` before `now`.
 
-    The first failed request ends the search; the use of the remaining numbers is unknown. If more messages are
-    scheduled than the limit, the use of numbers that were not found in use is also unknown.
+    The first failed request ends the check, and the use of the remaining numbers is unknown. If more messages are
+    scheduled than the check can read, the use of every number that is not found in use is also unknown.
 
     Raises:
-        WorkerError: any error of `fetch` that is not an ApiError.
+        WorkerError: an error of `fetch` other than ApiError, such as CircuitOpen.
     """
     in_use: dict[str, str] = {}
     clear: set[str] = set()
@@ -138,7 +142,7 @@ async def inquire(fetch: Fetch, phones: Collection[str], now: datetime, hours: i
 
 
 class _Lists:
-    """Reader of paginated lists, with a limit of pages in total."""
+    """A reader of paginated lists. All its lists together have a limit of 60 pages."""
 
     def __init__(self, fetch: Fetch) -> None:
         self._fetch = fetch
@@ -162,7 +166,11 @@ class _Lists:
 
 
 async def _read_scheduled(fetch: Fetch, phones: frozenset[str], now: datetime, in_use: dict[str, str]) -> bool:
-    """Add the senders of scheduled messages to `in_use`. Return True if all relevant messages were read."""
+    """Add each of `phones` that is the sender of scheduled messages to `in_use`.
+
+    Return True if all scheduled messages were read, or all `phones` are in use. Return False if the limit of pages
+    ended the search.
+    """
     lists = _Lists(fetch)
     groups: dict[str, _Group] = {}
 
@@ -216,7 +224,7 @@ def _sent_query(phone: str, now: datetime, hours: int) -> str:
 
 
 def _sending(phone: str, hours: int, body: bytearray) -> str | None:
-    """Return why the number is in use, by a page of its messages; None if the page is empty."""
+    """Return why the number is in use, from the response with its messages; None if there are no messages."""
     messages = list(_messages(body).messages)
     if not messages:
         return None
@@ -250,7 +258,7 @@ def _iso(moment: datetime) -> str:
 
 
 def _moment(text: str | None) -> str:
-    """Format a time of the API for users, or return its text if it is not a time."""
+    """Format a time from the API for users. Return any other text shortened."""
     try:
         moment = datetime.fromisoformat(text or "")
         return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -1,8 +1,8 @@
-"""Rate limit of one API key: the vendor's quota, as a sliding window measured at the *server*.
+"""The rate limit of one API key: the vendor's quota, as a sliding window measured at the *server*.
 
-A request occupies its slot from the moment it is sent until one window after it completed. It reached the server
-in between, so two requests on one slot are more than a window apart there, whatever the latency. No window ever has
-more than `capacity` requests, and the unused capacity is at most what the latency costs.
+A request occupies its slot from the time it is sent until one window after its response. It reaches the server in
+between. So two requests in the same slot reach the server more than a window apart, whatever the latency, and the
+server never receives more than `capacity` requests in a window. Only the latency leaves capacity unused.
 """
 
 import asyncio
@@ -16,11 +16,11 @@ from worker.config.settings import RateLimit
 __all__ = ["Quota", "Window"]
 
 _TIMER_SLACK: Final = 0.0005
-"""Seconds added to a timer: event loops round to a millisecond, and a timer that fires early is wasted."""
+"""Time in seconds added to a timer: event loops round to a millisecond, and a timer that fires early is wasted."""
 
 
 class Window:
-    """Allow at most `capacity` requests in any `seconds` at the server. Waiters are served first in, first out."""
+    """A limit of `capacity` requests in any period of `seconds` at the server. Waiters are served in FIFO order."""
 
     __slots__ = ("_clock", "_cooling", "_free", "_held_until", "_timer", "_waiters", "capacity", "seconds")
 
@@ -36,12 +36,12 @@ class Window:
 
     @property
     def used(self) -> int:
-        """Return the number of slots in use, including those that cool down."""
+        """The count of slots in use, including those of completed requests that still count."""
         self._reap(self._clock())
         return self.capacity - self._free
 
     def take(self) -> bool:
-        """Take a slot that is free now. Return False if there is none, or if others wait for one."""
+        """Take a slot without waiting. Return False if none is free, other requests wait for one, or a hold is on."""
         now = self._clock()
         self._reap(now)
         if not self._free or self._waiters or now < self._held_until:
@@ -50,7 +50,7 @@ class Window:
         return True
 
     async def acquire(self) -> None:
-        """Wait for a slot and take it. A cancelled wait takes none."""
+        """Wait for a slot and take it. A cancelled wait takes no slot."""
         if self.take():
             return
         waiter = asyncio.get_running_loop().create_future()
@@ -67,7 +67,7 @@ class Window:
             raise
 
     def release(self, *, longer: float = 0.0) -> None:
-        """Release the slot of a completed request. It is free after the window plus `longer` seconds."""
+        """Release the slot of a completed request. The slot is free after one window plus `longer` seconds."""
         now = self._clock()
         free = now + self.seconds + longer
         heappush(self._cooling, free)
@@ -77,7 +77,7 @@ class Window:
             self._schedule(now)
 
     def hold(self, until: float) -> None:
-        """Start no request before `until` on the clock. A hold is never shortened."""
+        """Grant no slot before `until`, a time on the clock. A later call can only extend a hold."""
         if until > self._held_until:
             self._held_until = until
             self._disarm()
@@ -129,7 +129,7 @@ class Quota:
         self.writes = Window(rate.writes, rate.per_seconds, clock=clock)
 
     def hold(self, seconds: float) -> None:
-        """Start no request with this key for `seconds`, after the server reported that the quota is used up."""
+        """Grant no slot of this key for `seconds`, after the server reported that the quota is used up."""
         until = self._clock() + seconds
         self.reads.hold(until)
         self.writes.hold(until)

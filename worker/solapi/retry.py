@@ -1,4 +1,4 @@
-"""When and how often a request is retried: in one layer, by error type, within a budget."""
+"""Retries of requests, by error type and within a budget. No other layer retries."""
 
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
@@ -16,10 +16,10 @@ _TRANSIENT: Final = (TransientError, Ambiguous)
 
 
 class Budget:
-    """Number of retries that an account may send: 10, plus one for every ten first attempts.
+    """A budget of retries for one account: 10, plus one for every ten first attempts.
 
-    It limits the load of retries during an outage. Two kinds of retries are free: those after a rate limit, which is no
-    outage, and those while the circuit is open, which wait for a probe.
+    It limits the load of retries during an outage. Two kinds of retries cost nothing: retries after a rate limit, which
+    is not an outage, and retries while the circuit is open, which wait for a probe.
     """
 
     __slots__ = ("_retries_left",)
@@ -40,11 +40,12 @@ class Budget:
 
 
 class Retrier:
-    """Retry an operation after transient and ambiguous errors, with full jitter, and once after a refused clock.
+    """A policy that retries an operation after transient and ambiguous errors, with full jitter.
 
-    `uniform(a, b)` draws the jitter and `sleep(seconds)` waits; tests pass a seeded generator and a virtual clock.
-    `on_retry(error, attempts so far, wait in seconds)` is called before each wait. Retries spend no budget while
-    `free()` returns True. `correct_clock(error)` returns True if the next request will be signed by another clock.
+    After ClockSkewed it retries once, if `correct_clock(error)` returns True: the next request is then signed by the
+    corrected clock. `uniform(a, b)` draws the jitter and `sleep(seconds)` waits; tests pass a seeded generator and a
+    virtual clock. `on_retry(error, attempts so far, wait in seconds)` is called before each wait. Retries spend no
+    budget while `free()` returns True.
     """
 
     __slots__ = ("_budget", "_correct_clock", "_free", "_on_retry", "_policy", "_retrying", "_sleep", "_uniform")
@@ -78,11 +79,11 @@ class Retrier:
     async def call(self, operation: Callable[[ApiError | None], Awaitable[T]]) -> T:
         """Return the result of the first attempt that succeeds.
 
-        `operation` receives the error of the previous attempt, None at first. After a corrected clock it receives the
-        same error again: the read that was to resolve it may be what was refused.
+        `operation` receives the error of the previous attempt; None in the first one. After ClockSkewed it receives
+        the earlier error again, because the refused request may have been the read that was to resolve that error.
 
         Raises:
-            ApiError: the error of the last attempt: it is not retried, or the attempts or the budget are used up.
+            ApiError: the error of the last attempt. It is final, or the attempts or the budget are used up.
         """
         self._budget.earn()
         failure: ApiError | None = None
@@ -98,7 +99,7 @@ class Retrier:
                 continue
             except _TRANSIENT as error:
                 failure, corrected = error, False
-            # tenacity decides after a failure only: around every call it costs half of the throughput
+            # tenacity is entered only after a failure: around every call it would halve the throughput
             state = state or self._begin()
             state.set_exception((type(failure), failure, failure.__traceback__))
             await self._retrying.iter(state)  # raises the failure if there is no further attempt

@@ -1,4 +1,4 @@
-"""The clock and the random numbers of a client."""
+"""The sources of time and random numbers of a client."""
 
 import asyncio
 import secrets
@@ -11,7 +11,7 @@ __all__ = ["Runtime"]
 
 _SALT_BYTES: Final = 16
 _SALTS: Final = 256
-"""Salts of one system call: during each, another thread may take the interpreter's lock."""
+"""Count of salts per system call: during each call, another thread may take the interpreter's lock."""
 
 
 def _salts() -> Iterator[str]:

@@ -1,7 +1,7 @@
 """The credentials header: an HMAC over a date and a salt, new for every attempt.
 
-The signature covers neither URL nor body, so an unused header authorises any request for 15 minutes. Sign last, right
-before the request is sent.
+The signature covers neither the URL nor the body, so an unused header authorises any request for 15 minutes. Sign
+immediately before the request is sent.
 """
 
 import hmac
@@ -14,7 +14,7 @@ __all__ = ["Signer", "iso_date", "signature"]
 
 
 def iso_date(timestamp: float) -> str:
-    """Format a Unix timestamp as the header's date: UTC, whole seconds, with zone."""
+    """Format a Unix time in seconds as the date of the header: UTC, ISO 8601, Z, in whole seconds."""
     return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -24,10 +24,10 @@ def signature(secret: str, date: str, salt: str) -> str:
 
 
 class Signer:
-    """Create credentials headers for one API key.
+    """A signer of requests with one API key.
 
-    `offset` is how many seconds the server's clock is ahead; the client sets it. The padded key and the text of the
-    current second are cached, as both cost more than the hash itself.
+    `offset` is the time in seconds by which the server's clock is ahead; the client sets it. The padded key and the
+    text of the current second are cached, because both cost more than the hash itself.
     """
 
     __slots__ = ("_api_key", "_hmac", "_second", "_second_text", "offset")
@@ -39,7 +39,10 @@ class Signer:
         self.offset = 0.0
 
     def header(self, now: float, salt: str) -> str:
-        """Return the header's value at Unix time `now` with a fresh random `salt` of 12 to 64 characters."""
+        """Return the value of the credentials header at `now`, a Unix time in seconds.
+
+        `salt` is new for every request: 12 to 64 random characters.
+        """
         second = int(now + self.offset)
         if second != self._second:
             self._second, self._second_text = second, iso_date(second)

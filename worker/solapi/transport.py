@@ -1,7 +1,7 @@
-"""HTTP transport: each call sends exactly one request.
+"""The HTTP transport. Each call sends exactly one request.
 
-It follows no redirects, ignores proxies of the environment, always verifies certificates, limits the size of bodies
-and never resends a request whose connection broke.
+The transport follows no redirects, ignores the proxies of the environment, always verifies certificates, and limits the
+size of responses. It never resends a request whose connection broke.
 """
 
 import asyncio
@@ -32,30 +32,33 @@ _HEADERS: Final = {
     "Accept-Encoding": "gzip",
     "Content-Type": "application/json",
 }
-"""Headers of every request, besides its credentials."""
+"""The headers of every request, besides its credentials header."""
 
 _MIB: Final = 1 << 20
 _RAW_CAP: Final = 64 * _MIB
-"""Most compressed bytes of one response. An account of a million numbers has about half of that."""
+"""Maximum size of a response before decompression, in bytes. An account of a million numbers has about half of that."""
 _INFLATED_CAP: Final = 2048 * _MIB
-"""Most decompressed bytes of one response. An account of a million numbers has about a quarter of that."""
+"""Maximum size of a decompressed response, in bytes. An account of a million numbers has about a quarter of that."""
 _PIECE: Final = _MIB
-"""Bytes decompressed at once."""
+"""Maximum count of decompressed bytes per step."""
 _SLICE: Final = 16 << 10
-"""Compressed bytes taken at once. zlib copies what follows each gzip member, and members can be 20 bytes short."""
+"""Maximum count of compressed bytes per step. zlib copies the input after each gzip member, which may have 20 bytes."""
 
 _READ_BUFFER: Final = _MIB
-"""Half of the bytes of a body that may wait in memory. Twice this is the response of 60,000 numbers."""
+"""Half of the maximum count of bytes of a body in the read buffer. Twice this holds a response of 60,000 numbers."""
 _MOMENT: Final = 0.02
-"""Seconds within which most bodies arrive completely."""
+"""Time in seconds within which most bodies arrive completely."""
 _BEGINNING: Final = 16 << 10
-"""Bytes kept of a response that is not read as a document: every error, and the response of a small account."""
+"""Count of bytes to keep of a body that is not streamed: enough for an error or a write to a small account."""
 _PEEK: Final = 256
-"""Bytes of a longer body that distinguish JSON from other content, also while compressed."""
+"""Count of bytes of a longer body that suffice to distinguish JSON from other content, even if compressed."""
 
 
 class Response(NamedTuple):
-    """One response. `raw` is the start of the body as received; `complete` is True if it is the whole body."""
+    """A response. `raw` is the start of the body before decompression; `complete` is True if it is the whole body.
+
+    `raw` is empty if the body was streamed to `into` of `Transport.exchange`.
+    """
 
     status: int
     headers: Mapping[str, str]
@@ -63,10 +66,10 @@ class Response(NamedTuple):
     complete: bool = True
 
     def content(self) -> bytes:
-        """Return `raw` decompressed; only its start if the body is incomplete.
+        """Return `raw` decompressed; only the start of it if the body is incomplete.
 
         Raises:
-            ServerError: it cannot be decompressed.
+            ServerError: `raw` cannot be decompressed.
         """
         if self.complete and not any(_codings(self.headers)):
             return self.raw
@@ -81,7 +84,7 @@ class Response(NamedTuple):
 
 
 class _BodyDecoder:
-    """Decoder of a response body: passes it to `into` piece by piece, decompressed."""
+    """A decoder of a response body, which passes the decompressed pieces to `into`."""
 
     def __init__(self, status: int, headers: Mapping[str, str], into: Callable[[bytes], object]) -> None:
         codings = list(_codings(headers))
@@ -96,8 +99,8 @@ class _BodyDecoder:
         """Decode a piece of the body.
 
         Raises:
-            ServerError: they cannot be decompressed.
-            AccountRejected: the body is longer than any account's document.
+            ServerError: the data cannot be decompressed.
+            AccountRejected: the body is longer than the limit, 64 MiB compressed or 2 GiB decompressed.
         """
         self._compressed_bytes += len(data)
         if self._inflater is None:
@@ -108,7 +111,7 @@ class _BodyDecoder:
             self._inflate(self._inflater, data[start : start + _SLICE])
 
     def finish(self) -> None:
-        """End the body.
+        """Check that the body has ended.
 
         Raises:
             ServerError: the compressed body is incomplete.
@@ -117,7 +120,7 @@ class _BodyDecoder:
             raise ServerError(Message("the response is truncated"), http_status=self._status)
 
     def _inflate(self, inflater: "zlib._Decompress", data: bytes) -> None:
-        """Decompress gzip members (RFC 1952) one after the other; as in gzip(1), zeros may follow one."""
+        """Decompress gzip members (RFC 1952) in sequence. As in gzip(1), zero bytes may follow a member."""
         while data:
             if inflater.eof:
                 data = data.lstrip(b"\0")
@@ -157,7 +160,7 @@ def _gunzip() -> "zlib._Decompress":
 
 
 class _ConnectionDropped(Exception):
-    """A connection broke during a request. Not an aiohttp error, as aiohttp would resend the request."""
+    """The connection broke during a request. This is not an aiohttp error, because aiohttp would resend the request."""
 
 
 async def _no_hidden_resend(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
@@ -170,7 +173,7 @@ async def _no_hidden_resend(request: ClientRequest, handler: ClientHandlerType) 
 
 
 class Transport:
-    """One connection pool for all accounts of a process. An async context manager.
+    """The connection pool for all accounts of a process, as an async context manager.
 
     `watcher` receives the duration and status of each request.
     """
@@ -213,13 +216,14 @@ class Transport:
         *,
         into: Callable[[bytes], None] | None = None,
     ) -> Coroutine[None, None, Response]:
-        """Send one request once. Read its response to the end, so that the connection can be reused.
+        """Send one request once. Read the whole response, so that the connection can be reused.
 
-        `into` gets the decompressed body of a 200 piece by piece. Of any other body, the response has the beginning.
+        `into` receives the body of a response with status 200, decompressed and in pieces. Of any other response, the
+        result has the start of the body.
 
         Raises:
-            ApiError: see `transport_error`; also ServerError for a body that cannot be decompressed, AccountRejected
-                for an endless one, and what `into` raises.
+            ApiError: an error of `transport_error` or of `into`; ServerError if the body cannot be decompressed;
+                AccountRejected if it is too long.
         """
         exchange = self._exchange(method, url, headers, body, into)
         return exchange if self.watcher is None else _watched(exchange, method, self.watcher)
@@ -249,7 +253,7 @@ class Transport:
                     raise
         except (aiohttp.ClientError, OSError, _ConnectionDropped) as error:
             failure = transport_error(error, write=method == "PUT")
-        # raised out here, aiohttp's error, whose text has the header, is no part of it
+        # outside the handler, the error has no context: the text of aiohttp's error has the credentials header
         raise failure
 
 
@@ -266,10 +270,10 @@ async def _watched(exchange: Coroutine[None, None, Response], method: str, watch
 
 
 async def _read_beginning(response: ClientResponse, deadline: float) -> Response:
-    """Return the response with the beginning of its body. Read and drop the rest."""
+    """Return the response with the first 16 KiB of its body. Read and drop the rest."""
     content, beginning, dropped = response.content, b"", 0
     while not (content.is_eof() or await _completes_soon(content, deadline)):
-        # it is slow, or longer than the buffer: make room
+        # the body is slow, or longer than the buffer: make room
         piece = content.read_nowait()
         head = piece[: _BEGINNING - len(beginning)]
         beginning += head
@@ -284,7 +288,7 @@ async def _read_beginning(response: ClientResponse, deadline: float) -> Response
 
 
 async def _completes_soon(content: aiohttp.StreamReader, deadline: float) -> bool:
-    """Return True if a body ends within a moment. Waking up for each of its pieces costs far more."""
+    """Return True if a body ends within 20 ms. Waiting for the end costs less than waking up for each piece."""
     failure = content.exception()
     if failure is not None:
         raise failure
@@ -300,15 +304,18 @@ async def _completes_soon(content: aiohttp.StreamReader, deadline: float) -> boo
 
 
 def missing_authority() -> str | None:
-    """Return the path in SSL_CERT_FILE if that file is missing: OpenSSL then trusts no authority, without an error."""
+    """Return the path in SSL_CERT_FILE if that file does not exist, else None.
+
+    OpenSSL then trusts no certificate authority, and reports no error.
+    """
     path = os.environ.get("SSL_CERT_FILE")
     return path if path and not Path(path).is_file() else None
 
 
 def transport_error(error: BaseException, *, write: bool) -> ApiError:
-    """Return the error for a failure below HTTP. Its text never holds a header.
+    """Return the error for a failure below HTTP. Its message never contains a header.
 
-    Without a connection, nothing was sent. After that, a write may have been carried out.
+    If the connection failed, nothing was sent. If it broke later, a write may have been carried out.
     """
     unanswered = Ambiguous if write else ConnectionFailed
     match error:

@@ -1,6 +1,6 @@
-"""Responses of the API as values: replies to a write, and errors.
+"""Responses of the API as values: replies to writes, and errors.
 
-Only the fields that the worker needs are decoded; other fields are ignored. Pure: bytes in, values or errors out.
+Only the fields that the worker needs are decoded. The module does no I/O.
 """
 
 import re
@@ -47,22 +47,22 @@ _CREDENTIAL_CODES: Final = frozenset(
     {"invalidapikey", "signaturedoesnotmatch", "invalidtoken", "unauthorized", "forbidden", "accessdenied"}
 )
 _MESSAGE_LENGTH: Final = 500
-"""Characters kept of a message from the API: enough to read, too few to flood a log."""
+"""Maximum length in characters of a message from the API: enough to read, too short to flood a log."""
 _EXCERPT_LENGTH: Final = 200
 EXCERPT_BYTES: Final = 8 * _EXCERPT_LENGTH
-"""Bytes of a response from which `excerpt` takes its characters."""
+"""Count of bytes at the start of a response from which `excerpt` takes its characters."""
 
 UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""Errors of decoding untrusted bytes. Deeply nested brackets raise RecursionError."""
+"""The errors that decoding untrusted bytes may raise. Deeply nested brackets raise RecursionError."""
 
 _SECONDS: Final = re.compile(r"(?P<whole>[0-9]+)(?:\.(?P<part>[0-9]+))?")
-"""Seconds of `Retry-After`."""
+"""Matches a `Retry-After` in seconds."""
 
 STATUS_BODIES: Final = {status: msgspec.json.encode({"status": status}) for status in Status if status.writable}
 
 
 class Reply(NamedTuple):
-    """Account and status in the response to a write; None for a missing value."""
+    """The account id and the number's status in the response to a write. Either is None if the response lacks it."""
 
     account: str | None
     status: Status | None
@@ -95,7 +95,7 @@ _ERROR: Final = msgspec.json.Decoder(_Error)
 
 
 def status_body(status: Status) -> bytes:
-    """Return the body of a write."""
+    """Return the body of a write request that sets `status`."""
     return STATUS_BODIES[status]
 
 
@@ -103,7 +103,7 @@ def reply(body: bytes, phone: str) -> Reply:
     """Decode the response to a write of `phone` with status 200.
 
     Raises:
-        Ambiguous: it is not such a response.
+        Ambiguous: the body is not such a response, so the result of the write is unknown.
     """
     try:
         decoded = _REPLY.decode(body)
@@ -124,10 +124,10 @@ def reply(body: bytes, phone: str) -> Reply:
 
 
 def refusal(status: int, body: bytes, *, write: bool, retry_after: float | None = None) -> ApiError:
-    """Return the error for a response other than a readable 200.
+    """Return the error for any response other than a readable one with status 200.
 
-    `body` is the part that was read, decompressed. `write` is True for a PUT: a write whose response was lost may have
-    been carried out. `retry_after` is the wait in seconds that the headers ask for.
+    `body` is the start of the decompressed body. `write` is True for a PUT, which may have been carried out although
+    its response is an error. `retry_after` is the wait that the headers request, in seconds.
     """
     api_code, said = _parse(body)
     message = said or Message("HTTP {status}", status=status)
@@ -149,7 +149,7 @@ def refusal(status: int, body: bytes, *, write: bool, retry_after: float | None 
 
 
 def count(raw: msgspec.Raw) -> int | None:
-    """Decode an integer of 0 or more; None for any other value."""
+    """Decode an integer from 0 to 999,999,999. Return None for any other value."""
     try:
         return _COUNT.decode(raw)
     except UNREADABLE:
@@ -157,12 +157,12 @@ def count(raw: msgspec.Raw) -> int | None:
 
 
 def identifier(value: str | int | None) -> str | None:
-    """Return an id as text, whether it is a string or an integer."""
+    """Return an id, which the API sends as a string or an integer, as text."""
     return None if value is None else str(value)
 
 
 def http_date(text: str) -> datetime | None:
-    """Parse an HTTP date. Return None if it is invalid or in the last year of the calendar, the latest possible."""
+    """Parse an HTTP date. Return None if the text is invalid or the year is 9999, the last one of the calendar."""
     try:
         moment = parsedate_to_datetime(text)
     except (ValueError, OverflowError):
@@ -173,7 +173,7 @@ def http_date(text: str) -> datetime | None:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds of `Retry-After`; None if it is missing or not understood."""
+    """Return the wait that `Retry-After` requests, in seconds; None if the header is missing or invalid."""
     text = headers.get("Retry-After", "").strip()
     seconds = _SECONDS.fullmatch(text)
     if seconds is not None:
@@ -215,7 +215,7 @@ def _is_html(body: bytes) -> bool:
 
 
 def brief(text: str) -> str:
-    """Shorten a text from the API, and remove echoed credentials headers."""
+    """Shorten a text from the API to 500 characters, and remove echoed credentials headers."""
     text = without_headers(text[: 4 * _MESSAGE_LENGTH])
     return text if len(text) <= _MESSAGE_LENGTH else text[:_MESSAGE_LENGTH] + "…"
 
