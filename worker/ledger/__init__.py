@@ -1,4 +1,4 @@
-"""The ledger: a durable journal of runs, written before each request, and one lease per account."""
+"""The ledger: a durable journal of runs, and the leases of accounts. A write is recorded before it is sent."""
 
 from worker.ledger.ledger import Ledger, forget, probe
 from worker.ledger.null import NullLedger

@@ -1,4 +1,4 @@
-"""Group commit: concurrent writes to the ledger share one transaction, on a separate thread."""
+"""Group commit: concurrent writes to the ledger share a transaction, which runs on a separate thread."""
 
 import asyncio
 import sqlite3
@@ -15,16 +15,16 @@ __all__ = ["GroupCommits"]
 T = TypeVar("T")
 
 _ANSWER_DELAY: Final = 2.0
-"""Longest time in seconds before an answer is recorded: many answers cost little more than one."""
+"""Maximum delay in seconds before an answer is recorded: many answers in one transaction cost little more than one."""
 
 Intent = tuple[int, str, int, str]
-"""Entry, phone, attempt number, requested status."""
+"""The intent of a request: entry, phone, attempt number, requested status."""
 Answer = tuple[int, str, int, AttemptState, int | None, str | None, str | None]
-"""Entry, phone, attempt number, state, HTTP status, error code, error message."""
+"""The answer to a request: entry, phone, attempt number, state, HTTP status, error code, error message."""
 
 
 class _Batch:
-    """The content of one transaction, in this order: intents, answers, other work."""
+    """The content of one transaction: intents, then answers, then other work."""
 
     __slots__ = ("answers", "intents", "waiting", "work")
 
@@ -35,7 +35,7 @@ class _Batch:
         self.waiting: list[asyncio.Future[None]] = []
 
     def end(self, error: BaseException | None) -> None:
-        """Resume the waiting tasks, with the error of the transaction if there is one."""
+        """Resume the waiting tasks. If the transaction failed, raise its error in each of them."""
         for future in self.waiting:
             if future.done():
                 continue
@@ -62,9 +62,10 @@ class _Batch:
 
 
 class GroupCommits:
-    """Writes to one ledger, several to a transaction. While one is written to disk, the next one is collected.
+    """A queue of writes to one ledger, which groups them into transactions.
 
-    `submit` runs calls on another thread, one at a time. `unusable` returns the error of a failed transaction. After
+    While one transaction is written to disk, the next one is collected. `submit` runs calls on another thread, one at a
+    time. `now` returns the current time for the records. `unusable` returns the error of a failed transaction. After
     the first failure no transaction is started, and every later call raises that error.
     """
 
@@ -91,23 +92,23 @@ class GroupCommits:
         """Record requests durably before they are sent.
 
         Raises:
-            LedgerError: they could not be recorded, so they must not be sent.
+            LedgerError: the requests could not be recorded, so they must not be sent.
         """
         batch = self._batch()
         batch.intents += rows
         await self._join(batch)
 
     def answer(self, row: Answer) -> None:
-        """Record the result of a request within seconds. After a crash before that, a read shows the result."""
+        """Record the result of a request within 2 seconds. After an earlier crash, a read of the account shows it."""
         self._answers.append(row)
         if self._answers_timer is None:
             self._answers_timer = self._loop.call_later(_ANSWER_DELAY, self._note_answers)
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Return the result of `work(connection)`, run as part of a transaction.
+        """Run `work(connection)` as part of a transaction. Return its result once the transaction is committed.
 
         Raises:
-            LedgerError: it could not be committed.
+            LedgerError: the transaction failed.
         """
         results: list[T] = []
         batch = self._batch()
@@ -116,12 +117,12 @@ class GroupCommits:
         return results[-1]
 
     async def close(self, entry: int, changed: frozenset[str], work: Callable[[sqlite3.Connection], None]) -> None:
-        """Record the pending answers, then run `work`, in one transaction.
+        """Record the pending answers and then run `work`, in one transaction.
 
-        Accepted writes of `changed` phones are skipped, as `work` records their outcomes.
+        Answers of the entry that accept a write of a `changed` phone are skipped, because `work` records the outcome.
 
         Raises:
-            LedgerError: it could not be committed.
+            LedgerError: the transaction failed.
         """
         batch = self._batch()
         answers, self._answers = self._answers, []
@@ -135,7 +136,7 @@ class GroupCommits:
         """Record the pending answers.
 
         Raises:
-            LedgerError: they could not be recorded.
+            LedgerError: the answers could not be recorded.
         """
         if self._answers_timer is not None:
             self._answers_timer.cancel()
@@ -167,7 +168,7 @@ class GroupCommits:
 
     def _schedule(self) -> None:
         if not self._scheduled:
-            # what else this turn of the loop brings comes along
+            # writes that are added in the same iteration of the event loop join the batch
             self._scheduled = True
             self._loop.call_soon(self._start)
 
@@ -182,7 +183,7 @@ class GroupCommits:
             self._submit(partial(self._commit, batch))
 
     def _commit(self, batch: _Batch) -> None:
-        """Run the transaction on the other thread."""
+        """Commit a batch. This method runs on the other thread."""
         failure: BaseException | None = None
         try:
             batch.commit(self._connection, self._now())

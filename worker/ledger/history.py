@@ -1,4 +1,4 @@
-"""Queries of the run history. Every function only reads, from one snapshot of the file."""
+"""Queries of the run history. They only read, each from one snapshot of the ledger."""
 
 import sqlite3
 from collections import Counter
@@ -24,10 +24,11 @@ K = TypeVar("K", bound=StrEnum)
 
 
 class HistoryQuery(Struct, frozen=True, kw_only=True):
-    """A query for runs: those that match every field that is not None.
+    """A query for runs. A run must match every field that is not None.
 
-    `account` is a name, `phone` digits, `since` the earliest start (UTC, ISO 8601, Z), `outcome` that of the run, or of
-    the account in a query by account. `limit` is the most runs returned, 0 for all.
+    `account` is the name of an account, and `phone` the digits of a number. `since` is the earliest start of a run
+    (UTC, ISO 8601, Z). `outcome` is the outcome of the run or, if `account` is set, of that account. `limit` is the
+    maximum count of runs to return; 0 returns all.
     """
 
     account: str | None = None
@@ -42,7 +43,7 @@ _ENTRY_MATCHES: Final = f"""
     AND (:phone IS NULL OR EXISTS (SELECT 1 FROM outcomes WHERE entry = entries.id AND phone = :phone))
     AND (:outcome IS NULL OR :account IS NULL OR coalesce(entries.outcome, '{Ending.UNFINISHED}') = :outcome)
 """
-"""The entries that match a query."""
+"""SQL condition of the entries that match a query."""
 
 _MATCHING_RUNS: Final = f"""
     FROM runs WHERE (:since IS NULL OR started_at >= :since)
@@ -51,13 +52,13 @@ _MATCHING_RUNS: Final = f"""
         OR id IN (SELECT run FROM entries WHERE id IN (SELECT entry FROM outcomes WHERE phone = :phone)))
     AND (:account IS NULL AND :phone IS NULL OR EXISTS (SELECT 1 FROM entries WHERE run = runs.id AND {_ENTRY_MATCHES}))
 """
-"""The runs that match. Those of one number are found by its index, without a scan of all runs."""
+"""SQL of the runs that match a query. Runs of one number are found by an index, without a scan of all runs."""
 
 
 def history(connection: sqlite3.Connection, query: HistoryQuery) -> History:
     """Return the runs that match a query, newest first, each with its matching accounts.
 
-    A query by number returns the history of that number alone; any other query returns no numbers.
+    If the query has a `phone`, the accounts have the record of that number only. Otherwise they have no numbers.
     """
     parameters = msgspec.structs.asdict(query)
     with _Snapshot(connection):
@@ -80,7 +81,7 @@ def history(connection: sqlite3.Connection, query: HistoryQuery) -> History:
 
 
 def find_run_ids(connection: sqlite3.Connection, name: str, most: int) -> tuple[str, ...]:
-    """Return at most `most` run ids, newest first: the exact id `name`, or else the ids that start with it."""
+    """Return `name` if it is the id of a run, else at most `most` ids that start with it, newest first."""
     exact = connection.execute("SELECT id FROM runs WHERE id = ?", (name,)).fetchone()
     if exact is not None:
         return (name,)
@@ -94,10 +95,12 @@ def find_run_ids(connection: sqlite3.Connection, name: str, most: int) -> tuple[
 def run_record(
     connection: sqlite3.Connection, run: str, *, account: str | None = None, phone: str | None = None
 ) -> RunRecord:
-    """Return one run with its settings, accounts, numbers and attempts, limited to `account` and `phone` if given.
+    """Return one run with its settings, accounts, numbers and attempts.
+
+    `account` and `phone`, unless None, limit the result to one account and to one number.
 
     Raises:
-        KeyError: there is no such run.
+        KeyError: the ledger has no run with this id.
     """
     with _Snapshot(connection):
         runs = list(rows(connection.execute("SELECT * FROM runs WHERE id = ?", (run,))))
@@ -112,7 +115,7 @@ def run_record(
 
 
 class _Snapshot:
-    """A read transaction: writes of other processes stay invisible until it ends."""
+    """A read transaction, as a context manager. Until it ends, writes of other processes are not visible."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -176,7 +179,7 @@ def _account(row: dict[str, Any], numbers: tuple[NumberRecord, ...] | None) -> A
 
 
 def _numbers(connection: sqlite3.Connection, entry: int, phone: str | None) -> tuple[NumberRecord, ...]:
-    """Return the numbers of an entry, or one of them, ordered by digits."""
+    """Return the records of the numbers of an entry, ordered by digits. `phone`, unless None, selects one number."""
     which = "WHERE entry = ?1 AND (?2 IS NULL OR phone = ?2)"
     attempts: dict[str, list[dict[str, Any]]] = {}
     for row in rows(connection.execute(f"SELECT * FROM attempts {which} ORDER BY phone, number", (entry, phone))):
@@ -188,7 +191,7 @@ def _numbers(connection: sqlite3.Connection, entry: int, phone: str | None) -> t
 
 
 def number_of(row: dict[str, Any], attempts: Sequence[dict[str, Any]]) -> NumberRecord:
-    """Build the record of one number from its outcomes row and its attempts rows, in order."""
+    """Return the record of one number, from its row of `outcomes` and its ordered rows of `attempts`."""
     return NumberRecord(
         phone=row["phone"],
         action=_optional(Action, row["action"]),
@@ -221,7 +224,7 @@ def _optional(kind: type[K], text: str | None) -> K | None:
 
 
 def account_error(row: dict[str, Any]) -> ErrorInfo | None:
-    """Return the error of an account from its row of entries."""
+    """Return the error of an account from its row of `entries`; None if it has no error."""
     code = row["error_code"]
     return None if code is None else ErrorInfo(code, _message(row))
 
@@ -232,6 +235,6 @@ def _error(row: dict[str, Any]) -> NumberError | None:
 
 
 def _message(row: dict[str, Any]) -> str:
-    """Return the message of an error; only its English text if an older version wrote the row."""
+    """Return the message of an error from its row. If an older version wrote the row, it is only the English text."""
     text, message_parts = row["error_message"] or "", row.get("error_parts")
     return text if message_parts is None else restore(text, msgspec.json.decode(message_parts))

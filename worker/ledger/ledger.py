@@ -1,4 +1,4 @@
-"""The ledger of a run: one lease per account, and the records of its plan, attempts and outcomes."""
+"""The ledger of a run: the leases of its accounts, and the records of their plans, attempts and outcomes."""
 
 import os
 import sqlite3
@@ -25,11 +25,11 @@ from worker.model.results import AccountResult, Outcome, RunOutcome
 __all__ = ["Ledger", "SqliteAccountLedger", "forget", "probe"]
 
 _CHECKPOINT_PAGES: Final = 4000
-"""Pages of the write-ahead log per checkpoint: 16 MB, so that checkpoints are rare."""
+"""Size in pages at which SQLite checkpoints the write-ahead log: 16 MB, so that checkpoints are rare."""
 
 
 class SqliteAccountLedger:
-    """The ledger of one account in one run. Only the holder of the lease writes to it."""
+    """The ledger of one account in one run. Only the run that has the lease of the account writes to it."""
 
     def __init__(self, commits: GroupCommits, run: str, subject: Subject, now: Callable[[], str]) -> None:
         self._commits = commits
@@ -41,7 +41,7 @@ class SqliteAccountLedger:
         self._registered_count = subject.registered
 
     async def registered(self) -> int | None:
-        """Return how many numbers the account had in the last run; None if unknown.
+        """Return the count of registered numbers in the last run; None if unknown.
 
         Raises:
             LedgerError: the ledger cannot be read.
@@ -49,7 +49,7 @@ class SqliteAccountLedger:
         return await self._commits.run(lambda connection: writes.registered(connection, self._subject.key))
 
     async def earlier_run(self, plan: PlanFile, phones: Collection[str]) -> PlanFileUse | None:
-        """Return the run that used up a plan file with writes of `phones`; None if there is none.
+        """Return the earlier run that used up the plan file, whose writes are of `phones`; None without such a run.
 
         Raises:
             LedgerError: the ledger cannot be read.
@@ -63,7 +63,7 @@ class SqliteAccountLedger:
         """Close the open entries of earlier runs by the observed statuses. Return the memory of the account.
 
         Raises:
-            LedgerError: it could not be recorded.
+            LedgerError: the ledger cannot be written.
         """
         key, now = self._subject.key, self._now()
 
@@ -79,10 +79,10 @@ class SqliteAccountLedger:
         return memory
 
     async def begin(self, plan: AccountPlan, fingerprint: str) -> None:
-        """Record the plan of the account.
+        """Record the plan of the account before its first write.
 
         Raises:
-            LedgerError: it could not be recorded.
+            LedgerError: the plan could not be recorded.
         """
         now = self._now()
         self._entry = await self._commits.run(
@@ -92,19 +92,19 @@ class SqliteAccountLedger:
         )
 
     async def intend(self, requests: Sequence[tuple[str, int, Status]]) -> None:
-        """Record requests durably before they are sent: phone, attempt number and requested status.
+        """Record requests durably before they are sent, each as (phone, attempt number, requested status).
 
         Raises:
-            LedgerError: they could not be recorded, so they must not be sent.
+            LedgerError: the requests could not be recorded, so they must not be sent.
         """
         await self._commits.intend((self._open_entry, *request) for request in requests)
 
     def record_answer(self, phone: str, number: int, error: ApiError | None) -> None:
-        """Record the result of a request. It is committed within seconds."""
+        """Record the result of a request; `error` is None if the API accepted it. It is committed within seconds."""
         if error is None:
             self._commits.answer((self._open_entry, phone, number, AttemptState.OK, None, None, None))
             return
-        # a stop without a status may have come of the reply to a write that was carried out
+        # a rejection of the account without an HTTP status may come from the response to a write that was carried out
         is_ambiguous = isinstance(error, Ambiguous) or (isinstance(error, AccountRejected) and not error.http_status)
         state = AttemptState.AMBIGUOUS if is_ambiguous else AttemptState.REJECTED
         self._commits.answer((self._open_entry, phone, number, state, error.http_status, error.code, str(error)))
@@ -115,12 +115,12 @@ class SqliteAccountLedger:
         `confirmed` are numbers that have their desired status now, although a run last wrote another one.
 
         Raises:
-            LedgerError: it could not be recorded.
+            LedgerError: the result could not be recorded.
         """
         now = self._now()
         if self._entry is None:
             await self._record_registered(now)
-            # the end of a plan that a crashed run had started is worth an entry
+            # the end of a plan that a crashed run started needs an entry
             if confirmed or self._closes_crash or not _is_unremarkable(result):
                 await self._commits.run(lambda connection: self._record_at_once(connection, result, confirmed, now))
             return
@@ -139,7 +139,7 @@ class SqliteAccountLedger:
     def _record_at_once(
         self, connection: sqlite3.Connection, result: AccountResult, confirmed: Mapping[str, Status], now: str
     ) -> None:
-        """Record plan and result at once, so that a crash leaves nothing open."""
+        """Record the plan and the result in one transaction, so that a crash leaves nothing open."""
         plan = AccountPlan(account=result.account, account_id=result.account_id, counts={})
         entry = writes.add_entry(connection, self._run, self._subject, plan, fingerprint="", now=now)
         writes.finish_entry(connection, entry, result, confirmed, now)
@@ -151,10 +151,11 @@ class SqliteAccountLedger:
 
 
 class Ledger:
-    """The ledger of one run, an async context manager. Leaving it without `finish` records the run as failed.
+    """The ledger of one run, as an async context manager. Leaving it without `finish` records the run as failed.
 
-    `lock_timeout` is the number of seconds on `clock` to wait for a lease that another run has. `submit` runs calls one
-    at a time outside the event loop, and `open_file` opens the database file; a simulation replaces both.
+    `most_bytes` is the size of the file beyond which the oldest runs are deleted. `lock_timeout` is the maximum time in
+    seconds, by `clock`, to wait for a lease that another run has. `submit` runs calls one at a time outside the event
+    loop, and `open_file` opens the database file; a simulation replaces both.
     """
 
     def __init__(
@@ -186,7 +187,7 @@ class Ledger:
         """Open the file and record the start of the run.
 
         Raises:
-            LedgerError: it cannot be written, so no request must be sent.
+            LedgerError: the ledger cannot be written, so no request must be sent.
         """
         self._locks = lock.prepare(self._path.parent)
         self._connection = self._open_file(self._path, program=self._run.version, now=self._now)
@@ -222,7 +223,7 @@ class Ledger:
     async def hold(
         self, subject: Subject, pause: Callable[[float], Awaitable[bool]]
     ) -> AsyncIterator[SqliteAccountLedger]:
-        """Take the lease of an account: no other run on this host writes to it while the context lasts.
+        """Take the lease of an account. While the context lasts, no other run on this host writes to the account.
 
         `pause(seconds)` waits and returns True to keep waiting for the run that has the lease.
 
@@ -251,7 +252,7 @@ class Ledger:
         """Record the result of an account whose plan was not carried out, if there is anything to record.
 
         Raises:
-            LedgerError: it could not be recorded.
+            LedgerError: the result could not be recorded.
         """
         await self._account_ledger(subject).finish(result, confirmed)
 
@@ -259,11 +260,11 @@ class Ledger:
         """Record the end of the run. Delete the oldest other runs if the file is too large.
 
         Raises:
-            LedgerError: it could not be recorded.
+            LedgerError: the end could not be recorded.
         """
         self._finished = True
         await self._commits.run(lambda connection: writes.finish_run(connection, self._run.id, outcome, self._now()))
-        # what is noted stays so where there is no room to forget
+        # the run stays recorded even if old runs cannot be deleted, as on a full disk
         with suppress(LedgerError):
             await self._commits.run(partial(retention.trim, most_bytes=self._most_bytes, keep=self._run.id))
 
@@ -272,7 +273,9 @@ class Ledger:
 
 
 def forget(path: Path, before: str, *, program: str, now: Callable[[], str]) -> int:
-    """Delete the runs that ended before a time (UTC, ISO 8601, Z) and left nothing open. Return their count.
+    """Delete the runs that ended before a time (UTC, ISO 8601, Z) and left nothing open. Return the count of runs.
+
+    `program` and `now` are for the record of a migration of the file.
 
     Raises:
         LedgerError: the ledger cannot be written.
@@ -294,7 +297,7 @@ def probe(path: Path) -> None:
     """Check that a ledger can be used at `path`, without creating one.
 
     Raises:
-        LedgerError: it cannot; the message says why and what to do.
+        LedgerError: the ledger cannot be used. The message says why and what to do.
     """
     lock.prepare(path.parent)
     connection = connect_to_read(path)

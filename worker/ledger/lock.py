@@ -1,4 +1,4 @@
-"""Leases: one writer per account on a host. The kernel frees the lock when its process ends, even by a crash."""
+"""Leases: file locks that allow one writer per account on a host. The kernel frees a lock when its process ends."""
 
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,12 +17,12 @@ from worker.model.messages import Message, system_text
 __all__ = ["Holder", "hold", "prepare"]
 
 _PAUSE: Final = 0.1
-"""Seconds between two attempts to take a lock that another run has."""
+"""Time in seconds between two attempts to take a lock that another run has."""
 _ADVICE: Final = Message("choose another place with ledger.path in the settings or SENDERID_LEDGER__PATH")
 
 
 class Holder(Struct):
-    """The holder of a lease: process, run and start of the run (UTC, ISO 8601)."""
+    """The holder of a lease: the process id, the run id, and the start of the run (UTC, ISO 8601, Z)."""
 
     pid: int
     run_id: str
@@ -33,7 +33,7 @@ def prepare(folder: Path) -> Path:
     """Create the folder of the locks beside the ledger, readable by its owner only. Return its path.
 
     Raises:
-        LedgerError: it cannot be created or written; the message says what to do.
+        LedgerError: the folder cannot be created or written. The message says what to do.
     """
     locks = folder / "locks"
     try:
@@ -54,13 +54,13 @@ def prepare(folder: Path) -> Path:
 async def hold(
     locks: Path, account: str, holder: Holder, *, wait: Callable[[float], Awaitable[bool]]
 ) -> AsyncIterator[None]:
-    """Take the lease of `account` for the duration of the context: no other run on this host writes to it.
+    """Take the lease of an account for the duration of the context, so that no other run on this host writes to it.
 
-    `account` is its key: endpoint and account id. If another run has the lease, `wait(seconds)` pauses and returns True
-    to try again.
+    `account` is the key of the account: platform and account id. If another run has the lease, `wait(seconds)` pauses
+    and returns True to try again.
 
     Raises:
-        AccountBusy: another run has the lease; the message has its process, id and start.
+        AccountBusy: another run has the lease. The message has its process, id and start.
         LedgerError: the lock file cannot be used.
     """
     path = locks / f"{sha256(account.encode()).hexdigest()[:32]}.lock"

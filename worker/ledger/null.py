@@ -1,4 +1,4 @@
-"""A ledger without a file, for runs without history: nothing is locked or recorded."""
+"""A ledger without a file, for runs without history. It locks nothing and records nothing."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -13,19 +13,22 @@ __all__ = ["NullLedger"]
 
 
 class NullLedger:
-    """Ledger of a run and of an account that records nothing. `recall` may supply memory."""
+    """A ledger of a run, and of each of its accounts, that records nothing.
+
+    `recall` returns the memory of an account by its key; None for empty memories.
+    """
 
     def __init__(self, recall: Callable[[str], AccountMemory] | None = None) -> None:
         self._recall = recall
 
     @asynccontextmanager
     async def hold(self, subject: Subject, pause: Callable[[float], Awaitable[bool]]) -> AsyncIterator["NullLedger"]:
-        """Return this ledger, without waiting."""
+        """Yield this ledger without taking a lease."""
         del subject, pause
         yield self
 
     async def recall(self, key: str) -> AccountMemory:
-        """Return the memory of an account from `recall`."""
+        """Return the memory of an account, from the function that was passed in."""
         return AccountMemory() if self._recall is None else self._recall(key)
 
     async def record(self, subject: Subject, result: AccountResult, confirmed: Mapping[str, Status]) -> None:

@@ -18,7 +18,7 @@ class LedgerProtocol(Protocol):
     def hold(
         self, subject: Subject, pause: Callable[[float], Awaitable[bool]]
     ) -> AbstractAsyncContextManager[AccountLedger]:
-        """Take the lease of an account: no other run on this host writes to it meanwhile.
+        """Take the lease of an account. While the context lasts, no other run on this host writes to the account.
 
         `pause(seconds)` waits and returns True to keep waiting for the run that has the lease.
 
@@ -28,7 +28,7 @@ class LedgerProtocol(Protocol):
         ...
 
     async def recall(self, key: str) -> AccountMemory:
-        """Return the memory of an account."""
+        """Return the memory of the account with this key."""
         ...
 
     async def record(self, subject: Subject, result: AccountResult, confirmed: Mapping[str, Status]) -> None:

@@ -16,20 +16,21 @@ from worker.model.messages import Message
 __all__ = ["reading", "recollection"]
 
 _STEPS: Final = 10_000
-"""Instructions of SQLite's virtual machine between checks of the time limit: some tenths of a millisecond."""
+"""Count of instructions of SQLite's virtual machine between checks of the time limit: a few tenths of a millisecond."""
 
 
 @contextmanager
 def reading(
     path: Path, *, skip_check: bool = False, seconds: float | None = None
 ) -> Iterator[sqlite3.Connection | None]:
-    """Open the ledger read-only; None if there is none yet. `skip_check` is for a file that was just checked.
+    """Open the ledger read-only for the duration of the context. Yield None if there is no ledger yet.
 
-    `seconds` limits the time of all queries together; None is no limit.
+    `skip_check` skips the integrity check, for a file that was checked recently. `seconds` is the time limit for all
+    queries of the context together; None is no limit.
 
     Raises:
-        LedgerError: the ledger cannot be read, or changed while it was read.
-        TimeoutError: the queries took longer.
+        LedgerError: the ledger cannot be read, or it changed during the read.
+        TimeoutError: the queries exceeded the time limit.
     """
     before = frozen(path)
     connection = connect_to_read(path, skip_check=skip_check)
@@ -52,7 +53,7 @@ def reading(
 
 
 def recollection(path: Path) -> Callable[[str], AccountMemory]:
-    """Return a function that returns the memory of an account by its key. It checks the file on the first call.
+    """Return a function that reads the memory of an account by its key. Its first call checks the file.
 
     The function raises LedgerError if the ledger cannot be read.
     """

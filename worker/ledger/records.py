@@ -1,4 +1,4 @@
-"""Records of the ledger, as values. Times are UTC, ISO 8601, with Z."""
+"""Records of the ledger, as values. Times are UTC, ISO 8601, Z."""
 
 import msgspec
 from msgspec import Struct
@@ -11,17 +11,18 @@ from worker.model.safety import InUse, Safety
 __all__ = ["CRASHED", "OPEN", "AttemptState", "RunInfo", "Subject", "credentials_of"]
 
 CRASHED = Ending.CRASHED
-"""The outcome of a run that crashed, in place of one of `RunOutcome`."""
+"""The recorded outcome of a crashed run, in addition to the members of `RunOutcome`."""
 
 
 OPEN = (AttemptState.INTENT, AttemptState.OK, AttemptState.AMBIGUOUS)
-"""The states of attempts that no read has settled yet."""
+"""The states of attempts whose result no read has settled yet."""
 
 
 class RunInfo(Struct, frozen=True, kw_only=True):
-    """One run: its command, user, host and relevant settings as JSON.
+    """The record of the start of a run: its command, user, host, process and version.
 
-    `plan` is the id of the plan file that it carries out; None without one.
+    `settings` are the relevant settings, as JSON. `plan` is the id of the plan file that the run carries out; None
+    without a plan file.
     """
 
     id: str
@@ -36,11 +37,11 @@ class RunInfo(Struct, frozen=True, kw_only=True):
 
 
 class Subject(Struct, frozen=True, kw_only=True):
-    """An account in a run: its endpoint, credentials, limits and source file.
+    """The account that an entry of a run is about: its endpoint, credentials, limits and source file.
 
-    `key` identifies it in all runs and files: the platform of the API and the vendor's id. `sha256` is of the whole
-    file, `commit` of its checkout. Credentials are references, never secrets. `registered` is the count of the
-    account's numbers; None if the ledger need not record it.
+    `key` identifies the account in all runs and files: the platform of the API and the account id. `credentials` are
+    references, never secrets. `sha256` is the hash of the whole file, and `commit` the commit of its git checkout.
+    `registered` is the count of the account's numbers; None if the ledger need not record it.
     """
 
     key: str
@@ -58,5 +59,5 @@ class Subject(Struct, frozen=True, kw_only=True):
 
 
 def credentials_of(text: str | None) -> CredentialsRef | None:
-    """Decode the credentials reference of an entry; None for the default ones."""
+    """Decode the references to credentials in an entry. None means the default credentials."""
     return None if text is None else msgspec.json.decode(text, type=CredentialsRef)

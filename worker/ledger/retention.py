@@ -1,4 +1,4 @@
-"""Retention: deletes the oldest runs that nothing depends on. The last written status of each number stays."""
+"""Retention: deletion of the oldest runs that no record depends on. The last written status of each number stays."""
 
 import sqlite3
 from typing import Final
@@ -15,11 +15,11 @@ _DISPENSABLE: Final = f"""
             AND ended.outcome <> '{CRASHED}' AND (ended.outcome = '{RunOutcome.CONVERGED}'
                 OR EXISTS (SELECT 1 FROM attempts WHERE entry = ended.id))))
 """
-"""Condition of runs that may be deleted: nothing is open, and no deactivation counts for the safety rules any more."""
+"""SQL condition of runs that may be deleted: no write is open, and no deactivation still counts for a safety rule."""
 
 
 def prune(connection: sqlite3.Connection, before: str) -> int:
-    """Delete the runs that ended before a time and that nothing depends on. Return their count."""
+    """Delete the runs that ended before a time (UTC, ISO 8601, Z) and may be deleted. Return the count of runs."""
     deleted = connection.execute(
         f"DELETE FROM runs WHERE coalesce(finished_at, started_at) < ? AND {_DISPENSABLE}",
         (before,),
@@ -29,7 +29,10 @@ def prune(connection: sqlite3.Connection, before: str) -> int:
 
 
 def trim(connection: sqlite3.Connection, most_bytes: int, *, keep: str) -> int:
-    """Delete the oldest runs except `keep` until the rest has at most `most_bytes`. Return the count of runs."""
+    """Delete the oldest runs until at most `most_bytes` of the file are used. Return the count of deleted runs.
+
+    The run `keep`, and runs that may not be deleted, stay.
+    """
     deleted = 0
     while _used_bytes(connection) > most_bytes:
         count = connection.execute(
@@ -49,14 +52,14 @@ def trim(connection: sqlite3.Connection, most_bytes: int, *, keep: str) -> int:
 
 
 def _shrink(connection: sqlite3.Connection) -> None:
-    """Return the free pages of the file to the disk. The statement returns one page each time."""
+    """Release the free pages of the file to the file system, one page per statement."""
     (free,) = connection.execute("PRAGMA freelist_count").fetchone()
     for _ in range(free):
         connection.execute("PRAGMA incremental_vacuum(1)")
 
 
 def _used_bytes(connection: sqlite3.Connection) -> int:
-    """Return the bytes of the file that are in use."""
+    """Return the count of bytes in use, which is the size of the file without its free pages."""
     pages, free, size = (
         connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
     )

@@ -1,6 +1,6 @@
-"""The file of the ledger: opening, schema and migrations.
+"""The file of the ledger: its schema, its migrations, and the functions that open it.
 
-A file of a newer version, a damaged file, or one that is not a ledger is refused and not changed.
+A damaged file, a file of a newer version, and a file that is not a ledger are refused and not changed.
 """
 
 import os
@@ -16,14 +16,14 @@ from worker.model.messages import Message, system_text
 __all__ = ["MIGRATIONS", "connect", "connect_to_read", "frozen", "unusable"]
 
 _APPLICATION: Final = 0x53454E44
-"""SQLite's application_id of a ledger: SEND."""
+"""The `application_id` that marks an SQLite file as a ledger: `SEND` in ASCII."""
 
 _BUSY_SECONDS: Final = 15.0
-"""Seconds to wait for another process that locks the file; its transactions take milliseconds."""
+"""Time limit in seconds for a lock of the file by another process, whose transactions take milliseconds."""
 
 _HEADER: Final = 100
 _CHECKED_BYTES: Final = 64 << 20
-"""Largest file that is checked completely at each opening, within some tenths of a second."""
+"""Maximum size in bytes of a file that is checked completely when it is opened, in a few tenths of a second."""
 
 _ADVICE: Final = Message(
     "copy the ledger and both files to a folder that you own, and set SENDERID_LEDGER__PATH to the copy"
@@ -88,18 +88,19 @@ MIGRATIONS: Final[Sequence[Migration]] = (
     ALTER TABLE outcomes ADD COLUMN error_parts TEXT;
     """,
 )
-"""The migrations, the first one for an empty file. Released migrations are never changed."""
+"""The migrations in order, as SQL. The first one applies to an empty file. A released migration never changes."""
 
 
 def connect(
     path: Path, *, program: str, now: Callable[[], str], migrations: Sequence[Migration] = MIGRATIONS
 ) -> sqlite3.Connection:
-    """Open the ledger at `path` for writing. Create or migrate it if needed, accessible to its owner only.
+    """Open the ledger at `path` for writing. Create or migrate it if needed. Only its owner has access to a new file.
 
-    `program` and `now` go into the record of a migration. The connection may be used by one thread at a time.
+    `program`, the version of the worker, and `now`, the current time, are for the record of a migration. Only one
+    thread at a time may use the connection.
 
     Raises:
-        LedgerError: it cannot be used; the message says why, and how to choose another file.
+        LedgerError: the ledger cannot be used. The message says why, and how to choose another file.
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -108,7 +109,7 @@ def connect(
         raise unusable(path, Message("{path} is not a folder", path=str(error.filename))) from None
     except OSError as error:
         raise unusable(path, system_text(error.strerror)) from None
-    # a reader leaves a file alone that a newer program made
+    # opening it for reading first refuses a file of a newer version without changing it
     probe = connect_to_read(path, supported=len(migrations))
     if probe is not None:
         probe.close()
@@ -118,10 +119,12 @@ def connect(
 def connect_to_read(
     path: Path, *, supported: int = len(MIGRATIONS), skip_check: bool = False
 ) -> sqlite3.Connection | None:
-    """Open the ledger at `path` for reading; None if there is none yet. `skip_check` is for a file just checked.
+    """Open the ledger at `path` for reading. Return None if there is no ledger yet.
+
+    `supported` is the newest schema version that can be read. `skip_check` skips the integrity check.
 
     Raises:
-        LedgerError: it cannot be read.
+        LedgerError: the ledger cannot be read.
     """
     if not _exists(path):
         return None
@@ -138,18 +141,18 @@ def connect_to_read(
 
 
 def frozen(path: Path) -> tuple[int, int, int] | None:
-    """Return the state of a ledger in a folder where SQLite cannot lock it; None for any other ledger.
+    """Return the state of a ledger in a folder where SQLite cannot lock it: inode, size, mtime. None for other ledgers.
 
     SQLite creates two files beside the ledger even to read it. In a read-only folder, a ledger without a write-ahead
-    log can be read as immutable. If its state has changed after the read, another process wrote it meanwhile, and the
-    result must be discarded.
+    log can be read as immutable. If its state differs after the read, another process wrote to the ledger during the
+    read, and the result must be discarded.
 
     Raises:
-        LedgerError: those files exist and cannot be used; the message says which, why and what to do.
+        LedgerError: one of the two files exists and cannot be used. The message says which, why and what to do.
     """
     try:
         stat = path.stat()
-    except OSError:  # no ledger, or opening it reports the reason
+    except OSError:  # there is no ledger, or opening it reports the reason
         return None
     folder = path.resolve().parent
     log, index = (folder / f"{path.resolve().name}-{suffix}" for suffix in ("wal", "shm"))
@@ -230,7 +233,11 @@ def _unreadable(path: Path, reason: Message) -> LedgerError:
 
 
 def _exists(path: Path) -> bool:
-    """Return True if the file exists and starts like a ledger. Check it without SQLite, which would change it."""
+    """Return True if the file exists. Check without SQLite, which would change the file, that it can be a ledger.
+
+    Raises:
+        LedgerError: the file cannot be read or is not a ledger.
+    """
     try:
         with path.open("rb") as file:
             header = file.read(_HEADER)
@@ -241,7 +248,7 @@ def _exists(path: Path) -> bool:
     if not header:
         log = path.with_name(f"{path.name}-wal")
         if log.exists() and log.stat().st_size:
-            # SQLite would take the file for a new one and throw away what its log holds
+            # SQLite would treat the file as new and discard the content of its log
             raise unusable(path, Message("it is empty, but its write-ahead log is not"))
         return True
     if len(header) < _HEADER or not header.startswith(b"SQLite format 3\0"):
@@ -254,9 +261,10 @@ def _exists(path: Path) -> bool:
 
 
 def _is_torn(path: Path, page_size: int) -> bool:
-    """Return True if the file ends within a page and its log does not have that page. SQLite would pad it with zeros.
+    """Return True if the file ends within a page that is not in its write-ahead log.
 
-    A disk that fills up during a checkpoint can tear a page, but then the log still has it.
+    SQLite would pad such a page with zeros. A disk that fills up during a checkpoint can also tear a page, but then the
+    log still has the page.
     """
     last, rest = divmod(path.stat().st_size, page_size or 1)
     log = path.with_name(f"{path.name}-wal")
@@ -271,7 +279,11 @@ def _is_torn(path: Path, page_size: int) -> bool:
 
 
 def _refuse(connection: sqlite3.Connection, path: Path, supported: int, *, skip_check: bool) -> None:
-    """Refuse a damaged file, and one with a newer schema than `supported`."""
+    """Check that a file is an undamaged ledger whose schema is not newer than `supported`.
+
+    Raises:
+        LedgerError: the file fails the check.
+    """
     if not skip_check and path.stat().st_size <= _CHECKED_BYTES:
         (check,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         if check != "ok":
@@ -302,7 +314,7 @@ def _prepare(
     # a newer version may have migrated the file since it was checked
     _refuse_version(version, path, len(migrations))
     if version == 0:
-        # neither can be changed once there are tables
+        # auto_vacuum cannot be changed once there are tables
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
@@ -317,7 +329,7 @@ def _migrate(
     """Apply all missing migrations in one transaction."""
     connection.execute("BEGIN IMMEDIATE")
     try:
-        # another process may have done it while this one waited
+        # another process may have applied them while this one waited
         for version in range(_version(connection), len(migrations)):
             for statement in filter(str.strip, migrations[version].split(";")):
                 connection.execute(statement)
@@ -326,7 +338,7 @@ def _migrate(
         connection.execute(f"PRAGMA application_id = {_APPLICATION}")
         connection.execute("COMMIT")
     except BaseException:
-        # a full disk has SQLite roll back by itself
+        # on a full disk SQLite rolls back by itself
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise

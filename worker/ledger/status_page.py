@@ -1,7 +1,7 @@
-"""Queries of the status page. Every function only reads, and touches a few pages of the file.
+"""Queries of the status page. They only read, and each reads only a few pages of the file.
 
-Paging continues after the last row of the previous page, so that every page costs the same. Measured with 5,000
-accounts and 1,000,000 numbers, no query needs a further index.
+A list continues after the last row of the previous page, so that every page of it costs the same. With 5,000 accounts
+and 1,000,000 numbers, measurements showed that no query needs another index.
 """
 
 import sqlite3
@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 _RECENT: Final = "id > (SELECT max(id) FROM entries) - 50000"
-"""The entries searched for accounts that could not be read: they share keys, and an outage adds many."""
+"""SQL condition of the entries to search for accounts that could not be read, which share keys: an outage adds many."""
 
 _LATEST: Final = f"""
     WITH RECURSIVE known (key) AS (
@@ -55,7 +55,7 @@ _LATEST: Final = f"""
         WHERE key IN (SELECT key FROM known WHERE key LIKE '% None') AND {_RECENT} GROUP BY key, account
     )
 """
-"""The last entry of each account. It seeks each key in the index instead of scanning it."""
+"""SQL of the last entry of each account. It seeks each key in the index instead of scanning the index."""
 
 _RUN: Final = "SELECT *, (SELECT count(*) FROM entries WHERE run = runs.id) AS entries FROM runs"
 _AFTER_DIGITS: Final = ":"
@@ -64,7 +64,7 @@ _OUT_OF_SYNC: Final = ", ".join(f"'{outcome}'" for outcome in sorted(OUT_OF_SYNC
 
 
 def empty_ledger() -> sqlite3.Connection:
-    """Return an empty ledger in memory, used while there is none."""
+    """Return an empty ledger in memory, for a status page without a ledger file."""
     connection = sqlite3.connect(":memory:")
     for migration in MIGRATIONS:
         connection.executescript(migration)
@@ -72,10 +72,10 @@ def empty_ledger() -> sqlite3.Connection:
 
 
 def account_states(connection: sqlite3.Connection) -> list[AccountState]:
-    """Return the state of every account after its last run, by name.
+    """Return the state of every account after its last run, ordered by name.
 
-    An account that could not be read has no id. Of a readable and an unreadable one with the same name, the later one
-    is returned.
+    An account that could not be read has no id. If both a read and an unread account have the same platform and name,
+    only the later one is returned.
     """
     states = [
         _account_state(row)
@@ -87,12 +87,15 @@ def account_states(connection: sqlite3.Connection) -> list[AccountState]:
 
 
 def account(connection: sqlite3.Connection, key: str, name: str) -> AccountState | None:
-    """Return the state of one account; None if no run has it. `name` identifies accounts that could not be read."""
+    """Return the state of one account after its last run; None if no run has it.
+
+    `name` distinguishes accounts that could not be read, which share a key.
+    """
     return next(iter(runs_of(connection, key, name, limit=1)), None)
 
 
 def keys_of_name(connection: sqlite3.Connection, name: tuple[str, str]) -> list[str]:
-    """Return the keys of readable accounts with a platform and name."""
+    """Return the keys of the accounts with this platform and name, except accounts that could not be read."""
     cursor = connection.execute(f"{_LATEST} SELECT key, account FROM last JOIN entries USING (id) ORDER BY id DESC")
     return [key for key, account in cursor if not unread(key) and platform(key) == name[0] and account == name[1]]
 
@@ -100,7 +103,7 @@ def keys_of_name(connection: sqlite3.Connection, name: tuple[str, str]) -> list[
 def runs_of(
     connection: sqlite3.Connection, key: str, name: str, *, before: int | None = None, limit: int
 ) -> list[AccountState]:
-    """Return the states of an account after each of its runs, newest first, before the place `before`."""
+    """Return the state of an account after each of its runs, newest first, from entries before the place `before`."""
     # a condition that may not hold would keep SQLite from seeking
     place = "" if before is None else "AND id < :before"
     only_name = f"AND account = :name AND {_RECENT}" if unread(key) else ""
@@ -112,7 +115,7 @@ def runs_of(
 
 
 def runs(connection: sqlite3.Connection, *, before: str | None = None, limit: int) -> list[RunSummary]:
-    """Return runs, newest first, before the run `before`. Run ids sort by their start time."""
+    """Return the runs before the run `before`, newest first. The ids of runs sort by start time."""
     place = "" if before is None else "WHERE id < :before"
     cursor = connection.execute(
         f"{_RUN} {place} ORDER BY id DESC LIMIT :limit",
@@ -122,7 +125,7 @@ def runs(connection: sqlite3.Connection, *, before: str | None = None, limit: in
 
 
 def run(connection: sqlite3.Connection, run_id: str) -> RunSummary | None:
-    """Return one run; None if there is none with that id."""
+    """Return one run; None if the ledger has no run with this id."""
     return next((_run_summary(row) for row in rows(connection.execute(f"{_RUN} WHERE id = ?", (run_id,)))), None)
 
 
@@ -152,7 +155,7 @@ def numbers(
 ) -> list[NumberRecord]:
     """Return the records of an account's numbers in one run, by digits, without attempts.
 
-    `prefix` are the first digits; `attention_only` leaves out numbers in their desired status.
+    `prefix` are the first digits of the numbers. `attention_only` leaves out numbers that are in sync.
     """
     more = f"AND coalesce(outcome, '{Outcome.UNVERIFIED}') IN ({_OUT_OF_SYNC})" if attention_only else ""
     cursor = connection.execute(
@@ -166,7 +169,7 @@ def numbers(
 def last_writes(
     connection: sqlite3.Connection, key: str, *, prefix: str = "", after: str = "", limit: int
 ) -> list[LastWrite]:
-    """Return the last write of each number of an account, by digits."""
+    """Return the last write of each number of an account, ordered by digits. `prefix` are the first digits."""
     cursor = connection.execute(
         "SELECT phone, status, run, at FROM written WHERE key = ? AND phone > ? AND phone >= ? AND phone < ? "
         "ORDER BY phone LIMIT ?",
@@ -178,7 +181,7 @@ def last_writes(
 def number_runs(
     connection: sqlite3.Connection, phone: str, *, before: int | None = None, limit: int
 ) -> list[NumberRun]:
-    """Return the runs of a number on any account, newest first, before the place `before`."""
+    """Return the runs of a number on any account, newest first, from entries before the place `before`."""
     place = "" if before is None else "AND entry < :before"
     entries = connection.execute(
         f"SELECT entry FROM outcomes WHERE phone = :phone {place} ORDER BY entry DESC LIMIT :limit",
@@ -188,7 +191,7 @@ def number_runs(
 
 
 def write_counts(connection: sqlite3.Connection, since: str, *, by_hour: bool = False) -> list[WriteBucket]:
-    """Count the write requests since a time (UTC, ISO 8601), by minute or by hour."""
+    """Return the counts of write requests since a time (UTC, ISO 8601, Z), by minute or by hour."""
     digits, zeros = (13, ":00:00Z") if by_hour else (16, ":00Z")
     cursor = connection.execute(
         "SELECT substr(intended_at, 1, ?1) || ?2, count(*) FROM attempts "

@@ -1,4 +1,4 @@
-"""SQL of the writes to the ledger. Every function runs inside a transaction that its caller commits."""
+"""SQL statements of a run on the ledger. Every function runs inside a transaction that its caller commits."""
 
 import sqlite3
 from collections.abc import Collection, Iterable, Mapping
@@ -37,7 +37,7 @@ _INTEND: Final = f"""
         json_extract(value, '$[3]'), '{AttemptState.INTENT}', ?2
     FROM json_each(?1)
 """
-"""One statement for all rows, as each statement waits for the interpreter lock once."""
+"""SQL that inserts all rows at once, because each statement waits for the interpreter's lock once."""
 
 _ANSWER: Final = """
     UPDATE attempts SET state = response.state, answered_at = ?2, http_status = response.http_status,
@@ -79,7 +79,7 @@ _CHANGED: Final = f"""
     ON CONFLICT DO UPDATE SET after = desired, outcome = '{Outcome.CHANGED}', attempts = excluded.attempts,
         duration_ms = excluded.duration_ms
 """
-"""The result of most planned numbers. It adds little to the plan and takes half the time of `_OTHERS`."""
+"""SQL of the outcome `changed`, the most frequent one. It takes half the time of `_OTHERS`, with fewer columns."""
 
 _RUN_OF_PLAN: Final = f"""
     SELECT id, started_at FROM runs WHERE plan = ?1 AND id <> ?2 AND (
@@ -93,7 +93,7 @@ _LATER_WRITE: Final = """
     WHERE key = ?1 AND run <> ?2 AND (finished_at IS NULL OR finished_at >= ?3) AND intended_at >= ?3
         AND phone IN (SELECT value FROM json_each(?4))
 """
-"""SQLite takes the columns that are not grouped from the row with the maximum."""
+"""SQL of the last write after a time. SQLite takes the columns that are not grouped from the row with the maximum."""
 
 _LOST: Final = NumberError(
     "Crashed", Message("the run ended before the response to this write, and the number still has its old status")
@@ -149,10 +149,10 @@ def finish_run(connection: sqlite3.Connection, run: str, outcome: str, now: str)
 def earlier_run(
     connection: sqlite3.Connection, run: str, key: str, plan: PlanFile, *, phones: Collection[str]
 ) -> PlanFileUse | None:
-    """Return the run other than `run` that used up a plan file with writes of `phones`; None if there is none.
+    """Return the run other than `run` that used up a plan file; None without such a run.
 
-    A run of the plan counts once it intended a write or converged. Any other run counts if it intended a write of one
-    of the phones after the plan was created.
+    A run of the plan file counts if it recorded a write or converged. A run without the plan file counts if it recorded
+    a write of any of `phones`, the numbers of the plan, after the plan was created.
     """
     carried_out = connection.execute(_RUN_OF_PLAN, (_text(plan.id), run)).fetchone()
     if carried_out is not None:
@@ -199,10 +199,10 @@ def add_entry(
 def finish_entry(
     connection: sqlite3.Connection, entry: int, result: AccountResult, confirmed: Mapping[str, Status], now: str
 ) -> None:
-    """Record the result of an account: its numbers, the attempts that the verification read settled, and the writes.
+    """Record the result of an account: the outcome of its numbers, its settled attempts, and its last written statuses.
 
     `confirmed` are numbers that have their desired status now, although a run last wrote another one. Unmanaged
-    numbers, and the numbers of an account that was never started, are only counted: they would fill the ledger.
+    numbers, and the numbers of an account that was never started, are only counted, because they would fill the ledger.
     """
     error = result.error
     (planned,) = connection.execute("SELECT count(*) FROM outcomes WHERE entry = ?", (entry,)).fetchone()
@@ -259,7 +259,7 @@ def finish_entry(
 
 
 def settle(connection: sqlite3.Connection, key: str, observed: Mapping[str, Observed], now: str) -> None:
-    """Close the open entries of earlier runs of an account, by the statuses that a read observed.
+    """Close the open entries of earlier runs of an account, by the observed statuses of its numbers.
 
     The caller holds the lease of the account, so an entry without an end belongs to a run that crashed.
     """
@@ -292,7 +292,7 @@ def settle(connection: sqlite3.Connection, key: str, observed: Mapping[str, Obse
 
 
 def recall(connection: sqlite3.Connection, key: str) -> AccountMemory:
-    """Return the memory of an account: statuses last written, deactivations of crashed runs, and its names."""
+    """Return the memory of an account, see `AccountMemory`."""
     spent: set[str] = set()
     for entry, outcome, has_attempts in connection.execute(
         """SELECT id, outcome, EXISTS (SELECT 1 FROM attempts WHERE entry = entries.id) FROM entries
@@ -324,7 +324,7 @@ def recall(connection: sqlite3.Connection, key: str) -> AccountMemory:
 
 
 def registered(connection: sqlite3.Connection, key: str) -> int | None:
-    """Return how many numbers an account had in the last run; None if no run recorded it."""
+    """Return the count of registered numbers of an account in the last run; None if no run recorded it."""
     (has_table,) = connection.execute(
         "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'registered')"
     ).fetchone()
@@ -334,7 +334,7 @@ def registered(connection: sqlite3.Connection, key: str) -> int | None:
 
 
 def note_registered(connection: sqlite3.Connection, key: str, numbers: int, run: str, now: str) -> None:
-    """Record how many numbers an account has, unless the ledger already has that count."""
+    """Record the count of registered numbers of an account, unless the ledger already has that count."""
     connection.execute(
         """INSERT INTO registered VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE
         SET numbers = excluded.numbers, run = excluded.run, at = excluded.at WHERE numbers <> excluded.numbers""",
@@ -344,13 +344,13 @@ def note_registered(connection: sqlite3.Connection, key: str, numbers: int, run:
 
 def _close_unsent(connection: sqlite3.Connection, entry: int) -> None:
     """Delete the intents of requests that were not sent, and give each planned number its outcome."""
-    # intents are noted some ahead
+    # intents are recorded in advance, several at once
     connection.execute(
         "DELETE FROM attempts WHERE entry = ?1 AND state = ?2 AND number > "
         "(SELECT attempts FROM outcomes AS result WHERE result.entry = ?1 AND result.phone = attempts.phone)",
         (entry, AttemptState.INTENT),
     )
-    # a result does not name what is unchanged, which a number that was to be written can turn out to be
+    # a result does not list unchanged numbers, and a number with a planned write can be one of them
     connection.execute(
         """UPDATE outcomes SET after = desired, outcome = ?1, attempts =
             (SELECT count(*) FROM attempts WHERE entry = outcomes.entry AND phone = outcomes.phone)
@@ -360,9 +360,10 @@ def _close_unsent(connection: sqlite3.Connection, entry: int) -> None:
 
 
 def _close_attempts(connection: sqlite3.Connection, entry: int) -> None:
-    """Settle the attempts whose effect the verification read shows.
+    """Settle the open attempts whose effect the verification read shows.
 
-    An attempt with a later one is lost: a write is retried only after a read showed the old status.
+    If a number has a later open attempt, the earlier one is lost: a write is retried only after a read showed the old
+    status.
     """
     connection.execute(
         f"""UPDATE attempts SET state = CASE
@@ -398,7 +399,7 @@ def _close_crashed(
 ) -> None:
     """Close the entry of a crashed run: record the outcomes of refused and unsent writes.
 
-    The run ends with the last of its entries.
+    If the run has no other open entry, record its end as well.
     """
     attempts = connection.execute(
         # SQLite takes the columns that are not grouped from the row with the maximum
@@ -412,7 +413,7 @@ def _close_crashed(
         """UPDATE outcomes SET outcome = ?, after = ?, attempts = ?, http_status = ?, error_code = ?, error_message = ?,
             error_parts = ? WHERE entry = ? AND phone = ?""",
         (
-            # what shows although it was refused came from elsewhere
+            # a refused status that is observed all the same was set elsewhere
             (
                 Outcome.UNCHANGED if statuses.get(phone) == requested else Outcome.FAILED,
                 statuses.get(phone),
@@ -476,7 +477,7 @@ def _is_settled_sql(entry: str) -> str:
 
 
 def _columns(error: NumberError | ErrorInfo | None) -> tuple[str | None, str | None, str | None]:
-    """Return an error's code, its message in English, and the parts of that message as JSON if it has any."""
+    """Return the columns of an error: its code, its English text, and the parts of its message as JSON or None."""
     return (None, None, None) if error is None else (_text(error.code), _text(error.message), _parts(error.message))
 
 
@@ -485,7 +486,7 @@ def _parts(text: str) -> str | None:
 
 
 def _text(foreign: str | None) -> str | None:
-    """Return a text that SQLite can store: without lone surrogates and NUL characters."""
+    """Return a text that SQLite can store, with its lone surrogates and NUL characters replaced."""
     return None if foreign is None else encodable(foreign).replace("\0", "\ufffd")
 
 
