@@ -1,1 +1,1 @@
-"""Logs, metrics, traces and the push gateway."""
+"""Telemetry: logs, metrics, traces, and the client of the push gateway."""

@@ -1,4 +1,4 @@
-"""Counts of accounts for the metrics, with fixed label values, and the choice of accounts shown by name."""
+"""Counts per account for the metrics, with a fixed set of label values, and the limit on accounts shown by name."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -24,12 +24,12 @@ __all__ = [
 ]
 
 REST: Final = "_other"
-"""The label of the sum of all accounts that are not shown by name."""
+"""The `account` label of the sum over all accounts that are not shown by name."""
 
 _OTHER_STATUS: Final = "other"
-"""The label of statuses that the worker does not know, which are unbounded."""
+"""The `status` label of every status that the worker does not know: the API's texts are unbounded."""
 _UNKNOWN_CAUSE: Final = "unknown"
-"""The cause of a difference for a number that the ledger does not have."""
+"""The `cause` label of a difference if the ledger has no write of the number."""
 
 STATUSES: Final = (*(status.value for status in Status), _OTHER_STATUS)
 ACTIONS: Final = tuple(action.value for action in Action)
@@ -38,10 +38,11 @@ NOTICES: Final = tuple(kind.value for kind in NoticeKind)
 
 
 class AccountCounts(Struct, frozen=True):
-    """The counts of one account, or of several together.
+    """The counts of one account, or their sum over several accounts.
 
-    The keys of `statuses`, `actions`, `causes` and `notices` are in the constants of those names. `failing` counts
-    accounts whose last read or run failed, `refused` those whose plan a safety rule refuses.
+    `statuses`, `actions` and `causes` count numbers, and `notices` counts notices. Their keys are in the constants of
+    the same names. `failing` is the count of accounts whose last read or run failed. `refused` is the count of accounts
+    whose plan a safety rule refuses.
     """
 
     statuses: Mapping[str, int] = {}
@@ -63,7 +64,7 @@ class AccountCounts(Struct, frozen=True):
 
     @property
     def severity(self) -> int:
-        """The severity of the account's state, from 0 (in sync, no notices) to 3 (failing)."""
+        """The severity of the state: 0 (in sync), 1 (differing numbers or notices), 2 (refused) or 3 (failing)."""
         if self.failing:
             return 3
         if self.refused:
@@ -72,9 +73,9 @@ class AccountCounts(Struct, frozen=True):
 
 
 def count_plan(plan: AccountPlan, statuses: Mapping[Status, int], before: AccountCounts) -> AccountCounts:
-    """Return the counts of an account after a read. If the read failed, the counts of `before` stay.
+    """Return the counts of an account after a read. `before` are its previous counts.
 
-    An interrupted run does not count as a failed read.
+    If the read failed, the result is `before`, marked as failing. If the read was interrupted, it is `before` itself.
     """
     if plan.verdict is Verdict.ERROR:
         stopped = plan.error is not None and plan.error.code == Interrupted.__name__
@@ -92,9 +93,9 @@ def count_plan(plan: AccountPlan, statuses: Mapping[Status, int], before: Accoun
 
 
 def count_result(plan: AccountPlan | None, result: AccountResult, before: AccountCounts) -> AccountCounts:
-    """Return the counts of an account after a run: `before`, updated by the changed numbers.
+    """Return the counts of an account after a run: `before`, updated for the changed numbers.
 
-    `plan` is None and `before` is empty for a saved plan, whose account is not counted first.
+    `plan` is None and `before` is empty if no plan of the account was counted, as with a saved plan.
     """
     changed = {number.phone: number for number in result.numbers if number.outcome is Outcome.CHANGED}
     return AccountCounts(
@@ -108,10 +109,10 @@ def count_result(plan: AccountPlan | None, result: AccountResult, before: Accoun
 
 
 def limit_accounts(accounts: Mapping[str, AccountCounts], most: int) -> dict[str, AccountCounts]:
-    """Return the counts by account. If there are more than `most`, the rest are one sum under `REST`.
+    """Return the counts by account, with at most `most` accounts by name and the sum of the others under `REST`.
 
-    Up to `most` accounts are all shown by name. Beyond that, accounts that need attention are: failing ones first, then
-    refused ones, then those with differing numbers or notices, each in the order of their names.
+    If there are more than `most` accounts, only accounts that need attention are shown by name: those of the highest
+    `severity` first, and among equals in the order of their names.
     """
     names = set(accounts) - {REST}
     if len(names) > most:
@@ -125,7 +126,7 @@ def limit_accounts(accounts: Mapping[str, AccountCounts], most: int) -> dict[str
 
 
 def _causes(changes: Iterable[Change]) -> Mapping[str, int]:
-    """Count the causes of differences among managed numbers."""
+    """Return the count of changes by cause, except those of unmanaged numbers."""
     return Counter(
         _UNKNOWN_CAUSE if change.cause is None else change.cause.value
         for change in changes
@@ -138,7 +139,10 @@ def _sum(first: Mapping[str, int], second: Mapping[str, int]) -> Mapping[str, in
 
 
 def _move(counts: Mapping[str, int], moves: Iterable[tuple[str | None, str | None]]) -> Mapping[str, int]:
-    """Move counts from one label to another. Empty counts stay empty."""
+    """Return the counts with one number moved from the first to the second label for each of `moves`.
+
+    Empty counts stay empty.
+    """
     if not counts:
         return counts
     result = Counter(counts)

@@ -1,7 +1,7 @@
-"""Structured logs on stderr, as JSON or as short lines for a terminal, without secrets.
+"""Structured logs on stderr, as JSON or as short lines for a terminal, with secrets removed.
 
-structlog is used without stdlib logging and without flushing every line. Lines that cannot be written are dropped, so
-that a full disk or a closed pipe stops no run.
+structlog is used without stdlib logging, and lines are buffered. Lines that cannot be written are dropped, so that a
+full disk or a closed pipe does not stop a run.
 """
 
 import asyncio
@@ -27,37 +27,37 @@ __all__ = ["Logger", "Sink", "Stream", "configure"]
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 _FORBIDDEN: Final = frozenset({"authorization", "authentication", "signature", "salt", "secret", "apisecret"})
-"""Names of fields that are left out, in any letter case, with or without separators."""
+"""Names of fields that are never logged, in any letter case, with or without separators."""
 _RESERVED: Final = frozenset({"timestamp", "level"})
 _JOINTS: Final = str.maketrans("", "", "-_ ")
 _BUFFERED: Final = 64 << 10
-"""Most bytes of buffered lines."""
+"""Maximum size of the buffered lines, in bytes."""
 _LONGEST_WAIT: Final = 0.2
-"""Longest time in seconds that a line is buffered."""
+"""Maximum time for which a line is buffered, in seconds."""
 
 _HARMLESS: Final = 16
-"""Longest text that is not searched for headers: a salt or signature with its name is longer."""
+"""Maximum length in characters of a text that is not searched for headers: a named salt or signature is longer."""
 
 _LARGEST: Final = 2**63
-"""Integers from here on are logged as strings: few JSON readers keep them exact."""
+"""Integers of this absolute value or more are logged as strings: few JSON readers keep them exact."""
 _LONGEST_BITS: Final = 4096
-"""Longer integers are not logged: Python limits their conversion to text."""
+"""Integers of this many bits or more are logged by type only: Python limits their conversion to text."""
 _DEEPEST: Final = 8
-"""Deepest nesting that is cleaned, as a value may contain itself."""
+"""Maximum depth of nested values that are logged: a value may contain itself."""
 _NAMES: Final = 1000
-"""Most names of fields that are cached as harmless."""
+"""Maximum count of field names that are cached as free of secrets."""
 
 _TEXTS: Final = 64
-"""Cleaned texts that are kept: each line of an account has the same run and often the same account."""
+"""Maximum count of cleaned texts in the cache: most lines repeat the texts of the run and the account."""
 
 Line = MutableMapping[str, Any]
 
 
 class Stream(Protocol):
-    """The destination of lines."""
+    """The destination of log lines, such as `sys.stderr.buffer`."""
 
     def write(self, data: bytes, /) -> object:
-        """Write bytes."""
+        """Write the bytes of one or more lines."""
         ...
 
     def flush(self) -> None:
@@ -66,7 +66,7 @@ class Stream(Protocol):
 
 
 class Logger(RunLog, Protocol):
-    """The log of a run. A field that is None is left out. Warnings and errors are not buffered."""
+    """The log of a run. Fields that are None are omitted. Warnings and errors are not buffered."""
 
     def debug(self, event: str, **fields: Any) -> None:
         """Log an event at level DEBUG."""
@@ -75,21 +75,21 @@ class Logger(RunLog, Protocol):
     def error(self, event: str, **fields: Any) -> None:
         """Log an event at level ERROR.
 
-        An exception in `exc_info` adds its type and traceback locations. Its text and locals are left out, as they may
-        contain secrets.
+        An exception in `exc_info` adds its type and the locations of its traceback. Its text and local variables are
+        omitted, because they may contain secrets.
         """
         ...
 
 
 _TEMPORARY: Final = frozenset({ENOSPC, EDQUOT, EAGAIN})
-"""Errors of a write that may pass by themselves."""
+"""Errors of a write that may be temporary."""
 
 
 class Sink:
-    """Buffer in front of a stream. It drops lines silently once the stream fails.
+    """A buffer in front of a stream. If a write fails, its lines are dropped silently.
 
-    `patient` buffers lines for a moment while an event loop runs, as flushing each line costs more than rendering it.
-    Warnings and errors are never buffered.
+    With `patient`, lines are buffered for up to 0.2 seconds while an event loop runs, because flushing a line costs
+    more than rendering it. Warnings and errors are never buffered.
     """
 
     def __init__(self, stream: Stream, *, patient: bool) -> None:
@@ -135,7 +135,7 @@ class Sink:
     def _wait(self) -> None:
         try:
             self._flush_timer = asyncio.get_running_loop().call_later(_LONGEST_WAIT, self.flush)
-        except RuntimeError:  # no event loop that would come back to the line
+        except RuntimeError:  # no event loop that could flush the line later
             self.flush()
 
 
@@ -147,7 +147,10 @@ def configure(
     color: bool,
     secrets: Secrets,
 ) -> Logger:
-    """Return a log that writes events of `level` and above to `sink`, without `secrets`, which may be added later."""
+    """Return a log that writes events of `level` and above to `sink`.
+
+    It removes the texts in `secrets` from every line, including secrets that are added later.
+    """
     render = _Console(color=color, everything=level == "debug") if format == "console" else _json
     return cast(
         "Logger",
@@ -162,7 +165,7 @@ def configure(
 
 
 class _Clean:
-    """Processor that orders the fields of a line and removes secrets."""
+    """A structlog processor that orders the fields of a line and removes secrets from them."""
 
     def __init__(self, secrets: Secrets) -> None:
         self._secrets = secrets
@@ -220,7 +223,7 @@ class _Clean:
             return {key: self._clean(each, depth - 1) for key, each in cleaned if not _is_forbidden(key)}
         if isinstance(value, list | tuple | set | frozenset) and depth:
             return [self._clean(each, depth - 1) for each in value]
-        # a foreign object's text may hold anything, a request's headers for one
+        # the text of a foreign object may contain anything, such as the headers of a request
         short = isinstance(value, int) and value.bit_length() < _LONGEST_BITS
         return str(value) if short else type(value).__name__
 
@@ -228,7 +231,7 @@ class _Clean:
         return self._clean_name(key) if isinstance(key, str) else str(self._clean(key, 0))
 
     def _clean_name(self, name: str) -> str:
-        """Clean an event or field name. Short secrets stay, as they are part of many names that programs read."""
+        """Remove secrets from the name of an event or field, except short ones: these may be part of a proper name."""
         return self._text(name, SHORTEST_SECRET)
 
     def _text(self, text: str, least: int = 1) -> str:
@@ -251,7 +254,7 @@ def _exception_fields(error: BaseException) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> str | int | float:
-    """Return a str, int or float of a subclass, such as a message, as the plain type that msgspec encodes."""
+    """Return an instance of a subclass of `str`, `int` or `float` as the plain type, which msgspec can encode."""
     if isinstance(value, str):
         return str.__str__(value)
     return int(value) if isinstance(value, int) else float(value)
@@ -269,7 +272,7 @@ def _json(_logger: object, _method: str, line: Line) -> bytes:
 
 
 class _Console:
-    """Renderer of short lines for a terminal."""
+    """A structlog renderer of short lines for a terminal."""
 
     def __init__(self, *, color: bool, everything: bool) -> None:
         self._paint = Paint(color=color)

@@ -1,6 +1,6 @@
-"""The Prometheus metrics of a process: a separate registry, rendered on request.
+"""The Prometheus metrics of a process, in a separate registry that is rendered on request.
 
-docs/how-to/metrics.md describes every metric; a test compares the two.
+docs/how-to/metrics.md describes every metric. A test compares that page with this module.
 """
 
 import re
@@ -33,27 +33,27 @@ from worker.telemetry.account_metrics import (
 __all__ = ["Metrics", "QuotaUsage", "WindowUsage"]
 
 _SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0)
-"""Upper bounds of the histogram of requests, in seconds: from the loop's resolution to the timeout of a request."""
+"""Upper bounds of the buckets of request durations, in seconds, up to the default time limit of a request."""
 
 _METHODS: Final = {"GET": "read", "PUT": "write"}
 _RATE_LIMITED: Final = 429
 _LAST_GOOD: Final = "senderid_last_good_pass_timestamp_seconds"
 _last_good_line: Final = re.compile(rf"^{_LAST_GOOD} ([0-9.]+(?:e\+[0-9]+)?)$", re.MULTILINE | re.ASCII)
-"""The line of this metric in the text format."""
+"""Matches the line of the metric `_LAST_GOOD` in the text format."""
 
-# creation times of counters would double the lines, and have no use here
+# the creation times of counters would double the output, and nothing uses them
 disable_created_metrics()  # type: ignore[no-untyped-call] # the library has no types there
 
 
 class WindowUsage(Protocol):
-    """The limit and the current use of a request window, such as `worker.solapi.limiter.Window`."""
+    """A request window that reports its limit and current use, such as `worker.solapi.limiter.Window`."""
 
     capacity: int
     seconds: float
 
     @property
     def used(self) -> int:
-        """Slots in use."""
+        """The count of slots in use."""
         ...
 
 
@@ -72,10 +72,10 @@ class QuotaUsage(Protocol):
 
 
 class Metrics:
-    """The metrics of a process, and a `worker.model.ports.RequestObserver`.
+    """The metrics of a process. The object is a `worker.model.ports.RequestObserver`.
 
-    At most `accounts` accounts are shown by name, see `worker.telemetry.account_metrics.limit_accounts`. `wall` returns
-    Unix time in seconds.
+    `accounts` is the maximum count of accounts shown by name, see `worker.telemetry.account_metrics.limit_accounts`.
+    `wall` returns the Unix time in seconds.
     """
 
     def __init__(self, *, accounts: int = 200, wall: Callable[[], float] = time.time) -> None:
@@ -134,19 +134,19 @@ class Metrics:
         return self._registry
 
     def request(self, method: str, seconds: float, status: int | None) -> None:
-        """Record a finished request; `status` is None if there was no response."""
+        """Record a finished request and its duration in seconds. `status` is None without a response."""
         self._requests.labels(_METHODS.get(method, "other"), _answer(status)).observe(seconds)
 
     def retried(self, error: ApiError) -> None:
-        """Record a retry by error class. The API's own codes are no label: they are unbounded."""
+        """Record the retry of a request, labelled with the class of the error. The API's codes are unbounded."""
         self._retries.labels(type(error).__name__).inc()
 
     def accounts(self, names: Iterable[str]) -> None:
-        """Set the managed accounts. The metrics of all others end."""
+        """Set the managed accounts. Remove the metrics of all other accounts."""
         self._figures.keep(frozenset(names))
 
     def count_plan(self, plan: AccountPlan, statuses: Mapping[Status, int]) -> None:
-        """Record the plan of an account; `statuses` counts its numbers."""
+        """Record the plan of an account. `statuses` has the count of its numbers by status."""
         self._figures.count_plan(plan, statuses)
 
     def count_result(self, result: AccountResult) -> None:
@@ -177,32 +177,35 @@ class Metrics:
         self._valid.set(int(valid))
 
     def suspended(self, since: Mapping[str, float]) -> None:
-        """Set the suspended accounts, each with the Unix time since when."""
+        """Set the suspended accounts, each with the start of its suspension as a Unix time in seconds."""
         self._figures.suspended = dict(since)
 
     def every(self, seconds: float) -> None:
-        """Record the interval between the starts of two passes."""
+        """Record the interval between the starts of two passes, in seconds."""
         self._interval.set(seconds)
 
     def quotas(self, quotas: Collection[QuotaUsage]) -> None:
-        """Set the quotas in use, in the order of their keys. Their use is read when metrics are collected."""
+        """Set the quotas of the API keys in use. The metrics are read from them at each collection."""
         self._quotas.in_use = tuple(quotas)
 
     def recall(self, text: str) -> None:
-        """Restore the time of the last good pass from the metrics of an earlier process. Without one, do nothing."""
+        """Restore the time of the last good pass from the rendered metrics of an earlier process.
+
+        Do nothing if `text` has no such time, or one in the future.
+        """
         match = _last_good_line.search(text)
         moment = float(match[1]) if match else 0.0
         if 0 < moment <= self._wall():
             self._last_good.set(moment)
 
     def render(self, accept: str = "") -> tuple[bytes, str]:
-        """Render the metrics in the format of an Accept header. Return them with their content type."""
+        """Return the metrics and their content type, in the format that an HTTP Accept header requests."""
         encode, content_type = choose_encoder(accept)
         return encode(self._registry), content_type
 
 
 class _Accounts(Collector):
-    """The metrics of accounts, built on request from the current counts, so that removed accounts have no series."""
+    """A collector of the metrics of accounts. It builds them from the current counts, without removed accounts."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -287,7 +290,7 @@ class _Accounts(Collector):
 
 
 class _Quotas(Collector):
-    """The metrics of quotas. An API key is labelled by its position, never by its text."""
+    """A collector of the metrics of quotas. The label of an API key is its position, never its text."""
 
     def __init__(self) -> None:
         self.in_use: tuple[QuotaUsage, ...] = ()

@@ -1,4 +1,4 @@
-"""Push metrics to a gateway within a time limit."""
+"""A client of the Prometheus push gateway, with a time limit."""
 
 from collections.abc import Callable
 from http.client import HTTPException
@@ -15,22 +15,23 @@ from worker.telemetry.threads import run_with_timeout
 __all__ = ["TIMEOUT_SECONDS", "push"]
 
 TIMEOUT_SECONDS: Final = 2.0
-"""Timeout in seconds of the push at the end of a run; a gateway in the same network responds in milliseconds."""
+"""Time limit in seconds for the push at the end of a run. A gateway in the same network responds in milliseconds."""
 
 _SCHEMES: Final = ("http://", "https://")
 
 
 class _NoRedirects(HTTPRedirectHandler):
-    """Follows no redirect: metrics go only to the gateway of the settings."""
+    """A handler that follows no redirect, so that metrics go only to the gateway of the settings."""
 
     def redirect_request(self, *_: object) -> None:
         """Return None, which makes the redirect an HTTPError."""
 
 
 def push(registry: CollectorRegistry, url: str, job: str, *, timeout: float = TIMEOUT_SECONDS) -> str | None:
-    """Push all metrics of the registry to a gateway. Return the reason of a failure, None on success.
+    """Push all metrics of a registry to the gateway at `url`. Return the reason for a failure; None on success.
 
-    Metrics of other names stay at the gateway: a run does not remove metrics that it has no values for.
+    `timeout` is the limit for the whole push, in seconds. The gateway keeps metrics of the same job whose names are not
+    in the registry, so a run does not remove metrics for which it has no values.
     """
     failures: list[str | None] = []
     no_response = Message("no response within {timeout:g} seconds", timeout=timeout)

@@ -1,4 +1,4 @@
-"""A timeout for calls of libraries that cannot be cancelled."""
+"""A time limit for library calls that cannot be cancelled."""
 
 import threading
 from collections.abc import Callable
@@ -7,7 +7,7 @@ __all__ = ["run_with_timeout"]
 
 
 def run_with_timeout(seconds: float, work: Callable[[], None]) -> bool:
-    """Run `work` in a daemon thread. Return False after `seconds`; the thread keeps running."""
+    """Run `work` in a daemon thread. Return False if it takes more than `seconds`; the thread then keeps running."""
     thread = threading.Thread(target=work, name="run-with-timeout", daemon=True)
     thread.start()
     thread.join(seconds)

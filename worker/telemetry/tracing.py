@@ -1,7 +1,7 @@
-"""OpenTelemetry traces: a span for the run, for each account, and for each request.
+"""OpenTelemetry traces, with a span for the run, for each account, and for each request.
 
-The packages come with the extra `otel`, so this module is imported only if traces are enabled. No span has a phone
-number, a key or a message of the API.
+OpenTelemetry is installed with the extra `otel`, so this module is imported only if traces are enabled. No span
+contains a phone number, a key or a message of the API.
 """
 
 import asyncio
@@ -24,15 +24,15 @@ from worker.telemetry.threads import run_with_timeout
 __all__ = ["Traced", "Traces"]
 
 _EXPORT_SECONDS: Final = 2.0
-"""Timeout in seconds of the export at the end of a run."""
+"""Time limit in seconds for the export at the end of a run."""
 _FIRST_ERROR: Final = 400
-"""The lowest HTTP status whose span is an error."""
+"""Minimum HTTP status that makes the span of a request an error."""
 _SPAN_FIELDS: Final = frozenset({"attempts", "duration_ms", "error_code", "http_status", "numbers", "active"})
-"""Fields of a log line that go into the event of a span. None has a phone number or a text of the API."""
+"""Fields of a log line to copy into the event of a span. None of them contains a phone number or a text of the API."""
 
 
 class Traces:
-    """The spans of a process, exported in batches, and a `worker.model.ports.RequestObserver`."""
+    """The tracer of a process, which exports spans in batches. It is a `worker.model.ports.RequestObserver`."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = _Exporter(exporter)
@@ -44,16 +44,16 @@ class Traces:
 
     @classmethod
     def to_collector(cls) -> Self:
-        """Return traces for the collector that the environment variables `OTEL_EXPORTER_OTLP_…` name.
+        """Return traces that are exported to the collector in the environment variables `OTEL_EXPORTER_OTLP_…`.
 
         Raises:
-            ValueError: the variables cannot be used.
+            ValueError: a variable has an invalid value.
         """
         return cls(OTLPSpanExporter())
 
     @contextmanager
     def run(self, run_id: str) -> Iterator[None]:
-        """Open the span of a run, whose accounts run in other tasks."""
+        """Open the span of a run for the duration of the context. Its accounts run in other tasks."""
         task = asyncio.current_task()
         self._tasks.add(task)
         try:
@@ -63,12 +63,12 @@ class Traces:
             self._tasks.discard(task)
 
     def account(self, name: str) -> None:
-        """Start the account's span in the current task, until the task ends. Later calls in the task have no effect."""
+        """Start the span of an account, which ends with the current task. Later calls in the task have no effect."""
         task = asyncio.current_task()
         if task is None or task in self._tasks:
             return
         span = self._tracer.start_span("account", attributes={"senderid.account": name})
-        # a task has a context of its own, which ends with it
+        # each task has its own context, which ends with the task
         context.attach(trace.set_span_in_context(span))
         self._tasks.add(task)
 
@@ -79,7 +79,7 @@ class Traces:
         task.add_done_callback(end)
 
     def request(self, method: str, seconds: float, status: int | None) -> None:
-        """Record a finished request; `status` is None if there was no response."""
+        """Record a finished request and its duration in seconds. `status` is None without a response."""
         now = time.time_ns()
         began = now - int(seconds * 1e9)
         span = self._tracer.start_span(
@@ -98,25 +98,25 @@ class Traces:
         """Do nothing: the log line of a retry is already an event of the account's span."""
 
     def log(self, log: RunLog) -> "Traced":
-        """Return a log whose lines about an account are also events of its span."""
+        """Return a log adapter that also adds the lines about an account to its span, as events."""
         return Traced(self, log)
 
     def close(self) -> str | None:
-        """Export the remaining spans. Return the reason if this or an earlier export failed, else None."""
+        """Export the remaining spans. Return the reason if this export or an earlier one failed, else None."""
         if not run_with_timeout(_EXPORT_SECONDS, self._provider.shutdown):
             return f"the collector has not taken them within {_EXPORT_SECONDS:g} seconds"
         return "the collector has not taken all of them" if self._exporter.has_failed else None
 
 
 class Traced:
-    """Log adapter that adds events to the spans. Binding an account starts the account's span in the current task."""
+    """A log adapter that adds events to spans. Binding an account starts the account's span in the current task."""
 
     def __init__(self, traces: Traces, log: RunLog) -> None:
         self._traces = traces
         self._log = log
 
     def bind(self, **fields: Any) -> "Traced":
-        """Return this log with `fields` on every line."""
+        """Return a log that adds `fields` to every line."""
         if "account" in fields:
             self._traces.account(fields["account"])
         return Traced(self._traces, self._log.bind(**fields))
@@ -139,7 +139,7 @@ def _note(event: str, fields: dict[str, Any]) -> None:
 
 
 class _Exporter(SpanExporter):
-    """Exporter that records if an export failed."""
+    """An exporter that records whether any export failed."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
