@@ -1,4 +1,4 @@
-"""The simulated sender-number API, on loopback, with the checks of the real one and seeded faults."""
+"""Sandbox: a simulated sender-number API on a loopback address, with the checks of the real API and seeded faults."""
 
 from worker.sandbox.faults import PROFILES, Fault
 from worker.sandbox.server import Request, Sandbox

@@ -1,4 +1,4 @@
-"""The faults that the simulated API can inject, and the profiles that choose among them."""
+"""Faults that the simulated API can inject, and profiles of faults that occur at random."""
 
 from collections import defaultdict, deque
 from enum import Enum
@@ -9,7 +9,7 @@ __all__ = ["PROFILES", "Fault", "Faults", "Profile"]
 
 
 class Fault(Enum):
-    """A fault; its value describes it."""
+    """A fault of one request or response. Its value describes it."""
 
     INTERNAL_ERROR = "500 in the API's JSON; nothing is carried out"
     BAD_GATEWAY = "502 in a proxy's HTML; nothing is carried out"
@@ -108,7 +108,11 @@ _CARRYING_OUT: Final = frozenset(
 
 
 class Profile(NamedTuple):
-    """Faults that occur, their share of requests, and their maximum in a row for one request."""
+    """A profile of faults that occur at random.
+
+    `share` is the share of requests with a fault, from 0 to 1. `in_a_row` is the most consecutive faults of requests
+    with the same method and number.
+    """
 
     faults: tuple[Fault, ...]
     share: float
@@ -159,11 +163,11 @@ PROFILES: Final = {
     "flaky": Profile(_FLAKY, 0.1, 2),
     "hostile": Profile(_HOSTILE, 0.35, 3),
 }
-"""Profiles by name. Their faults are those that a correct client survives; others occur only by script."""
+"""Profiles by name. They have only faults from which a correct client recovers. The other faults must be scripted."""
 
 
 class Faults:
-    """Chooses the fault of each request: scripted ones first, then at random by the profile."""
+    """Source of the fault of each request: scripted faults first, then random faults of a profile."""
 
     def __init__(self, profile: str, seed: int) -> None:
         self._profile = PROFILES[profile]
@@ -172,11 +176,14 @@ class Faults:
         self._row: dict[tuple[str, str | None], int] = defaultdict(int)
 
     def script(self, method: str, phone: str | None, faults: list[Fault | None]) -> None:
-        """Set the faults of the next requests of a kind; None is no fault."""
+        """Append the faults of the next requests with this method and number; the number None means any number.
+
+        A fault None means a request without a fault.
+        """
         self._scripts[method, phone].extend(faults)
 
     def next(self, method: str, phone: str | None) -> Fault | None:
-        """Return the fault of a request, or None."""
+        """Return the fault of a request, or None if it has no fault."""
         for key in ((method, phone), (method, None)):
             if self._scripts[key]:
                 return self._scripts[key].popleft()

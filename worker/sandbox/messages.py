@@ -1,4 +1,4 @@
-"""Sent and scheduled messages of simulated accounts, and the API's lists of them."""
+"""Sent and scheduled messages of simulated accounts, and the API responses that list them."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -13,22 +13,22 @@ LIST: Final = "/messages/v4/list"
 _GROUPS: Final = "/messages/v4/groups"
 _PAGE: Final = 20
 _MOST: Final = 500
-"""Default and maximum of entries of a page."""
+"""Most entries of a page, and the default."""
 
 
 class InvalidQuery(ValueError):
-    """The API does not accept a query or a date; the message has the reason."""
+    """The API does not accept a query or a date. The message has the reason."""
 
 
 class Sent(Struct, rename={"sender": "from", "date": "dateUpdated"}):
-    """One message that a number has sent; `date` is ISO 8601 with a zone."""
+    """One message that a number has sent. `date` is in ISO 8601 with an offset."""
 
     sender: str
     date: str
 
 
 class Scheduled(Struct, rename="camel"):
-    """One scheduled group of messages, with the sender of each."""
+    """One scheduled group of messages. `senders` has the sender of each message."""
 
     scheduled_date: str
     senders: list[str]
@@ -36,7 +36,9 @@ class Scheduled(Struct, rename="camel"):
 
 
 class Mailbox:
-    """One account's messages and groups. `readable` is True if its key has the scope `message:read`.
+    """The sent messages and scheduled groups of one account.
+
+    `readable` is True if the account's API key has the scope `message:read`.
 
     Raises:
         InvalidQuery: a date is invalid.
@@ -50,7 +52,7 @@ class Mailbox:
             _parse_time(text)
 
     def respond(self, path: str, query: Mapping[str, str]) -> bytes | None:
-        """Return the body of a list, or None if the path does not exist.
+        """Return the response body with the list at a path, or None if the path does not exist.
 
         Raises:
             InvalidQuery: the query is invalid.

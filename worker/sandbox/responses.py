@@ -1,4 +1,4 @@
-"""Apply faults to responses."""
+"""Simulated responses, and the faults that change them."""
 
 import gzip
 import zlib
@@ -21,7 +21,7 @@ _MIB: Final = 1 << 20
 _BOMB_MIB: Final = 300
 _FLOOD_MIB: Final = 80
 _STALLED: Final = 3600.0
-"""Seconds, longer than any client waits."""
+"""Delay in seconds of a stalled response. It is longer than any client waits."""
 
 
 class Disconnect(Enum):
@@ -32,7 +32,11 @@ class Disconnect(Enum):
 
 
 class SimulatedResponse:
-    """A response with its content, delays in seconds, and the part that is sent."""
+    """A response, and the way in which it is sent.
+
+    `delay` is in seconds before the response, and `pause` is in seconds between pieces of `piece` bytes. `repeat` is
+    how often the body is sent. `cut` is when the connection is closed; None if it is not.
+    """
 
     __slots__ = ("body", "cut", "delay", "headers", "pause", "piece", "repeat", "status")
 
@@ -47,14 +51,14 @@ class SimulatedResponse:
         self.cut: Disconnect | None = None
 
     def pieces(self, whole: bytes) -> Iterator[bytes]:
-        """Yield the body in the pieces that are sent."""
+        """Yield the body `whole` in the pieces in which it is sent."""
         step = self.piece or len(whole) or 1
         for _ in range(self.repeat):
             for start in range(0, len(whole), step):
                 yield whole[start : start + step]
 
     def replace(self, status: int, body: bytes | dict[str, object] = b"", **headers: str) -> None:
-        """Replace status and body, and add headers."""
+        """Replace status and body, and add headers. An underscore in the name of a header becomes a hyphen."""
         self.status = status
         self.body = body if isinstance(body, bytes) else msgspec.json.encode(body)
         self.headers |= {name.replace("_", "-"): value for name, value in headers.items()}
@@ -107,11 +111,11 @@ _HEADERS: Final = {
     Fault.STRANGE_DATE: {"Date": "yesterday, around noon"},
 }
 _WRITE_FAULTS: Final = frozenset({Fault.ONE_NUMBER_RESPONSE, Fault.SHORT_RESPONSE, Fault.STALE_ROWS})
-"""Faults of the response to a write."""
+"""Faults that change the response to a write."""
 _READ_FAULTS: Final = frozenset(
     {Fault.NO_ACCOUNT_ID, Fault.NO_NUMBER_LIST, Fault.NULL_NUMBER_LIST, Fault.EMPTY_OBJECT, Fault.SHRUNKEN}
 )
-"""Faults of the response to a read of the account."""
+"""Faults that change the response to a read of the account."""
 _DELAYS: Final = {Fault.SLOW: 0.3, Fault.STALL: _STALLED}
 
 
@@ -125,10 +129,10 @@ def apply_fault(
     document: bool,
     now: datetime,
 ) -> None:
-    """Apply a fault to a response.
+    """Change a response as a fault requires.
 
-    `stale` is the document before the write, `document` is True for the response to a read of the account, and `now` is
-    the server's time.
+    `phone` is the number of the request, if it has one. `stale` is the account document before the write. `document` is
+    True if the request reads the account. `now` is the aware time of the server.
     """
     if fault in _ERRORS:
         status, body = _ERRORS[fault]
@@ -163,7 +167,7 @@ def _distort_write(
 
 
 def _remove_part(fault: Fault, document: bytes) -> bytes:
-    """Return an account document with a part removed."""
+    """Return an account document without the part that the fault removes."""
     if fault is Fault.EMPTY_OBJECT:
         return b"{}"
     decoded = msgspec.json.decode(document, type=dict[str, Any])
@@ -204,7 +208,7 @@ def _distort(fault: Fault, response: SimulatedResponse, account: SandboxAccount,
 
 
 def _encode(fault: Fault, response: SimulatedResponse) -> None:
-    """Compress the response in a valid but rare form."""
+    """Compress the body in the valid but rare form of the fault."""
     if fault is Fault.X_GZIP:
         response.replace(response.status, gzip.compress(response.body), Content_Encoding="x-gzip")
     elif fault is Fault.TWO_GZIP_MEMBERS:

@@ -1,4 +1,4 @@
-"""The server of the simulated API, with the checks of the real one in the same order, and faults."""
+"""Server of the simulated API. It makes the checks of the real API in the same order, and injects faults."""
 
 import asyncio
 import gzip
@@ -25,17 +25,21 @@ from worker.solapi.signing import signature
 __all__ = ["Request", "Sandbox"]
 
 _SKEW: Final = 900.0
-"""Seconds by which a date may differ, and for which a signature is remembered."""
+"""Most seconds by which the date of a signature may differ. Used signatures are remembered for as long."""
 _SALT: Final = range(12, 65)
 _NUMBERS: Final = "/senderid/v1/numbers"
 _GZIP_FROM: Final = 1024
-"""Smallest body in bytes that is compressed, if the client accepts gzip."""
+"""Fewest bytes of a body that is compressed, if the client accepts gzip."""
 
 _PAIR: Final = re.compile(r"\s*(\w+)\s*=\s*([^,]+?)\s*(?:,|$)")
 
 
 class Request(msgspec.Struct, kw_only=True):
-    """One request with its arrival `when` in monotonic seconds, its desired status, its response and its effect."""
+    """The record of one request and its response.
+
+    `when` is its arrival in monotonic seconds, and `desired` the status that it writes. `status` is the HTTP status of
+    the response. `applied` is True if the write took effect.
+    """
 
     when: float
     method: str
@@ -59,10 +63,11 @@ class _Rejection(Exception):
 
 
 class Sandbox:
-    """Serves accounts on 127.0.0.1. An async context manager.
+    """Server of simulated accounts on 127.0.0.1, and an async context manager.
 
-    `wire` has every request that arrived. `rate_limit` is writes and reads in a sliding window
-    of `window_seconds` for each API key, None for no limit. `clock` is Unix time and `monotonic` runs the windows.
+    `wire` has the record of every request. `rate_limit` is how many writes and reads each API key may send in a sliding
+    window of `window_seconds`; None means no limit. `clock` returns the Unix time in seconds, and `monotonic` returns
+    the monotonic seconds by which the window slides.
     """
 
     def __init__(
@@ -91,11 +96,14 @@ class Sandbox:
         self._runner: web.ServerRunner | None = None
 
     def script(self, phone: str | None, method: str, faults: Sequence[Fault | None]) -> None:
-        """Set the faults of the next requests for a phone (None: any), before the profile's; None is no fault."""
+        """Append the faults of the next requests with this number and method. They precede faults of the profile.
+
+        `phone` None means any number. A fault None means a request without a fault.
+        """
         self._faults.script(method, phone, list(faults))
 
     async def start(self, port: int = 0) -> str:
-        """Listen, and return the URL.
+        """Listen on `port` (0 selects a free one), and return the URL.
 
         Raises:
             OSError: the port cannot be used.
@@ -109,7 +117,7 @@ class Sandbox:
         return self.url
 
     async def stop(self) -> None:
-        """Close the port and every connection."""
+        """Close the port and all connections."""
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -172,7 +180,7 @@ class Sandbox:
         return account
 
     def _admit(self, account: SandboxAccount, record: Request) -> dict[str, str]:
-        """Return the quota's headers if the window has room for the request."""
+        """Count a request, and return the headers that report the quota. Reject it if the window is full."""
         if self._limits is None or record.method not in self._limits:
             return {}
         limit = self._limits[record.method]
@@ -190,7 +198,7 @@ class Sandbox:
         }
 
     def _respond(self, account: SandboxAccount, record: Request) -> SimulatedResponse:
-        """Return the response, with the fault of the request applied."""
+        """Return the response to a request, changed by the fault of the request."""
         number = account.numbers.get(record.phone or "")
         if record.fault is Fault.EDITED_BEFORE and number is not None:
             account.switch(number.phone, Status.BLOCKED)
@@ -254,11 +262,11 @@ class Sandbox:
         return SimulatedResponse(200, account.document())
 
     async def _send(self, request: web.BaseRequest, response: SimulatedResponse) -> web.StreamResponse:
-        """Send the response with the delays and the cut of its fault."""
+        """Send a response with its delays, and close the connection where it says."""
         if response.delay:
             await asyncio.sleep(response.delay)
         transport = request.transport
-        if transport is None:  # the client did not wait
+        if transport is None:  # the client has disconnected
             return web.Response()
         if response.cut is Disconnect.AT_ONCE:
             transport.abort()

@@ -1,4 +1,4 @@
-"""The accounts that the simulated API serves, and their documents."""
+"""Accounts of the simulated API, and their documents."""
 
 from datetime import UTC, datetime
 from random import Random
@@ -17,11 +17,11 @@ _MADE: Final = "2018-11-20T05:25:27.757Z"
 _PREFIXES: Final = (("010", 8), ("010", 8), ("010", 8), ("02", 8), ("031", 7), ("051", 7), ("070", 8), ("15", 6))
 _RARE: Final = (Status.PENDING, Status.EXPIRED, Status.BLOCKED, Status.DUPLICATED)
 _MANY: Final = 50
-"""Minimum size of an account that has numbers whose status cannot be written."""
+"""Fewest numbers of a generated account that includes numbers whose status cannot be written."""
 
 
 class SandboxNumber(Struct):
-    """One registered number, with the fields of the vendor's document that change."""
+    """One registered number, with the variable fields of its row in the vendor's document."""
 
     phone: str
     status: str
@@ -34,7 +34,7 @@ class SandboxNumber(Struct):
     necessary_measures: Any = None
 
     def row(self) -> dict[str, Any]:
-        """Return the row of `senderIds`."""
+        """Return the number as a row of `senderIds` in the account document."""
         return {
             "unlockDuplicate": dict.fromkeys(
                 ("duplicateId", "reason", "reasonForRequested", "name", "status", "dateCreated", "dateUpdated")
@@ -55,10 +55,11 @@ class SandboxNumber(Struct):
 
 
 class SandboxAccount:
-    """One account. `numbers` maps digits to numbers; change them with `switch` and `remove` only.
+    """One simulated account.
 
-    `mailbox` has its sent and scheduled messages. Without numbers its document is an empty object, or with
-    `named_when_empty` its id and an empty list.
+    `numbers` maps digits to numbers. Change them by `switch` and `remove` only. `mailbox` has the sent and scheduled
+    messages. The document of an account without numbers is an empty object or, with `named_when_empty`, has the account
+    id and an empty list.
     """
 
     def __init__(
@@ -83,16 +84,16 @@ class SandboxAccount:
 
     @classmethod
     def of(cls, statuses: dict[str, str], **more: Any) -> "SandboxAccount":
-        """Return an account with these numbers and statuses."""
+        """Return an account with the numbers and statuses of `statuses`. `more` are arguments of the constructor."""
         return cls({phone: SandboxNumber(phone, status) for phone, status in statuses.items()}, **more)
 
     @property
     def statuses(self) -> dict[str, str]:
-        """Return the status of each number."""
+        """The status of each number."""
         return {phone: number.status for phone, number in self.numbers.items()}
 
     def switch(self, phone: str, status: str, moment: datetime | None = None) -> None:
-        """Set the status of a number, as the API or a user of the console does."""
+        """Set the status of a number, as a write to the API or a user of the vendor's console does."""
         number = self.numbers[phone]
         when = (moment or datetime.now(UTC)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         number.status = status
@@ -102,20 +103,20 @@ class SandboxAccount:
         self._document = None
 
     def remove(self, phone: str) -> None:
-        """Delete a number, as a user does at the console."""
+        """Delete a number, as a user of the vendor's console does."""
         del self.numbers[phone]
         self._document = None
 
     def sent(self, phone: str, moment: datetime) -> None:
-        """Record that a number sent a message."""
+        """Record that a number sent a message at `moment`, an aware time."""
         self.mailbox.sent.append(Sent(phone, moment.isoformat()))
 
     def schedule(self, moment: datetime, *phones: str, status: str = "SCHEDULED") -> None:
-        """Schedule a group of messages from some numbers."""
+        """Schedule a group with one message from each number, to be sent at `moment`, an aware time."""
         self.mailbox.scheduled.append(Scheduled(moment.isoformat(), list(phones), status))
 
     def document(self) -> bytes:
-        """Return the account document; without numbers an empty object, or its id and an empty list."""
+        """Return the account document, as the class describes it for accounts without numbers."""
         if not self.numbers and not self.named_when_empty:
             return b"{}"
         if self._document is None:
@@ -136,14 +137,14 @@ class SandboxAccount:
         return self._document
 
     def one_number_document(self, phone: str) -> bytes:
-        """Return the account document with this number only."""
+        """Return the account document with only this number."""
         return msgspec.json.encode(
             {"accountId": self.account_id, "limit": self.limit, "senderIds": [self.numbers[phone].row()]}
         )
 
 
 def generate(numbers: int, *, seed: int = 0) -> SandboxAccount:
-    """Return an account with random numbers, most of them ACTIVE; the same seed gives the same account."""
+    """Return an account with `numbers` random numbers, most of them ACTIVE. The same seed gives the same account."""
     chance = Random(seed)  # noqa: S311 - repeatable, not secret
     found: dict[str, SandboxNumber] = {}
     while len(found) < numbers:
@@ -178,13 +179,13 @@ class _StateDocument(Struct, rename="camel"):
 
 
 def load_state(text: bytes) -> list[SandboxAccount]:
-    """Return the accounts of an account document, or of a list of them.
+    """Return the accounts of an account document, or of a list of account documents.
 
-    Besides the vendor's keys, a document can have `messages` (with `from` and `dateUpdated`) and `scheduled` (with
-    `scheduledDate` and `senders`): its sent and scheduled messages.
+    In addition to the vendor's keys, a document can have `messages` (with `from` and `dateUpdated`), which are sent
+    messages, and `scheduled` (with `scheduledDate` and `senders`), which are scheduled groups.
 
     Raises:
-        ValueError: the text is neither; with the reason.
+        ValueError: the text is not an account document or a list of these. The message has the reason.
     """
     try:
         decoded = msgspec.json.decode(text, type=_StateDocument | list[_StateDocument])
