@@ -1,4 +1,4 @@
 """The command line: commands, options and exit statuses. Only this package reads arguments, prints and exits.
 
-This module imports nothing, as `worker.cli.signals` must be installed before any other import.
+This module imports nothing, as the handlers of `worker.cli.signals` must be installed before any other import.
 """

@@ -14,17 +14,17 @@ __all__ = ["accounts", "file", "rules", "runs", "zones"]
 
 _RUNS: Final = 50
 _BYTES: Final = 2 << 20
-"""Most bytes of desired state to read for account names: more would be too slow for completion."""
+"""Most bytes of desired-state files to read for account names, as reading more would delay the shell."""
 
 _plain: Final = re.compile(r"[\w@%+:,./-]+").fullmatch
-"""Words without shell syntax: the shell inserts completions, and account names may have any characters."""
+"""Matches words without shell syntax. Only these are offered, as the shell inserts completions unquoted."""
 
 Completions = list[CompletionItem]
 Offer = Callable[[click.Context, str], Iterator[str | CompletionItem]]
 
 
 def _completion(offer: Offer) -> Callable[[click.Context, click.Parameter, str], Completions]:
-    """Return a completion callback that offers plain words with the typed prefix, and nothing on errors."""
+    """Return a completion callback that offers the plain words with the typed prefix, and no words on errors."""
 
     def complete(context: click.Context, _: click.Parameter, incomplete: str) -> Completions:
         items: Completions = []
@@ -55,7 +55,7 @@ def rules(_: click.Context, __: str) -> Iterator[str]:
 
 @_completion
 def zones(_: click.Context, incomplete: str) -> Iterator[str]:
-    """Offer the regions of time zones first, then the zones of a region."""
+    """Offer the regions of time zones and, once a region is typed, its time zones."""
     from worker.model import times
 
     names = times.zone_names()
@@ -66,7 +66,7 @@ def zones(_: click.Context, incomplete: str) -> Iterator[str]:
 
 @_completion
 def accounts(context: click.Context, _: str) -> Iterator[str]:
-    """Offer the accounts of the desired-state files on the command line, or of the default folder."""
+    """Offer the accounts of the desired-state files that the command line names, or of the default folder."""
     from worker.cli.defaults import DEFAULT_FILES
     from worker.config import desired, files
 
@@ -81,7 +81,7 @@ def accounts(context: click.Context, _: str) -> Iterator[str]:
 
 @_completion
 def runs(context: click.Context, _: str) -> Iterator[CompletionItem]:
-    """Offer the runs of the ledger, newest first, with their outcome."""
+    """Offer the ids of runs in the ledger, newest first, with their outcomes."""
     from worker.cli import load
     from worker.cli.ledger import ledger_path
     from worker.ledger.history import HistoryQuery, history

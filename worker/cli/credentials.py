@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 __all__ = ["CredentialsResolver", "FixedCredentials", "open_channel"]
 
 _SECRET_CAP: Final = 4096
-"""Most bytes of a secret file; keys have some dozens, URLs some hundreds."""
+"""Most bytes of a secret file. Keys have some dozens of bytes, URLs some hundreds."""
 _NO_KEY: Final = frozenset(" ,\"'")
-"""Characters that end a key in its header, and quotes that env files leave around values."""
+"""Characters that no API key contains: delimiters of the header, and quotes that some env files leave in values."""
 
 
 def _api_key(reference: SecretRef) -> str | None:
-    """Return the API key of a reference, or None if it is unavailable."""
+    """Return the API key that a reference names, or None if it cannot be read."""
     try:
         return _read_secret(reference, Message("API key"))[0]
     except CredentialsMissing:
@@ -30,17 +30,17 @@ def _api_key(reference: SecretRef) -> str | None:
 
 
 class CredentialsResolver:
-    """Resolves references to credentials. `secrets` collects them, so that the log can hide them."""
+    """Resolver of references to credentials. `secrets` collects all secrets, so that the log can hide them."""
 
     def __init__(self) -> None:
         self.secrets = Secrets()
         self._resolved: dict[CredentialsRef, Credentials] = {}
 
     def __call__(self, reference: CredentialsRef | None) -> Credentials:
-        """Return the credentials of a reference, or the default ones.
+        """Return the credentials of a reference. The reference None stands for the default credentials.
 
         Raises:
-            CredentialsMissing: with the place where they are missing.
+            CredentialsMissing: a part of them is missing. The message names the variable or the file.
         """
         resolved_reference = reference or DEFAULT_CREDENTIALS
         if resolved_reference not in self._resolved:
@@ -56,7 +56,7 @@ class CredentialsResolver:
         """Return the URL of a notification channel.
 
         Raises:
-            CredentialsMissing: with the place where they are missing.
+            CredentialsMissing: the URL is missing. The message names the variable or the file.
         """
         text, _ = _read_secret(channel.url, Message("URL of channel {name}", name=channel.name))
         self.secrets.add(text)
@@ -68,15 +68,15 @@ class CredentialsResolver:
 
 
 class FixedCredentials(CredentialsResolver):
-    """Returns the same credentials for every reference."""
+    """Resolver that returns the same credentials for every reference."""
 
     def __init__(self, credentials: Credentials) -> None:
         super().__init__()
         self._credentials = credentials
         self.secrets.add(credentials.api_secret.reveal())
 
-    def __call__(self, reference: CredentialsRef | None) -> Credentials:  # noqa: ARG002 - whatever is asked for
-        """Return the credentials."""
+    def __call__(self, reference: CredentialsRef | None) -> Credentials:  # noqa: ARG002 - the signature of a resolver
+        """Return the fixed credentials."""
         return self._credentials
 
 
@@ -84,8 +84,8 @@ def open_channel(channel: "Channel", resolver: CredentialsResolver) -> "AppriseS
     """Return the sender of a notification channel.
 
     Raises:
-        CredentialsMissing: its URL cannot be resolved.
-        ChannelUnusable: its URL is invalid, or Apprise is not installed.
+        CredentialsMissing: the channel's URL cannot be resolved.
+        ChannelUnusable: the channel's URL is invalid, or Apprise is not installed.
     """
     from worker.daemon.notify.apprise_sender import open_sender
 
@@ -106,7 +106,7 @@ def _resolve(reference: SecretRef, what: str) -> str:
 
 
 def _read_secret(reference: SecretRef, what: str) -> tuple[str, str]:
-    """Return a secret without surrounding whitespace, and the place of its reference."""
+    """Return a secret without surrounding white space, and the variable or file that it comes from."""
     place = reference.place
     if reference.env is not None:
         text = os.environ.get(reference.env)

@@ -1,4 +1,4 @@
-"""Conflicts between documents: shared API keys, and documents of an account outside the run."""
+"""Checks for conflicts between documents: shared API keys, and documents of an account that the run leaves out."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -19,21 +19,21 @@ __all__ = ["DocumentChecks", "documents_in"]
 
 
 class DocumentChecks(Struct, frozen=True):
-    """Checks the documents of a run against each other and against documents outside the run."""
+    """Checks of a run's documents against each other, and against documents outside the run."""
 
     reach: IdentityResolver
 
     def __call__(self, fragments: Sequence[AccountDocument]) -> Iterator[Conflict]:
-        """Yield accounts that are described twice, and accounts that the run has only in part."""
+        """Yield a conflict for each account that is described twice, or of which the run lacks some documents."""
         yield from desired.find_duplicates(desired.join(fragments), self.reach)
         yield from _incomplete(fragments)
 
 
 def _incomplete(fragments: Sequence[AccountDocument]) -> Iterator[Conflict]:
-    """Yield accounts of which the run has only some documents, if that affects the writes.
+    """Yield a conflict for each account of which the run lacks documents, if this affects the writes.
 
-    Numbers of the other documents would be deactivated as unmanaged. Without the account-level keys, the account would
-    have other credentials and limits than its files define.
+    Numbers that are listed only in the missing documents would be deactivated as unmanaged. If the account-level keys
+    are missing, the account would have other credentials and limits than its files define.
     """
     outside = _OutsideDocuments(fragment.account.source for fragment in fragments)
     for name, some in desired.group_by_account(fragments).items():
@@ -43,7 +43,8 @@ def _incomplete(fragments: Sequence[AccountDocument]) -> Iterator[Conflict]:
         first = (deactivating or some)[0].account
         sources_ = tuple(dict.fromkeys(each.account.source for each in some))
         folders = dict.fromkeys(Path(source).parent for source in sources_ if source != files.STDIN)
-        # one name in one folder is one account; elsewhere a document is a part if it lacks what the run has
+        # in one folder, documents with the same name describe one account; a document in another folder belongs to it
+        # if only one of the two has the account-level keys
         parts = {
             f"{path}:{document.line}": os.path.commonpath([folder, path.parent]) or os.curdir
             for folder in reversed(folders)
@@ -76,23 +77,24 @@ def _incomplete(fragments: Sequence[AccountDocument]) -> Iterator[Conflict]:
 
 
 class _OutsideDocuments:
-    """The documents around a run's files that are not part of the run.
+    """Finder of documents near a run's files that are not part of the run.
 
-    They are in the folder of a file and below it, in the folders above it while these have YAML files, and anywhere in
-    the default folder if the file is below it. Nothing is searched below a folder that contains the working directory.
+    It searches the folder of a file and the folders below it, and each folder above it up to the first without YAML
+    files. If the file is below the default folder, it searches the whole default folder. Folders below are not searched
+    if a folder is, or contains, the working directory.
     """
 
     def __init__(self, run: Iterator[str]) -> None:
         self._run = set(run)
         self._identities: set[files.FileIdentity | None] | None = None
         self._default, self._here = Path(DEFAULT_FILES).resolve(), Path.cwd()
-        # a fleet has thousands of folders
+        # cached, as a fleet can have thousands of folders
         self.of = cache(self._of)
         self._documents = cache(self._documents_of)
         self._files = cache(files.yaml_files)
 
     def _of(self, folder: Path) -> tuple[tuple[Path, DocumentName], ...]:
-        """Return the documents around a folder, each with its file."""
+        """Return the documents near a folder, each with its file."""
         root = next((parent for parent in folder.parents if parent.resolve() == self._default), folder)
         documents = self._documents(root, below=root.resolve() not in (self._here, *self._here.parents))
         for parent in takewhile(self._files, root.parents):
@@ -114,7 +116,7 @@ class _OutsideDocuments:
 
 
 def documents_in(path: str) -> list[DocumentName]:
-    """Return the documents of a file; none if it cannot be read."""
+    """Return the names of the documents in a file; an empty list if the file cannot be read."""
     file = files.read_file(path)
-    # a file without this key is not a desired-state file and is not parsed
+    # a file without the text `numbers` is not a desired-state file: parsing it would only cost time
     return [] if isinstance(file, Problem) or b"numbers" not in file[1] else desired.read_names(*file)

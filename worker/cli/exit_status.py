@@ -1,4 +1,4 @@
-"""Exit statuses, and how the statuses of several accounts combine."""
+"""Exit statuses of the command, and their derivation from plans and results of accounts."""
 
 from collections.abc import Iterable
 from enum import IntEnum
@@ -50,12 +50,12 @@ def _worst(statuses: Iterable[ExitStatus]) -> ExitStatus:
 
 
 def of_plans(plans: Iterable[AccountPlan], *, detailed: bool) -> ExitStatus:
-    """Return the exit status of plans. With `detailed`, pending changes and those that cannot converge are not OK."""
+    """Return the exit status of plans. With `detailed`, it is not 0 if changes are pending or cannot converge."""
     return _worst(_of_plan(plan, detailed=detailed) for plan in plans)
 
 
 def of_drift(plans: Iterable[AccountPlan]) -> ExitStatus:
-    """Return the exit status of plans of drift alone, which includes drift that no write can fix."""
+    """Return the exit status of plans that contain drift only. Drift that no write can fix counts as drift."""
     statuses = ((plan, _of_plan(plan, detailed=True)) for plan in plans)
     return _worst(
         ExitStatus.PENDING if plan.changes and status is ExitStatus.OK else status for plan, status in statuses
@@ -78,7 +78,7 @@ def of_result(result: Result) -> ExitStatus:
 
 
 def overall(outcomes: Iterable[RunOutcome]) -> RunOutcome:
-    """Return the outcome of a run: the worst of its accounts, interruption first."""
+    """Return the outcome of a run: interrupted if any account was interrupted, otherwise the worst of its accounts."""
     present = set(outcomes)
     gravest_first = (RunOutcome.INTERRUPTED, *_OF_OUTCOME)
     return next((outcome for outcome in gravest_first if outcome in present), RunOutcome.CONVERGED)

@@ -1,4 +1,4 @@
-"""Lay out help whose characters take two columns, which click counts as one."""
+"""Layout of help texts with wide characters, which take two columns. Click counts them as one column."""
 
 from collections.abc import Iterable, Iterator
 from typing import Final
@@ -10,11 +10,11 @@ from worker.render.terminal import fit, width, wrap
 __all__ = ["WideContext"]
 
 _RAW: Final = "\b"
-"""The first line of a paragraph whose lines must not be wrapped."""
+"""Mark on the first line of a paragraph whose lines must not be wrapped, as in click."""
 
 
 class _WideFormatter(click.HelpFormatter):
-    """Wraps lines by columns."""
+    """Help formatter that wraps lines by columns instead of characters."""
 
     def write_text(self, text: str) -> None:
         """Write paragraphs at the current indent."""
@@ -26,7 +26,7 @@ class _WideFormatter(click.HelpFormatter):
         self.write("\n\n".join(paragraphs) + "\n")
 
     def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
-        """Write terms with their meaning beside them, or below if the term is too long."""
+        """Write terms, each with its meaning beside it, or below it if the term is too long."""
         rows = list(rows)
         indent = " " * self.current_indent
         column = min(max((width(term) for term, _ in rows), default=0), col_max)
@@ -50,6 +50,6 @@ def _lines(paragraph: str, columns: int) -> Iterator[str]:
 
 
 class WideContext(click.Context):
-    """A context whose help is wrapped by columns."""
+    """Click context whose help is wrapped by columns instead of characters."""
 
     formatter_class = _WideFormatter

@@ -1,6 +1,6 @@
-"""The language of a command line: translates help and the texts of click.
+"""The language of a command line, and the translation of help and of click's own texts.
 
-Help is written in English and translated when a command is loaded.
+Help is written in English, and is translated when a command is loaded.
 """
 
 import gettext as click_gettext
@@ -33,13 +33,13 @@ LANG: Final = click.Option(
     expose_value=False,
     help=f"The language of messages. [{', '.join(_VARIABLES)}]",
 )
-"""The option. `set_language` reads its value before click parses the command line."""
+"""The option `--lang`. `set_language` reads its value before click parses the command line."""
 
 
 def set_language(arguments: Sequence[str]) -> None:
-    """Set the language of the command line or the environment, also for click."""
+    """Choose the language that the command line or the environment requests, also for click's own texts."""
     if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
-        # characters outside the terminal's encoding are escaped, as on stderr, instead of an error
+        # escape characters that the terminal cannot encode, as stderr does, instead of raising an error
         sys.stdout.reconfigure(errors="backslashreplace")
     language = requested_language(arguments, os.environ)
     speak(language)
@@ -53,7 +53,7 @@ def set_language(arguments: Sequence[str]) -> None:
 
 
 def requested_language(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
-    """Return the language of `--lang`, or of the first variable that is set; English if it is unknown."""
+    """Return the language of `--lang`, otherwise of the first variable that is set; English if it is not supported."""
     languages = [language for language in map(language_of, _option_values(arguments)) if language is not None]
     if languages:
         return languages[-1]
@@ -72,7 +72,7 @@ def _option_values(arguments: Sequence[str]) -> Iterator[str]:
 
 
 def localized(command: Command, *, takes: bool = True) -> Command:
-    """Return a copy of a command with translated help, and with `--lang` unless it has the option."""
+    """Return a copy of a command with translated help. With `takes`, it gets the option `--lang`."""
     copied = copy(command)
     copied._help_option = None  # noqa: SLF001 - click caches it in the language of the first help
     copied.params = [_translate_parameter(each) for each in (*command.params, *([LANG] if takes else []))]
@@ -102,7 +102,7 @@ def _translate(text: str | None) -> str | None:
 
 
 def paragraphs(text: str) -> Iterator[tuple[str, str]]:
-    """Yield the paragraphs of a help text, each with the mark that keeps click from wrapping it, or "".
+    """Yield the paragraphs of a help text, each with its mark: that against wrapping by click, or an empty string.
 
     The lines of a paragraph without a mark are joined, as click does.
     """

@@ -37,10 +37,10 @@ _MOST_RUNS: Final = 5
 
 
 class LedgerOptions(msgspec.Struct, frozen=True):
-    """Options of the ledger of a run that writes.
+    """The options of the ledger for a run that writes.
 
-    `command` is its name in the history, `lock_timeout` how many seconds it waits for the lease of an account, and
-    `plan` the id of the plan file that it carries out.
+    `command` is the name of the run in the history. `lock_timeout` is how many seconds the run waits for the lease of
+    an account. `plan` is the id of the plan file that it carries out; None without a plan file.
     """
 
     command: str
@@ -48,7 +48,7 @@ class LedgerOptions(msgspec.Struct, frozen=True):
     plan: str | None = None
 
     def open(self, settings: Settings, run_id: str, now: Callable[[], str]) -> Ledger:
-        """Return the ledger of a run that starts now."""
+        """Return the ledger of a run that starts now. `now` returns the current time as a timestamp."""
         run = RunInfo(
             id=run_id,
             command=self.command,
@@ -70,7 +70,7 @@ class LedgerOptions(msgspec.Struct, frozen=True):
 
 
 def ledger_path(settings: Settings) -> Path:
-    """Return the path of the ledger: that of the settings, or one in the user's state folder.
+    """Return the path of the ledger: the path in the settings, otherwise the default in the user's state folder.
 
     Raises:
         LedgerError: the user has no home folder.
@@ -82,12 +82,15 @@ def ledger_path(settings: Settings) -> Path:
         folder = user_state_path("senderid")
         # the XDG specification requires a relative XDG_STATE_HOME to be ignored
         return (folder if folder.is_absolute() else Path.home() / ".local" / "state" / "senderid") / "ledger.db"
-    except RuntimeError:  # in containers, users often have no entry in the password database
+    except RuntimeError:  # in containers, a user often has no entry in the password database
         raise LedgerError(_HOMELESS) from None
 
 
 def read_only(settings: Settings) -> NullLedger:
-    """Return the ledger of a run that does not write. If it cannot be read, print a warning and use an empty memory."""
+    """Return the read-only ledger of a run that does not write.
+
+    If the ledger cannot be read, print a warning and return an empty one.
+    """
     try:
         path = ledger_path(settings)
     except LedgerError as error:
@@ -112,10 +115,10 @@ def _warn(message: str) -> None:
 
 
 def find_run(settings: Settings, name: str, *, account: str | None = None, phone: str | None = None) -> RunRecord:
-    """Return the run whose id starts with `name`, in full or filtered by account or number.
+    """Return the run whose id starts with `name`. With `account` or `phone`, it contains only these.
 
     Raises:
-        UsageError: no run matches, or several do.
+        UsageError: no run matches, or several runs match.
         LedgerError: the ledger cannot be read.
     """
     path = ledger_path(settings)

@@ -43,19 +43,19 @@ __all__ = [
 ]
 
 _ACCOUNTS_SHOWN: Final = 10
-"""Most accounts that a message lists if no name is similar."""
+"""Most account names that a message lists if none is similar to the given name."""
 
 
 def load_settings(path: str | None, options: Mapping[str, object]) -> Settings:
-    """Return the settings from options, environment, file and defaults.
+    """Return the settings from options, environment, file and defaults, in this order of precedence.
 
-    `options` maps dotted names to values; None stands for an option that is not given.
+    `options` maps dotted names of settings to values. None stands for an option that is not given.
 
     Raises:
-        SettingsError: with every problem.
+        SettingsError: a setting is invalid. The error lists every problem.
     """
     source = None
-    # a dangling link at the default path is an error, unlike a missing file
+    # lexists: a missing default file is no error, but a dangling link is one
     if path is not None or os.path.lexists(DEFAULT_SETTINGS):
         file = files.read_file(DEFAULT_SETTINGS if path is None else path)
         if isinstance(file, Problem):
@@ -66,11 +66,13 @@ def load_settings(path: str | None, options: Mapping[str, object]) -> Settings:
 
 
 def load_accounts(settings: Settings, paths: Sequence[str], names: Sequence[str] = ()) -> tuple[DesiredAccount, ...]:
-    """Return the accounts of the desired-state files, all of them or those named; warnings go to stderr.
+    """Return the accounts of the desired-state files, and print warnings to stderr.
+
+    `names` selects accounts by name. If it is empty, all accounts are returned.
 
     Raises:
-        DesiredStateError: with every problem of every file.
-        UsageError: no file has an account of that name.
+        DesiredStateError: a file is invalid. The error lists every problem of every file.
+        UsageError: no file has an account of a given name.
     """
     return load_with_others(settings, paths, names)[0]
 
@@ -78,10 +80,12 @@ def load_accounts(settings: Settings, paths: Sequence[str], names: Sequence[str]
 def load_with_others(
     settings: Settings, paths: Sequence[str], names: Sequence[str] = ()
 ) -> tuple[tuple[DesiredAccount, ...], tuple[DesiredAccount, ...]]:
-    """Return the accounts of `load_accounts`, and those that the names leave out. The files of both are checked.
+    """Return the accounts that `load_accounts` returns, and the accounts that `names` does not select.
+
+    All files are checked.
 
     Raises:
-        DesiredStateError, UsageError: see `load_accounts`.
+        DesiredStateError, UsageError: as for `load_accounts`.
     """
     state = desired.load(files.read(desired_paths(paths), _stdin), document_checks(settings.endpoint))
     print_warnings(state.warnings)
@@ -91,15 +95,15 @@ def load_with_others(
 
 
 def document_checks(endpoint: str) -> DocumentChecks:
-    """Return the check of the documents of a run; `endpoint` is the default endpoint of accounts."""
+    """Return the checks of a run's documents. `endpoint` is the endpoint of accounts that set none."""
     return DocumentChecks(IdentityResolver(endpoint, _api_key))
 
 
 def read_input(path: str) -> tuple[str, bytes]:
-    """Return name and bytes of an input file; - is standard input.
+    """Return name and bytes of an input file. The path - means standard input.
 
     Raises:
-        DesiredStateError: it cannot be read.
+        DesiredStateError: the file cannot be read.
     """
     (file,) = files.read([path], _stdin) if path == "-" else [files.read_file(path)]
     if isinstance(file, Problem):
@@ -108,7 +112,7 @@ def read_input(path: str) -> tuple[str, bytes]:
 
 
 def desired_paths(paths: Sequence[str]) -> Sequence[str]:
-    """Return the given paths, or the default one.
+    """Return the given paths of desired-state files or, without any, the default folder.
 
     Raises:
         DesiredStateError: no path was given, and the default folder does not exist.
@@ -128,10 +132,10 @@ def print_warnings(warnings: Iterable[Problem]) -> None:
 
 
 def match_accounts(names: Sequence[str], accounts: Iterable[DesiredAccount]) -> list[str]:
-    """Return the names of `--account`, normalised.
+    """Return the account names of `--account` in normalised form.
 
     Raises:
-        UsageError: no file has an account of that name.
+        UsageError: no file has an account of a given name.
     """
     by_name = {account.name: account for account in accounts}
     requested = [normalize("NFC", name) for name in names]
@@ -181,10 +185,10 @@ def parse_rules(names: Sequence[str]) -> frozenset[str]:
 
 
 def parse_time(option: str, text: str, accounts: Collection[DesiredAccount]) -> datetime:
-    """Return the UTC time of an option; without an offset it is in the time zone of the files.
+    """Return the time of an option, in UTC. A time without an offset is in the time zone of the files.
 
     Raises:
-        UsageError: it is not a time, or the files have several time zones.
+        UsageError: the text is not a time, or it has no offset and the files have several time zones.
     """
     try:
         moment = times.parse_moment(text)
@@ -212,10 +216,10 @@ def _stdin(size: int) -> bytes:
 
 
 def parse_phone(option: str, text: str) -> str:
-    """Return the digits of the number in a search option: any 3 to 12 digits.
+    """Return the digits of the phone number in a search option, which has 3 to 12 digits.
 
     Raises:
-        UsageError: it is not a number.
+        UsageError: the text is not a phone number.
     """
     return _digits(option, text, parse_digits)
 

@@ -1,4 +1,4 @@
-"""The command group `senderid`: load commands, run them, and report errors."""
+"""The command group `senderid`, which loads and runs commands, and reports their errors."""
 
 import os
 import sys
@@ -48,12 +48,12 @@ COMMANDS: Final = {
     "demo": "demo",
     "completion": "completion",
 }
-"""The module of each command."""
+"""Commands by name, each with its module in `worker.cli.commands`."""
 _KEY_LOG: Final = "SSLKEYLOGFILE"
 
 
 class _Commands(click.Group):
-    """Command group that imports the module of a command when it is used, as their imports differ."""
+    """Command group that imports the module of a command when it is used, so that the others are not imported."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(COMMANDS)
@@ -63,7 +63,7 @@ class _Commands(click.Group):
         if module is None:
             return None
         command = import_module(f"worker.cli.commands.{module}").command
-        assert isinstance(command, click.Command)  # noqa: S101 - each verb's module has one
+        assert isinstance(command, click.Command)  # noqa: S101 - every module of a command has one
         return localized(command)
 
 
@@ -110,14 +110,14 @@ def run(arguments: Sequence[str]) -> int:
         _drop_key_log()
         return _run(arguments)
     finally:
-        # the interpreter flushes both again at exit; an error then would change the exit status
+        # the interpreter flushes both streams again at exit, where an error would change the exit status
         for stream in (sys.stdout, sys.stderr):
             _flush_or_discard(stream)
         sys.stderr = stderr  # --mask may have replaced it
 
 
 def _drop_key_log() -> None:
-    """Drop an SSLKEYLOGFILE that cannot be written: Python could not make any TLS connection."""
+    """Remove SSLKEYLOGFILE from the environment if the file cannot be written, as all TLS connections would fail."""
     path = os.environ.get(_KEY_LOG)
     if not path or os.access(path if os.path.lexists(path) else Path(path).parent, os.W_OK):
         return
@@ -161,7 +161,7 @@ def _report(error: BaseException) -> ExitStatus:
             _print_error(f"senderid: {error.filename or _('output')}: {translated(error.strerror or '')}")
             return ExitStatus.ERROR
         case _:
-            # the text of a bug's error may hold secrets: its type and its place are printed instead
+            # the text of an unexpected error may contain secrets: print its type and its place instead
             frame = extract_tb(error.__traceback__)[-1]
             place = f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}"
             bug = _("senderid: this is a bug, please report it: {error} at {location} (senderid {version})")

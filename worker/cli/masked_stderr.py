@@ -10,17 +10,20 @@ __all__ = ["MaskedStream"]
 
 
 class MaskedStream(io.BufferedIOBase):
-    """A stream that masks lines and writes them to another stream. A flush masks the part of a line written so far."""
+    """A stream that masks the phone numbers in each line, and writes the line to another stream.
+
+    A flush masks and writes the incomplete line.
+    """
 
     def __init__(self, stream: TextIO, mask: Mask) -> None:
-        self._text = stream  # keeps the buffer open: a collected wrapper closes it
+        self._text = stream  # a reference, as a garbage-collected text stream closes its buffer
         self._stream = stream.buffer
         self._mask = mask
         self._incomplete = b""
 
     @classmethod
     def install(cls, mask: Mask) -> None:
-        """Replace `sys.stderr`, if there is one."""
+        """Replace `sys.stderr` by a masked stream, if the process has a stderr."""
         if sys.stderr is not None:
             stream = cls(sys.stderr, mask)
             sys.stderr = io.TextIOWrapper(
@@ -28,14 +31,14 @@ class MaskedStream(io.BufferedIOBase):
             )
 
     def write(self, data: bytes) -> int:  # type: ignore[override]
-        """Write the complete lines of the data so far."""
+        """Mask and write the complete lines of the data received so far."""
         *whole, self._incomplete = (self._incomplete + bytes(data)).split(b"\n")
         for line in whole:
             self._stream.write(self._mask_line(line) + b"\n")
         return len(data)
 
     def flush(self) -> None:
-        """Write everything, and flush the stream."""
+        """Mask and write all data received so far, and flush the stream."""
         if not self.closed:
             incomplete, self._incomplete = self._incomplete, b""
             self._stream.write(self._mask_line(incomplete))
@@ -50,7 +53,7 @@ class MaskedStream(io.BufferedIOBase):
         return self._stream.isatty()
 
     def fileno(self) -> int:
-        """Return the descriptor of the stream."""
+        """Return the file descriptor of the stream."""
         return self._stream.fileno()
 
     def _mask_line(self, line: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""The metrics of a run, delivered to a file and a push gateway."""
+"""The metrics of a run, and their delivery to a file and a push gateway."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 __all__ = ["RunMetrics", "run_metrics"]
 
 _LONGEST: Final = 64 << 20
-"""Most bytes to read of the metrics of an earlier run; 10,000 accounts have about 30 MB."""
+"""Most bytes of an earlier run's metrics file. The metrics of 10,000 accounts have about 30 MB."""
 
 
 class RunMetrics:
-    """The metrics of a run. Without metrics, every method does nothing."""
+    """The metrics of a run, and their delivery. If `metrics` is None, all methods do nothing."""
 
     def __init__(
         self, metrics: "Metrics | None" = None, deliver: Callable[[Callable[[str], None]], None] | None = None
@@ -40,13 +40,13 @@ class RunMetrics:
         self._is_delivered = False
 
     def record_plans(self, drafts: "list[Draft]") -> None:
-        """Record plans."""
+        """Record the plans of the run."""
         if self.metrics is not None:
             for draft in drafts:
                 self.metrics.count_plan(draft.plan, draft.statuses)
 
     def record_result(self, result: "Result") -> None:
-        """Record the result."""
+        """Record the result of the run."""
         if self.metrics is not None:
             for account in result.accounts:
                 self.metrics.count_result(account)
@@ -54,7 +54,10 @@ class RunMetrics:
 
     @asynccontextmanager
     async def during(self, fleet: "Fleet", log: "Log") -> AsyncIterator[None]:
-        """Record a run over the accounts, and deliver the metrics at its end."""
+        """Record if the code inside the `async with` block completes, then deliver the metrics.
+
+        Failures of the delivery are logged.
+        """
         metrics = self.metrics
         if metrics is None:
             yield
@@ -72,7 +75,7 @@ class RunMetrics:
             await asyncio.to_thread(self.deliver, lambda message: log.warning("metrics.failed", error_message=message))
 
     def record_failure(self, error: Exception) -> None:
-        """Record an error that prevented the start of the run, and deliver the metrics."""
+        """Record an error that prevented the start of the run, then deliver the metrics."""
         if self.metrics is not None and not self._is_delivered:
             self.metrics.desired_state(valid=not isinstance(error, DesiredStateError))
             self.metrics.broke_off()
@@ -81,7 +84,7 @@ class RunMetrics:
             )
 
     def deliver(self, report: Callable[[str], None]) -> None:
-        """Deliver the metrics; `report` takes the message of each failure."""
+        """Deliver the metrics. `report` is called with the message of each failure."""
         self._is_delivered = True
         if self._deliver is not None:
             self._deliver(report)
@@ -89,7 +92,7 @@ class RunMetrics:
 
 @contextmanager
 def run_metrics(settings: "Settings", path: str | None) -> Iterator[RunMetrics]:
-    """Yield the metrics of a run, which are written to `path` and pushed to the gateway of the settings, if any.
+    """Yield the metrics of a run. They are written to `path` and pushed to the gateway of the settings, if any.
 
     Raises:
         OSError: the file cannot be written.
@@ -136,7 +139,7 @@ def run_metrics(settings: "Settings", path: str | None) -> Iterator[RunMetrics]:
 
 
 def _earlier(path: Path) -> str:
-    """Return the metrics of an earlier run; empty if the file cannot be read."""
+    """Return the text of an earlier run's metrics file; empty if it cannot be read."""
     try:
         if not path.is_file():
             return ""

@@ -50,7 +50,7 @@ Decorator = Callable[[Function], Function]
 
 
 _DIGITS: Final = 6
-"""Most digits of a duration."""
+"""Most digits of the number in a duration."""
 
 
 def _all(*decorators: Callable[[Any], Any]) -> Callable[[Function], Function]:
@@ -61,13 +61,13 @@ def _all(*decorators: Callable[[Any], Any]) -> Callable[[Function], Function]:
 
 
 class _Duration(click.ParamType[float]):
-    """A number of seconds, minutes, hours, days or weeks, as seconds."""
+    """Option type of a duration in seconds, minutes, hours, days or weeks. Its value is in seconds."""
 
     name = "time"
     _units: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return the seconds of a text such as 90m."""
+        """Return the seconds of a duration such as 90m."""
         if isinstance(value, int | float):
             return float(value)
         number, unit = value[:-1], value[-1:]
@@ -128,16 +128,16 @@ allow: Final = click.option(
 
 
 _STDOUT: Final = frozenset({STDOUT, "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"})
-"""Names of stdout as an option's value. `./-` is a file."""
+"""Values of an option that mean stdout. `./-` means a file with the name `-`."""
 
 
 def _output(_ctx: click.Context, _param: click.Parameter, path: str | None) -> str | None:
-    """Return the file of a document; None is stdout, by default and by name."""
+    """Return the path of the file for the document; None if it goes to stdout, by default or by name."""
     return None if path in _STDOUT else path
 
 
 def _extra(_ctx: click.Context, _param: click.Parameter, path: str | None) -> str | None:
-    """Return the file of an additional document, or None."""
+    """Return the path of the file for an additional document; None without the option."""
     return STDOUT if path in _STDOUT else path
 
 
@@ -182,7 +182,7 @@ def _document(*forms: str) -> Decorator[Any]:
 
 
 FORMS: Final = ("text", "json", "markdown", "html")
-"""The forms of plans, results and runs; `worker.cli.output` knows each."""
+"""The output formats of plans, results and runs. `worker.cli.output` implements them."""
 
 document: Final = _document("text", "json")
 
@@ -197,7 +197,7 @@ def _masking(_ctx: click.Context, param: click.Parameter, example: str | None) -
         mask = Mask.of(example)
     except ValueError as error:
         raise click.BadParameter(str(error), param=param) from None
-    # from now on: an error of the command line itself may contain a number
+    # masked from now on, as an error of the command line itself may contain a phone number
     MaskedStream.install(mask)
     return mask
 
@@ -214,9 +214,9 @@ def _mask(*, exposed: bool) -> Decorator[Any]:
 
 
 masked_logs: Final = _mask(exposed=False)
-"""`--mask` for a command that prints no document with numbers."""
+"""The option `--mask` of a command that prints no document with phone numbers."""
 reviewable: Final = _all(_document(*FORMS), _mask(exposed=True))
-"""The output options of a document for machines or for review."""
+"""The output options of a command that prints a plan, a result or runs."""
 
 desired_output: Final = _all(
     click.option("--account", "name", metavar="NAME", default="main", help="The account's name in the file. [main]"),
@@ -239,10 +239,10 @@ desired_output: Final = _all(
 
 
 def refuse_overwrite(output: str | None, *, force: bool) -> None:
-    """Check that the output would not overwrite a file.
+    """Check that the output does not overwrite an existing file.
 
     Raises:
-        UsageError: the file exists, and `--force` was not given.
+        UsageError: the file exists, and `force` is False.
     """
     from worker.config.files import is_special
 
@@ -256,7 +256,7 @@ def refuse_overwrite(output: str | None, *, force: bool) -> None:
 
 
 def schema_reference(reference: str | None) -> str:
-    """Return the schema reference of `--schema`, or the default."""
+    """Return the schema reference that `--schema` sets, or the default."""
     from worker.render.desired_yaml import SCHEMA_FILE
 
     return SCHEMA_FILE if reference is None else reference
@@ -275,12 +275,12 @@ logging: Final = _all(
 
 
 class _Gateway(click.ParamType[str]):
-    """The URL of a push gateway."""
+    """Option type of the URL of a push gateway."""
 
     name = "url"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the URL if it is valid."""
+        """Return the URL. It is a usage error if the URL is not valid."""
         from worker.config.urls import parse_gateway
 
         try:
@@ -319,7 +319,7 @@ watch_options: Final = _all(
     logging,
     click.option("--no-color", is_flag=True, help="Disable colour."),
 )
-"""The common options of a daemon, which prints no document."""
+"""The common options of `watch`, which prints no document."""
 
 lock_timeout: Final = click.option(
     "--lock-timeout",
@@ -347,7 +347,10 @@ token: Final = click.option(
 
 
 class OutputOptions(Struct, frozen=True, kw_only=True):
-    """The values of the output options: one of `FORMS`, the mask of numbers, the file (None for stdout), and colour."""
+    """The values of the output options.
+
+    They are the format (an item of `FORMS`), the mask of phone numbers, the output file (None for stdout), and colour.
+    """
 
     form: str
     mask: "Mask | None" = None
@@ -356,7 +359,7 @@ class OutputOptions(Struct, frozen=True, kw_only=True):
 
 
 class Common(OutputOptions, frozen=True, kw_only=True):
-    """The values of the options `common`, or of some of them."""
+    """The values of the options of `common`. A command may have only some of these options."""
 
     settings_path: str | None
     paths: tuple[str, ...] = ()
@@ -373,7 +376,7 @@ class Common(OutputOptions, frozen=True, kw_only=True):
 
     @property
     def overrides(self) -> dict[str, object]:
-        """The settings that options override, by their dotted names."""
+        """The values of settings that options override, by the settings' dotted names."""
         return {
             "canary.accounts": self.canary,
             "log.format": self.log_format,
@@ -384,10 +387,12 @@ class Common(OutputOptions, frozen=True, kw_only=True):
 
 
 def one_on_stdout(common: Common, out: str | None = None) -> Common:
-    """Return the options, with text output moved to stderr if a plan file or metrics go to stdout.
+    """Return the options, changed so that text output goes to stderr if a plan file or metrics go to stdout.
+
+    `out` is the path of the plan file, if any.
 
     Raises:
-        UsageError: two documents would go to stdout or to one file.
+        UsageError: two documents would go to stdout, or to the same file.
     """
     extras = {"--out": out, "--metrics-file": common.metrics_file}
     _refuse_one_file({**extras, "--output": common.output})

@@ -1,4 +1,4 @@
-"""Write plans, results and runs in the requested format, to stdout or a file."""
+"""Output of plans, results and runs in the requested format, to stdout or to a file."""
 
 import os
 import shutil
@@ -20,11 +20,11 @@ __all__ = ["TextStyle", "color", "emit", "plan", "result", "run"]
 
 _NARROWEST: Final = 80
 _WIDEST: Final = 120
-"""Columns of text: fewer break tables, more are hard to read."""
+"""Fewest and most columns of text. Fewer would break tables, and more would be hard to read."""
 
 
 def plan(document: "Plan", options: "OutputOptions", *, drift: bool = False) -> None:
-    """Print a plan. With `drift`, it has only differences without a change of the files."""
+    """Print a plan. With `drift`, the plan contains drift only."""
     from worker.render import json_document, text
 
     if options.mask is not None:
@@ -46,7 +46,7 @@ def plan(document: "Plan", options: "OutputOptions", *, drift: bool = False) -> 
 
 
 def result(document: "Result", options: "OutputOptions", remark: "Callable[[Result], str]" = lambda _: "") -> None:
-    """Print a result. `remark` returns a text to print below it, unless it is JSON."""
+    """Print a result. `remark` returns a text that is printed below the result, except in JSON."""
     from worker.render import json_document, text
 
     text_below = remark(document)
@@ -99,14 +99,14 @@ def color(stream: TextIO, *, no_color: bool) -> bool:
 
 
 class TextStyle(NamedTuple):
-    """The use of colour, and the width in columns, of rendered text."""
+    """The style of rendered text: the use of colour, and the width in columns."""
 
     color: bool
     width: int
 
     @classmethod
     def of(cls, *, no_color: bool, output: str | None = None) -> Self:
-        """Return the style for the terminal of stdout; plain if stdout is no terminal or the output is a file."""
+        """Return the style for stdout. It has no colour if stdout is no terminal, or if the output is a file."""
         if output is not None or not sys.stdout.isatty():
             return cls(color=False, width=_NARROWEST)
         columns = shutil.get_terminal_size().columns
@@ -114,11 +114,13 @@ class TextStyle(NamedTuple):
 
 
 def emit(document: str | bytes, output: str | None = None) -> None:
-    """Write a document to stdout or to a file, which is replaced atomically unless it is a device or a pipe.
+    """Write a document to the file `output`, or to stdout if that is None.
+
+    A file is replaced atomically, unless it is a device or a pipe.
 
     Raises:
-        OSError: it could not be written.
-        Interruption: a signal arrived, as the reader of a pipe may never read.
+        OSError: the document could not be written.
+        Interruption: a signal arrived. Writing to a pipe can block forever, so a signal must be able to end it.
     """
     data = document.encode() if isinstance(document, str) else document
     with signals.raising():

@@ -1,4 +1,4 @@
-"""Planning, confirmation and reporting, shared by the commands `plan`, `apply`, `drift` and `rollback`."""
+"""Planning, confirmation and reporting for the commands `plan`, `apply`, `drift` and `rollback`."""
 
 import asyncio
 import secrets
@@ -41,7 +41,7 @@ __all__ = [
 
 _YES: Final = "yes"
 _HANG_UP_SECONDS: Final = 1.0
-"""Seconds to wait for SIGHUP after the terminal closed. An ignored signal never arrives."""
+"""Most seconds to wait for SIGHUP after the terminal was closed. The wait ends, as an ignored signal never arrives."""
 
 
 def plan(
@@ -54,8 +54,9 @@ def plan(
 ) -> int:
     """Build and show a plan. Return the exit status.
 
-    `out` is the file to save the plan in. With `detailed`, pending changes have their own exit status. `at` is the time
-    of the desired state, as the user typed it; None is now. `drift` limits the plan to drift.
+    `out` is the file to which the plan is saved, if any. With `detailed`, pending changes have their own exit status.
+    `at` is the time at which the desired state is evaluated, as the user typed it; None means now. `drift` limits the
+    plan to drift.
     """
     common = options.one_on_stdout(common, out)
     settings = load.load_settings(common.settings_path, common.overrides)
@@ -112,7 +113,7 @@ async def plan_accounts(
     *,
     now: "datetime | None" = None,
 ) -> "list[Draft]":
-    """Return the plans of all accounts; `others` and `now` are as for `Fleet.plan`."""
+    """Return the plan of each account, in order. `others` and `now` are as for `Fleet.plan`."""
     run.log.info("run.started", accounts=len(desired), numbers=sum(len(account.numbers) for account in desired))
     drafts = await run.fleet.plan(desired, terms, others, now=now)
     run.metering.record_plans(drafts)
@@ -120,7 +121,10 @@ async def plan_accounts(
 
 
 def plan_document(drafts: "Sequence[Draft]", moment: "datetime | None" = None) -> "Plan":
-    """Return the plans of all accounts as one document. `moment` is the time of the desired state; None is now."""
+    """Return the plans of all accounts as one document.
+
+    `moment` is the aware time at which the desired state was evaluated; None means now.
+    """
     from worker.cli.runner import now
     from worker.model.plans import Plan
     from worker.model.times import format_utc
@@ -172,9 +176,9 @@ def run_and_report(
     *,
     metering: RunMetrics | None = None,
 ) -> int:
-    """Carry out changes and show the result. Return the exit status.
+    """Run `carry_out` in a session, and show its result. Return the exit status.
 
-    `remark` returns a line to print below a result that is shown as text.
+    `remark` returns a text that is printed below the result, except in JSON.
     """
     from worker.cli import output, runner
     from worker.cli.exit_status import of_result
@@ -225,14 +229,14 @@ def show_plans(drafts: "Sequence[Draft]", common: options.Common) -> None:
 
 
 def count_writes(drafts: "Sequence[Draft]") -> int:
-    """Return how many writes no rule refuses."""
+    """Return the count of writes in the plans that no rule refuses."""
     return sum(len(draft.plan.writes) for draft in drafts if not draft.plan.refusals)
 
 
 async def confirm(run: "Session") -> WorkerError | None:
-    """Ask the user to confirm. Return None if they do, otherwise the error. Signals are handled meanwhile.
+    """Ask the user to confirm the plan. Return None if the user confirms, otherwise the error.
 
-    A closed terminal sends SIGHUP, which arrives after the end of input, if at all.
+    Signals are handled while it waits. If the terminal is closed, SIGHUP may arrive only after the end of input.
     """
     loop = asyncio.get_running_loop()
     click.echo(_("Type {answer} to continue: ").format(answer=repr(_YES)), nl=False, err=True)
@@ -250,7 +254,7 @@ async def confirm(run: "Session") -> WorkerError | None:
         stop.cancel()
     line = answer.result() if answer.done() else "\n"
     if not line.endswith("\n"):
-        # the end of input left the cursor behind the question
+        # the input ended without a newline, so that the cursor is still on the line of the question
         with suppress(OSError):
             click.echo(err=True)
     if line.strip().lower() == _YES:

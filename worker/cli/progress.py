@@ -1,4 +1,4 @@
-"""The progress bar of long runs, with log lines above it."""
+"""Progress bar of long runs. Log lines are written above it."""
 
 import math
 import os
@@ -14,21 +14,21 @@ from worker.render.i18n import gettext as _
 __all__ = ["Progress"]
 
 _DELAY_SECONDS: Final = 1.0
-"""Seconds before the bar appears."""
+"""Seconds after the start of a run before the bar appears."""
 _REDRAW: Final = 0.1
-"""Seconds between two drawings of the bar."""
+"""Fewest seconds between two updates of the bar."""
 _WIDEST: Final = 40
-"""Columns of the bar itself."""
+"""Most columns of the bar without its text."""
 
 _ERASE: Final = "\r\x1b[2K"
 _HIDE_CURSOR, _SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
 
 
 class Progress:
-    """Progress bar of finished numbers on a terminal, shown if the run takes over a second.
+    """Progress bar that counts finished numbers, shown on a terminal if a run takes more than a second.
 
-    It is also the stream of log lines, so that bar and lines do not overwrite each other. A closed terminal removes the
-    bar and does not stop the run.
+    It is also the stream for log lines, so that bar and log lines do not overwrite each other. If the terminal is
+    closed, the bar disappears and the run continues.
     """
 
     def __init__(self, *, enabled: bool) -> None:
@@ -48,7 +48,7 @@ class Progress:
         self.finish()
 
     def expect(self, numbers: int) -> None:
-        """Start the clock for `numbers` writes."""
+        """Start the progress of `numbers` writes."""
         self._total = numbers
         self._began = time.monotonic()
 
@@ -69,7 +69,7 @@ class Progress:
             self._write_terminal(_ERASE, _SHOW_CURSOR)
 
     def write(self, data: bytes, /) -> None:
-        """Write log lines, above the bar if there is one."""
+        """Write log lines, above the bar if it is shown."""
         if self._is_visible:
             self._write_terminal(_ERASE, data.decode(errors="replace"), self._bar(time.monotonic()))
         else:
@@ -87,7 +87,7 @@ class Progress:
             self._enabled = self._is_visible = False
 
     def _bar(self, now: float) -> str:
-        """Return the bar with the rate since the start: a quota lets writes through in bursts."""
+        """Return the text of the bar. The rate is the average since the start, as a quota admits writes in bursts."""
         rate = self._finished / (now - self._began)
         left = timedelta(seconds=math.ceil(max(self._total - self._finished, 0) / rate))
         before = _("writing")

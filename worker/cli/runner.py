@@ -1,4 +1,4 @@
-"""Runner of commands on an event loop, with log, connections, ledger, metrics and signals."""
+"""Runner of a command on an event loop, with log, connections, ledger, metrics and signal handling."""
 
 import asyncio
 import gc
@@ -39,7 +39,7 @@ __all__ = ["Session", "new_run_id", "now", "run", "total_counts"]
 
 
 _DISCONNECTED: Final = frozenset({EIO, EPIPE})
-"""Errors of a closed terminal, and of a pipe without a reader."""
+"""Error numbers of a closed terminal, and of a pipe without a reader."""
 
 _STOPPING: Final = Message("Stopping after in-flight requests; press Ctrl-C again to quit now.")
 
@@ -50,12 +50,12 @@ def now() -> str:
 
 
 def new_run_id() -> str:
-    """Return the id of a run that starts now."""
+    """Return a new id for a run that starts now."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
 
 def total_counts(accounts: Iterable[AccountPlan] | Iterable[AccountResult]) -> dict[str, int]:
-    """Return the numbers of all accounts by action or outcome."""
+    """Return the counts of numbers over all accounts, by action or outcome."""
     counts = Counter[str]()
     for account in accounts:
         counts.update(account.counts)
@@ -63,7 +63,7 @@ def total_counts(accounts: Iterable[AccountPlan] | Iterable[AccountResult]) -> d
 
 
 class Session:
-    """The resources of a run."""
+    """The resources of a run: settings, fleet, log, progress bar, connections, ledger and metrics."""
 
     def __init__(
         self,
@@ -121,13 +121,13 @@ def run(
     recall: bool = False,
     metering: RunMetrics | None = None,
 ) -> int:
-    """Run `verb` in a session. Return its exit status, or that of a signal that arrived.
+    """Run `verb` in a session. Return its exit status or, if a signal arrived, the exit status of that signal.
 
-    With `ledger_options`, the run is recorded in the ledger; with `recall`, the ledger is only read. `metering`
-    receives the metrics of the run and delivers them at its end.
+    With `ledger_options`, the run is recorded in the ledger. With `recall`, the ledger is only read. `metering` records
+    the metrics of the run, and delivers them at its end.
 
     Raises:
-        LedgerError: the ledger cannot be written; nothing was sent.
+        LedgerError: the ledger cannot be written; no request was sent.
     """
     resolver = resolver or CredentialsResolver()
     metering = metering or RunMetrics()
@@ -176,12 +176,12 @@ def run(
                 except (Interrupted, OSError) as error:
                     if not received or (isinstance(error, OSError) and error.errno not in _DISCONNECTED):
                         raise
-                    # stopped before there was a result, or the terminal or the reader closed with the signal
+                    # the signal stopped the run before it had a result, or came with the end of terminal or reader
                     signals.abandon(sys.stdout)
                     return signals.status(received[0])
             return signals.status(received[0]) if received else status
 
-    gc.freeze()  # loaded code lives as long as the process: no full collection has to walk it
+    gc.freeze()  # loaded code is never freed: exclude it from garbage collections
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(main())
@@ -193,9 +193,10 @@ def run(
 def _signals(
     fleet: Fleet, log: logs.Logger, sink: logs.Sink, bar: Progress, stopped: asyncio.Event, *, machine: bool
 ) -> Iterator[list[signal.Signals]]:
-    """Drain on the first signal: finish in-flight requests and start no others. Exit at once on the second.
+    """Handle signals inside the `with` block. Yield the list of received signals.
 
-    With `machine`, stderr gets log lines only.
+    The first signal drains the run: in-flight requests finish, and no others start. The second one ends the process
+    immediately. With `machine`, only log lines are written to stderr.
     """
     received: list[signal.Signals] = []
 

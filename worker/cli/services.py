@@ -1,4 +1,4 @@
-"""The services of a daemon: metrics, health, status page and notifications."""
+"""The services of the daemon: metrics, health checks, status page and notifications."""
 
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
@@ -29,13 +29,14 @@ if TYPE_CHECKING:
 __all__ = ["MetricsListener", "Services", "read_access"]
 
 _FILE_EVENTS: Final = frozenset({"watch.file_broken", "watch.file_mended", "watch.file_removed", "watch.reloaded"})
-"""Events after which the desired state may have become valid or invalid."""
+"""Log events after which the desired state may have become valid or invalid."""
 
 
 class MetricsListener:
-    """Listener that updates the metrics of a daemon and reports its health.
+    """Pass listener that updates the metrics of the daemon, and source of its health.
 
-    `names` returns the managed accounts, `quotas` those of the API keys in use, `wall` the Unix time in seconds.
+    `names` returns the names of the managed accounts. `quotas` returns the quotas of the API keys in use. `wall`
+    returns the Unix time in seconds.
     """
 
     def __init__(
@@ -55,13 +56,13 @@ class MetricsListener:
         self.live_status: LiveStatus | None = None
 
     def follow(self, watch: "WatchLoop") -> None:
-        """Set the watch loop to report on."""
+        """Set the watch loop whose health and status are reported."""
         self._watch = watch
         if self.live_status is not None:
             self.live_status.follow(watch)
 
     def passed(self, result: "Pass") -> None:
-        """Record the result of a pass."""
+        """Update the metrics with the result of a pass."""
         from worker.model.results import RunOutcome
 
         metrics = self._metrics
@@ -80,7 +81,7 @@ class MetricsListener:
             metrics.broke_off()
 
     def happened(self, event: str, fields: Mapping[str, Any]) -> None:
-        """Record an event of files, settings or suspensions."""
+        """Update the metrics after an event of files, settings or suspensions."""
         if event in _FILE_EVENTS and self._watch is not None:
             self._metrics.desired_state(valid=not self._watch.broken)
         elif event == "watch.suspended":
@@ -91,7 +92,7 @@ class MetricsListener:
             self._update_suspensions()
 
     def metrics(self, accept: str) -> tuple[bytes, str]:
-        """Return the metrics in a format of the Accept header, and its content type."""
+        """Return the metrics in a format that the Accept header allows, and their content type."""
         return self._metrics.render(accept)
 
     def alive(self) -> str | None:
@@ -99,7 +100,7 @@ class MetricsListener:
         return None if self._watch is None else self._watch.alive()
 
     def ready(self) -> str | None:
-        """Return why the daemon does not carry out the current files, or None if it does."""
+        """Return why the current files are not in force yet, or None if they are."""
         return Message("the daemon is starting") if self._watch is None else self._watch.ready()
 
     def _update_suspensions(self) -> None:
@@ -110,13 +111,14 @@ class MetricsListener:
 
 
 class Services:
-    """The services that the settings configure. `listen` is the HTTP address, if any.
+    """The services of the daemon that the settings configure.
 
-    `resolver` resolves the secrets of accounts and channels.
+    `listen` is the address of the HTTP server; None means no server. `resolver` resolves the secrets of accounts and
+    channels.
 
     Raises:
         CredentialsMissing, ChannelUnusable: a channel of the settings cannot be used.
-        UsageError: the token of the pages cannot be read, or is too short.
+        UsageError: the token of the status page cannot be read, or is too short.
     """
 
     def __init__(self, settings: "Settings", metrics: "Metrics", listen: tuple[str, int] | None) -> None:
@@ -131,10 +133,12 @@ class Services:
     async def over(
         self, names: Callable[[], Collection[str]], quotas: "Callable[[], Collection[QuotaUsage]]", log: "Logger"
     ) -> "AsyncIterator[tuple[MetricsListener, list[PassListener]]]":
-        """Run the services. Yield the metrics listener and all listeners; at the end, deliver queued notifications.
+        """Run the services inside the `async with` block. Yield the metrics listener, and the list of all listeners.
+
+        `names` and `quotas` are as for `MetricsListener`. At the end, queued notifications are delivered.
 
         Raises:
-            OSError: the address cannot be used.
+            OSError: the address of the HTTP server cannot be used.
         """
         monitor = MetricsListener(self._metrics, names, quotas)
         listeners: list[PassListener] = [monitor]
@@ -183,7 +187,7 @@ class Services:
 
 
 def _saved_state(state: Path) -> NotifyState:
-    """Return the saved state of notifications; empty if it cannot be read."""
+    """Return the saved state of notifications; an empty state if the file cannot be read."""
     try:
         return decode(state.read_bytes()) or NotifyState()
     except OSError:
@@ -191,7 +195,7 @@ def _saved_state(state: Path) -> NotifyState:
 
 
 def read_access(settings: "Settings", host: str) -> "Access":
-    """Return the access control of the pages on an address.
+    """Return the access control of the status page on the address `host`.
 
     Raises:
         UsageError: the token cannot be read, or is too short.

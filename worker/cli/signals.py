@@ -1,4 +1,4 @@
-"""Handling of the signals that end the process (SIGHUP, SIGINT, SIGTERM), and their exit statuses."""
+"""Handlers of the signals that end the process (SIGHUP, SIGINT and SIGTERM), and their exit statuses."""
 
 import os
 import signal
@@ -15,32 +15,34 @@ __all__ = ["Interruption", "abandon", "cause_of", "ignore", "install", "on_loop"
 
 _ENDING: Final = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 _last_signal: int | None = None
-"""The signal of the last raised `Interruption`."""
+"""The signal that raised the last `Interruption`; None if there was none."""
 
 
 class Interruption(KeyboardInterrupt):
-    """A signal that ends the process. It is handled wherever Ctrl-C is."""
+    """A signal that ends the process has arrived. It is a KeyboardInterrupt, so that it is handled as Ctrl-C is."""
 
 
 def status(number: int) -> int:
-    """Return the exit status of a process ended by signal `number`, as in shells."""
+    """Return the exit status that shells use for a process that the signal `number` ended: 128 plus the number."""
     return 128 + number
 
 
 def cause_of(error: BaseException) -> int | None:
-    """Return the signal that caused an error; None if none did.
+    """Return the signal that caused an error; None if no signal did.
 
-    The type of the error is not enough: C code, such as the import of `_ssl`, replaces an `Interruption`.
+    The type of the error does not suffice: C code, such as the import of `_ssl`, can replace an `Interruption` by
+    another error.
     """
     is_interrupt = isinstance(error, KeyboardInterrupt) or isinstance(error.__cause__, KeyboardInterrupt)
     return _last_signal or (signal.SIGINT if is_interrupt else None)
 
 
 def install() -> None:
-    """Make SIGHUP, SIGINT and SIGTERM raise `Interruption` in the main thread. A second one ends the process at once.
+    """Make SIGHUP, SIGINT and SIGTERM raise `Interruption` in the main thread.
 
-    An ignored signal stays ignored, as with nohup or in the background. A second SIGHUP does nothing, as both the shell
-    and the kernel can send it for one closed terminal.
+    A second signal ends the process immediately, except that a second SIGHUP does nothing: both the shell and the
+    kernel can send SIGHUP for one closed terminal. A signal that is already ignored, as with nohup or in the
+    background, stays ignored.
     """
     global _last_signal  # noqa: PLW0603 - signal handlers have no other place
     _last_signal = None
@@ -51,9 +53,9 @@ def install() -> None:
 
 @contextmanager
 def raising() -> Iterator[None]:
-    """Raise `Interruption` on signals while the context lasts, even on a running loop, so that the code may block.
+    """Raise `Interruption` on signals inside the `with` block, even on a running event loop, so that code may block.
 
-    It does nothing outside the main thread, which alone receives signals.
+    Outside the main thread it does nothing, as only the main thread receives signals.
     """
     main = threading.current_thread() is threading.main_thread()
     before = {number: signal.getsignal(number) for number in _handled_signals()} if main else {}
@@ -67,20 +69,20 @@ def raising() -> Iterator[None]:
 
 
 def ignore() -> None:
-    """Ignore the signals from now on: the exit status is settled."""
+    """Ignore the signals from now on, so that they do not change the exit status."""
     for number in _ENDING:
         signal.signal(number, signal.SIG_IGN)
 
 
 def abandon(stream: TextIO) -> None:
-    """Discard the buffer of a stream, as a flush could fail or block."""
+    """Discard the buffered data of a stream, as a flush could fail or block."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextmanager
 def on_loop(loop: "AbstractEventLoop", receive: Callable[[signal.Signals], None]) -> Iterator[None]:
-    """Call `receive` on a running loop for each signal while the context lasts; then restore the former handlers.
+    """Call `receive` on a running event loop for each signal inside the `with` block. Then restore the handlers.
 
     A second SIGHUP is dropped, as in `install`.
     """
@@ -105,7 +107,7 @@ def on_loop(loop: "AbstractEventLoop", receive: Callable[[signal.Signals], None]
 
 @contextmanager
 def stop_signal(loop: "AbstractEventLoop") -> "Iterator[Future[int]]":
-    """Yield a future that the first signal resolves to the exit status. A second one ends the process at once."""
+    """Yield a future that resolves to the exit status of the first signal. A second one ends the process at once."""
     exit_status: Future[int] = loop.create_future()
 
     def receive(number: signal.Signals) -> None:

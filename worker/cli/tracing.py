@@ -1,4 +1,4 @@
-"""Traces of a run, if the environment names a collector."""
+"""Traces of a run, which are sent if the environment names an OpenTelemetry collector."""
 
 import logging
 import os
@@ -17,46 +17,46 @@ if TYPE_CHECKING:
 __all__ = ["Observers", "trace_run"]
 
 _COLLECTORS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-"""Variables of OpenTelemetry that set a collector."""
+"""Environment variables of OpenTelemetry that name a collector."""
 _OFF: Final = "OTEL_SDK_DISABLED"
 _EXPORTER: Final = "OTEL_TRACES_EXPORTER"
 
 
 class Observers:
-    """Forwards events of requests to several observers."""
+    """Request observer that forwards events to several observers."""
 
     def __init__(self, *observers: "RequestObserver") -> None:
         self._observers = observers
 
     @classmethod
     def of(cls, *observers: "RequestObserver | None") -> "RequestObserver | None":
-        """Return an observer for those that are not None; None without any."""
+        """Return one observer for all observers that are not None; None if all are None."""
         present = [observer for observer in observers if observer is not None]
         return cls(*present) if len(present) > 1 else next(iter(present), None)
 
     def request(self, method: str, seconds: float, status: int | None) -> None:
-        """Report a finished request."""
+        """Forward a finished request. `seconds` is its duration, and `status` its HTTP status, if any."""
         for observer in self._observers:
             observer.request(method, seconds, status)
 
     def retried(self, error: ApiError) -> None:
-        """Report a request that will be retried."""
+        """Forward the error of a request that will be retried."""
         for observer in self._observers:
             observer.retried(error)
 
 
 @contextmanager
 def trace_run(log: "Logger", run_id: str) -> Iterator[tuple["RunLog", "Traces | None"]]:
-    """Yield the log for the fleet, and the traces of the run if the environment names a collector.
+    """Yield the log for the fleet, and the traces of the run; None if the environment names no collector.
 
-    The variables may be for other programs: if they cannot be used, the run continues with a warning.
+    If the variables are invalid, the run continues with a warning, as they may be meant for other programs.
     """
     collector = next((name for name in _COLLECTORS if os.environ.get(name)), None)
     off = os.environ.get(_OFF, "").lower() == "true" or os.environ.get(_EXPORTER) == "none"
     if collector is None or off:
         yield log, None
         return
-    # failures are reported below, once; the library would log them repeatedly, with headers
+    # failures are logged once, below: the library would log each of them, with headers
     library = logging.getLogger("opentelemetry")
     library.addHandler(logging.NullHandler())
     library.propagate = False
@@ -64,7 +64,7 @@ def trace_run(log: "Logger", run_id: str) -> Iterator[tuple["RunLog", "Traces | 
         from worker.telemetry.tracing import Traces
 
         traces = Traces.to_collector()
-    except Exception as error:  # noqa: BLE001 - the library reads many variables; its text may hold a header
+    except Exception as error:  # noqa: BLE001 - any variable can be invalid; the text of the error may contain a header
         log.warning("traces.failed", error_message=_unavailable(collector, error))
         yield log, None
         return

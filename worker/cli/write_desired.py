@@ -1,4 +1,4 @@
-"""Writing of desired-state files, with a schema for editors beside them."""
+"""Output of desired-state files, with a JSON Schema for editors in the same folder."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,12 +24,13 @@ __all__ = ["listed_numbers", "refusal", "write"]
 
 
 def write(text: str, path: str | None, schema_option: str | None) -> None:
-    """Write a desired-state file to stdout, or to a file with its schema beside it, unless another was `schema_option`.
+    """Write a desired-state file to `path`, or to stdout if that is None.
 
-    A device or a pipe has no schema beside it. A file there that is not such a schema is not overwritten.
+    The schema is written beside a regular file, unless `schema_option` names another one. If a different file has the
+    name of the schema, it is not overwritten.
 
     Raises:
-        OSError: one of the two could not be written.
+        OSError: the file or its schema could not be written.
     """
     output.emit(text, path)
     if path is None or schema_option is not None or is_special(Path(path)):
@@ -45,10 +46,10 @@ def write(text: str, path: str | None, schema_option: str | None) -> None:
 
 
 def refusal(account: "ObservedAccount", output: str | None) -> str | None:
-    """Return why an account must not be written to a file; None if it may be.
+    """Return why the observed account must not be written to the file `output`; None if it may be written.
 
-    An empty object does not prove that the account has no numbers: it replaces no file that lists some, and where it is
-    written, a notice on stderr says so.
+    A response with an empty object does not prove that the account has no numbers. It must not replace a file that
+    lists numbers; otherwise, a notice on stderr reports it.
     """
     if account.account_id is not None:
         return None
@@ -62,7 +63,7 @@ def refusal(account: "ObservedAccount", output: str | None) -> str | None:
 
 
 def listed_numbers(output: str | None) -> tuple[str, ...]:
-    """Return the numbers that the desired-state file to be replaced lists; empty if there is none."""
+    """Return the numbers that the existing file `output` lists; empty if there is no such desired-state file."""
     return _numbers(_replaced(output) or ())
 
 
@@ -77,7 +78,10 @@ def _numbers(accounts: "Sequence[DesiredAccount]") -> tuple[str, ...]:
 
 
 def _replaced(output: str | None) -> "Sequence[DesiredAccount] | None":
-    """Return the accounts of the file to be replaced, none if there is no file; None if it cannot be read as one."""
+    """Return the accounts of the existing file `output`; empty if it does not exist.
+
+    Return None if it exists, but is not a valid desired-state file.
+    """
     if output is None or not Path(output).is_file():
         return ()
     try:
@@ -87,7 +91,7 @@ def _replaced(output: str | None) -> "Sequence[DesiredAccount] | None":
 
 
 def _may_replace(path: Path, made: "Mapping[str, object]") -> bool:
-    """Return True if the schema may be written there: the path is free, or has an earlier schema."""
+    """Return True if the schema may be written to `path`: no file exists there, or it is an earlier schema."""
     try:
         return str(made["$id"]) in path.read_text(encoding="utf-8")
     except FileNotFoundError:

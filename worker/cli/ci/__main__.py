@@ -1,4 +1,4 @@
-"""The command line of `python -m worker.cli.ci`, for the jobs of pipelines."""
+"""The command line `python -m worker.cli.ci`, for the jobs of pipelines."""
 
 import hashlib
 import json
@@ -27,13 +27,13 @@ from worker.plan.planfile import SavedPlan, unseal
 __all__ = ["main"]
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-"""A name that is valid in an HTML comment, a file name and an artifact name."""
+"""Pattern of a name that is valid in an HTML comment, as a file name and as an artifact name."""
 _USAGE: Final = 64
-"""The exit status of wrong usage, as in `senderid`: click's 2 means that changes are pending."""
+"""The exit status of wrong usage, as in `senderid`. Click's default, 2, means that changes are pending."""
 _ANY_AGE: Final = 1e9
-"""Seconds: `senderid apply` checks the age of a plan."""
+"""Maximum age of a plan in seconds. It is unlimited, as `senderid apply` checks the age."""
 _BODY: Final = 65_500
-"""Characters of a comment: GitHub takes 65,536."""
+"""Most characters of a comment. GitHub accepts 65,536."""
 _CLAIMED: Final = (
     "### Applying the reviewed plan\n\n[This job]({job}) applies the plan, and its result will replace this comment. "
     "If that does not happen, the job died: create a new plan and apply it."
@@ -181,7 +181,7 @@ def claim(*, plan: Path, name: str, job: str, request: int, allow: tuple[str, ..
         _refuse_claimed(claims())
     key = f"{marker}\n{_line(mine)}"
     number = forge.add_comment(request, key, f"{key}\n{_CLAIMED.format(job=job)}\n")
-    # two jobs may have claimed the plan at once: the first comment counts
+    # if two jobs have claimed the plan at the same time, the first comment counts
     now = claims()
     if (number, mine) not in now:
         _delete_claim(forge, request, number)
@@ -247,7 +247,7 @@ def _marker(kind: str, name: str) -> str:
 
 
 def _delete_claim(forge: GitHub | GitLab, request: int, number: int) -> None:
-    """Delete the comment of a claim whose plan is not going to be applied."""
+    """Delete the comment of a claim whose plan will not be applied."""
     with suppress(CiError):
         forge.delete_comment(request, number)
 
@@ -290,7 +290,7 @@ def _bytes(source: str) -> bytes | None:
 
 
 def _refuse_superseded(forge: GitHub | GitLab, saved: SavedPlan, roots: Sequence[str]) -> None:
-    """Refuse a plan if a newer commit of the branch desires another status of a number that it writes."""
+    """Raise PlanRefused if a newer commit of the branch desires another status of a number that the plan writes."""
     branch = forge.branch
     newest = None if branch is None else forge.head(branch)
     if newest is None or newest == forge.commit:
@@ -310,7 +310,7 @@ def _refuse_superseded(forge: GitHub | GitLab, saved: SavedPlan, roots: Sequence
 
 
 def _changed_since(forge: GitHub | GitLab, newest: str, roots: Sequence[str]) -> Iterator[tuple[str, bytes]]:
-    """Yield the files in the folders of this job that the newest commit has and this checkout has otherwise or not."""
+    """Yield name and bytes of the newest commit's YAML files in `roots` that this checkout lacks or has changed."""
     for root in map(Path, roots):
         place = in_repository(root)
         if place is None or not root.is_dir():
@@ -324,7 +324,7 @@ def _changed_since(forge: GitHub | GitLab, newest: str, roots: Sequence[str]) ->
 
 
 def _blob(data: bytes | None) -> str | None:
-    """Return the id by which git knows the content of a file."""
+    """Return the git blob id of the content of a file; None if there is no file."""
     if data is None:
         return None
     return hashlib.sha1(b"blob %d\0%b" % (len(data), data), usedforsecurity=False).hexdigest()

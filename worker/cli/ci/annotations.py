@@ -8,13 +8,13 @@ __all__ = ["annotations"]
 
 _PROBLEM: Final = re.compile(r"(?P<file>.+?):(?P<line>\d+):(?P<column>\d+): (?P<warning>warning: )?(?P<message>.+)")
 _MOST: Final = 10
-"""Annotations that GitHub shows per step and level."""
+"""Most annotations that GitHub shows for a step and level."""
 
 
 def annotations(lines: Iterable[str]) -> Iterator[str]:
-    """Yield a workflow command for each line `file:line:column: message`; other lines are dropped.
+    """Yield a GitHub workflow command for each line `file:line:column: message`. Other lines are dropped.
 
-    If a level has more problems than GitHub shows, the last command counts the rest.
+    If a level has more problems than GitHub shows, its last command counts the others.
     """
     levels: dict[str, list[str]] = {"error": [], "warning": []}
     for line in lines:

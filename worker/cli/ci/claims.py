@@ -1,7 +1,7 @@
-"""Claims of saved plans by jobs, kept in comments on the request, as runners have no persistent ledger.
+"""Claims by jobs of the saved plans that they apply, so that a plan is carried out once.
 
-A job writes its claim before it applies a plan. The claim stays in the comment unless the job certainly sent no write,
-so that a plan is carried out once.
+A claim is kept in a comment on the pull or merge request, as runners have no persistent ledger. A job writes its claim
+before it applies a plan. The claim is removed only if the job certainly sent no write.
 """
 
 import json
@@ -12,16 +12,19 @@ from typing import Final, NamedTuple, Self
 __all__ = ["JOB", "Claim", "sent_nothing"]
 
 JOB: Final = re.compile(r"https?://[^\s<>]{1,500}")
-"""The URL of a job that is valid in an HTML comment."""
+"""Pattern of a job's URL that is valid in an HTML comment."""
 
 _LINE: Final = re.compile(r"<!-- senderid-claim plan=([0-9A-Za-z_-]{1,64}) nonce=([0-9a-f]+) job=(\S+) -->")
 _PLAN: Final = re.compile(r"[0-9A-Za-z_-]{1,64}")
 _NOTHING_SENT: Final = frozenset({64, 65})
-"""Exit statuses without any request: wrong usage and invalid input."""
+"""Exit statuses that mean that no request was sent: wrong usage and invalid input."""
 
 
 class Claim(NamedTuple):
-    """A job's claim to carry out the plan with an id. `nonce` is random and distinguishes two claims of one job."""
+    """A claim by the job with the URL `job` that it carries out the plan with the id `plan`.
+
+    `nonce` is a random text that distinguishes two claims of one job.
+    """
 
     plan: str
     nonce: str
@@ -29,10 +32,10 @@ class Claim(NamedTuple):
 
     @property
     def line(self) -> str:
-        """The hidden line of a comment that has the claim.
+        """The claim as a hidden line of a comment.
 
         Raises:
-            ValueError: the id of the plan or the URL of the job is not valid in such a line.
+            ValueError: the id of the plan or the URL of the job is not valid in an HTML comment.
         """
         if not (_PLAN.fullmatch(self.plan) and JOB.fullmatch(self.job)):
             raise ValueError("not a plan's id and a job's URL")
@@ -40,16 +43,16 @@ class Claim(NamedTuple):
 
     @classmethod
     def read(cls, body: str) -> Self | None:
-        """Return the claim in the second line of a comment; None without one."""
+        """Return the claim in the second line of a comment; None if there is no claim."""
         lines = body.splitlines()
         match = _LINE.fullmatch(lines[1].strip()) if len(lines) > 1 else None
         return None if match is None else cls(*match.groups())
 
 
 def sent_nothing(log: Iterable[str], status: int) -> bool:
-    """Return True if an apply certainly sent no write, by its log lines in JSON and its exit status.
+    """Return True if the JSON log lines or the exit status of an apply prove that it sent no write.
 
-    Without a line `run.finished`, as after a crash, only the exit status can show it.
+    Without a line `run.finished`, as after a crash, only the exit status can prove it.
     """
     writes: object = None
     for line in log:

@@ -1,4 +1,4 @@
-"""GitHub: comments on a pull request, one issue, the plan that was reviewed before a merge, and what a push changed."""
+"""Client of GitHub: comments on a pull request, issues, reviewed plans, and the files that a push changed."""
 
 import json
 from collections.abc import Mapping
@@ -15,13 +15,16 @@ __all__ = ["GitHub"]
 _BOT: Final = "github-actions[bot]"
 """The author of comments that a workflow's own token creates."""
 _FILES: Final = 300
-"""Changed files that GitHub lists of a comparison."""
+"""Most changed files that GitHub lists in a comparison."""
 _PLAN_CAP: Final = 256 << 20
-"""Bytes of a saved plan."""
+"""Most bytes of a saved plan."""
 
 
 class GitHub:
-    """The repository that a workflow runs for. Comments and issues of `author` belong to the kit."""
+    """The GitHub repository that a workflow runs for.
+
+    Only comments and issues by `author` are read, edited or deleted: these steps created them.
+    """
 
     def __init__(self, environment: Mapping[str, str], token: str) -> None:
         self._environment = environment
@@ -52,12 +55,12 @@ class GitHub:
         )
 
     def comments(self, request: int, marker: str) -> list[tuple[int, str]]:
-        """Return id and text of each comment of the kit that starts with a marker."""
+        """Return id and text of each own comment that starts with a marker."""
         listed = self._api.pages(f"{self._root}/issues/{request}/comments")
         return [(each["id"], each["body"]) for each in listed if self._is_own(each, marker)]
 
     def add_comment(self, request: int, key: str, body: str) -> int:
-        """Create a comment, and return its id. Its text starts with `key`, which is unique."""
+        """Create a comment, and return its id. Its text must start with `key`, which must be unique."""
 
         def find() -> dict[str, int] | None:
             return next(({"id": number} for number, _ in self.comments(request, key)), None)
@@ -74,7 +77,7 @@ class GitHub:
         self._api.delete(f"{self._root}/issues/comments/{number}")
 
     def open_issue(self, marker: str, title: str, body: str) -> str:
-        """Create, update or reopen the issue that starts with a marker."""
+        """Create, update or reopen the issue whose text starts with a marker."""
         issue = self._issue(marker)
         if issue is None:
             self._api.create(f"{self._root}/issues", lambda: self._issue(marker), title=title, body=body)
@@ -83,7 +86,7 @@ class GitHub:
         return "updated" if issue["state"] == "open" else "opened again"
 
     def close_issue(self, marker: str, remark: str) -> str:
-        """Close the issue that starts with a marker, if it is open."""
+        """Comment on the issue whose text starts with a marker, and close it, if it is open."""
         issue = self._issue(marker)
         if issue is None or issue["state"] != "open":
             return "not open"
@@ -92,9 +95,10 @@ class GitHub:
         return "closed"
 
     def reviewed_plan(self, name: str) -> tuple[int, bytes]:
-        """Return the merged pull request of the commit, and the plan that its last run kept as an artifact.
+        """Return the number of the commit's merged pull request, and the plan that its last run stored as an artifact.
 
-        Runs of forks keep artifacts in this repository too: only a run of its own branches and of the head is trusted.
+        Runs for forks store artifacts in this repository, too. Only an artifact of a run for a branch of this
+        repository, at the head of the pull request, is trusted.
         """
         pulls = [
             pull
@@ -117,7 +121,7 @@ class GitHub:
         return number, _only_file(self._api.download(f"{self._root}/actions/artifacts/{newest['id']}/zip"))
 
     def head(self, branch: str) -> str:
-        """Return the newest commit of a branch."""
+        """Return the id of the newest commit of a branch."""
         return str(self._api.get(f"{self._root}/branches/{quote(branch, safe='')}")["commit"]["sha"])
 
     def file(self, path: str, commit: str) -> bytes | None:
@@ -130,7 +134,7 @@ class GitHub:
             return None
 
     def blobs(self, commit: str, _folder: PurePath) -> dict[PurePath, str]:
-        """Return the files of a commit, at least those in a folder, with the id of their content."""
+        """Return the files of a commit with their git blob ids: all files, of whatever folder."""
         tree = self._api.get(f"{self._root}/git/trees/{quote(commit)}", recursive="1")
         if tree["truncated"]:
             raise CiError("the repository has more files than GitHub lists: apply from the files by hand")
@@ -145,7 +149,7 @@ class GitHub:
             comparison = self._api.get(f"{self._root}/compare/{quote(before)}...{quote(self.commit)}")
         except NotFound:
             return None
-        # after a forced push the comparison starts at the common ancestor, and omits what was reverted
+        # after a forced push, the comparison starts at the common ancestor and omits reverted changes
         if comparison["status"] != "ahead":
             return None
         files = comparison["files"]
@@ -162,7 +166,7 @@ class GitHub:
         return (each.get("user") or {}).get("login") == self.author and _begins(each.get("body"), marker)
 
     def _issue(self, marker: str) -> dict[str, Any] | None:
-        """Return the open issue, or else the newest closed one."""
+        """Return the own issue whose text starts with a marker: the open one, otherwise the newest closed one."""
         issues = [
             each
             for each in self._api.pages(f"{self._root}/issues", state="all", creator=self.author)

@@ -1,4 +1,4 @@
-"""GitLab: notes on a merge request, one issue, and the plan that was reviewed before a merge."""
+"""Client of GitLab: notes on a merge request, issues, and reviewed plans."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -14,7 +14,10 @@ _JOB: Final = "senderid-plan"
 
 
 class GitLab:
-    """The project that a pipeline runs for. Notes and issues of the token's user belong to the kit."""
+    """The GitLab project that a pipeline runs for.
+
+    Only notes and issues by the token's user are read, edited or deleted: these steps created them.
+    """
 
     def __init__(self, environment: Mapping[str, str], token: str) -> None:
         self._environment = environment
@@ -39,11 +42,11 @@ class GitLab:
         return self._environment.get("CI_COMMIT_BRANCH")
 
     def comments(self, request: int, marker: str) -> list[tuple[int, str]]:
-        """Return id and text of each note of the kit that starts with a marker."""
+        """Return id and text of each own note that starts with a marker."""
         return self._notes(f"{self._root}/merge_requests/{request}/notes", marker)
 
     def add_comment(self, request: int, key: str, body: str) -> int:
-        """Create a note, and return its id. Its text starts with `key`, which is unique."""
+        """Create a note, and return its id. Its text must start with `key`, which must be unique."""
         return self._add_note(f"{self._root}/merge_requests/{request}/notes", key, body)
 
     def edit_comment(self, request: int, number: int, body: str) -> None:
@@ -55,7 +58,7 @@ class GitLab:
         self._api.delete(f"{self._root}/merge_requests/{request}/notes/{number}")
 
     def open_issue(self, marker: str, title: str, body: str) -> str:
-        """Create, update or reopen the issue that starts with a marker."""
+        """Create, update or reopen the issue whose text starts with a marker."""
         issue = self._issue(marker)
         if issue is None:
             self._api.create(f"{self._root}/issues", lambda: self._issue(marker), title=title, description=body)
@@ -66,7 +69,7 @@ class GitLab:
         return "opened again" if again else "updated"
 
     def close_issue(self, marker: str, remark: str) -> str:
-        """Close the issue that starts with a marker, if it is open."""
+        """Comment on the issue whose text starts with a marker, and close it, if it is open."""
         issue = self._issue(marker)
         if issue is None or issue["state"] != "opened":
             return "not open"
@@ -75,9 +78,10 @@ class GitLab:
         return "closed"
 
     def reviewed_plan(self, name: str) -> tuple[int, bytes]:
-        """Return the merged merge request of the commit, and the file `name` that its last pipeline's plan kept.
+        """Return the number of the commit's merged merge request, and the plan that its last pipeline stored.
 
-        Pipelines of forks run in their own projects: only a pipeline of this project and of the head is trusted.
+        The plan is the artifact file `name`. Pipelines of forks run in other projects. Only a pipeline of this project,
+        at the head of the merge request, is trusted.
         """
         requests = [
             each
@@ -106,7 +110,7 @@ class GitLab:
         )
 
     def head(self, branch: str) -> str:
-        """Return the newest commit of a branch."""
+        """Return the id of the newest commit of a branch."""
         return str(self._api.get(f"{self._root}/repository/branches/{quote(branch, safe='')}")["commit"]["id"])
 
     def file(self, path: str, commit: str) -> bytes | None:
@@ -117,7 +121,7 @@ class GitLab:
             return None
 
     def blobs(self, commit: str, folder: PurePath) -> dict[PurePath, str]:
-        """Return the files of a commit in a folder, with the id of their content."""
+        """Return the files of a commit in a folder, with their git blob ids."""
         query = {"ref": commit, "recursive": "true"} | ({"path": folder.as_posix()} if folder.parts else {})
         try:
             found = list(self._api.pages(f"{self._root}/repository/tree", **query))
@@ -145,7 +149,7 @@ class GitLab:
         return self._api.get("/user")["id"]
 
     def _issue(self, marker: str) -> dict[str, Any] | None:
-        """Return the open issue, or else the newest closed one."""
+        """Return the own issue whose text starts with a marker: the open one, otherwise the newest closed one."""
         issues = [
             each
             for each in self._api.pages(f"{self._root}/issues", scope="created_by_me", state="all")

@@ -1,4 +1,4 @@
-"""Client of the REST API of GitHub or GitLab, with bounded retries. The token is sent to its host only."""
+"""Client of the REST API of GitHub or GitLab, with bounded retries. The token is sent only to the API's host."""
 
 import json
 import sys
@@ -35,20 +35,20 @@ _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 
 class CiError(Exception):
-    """A request to the forge failed. The message says what failed, and what to do."""
+    """An error of a step. The message says what failed, and what to do."""
 
     status = 1
     """The exit status of the command."""
 
 
 class NotFound(CiError):
-    """The forge has nothing at that path, or the token may not see it."""
+    """The path does not exist on the forge, or the token has no permission to read it."""
 
 
 class NoUsableResponse(CiError):
-    """A request that must not be repeated has no usable response: it may have taken effect.
+    """A request that must not be repeated got no usable response, so that it may have taken effect.
 
-    `seconds` is the wait that the server requests before the next attempt, None if it requests none.
+    `seconds` is the wait that the server requires before the next attempt; None if it requires none.
     """
 
     def __init__(self, problem: str, seconds: float | None = None) -> None:
@@ -63,7 +63,7 @@ class PlanRefused(CiError):
 
 
 class _NoRedirects(HTTPRedirectHandler):
-    """Follows no redirect, as a token must not reach another host."""
+    """Redirect handler that follows no redirect, as the token must not be sent to another host."""
 
     def redirect_request(self, *_args: Any, **_kwargs: Any) -> None:
         """Return None, which makes the redirect an error."""
@@ -74,11 +74,11 @@ def _report(line: str) -> None:
 
 
 class Api:
-    """The API below the URL `base`, with `headers` that have the token.
+    """Client of the API below the URL `base`. `headers` contain the token.
 
-    After a rate limit, a server error or a broken connection, a request is retried, up to 5 attempts, while all waits
-    of this object stay within 2 minutes. `sleep` waits some seconds, `wall` returns the Unix time, and `report`
-    receives a line for each wait.
+    After a rate limit, a server error or a broken connection, a request is retried. It has at most 5 attempts, and all
+    waits of one client take at most 2 minutes. `sleep` waits some seconds, `wall` returns the Unix time in seconds, and
+    `report` is called with a line for each wait.
     """
 
     def __init__(
@@ -101,11 +101,11 @@ class Api:
         self._budget = _BUDGET
 
     def get(self, path: str, /, **query: str) -> Any:
-        """Return the JSON at a path."""
+        """Return the decoded JSON at a path."""
         return self._json("GET", path, query)
 
     def replace(self, method: str, path: str, **fields: Any) -> Any:
-        """Send an idempotent request with JSON. Return the JSON of the response."""
+        """Send an idempotent request with `fields` as JSON. Return the decoded JSON of the response."""
         return self._json(method, path, {}, fields)
 
     def delete(self, path: str) -> None:
@@ -116,8 +116,8 @@ class Api:
     def create(self, path: str, find: Callable[[], Any], **fields: Any) -> Any:
         """Create an item exactly once, and return it.
 
-        After a POST without a usable response, `find` looks the item up before the next attempt and after the last one,
-        so that it is neither created twice nor reported as a failure.
+        `find` returns the item if it exists. It is called after a POST without a usable response, before the next
+        attempt and after the last one, so that the item is neither created twice nor reported as a failure.
         """
         attempt = 0
         while True:
@@ -139,7 +139,7 @@ class Api:
                 raise _attempts_used_up(problem, attempt)
 
     def pages(self, path: str, /, **query: str) -> Iterator[Any]:
-        """Yield every item of a list, page after page."""
+        """Yield all items of a paginated list."""
         for page in range(1, _PAGES + 1):
             items = self.get(path, **query, per_page=str(_PAGE), page=str(page))
             if not isinstance(items, list):
@@ -149,7 +149,7 @@ class Api:
                 return
 
     def download(self, path: str, accept: str = "*/*", **query: str) -> bytes:
-        """Return the bytes at a path, or at its redirect, without sending the token there."""
+        """Return the bytes at a path. A redirect is followed without the token."""
         try:
             return self._send(Request(self._url(path, query), headers=self._headers | {"Accept": accept}))  # noqa: S310 - HTTP, see above
         except HTTPError as error:
@@ -218,7 +218,7 @@ class Api:
             self._wait(seconds, problem, attempt)
 
     def _wait(self, seconds: float | None, problem: str, attempt: int) -> None:
-        """Wait before the next attempt: as long as the server requests, or twice as long as the last time.
+        """Wait before the next attempt: as long as the server requires, or twice as long as before the last attempt.
 
         Raises:
             CiError: the attempts are used up, or the wait would be too long.
@@ -271,15 +271,15 @@ _TIMED_OUT: Final = 408
 
 
 _SERVER_ERROR: Final = 500
-"""The lowest status of server errors. Proxies have further ones, such as 520 to 524."""
+"""The lowest HTTP status of server errors. Proxies send non-standard ones, such as 520 to 524."""
 
 
 _MINUTE: Final = 60.0
-"""Seconds to wait after a rate limit without a time: GitHub requires at least a minute."""
+"""Seconds to wait if a rate limit does not say how long. GitHub requires at least a minute."""
 
 
 class Backoff(NamedTuple):
-    """Why a retry may help. `seconds` is None if the server requests no wait.
+    """The reason to wait and retry a request. `seconds` is None if the server requires no certain wait.
 
     `is_refusal` is True if the request certainly had no effect.
     """
@@ -290,9 +290,10 @@ class Backoff(NamedTuple):
 
 
 def backoff(code: int, headers: Mapping[str, str], body: bytes, now: float) -> Backoff | None:
-    """Return how long to wait after an error response; None if a retry does not help.
+    """Return the backoff after an error response; None if a retry cannot succeed.
 
-    A 403 is a rate limit only by its headers or message; otherwise a permission is missing. `now` is the Unix time.
+    A response 403 is a rate limit if its headers or its message say so; otherwise, a permission is missing. `now` is
+    the Unix time in seconds.
     """
     seconds = retry_after(headers)
     seconds = None if seconds is None else max(0.0, seconds)
@@ -312,7 +313,7 @@ def _first(headers: Mapping[str, str], *names: str) -> str:
 
 
 def _until(reset: str, now: float) -> float | None:
-    """Return the seconds until a Unix time, plus one as clocks differ; None if the text is not a time."""
+    """Return the seconds until the Unix time `reset`, plus 1 as clocks differ; None if the text is not a time."""
     if not (reset.isascii() and reset.isdigit()):
         return None
     return max(0.0, ceil(float(reset[:12]) - now)) + 1

@@ -1,7 +1,7 @@
-"""Check that a saved plan was made from the files of this checkout, which its seal does not prove.
+"""Verification that a saved plan was made from the files of this checkout, as its seal does not prove this.
 
-`senderid apply` compares the writes with the files. This module compares the rest: the files of the plan, and the
-endpoint, credentials and limits of its accounts.
+`senderid apply` compares the writes of the plan with the files. This module compares the rest: the names of the files,
+and the id, endpoint, credentials and groups of each account.
 """
 
 import os
@@ -42,8 +42,9 @@ def is_superseded(
 ) -> bool:
     """Return True if newer files have another desired state for a number that the plan writes.
 
-    `others` yields name and bytes of the newer files that differ from this checkout. They are only read if the plan
-    writes a number that no file here lists, as a new file may list it.
+    `here` reads files of this checkout, and `newer` reads their newer versions. `others` yields name and bytes of the
+    newer files that differ from this checkout. It is called only if the plan writes a number that no file of this
+    checkout lists, as a new file may list it.
     """
     if not account.writes:
         return False
@@ -66,7 +67,7 @@ def is_superseded(
 
 
 def _read_account(account: SavedAccount, read: Reader, more: Iterable[tuple[str, bytes]] = ()) -> DesiredAccount | str:
-    """Return the account by its files and `more` documents, or why it cannot be read."""
+    """Return the desired state of an account from its files and the files `more`, or why it cannot be read."""
     files = list(more)
     for source in sources(account):
         data = read(source)
@@ -82,7 +83,7 @@ def _read_account(account: SavedAccount, read: Reader, more: Iterable[tuple[str,
 
 
 def _comparable(account: DesiredAccount, phone: str) -> object:
-    """Return the desired state of a number in a comparable form."""
+    """Return the desired state of a number as a value that is equal for equal states."""
     desired, schedule = account.numbers.get(phone), account.schedules.get(phone)
     if desired is None and schedule is None:
         return account.unmanaged
@@ -90,19 +91,22 @@ def _comparable(account: DesiredAccount, phone: str) -> object:
 
 
 def is_within(path: str, roots: Iterable[str]) -> bool:
-    """Return True if a path is one of `roots` or below one of them. Links are not followed."""
+    """Return True if a path is in `roots` or below a folder in `roots`. Symbolic links are not followed."""
     place = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
     return any(place.is_relative_to(os.path.abspath(root)) for root in roots)  # noqa: PTH100 - as above
 
 
 def any_changed(changed: Iterable[str], roots: Iterable[str]) -> bool:
-    """Return True if a changed file, by its path in the repository, is in one of the roots."""
+    """Return True if a changed file is in `roots` or below them. `changed` are paths relative to the repository."""
     places = [place for root in roots for place in {in_repository(root), in_repository(Path(root).resolve())} if place]
     return any(Path(name).is_relative_to(place) for name in changed for place in places)
 
 
 def in_repository(path: str | Path) -> Path | None:
-    """Return a path relative to its repository, or to the working directory; None if it is outside both."""
+    """Return a path relative to the root of its repository. Without a repository, it is relative to the working folder.
+
+    Return None if the path is outside both.
+    """
     place = Path(os.path.abspath(path))  # noqa: PTH100 - as above
     here = Path(os.path.abspath("."))  # noqa: PTH100 - as above
     top = next((folder for folder in (place, *place.parents) if (folder / ".git").exists()), here)

@@ -29,14 +29,14 @@ __all__ = ["command"]
 
 
 _PLAN_CAP: Final = 256 << 20
-"""Most bytes of a plan file; a million changes have about 200 MB."""
+"""Most bytes of a plan file. A plan with a million changes has about 200 MB."""
 
 
 class _PlanFile(NamedTuple):
     """The options of a saved plan.
 
-    `max_age` is in seconds. `folder` has its desired-state files, if they moved. The plan is compared with them unless
-    `is_compared` is False.
+    `max_age` is in seconds; None means the default. `folder` is where its desired-state files are, if they have moved.
+    If `is_compared` is True, the plan is compared with these files.
     """
 
     path: str
@@ -165,7 +165,7 @@ def _apply_file(
     _check_endpoints(file.path, saved, settings)
     _check_keys(file.path, saved, settings)
     files = _CurrentFiles(saved, settings, file.folder) if file.is_compared else None
-    # rules that the saved plan allows do not include a replay
+    # a replay must be allowed by the options of this command: the plan cannot allow its own replay
     replays = not rules.isdisjoint({REPLAY, ALLOW_ALL})
     plan = None if replays else PlanFile(saved.id, saved.created_at)
 
@@ -196,7 +196,11 @@ def _open(path: str, max_age: float | None) -> "SavedPlan":
 
 
 def _check_endpoints(path: str, saved: "SavedPlan", settings: "Settings") -> None:
-    """Refuse an unknown endpoint, as the author of a plan file must not choose where credentials are sent."""
+    """Check the endpoints of a plan, as the author of a plan file must not choose where credentials are sent.
+
+    Raises:
+        PlanFileError: an endpoint is neither the vendor's nor that of the settings.
+    """
     from worker.config.urls import parse_endpoint
 
     for account in saved.accounts:
@@ -219,13 +223,13 @@ def _check_endpoints(path: str, saved: "SavedPlan", settings: "Settings") -> Non
 
 
 class _CurrentFiles:
-    """The current desired-state files of a plan. They are read again if those of an account changed."""
+    """Reader of the current desired-state files of a plan, which reads them again after changes."""
 
     def __init__(self, saved: "SavedPlan", settings: "Settings", folder: str | None) -> None:
-        """Read the files.
+        """Read the files. `folder` is where they are if they have moved; None means the paths in the plan.
 
         Raises:
-            DesiredStateError: a file is invalid; the error has every problem.
+            DesiredStateError: a file is invalid. The error lists every problem.
         """
         from worker.model.ports import sources as sources_of
 
@@ -235,7 +239,7 @@ class _CurrentFiles:
         self._read()
 
     def __call__(self, account: str) -> "CurrentFiles":
-        """Return the current files of an account.
+        """Return the current files of an account, by its name.
 
         Raises:
             DesiredStateError: a changed file is invalid.
@@ -263,7 +267,7 @@ class _CurrentFiles:
         self._current = {account: CurrentFiles(accounts.get(account), missing[account]) for account in self._names}
 
     def _beside(self, name: str, account: str) -> list[str]:
-        """Return the files of an account in the folder of a missing file, which may have been renamed."""
+        """Return the files that describe an account in the folder of a missing file, as that may have been renamed."""
         folder = None if name == sources.STDIN else sources.locate(str(Path(name).parent), self._folder)
         paths = [] if folder is None else sources.yaml_files(Path(folder))
         return [path for path in paths if any(each.name == account and each.explicit for each in documents_in(path))]
@@ -274,10 +278,10 @@ class _CurrentFiles:
 
 
 def _check_keys(path: str, saved: "SavedPlan", settings: "Settings") -> None:
-    """Refuse accounts with different ids in the plan but the same API key here.
+    """Check that accounts with different ids in the plan have different API keys in this environment.
 
     Raises:
-        PlanFileError: two accounts have the same key; the message names both.
+        PlanFileError: two accounts have the same API key. The message names both.
     """
     from worker.config.desired import find_same_accounts
 
@@ -302,5 +306,5 @@ async def _carry_out(
     if declined is not None:
         return await run.fleet.decline(desired, drafts, terms, declined)
     run.progress.expect(writes)
-    # a transition that came due during the prompt makes the plan stale
+    # `apply` plans for the current time: a transition that came due during the prompt makes the plan stale
     return await run.fleet.apply(desired, drafts, terms, run.progress)

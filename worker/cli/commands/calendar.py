@@ -15,7 +15,7 @@ from worker.model.messages import Message
 __all__ = ["command"]
 
 _MOST_DAYS = 3660
-"""Most days ahead: ten years."""
+"""Most days ahead that a calendar can show: ten years."""
 
 
 @click.command("calendar", short_help="Show upcoming schedule changes. Reads no account.")

@@ -31,7 +31,7 @@ def command(context: click.Context, *, shell: str) -> int:
     from worker.cli.output import emit
 
     script = get_completion_class(shell)
-    assert script is not None  # noqa: S101 - click knows each of these
+    assert script is not None  # noqa: S101 - click supports all these shells
     root = context.find_root()
     emit(script(root.command, {}, "senderid", "_SENDERID_COMPLETE").source().strip() + "\n")
     return ExitStatus.OK

@@ -25,7 +25,7 @@ __all__ = ["command"]
 _NUMBERS: Final = 24
 _SEED: Final = 7
 _HEAD: Final = 8
-"""Lines of the desired state to show."""
+"""Lines of the desired-state file that the demo shows."""
 
 
 @click.command("demo", short_help="Run a demo without an account.")
@@ -106,7 +106,7 @@ def _chapter(title: str) -> None:
 
 
 def _desired_text(account: "SandboxAccount", url: str) -> str:
-    """Return a desired state that activates the INACTIVE numbers and deactivates two ACTIVE ones."""
+    """Return a desired-state file that activates the INACTIVE numbers and deactivates two ACTIVE ones."""
     from worker.model.accounts import Status
     from worker.model.phones import hyphenated
 
@@ -127,7 +127,7 @@ def _document(drafts: "Sequence[Draft]") -> "Plan":
 
 
 def _proof(sandbox: "Sandbox", results: "Sequence[AccountResult]", *, pending: int, seconds: float) -> str:
-    """Return the counts of the simulated API, compared with those of the worker."""
+    """Return a text that compares the counts of the simulated API with the counts of the worker."""
     wire = sandbox.wire
     writes = [request for request in wire if request.method == "PUT"]
     signatures = {request.signature for request in wire}

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 __all__ = ["Check", "command"]
 
 _SKEW_WARNING: Final = 60.0
-"""Seconds of clock difference to warn about; the server refuses more than 900."""
+"""Clock difference in seconds above which a warning is shown. The server refuses more than 900 s."""
 
 
 class Check(Struct, frozen=True):
-    """One row. Its status is `skip` if an earlier failure makes the check impossible."""
+    """The result of one check. Its status is `skip` if the failure of an earlier check makes it impossible."""
 
     name: str
     status: Literal["ok", "warn", "fail", "skip"]
@@ -115,7 +115,7 @@ async def _read_account(client: "AccountReader") -> tuple[Check, ...]:
 
 
 async def _network(url: str, seconds: float) -> tuple[Check, ...]:
-    """Check that a connection can be made, and that its TLS certificate is valid."""
+    """Return the checks that a connection can be opened, and that the TLS certificate is valid."""
     from worker.solapi.transport import missing_authority
 
     parts = urlsplit(url)

@@ -27,12 +27,12 @@ _OUTCOMES: Final = ("converged", "partial", "refused", "failed", "locked", "inte
 
 
 class _Since(click.ParamType[datetime]):
-    """A date, a date with a time (UTC without an offset), or an age."""
+    """Option type of a date, a date with a time (in UTC if it has no offset), or an age."""
 
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """Return the time of a text such as 7d, 2026-11-24 or 2026-11-24T09:00+09:00."""
+        """Return the aware time of a text such as 7d, 2026-11-24 or 2026-11-24T09:00+09:00."""
         try:
             moment = datetime.fromisoformat(value)
             return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 _NO_TABLES: Final = (b"{", b"[", b"<")
-"""First characters of JSON and HTML, with which no table starts."""
+"""First characters of JSON and HTML. No table starts with them."""
 
 
 @click.command("import", short_help="Convert a CSV table or an account document of the API to a desired-state file.")
@@ -83,7 +83,7 @@ def command(
 
 
 def _utf_8(data: bytes) -> bytes:
-    """Return text in UTF-8 without a byte-order mark. UTF-16 is detected by its mark."""
+    """Return text as UTF-8 without a byte-order mark. UTF-16 is detected by its byte-order mark."""
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return data.decode("utf-16", errors="replace").encode()
     return data.removeprefix(codecs.BOM_UTF8)

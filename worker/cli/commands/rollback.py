@@ -123,7 +123,7 @@ async def _read(run: "Session", accounts: "Sequence[SavedAccount]", rules: froze
 
 
 def _remark(result: "Result", accounts: "Sequence[SavedAccount]") -> str:
-    """Return a reminder to change the files too, if anything was rolled back."""
+    """Return a reminder to change the desired-state files, too; empty if no number was rolled back."""
     from worker.model.results import Outcome
     from worker.render.text.layout import names
 

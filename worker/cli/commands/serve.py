@@ -72,7 +72,7 @@ def command(*, listen: str, token_file: str | None, paths: Sequence[str], settin
 
 
 def _files(paths: Sequence[str], settings: "Settings") -> "Callable[[], Sequence[DesiredAccount]] | None":
-    """Return a function that returns the current accounts of the files; None without files."""
+    """Return a function that returns the accounts of the current desired-state files; None without files."""
     if not paths:
         return None
     from worker.daemon.files import WatchedFiles

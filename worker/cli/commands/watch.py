@@ -69,7 +69,7 @@ def command(
     force. SIGHUP reloads settings and files and starts a pass. SIGTERM and SIGINT stop after in-flight requests, with
     143 and 130.
     """
-    # until there is something to reload, SIGHUP must not end the process
+    # during the start, nothing can be reloaded yet, but SIGHUP must not end the process
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     common_options = options.Common(form="text", output=None, **common)
     if "-" in common_options.paths:
@@ -121,7 +121,7 @@ class _Daemon:
         self._services = services
 
     async def run(self, run: "Session", trigger: "Trigger", description: str, *, jitter: float, dry_run: bool) -> int:
-        """Run passes until a signal."""
+        """Run passes until a signal arrives. Return the exit status."""
         from worker.cli.exit_status import ExitStatus, overall
         from worker.daemon.loop import WatchLoop
         from worker.daemon.passes import Passes
@@ -171,7 +171,7 @@ class _Daemon:
 
 @asynccontextmanager
 async def _signals(watch: "WatchLoop", run: "Session") -> AsyncIterator[None]:
-    """Reload on SIGHUP, and stop the loop when the session is stopped."""
+    """Reload on SIGHUP, and stop the loop when the session is stopped, inside the `async with` block."""
 
     async def end() -> None:
         await run.stopped.wait()
@@ -186,12 +186,12 @@ async def _signals(watch: "WatchLoop", run: "Session") -> AsyncIterator[None]:
     finally:
         ending.cancel()
         loop.remove_signal_handler(signal.SIGHUP)
-        # while it ends there is nothing to reload, and SIGHUP must not interrupt it
+        # during the shutdown, nothing is reloaded, but SIGHUP must not interrupt it
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 class _Ledgers:
-    """Opens ledgers at the path of the settings at the start of the daemon."""
+    """Source of ledgers. Their path is the one that the settings had at the start of the daemon."""
 
     def __init__(self, settings: "Settings") -> None:
         from worker.cli.ledger import read_only
@@ -201,11 +201,11 @@ class _Ledgers:
 
     @property
     def memory(self) -> "NullLedger":
-        """The memory of earlier runs."""
+        """The memory of earlier runs, read-only."""
         return self._memory
 
     def open(self, run_id: str) -> "AbstractAsyncContextManager[PassLedger]":
-        """Open the ledger of a pass."""
+        """Return the ledger of a pass as a context manager, which opens it."""
         from worker.cli.ledger import LedgerOptions
         from worker.cli.runner import now
 
@@ -242,7 +242,7 @@ def _trigger(every: float | None, cron: str | None, timezone: str | None) -> "tu
 
 
 def _interval(trigger: "Trigger") -> float:
-    """Return the seconds between the next two passes; a cron expression may have longer ones."""
+    """Return the seconds between the next two passes. Later passes of a cron expression may be further apart."""
     first = trigger.after(datetime.now(UTC))
     return (trigger.after(first) - first).total_seconds()
 
