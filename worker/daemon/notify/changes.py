@@ -36,7 +36,7 @@ _AS_DESIRED: Final = frozenset({Outcome.CHANGED, Outcome.UNCHANGED})
 _FAILED: Final = frozenset({Outcome.FAILED, Outcome.UNVERIFIED})
 _UNFINISHED: Final = frozenset({RunOutcome.FAILED, RunOutcome.PARTIAL})
 _NOTHING_SEEN: Final = frozenset({RunOutcome.LOCKED, RunOutcome.INTERRUPTED, RunOutcome.REFUSED})
-"""Outcomes without a new observation: another run had the lease, the run was stopped, or a rule refused the plan."""
+"""Outcomes without a new observation: another run had the lease, the run was stopped, or the plan was stale."""
 
 
 class Notification(Struct, frozen=True):
