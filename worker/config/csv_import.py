@@ -47,7 +47,7 @@ _UTF_8_MARK: Final = b"\xef\xbb\xbf"
 _UTF_16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
 
 _PLAIN_BYTES: Final = 2
-"""Bytes in EUC-KR of a syllable of KS X 1001. Any other syllable takes eight bytes."""
+"""Count of bytes in EUC-KR of a syllable of KS X 1001. Any other syllable takes eight bytes."""
 
 _blanks: Final = re.compile(r"[\s_-]+")
 _formula: Final = re.compile(r'="([^"]*)"').fullmatch

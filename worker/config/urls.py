@@ -50,7 +50,7 @@ def parse_endpoint(text: str) -> Endpoint:
     if text in ENDPOINTS:
         return ENDPOINTS[text]
     if "@" in text or "?" in text or "#" in text:
-        # no message may repeat what could be a password or a token
+        # messages must not repeat the text: it may have a password or a token
         raise ValueError(Message("an endpoint must not have a user, password, query or fragment: remove it"))
     quoted_url = yaml_reader.quote(text)
     try:

@@ -1,4 +1,4 @@
-"""Desired-state files: parse YAML into accounts, and report every problem with its position."""
+"""Desired-state files: a parser of YAML into accounts, which reports every problem with its position."""
 
 from worker.config.desired.fragments import AccountDocument, Conflict, find_conflicts, group_by_account, join
 from worker.config.desired.identity import IdentityResolver, SameAccount, find_duplicates, find_same_accounts

@@ -1,4 +1,4 @@
-"""One document of a desired-state file: all keys but the numbers themselves."""
+"""A reader of one document of a desired-state file. It reads all keys and leaves the numbers to `NumbersReader`."""
 
 from collections.abc import Callable, Iterator
 from pathlib import PurePath
@@ -40,7 +40,7 @@ _KEYS: Final = (
     "numbers",
 )
 HEAD_KEYS: Final = frozenset(_KEYS) - {"version", "account", "timezone", "numbers"}
-"""Account-level keys. Of the documents of one account, only one may have them."""
+"""The account-level keys. Only one document of an account may have them."""
 _SECRETS: Final = ("api_key", "api_secret")
 _SAFETY: Final = ("max_deactivations", "min_active", "pair_swaps")
 _PAIR_SWAPS: Final = get_args(PairSwaps)
@@ -49,11 +49,11 @@ _IN_USE: Final = {
     "hours": Message("a whole number from 1 to {maximum:,}", maximum=HOURS_CAP),
     "on_unknown": Message("hold or allow"),
 }
-"""Keys of `in_use`, and what each must be."""
+"""The keys of `in_use`, each with a description of its valid values."""
 
 
 class DocumentReader:
-    """Reads one document; values with problems are left out."""
+    """A reader of one document. It leaves out values with problems."""
 
     def __init__(self, reader: Reader, stream: Iterator[Any], warnings: list[Problem]) -> None:
         self._reader = reader
@@ -65,7 +65,7 @@ class DocumentReader:
         self._keys: frozenset[str] = frozenset()
 
     def read(self, start: Any) -> AccountDocument | None:
-        """Read the document that starts with `start` to its end; None if it is not a mapping."""
+        """Return the document that starts with `start`, and read it to its end. Return None if it is not a mapping."""
         event = next(self._stream)
         source, line = self._reader.source, event.start_mark.line + 1
         if not isinstance(event, yaml.MappingStartEvent):
@@ -76,7 +76,7 @@ class DocumentReader:
         self._values["groups"] = self._groups.finish()
         name = self._values.pop("account", None)
         is_named = name is not None
-        # some systems store Hangul in file names decomposed
+        # macOS, for one, stores Hangul in the names of files decomposed
         account = DesiredAccount(
             normalize("NFC", name or self._name_of_file(line)),
             source,

@@ -1,6 +1,6 @@
-"""Accounts that are split over several documents: find conflicts between them, and join them.
+"""Accounts that are split over several documents: detection of conflicts, and the join of the documents.
 
-Documents describe one account if each of them has the same name under `account:`.
+Documents describe the same account if all of them have its name under `account:`.
 """
 
 from array import array
@@ -19,7 +19,7 @@ __all__ = ["AccountDocument", "Conflict", "GroupMember", "find_conflicts", "grou
 
 
 class GroupMember(Struct, frozen=True):
-    """A member of a group, by its digits, and its position."""
+    """A member of a group: its digits, and its position in the file."""
 
     phone: str
     line: int
@@ -29,8 +29,8 @@ class GroupMember(Struct, frozen=True):
 class AccountDocument(Struct, frozen=True):
     """One document of an account.
 
-    `named` is True if the document has `account:`, `zoned` if it has `timezone`. `keys` are its account-level keys.
-    `unlisted` are the members of its groups that the document itself does not list.
+    `named` is True if the document has the key `account`, and `zoned` if it has `timezone`. `keys` are its
+    account-level keys. `unlisted` are the members of its groups that the document itself does not list.
     """
 
     account: DesiredAccount
@@ -46,14 +46,14 @@ class AccountDocument(Struct, frozen=True):
 
 
 class Conflict(Struct, frozen=True):
-    """A problem between documents, and the names of the files that may have caused it."""
+    """A problem between documents, with the names of the files that may have caused it."""
 
     problem: Problem
     sources: tuple[str, ...]
 
 
 def group_by_account(documents: Iterable[AccountDocument]) -> dict[str, list[AccountDocument]]:
-    """Return the documents of each account by its name, in their order."""
+    """Return the documents by the name of their account. They keep their order."""
     groups: dict[str, list[AccountDocument]] = {}
     for document in documents:
         groups.setdefault(document.account.name, []).append(document)
@@ -63,14 +63,14 @@ def group_by_account(documents: Iterable[AccountDocument]) -> dict[str, list[Acc
 def join(documents: Iterable[AccountDocument]) -> list[DesiredAccount]:
     """Return the accounts that the documents describe, in the order of the first document of each.
 
-    The account-level values are those of the head: the document that has any account-level key, or the first one. Of a
-    number that is listed twice the first entry counts; `find_conflicts` reports it.
+    The account-level values are those of the head: the document that has account-level keys or, if none has any, the
+    first document. If a number is listed twice, the first entry counts; `find_conflicts` reports the second.
     """
     return [_join(some) for some in group_by_account(documents).values()]
 
 
 def find_conflicts(documents: Sequence[AccountDocument]) -> Iterator[Conflict]:
-    """Yield the conflicts between documents, each at the later one.
+    """Yield the conflicts between documents. The position of a conflict is in the later document.
 
     A conflict is a disagreement between documents of one account, or a number that is ACTIVE in two accounts.
     """
@@ -116,7 +116,7 @@ def _join(documents: Sequence[AccountDocument]) -> DesiredAccount:
 
 
 def _disagreements(documents: Sequence[AccountDocument]) -> Iterator[Problem]:
-    """Yield the problems of one account's documents."""
+    """Yield the disagreements between the documents of one account."""
     if len(documents) > 1:
         problems = list(_missing_names(documents))
         if problems:

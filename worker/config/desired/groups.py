@@ -1,4 +1,4 @@
-"""The groups of a document: interchangeable numbers, of which some must be ACTIVE at any moment."""
+"""A reader of the groups of a document. A group is a set of numbers with a minimum count of ACTIVE members."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -16,7 +16,7 @@ _KEYS: Final = ("members", "min_active")
 
 
 class GroupsReader:
-    """Reads groups. Callers check that members are listed, once all documents of the account are read."""
+    """A reader of groups. It does not check that members are listed: another document of the account may list them."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -24,7 +24,7 @@ class GroupsReader:
         self._groups: list[Group] = []
 
     def read(self, node: Node) -> None:
-        """Read the value of `groups`."""
+        """Read the value of the key `groups`."""
         if not isinstance(node, Mapping):
             message = Message("groups must be a mapping such as `support: {{members: […], min_active: 1}}`")
             self._reader.problem(node, message)

@@ -1,6 +1,6 @@
-"""Find descriptions of one account under two names, without asking the API.
+"""Detection of accounts that are described twice under different names, without a request to the API.
 
-An account is identified by its platform and its registration there, not by its name in a file.
+The identity of an account is its platform and its registration there, not its name in a file.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,9 +23,9 @@ Target = TypeVar("Target", bound=AccountTarget)
 
 
 class IdentityResolver(Struct, frozen=True):
-    """The endpoint of accounts that name none, and a lookup of the API key behind a reference.
+    """The values that accounts share: the endpoint of accounts that name none, and a lookup of API keys.
 
-    `api_key` returns None if the key is unavailable.
+    `api_key` returns the key behind a reference; None if the key is unavailable.
     """
 
     endpoint: str
@@ -33,7 +33,7 @@ class IdentityResolver(Struct, frozen=True):
 
 
 class SameAccount(Struct, Generic[Target], frozen=True):
-    """Two descriptions of one account. `pinned` is True if both pin the same account id, otherwise they share a key."""
+    """Two descriptions of the same account. `pinned` is True if both pin its id; otherwise they share an API key."""
 
     first: Target
     second: Target
@@ -41,15 +41,15 @@ class SameAccount(Struct, Generic[Target], frozen=True):
 
     @property
     def is_contradictory(self) -> bool:
-        """Return True if both share a key but pin different account ids."""
+        """Return True if both descriptions use the same API key but pin different account ids."""
         return not self.pinned and None not in {self.first.account_id, self.second.account_id}
 
 
 def find_same_accounts(targets: Iterable[Target], reach: IdentityResolver) -> Iterator[SameAccount[Target]]:
-    """Yield each target that is the same account as an earlier one, with that one.
+    """Yield each pair of a target and an earlier target that are the same account.
 
-    Targets of one platform are the same account if they pin the same account id, or use the same API key: by value, or
-    by reference if the value is unavailable.
+    Targets on the same platform are the same account if they pin the same account id or use the same API key. Keys are
+    compared by value, or by reference if a value is unavailable.
     """
     pins: dict[tuple[str, str], Target] = {}
     keys: dict[tuple[str, str | SecretRef], Target] = {}
@@ -68,7 +68,7 @@ def find_same_accounts(targets: Iterable[Target], reach: IdentityResolver) -> It
 
 
 def find_duplicates(accounts: Sequence[DesiredAccount], reach: IdentityResolver) -> Iterator[Conflict]:
-    """Yield accounts of different names that are one account, each at the later one. No message has a key."""
+    """Yield a conflict for each two names of the same account, at the later one. No message has an API key."""
     for pair in find_same_accounts(accounts, reach):
         first, second = pair.first, pair.second
         values = {"account": second.name, "other_account": first.name, "location": f"{first.source}:{first.line}"}
@@ -95,5 +95,5 @@ def find_duplicates(accounts: Sequence[DesiredAccount], reach: IdentityResolver)
 
 
 def _plain(reference: SecretRef) -> SecretRef:
-    """Return a reference with a normalized path."""
+    """Return a reference with a normalized path, for comparison."""
     return reference if reference.file is None else SecretRef(file=str(PurePath(reference.file)))

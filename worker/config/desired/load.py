@@ -1,7 +1,7 @@
-"""Load desired-state files: the documents of each file, and the accounts that they describe.
+"""The loader of desired-state files: it reads the documents of each file, and joins them into accounts.
 
-Numbers are read from the event stream one by one, and those with nothing but a status share one value. So a million of
-them load in seconds and little memory.
+Numbers are read from the event stream one by one, and numbers that have only a status share one instance. So a million
+numbers load in seconds and take little memory.
 """
 
 import gc
@@ -24,11 +24,11 @@ from worker.model.messages import Message
 __all__ = ["Check", "DesiredState", "DocumentSet", "load", "parse_file", "read_documents"]
 
 Check = Callable[[Sequence[AccountDocument]], Iterable[Conflict]]
-"""Yields conflicts between documents that only the environment or the disk show."""
+"""A function that yields conflicts between documents which only the environment or the disk shows."""
 
 
 class DocumentSet(Struct, frozen=True):
-    """The documents of files, in their order, and warnings."""
+    """The documents of all files, in file order, and warnings."""
 
     documents: tuple[AccountDocument, ...]
     warnings: tuple[Problem, ...] = ()
@@ -42,23 +42,23 @@ class DesiredState(Struct, frozen=True):
 
 
 def load(sources: Iterable[tuple[str, bytes] | Problem], check: Check | None = None) -> DesiredState:
-    """Return the accounts that the documents of all sources describe; `check` adds conflicts.
+    """Return the accounts that the documents of all sources describe.
 
-    A source is a name for messages and the file's bytes, or why it could not be read.
+    A source is the name of a file for messages and its bytes, or the problem that prevented its reading. `check` yields
+    further conflicts; it is called only if there are no other problems.
 
     Raises:
-        DesiredStateError: with every problem of every source, up to a bound per file. `check` is not called if
-            there are others.
+        DesiredStateError: a source has problems. The error lists those of all sources, up to a limit per file.
     """
     documents = read_documents(sources, check)
     return DesiredState(tuple(join(documents.documents)), documents.warnings)
 
 
 def read_documents(sources: Iterable[tuple[str, bytes] | Problem], check: Check | None = None) -> DocumentSet:
-    """Return the documents of all sources, checked like those of `load`.
+    """Return the documents of all sources, with the same sources and checks as `load`.
 
     Raises:
-        DesiredStateError: as `load` does.
+        DesiredStateError: a source has problems. The error lists those of all sources, up to a limit per file.
     """
     problems: list[Problem] = []
     warnings: list[Problem] = []
@@ -88,10 +88,10 @@ def read_documents(sources: Iterable[tuple[str, bytes] | Problem], check: Check 
 
 
 def parse_file(source: str, data: bytes) -> tuple[AccountDocument, ...]:
-    """Return the documents of one file, whatever other documents say.
+    """Return the documents of one file, without a check against other files.
 
     Raises:
-        DesiredStateError: with every problem of the file itself.
+        DesiredStateError: the file has problems. The error lists all of them, up to a limit.
     """
     reader = Reader(source)
     with _no_cyclic_collection():
@@ -103,7 +103,7 @@ def parse_file(source: str, data: bytes) -> tuple[AccountDocument, ...]:
 
 @contextmanager
 def _no_cyclic_collection() -> Iterator[None]:
-    # a million new objects without cycles: the collector would traverse them again and again
+    # a million new objects have no cycles: the garbage collector would traverse them repeatedly for nothing
     enabled = gc.isenabled()
     gc.disable()
     try:

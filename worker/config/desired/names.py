@@ -1,4 +1,4 @@
-"""Find the accounts that a file describes, without reading its numbers."""
+"""A fast reader of the account names in a file, which skips its numbers."""
 
 import re
 from collections.abc import Iterator
@@ -19,9 +19,9 @@ _HEAD_LINE: Final = re.compile(rf"^(?:{'|'.join(sorted(HEAD_KEYS))})[ \t]*:", re
 
 
 class DocumentName(Struct, frozen=True):
-    """The account name and the `line` of a document.
+    """The account name of a document, with its line in the file.
 
-    `head` is True if it has account-level keys, `explicit` if it has `account:`.
+    `head` is True if the document has account-level keys, and `explicit` if it has the key `account`.
     """
 
     name: str
@@ -31,9 +31,9 @@ class DocumentName(Struct, frozen=True):
 
 
 def read_names(source: str, data: bytes) -> list[DocumentName]:
-    """Return the documents of a file that have `account:`, or `numbers:` and are named for the file.
+    """Return the name of each document of a file that has the key `account`, or `numbers` and the name of the file.
 
-    After invalid YAML, lines that start with `account:` count.
+    After invalid YAML, each line that starts with `account:` counts as a document.
     """
     names: list[DocumentName] = []
     text = ""
@@ -56,7 +56,7 @@ def _by_lines(text: str) -> Iterator[DocumentName]:
 
 
 def _read(stream: Iterator[Any], names: list[DocumentName], stem: str) -> None:
-    """Add one document as soon as its name is read, or at its end if it has only numbers."""
+    """Add the name of one document to `names`: once it is read, or at the end of a document that has only numbers."""
     start: Any = next(stream)
     if not isinstance(start, yaml.MappingStartEvent):
         yaml_reader.skip(start, stream)

@@ -1,4 +1,4 @@
-"""The numbers of a document, in both forms: a mapping of numbers to statuses, or a list of entries."""
+"""A reader of the numbers of a document, in both forms: a mapping of numbers to statuses, and a list of entries."""
 
 from array import array
 from collections.abc import Callable, Iterator
@@ -19,10 +19,10 @@ from worker.model.phones import normalise, why_unusual
 __all__ = ["NumbersReader"]
 
 _ODDITY_CAP: Final = 2000
-"""Unusual numbers of a document that are checked for warnings, at 20 µs each."""
+"""Maximum count of unusual numbers per document that are checked for warnings. A check takes 20 µs."""
 
 _MOBILE: Final = 11
-"""Digits of an 010 number. Most numbers are such, and need no check."""
+"""Count of digits of an 010 number. Most numbers are 010 numbers, which need no check for warnings."""
 
 _KEYS: Final = ("status", "note", "owner", "protected", *schedules.KEYS)
 _PLAIN: Final = {
@@ -31,11 +31,11 @@ _PLAIN: Final = {
 }
 _BY_STATUS: Final = {Status.ACTIVE: _PLAIN["ACTIVE"], Status.INACTIVE: _PLAIN["INACTIVE"]}
 _PLACEHOLDER: Final = _BY_STATUS[Status.INACTIVE]
-"""Placeholder for an entry with problems, whose file is refused anyway, and for one whose schedule is read later."""
+"""The placeholder of an entry with problems, whose file is refused anyway, or with a schedule, which is read later."""
 
 
 class NumbersReader:
-    """Reads numbers from the stream. `desired` and `lines`, the line of each number, have the same order."""
+    """A reader of numbers from the event stream. `lines` has the line of each number, in the order of `desired`."""
 
     def __init__(self, reader: Reader, stream: Iterator[Any], warnings: list[Problem]) -> None:
         self.desired: dict[str, Desired] = {}
@@ -56,7 +56,7 @@ class NumbersReader:
                 self._read_entry(self._compose(event))
 
     def finish(self, timezone: str) -> dict[str, Schedule]:
-        """Return the schedules of numbers in a time zone, and report duplicate numbers with both lines."""
+        """Return the schedules of numbers in a time zone, and report each duplicate number with both of its lines."""
         first = dict(zip(self.desired, self.lines, strict=True)) if self._duplicates else {}
         for phone, line, column in self._duplicates:
             message = Message(

@@ -1,4 +1,4 @@
-"""Schedules of numbers: read their windows, and resolve them in the time zone of the document.
+"""A reader of the schedules of numbers, which resolves their windows in the time zone of the document.
 
 The key `timezone` may come after the numbers, so windows are resolved at the end of the document.
 """
@@ -22,14 +22,14 @@ from worker.model.times import load_zone, parse_moment, parse_weekly, to_utc
 __all__ = ["KEYS", "UnresolvedSchedule", "read_schedule", "read_status", "resolve_schedules"]
 
 KEYS: Final = frozenset({"schedule", "until", "then", "reason"})
-"""Keys that give an entry a schedule."""
+"""The keys of an entry that give its number a schedule."""
 
 _WINDOW: Final = ("from", "until", "weekly", "status", "reason")
 _FORMS: Final = Message(
     '{{from: 2026-12-01T09:00, until: 2026-12-22, status: ACTIVE}} or {{weekly: "Mon-Fri 09:00-18:00", status: ACTIVE}}'
 )
 _STATUSES: Final = {"active": Status.ACTIVE, "inactive": Status.INACTIVE}
-"""By name in lower case; files may use any case."""
+"""The statuses by name in lower case. Files may use any case."""
 
 
 class _Position(Struct, frozen=True, gc=False):
@@ -38,7 +38,7 @@ class _Position(Struct, frozen=True, gc=False):
 
 
 class UnresolvedSchedule(Struct, frozen=True):
-    """The windows of one number with their positions; times without an offset are local."""
+    """The windows of one number, with their positions. Times without an offset are not yet in a time zone."""
 
     plain: Status | None
     dated: tuple[tuple[_Position, DatedWindow], ...] = ()
@@ -46,7 +46,7 @@ class UnresolvedSchedule(Struct, frozen=True):
 
 
 def read_status(reader: Reader, node: Node) -> Status | None:
-    """Return the status at a node; None if it is a problem."""
+    """Return the status at a node. If the node is not a status, add a problem and return None."""
     status = _STATUSES.get(node.text.lower()) if isinstance(node, Scalar) else None
     if status is None:
         reader.problem(node, Message("status must be ACTIVE or INACTIVE, not {actual}", actual=describe(node)))
@@ -54,7 +54,10 @@ def read_status(reader: Reader, node: Node) -> Status | None:
 
 
 def read_schedule(reader: Reader, fields: Mapping[str, Node], plain: Status | None) -> UnresolvedSchedule | None:
-    """Return the windows of an entry that has any of `KEYS`; `plain` is its own status. None if there are problems."""
+    """Return the windows of an entry that has any of `KEYS`. If they have problems, add these and return None.
+
+    `plain` is the value of the entry's own status; None if it has none.
+    """
     schedule = fields.get("schedule")
     if schedule is None:
         return _temporary(reader, fields, plain)
@@ -75,7 +78,7 @@ def read_schedule(reader: Reader, fields: Mapping[str, Node], plain: Status | No
 
 
 def _temporary(reader: Reader, fields: Mapping[str, Node], plain: Status | None) -> UnresolvedSchedule | None:
-    """Return the window of a status with `until`, and the status `then`."""
+    """Return the schedule of an entry with `until`: its status until that time, and then the status `then`."""
     if "until" not in fields:
         for name in sorted(KEYS.intersection(fields)):
             reader.problem(
@@ -144,9 +147,9 @@ def _moment(reader: Reader, node: Node, name: str) -> datetime | None:
 
 
 def resolve_schedules(reader: Reader, numbers: Mapping[str, UnresolvedSchedule], timezone: str) -> dict[str, Schedule]:
-    """Return the schedule of each number in a time zone. Report windows that are empty or contradict each other.
+    """Return the schedule of each number, with its times in `timezone`. Report empty and contradictory windows.
 
-    Numbers with equal schedules share one object. A number whose schedule has problems is left out.
+    Numbers with equal schedules share one instance. A number whose schedule has problems is left out.
     """
     if not numbers:
         return {}
@@ -168,7 +171,7 @@ def resolve_schedules(reader: Reader, numbers: Mapping[str, UnresolvedSchedule],
             for position, message in problems:
                 reader.report(Problem(reader.source, position.line, position.column, message))
             if problems:
-                # an equal one is reported at its own position
+                # an equal schedule is reported at its own position
                 continue
             distinct[schedule] = schedule
         schedules[phone] = distinct[schedule]
