@@ -134,7 +134,7 @@ class GitHub:
             return None
 
     def blobs(self, commit: str, _folder: PurePath) -> dict[PurePath, str]:
-        """Return the files of a commit with their git blob ids: all files, of whatever folder."""
+        """Return all files of a commit with their git blob ids. The folder is ignored."""
         tree = self._api.get(f"{self._root}/git/trees/{quote(commit)}", recursive="1")
         if tree["truncated"]:
             raise CiError("the repository has more files than GitHub lists: apply from the files by hand")

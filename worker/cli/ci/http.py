@@ -279,7 +279,7 @@ _MINUTE: Final = 60.0
 
 
 class Backoff(NamedTuple):
-    """The reason to wait and retry a request. `seconds` is None if the server requires no certain wait.
+    """The reason to wait and retry a request. `seconds` is None if the server does not say how long.
 
     `is_refusal` is True if the request certainly had no effect.
     """
