@@ -1,1 +1,1 @@
-"""YAML, environment and CSV, read into typed settings and desired state."""
+"""Readers of YAML files, environment variables and CSV files, which return typed settings and desired state."""

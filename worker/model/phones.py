@@ -2,8 +2,8 @@
 
 An account may have registered any number of 3 to 12 digits, and a registered number is valid by definition. So
 `parse_digits` only reads digits, `normalise` refuses digits that were truncated on their way into a file, and
-`why_implausible` says why a number is unlikely to be registered. The library `phonenumbers` is no help: beyond the
-table below it accepts foreign numbers behind a carrier's prefix, and numbers that lack digits.
+`why_implausible` returns why a number is unlikely to be registered. The library `phonenumbers` does not help: beyond
+the table below it accepts foreign numbers behind a carrier's prefix, and numbers that lack digits.
 """
 
 import re

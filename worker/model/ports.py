@@ -59,7 +59,7 @@ class AttemptJournal(Protocol):
 
 
 class AccountLedger(AttemptJournal, Protocol):
-    """The ledger of one account in one run that holds its lease. Each method may raise LedgerError."""
+    """The ledger of one account in one run, which has the lease of the account. Each method may raise LedgerError."""
 
     async def earlier_run(self, plan: PlanFile, phones: Collection[str]) -> PlanFileUse | None:
         """Return the earlier run that used up the plan file, whose changes are of `phones`; None without such a run."""

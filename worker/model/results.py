@@ -12,7 +12,7 @@ __all__ = ["AccountResult", "NumberResult", "Outcome", "Requests", "Result", "Ru
 
 
 class Outcome(StrEnum):
-    """The result of one number in a run. Every number has exactly one."""
+    """The outcome of one number in a run. Every number has exactly one."""
 
     CHANGED = "changed"
     FAILED = "failed"

@@ -43,7 +43,7 @@ class Health(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Safety(Struct, frozen=True, forbid_unknown_fields=True):
-    """Limits on the plan of one account; a desired-state file may override each for its account."""
+    """Limits on the plan of one account. A desired-state file may override each of them for its account."""
 
     max_deactivations: Annotated[
         int | str,

@@ -1,4 +1,4 @@
-"""Suggestions of IANA names for time zones written as abbreviations, offsets or places, or misspelt.
+"""Suggestions of IANA names for time zones that are misspelt, or written as an abbreviation, an offset or a place.
 
 No suggestion changes the offset: abbreviations, offsets and places come from tables, and only the spelling of IANA
 names is corrected.

@@ -1,1 +1,1 @@
-"""Desired and observed state, compared: changes, safety rules and plan files. Pure."""
+"""Comparison of desired with observed state: changes, safety rules and plan files. The package does no I/O."""
