@@ -65,7 +65,7 @@ def apply(folder: str) -> dict[str, float]:
     found: dict[str, float] = {}
     for changes in CHANGES:
         with sandbox(LARGE) as environment:
-            measured(environment, folder, "export", "--output", "large.yaml")
+            measured(environment, folder, "export", "--force", "--output", "large.yaml")
             path = Path(folder, "large.yaml")
             path.write_text(re.sub(": INACTIVE$", ": ACTIVE", path.read_text(), count=changes, flags=re.MULTILINE))
             _, peak = measured(environment, folder, "apply", "--yes", "-f", "large.yaml")
