@@ -1,5 +1,6 @@
 """Verdicts of mutants are kept while they hold, and no longer."""
 
+import tomllib
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
@@ -24,6 +25,12 @@ LIMIT = 3
 def test_a(): assert help()
 def test_b(): assert LIMIT
 """
+
+
+def test_every_module_in_scope_exists() -> None:
+    """A module that was renamed would silently leave the scope."""
+    patterns = tomllib.loads(Path("pyproject.toml").read_text())["tool"]["mutmut"]["only_mutate"]
+    assert [pattern for pattern in patterns if not list(Path().glob(pattern))] == []
 
 
 @pytest.mark.parametrize(
