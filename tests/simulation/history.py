@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
+from tests.support.loopback import signing_key
+
 __all__ = ["Answered", "Edit", "Event", "History", "Moment", "Request"]
 
 
@@ -69,7 +71,7 @@ class Request:
     @property
     def key(self) -> str:
         """The API key that signed it."""
-        return self.header.partition("apiKey=")[2].partition(",")[0]
+        return signing_key(self.header)
 
     @property
     def heard_account(self) -> bool:

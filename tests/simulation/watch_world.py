@@ -22,6 +22,8 @@ from tests.simulation.process import Process, task_factory
 from tests.simulation.transport import SimulatedTransport
 from tests.simulation.watch_scenario import INTERVAL, Event, FileVersion, WatchScenario
 from tests.simulation.world import MEMORY
+from tests.support.ledgers import started
+from tests.support.loopback import signing_key
 from tests.support.virtual_time import VirtualLoop
 from worker.cli.exit_status import overall
 from worker.config.channels import Channel
@@ -35,7 +37,7 @@ from worker.daemon.notify.message import ChannelMessage
 from worker.daemon.notify.tracker import Tracker
 from worker.daemon.passes import Pass, Passes
 from worker.daemon.scheduler import Interval, Scheduler
-from worker.ledger import Ledger, NullLedger, RunInfo, recollection
+from worker.ledger import Ledger, NullLedger, recollection
 from worker.model.credentials import Credentials, CredentialsRef, Secret, SecretRef
 from worker.model.errors import Interrupted, Problem, SettingsError
 from worker.model.suspension import Suspend
@@ -141,7 +143,7 @@ class _Network(Transport):
         *,
         into: Callable[[bytes], None] | None = None,
     ) -> Response:
-        key = headers["Authorization"].partition("apiKey=")[2].partition(",")[0]
+        key = signing_key(headers["Authorization"])
         return await self._ways[key].exchange(method, url, headers, body, into=into)
 
 
@@ -167,16 +169,7 @@ class _Ledgers:
     @asynccontextmanager
     async def open(self, run_id: str) -> AsyncIterator[Ledger]:
         world = self._world
-        run = RunInfo(
-            id=run_id,
-            command="watch",
-            started_by="simulation",
-            host="box",
-            pid=1,
-            version="0",
-            settings="{}",
-            started_at=world.stamp(),
-        )
+        run = started(run_id, command="watch", started_at=world.stamp())
         process = world.process
         ledger = Ledger(
             world.ledger, run, now=world.stamp, most_bytes=1 << 30, submit=process.submit, open_file=process.opened

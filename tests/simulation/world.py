@@ -21,8 +21,9 @@ from tests.simulation.model import API_KEY, API_SECRET, EPOCH, OTHER_KEY, Api
 from tests.simulation.process import Happening, Process, task_factory
 from tests.simulation.scenario import DRY_KINDS, RunScript, Scenario
 from tests.simulation.transport import SimulatedTransport
+from tests.support.ledgers import started
 from tests.support.virtual_time import VirtualLoop
-from worker.ledger import Ledger, LedgerProtocol, NullLedger, RunInfo, recollection
+from worker.ledger import Ledger, LedgerProtocol, NullLedger, recollection
 from worker.model.accounts import PlanFile
 from worker.model.credentials import Credentials, CredentialsRef, Secret, SecretRef
 from worker.model.errors import Interrupted, LedgerError
@@ -180,17 +181,8 @@ class World:
             record.saved = self.saved
         if script.kind == "saved":
             record.plan_file = self.plan_file
-        run = RunInfo(
-            id=record.name,
-            command=script.kind,
-            started_by="simulation",
-            host="box",
-            pid=1,
-            version="0",
-            settings="{}",
-            started_at=self._now(),
-            plan=None if record.plan_file is None else record.plan_file.id,
-        )
+        plan = None if record.plan_file is None else record.plan_file.id
+        run = started(record.name, command=script.kind, started_at=self._now(), plan=plan)
         ledger = Ledger(
             self.ledger, run, now=self._now, most_bytes=1 << 30, submit=process.submit, open_file=process.opened
         )

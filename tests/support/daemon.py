@@ -10,7 +10,7 @@ from typing import Any, Self
 import msgspec
 from yarl import URL
 
-from tests.support.loopback import EPOCH
+from tests.support.loopback import EPOCH, signing_key
 from worker.cli.exit_status import overall
 from worker.config.settings import RateLimit, Settings
 from worker.daemon.files import WatchedFiles
@@ -83,7 +83,7 @@ class Wire(Transport):
     ) -> Response:
         """Carry a request out at once, and answer a moment later."""
         del method
-        key = headers["Authorization"].partition("apiKey=")[2].partition(",")[0]
+        key = signing_key(headers["Authorization"])
         found, now = self._accounts[key], asyncio.get_running_loop().time()
         if body is None:
             self.reads.append((now, key))

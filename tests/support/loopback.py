@@ -22,7 +22,19 @@ from worker.solapi.limiter import Quota
 from worker.solapi.runtime import Runtime
 from worker.solapi.transport import Transport
 
-__all__ = ["EPOCH", "Journal", "Loopback", "Peer", "answer", "credentials", "now", "put", "run", "runtime"]
+__all__ = [
+    "EPOCH",
+    "Journal",
+    "Loopback",
+    "Peer",
+    "answer",
+    "credentials",
+    "now",
+    "put",
+    "run",
+    "runtime",
+    "signing_key",
+]
 
 EPOCH = 1_800_000_000.0
 """Unix time at which every test begins."""
@@ -33,6 +45,11 @@ _STUCK = 5.0
 
 T = TypeVar("T")
 Client = TypeVar("Client", bound=AccountReader)
+
+
+def signing_key(header: str) -> str:
+    """Return the API key in a credentials header."""
+    return header.partition("apiKey=")[2].partition(",")[0]
 
 
 class _PatientSelector(selectors.DefaultSelector):

@@ -25,6 +25,11 @@ def _plan(verdict: Verdict = Verdict.OK, **counts: int) -> AccountPlan:
     )
 
 
+def _result(*outcomes: RunOutcome) -> Result:
+    accounts = tuple(AccountResult(account=each, outcome=each, counts=tally(Outcome, {})) for each in outcomes)
+    return Result(run_id="r", started_at="", finished_at="", outcome=overall(outcomes), accounts=accounts)
+
+
 @pytest.mark.parametrize(
     ("plan", "plain", "detailed"),
     [
@@ -81,12 +86,7 @@ def test_of_many_accounts_the_gravest_counts() -> None:
 )
 def test_a_result_has_the_status_of_its_outcome(outcome: RunOutcome, status: ExitStatus) -> None:
     """Each outcome of an account is one exit status, a failed account above all others."""
-    accounts = tuple(
-        AccountResult(account=name, outcome=each, counts=tally(Outcome, {}))
-        for name, each in (("a", RunOutcome.CONVERGED), ("b", outcome))
-    )
-    result = Result(run_id="r", started_at="", finished_at="", outcome=outcome, accounts=accounts)
-    assert of_result(result) is status
+    assert of_result(_result(RunOutcome.CONVERGED, outcome)) is status
 
 
 def test_of_the_results_of_many_accounts_the_gravest_counts() -> None:
@@ -99,10 +99,8 @@ def test_of_the_results_of_many_accounts_the_gravest_counts() -> None:
         RunOutcome.CONVERGED: 0,
     }
     for pair in permutations(order, 2):
-        accounts = tuple(AccountResult(account=each, outcome=each, counts=tally(Outcome, {})) for each in pair)
-        result = Result(run_id="r", started_at="", finished_at="", outcome=overall(pair), accounts=accounts)
         gravest = next(outcome for outcome in order if outcome in pair)
-        assert (of_result(result), result.outcome) == (order[gravest], gravest)
+        assert (of_result(_result(*pair)), overall(pair)) == (order[gravest], gravest)
 
 
 def test_a_run_is_what_its_gravest_account_is() -> None:

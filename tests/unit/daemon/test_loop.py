@@ -36,6 +36,23 @@ def _after(seconds: float) -> str:
     )
 
 
+def _refused() -> Daemon:
+    """Return a daemon whose one account would lose its last ACTIVE number, which a safety rule refuses."""
+    found = account(n01000000001="ACTIVE")
+    settings = Settings(rate_limit=RateLimit(writes=100, reads=100))
+    return Daemon([found], [wanting(found, "INACTIVE")], settings=settings, terms=Terms(settings.safety))
+
+
+class _Manager(Systemd):
+    """A service manager that wants a beat every 15 seconds, and counts them."""
+
+    watchdog = 15.0
+    beats = 0
+
+    def alive(self) -> None:
+        self.beats += 1
+
+
 def _play(scenario: Coroutine[Any, Any, None]) -> None:
     run(scenario)
 
@@ -104,9 +121,7 @@ def test_refused_plan_is_logged_once_and_tried_at_each_pass() -> None:
     """A safety rule holds in a daemon too; no later pass writes, and the refusal fills no log."""
 
     async def scenario() -> None:
-        found = account(n01000000001="ACTIVE")
-        settings = Settings(rate_limit=RateLimit(writes=100, reads=100))
-        daemon = Daemon([found], [wanting(found, "INACTIVE")], settings=settings, terms=Terms(settings.safety))
+        daemon = _refused()
         await daemon.live(2000)
         assert daemon.wire.writes == []
         assert [line["error_code"] for line in daemon.tape.of("account.refused")] == ["min-active"]
@@ -374,9 +389,7 @@ def test_what_a_failed_ledger_could_not_record_is_reported_again() -> None:
     """A refused plan has no writes, and is still logged and recorded by the next pass that can."""
 
     async def scenario() -> None:
-        found = account(n01000000001="ACTIVE")
-        settings = Settings(rate_limit=RateLimit(writes=100, reads=100))
-        daemon = Daemon([found], [wanting(found, "INACTIVE")], settings=settings, terms=Terms(settings.safety))
+        daemon = _refused()
         daemon.books.fail = LedgerError("no room")
 
         def fix() -> None:
@@ -497,15 +510,8 @@ def test_it_reports_whether_it_is_alive() -> None:
 def test_the_watchdog_is_fed_as_long_as_the_loop_lives() -> None:
     """A service manager that asks for it hears of the daemon at half of its patience."""
 
-    class Manager(Systemd):
-        watchdog = 15.0
-        beats = 0
-
-        def alive(self) -> None:
-            self.beats += 1
-
     async def scenario() -> None:
-        found, manager = account(), Manager({})
+        found, manager = account(), _Manager({})
         daemon = Daemon([found], [wanting(found)], systemd=manager)
         await daemon.live(301)
         assert manager.beats == 21
@@ -516,15 +522,8 @@ def test_the_watchdog_is_fed_as_long_as_the_loop_lives() -> None:
 def test_the_watchdog_of_a_hung_loop_is_not_fed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The service manager restarts a daemon that does not get to its passes any more."""
 
-    class Manager(Systemd):
-        watchdog = 15.0
-        beats = 0
-
-        def alive(self) -> None:
-            self.beats += 1
-
     async def scenario() -> None:
-        found, manager = account(), Manager({})
+        found, manager = account(), _Manager({})
         daemon = Daemon([found], [wanting(found)], systemd=manager)
         hung = daemon.loop.time() + 100
         monkeypatch.setattr(daemon.watch, "alive", lambda: "hung" if daemon.loop.time() > hung else None)

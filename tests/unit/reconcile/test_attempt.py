@@ -5,9 +5,8 @@ from typing import Final
 
 import pytest
 
-from tests.support.model_account import ModelAccount, Unheard
-from tests.support.virtual_time import run
-from worker.ledger import NullLedger
+from tests.support.execution import carry_out, on
+from tests.support.model_account import ModelAccount
 from worker.model.accounts import Observed, ObservedAccount, Status
 from worker.model.errors import (
     AccountRejected,
@@ -22,7 +21,6 @@ from worker.model.errors import (
 from worker.model.plans import Action, Change
 from worker.model.results import NumberResult, Outcome
 from worker.reconcile.attempt import WriteAttempt
-from worker.reconcile.executor import Executor, Needs, Pace
 
 PHONE: Final = "0100001"
 
@@ -67,24 +65,13 @@ class Account(ModelAccount):
         return await super().observe(closing=closing)
 
 
-def _carry_out(account: ModelAccount) -> NumberResult:
-    async def scenario() -> NumberResult:
-        change = Change(PHONE, Action.ACTIVATE, "INACTIVE", "ACTIVE", "")
-        executor = Executor([change], account, await account.observe(), Needs(), journal=NullLedger(), meter=Unheard())
-        await executor.carry_out(Pace(1, 900.0, lambda: 0.0))
-        (result,) = executor.results()
-        return result
-
-    return run(scenario())
-
-
 @pytest.mark.parametrize("arrives_late", [False, True])
 def test_verified_write_is_changed_exactly_if_this_run_may_have_made_it(*, arrives_late: bool) -> None:
     """The number is as desired: CHANGED if any request may have been carried out, else UNCHANGED; otherwise FAILED."""
     for sequence in SEQUENCES:
         account = Account(arrives_late=arrives_late, verification_fails=False)
         account.faults[PHONE] = [ANSWERS[name] for name in sequence]
-        result = _carry_out(account)
+        result = carry_out(account, on(PHONE))[0][PHONE]
         if account.statuses[PHONE] != "ACTIVE":
             expected = Outcome.FAILED
         else:
@@ -99,14 +86,14 @@ def test_write_without_verification_is_failed_only_if_it_cannot_arrive_any_more(
         account = Account(arrives_late=False, verification_fails=True)
         account.faults[PHONE] = [ANSWERS[name] for name in sequence]
         expected = Outcome.FAILED if (NOT_RECEIVED | REFUSED).issuperset(sequence) else Outcome.UNVERIFIED
-        assert _carry_out(account).outcome is expected, sequence
+        assert carry_out(account, on(PHONE))[0][PHONE].outcome is expected, sequence
 
 
 @pytest.mark.parametrize("status", [Status.INACTIVE, Status.ACTIVE, Status.BLOCKED, None])
 @pytest.mark.parametrize("has_varied", [False, True])
 def test_external_change_is_never_overruled_by_a_waiting_write(status: Status | None, *, has_varied: bool) -> None:
     """A write is sent only if every read since the plan has shown the planned status; changed back is changed too."""
-    attempt = WriteAttempt(Change(PHONE, Action.ACTIVATE, "INACTIVE", "ACTIVE", ""))
+    attempt = WriteAttempt(on(PHONE))
     attempt.status_varied = has_varied
     latest = ObservedAccount("1", {} if status is None else {PHONE: Observed(PHONE, status)})
     unchanged = status is Status.INACTIVE and not has_varied
