@@ -386,7 +386,9 @@ def test_halt_ends_every_wait_and_lets_a_verification_read_through() -> None:
     async def scenario() -> None:
         async with Loopback(_account()) as loopback:
             quota = Quota(RateLimit(writes=1, reads=9), clock=now)
-            writer = loopback.writer(quota=quota, retry=Retry(base_seconds=10, cap_seconds=10))
+            longest = runtime(uniform=lambda _, high: high)
+            retry = Retry(base_seconds=10, cap_seconds=10)
+            writer = loopback.writer(quota=quota, retry=retry, runtime=longest)
             loopback.sandbox.script(PHONE, "PUT", [Fault.SLOW])
             loopback.sandbox.script(None, "GET", [Fault.UNAVAILABLE, None, Fault.UNAVAILABLE])
             under_way = asyncio.create_task(loopback.write(writer, PHONE, Status.INACTIVE))
