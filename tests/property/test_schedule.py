@@ -14,8 +14,8 @@ from tests.support.examples import examples
 from worker.model.accounts import DatedWindow, Desired, DesiredAccount, IdleNumber, Schedule, Status, WeeklyWindow
 from worker.model.schedule import (
     Transition,
-    ever_wants,
     find_contradictions,
+    is_ever_desired,
     next_transition,
     scheduled_status,
     settle_schedules,
@@ -231,7 +231,7 @@ def test_until_is_when_something_else_is_wanted(schedule: Schedule, clock: datet
         assert settled.numbers[phone] == Desired(
             held.status, "n", "o", protected=True, because=held.because, until=until
         )
-        assert ever_wants(schedule, held.status)
+        assert is_ever_desired(schedule, held.status)
         assert not settled.idle
     assert settled.numbers[other] is account.numbers[other]
 

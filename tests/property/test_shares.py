@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.support.examples import examples
 from worker.config.settings import resolve_limit
 from worker.model.plans import AccountPlan, Action, Verdict, tally
-from worker.plan.safety import fleet_wide
+from worker.plan.safety import guard_fleet
 
 _many = st.integers(0, 10**6)
 _few = st.integers(0, 200)
@@ -43,7 +43,7 @@ def test_the_fleet_is_refused_by_its_sums(accounts: list[tuple[int, int, int, in
     large = [
         number > 100 and whole and Fraction(number, whole) > Fraction(share, 100) for number in (activate, deactivate)
     ]
-    judged = fleet_wide(plans, f"{share}%", frozenset())
+    judged = guard_fleet(plans, f"{share}%", frozenset())
     for plan, numbers in zip(judged, accounts, strict=True):
         expected = sum(bool(number and over) for number, over in zip(numbers[:2], large, strict=True))
         assert len(plan.refusals) == expected

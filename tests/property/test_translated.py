@@ -11,7 +11,7 @@ from tests.tools import messages
 from worker.model.messages import Message, Parameter
 from worker.model.plans import Action, Change, Plan
 from worker.render import text
-from worker.render.i18n import speaking, translated
+from worker.render.i18n import translate, use_language
 
 _FOREIGN = st.text(max_size=60) | st.sampled_from(
     ["{name}", "{0!r}", "%s", "\x1b[2J", "\u202egnp.exe", "<script>alert(1)</script>", "a: b (c); d, e. f"]
@@ -34,7 +34,7 @@ def _templates() -> st.SearchStrategy[str]:
 @given(_FOREIGN)
 def test_english_is_unchanged(foreign: str) -> None:
     """No catalogue is read for English."""
-    assert translated(foreign) is foreign
+    assert translate(foreign) is foreign
 
 
 @pytest.mark.slow
@@ -45,8 +45,8 @@ def test_values_come_through_unchanged(template: str, data: st.DataObject) -> No
     values: dict[str, Parameter] = {
         name: data.draw(_FOREIGN) if re.fullmatch(r"(\.\d+)?", spec or "") else 7 for name, spec, _ in fields
     }
-    with speaking("ko"):
-        korean = translated(Message(template, **values))
+    with use_language("ko"):
+        korean = translate(Message(template, **values))
     for name, spec, conversion in fields:
         value = values[name]
         shown = repr(value) if conversion == "r" else format(value, spec or "")
@@ -56,8 +56,8 @@ def test_values_come_through_unchanged(template: str, data: st.DataObject) -> No
 @given(_FOREIGN)
 def test_what_is_no_message_is_left_alone(foreign: str) -> None:
     """Foreign text, marked so that it can be none of the messages, is shown as it came."""
-    with speaking("ko"):
-        assert translated(f"⟦{foreign}⟧") == f"⟦{foreign}⟧"
+    with use_language("ko"):
+        assert translate(f"⟦{foreign}⟧") == f"⟦{foreign}⟧"
 
 
 @given(st.lists(_FOREIGN, min_size=3, max_size=3))
@@ -80,5 +80,5 @@ def _plan(change: Change) -> str:
         account="main", account_id=None, counts=tally(Action, {Action.ACTIVATE: 1}), changes=(change,)
     )
     plan = Plan(created_at="2026-11-24T00:00:00.000Z", fingerprint="0" * 64, accounts=(account,))
-    with speaking("ko"):
+    with use_language("ko"):
         return text.plan(plan, color=False)

@@ -17,7 +17,7 @@ from tests.support.examples import examples
 from tests.support.virtual_time import VirtualLoop
 from worker.config.settings import RateLimit, Retry, SafetySettings, Settings, Timeout, threshold
 from worker.ledger.history import run_record
-from worker.ledger.readonly import reading
+from worker.ledger.readonly import open_read_only
 from worker.model.accounts import Desired, DesiredAccount, Status
 from worker.model.history import AccountRecord
 from worker.model.results import Outcome
@@ -238,7 +238,7 @@ class Account(RuleBasedStateMachine):
 
     def _history(self, run: str) -> tuple[AccountRecord, ...]:
         """Return what the ledger reports of a run, as `history` shows it."""
-        with reading(self.world.ledger) as connection:
+        with open_read_only(self.world.ledger) as connection:
             assert connection is not None
             return tuple(run_record(connection, run).accounts)
 

@@ -37,7 +37,7 @@ from worker.daemon.notify.message import ChannelMessage
 from worker.daemon.notify.tracker import Tracker
 from worker.daemon.passes import Pass, Passes
 from worker.daemon.scheduler import Interval, Scheduler
-from worker.ledger import Ledger, NullLedger, recollection
+from worker.ledger import Ledger, NullLedger, memory_reader
 from worker.model.credentials import Credentials, CredentialsRef, Secret, SecretRef
 from worker.model.errors import Interrupted, Problem, SettingsError
 from worker.model.suspension import Suspend
@@ -164,7 +164,7 @@ class _Ledgers:
 
     def __init__(self, world: "WatchWorld") -> None:
         self._world = world
-        self.memory = NullLedger(recollection(world.ledger))
+        self.memory = NullLedger(memory_reader(world.ledger))
 
     @asynccontextmanager
     async def open(self, run_id: str) -> AsyncIterator[Ledger]:

@@ -23,7 +23,7 @@ from tests.simulation.scenario import DRY_KINDS, RunScript, Scenario
 from tests.simulation.transport import SimulatedTransport
 from tests.support.ledgers import started
 from tests.support.virtual_time import VirtualLoop
-from worker.ledger import Ledger, LedgerProtocol, NullLedger, recollection
+from worker.ledger import Ledger, LedgerProtocol, NullLedger, memory_reader
 from worker.model.accounts import PlanFile
 from worker.model.credentials import Credentials, CredentialsRef, Secret, SecretRef
 from worker.model.errors import Interrupted, LedgerError
@@ -175,7 +175,7 @@ class World:
     async def _run(self, script: RunScript, record: Record, process: Process) -> None:
         dry = script.kind in DRY_KINDS
         if dry:
-            await self._carry_out(script, record, process, NullLedger(recollection(self.ledger)))
+            await self._carry_out(script, record, process, NullLedger(memory_reader(self.ledger)))
             return
         if script.kind in {"saved", "rollback"}:
             record.saved = self.saved

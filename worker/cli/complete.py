@@ -85,10 +85,10 @@ def runs(context: click.Context, _: str) -> Iterator[CompletionItem]:
     from worker.cli import load
     from worker.cli.ledger import ledger_path
     from worker.ledger.history import HistoryQuery, history
-    from worker.ledger.readonly import reading
+    from worker.ledger.readonly import open_read_only
 
     path = ledger_path(load.load_settings(context.params.get("settings_path"), {}))
-    with reading(path, skip_check=True) as connection:
+    with open_read_only(path, skip_check=True) as connection:
         if connection is None:
             return
         for run in history(connection, HistoryQuery(limit=_RUNS)).runs:

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 
 import click
 
-from worker.render.i18n import LANGUAGES, LOCALE, gettext, language_of, speak, spoken
+from worker.render.i18n import LANGUAGES, LOCALE, choose_language, current_language, gettext, language_of
 
 __all__ = ["LANG", "VARIABLE", "localized", "paragraphs", "requested_language", "set_language"]
 
@@ -42,7 +42,7 @@ def set_language(arguments: Sequence[str]) -> None:
         # escape characters that the terminal cannot encode, as stderr does, instead of raising an error
         sys.stdout.reconfigure(errors="backslashreplace")
     language = requested_language(arguments, os.environ)
-    speak(language)
+    choose_language(language)
     if language == LANGUAGES[0]:
         click_gettext.textdomain(_CLICK_DOMAIN)
         return
@@ -80,7 +80,7 @@ def localized(command: Command, *, takes: bool = True) -> Command:
     copied.short_help = _translate(command.short_help)
     if isinstance(copied, click.Group):
         copied.commands = {name: localized(each) for name, each in copied.commands.items()}
-    if spoken() != LANGUAGES[0]:
+    if current_language() != LANGUAGES[0]:
         from worker.cli.help import WideContext
 
         copied.context_class = WideContext

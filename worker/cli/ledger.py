@@ -15,15 +15,15 @@ from platformdirs import user_state_path
 
 from worker import __version__
 from worker.config.settings import Settings
-from worker.ledger import Ledger, NullLedger, RunInfo, recollection
+from worker.ledger import Ledger, NullLedger, RunInfo, memory_reader
 from worker.ledger.history import find_run_ids, run_record
-from worker.ledger.readonly import reading
+from worker.ledger.readonly import open_read_only
 from worker.model.accounts import AccountMemory
 from worker.model.errors import LedgerError, UsageError
 from worker.model.history import RunRecord
 from worker.model.messages import Message
 from worker.render.i18n import gettext as _
-from worker.render.i18n import translated
+from worker.render.i18n import translate
 from worker.render.json_document import encodable
 
 __all__ = ["LedgerOptions", "find_run", "ledger_path", "read_only"]
@@ -104,14 +104,14 @@ def read_only(settings: Settings) -> NullLedger:
             _warn(str(error))
             return AccountMemory()
 
-    return NullLedger(partial(recall_or_warn, recollection(path)))
+    return NullLedger(partial(recall_or_warn, memory_reader(path)))
 
 
 @cache
 def _warn(message: str) -> None:
     with suppress(OSError, ValueError):  # stderr may be closed
         warning = _("warning: {warning}; until then plans show no causes of differences")
-        click.echo(warning.format(warning=translated(message)), err=True)
+        click.echo(warning.format(warning=translate(message)), err=True)
 
 
 def find_run(settings: Settings, name: str, *, account: str | None = None, phone: str | None = None) -> RunRecord:
@@ -122,7 +122,7 @@ def find_run(settings: Settings, name: str, *, account: str | None = None, phone
         LedgerError: the ledger cannot be read.
     """
     path = ledger_path(settings)
-    with reading(path) as connection:
+    with open_read_only(path) as connection:
         if connection is None:
             raise UsageError(
                 Message("there is no run {name!r}: there is no ledger yet at {path}", name=name, path=str(path))

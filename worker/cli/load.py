@@ -25,7 +25,7 @@ from worker.model.phones import normalise, parse_digits
 from worker.plan.policy import Selection
 from worker.plan.safety import ALLOW_ALL, RULES
 from worker.render.i18n import gettext as _
-from worker.render.i18n import translated
+from worker.render.i18n import translate
 
 __all__ = [
     "desired_paths",
@@ -127,7 +127,7 @@ def print_warnings(warnings: Iterable[Problem]) -> None:
     """Print warnings about files to stderr."""
     for warning in warnings:
         place = f"{warning.source}:{warning.line}:{warning.column}"
-        text = _("{location}: warning: {warning}").format(location=place, warning=translated(warning.message))
+        text = _("{location}: warning: {warning}").format(location=place, warning=translate(warning.message))
         click.echo(text, err=True)
 
 

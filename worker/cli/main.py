@@ -25,7 +25,7 @@ from worker.model.errors import (
     WorkerError,
 )
 from worker.render.i18n import gettext as _
-from worker.render.i18n import ngettext, translated
+from worker.render.i18n import ngettext, translate
 
 __all__ = ["run", "senderid"]
 
@@ -153,12 +153,12 @@ def _report(error: BaseException) -> ExitStatus:
             _print_error("\n".join((*_lines(error), total.format(count=f"{count:,}"))))
             return ExitStatus.INVALID
         case WorkerError():
-            _print_error(f"senderid: {translated(str(error))}")
+            _print_error(f"senderid: {translate(str(error))}")
             return _status(error)
         case BrokenPipeError():
             return ExitStatus.ERROR
         case OSError():
-            _print_error(f"senderid: {error.filename or _('output')}: {translated(error.strerror or '')}")
+            _print_error(f"senderid: {error.filename or _('output')}: {translate(error.strerror or '')}")
             return ExitStatus.ERROR
         case _:
             # the text of an unexpected error may contain secrets: print its type and its place instead
@@ -171,7 +171,7 @@ def _report(error: BaseException) -> ExitStatus:
 
 def _lines(error: DesiredStateError | SettingsError) -> Iterator[str]:
     for problem in error.problems:
-        yield f"{problem.source}:{problem.line}:{problem.column}: {translated(problem.message)}"
+        yield f"{problem.source}:{problem.line}:{problem.column}: {translate(problem.message)}"
     if error.omitted:
         yield _("… and {count} more").format(count=f"{error.omitted:,}")
 

@@ -13,7 +13,7 @@ from worker.config.files import STDOUT, check_writable
 from worker.model.errors import DesiredStateError
 from worker.model.messages import Message, system_text
 from worker.render.i18n import gettext as _
-from worker.render.i18n import translated
+from worker.render.i18n import translate
 
 if TYPE_CHECKING:
     from worker.config.settings import Settings
@@ -80,7 +80,7 @@ class RunMetrics:
             self.metrics.desired_state(valid=not isinstance(error, DesiredStateError))
             self.metrics.broke_off()
             self.deliver(
-                lambda message: click.echo(_("warning: {warning}").format(warning=translated(message)), err=True)
+                lambda message: click.echo(_("warning: {warning}").format(warning=translate(message)), err=True)
             )
 
     def deliver(self, report: Callable[[str], None]) -> None:

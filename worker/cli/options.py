@@ -14,7 +14,7 @@ from worker.config.files import STDERR, STDOUT
 from worker.model.errors import UsageError
 from worker.model.messages import Message
 from worker.render.i18n import gettext as _
-from worker.render.i18n import translated
+from worker.render.i18n import translate
 
 if TYPE_CHECKING:
     from worker.render.masking import Mask
@@ -286,7 +286,7 @@ class _Gateway(click.ParamType[str]):
         try:
             return parse_gateway(value)
         except ValueError as error:
-            self.fail(translated(str(error)), param, ctx)
+            self.fail(translate(str(error)), param, ctx)
 
 
 _metrics: Final = _all(

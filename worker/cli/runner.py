@@ -31,7 +31,7 @@ from worker.model.plans import AccountPlan
 from worker.model.results import AccountResult, Result
 from worker.model.times import format_utc_ms
 from worker.reconcile.fleet import Fleet
-from worker.render.i18n import translated
+from worker.render.i18n import translate
 from worker.solapi.transport import Transport
 from worker.telemetry import logs
 
@@ -213,7 +213,7 @@ def _signals(
             log.warning("run.stopping", error_code=reason.code, error_message=_STOPPING)
             return
         with suppress(OSError):
-            click.echo(translated(_STOPPING), err=True)
+            click.echo(translate(_STOPPING), err=True)
 
     with signals.on_loop(asyncio.get_running_loop(), receive):
         yield received

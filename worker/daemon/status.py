@@ -8,7 +8,7 @@ from worker.model.results import Outcome
 from worker.model.status_page import AttentionItem, DaemonState, LastRead, QuotaUse
 from worker.model.times import format_utc
 from worker.render.i18n import gettext as _
-from worker.render.i18n import translated
+from worker.render.i18n import translate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,7 +89,7 @@ def _quota(writes: "WindowUsage", reads: "WindowUsage") -> QuotaUse:
 
 def _standing(watch: "WatchLoop") -> Iterator[AttentionItem]:
     for file, error in sorted(watch.broken.items()):
-        problems = "; ".join(translated(str(problem)) for problem in error.problems[:_PROBLEMS])
+        problems = "; ".join(translate(str(problem)) for problem in error.problems[:_PROBLEMS])
         yield AttentionItem("broken", None, f"{file}: {problems}")
     for name, suspend in watch.suspended.items():
         parts = (suspend.reason, suspend.by, None if suspend.ends is None else format_utc(suspend.ends))

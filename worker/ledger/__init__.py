@@ -3,7 +3,7 @@
 from worker.ledger.ledger import Ledger, forget, probe
 from worker.ledger.null import NullLedger
 from worker.ledger.protocol import LedgerProtocol
-from worker.ledger.readonly import recollection
+from worker.ledger.readonly import memory_reader
 from worker.ledger.records import RunInfo, Subject
 
-__all__ = ["Ledger", "LedgerProtocol", "NullLedger", "RunInfo", "Subject", "forget", "probe", "recollection"]
+__all__ = ["Ledger", "LedgerProtocol", "NullLedger", "RunInfo", "Subject", "forget", "memory_reader", "probe"]

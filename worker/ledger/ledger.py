@@ -15,7 +15,7 @@ from typing import Final, Self
 from worker.ledger import lock, retention, writes
 from worker.ledger.group_commit import GroupCommits
 from worker.ledger.records import AttemptState, RunInfo, Subject
-from worker.ledger.schema import connect, connect_to_read, unusable
+from worker.ledger.schema import connect, connect_to_read, unusable_error
 from worker.model.accounts import AccountMemory, ObservedAccount, PlanFile, PlanFileUse, Status
 from worker.model.errors import AccountRejected, Ambiguous, ApiError, LedgerError
 from worker.model.messages import system_text
@@ -196,7 +196,7 @@ class Ledger:
             self._connection,
             submit=self._submit,
             now=self._now,
-            unusable=partial(unusable, self._path),
+            unusable=partial(unusable_error, self._path),
         )
         try:
             await self._commits.run(lambda connection: writes.add_run(connection, self._run))
@@ -290,7 +290,7 @@ def forget(path: Path, before: str, *, program: str, now: Callable[[], str]) -> 
             connection.execute("COMMIT")
             return deleted
     except sqlite3.Error as error:
-        raise unusable(path, str(error)) from None
+        raise unusable_error(path, str(error)) from None
 
 
 def probe(path: Path) -> None:
@@ -304,7 +304,7 @@ def probe(path: Path) -> None:
     if connection is not None:
         connection.close()
     if path.exists() and not os.access(path, os.W_OK):
-        raise unusable(path, system_text(os.strerror(EACCES)))
+        raise unusable_error(path, system_text(os.strerror(EACCES)))
 
 
 def _is_unremarkable(result: AccountResult) -> bool:

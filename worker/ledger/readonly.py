@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import Final
 
 from worker.ledger import writes
-from worker.ledger.schema import connect_to_read, frozen, unusable
+from worker.ledger.schema import connect_to_read, file_version, unusable_error
 from worker.model.accounts import AccountMemory
 from worker.model.errors import LedgerError
 from worker.model.messages import Message
 
-__all__ = ["reading", "recollection"]
+__all__ = ["memory_reader", "open_read_only"]
 
 _STEPS: Final = 10_000
 """Count of instructions of SQLite's virtual machine between checks of the time limit: a few tenths of a millisecond."""
 
 
 @contextmanager
-def reading(
+def open_read_only(
     path: Path, *, skip_check: bool = False, seconds: float | None = None
 ) -> Iterator[sqlite3.Connection | None]:
     """Open the ledger read-only for the duration of the context. Yield None if there is no ledger yet.
@@ -32,27 +32,27 @@ def reading(
         LedgerError: the ledger cannot be read, or it changed during the read.
         TimeoutError: the queries exceeded the time limit.
     """
-    before = frozen(path)
+    before = file_version(path)
     connection = connect_to_read(path, skip_check=skip_check)
     if connection is not None and seconds is not None:
         end = time.monotonic() + seconds
         connection.set_progress_handler(lambda: time.monotonic() > end, _STEPS)
     try:
         yield connection
-        if before is not None and frozen(path) != before:
+        if before is not None and file_version(path) != before:
             raise LedgerError(Message("the ledger {path} changed while it was read; try again", path=str(path)))
     except sqlite3.OperationalError as error:
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
             raise TimeoutError from None
-        raise unusable(path, str(error)) from None
+        raise unusable_error(path, str(error)) from None
     except (sqlite3.Error, UnicodeDecodeError) as error:
-        raise unusable(path, str(error)) from None
+        raise unusable_error(path, str(error)) from None
     finally:
         if connection is not None:
             connection.close()
 
 
-def recollection(path: Path) -> Callable[[str], AccountMemory]:
+def memory_reader(path: Path) -> Callable[[str], AccountMemory]:
     """Return a function that reads the memory of an account by its key. Its first call checks the file.
 
     The function raises LedgerError if the ledger cannot be read.
@@ -61,7 +61,7 @@ def recollection(path: Path) -> Callable[[str], AccountMemory]:
 
     def recall(key: str) -> AccountMemory:
         nonlocal is_checked
-        with reading(path, skip_check=is_checked) as connection:
+        with open_read_only(path, skip_check=is_checked) as connection:
             is_checked = True
             return AccountMemory() if connection is None else writes.recall(connection, key)
 

@@ -13,7 +13,7 @@ from typing import Final
 from worker.model.errors import LedgerError
 from worker.model.messages import Message, system_text
 
-__all__ = ["MIGRATIONS", "connect", "connect_to_read", "frozen", "unusable"]
+__all__ = ["MIGRATIONS", "connect", "connect_to_read", "file_version", "unusable_error"]
 
 _APPLICATION: Final = 0x53454E44
 """The `application_id` that marks an SQLite file as a ledger: `SEND` in ASCII."""
@@ -106,9 +106,9 @@ def connect(
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     except FileExistsError as error:
-        raise unusable(path, Message("{path} is not a folder", path=str(error.filename))) from None
+        raise unusable_error(path, Message("{path} is not a folder", path=str(error.filename))) from None
     except OSError as error:
-        raise unusable(path, system_text(error.strerror)) from None
+        raise unusable_error(path, system_text(error.strerror)) from None
     # opening it for reading first refuses a file of a newer version without changing it
     probe = connect_to_read(path, supported=len(migrations))
     if probe is not None:
@@ -128,7 +128,7 @@ def connect_to_read(
     """
     if not _exists(path):
         return None
-    mode = "mode=ro" if frozen(path) is None else "mode=ro&immutable=1"
+    mode = "mode=ro" if file_version(path) is None else "mode=ro&immutable=1"
     connection = _open(
         path,
         f"{path.absolute().as_uri()}?{mode}",
@@ -140,7 +140,7 @@ def connect_to_read(
     return connection
 
 
-def frozen(path: Path) -> tuple[int, int, int] | None:
+def file_version(path: Path) -> tuple[int, int, int] | None:
     """Return the state of a ledger in a folder where SQLite cannot lock it: inode, size, mtime. None for other ledgers.
 
     SQLite creates two files beside the ledger even to read it. In a read-only folder, a ledger without a write-ahead
@@ -211,12 +211,12 @@ def _open(path: Path, name: str, prepare: Callable[[sqlite3.Connection], None]) 
         if connection is not None:
             connection.close()
         if isinstance(error, sqlite3.Error | OSError | UnicodeDecodeError):
-            raise unusable(path, str(error)) from None
+            raise unusable_error(path, str(error)) from None
         raise
     return connection
 
 
-def unusable(path: Path | str, reason: str) -> LedgerError:
+def unusable_error(path: Path | str, reason: str) -> LedgerError:
     """Return the error of a ledger that cannot be used. `reason` is a message or SQLite's own text."""
     return LedgerError(
         Message(
@@ -244,19 +244,19 @@ def _exists(path: Path) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise unusable(path, system_text(error.strerror)) from None
+        raise unusable_error(path, system_text(error.strerror)) from None
     if not header:
         log = path.with_name(f"{path.name}-wal")
         if log.exists() and log.stat().st_size:
             # SQLite would treat the file as new and discard the content of its log
-            raise unusable(path, Message("it is empty, but its write-ahead log is not"))
+            raise unusable_error(path, Message("it is empty, but its write-ahead log is not"))
         return True
     if len(header) < _HEADER or not header.startswith(b"SQLite format 3\0"):
-        raise unusable(path, Message("it is not a ledger, or its beginning is missing"))
+        raise unusable_error(path, Message("it is not a ledger, or its beginning is missing"))
     if int.from_bytes(header[68:72]) not in {0, _APPLICATION}:
-        raise unusable(path, Message("it is the database of another program"))
+        raise unusable_error(path, Message("it is the database of another program"))
     if _is_torn(path, int.from_bytes(header[16:18])):
-        raise unusable(path, Message("its end is missing"))
+        raise unusable_error(path, Message("its end is missing"))
     return True
 
 
@@ -287,17 +287,17 @@ def _refuse(connection: sqlite3.Connection, path: Path, supported: int, *, skip_
     if not skip_check and path.stat().st_size <= _CHECKED_BYTES:
         (check,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         if check != "ok":
-            raise unusable(path, Message("it is damaged"))
+            raise unusable_error(path, Message("it is damaged"))
     _refuse_version(_version(connection), path, supported)
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if application != _APPLICATION and tables:
-        raise unusable(path, Message("it is the database of another program"))
+        raise unusable_error(path, Message("it is the database of another program"))
 
 
 def _refuse_version(version: int, path: Path, supported: int) -> None:
     if version > supported:
-        raise unusable(
+        raise unusable_error(
             path,
             Message(
                 "it was created by a newer senderid: its schema is {version}, this version supports up to {supported}",

@@ -11,7 +11,7 @@ from worker.ledger.records import CRASHED, OPEN, AttemptState, RunInfo, Subject,
 from worker.model.accounts import AccountMemory, Observed, PlanFile, PlanFileUse, Status
 from worker.model.credentials import CredentialsRef
 from worker.model.errors import ErrorInfo, NumberError
-from worker.model.messages import Message, english, parts
+from worker.model.messages import Message, english, to_parts
 from worker.model.plans import AccountPlan
 from worker.model.results import AccountResult, Outcome, RunOutcome
 from worker.model.times import format_utc_ms
@@ -482,7 +482,7 @@ def _columns(error: NumberError | ErrorInfo | None) -> tuple[str | None, str | N
 
 
 def _parts(text: str) -> str | None:
-    return _json(encodable(parts(text))) if isinstance(text, Message) else None
+    return _json(encodable(to_parts(text))) if isinstance(text, Message) else None
 
 
 def _text(foreign: str | None) -> str | None:

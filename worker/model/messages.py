@@ -20,7 +20,7 @@ A `Message` is a `str`, its English text, so that JSON, logs and the ledger trea
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self, TypeAlias
 
-__all__ = ["Message", "Parameter", "PhoneNumber", "english", "join", "parts", "restore", "system_text"]
+__all__ = ["Message", "Parameter", "PhoneNumber", "english", "join", "restore", "system_text", "to_parts"]
 
 Parameter: TypeAlias = str | int | float | tuple["Parameter", ...]
 """The value of a placeholder: a message, a phone number, foreign text, a number, or a tuple of these."""
@@ -89,25 +89,25 @@ def english(value: object) -> str:
     raise TypeError(f"{type(value).__name__} cannot be encoded")
 
 
-def parts(value: Parameter) -> Any:
+def to_parts(value: Parameter) -> Any:
     """Return a message as JSON values, for the ledger: its template, its plural template if any, and its parameters."""
     match value:
         case Message():
             encoded = {
                 "template": value.template,
-                "parameters": {key: parts(each) for key, each in value.parameters.items()},
+                "parameters": {key: to_parts(each) for key, each in value.parameters.items()},
             }
             return encoded if value.many is None else encoded | {"many": value.many}
         case PhoneNumber():
             return {"phone": english(value)}
         case tuple():
-            return [parts(each) for each in value]
+            return [to_parts(each) for each in value]
         case _:
             return value
 
 
 def restore(text: str, encoded: Any) -> str:
-    """Return the message that `parts` encoded, or `text` if it cannot be decoded or its English is not `text`."""
+    """Return the message that `to_parts` encoded, or `text` if it cannot be decoded or its English is not `text`."""
     try:
         message = _restored(encoded)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError):
@@ -131,8 +131,8 @@ def _restored(encoded: Any) -> Parameter:
 
 def join(messages: Iterable[str], separator: str) -> Message:
     """Return several messages as one, separated by `separator`."""
-    parts = {f"part{place}": message for place, message in enumerate(messages)}
-    return Message(_escaped(separator).join(f"{{{name}}}" for name in parts), **parts)
+    texts = {f"part{place}": message for place, message in enumerate(messages)}
+    return Message(_escaped(separator).join(f"{{{name}}}" for name in texts), **texts)
 
 
 def system_text(text: str | None) -> Message:

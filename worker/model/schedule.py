@@ -23,8 +23,8 @@ from worker.model.times import WEEK, format_local, format_utc, load_zone, to_utc
 __all__ = [
     "ScheduledStatus",
     "Transition",
-    "ever_wants",
     "find_contradictions",
+    "is_ever_desired",
     "next_transition",
     "scheduled_status",
     "settle_schedules",
@@ -146,7 +146,7 @@ def status_changes(schedule: Schedule, after: datetime) -> Iterator[tuple[dateti
             yield moment, current
 
 
-def ever_wants(schedule: Schedule, status: Status) -> bool:
+def is_ever_desired(schedule: Schedule, status: Status) -> bool:
     """Return True if `status` is the desired status of a window, or outside the windows."""
     return status == schedule.plain or any(
         window.status == status for some in (schedule.dated, schedule.weekly) for window in some

@@ -1,7 +1,7 @@
 """The plan of one account, as a pure function of its inputs.
 
 `build` compares the desired state with the observed state. Its other inputs are the terms of the run, the memory of the
-ledger, and the time. `remaining` does the same for the writes of a saved plan or of a rollback.
+ledger, and the time. `remaining_writes` does the same for the writes of a saved plan or of a rollback.
 """
 
 from collections import Counter
@@ -34,7 +34,7 @@ __all__ = [
     "build",
     "count_actions",
     "failed_draft",
-    "remaining",
+    "remaining_writes",
     "with_changes",
 ]
 
@@ -172,7 +172,7 @@ class Remaining(Struct, frozen=True):
     refusals: tuple[Refusal, ...]
 
 
-def remaining(
+def remaining_writes(
     saved: SavedAccount,
     observed: ObservedAccount,
     memory: AccountMemory,

@@ -22,9 +22,9 @@ from worker.model.results import Outcome
 __all__ = [
     "WRITES",
     "Preconditions",
-    "attribute",
+    "add_causes",
     "compare",
-    "confirmed",
+    "confirmed_statuses",
     "diff",
     "inverse",
     "preconditions",
@@ -66,9 +66,9 @@ WRITES: Final = {
 def compare(
     desired: Mapping[str, Desired], observed: ObservedAccount, memory: AccountMemory
 ) -> tuple[tuple[Change, ...], dict[str, Status]]:
-    """Return the changes from observed to desired state, each with its cause, and the result of `confirmed`."""
-    changes = attribute(diff(desired, observed.numbers), observed, memory)
-    return changes, confirmed(desired, observed.numbers, memory)
+    """Return the changes from observed to desired state, with causes, and the result of `confirmed_statuses`."""
+    changes = add_causes(diff(desired, observed.numbers), observed, memory)
+    return changes, confirmed_statuses(desired, observed.numbers, memory)
 
 
 def diff(desired: Mapping[str, Desired], observed: Mapping[str, Observed]) -> tuple[Change, ...]:
@@ -90,7 +90,7 @@ def diff(desired: Mapping[str, Desired], observed: Mapping[str, Observed]) -> tu
     return tuple(change for some in by_action.values() for change in sorted(some, key=_by_phone))
 
 
-def attribute(changes: Iterable[Change], observed: ObservedAccount, memory: AccountMemory) -> tuple[Change, ...]:
+def add_causes(changes: Iterable[Change], observed: ObservedAccount, memory: AccountMemory) -> tuple[Change, ...]:
     """Return the changes with their cause, for each number whose last written status is in `memory`.
 
     If the number still has the written status, its file changed. If the written status is still desired, the account
@@ -112,7 +112,7 @@ def _cause(written: Status, change: Change) -> Cause:
     return Cause.EXTERNAL_DRIFT if change.desired == written else Cause.BOTH
 
 
-def confirmed(
+def confirmed_statuses(
     desired: Mapping[str, Desired], observed: Mapping[str, Observed], memory: AccountMemory
 ) -> dict[str, Status]:
     """Return the numbers that have their desired status although a run last wrote another one, with that status.

@@ -22,8 +22,8 @@ __all__ = [
     "RULES",
     "effective_safety",
     "effective_use",
-    "fleet_wide",
     "guard",
+    "guard_fleet",
     "is_within",
     "least_active",
     "replay",
@@ -124,7 +124,7 @@ def guard(
     return tuple(refusal for refusal in refusals if allow.isdisjoint({refusal.rule, ALLOW_ALL}))
 
 
-def fleet_wide(plans: Sequence[AccountPlan], most: int | str, allow: frozenset[str]) -> tuple[AccountPlan, ...]:
+def guard_fleet(plans: Sequence[AccountPlan], most: int | str, allow: frozenset[str]) -> tuple[AccountPlan, ...]:
     """Return the plans of one run. Refuse those that are part of too large a change over all accounts.
 
     `most` limits activations and deactivations separately. It is a number, or a percentage of the registered numbers in

@@ -16,7 +16,7 @@ from worker.model.plans import AccountPlan, Action, Verdict
 from worker.model.ports import AccountLedger, Log, ProgressMeter, ReadableAccount, WritableAccount
 from worker.model.results import NumberResult, Outcome, Requests
 from worker.model.safety import Health
-from worker.plan.build import Draft, Terms, as_plan, build, remaining, with_changes
+from worker.plan.build import Draft, Terms, as_plan, build, remaining_writes, with_changes
 from worker.plan.comparison import CurrentFiles, missing_file_notices, stale_writes, with_current_ends
 from worker.plan.holds import hold_as_approved
 from worker.plan.notices import notices, result_notices, with_swap_notice
@@ -28,11 +28,11 @@ from worker.reconcile.results import (
     Conclusion,
     as_unverified,
     conclude,
-    conflict,
-    expired,
-    no_longer_desired,
-    not_written,
-    still_impossible,
+    conflict_result,
+    expired_result,
+    impossible_result,
+    no_longer_desired_result,
+    not_written_result,
 )
 
 __all__ = ["apply", "apply_saved", "conclude_unapplied", "make_draft", "observe"]
@@ -103,7 +103,10 @@ async def apply(
     needs = Needs(least_active(safety, terms.allow), desired.groups, memory.spent, safety.pair_swaps)
     executor = Executor(plan.writes, api, observed, needs, journal=ledger, meter=meter)
     await executor.carry_out(pace)
-    results = (*executor.results(), *(not_written(change) for change in plan.changes if not change.action.writes))
+    results = (
+        *executor.results(),
+        *(not_written_result(change) for change in plan.changes if not change.action.writes),
+    )
     return conclude(
         desired.name,
         observed.account_id,
@@ -160,7 +163,7 @@ async def apply_saved(
     )
     held, use = await guard_changes(saved.changes, api, saved.in_use, allow)
     observed, memory = await _resume(api, ledger, log)
-    rest = remaining(saved, observed, memory, allow, now=now, held=held, removed=dropped)
+    rest = remaining_writes(saved, observed, memory, allow, now=now, held=held, removed=dropped)
     if rest.refusals:
         raise PolicyRefusal(rest.refusals)
     writes = structs.replace(saved, changes=tuple(change for change in rest.changes if change.action.writes))
@@ -171,11 +174,11 @@ async def apply_saved(
     await executor.carry_out(pace)
     results = (
         *executor.results(),
-        *(not_written(change) for change in rest.changes if not change.action.writes),
-        *(conflict(change, observed) for change in rest.conflicts),
-        *(expired(change, observed) for change in rest.lapsed),
-        *(no_longer_desired(change, observed, reasons[change.phone]) for change in dropped),
-        *(still_impossible(change, observed) for change in saved.impossible),
+        *(not_written_result(change) for change in rest.changes if not change.action.writes),
+        *(conflict_result(change, observed) for change in rest.conflicts),
+        *(expired_result(change, observed) for change in rest.lapsed),
+        *(no_longer_desired_result(change, observed, reasons[change.phone]) for change in dropped),
+        *(impossible_result(change, observed) for change in saved.impossible),
     )
     return conclude(
         saved.account,
@@ -210,7 +213,7 @@ def conclude_unapplied(make_draft: Draft, requests: Requests, error: WorkerError
             for phone, number in make_draft.desired.items()
         )
         return conclude(plan.account, plan.account_id, results, requests=requests, stopped=error, notices=plan.notices)
-    results = (not_written(change, reason) for change in plan.changes)
+    results = (not_written_result(change, reason) for change in plan.changes)
     return conclude(
         plan.account,
         plan.account_id,

@@ -26,7 +26,7 @@ from worker.model.results import AccountResult, Requests, RunOutcome
 from worker.plan.build import Draft, Terms, as_plan, failed_draft
 from worker.plan.comparison import CurrentFiles
 from worker.plan.planfile import SavedAccount
-from worker.plan.safety import IN_USE, fleet_wide
+from worker.plan.safety import IN_USE, guard_fleet
 from worker.reconcile import identity
 from worker.reconcile.account import apply, apply_saved, conclude_unapplied, make_draft, observe
 from worker.reconcile.canary import canary_first
@@ -121,7 +121,7 @@ class Fleet:
         drafts = await self._each(accounts, one)
         await self._identify(accounts, drafts, others)
         drafts = self._refuse_duplicates(accounts, drafts, terms, moment)
-        plans = fleet_wide([draft.plan for draft in drafts], self._settings.safety.fleet_wide, terms.allow)
+        plans = guard_fleet([draft.plan for draft in drafts], self._settings.safety.fleet_wide, terms.allow)
         return [msgspec.structs.replace(draft, plan=plan) for draft, plan in zip(drafts, plans, strict=True)]
 
     async def _identify(

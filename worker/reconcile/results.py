@@ -30,13 +30,13 @@ __all__ = [
     "Conclusion",
     "as_unverified",
     "conclude",
-    "conflict",
-    "expired",
-    "left_out",
-    "no_longer_desired",
-    "not_written",
-    "still_impossible",
-    "unchanged",
+    "conflict_result",
+    "expired_result",
+    "impossible_result",
+    "left_out_result",
+    "no_longer_desired_result",
+    "not_written_result",
+    "unchanged_result",
 ]
 
 _NOT_WRITTEN: Final = {
@@ -95,7 +95,7 @@ def conclude(
         else tuple(results),
         notices=notices,
     )
-    return Conclusion(result, chain(same, starmap(unchanged, desired)))
+    return Conclusion(result, chain(same, starmap(unchanged_result, desired)))
 
 
 def _run_outcome(stopped: WorkerError | None, *, converged: bool) -> RunOutcome:
@@ -112,7 +112,7 @@ def _run_outcome(stopped: WorkerError | None, *, converged: bool) -> RunOutcome:
             return RunOutcome.FAILED
 
 
-def left_out(saved: LeftOut) -> AccountResult:
+def left_out_result(saved: LeftOut) -> AccountResult:
     """Return the result of an account that a saved plan leaves out."""
     # the error of the plan is reported: no option of `apply` can allow writes that the plan does not contain
     message = Message("the saved plan has no writes for this account; plan again: {reason}", reason=saved.error.message)
@@ -125,12 +125,12 @@ def left_out(saved: LeftOut) -> AccountResult:
     )
 
 
-def unchanged(phone: str, status: str | None) -> NumberResult:
+def unchanged_result(phone: str, status: str | None) -> NumberResult:
     """Return the result of a number that has its desired status."""
     return NumberResult(phone, Action.UNCHANGED, status, status, status, Outcome.UNCHANGED)
 
 
-def not_written(change: Change, reason: NumberError | None = None) -> NumberResult:
+def not_written_result(change: Change, reason: NumberError | None = None) -> NumberResult:
     """Return the result of a planned number that was not written. `reason` is the account's error, if it has one."""
     outcome = _NOT_WRITTEN[change.action]
     if outcome is not Outcome.NOT_ATTEMPTED and outcome.stuck:
@@ -146,12 +146,12 @@ def not_written(change: Change, reason: NumberError | None = None) -> NumberResu
     )
 
 
-def still_impossible(change: Change, observed: ObservedAccount) -> NumberResult:
+def impossible_result(change: Change, observed: ObservedAccount) -> NumberResult:
     """Return the result, by its current status, of a number that the saved plan lists but does not write."""
     status = observed.status(change.phone)
     if status == change.desired:
-        return unchanged(change.phone, change.desired)
-    return not_written(change) if status == change.observed else conflict(change, observed)
+        return unchanged_result(change.phone, change.desired)
+    return not_written_result(change) if status == change.observed else conflict_result(change, observed)
 
 
 def as_unverified(number: NumberResult) -> NumberResult:
@@ -161,7 +161,7 @@ def as_unverified(number: NumberResult) -> NumberResult:
     return structs.replace(number, after=None, outcome=Outcome.UNVERIFIED)
 
 
-def conflict(change: Change, observed: ObservedAccount) -> NumberResult:
+def conflict_result(change: Change, observed: ObservedAccount) -> NumberResult:
     """Return the conflict of a number whose observed status has changed since the plan."""
     status = observed.status(change.phone)
     planned = change.observed or ""
@@ -176,12 +176,12 @@ def conflict(change: Change, observed: ObservedAccount) -> NumberResult:
     return structs.replace(_conflict(change, status, NumberError("Conflict", message)), before=change.observed)
 
 
-def expired(change: Change, observed: ObservedAccount) -> NumberResult:
+def expired_result(change: Change, observed: ObservedAccount) -> NumberResult:
     """Return the conflict of a planned write whose desired status has since ended by its schedule."""
     return _conflict(change, observed.status(change.phone), expiry_error(change))
 
 
-def no_longer_desired(change: Change, observed: ObservedAccount, reason: str) -> NumberResult:
+def no_longer_desired_result(change: Change, observed: ObservedAccount, reason: str) -> NumberResult:
     """Return the conflict of a planned write that the desired-state files no longer ask for."""
     return _conflict(change, observed.status(change.phone), NumberError("Conflict", reason))
 

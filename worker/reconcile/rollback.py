@@ -12,7 +12,7 @@ from worker.model.messages import Message
 from worker.model.plans import AccountPlan, Action, Change, Verdict, tally
 from worker.model.ports import Log, ReadableAccount
 from worker.model.safety import Health
-from worker.plan.build import Draft, count_actions, remaining
+from worker.plan.build import Draft, count_actions, remaining_writes
 from worker.plan.diff import inverse
 from worker.plan.holds import in_order
 from worker.plan.notices import notices, with_swap_notice
@@ -65,7 +65,7 @@ async def preview(
         LedgerError: the ledger cannot be read.
     """
     observed, memory = await observe(api, recall, log)
-    rest = remaining(saved, observed, memory, allow)
+    rest = remaining_writes(saved, observed, memory, allow)
     changes = in_order((*rest.changes, *(_superseded(change, observed) for change in rest.conflicts)))
     plan = AccountPlan(
         account=saved.account,

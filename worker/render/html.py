@@ -13,10 +13,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from worker.model.phones import hyphenated
-from worker.render.i18n import gettext, ngettext, spoken, translated
+from worker.render.i18n import current_language, gettext, ngettext, translate
 from worker.render.terminal import safe
 
-__all__ = ["asset", "inlined", "render"]
+__all__ = ["asset", "inline_asset", "render"]
 
 
 def render(template: str, **values: Any) -> str:
@@ -25,7 +25,7 @@ def render(template: str, **values: Any) -> str:
     All values are escaped. In a template, `{{ text | plain }}` also replaces control characters and bidirectional
     overrides, and `{{ text | translated | plain }}` translates a `Message` first.
     """
-    return _environment().get_template(template).render(lang=spoken(), **values)
+    return _environment().get_template(template).render(lang=current_language(), **values)
 
 
 @cache
@@ -34,7 +34,7 @@ def asset(name: str) -> bytes:
     return files("worker.render").joinpath("templates", name).read_bytes()
 
 
-def inlined(name: str) -> tuple[Markup, str]:
+def inline_asset(name: str) -> tuple[Markup, str]:
     """Return an asset to embed in a document, and the hash that allows it in a Content-Security-Policy."""
     data = asset(name)
     # a packaged file, not foreign text: it needs no escaping
@@ -53,5 +53,5 @@ def _environment() -> Environment:
         extensions=["jinja2.ext.i18n"],
     )
     environment.install_gettext_callables(gettext, ngettext, newstyle=True)  # type: ignore[attr-defined]
-    environment.filters |= {"plain": safe, "hyphenated": hyphenated, "translated": translated}
+    environment.filters |= {"plain": safe, "hyphenated": hyphenated, "translate": translate}
     return environment

@@ -1,7 +1,7 @@
 """Translation of texts into the user's language, which is English by default.
 
 Texts are written in English and marked by `gettext` and `ngettext`. Output for machines (JSON documents, JSON log
-lines) is always English. A `Message` is kept in English, and `translated` translates it when a user reads it.
+lines) is always English. A `Message` is kept in English, and `translate` translates it when a user reads it.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,17 @@ from worker.model.messages import Message
 if TYPE_CHECKING:
     from worker.render.i18n_catalog import Catalogue
 
-__all__ = ["LANGUAGES", "LOCALE", "gettext", "language_of", "ngettext", "speak", "speaking", "spoken", "translated"]
+__all__ = [
+    "LANGUAGES",
+    "LOCALE",
+    "choose_language",
+    "current_language",
+    "gettext",
+    "language_of",
+    "ngettext",
+    "translate",
+    "use_language",
+]
 
 LANGUAGES: Final = ("en", "ko")
 """ISO 639-1 codes of the supported languages. The first is the language of the source and has no catalogue."""
@@ -43,7 +53,7 @@ def ngettext(one: str, many: str, number: int) -> str:
     return catalogue.ngettext(one, many, number)
 
 
-def translated(text: str) -> str:
+def translate(text: str) -> str:
     """Return a message, with the messages inside it, in the chosen language. A plain `str` is translated if marked.
 
     Foreign text inside a message is not escaped: the caller makes it safe for the terminal or the page.
@@ -54,18 +64,18 @@ def translated(text: str) -> str:
     return catalogue.message(text) if isinstance(text, Message) else catalogue.gettext(text)
 
 
-def spoken() -> str:
+def current_language() -> str:
     """Return the code of the chosen language, one of `LANGUAGES`."""
     return _catalogue.get()[0]
 
 
-def speak(language: str) -> None:
+def choose_language(language: str) -> None:
     """Choose a language of `LANGUAGES` for the current context (as in `contextvars`), and for tasks started in it."""
     _catalogue.set((language, _opened(language)))
 
 
 @contextmanager
-def speaking(language: str) -> Iterator[None]:
+def use_language(language: str) -> Iterator[None]:
     """Choose a language of `LANGUAGES` inside the `with` block, then restore the former one."""
     token = _catalogue.set((language, _opened(language)))
     try:

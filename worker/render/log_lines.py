@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from worker.model.phones import hyphenated
 from worker.model.plans import Action, Count, NoticeKind, Phone, Timestamp
 from worker.model.results import Outcome, RunOutcome
-from worker.render.i18n import translated
+from worker.render.i18n import translate
 from worker.render.terminal import Paint, fit, safe
 
 __all__ = ["LogEvent", "LogLine", "console_line"]
@@ -184,7 +184,7 @@ def _details(line: Mapping[str, Any]) -> list[str]:
 
 
 def _localized(name: str, value: Any) -> Any:
-    return translated(value) if name in _SENTENCES and isinstance(value, str) else value
+    return translate(value) if name in _SENTENCES and isinstance(value, str) else value
 
 
 def _shown(value: Any) -> str:

@@ -10,7 +10,7 @@ from worker.model.messages import Message
 from worker.model.plans import Action, NoticeKind, Verdict
 from worker.model.results import Outcome
 from worker.render.i18n import gettext as _
-from worker.render.i18n import ngettext, translated
+from worker.render.i18n import ngettext, translate
 
 __all__ = [
     "ENDINGS",
@@ -117,7 +117,7 @@ def count(number: int, noun: str) -> str:
 def counts(parts: Iterable[tuple[int, str]]) -> str:
     """Return the counts that are not 0, each with its English word, such as "2 to activate, 1 blocked"."""
     each = _("{count} {what}")
-    return ", ".join(each.format(count=f"{number:,}", what=translated(what)) for number, what in parts if number)
+    return ", ".join(each.format(count=f"{number:,}", what=translate(what)) for number, what in parts if number)
 
 
 def counts_text(by_key: Mapping[K, int]) -> str:

@@ -30,7 +30,7 @@ from worker.solapi.account_document import AccountDecoder
 from worker.solapi.baseline import Baseline
 from worker.solapi.breaker import Breaker
 from worker.solapi.cancellation import Cancellation
-from worker.solapi.in_use import Body, inquire
+from worker.solapi.in_use import Body, read_number_use
 from worker.solapi.limiter import Quota, Window
 from worker.solapi.retry import Budget, Retrier
 from worker.solapi.runtime import Runtime
@@ -189,7 +189,7 @@ class AccountReader:
             WorkerError: CircuitOpen, or the reason passed to `halt`.
         """
         now = datetime.fromtimestamp(self._runtime.wall() + (self.clock_offset or 0.0), UTC)
-        return await inquire(self._fetch, phones, now, hours)
+        return await read_number_use(self._fetch, phones, now, hours)
 
     async def _fetch(self, query: str, decode: Callable[[bytearray], T]) -> T:
         url = URL(f"{self._base}{query}", encoded=True)

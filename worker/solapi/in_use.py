@@ -33,7 +33,7 @@ from worker.model.messages import Message
 from worker.model.phones import parse_digits
 from worker.solapi.wire import UNREADABLE, brief
 
-__all__ = ["Body", "Fetch", "inquire"]
+__all__ = ["Body", "Fetch", "read_number_use"]
 
 T = TypeVar("T")
 Page = TypeVar("Page", "_Messages", "_Groups")
@@ -110,7 +110,7 @@ _MESSAGES: Final = msgspec.json.Decoder(_Messages)
 _GROUPS: Final = msgspec.json.Decoder(_Groups)
 
 
-async def inquire(fetch: Fetch, phones: Collection[str], now: datetime, hours: int) -> NumberUse:
+async def read_number_use(fetch: Fetch, phones: Collection[str], now: datetime, hours: int) -> NumberUse:
     """Return which of `phones` have messages scheduled after `now`, or have sent messages in the `hours` before `now`.
 
     The first failed request ends the check, and the use of the remaining numbers is unknown. If more messages are

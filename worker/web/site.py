@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, unquote
 
 from aiohttp import web
 
-from worker.ledger.readonly import reading
+from worker.ledger.readonly import open_read_only
 from worker.ledger.status_page import empty_ledger
 from worker.model.accounts import DesiredAccount
 from worker.model.errors import LedgerError
@@ -23,7 +23,7 @@ from worker.model.status_page import DaemonState, UpcomingChange, UpcomingChange
 from worker.model.times import format_utc
 from worker.render import status_pages
 from worker.render.html import asset
-from worker.render.i18n import LANGUAGES, language_of, speak, translated
+from worker.render.i18n import LANGUAGES, choose_language, language_of, translate
 from worker.render.i18n import gettext as _
 from worker.web import views
 from worker.web.auth import COOKIE, Access, Denied, TooManyAttempts
@@ -96,7 +96,7 @@ class StatusPages:
         `headers` are the headers of every response, and may be changed. `last` sets the remaining lifetime of the
         connection in seconds.
         """
-        speak(_language(request.headers.get("Accept-Language", "")))
+        choose_language(_language(request.headers.get("Accept-Language", "")))
         headers["Content-Security-Policy"] = _POLICY
         # the raw path, as an encoded slash must not separate its parts
         path, _mark, query = request.raw_path.partition("?")
@@ -196,7 +196,7 @@ class StatusPages:
     def _build(self, page_request: views.PageRequest, version: str) -> HttpResponse:
         """Return the response with a page. It blocks and runs in a thread."""
         try:
-            with reading(self._ledger, skip_check=self._is_checked, seconds=_SECONDS) as connection:
+            with open_read_only(self._ledger, skip_check=self._is_checked, seconds=_SECONDS) as connection:
                 self._is_checked = True
                 if connection is None:
                     with closing(empty_ledger()) as empty:
@@ -213,7 +213,7 @@ class StatusPages:
                 {"Retry-After": "5"},
             )
         except LedgerError as error:
-            return self._message(503, _("The ledger cannot be read"), translated(str(error)), {"Retry-After": "5"})
+            return self._message(503, _("The ledger cannot be read"), translate(str(error)), {"Retry-After": "5"})
         frame = self._frame(here, page_request.live, version)
         return HttpResponse(200, status_pages.page(frame, body).encode(errors="replace"), _HTML)
 

@@ -10,7 +10,7 @@ import pytest
 from worker.cli.help import WideContext
 from worker.cli.lang import LANG, localized, paragraphs, requested_language, set_language
 from worker.cli.main import run, senderid
-from worker.render.i18n import speaking, spoken
+from worker.render.i18n import current_language, use_language
 from worker.render.terminal import width
 
 
@@ -19,7 +19,7 @@ def english_afterwards(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No variable of the machine's wishes for anything, and later tests are spoken to in English."""
     for variable in ("SENDERID_LANG", "LC_ALL", "LC_MESSAGES", "LANG", "LANGUAGE"):
         monkeypatch.delenv(variable, raising=False)
-    with speaking("en"):
+    with use_language("en"):
         yield
         set_language(["--lang", "en"])
 
@@ -54,11 +54,11 @@ def test_the_first_wish_counts(arguments: Sequence[str], environment: Mapping[st
 def test_click_speaks_the_language_too() -> None:
     """Click's own words are looked up in our catalogue while a language is spoken, and are its own in English."""
     set_language(["--lang", "ko"])
-    assert spoken() == "ko"
+    assert current_language() == "ko"
     assert words_of_click.gettext("Usage:") == "사용법:"
     assert os.environ["LANGUAGE"] == "ko"
     set_language(["--lang", "en"])
-    assert spoken() == "en"
+    assert current_language() == "en"
     assert words_of_click.gettext("Usage:") == "Usage:"
 
 
@@ -103,7 +103,7 @@ def test_the_option_for_help_follows_the_language(capsys: pytest.CaptureFixture[
 
 def test_help_that_is_made_for_one_language_changes_no_command() -> None:
     """The commands themselves stay English: only what is shown of them is translated."""
-    with speaking("ko"):
+    with use_language("ko"):
         korean = localized(senderid, takes=False)
         assert korean.help is not None
         assert "발신번호를 원하는 상태 파일과 일치시킵니다" in korean.help

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import pytest
 
 from tests.support.ledgers import became, clock, planned, seen, started, subject
-from worker.ledger import recollection, writes
-from worker.ledger.readonly import reading
+from worker.ledger import memory_reader, writes
+from worker.ledger.readonly import open_read_only
 from worker.ledger.schema import connect, connect_to_read
 from worker.model.errors import LedgerError
 from worker.model.results import Outcome
@@ -96,7 +96,7 @@ def _opened(folder: Path, file: bytes, log: bytes | None, *, write: bool) -> Con
     if log is not None:
         path.with_name("ledger.db-wal").write_bytes(log)
     try:
-        recollection(path)("vendor 1")
+        memory_reader(path)("vendor 1")
         connection = connect(path, program="0", now=clock()) if write else connect_to_read(path)
     except LedgerError as error:
         assert str(path) in str(error)  # noqa: PT017 - either is right
@@ -165,7 +165,7 @@ def test_garbage_is_an_answer_or_an_error_of_the_ledger(tmp_path: Path, kept: _K
         damaged[where : where + chance.choice([1, 16, 512])] = chance.randbytes(chance.choice([1, 16, 512]))
         path.write_bytes(damaged)
         try:
-            with reading(path) as connection:
+            with open_read_only(path) as connection:
                 assert connection is not None
                 _content(connection)
             connect(path, program="0", now=clock()).close()

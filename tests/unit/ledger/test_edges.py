@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from tests.support.ledgers import became, ledger, never, planned, rows, seen, subject
 from worker.ledger import NullLedger, probe
 from worker.ledger.history import run_record
-from worker.ledger.readonly import reading
+from worker.ledger.readonly import open_read_only
 from worker.model.accounts import AccountMemory, Status
 from worker.model.errors import AccountBusy, Ambiguous, LedgerError
 from worker.model.history import AttemptState
@@ -84,7 +84,7 @@ async def test_a_run_is_read_back_with_every_time_and_error(tmp_path: Path) -> N
             result = became(planned(A, B), Outcome.UNVERIFIED, after=None)
             await page.finish(result, {})
         await kept.finish(RunOutcome.PARTIAL)
-    with reading(tmp_path / "ledger.db") as connection:
+    with open_read_only(tmp_path / "ledger.db") as connection:
         assert connection is not None
         record = run_record(connection, "run-1")
         with pytest.raises(KeyError, match="run-9"):

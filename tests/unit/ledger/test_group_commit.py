@@ -13,7 +13,7 @@ from tests.support.virtual_time import run
 from worker.ledger import writes
 from worker.ledger.group_commit import GroupCommits, Intent
 from worker.ledger.records import AttemptState
-from worker.ledger.schema import connect, unusable
+from worker.ledger.schema import connect, unusable_error
 from worker.model.errors import LedgerError
 
 _PHONES = [f"010{n:08}" for n in range(100)]
@@ -37,7 +37,7 @@ class Disk:
             self.connection,
             submit=self.waiting.append,
             now=clock(),
-            unusable=lambda reason: unusable("ledger.db", reason),
+            unusable=lambda reason: unusable_error("ledger.db", reason),
         )
 
     def intent(self, number: int) -> Intent:

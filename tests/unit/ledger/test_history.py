@@ -11,7 +11,7 @@ import pytest
 from tests.support.ledgers import clock, ledger, never
 from worker.ledger import Subject, forget
 from worker.ledger.history import HistoryQuery, find_run_ids, history, run_record
-from worker.ledger.readonly import reading
+from worker.ledger.readonly import open_read_only
 from worker.model.accounts import Status
 from worker.model.credentials import CredentialsRef, SecretRef
 from worker.model.errors import Ambiguous, ErrorInfo, LedgerError, NotRegistered, NumberError
@@ -74,13 +74,13 @@ async def _run(
 
 
 def _read_back(folder: Path, **asked: Any) -> History:
-    with reading(folder / "ledger.db") as connection:
+    with open_read_only(folder / "ledger.db") as connection:
         assert connection is not None
         return history(connection, HistoryQuery(**asked))
 
 
 def _history(folder: Path, run: str, **asked: Any) -> RunRecord:
-    with reading(folder / "ledger.db") as connection:
+    with open_read_only(folder / "ledger.db") as connection:
         assert connection is not None
         return run_record(connection, run, **asked)
 
@@ -234,7 +234,7 @@ async def test_runs_are_named_by_their_beginning(tmp_path: Path) -> None:
     """A whole id wins over those that begin with it; wildcards are none."""
     for run in ("run-1", "run-10", "run-2"):
         await _run(tmp_path, run)
-    with reading(tmp_path / "ledger.db") as connection:
+    with open_read_only(tmp_path / "ledger.db") as connection:
         assert connection is not None
         assert find_run_ids(connection, "run-1", 9) == ("run-1",)
         assert find_run_ids(connection, "run-10", 9) == ("run-10",)
@@ -288,7 +288,7 @@ async def test_failed_prune_is_an_error(tmp_path: Path, monkeypatch: pytest.Monk
 async def test_a_reader_sees_one_moment(tmp_path: Path) -> None:
     """What is forgotten while the history is read does not show in the middle of it."""
     await _run(tmp_path, "run-1", _ended("main", n01000000001=Outcome.CHANGED))
-    with reading(tmp_path / "ledger.db") as connection:
+    with open_read_only(tmp_path / "ledger.db") as connection:
         assert connection is not None
         seen: list[int] = []
 

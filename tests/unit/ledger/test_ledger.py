@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.ledgers import became, ledger, never, planned, rows, seen, subject
-from worker.ledger import Ledger, recollection
+from worker.ledger import Ledger, memory_reader
 from worker.ledger.records import AttemptState
 from worker.model.accounts import AccountMemory, Status
 from worker.model.credentials import CredentialsRef, SecretRef
@@ -52,7 +52,7 @@ async def test_a_run_from_its_beginning_to_its_end(tmp_path: Path) -> None:
     ]
     assert rows(tmp_path, "SELECT state FROM attempts") == [(AttemptState.VERIFIED,)]
     assert rows(tmp_path, "SELECT phone, before, after, outcome FROM outcomes") == [(A, ON, OFF, "changed")]
-    assert recollection(tmp_path / "ledger.db")("vendor 1") == AccountMemory({A: OFF}, registered=1, names=NAMES)
+    assert memory_reader(tmp_path / "ledger.db")("vendor 1") == AccountMemory({A: OFF}, registered=1, names=NAMES)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ async def test_an_account_in_sync_leaves_no_entry(tmp_path: Path) -> None:
     ]
     # what was never begun is only counted
     assert rows(tmp_path, "SELECT phone FROM outcomes") == []
-    assert recollection(tmp_path / "ledger.db")("vendor 1") == AccountMemory({A: OFF}, names=NAMES)
+    assert memory_reader(tmp_path / "ledger.db")("vendor 1") == AccountMemory({A: OFF}, names=NAMES)
 
 
 async def test_memory_has_each_name_of_an_account_with_its_latest_credentials(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ async def test_memory_has_each_name_of_an_account_with_its_latest_credentials(tm
         for name, credentials in (("main", old), ("main", new), ("branch", None)):
             named = subject(account=name, credentials=credentials)
             await book.record(named, became(planned(A), Outcome.NOT_ATTEMPTED), {})
-    assert recollection(tmp_path / "ledger.db")("vendor 1").names == {"main": new, "branch": None}
+    assert memory_reader(tmp_path / "ledger.db")("vendor 1").names == {"main": new, "branch": None}
 
 
 async def test_a_plan_that_is_done_is_over_although_nothing_is_left_to_send(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ async def test_a_plan_that_is_done_is_over_although_nothing_is_left_to_send(tmp_
             await page.finish(_quiet(), {})
         await book.finish(RunOutcome.CONVERGED)
     assert rows(tmp_path, "SELECT run, outcome FROM entries") == [("dead", "crashed"), ("next", "converged")]
-    assert recollection(tmp_path / "ledger.db")("vendor 1") == AccountMemory({A: OFF}, registered=1, names=NAMES)
+    assert memory_reader(tmp_path / "ledger.db")("vendor 1") == AccountMemory({A: OFF}, registered=1, names=NAMES)
 
 
 async def test_a_run_that_leaves_without_an_end_has_failed(tmp_path: Path) -> None:
@@ -283,7 +283,7 @@ async def test_no_room_to_forget_is_no_failure(tmp_path: Path, monkeypatch: pyte
 async def test_a_recollection_checks_the_file_once(tmp_path: Path) -> None:
     """A plan of many accounts reads the whole file to check it once, and what it remembers each time anew."""
     async with ledger(tmp_path) as book:
-        recall = recollection(tmp_path / "ledger.db")
+        recall = memory_reader(tmp_path / "ledger.db")
         assert recall("vendor 1") == AccountMemory()
         await book.record(subject(), _quiet(), {A: OFF})
         statements: list[str] = []
@@ -297,5 +297,5 @@ async def test_a_recollection_checks_the_file_once(tmp_path: Path) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sqlite3, "connect", traced)
             assert recall("vendor 1") == AccountMemory({A: OFF}, names=NAMES)
-            assert recollection(tmp_path / "ledger.db")("vendor 1") == AccountMemory({A: OFF}, names=NAMES)
+            assert memory_reader(tmp_path / "ledger.db")("vendor 1") == AccountMemory({A: OFF}, names=NAMES)
     assert sum("quick_check" in statement for statement in statements) == 1

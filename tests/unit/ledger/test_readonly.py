@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.ledgers import clock, ledger
 from worker.ledger.history import HistoryQuery, history
-from worker.ledger.readonly import reading, recollection
+from worker.ledger.readonly import memory_reader, open_read_only
 from worker.model.accounts import AccountMemory
 from worker.model.errors import LedgerError
 from worker.model.results import RunOutcome
@@ -52,7 +52,7 @@ async def path() -> AsyncIterator[Path]:
 
 
 def _runs(path: Path) -> list[str]:
-    with reading(path) as connection:
+    with open_read_only(path) as connection:
         assert connection is not None
         return [run.run_id for run in history(connection, HistoryQuery()).runs]
 
@@ -66,13 +66,13 @@ def test_a_ledger_that_cannot_be_written_is_read(path: Path) -> None:
     """History and memory come out of it, and no file is made beside it."""
     with _unwritable(path.parent):
         assert _runs(path) == ["run-1"]
-        assert recollection(path)("key") == AccountMemory()
+        assert memory_reader(path)("key") == AccountMemory()
     assert [each.name for each in path.parent.glob("ledger.db*")] == ["ledger.db"]
 
 
 def test_there_may_be_none(path: Path) -> None:
     """A missing ledger is no error, with or without the right to write."""
-    with _unwritable(path.parent), reading(path.with_name("none.db")) as connection:
+    with _unwritable(path.parent), open_read_only(path.with_name("none.db")) as connection:
         assert connection is None
 
 
@@ -136,7 +136,7 @@ def test_a_ledger_that_was_written_meanwhile_is_not_believed(path: Path) -> None
     """Another process may write to it while it is read as immutable."""
 
     def read() -> None:
-        with _unwritable(path.parent), reading(path) as connection:
+        with _unwritable(path.parent), open_read_only(path) as connection:
             assert connection is not None
             if os.geteuid() == _NOBODY:
                 os.seteuid(0)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.pages import AT, FIRST, record_run
 from worker.ledger import status_page
-from worker.ledger.readonly import reading
+from worker.ledger.readonly import open_read_only
 from worker.model.history import Ending
 
 SECOND = "20261124T010000Z-000002"
@@ -23,7 +23,7 @@ def ledger(tmp_path: Path) -> Path:
 
 def test_an_account_stands_as_its_last_run_left_it(ledger: Path) -> None:
     """By name, each once, with what differs; the one whose run went well is calm."""
-    with reading(ledger) as connection:
+    with open_read_only(ledger) as connection:
         assert connection is not None
         a, b = status_page.account_states(connection)
         assert status_page.account(connection, KEY, "b") == b
@@ -40,7 +40,7 @@ def test_an_account_stands_as_its_last_run_left_it(ledger: Path) -> None:
 def test_account_that_has_not_converged_needs_attention(tmp_path: Path, outcome: str | None) -> None:
     """Also one whose run has no end yet, or died."""
     record_run(tmp_path, "calm")
-    with reading(record_run(tmp_path, "b", run=SECOND, outcome=outcome)) as connection:
+    with open_read_only(record_run(tmp_path, "b", run=SECOND, outcome=outcome)) as connection:
         assert connection is not None
         for run, names in ((FIRST, []), (SECOND, ["b"])):
             entries = status_page.entries_of(connection, run, limit=9, attention_only=True)
@@ -49,7 +49,7 @@ def test_account_that_has_not_converged_needs_attention(tmp_path: Path, outcome:
 
 def test_lists_go_on_where_the_page_before_ended(ledger: Path) -> None:
     """Runs, accounts and numbers come whole and once, however small the pages are; a prefix narrows numbers."""
-    with reading(ledger) as connection:
+    with open_read_only(ledger) as connection:
         assert connection is not None
         runs = status_page.runs(connection, limit=1)
         assert [runs[0].run_id, *(run.run_id for run in status_page.runs(connection, before=SECOND, limit=9))] == [
@@ -78,7 +78,7 @@ def test_lists_go_on_where_the_page_before_ended(ledger: Path) -> None:
 
 def test_history_of_a_number_is_of_all_accounts(ledger: Path) -> None:
     """It has every run that recorded the number, newest first, with its requests."""
-    with reading(ledger) as connection:
+    with open_read_only(ledger) as connection:
         assert connection is not None
         steps = status_page.number_runs(connection, PHONES[0], limit=9)
         rest = status_page.number_runs(connection, PHONES[0], before=steps[0].place, limit=9)
@@ -89,7 +89,7 @@ def test_history_of_a_number_is_of_all_accounts(ledger: Path) -> None:
 
 def test_writes_are_counted_by_the_time_of_their_note(ledger: Path) -> None:
     """By minute and by hour, from a moment on."""
-    with reading(ledger) as connection:
+    with open_read_only(ledger) as connection:
         assert connection is not None
         assert [(each.start, each.writes) for each in status_page.write_counts(connection, AT)] == [
             ("2026-11-24T00:00:00Z", 16)
@@ -103,7 +103,7 @@ def test_a_question_that_takes_too_long_is_given_up(ledger: Path) -> None:
     """The time is for all questions of a connection together."""
 
     def ask() -> None:
-        with reading(ledger, seconds=0.0) as connection:
+        with open_read_only(ledger, seconds=0.0) as connection:
             assert connection is not None
             connection.execute("WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT sum(i) FROM n")
 
@@ -115,7 +115,7 @@ def test_accounts_that_could_not_be_read_do_not_hide_each_other(tmp_path: Path) 
     """They share a key, and stand by their names; one that was read since, or before, stands as the later run says."""
     path = record_run(tmp_path, "a", "b")
     record_run(tmp_path, "b", "c", "d", run=SECOND, outcome="failed", key="https://api.solapi.com None", phones=())
-    with reading(path) as connection:
+    with open_read_only(path) as connection:
         assert connection is not None
         found = [(each.account, each.outcome, each.unread) for each in status_page.account_states(connection)]
         failed = [(name, Ending.FAILED, True) for name in "bcd"]
@@ -130,6 +130,6 @@ def test_accounts_that_could_not_be_read_do_not_hide_each_other(tmp_path: Path) 
         assert status_page.keys_of_name(connection, ("https://api.solapi.com", "b")) == [KEY]
         assert status_page.keys_of_name(connection, ("vendor", "b")) == []
     record_run(tmp_path, "b", run="20261124T020000Z-000003")
-    with reading(path) as connection:
+    with open_read_only(path) as connection:
         assert connection is not None
         assert [each.account for each in status_page.account_states(connection) if each.unread] == ["c", "d"]

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from worker.model.errors import ErrorInfo, UsageError
-from worker.model.messages import Message, PhoneNumber, english, join, parts, restore, system_text
+from worker.model.messages import Message, PhoneNumber, english, join, restore, system_text, to_parts
 
 
 def test_message_is_its_english_text() -> None:
@@ -90,11 +90,11 @@ def test_message_is_restored_from_its_parts() -> None:
         reason=Message("it is {what}", what="odd"),
         rate=0.5,
     )
-    kept = msgspec.json.encode(parts(message))
+    kept = msgspec.json.encode(to_parts(message))
     again = restore(str(message), msgspec.json.decode(kept))
     assert isinstance(again, Message)
     assert (again.template, again.many, again.parameters) == (message.template, message.many, message.parameters)
-    assert msgspec.json.encode(parts(again)) == kept
+    assert msgspec.json.encode(to_parts(again)) == kept
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from worker.model.history import NumberRecord
 from worker.model.plans import AccountPlan, Action, Cause, Change, Verdict, tally
 from worker.model.results import Outcome
 from worker.model.safety import Safety
-from worker.plan.diff import Preconditions, attribute, confirmed, diff, inverse, preconditions
+from worker.plan.diff import Preconditions, add_causes, confirmed_statuses, diff, inverse, preconditions
 from worker.plan.planfile import LeftOut, SavedAccount, SavedPlan, fingerprint
 from worker.plan.planfile import seal as sealed
 from worker.plan.planfile import unseal as unsealed
@@ -187,7 +187,7 @@ def change(observed: str, desired: str, phone: str = PHONE) -> Change:
 def test_cause_of_what_is_not_remembered() -> None:
     """A number that no run has written has no cause, whatever is known of others."""
     stranger, ours = change("INACTIVE", "ACTIVE", "0211"), change("INACTIVE", "ACTIVE", "0222")
-    assert attribute([stranger, ours], ObservedAccount("1", {}), AccountMemory({"0222": Status.ACTIVE})) == (
+    assert add_causes([stranger, ours], ObservedAccount("1", {}), AccountMemory({"0222": Status.ACTIVE})) == (
         stranger,
         msgspec.structs.replace(ours, cause=Cause.EXTERNAL_DRIFT),
     )
@@ -200,7 +200,7 @@ def test_since_is_of_external_changes_only() -> None:
     )
     drifted, configured, unknown = (change("INACTIVE", "ACTIVE", phone) for phone in observed.numbers)
     memory = AccountMemory({"0211": Status.ACTIVE, "0222": Status.INACTIVE, "0233": Status.ACTIVE})
-    assert [each.since for each in attribute([drifted, configured, unknown], observed, memory)] == [
+    assert [each.since for each in add_causes([drifted, configured, unknown], observed, memory)] == [
         "1970-01-02T00:00:00Z",
         None,
         None,
@@ -223,7 +223,7 @@ def test_confirmed(want: Desired | None, status: str | None, outcome: dict[str, 
     """A number that has its desired status, after a run last wrote another one, was confirmed externally."""
     wanted = {} if want is None else {PHONE: want}
     observed = {} if status is None else {PHONE: Observed(PHONE, Status(status))}
-    assert confirmed(wanted, observed, AccountMemory({PHONE: Status.INACTIVE})) == outcome
+    assert confirmed_statuses(wanted, observed, AccountMemory({PHONE: Status.INACTIVE})) == outcome
 
 
 def test_undesired_numbers_have_no_change() -> None:
@@ -565,5 +565,5 @@ def test_cause_depends_on_the_last_write(
     second = int(datetime(2026, 11, 20, 9, tzinfo=UTC).timestamp())
     account = ObservedAccount("1", {PHONE: Observed(PHONE, Status(observed))}, (second,))
     memory = AccountMemory({} if ours is None else {PHONE: Status(ours)})
-    (change,) = attribute([Change(PHONE, Action.ACTIVATE, observed, "ACTIVE", "")], account, memory)
+    (change,) = add_causes([Change(PHONE, Action.ACTIVATE, observed, "ACTIVE", "")], account, memory)
     assert (change.cause, change.since) == (cause, since)

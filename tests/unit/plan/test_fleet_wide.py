@@ -4,7 +4,7 @@ import pytest
 
 from worker.model.errors import Refusal
 from worker.model.plans import AccountPlan, Action, Verdict, tally
-from worker.plan.safety import fleet_wide
+from worker.plan.safety import guard_fleet
 
 
 def account(name: str, activate: int = 0, deactivate: int = 0, unchanged: int = 0, **more: int) -> AccountPlan:
@@ -16,7 +16,7 @@ def account(name: str, activate: int = 0, deactivate: int = 0, unchanged: int = 
 
 def refused(*plans: AccountPlan, most: int | str = "50%", allow: frozenset[str] = frozenset()) -> list[str]:
     """The accounts that the rule refuses."""
-    judged = fleet_wide(plans, most, allow)
+    judged = guard_fleet(plans, most, allow)
     assert [plan.account for plan in judged] == [plan.account for plan in plans]
     assert all((plan.verdict is Verdict.REFUSED) == bool(plan.refusals) for plan in judged)
     return [plan.account for plan in judged if any(refusal.rule == "fleet-wide" for refusal in plan.refusals)]
@@ -39,7 +39,7 @@ def test_each_way_is_judged_by_itself() -> None:
 def test_both_ways_may_be_too_many() -> None:
     """An account in two changes that are too large is refused for each, and others for their own."""
     plans = (account("a", activate=200, deactivate=200), account("b", deactivate=200))
-    first, second = fleet_wide(plans, "10%", frozenset())
+    first, second = guard_fleet(plans, "10%", frozenset())
     assert [refusal.message.split(";")[0] for refusal in first.refusals] == [
         "200 of the 600 numbers of all accounts would be activated",
         "400 of the 600 numbers of all accounts would be deactivated",
@@ -49,7 +49,7 @@ def test_both_ways_may_be_too_many() -> None:
 
 def test_the_message_says_numbers_and_option() -> None:
     """A refusal says how many of how many, what the limit is, and which option lets it through."""
-    plan, _ = fleet_wide((account("a", deactivate=110), account("b", unchanged=50)), "50%", frozenset())
+    plan, _ = guard_fleet((account("a", deactivate=110), account("b", unchanged=50)), "50%", frozenset())
     assert plan.refusals == (
         Refusal(
             "fleet-wide",
@@ -87,7 +87,7 @@ def test_numbers_that_are_missing_are_no_part_of_the_fleet() -> None:
 def test_an_account_that_cannot_be_read_has_no_numbers() -> None:
     """It keeps its error and verdict, and the others are judged without it."""
     unreadable = AccountPlan(account="b", verdict=Verdict.ERROR, counts=tally(Action, {}))
-    first, second = fleet_wide((account("a", activate=200), unreadable), "50%", frozenset())
+    first, second = guard_fleet((account("a", activate=200), unreadable), "50%", frozenset())
     assert (first.verdict, second) == (Verdict.REFUSED, unreadable)
 
 
@@ -97,7 +97,7 @@ def test_what_another_rule_refuses_counts_too() -> None:
     large = AccountPlan(
         account="a", verdict=Verdict.REFUSED, refusals=(own,), counts=tally(Action, {Action.DEACTIVATE: 900})
     )
-    plans = fleet_wide((large, account("b", deactivate=10)), "50%", frozenset())
+    plans = guard_fleet((large, account("b", deactivate=10)), "50%", frozenset())
     assert [[refusal.rule for refusal in plan.refusals] for plan in plans] == [
         ["min-active", "fleet-wide"],
         ["fleet-wide"],
@@ -108,4 +108,4 @@ def test_what_another_rule_refuses_counts_too() -> None:
 def test_a_senseless_share_is_an_error(most: int | str) -> None:
     """A share that is neither a number nor a percentage is an error rather than no limit."""
     with pytest.raises(ValueError, match=r"^fleet_wide must be a whole number"):
-        fleet_wide((account("a"), account("b")), most, frozenset())
+        guard_fleet((account("a"), account("b")), most, frozenset())

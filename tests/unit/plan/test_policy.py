@@ -25,7 +25,7 @@ from worker.model.safety import InUse, Safety
 from worker.plan.build import _crashed_deactivations
 from worker.plan.policy import Selection, adopt, check_registered, is_drift, select
 from worker.plan.safety import ALLOW_ALL, RULES, effective_safety, effective_use, guard, is_within
-from worker.render.i18n import speaking, translated
+from worker.render.i18n import translate, use_language
 
 ON = Desired(Status.ACTIVE)
 OFF = Desired(Status.INACTIVE)
@@ -110,8 +110,8 @@ def test_an_error_about_an_implausible_number_is_korean_throughout() -> None:
     desired = DesiredAccount("main", "main.yaml", {"050712345678": ON, "0101234567": ON}, [1, 2])
     with pytest.raises(ImplausibleNumber) as raised:
         check_registered(desired, seeing())
-    with speaking("ko"):
-        korean = translated(str(raised.value))
+    with use_language("ko"):
+        korean = translate(str(raised.value))
     assert re.findall("[a-z]{2,}", korean) == ["main", "yaml"]
 
 

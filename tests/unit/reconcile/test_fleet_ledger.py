@@ -14,10 +14,10 @@ from msgspec.structs import replace
 from tests.support.ledgers import never, rows, subject, timeless
 from tests.support.loopback import Journal, Loopback, credentials, run, runtime
 from worker.config.settings import RateLimit, Retry, Settings
-from worker.ledger import Ledger, Subject, group_commit, recollection
+from worker.ledger import Ledger, Subject, group_commit, memory_reader
 from worker.ledger import writes as store
 from worker.ledger.history import run_record
-from worker.ledger.readonly import reading
+from worker.ledger.readonly import open_read_only
 from worker.model.accounts import Desired, DesiredAccount, Status
 from worker.model.credentials import Credentials, CredentialsRef, SecretRef
 from worker.model.errors import CredentialsMissing, Interrupted
@@ -106,7 +106,7 @@ class Household:
 
     def entries(self, run_id: str) -> tuple[AccountRecord, ...]:
         """Return a run's accounts from the ledger."""
-        with reading(self.folder / "ledger.db") as connection:
+        with open_read_only(self.folder / "ledger.db") as connection:
             assert connection is not None
             return run_record(connection, run_id).accounts
 
@@ -202,7 +202,7 @@ def test_a_run_with_nothing_to_do_closes_what_a_dead_one_left_open(tmp_path: Pat
         over = [("next", "converged", 1)] if wanted == OFF else []
         assert rows(tmp_path, "SELECT run, outcome, settled FROM entries") == [("dead", "crashed", 1), *over]
         (account,) = household.accounts
-        memory = recollection(tmp_path / "ledger.db")(f"{household.sandbox.url} {account.account_id}")
+        memory = memory_reader(tmp_path / "ledger.db")(f"{household.sandbox.url} {account.account_id}")
         assert (memory.spent, memory.unsettled) == (frozenset(), False)
         (result,) = await household.apply("later")
         assert result.requests.reads == 1

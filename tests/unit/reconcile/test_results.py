@@ -6,7 +6,7 @@ from worker.model.errors import ErrorInfo
 from worker.model.plans import Action, Verdict
 from worker.model.results import AccountResult, NumberResult, Outcome, Requests, RunOutcome
 from worker.plan.planfile import LeftOut
-from worker.reconcile.results import conclude, left_out, unchanged
+from worker.reconcile.results import conclude, left_out_result, unchanged_result
 
 
 @pytest.mark.parametrize(
@@ -14,7 +14,7 @@ from worker.reconcile.results import conclude, left_out, unchanged
 )
 def test_an_account_that_a_saved_plan_leaves_out_keeps_its_reason(verdict: Verdict, outcome: RunOutcome) -> None:
     message = "the saved plan has no writes for this account; plan again: too many"
-    assert left_out(LeftOut("main", "7", verdict, ErrorInfo("MaxChanges", "too many"))) == AccountResult(
+    assert left_out_result(LeftOut("main", "7", verdict, ErrorInfo("MaxChanges", "too many"))) == AccountResult(
         account="main",
         account_id="7",
         outcome=outcome,
@@ -35,4 +35,8 @@ def test_unchanged_numbers_are_counted_and_logged_but_not_listed() -> None:
     assert conclusion.result.numbers == (numbers[0],)
     assert conclusion.result.counts == dict.fromkeys(Outcome, 0) | {Outcome.CHANGED: 1, Outcome.UNCHANGED: 3}
     assert conclusion.result.outcome is RunOutcome.CONVERGED
-    assert list(conclusion.unchanged) == [numbers[1], unchanged("0103", "ACTIVE"), unchanged("0104", "INACTIVE")]
+    assert list(conclusion.unchanged) == [
+        numbers[1],
+        unchanged_result("0103", "ACTIVE"),
+        unchanged_result("0104", "INACTIVE"),
+    ]

@@ -36,5 +36,5 @@ def test_marks_have_their_word_and_numbers_their_groups() -> None:
 
 def test_an_inlined_asset_is_named_by_its_hash() -> None:
     """The policy of a document allows exactly the bytes that stand in it."""
-    text, source = html.inlined("style.css")
+    text, source = html.inline_asset("style.css")
     assert b64decode(source.removeprefix("'sha256-").removesuffix("'")) == sha256(str(text).encode()).digest()

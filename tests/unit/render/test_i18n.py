@@ -8,7 +8,7 @@ from worker.render import i18n
 
 def test_english_is_spoken_until_another_is_chosen() -> None:
     """Without a choice messages stay as they are written, and a number picks its form."""
-    assert i18n.spoken() == "en"
+    assert i18n.current_language() == "en"
     assert i18n.gettext("Plan") == "Plan"
     assert i18n.ngettext("one", "many", 1) == "one"
     assert i18n.ngettext("one", "many", 2) == "many"
@@ -16,13 +16,13 @@ def test_english_is_spoken_until_another_is_chosen() -> None:
 
 def test_a_language_is_spoken_for_a_while_only() -> None:
     """What is chosen within a context ends with it; a message without a translation stays English."""
-    with i18n.speaking("ko"):
-        assert i18n.spoken() == "ko"
+    with i18n.use_language("ko"):
+        assert i18n.current_language() == "ko"
         assert i18n.gettext("no such message") == "no such message"
         assert i18n.ngettext("no such one", "no such many", 2) == "no such many"
-        with i18n.speaking("en"):
-            assert i18n.spoken() == "en"
-    assert i18n.spoken() == "en"
+        with i18n.use_language("en"):
+            assert i18n.current_language() == "en"
+    assert i18n.current_language() == "en"
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,6 @@ def test_wishes_are_understood_as_systems_and_browsers_write_them(wish: str | No
 
 def test_message_is_translated_by_template() -> None:
     message = Message("Plan: {what}", what=Message("Notices"))
-    assert i18n.translated(message) is message
-    with i18n.speaking("ko"):
-        assert i18n.translated(message) != message
+    assert i18n.translate(message) is message
+    with i18n.use_language("ko"):
+        assert i18n.translate(message) != message

@@ -19,7 +19,7 @@ from worker.model.safety import InUse
 from worker.plan.holds import hold_as_approved
 from worker.reconcile.in_use import guard_plan
 from worker.sandbox import Fault, SandboxAccount
-from worker.solapi.in_use import Fetch, inquire
+from worker.solapi.in_use import Fetch, read_number_use
 from worker.solapi.limiter import Quota
 
 A, B, C = "01012345678", "0212345678", "0311234567"
@@ -214,7 +214,7 @@ def _inquired(**answers: Any) -> NumberUse:
     paths = {"/messages/v4/groups": answers.get("groups", {"groupList": {}})}
     paths["/messages/v4/list"] = answers.get("sent", {"messageList": {}})
     paths["/messages/v4/groups/G1/messages"] = answers.get("group", {"messageList": {}})
-    return run(inquire(_answering(paths), [A], NOW, 24))
+    return run(read_number_use(_answering(paths), [A], NOW, 24))
 
 
 @pytest.mark.parametrize(
@@ -313,7 +313,7 @@ def test_every_number_is_in_use_unknown_or_neither(data: st.DataObject, phones: 
         messages = [{"from": phone} for phone in sorted(ahead)]
         return decode(bytearray(json.dumps({"messageList": messages}).encode()))
 
-    usage = run(inquire(fetch, sorted(phones), NOW, 24))
+    usage = run(read_number_use(fetch, sorted(phones), NOW, 24))
     used = sending | ahead
     assert set(usage.in_use) <= used
     assert used <= set(usage.in_use) | usage.unknown

@@ -160,7 +160,7 @@ def _apply_file(
     from worker.cli.ledger import LedgerOptions
     from worker.model.accounts import PlanFile
     from worker.plan.safety import ALLOW_ALL, REPLAY
-    from worker.reconcile.results import left_out
+    from worker.reconcile.results import left_out_result
 
     _check_endpoints(file.path, saved, settings)
     _check_keys(file.path, saved, settings)
@@ -174,7 +174,7 @@ def _apply_file(
         run.progress.expect(sum(len(account.changes) for account in saved.accounts))
         allow = rules | set(saved.allow)
         results = await run.fleet.apply_saved(saved.accounts, allow, run.progress, plan=plan, files=files)
-        return [*results, *map(left_out, saved.left_out)]
+        return [*results, *map(left_out_result, saved.left_out)]
 
     ledger = LedgerOptions("apply PLANFILE", lock_timeout, saved.id)
     return run_and_report(carry_out, settings, common, ledger, metering=metering)

@@ -207,12 +207,12 @@ def _ledger(settings: "Settings") -> Check:
 
 
 def _table(checks: tuple[Check, ...]) -> str:
-    from worker.render.i18n import translated
+    from worker.render.i18n import translate
     from worker.render.terminal import fit, safe, width
 
-    names = [translated(check.name) for check in checks]
+    names = [translate(check.name) for check in checks]
     column = max(map(width, names))
     return "".join(
-        f"{check.status:<4}  {fit(name, column)}  {safe(translated(check.detail))}\n"
+        f"{check.status:<4}  {fit(name, column)}  {safe(translate(check.detail))}\n"
         for check, name in zip(checks, names, strict=True)
     )

@@ -115,7 +115,7 @@ def _list(
 
     from worker.cli.ledger import ledger_path
     from worker.ledger.history import HistoryQuery, history
-    from worker.ledger.readonly import reading
+    from worker.ledger.readonly import open_read_only
     from worker.model.history import Ending, History
     from worker.model.times import format_utc_ms
     from worker.render.text import history as text
@@ -130,7 +130,7 @@ def _list(
         limit=most,
     )
     path = ledger_path(settings)
-    with reading(path) as connection:
+    with open_read_only(path) as connection:
         if connection is None:
             click.echo(_("There is no ledger yet at {path}: the first apply creates it.").format(path=path), err=True)
         document = History(total=0, runs=()) if connection is None else history(connection, query)

@@ -12,6 +12,7 @@ from worker.cli.exit_status import ExitStatus
 from worker.config.yaml_reader import suggest
 from worker.model.errors import ChannelUnusable, CredentialsMissing, UsageError
 from worker.model.messages import Message
+from worker.render.i18n import translate
 
 if TYPE_CHECKING:
     from worker.config.channels import Channel
@@ -40,13 +41,12 @@ def test(*, names: tuple[str, ...], settings_path: str | None) -> int:
     channels = _select(settings, names)
 
     from worker.cli.output import emit
-    from worker.render.i18n import translated
     from worker.render.terminal import safe
 
     reasons = asyncio.run(_send_tests(channels, settings.notify.timeout_seconds))
     for channel, reason in zip(channels, reasons, strict=True):
         status, detail = ("ok", "accepted") if reason is None else ("fail", reason)
-        emit(f"{status:<4}  {safe(channel.name)}  {safe(translated(detail))}\n")
+        emit(f"{status:<4}  {safe(channel.name)}  {safe(translate(detail))}\n")
     return ExitStatus.OK if set(reasons) == {None} else ExitStatus.ERROR
 
 

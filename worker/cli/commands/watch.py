@@ -15,7 +15,7 @@ from worker.cli.options import address
 from worker.model.errors import UsageError
 from worker.model.messages import Message
 from worker.render.i18n import gettext as _
-from worker.render.i18n import translated
+from worker.render.i18n import translate
 
 if TYPE_CHECKING:
     from worker.cli.runner import Session
@@ -234,7 +234,7 @@ def _trigger(every: float | None, cron: str | None, timezone: str | None) -> "tu
             Message("--timezone {timezone!r}: {error}", timezone=timezone or "", error=str(error))
         ) from None
     if warning := zone_warning(zone.key):
-        click.echo(_("warning: --timezone {warning}").format(warning=translated(warning)), err=True)
+        click.echo(_("warning: --timezone {warning}").format(warning=translate(warning)), err=True)
     try:
         return of_expression(cron, zone, datetime.now(UTC)), f"cron {cron} {zone.key}"
     except ValueError as error:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from worker.model.accounts import Desired, DesiredAccount, Schedule, SourceFile, Status
 from worker.model.errors import Problem
 from worker.model.messages import Message, PhoneNumber
-from worker.model.schedule import ever_wants
+from worker.model.schedule import is_ever_desired
 
 __all__ = ["AccountDocument", "Conflict", "GroupMember", "find_conflicts", "group_by_account", "join"]
 
@@ -217,7 +217,7 @@ def _active_twice(documents: Sequence[AccountDocument]) -> Iterator[Conflict]:
         account = document.account
         for phone, desired, line in account.located():
             schedule = account.schedules.get(phone)
-            if not (desired.status is Status.ACTIVE if schedule is None else ever_wants(schedule, Status.ACTIVE)):
+            if not (desired.status is Status.ACTIVE if schedule is None else is_ever_desired(schedule, Status.ACTIVE)):
                 continue
             first, first_line = holders.setdefault(phone, (account, line))
             if first.name != account.name:

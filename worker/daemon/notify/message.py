@@ -11,7 +11,7 @@ from worker.config.channels import Channel, Event
 from worker.daemon.notify.changes import Notification
 from worker.model.messages import Message
 from worker.render.i18n import gettext as _
-from worker.render.i18n import translated
+from worker.render.i18n import translate
 from worker.render.terminal import safe
 
 __all__ = ["ChannelMessage", "Urgency", "compose"]
@@ -105,16 +105,16 @@ def _body(kinds: Sequence[Sequence[Notification]], dropped: int) -> str:
 
 
 def _block(news: Notification) -> str:
-    return "\n".join((_line(news), *(f"  {safe(translated(line), _LINE_CAP)}" for line in news.lines)))
+    return "\n".join((_line(news), *(f"  {safe(translate(line), _LINE_CAP)}" for line in news.lines)))
 
 
 def _line(news: Notification) -> str:
-    title = translated(news.title)
+    title = translate(news.title)
     return safe(title if news.account is None else f"{news.account}: {title}", _LINE_CAP)
 
 
 def _word(news: Notification) -> str:
-    return translated(_WORDS[news.event][news.over])
+    return translate(_WORDS[news.event][news.over])
 
 
 def _urgency(news: Iterable[Notification]) -> Urgency:

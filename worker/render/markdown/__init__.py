@@ -4,12 +4,12 @@ from worker.model.history import RunRecord
 from worker.model.plans import Plan
 from worker.model.results import Result
 from worker.render.i18n import gettext as _
-from worker.render.i18n import translated
+from worker.render.i18n import translate
 from worker.render.markdown.comment import CAP, comment
 from worker.render.markdown.escape import code, prose
 from worker.render.marks import ENDINGS
 from worker.render.view import plan_view, result_view, run_view
-from worker.render.view.run import who
+from worker.render.view.run import user_and_host
 
 __all__ = ["CAP", "plan", "result", "run"]
 
@@ -28,10 +28,10 @@ def result(result: Result, remark: str = "") -> str:
 
 def run(run: RunRecord) -> str:
     """Return a run of the ledger as Markdown that fits a comment."""
-    title = _("Run {run}: {outcome}").format(run=code(run.run_id), outcome=translated(ENDINGS[run.outcome].word))
+    title = _("Run {run}: {outcome}").format(run=code(run.run_id), outcome=translate(ENDINGS[run.outcome].word))
     about = _("{command} by {user}, {start}, senderid {version}").format(
         command=run.command,
-        user=who(run),
+        user=user_and_host(run),
         start=f"{run.started_at[:10]} {run.started_at[11:19]} UTC",
         version=run.version,
     )

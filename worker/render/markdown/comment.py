@@ -6,10 +6,10 @@ from typing import Final
 from msgspec import Struct
 
 from worker.render.i18n import gettext as _
-from worker.render.i18n import ngettext, translated
+from worker.render.i18n import ngettext, translate
 from worker.render.markdown.escape import NOTE, code, html_code, name_list, phone, prose, table
 from worker.render.marks import count, counts
-from worker.render.view.attention import AttentionGroup, alike
+from worker.render.view.attention import AttentionGroup, group_by
 from worker.render.view.parts import MANY, AccountView, DocumentView, NumberGroup, NumberRow
 
 __all__ = ["CAP", "comment"]
@@ -65,7 +65,7 @@ def comment(view: DocumentView, title: str, remarks: Sequence[str] = (), cap: in
 def _sections(accounts: Sequence[AccountView]) -> list[Section]:
     """Return the accounts that have rows or provenance, grouped by equal rows."""
     visible = [(place, each) for place, each in enumerate(accounts) if each.size or each.provenance]
-    groups = alike(visible, lambda pair: (pair[1].brief, pair[0] if pair[1].size > _ALIKE else pair[1].content))
+    groups = group_by(visible, lambda pair: (pair[1].brief, pair[0] if pair[1].size > _ALIKE else pair[1].content))
     return [Section([account for _place, account in some]) for some in groups.values()]
 
 
@@ -208,7 +208,7 @@ def _columns(*, own: bool) -> dict[str, Callable[[NumberRow], str]]:
     if own:
         columns |= {
             _("Attempts"): lambda row: prose(
-                ", ".join(f"{each.number}: {translated(each.state)}" for each in row.attempts)
+                ", ".join(f"{each.number}: {translate(each.state)}" for each in row.attempts)
             ),
             _("Error"): lambda row: prose(row.error),
         }
@@ -219,7 +219,7 @@ def _in_brief(
     view: DocumentView, sections: Sequence[Section], title: str, remarks: Sequence[str], *, whole: bool
 ) -> Iterator[str]:
     yield from _head(view, title, folded=True)
-    rows = ((prose(translated(each.mark.counted)), f"{each.numbers:,}", f"{each.accounts:,}") for each in view.counts)
+    rows = ((prose(translate(each.mark.counted)), f"{each.numbers:,}", f"{each.accounts:,}") for each in view.counts)
     if view.counts:
         yield from table(("", _("Numbers"), _("Accounts")), rows)
     names: dict[str, list[str]] = {}

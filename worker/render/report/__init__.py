@@ -13,7 +13,7 @@ from worker.render.report.page import Field, Report, Table, capped, page
 from worker.render.report.tables import accounts_table, history_table, numbers_table, runs_table
 from worker.render.view import plan_view, result_view, run_view
 from worker.render.view.parts import DocumentView
-from worker.render.view.run import flat, seconds, who
+from worker.render.view.run import flatten, seconds_between, user_and_host
 
 __all__ = ["number", "plan", "result", "run", "runs"]
 
@@ -52,7 +52,7 @@ def run(record: RunRecord) -> str:
     """Return a run of the ledger as an HTML document."""
     fields = [
         Field(_("Command"), record.command),
-        Field(_("By"), _("{user} (process {pid})").format(user=who(record), pid=record.pid)),
+        Field(_("By"), _("{user} (process {pid})").format(user=user_and_host(record), pid=record.pid)),
         *([] if record.plan is None else [Field(_("Plan file"), record.plan, "code")]),
         Field(_("Version"), record.version),
         *_times(record.started_at, record.finished_at),
@@ -110,7 +110,7 @@ def _report(
             numbers_table(view.accounts, is_plan=is_plan),
         ),
         quiet=view.quiet,
-        settings=() if record is None else tuple(flat(record.settings or {})),
+        settings=() if record is None else tuple(flatten(record.settings or {})),
     )
 
 
@@ -118,7 +118,7 @@ def _times(start: str, end: str | None) -> Iterator[Field]:
     yield Field(_("Started"), start, "moment")
     if end is not None:
         yield Field(_("Finished"), end, "moment")
-        yield Field(_("Duration"), _("{seconds:,.1f} s").format(seconds=seconds(start, end)))
+        yield Field(_("Duration"), _("{seconds:,.1f} s").format(seconds=seconds_between(start, end)))
 
 
 def _requests(accounts: Iterable[Requests]) -> Iterator[Field]:

@@ -11,9 +11,9 @@ from worker.model.times import format_utc_ms
 from worker.render.i18n import gettext as _
 from worker.render.i18n import ngettext
 from worker.render.report.rates import Pause, Span, Write, busiest, pauses, spans
-from worker.render.view.run import reached
+from worker.render.view.run import endpoint_text
 
-__all__ = ["HEIGHT", "WIDTH", "Chart", "Rate", "charts", "drawn"]
+__all__ = ["HEIGHT", "WIDTH", "Chart", "Rate", "charts", "draw"]
 
 WIDTH: Final = 1_000
 HEIGHT: Final = 200
@@ -91,10 +91,10 @@ def charts(run: RunRecord) -> tuple[tuple[Chart, ...], str]:
     for account in run.accounts:
         writes = [_write(attempt) for number in account.numbers or () for attempt in number.attempts]
         if writes:
-            keys.setdefault(reached(account), []).extend(writes)
+            keys.setdefault(endpoint_text(account), []).extend(writes)
     window = _WINDOW if rate is None else rate.per_seconds
     ordered = sorted(keys.items(), key=lambda item: -len(item[1]))
-    drawings = tuple(drawn(title, sorted(writes), window, rate) for title, writes in ordered[:_CHARTS])
+    drawings = tuple(draw(title, sorted(writes), window, rate) for title, writes in ordered[:_CHARTS])
     rest = [len(writes) for _title, writes in ordered[_CHARTS:]]
     if not rest:
         return drawings, ""
@@ -121,7 +121,7 @@ def _write(attempt: Attempt) -> Write:
     return Write(at, again=attempt.number > 1, refused=refused)
 
 
-def drawn(title: str, writes: Sequence[Write], window: float, rate: Rate | None) -> Chart:
+def draw(title: str, writes: Sequence[Write], window: float, rate: Rate | None) -> Chart:
     """Return the chart of at least one write. `writes` are in order of time, and `window` is in seconds."""
     start, end = writes[0].at, writes[-1].at + window
     most = busiest(writes, window, start, end, _PARTS)

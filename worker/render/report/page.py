@@ -7,7 +7,7 @@ from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct
 
-from worker.render.html import inlined, render
+from worker.render.html import inline_asset, render
 from worker.render.i18n import gettext as _
 from worker.render.i18n import ngettext
 from worker.render.marks import Mark, Tone, counts
@@ -112,7 +112,7 @@ class Report(Struct, frozen=True, kw_only=True):
 
 def page(report: Report) -> str:
     """Return the report as one HTML document, ended by a newline."""
-    assets = [inlined(name) for name in ("style.css", "report.css", "early.js", "report.js")]
+    assets = [inline_asset(name) for name in ("style.css", "report.css", "early.js", "report.js")]
     (style, own, early, script), sources = zip(*assets, strict=True)
     return render(
         "report.html",

@@ -6,13 +6,13 @@ from typing import Final
 from worker.model.history import Attempt, History, RunRecord
 from worker.model.plans import Action
 from worker.render.i18n import gettext as _
-from worker.render.i18n import translated
+from worker.render.i18n import translate
 from worker.render.marks import ENDINGS, brief_counts, counts_text
 from worker.render.report.page import AccountName, Cell, Column, Table, TableRow, table
 from worker.render.view.attention import error_text
 from worker.render.view.parts import AccountView, NumberRow
 from worker.render.view.result import number_row
-from worker.render.view.run import seconds, who
+from worker.render.view.run import seconds_between, user_and_host
 
 __all__ = ["accounts_table", "history_table", "numbers_table", "runs_table"]
 
@@ -99,7 +99,13 @@ def history_table(document: History) -> Table:
     )
     rows = [
         TableRow(
-            (run.started_at, run.run_id, AccountName(account.account, account.account_id), *_cells(row), who(run)),
+            (
+                run.started_at,
+                run.run_id,
+                AccountName(account.account, account.account_id),
+                *_cells(row),
+                user_and_host(run),
+            ),
             row.needs_attention,
         )
         for run in document.runs
@@ -143,7 +149,7 @@ def _cells(row: NumberRow) -> tuple[Cell, ...]:
 def _attempt(attempt: Attempt) -> str:
     parts = [
         _("{number}. {desired}: {state}").format(
-            number=attempt.number, desired=attempt.asked, state=translated(attempt.state)
+            number=attempt.number, desired=attempt.asked, state=translate(attempt.state)
         ),
         _("recorded {time}").format(time=_clock(attempt.intended_at)),
     ]
@@ -183,10 +189,10 @@ def _run(run: RunRecord) -> TableRow:
             run.run_id,
             mark,
             run.command,
-            who(run),
+            user_and_host(run),
             names[:_NAMES] + more,
             brief_counts(run.counts),
-            None if run.finished_at is None else f"{seconds(run.started_at, run.finished_at):,.1f}",
+            None if run.finished_at is None else f"{seconds_between(run.started_at, run.finished_at):,.1f}",
         ),
         mark.tone != "good",
     )

@@ -14,7 +14,7 @@ from worker.model.plans import Phone, Timestamp
 from worker.model.schedule import transitions
 from worker.model.times import format_local, format_utc, load_zone
 from worker.render.i18n import gettext as _
-from worker.render.i18n import translated
+from worker.render.i18n import translate
 from worker.render.marks import count
 from worker.render.terminal import Paint, safe
 from worker.render.terminal import width as cells
@@ -91,18 +91,18 @@ def _account(account: AccountCalendar, paint: Paint, width: int) -> Iterator[str
     yield f"{header(account.account, None, paint, width)} ({account.timezone})"
     for day, some in groupby(account.due, lambda due: _local(due.at, account.timezone)[:10]):
         yield ""
-        yield paint("bold", f"{day} {translated(DAYS[datetime.fromisoformat(day).weekday()])}")
+        yield paint("bold", f"{day} {translate(DAYS[datetime.fromisoformat(day).weekday()])}")
         for (at, before, after, reason), alike in groupby(
             some, lambda due: (due.at, due.before, due.after, due.reason)
         ):
             yield from _rows(_local(at, account.timezone)[11:], before, after, tuple(alike), width)
-            yield from indented(translated(reason), width, " " * 4, " " * 4, lambda line: paint("quiet", line))
+            yield from indented(translate(reason), width, " " * 4, " " * 4, lambda line: paint("quiet", line))
 
 
 def _rows(
     time: str, before: str | None, after: str | None, alike: Sequence[CalendarEntry], width: int
 ) -> Iterator[str]:
-    none = translated(_NOT_SET)
+    none = translate(_NOT_SET)
     what = f"{before or none} → {after or none}"
     for due in alike[:MANY]:
         row = f"  {time}  {hyphenated(due.phone):<13}  {what}"

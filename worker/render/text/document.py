@@ -5,7 +5,7 @@ from functools import partial
 
 from worker.model.plans import Plan
 from worker.model.results import Result
-from worker.render.i18n import translated
+from worker.render.i18n import translate
 from worker.render.marks import count
 from worker.render.terminal import Paint, safe
 from worker.render.text.layout import account_lines, in_full_or_brief, indented, names
@@ -62,7 +62,7 @@ def _error(item: AttentionGroup, paint: Paint, columns: int) -> Iterator[str]:
 
 def _closing(view: DocumentView, paint: Paint, columns: int) -> Iterator[str]:
     """Yield the verdict, in which the outcome of a run is coloured, and the remarks on it."""
-    word = "" if view.ending is None else f"{translated(view.ending.word).capitalize()}:"
+    word = "" if view.ending is None else f"{translate(view.ending.word).capitalize()}:"
     first, *others = indented(view.verdict, columns, "", "  ")
     yield (paint(view.tone, word) if word else "") + paint("bold", first.removeprefix(word))
     yield from (paint("bold", line) for line in others)

@@ -6,12 +6,12 @@ from typing import Final
 from worker.model.history import Ending, History, RunRecord
 from worker.model.phones import hyphenated
 from worker.render.i18n import gettext as _
-from worker.render.i18n import translated
+from worker.render.i18n import translate
 from worker.render.marks import ENDINGS, brief_counts, count
 from worker.render.terminal import Paint, fit, safe
 from worker.render.text.layout import account_lines, group_lines, header, in_full_or_brief, indented, names
 from worker.render.view import run_view
-from worker.render.view.run import flat, groups_of, seconds, who
+from worker.render.view.run import flatten, groups_of, seconds_between, user_and_host
 
 __all__ = ["number", "run", "runs"]
 
@@ -41,7 +41,7 @@ def run(run: RunRecord, *, color: bool, width: int = 80) -> str:
     paint = Paint(color=color)
     view = run_view(run)
     lines = [_("Run {run}: ").format(run=safe(run.run_id)), *_about(run, paint, width)]
-    lines[0] = paint("bold", lines[0]) + paint(view.tone, translated(ENDINGS[run.outcome].word))
+    lines[0] = paint("bold", lines[0]) + paint(view.tone, translate(ENDINGS[run.outcome].word))
     for tone, remark in view.remarks:
         lines += indented(remark, width, "  ", "    ", paint.style(tone))
     lines.append("")
@@ -68,7 +68,10 @@ def number(phone: str, document: History, *, color: bool, width: int = 80) -> st
         for account in run.accounts:
             lines.append(f"{_when(run.started_at)}  {header(account.account, account.account_id, paint, width // 2)}")
             text = _("{command} by {user}, run {run}: {outcome}").format(
-                command=run.command, user=who(run), run=run.run_id, outcome=translated(ENDINGS[account.outcome].word)
+                command=run.command,
+                user=user_and_host(run),
+                run=run.run_id,
+                outcome=translate(ENDINGS[account.outcome].word),
             )
             lines += indented(text, width, "  ", "    ", paint.style("quiet"))
             lines += [*group_lines(groups_of(account), paint, width), ""]
@@ -82,12 +85,12 @@ def _row(run: RunRecord, paint: Paint, columns: int) -> Iterator[str]:
     room = columns - _WHEN_COLUMNS - _OUTCOME_COLUMNS - _ACCOUNT_COLUMNS - 6
     cells = (
         _when(run.started_at),
-        paint(ending.tone, fit(translated(ending.word), _OUTCOME_COLUMNS)),
+        paint(ending.tone, fit(translate(ending.word), _OUTCOME_COLUMNS)),
         fit(accounts, _ACCOUNT_COLUMNS),
         safe(brief_counts(run.counts), room),
     )
     yield "  ".join(cells).rstrip()
-    line = _("{run}, {command} by {user}").format(run=run.run_id, command=run.command, user=who(run))
+    line = _("{run}, {command} by {user}").format(run=run.run_id, command=run.command, user=user_and_host(run))
     yield from indented(line, columns, "  ", "    ", paint.style("quiet"))
 
 
@@ -104,14 +107,14 @@ def _closing(document: History, paint: Paint, which: str = "") -> str:
 def _about(run: RunRecord, paint: Paint, columns: int) -> Iterator[str]:
     """Yield the command, user, times, plan file and settings of a run."""
     text = _("{command} by {user} (process {pid}), senderid {version}").format(
-        command=run.command, user=who(run), pid=run.pid, version=run.version
+        command=run.command, user=user_and_host(run), pid=run.pid, version=run.version
     )
     yield from indented(text, columns, "  ", "    ")
     yield from indented(_span(run), columns, "  ", "    ")
     if run.plan is not None:
         yield from indented(_("plan file {plan}").format(plan=run.plan), columns, "  ", "    ")
     if run.settings:
-        settings = _("settings: {settings}").format(settings=", ".join(flat(run.settings)))
+        settings = _("settings: {settings}").format(settings=", ".join(flatten(run.settings)))
         yield from indented(settings, columns, "  ", "    ", paint.style("quiet"))
 
 
@@ -120,7 +123,7 @@ def _span(run: RunRecord) -> str:
     if run.finished_at is None:
         return _("since {start}").format(start=start)
     return _("from {start} to {end}, {seconds} s").format(
-        start=start, end=_when(run.finished_at), seconds=f"{seconds(run.started_at, run.finished_at):,.1f}"
+        start=start, end=_when(run.finished_at), seconds=f"{seconds_between(run.started_at, run.finished_at):,.1f}"
     )
 
 

@@ -7,7 +7,7 @@ from worker.model.history import Attempt
 from worker.model.phones import hyphenated
 from worker.model.results import Requests
 from worker.render.i18n import gettext as _
-from worker.render.i18n import translated
+from worker.render.i18n import translate
 from worker.render.marks import count, counts_text
 from worker.render.terminal import Paint, fit, safe, width, wrap
 from worker.render.view.attention import AttentionGroup, error_text
@@ -36,7 +36,7 @@ def account_lines(account: AccountView, paint: Paint, columns: int, *, ended: bo
 
     `ended` is True if the account has an outcome, which is then shown beside its name.
     """
-    word = translated(account.mark.word)
+    word = translate(account.mark.word)
     name = header(account.name, account.id, paint, columns - width(f": {word}") if ended else columns)
     yield f"{name}: {paint(account.mark.tone, word)}" if ended else name
     yield from indented(counts_text(account.counts) + _requests_text(account.requests), columns, "  ", "  ")
@@ -70,12 +70,12 @@ def group_lines(groups: Sequence[NumberGroup], paint: Paint, columns: int) -> It
     """Yield the lines of one table of all groups. A long group is cut to a sample. Its advice follows its rows."""
     samples = [group.rows if len(group.rows) <= MANY else group.rows[:_SAMPLE] for group in groups]
     rows = [row for some in samples for row in some]
-    word = max((width(translated(row.mark.word)) for row in rows), default=0)
+    word = max((width(translate(row.mark.word)) for row in rows), default=0)
     phone = max((width(_phone(row.phone)) for row in rows), default=0)
     status = max((width(_status(row)) for row in rows if _remark(row)), default=0)
     indent = " " * (4 + word + 2)
     for group, some in zip(groups, samples, strict=True):
-        label = paint(group.mark.tone, f"{group.mark.symbol} {fit(translated(group.mark.word), word)}")
+        label = paint(group.mark.tone, f"{group.mark.symbol} {fit(translate(group.mark.word), word)}")
         for row in some:
             left = f"{fit(_phone(row.phone), phone)}  {fit(_status(row), status)}"
             remark = safe(_remark(row), max(columns - len(indent), _NARROWEST))
@@ -122,7 +122,7 @@ def _attempt(attempt: Attempt, above: str) -> str:
     return _("attempt {number} at {time}: {state}{error}").format(
         number=attempt.number,
         time=attempt.intended_at[11:].removesuffix("Z"),
-        state=translated(attempt.state),
+        state=translate(attempt.state),
         error="" if error in {"", above} else f" ({error})",
     )
 

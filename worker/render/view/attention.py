@@ -8,14 +8,14 @@ from msgspec import Struct
 from worker.model.errors import ErrorInfo, NumberError, Refusal
 from worker.model.plans import Notice, NoticeKind
 from worker.render.i18n import gettext as _
-from worker.render.i18n import translated
+from worker.render.i18n import translate
 from worker.render.marks import NOTICES, Mark, Tone, counts
 
 __all__ = [
     "AttentionGroup",
-    "alike",
     "error_items",
     "error_text",
+    "group_by",
     "new_notices",
     "notice_items",
     "number_item",
@@ -50,7 +50,7 @@ def refusal_items(accounts: Iterable[tuple[str, Iterable[Refusal]]]) -> list[Att
 
     `accounts` yields names with refusals. The item with the most accounts comes first.
     """
-    groups = alike(((name, refusal) for name, refusals in accounts for refusal in refusals), lambda pair: pair[1])
+    groups = group_by(((name, refusal) for name, refusals in accounts for refusal in refusals), lambda pair: pair[1])
     title = _("Refused by {rule}")
     return _most_first(
         AttentionGroup("refusal", "bad", title.format(rule=refusal.rule), _refusal_text(refusal), _names(some))
@@ -63,7 +63,7 @@ def error_items(accounts: Iterable[tuple[str, ErrorInfo | None]], title: str) ->
 
     `accounts` yields names with errors. The item with the most accounts comes first.
     """
-    groups = alike(accounts, lambda pair: pair[1])
+    groups = group_by(accounts, lambda pair: pair[1])
     return _most_first(
         AttentionGroup("error", "bad", title, error_text(error), _names(some))
         for error, some in groups.items()
@@ -80,13 +80,13 @@ def number_item(mark: Mark, text: str, numbers: Iterable[tuple[str, str]]) -> At
 
 def notice_items(notices: Iterable[tuple[str, Notice]]) -> list[AttentionGroup]:
     """Return the items of notices, which are given with account names. Numbers with the same notice share an item."""
-    groups = alike(notices, lambda pair: (pair[1].kind, pair[1].message, pair[1].phone is None))
+    groups = group_by(notices, lambda pair: (pair[1].kind, pair[1].message, pair[1].phone is None))
     return [
         AttentionGroup(
             "notice",
             NOTICES[kind].tone,
-            translated(NOTICES[kind].word),
-            translated(message),
+            translate(NOTICES[kind].word),
+            translate(message),
             tuple(dict.fromkeys(_names(some))),
             tuple(notice.phone for _name, notice in some if notice.phone),
             NOTICES[kind],
@@ -100,7 +100,7 @@ def new_notices(notices: Iterable[Notice], blocked: Collection[str]) -> list[Not
     return [notice for notice in notices if not (notice.kind in _OF_STATUS and notice.phone in blocked)]
 
 
-def alike(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
+def group_by(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
     """Return the items grouped by `key`. Groups are in order of first appearance."""
     groups: dict[K, list[T]] = {}
     for item in items:
@@ -111,13 +111,13 @@ def alike(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
 def error_text(error: ErrorInfo | NumberError) -> str:
     """Return the code, the HTTP status and the message of an error, without a full stop."""
     status = f" ({error.http_status})" if isinstance(error, NumberError) and error.http_status else ""
-    return f"{error.code}{status}: {translated(error.message)}".rstrip(".")
+    return f"{error.code}{status}: {translate(error.message)}".rstrip(".")
 
 
 def _refusal_text(refusal: Refusal) -> str:
     option = f"--allow {refusal.rule}"
     hint = "" if option in refusal.message else _(" To allow it: {option}").format(option=option)
-    return translated(refusal.message) + hint
+    return translate(refusal.message) + hint
 
 
 def _names(pairs: Iterable[tuple[str, object]]) -> tuple[str, ...]:

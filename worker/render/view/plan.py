@@ -9,13 +9,13 @@ from worker.model.messages import Message
 from worker.model.plans import AccountPlan, Action, Cause, Change, Notice, Plan, Verdict
 from worker.model.times import format_local, load_zone
 from worker.render.i18n import gettext as _
-from worker.render.i18n import ngettext, translated
+from worker.render.i18n import ngettext, translate
 from worker.render.marks import MARKS, VERDICTS, Tone, brief_counts, count, counts, mark_of, rank
 from worker.render.view.attention import (
     AttentionGroup,
-    alike,
     error_items,
     error_text,
+    group_by,
     new_notices,
     notice_items,
     number_item,
@@ -81,7 +81,7 @@ def _account(account: AccountPlan) -> AccountView:
         name=account.account,
         id=account.account_id,
         mark=mark,
-        brief=counted if account.verdict is Verdict.OK else f"{translated(mark.word)}, {counted}",
+        brief=counted if account.verdict is Verdict.OK else f"{translate(mark.word)}, {counted}",
         counts=dict(account.counts.items()),
         stuck=sum(number for action, number in account.counts.items() if action.stuck),
         size=len(account.changes),
@@ -101,9 +101,9 @@ def _share(account: AccountPlan) -> Share | None:
 
 
 def _groups(account: AccountPlan) -> list[NumberGroup]:
-    groups = alike(account.changes, lambda change: (change.action, change.reason))
+    groups = group_by(account.changes, lambda change: (change.action, change.reason))
     return [
-        NumberGroup(mark_of(action), translated(reason), [_row(change, account.timezone) for change in some])
+        NumberGroup(mark_of(action), translate(reason), [_row(change, account.timezone) for change in some])
         for (action, reason), some in sorted(groups.items(), key=lambda item: rank(item[0][0]))
     ]
 
@@ -116,7 +116,7 @@ def _row(change: Change, timezone: str) -> NumberRow:
         mark=mark_of(change.action),
         status=f"{change.observed} → {change.desired}" if writes else status_text(change.observed, change.desired),
         needs_attention=change.action.stuck,
-        reason=translated(change.reason),
+        reason=translate(change.reason),
         cause=_("the file changed") if change.cause is Cause.CONFIG_CHANGE else external,
         external=external,
         until=_moment(change.until, timezone) if change.until else "",
@@ -147,9 +147,9 @@ def _notices(account: AccountPlan) -> list[Notice]:
 def _stuck(accounts: Sequence[AccountPlan]) -> Iterator[AttentionGroup]:
     """Yield an item for each reason why numbers cannot be brought to their desired status by a write."""
     stuck = ((account.account, each) for account in accounts for each in account.changes if each.action.stuck)
-    groups = alike(stuck, lambda pair: (pair[1].action, pair[1].reason))
+    groups = group_by(stuck, lambda pair: (pair[1].action, pair[1].reason))
     for action in MARKS:
-        reasons = {translated(reason): some for (kind, reason), some in groups.items() if kind == action}
+        reasons = {translate(reason): some for (kind, reason), some in groups.items() if kind == action}
         if len(reasons) > MANY:
             text = _("{reason} There are {number:,} other reasons: see below.").format(
                 reason=next(iter(reasons)), number=len(reasons) - 1

@@ -12,13 +12,13 @@ from worker.model.messages import Message
 from worker.model.plans import Notice
 from worker.model.results import AccountResult, NumberResult, Outcome, Result, RunOutcome
 from worker.render.i18n import gettext as _
-from worker.render.i18n import translated
+from worker.render.i18n import translate
 from worker.render.marks import ENDINGS, MARKS, brief_counts, count, counts, mark_of, rank
 from worker.render.view.attention import (
     AttentionGroup,
-    alike,
     error_items,
     error_text,
+    group_by,
     new_notices,
     notice_items,
     number_item,
@@ -101,7 +101,7 @@ def _account(account: AccountResult) -> AccountView:
         name=account.account,
         id=account.account_id,
         mark=mark,
-        brief=f"{translated(mark.word)}, {brief_counts(account.counts)}",
+        brief=f"{translate(mark.word)}, {brief_counts(account.counts)}",
         counts=dict(account.counts.items()),
         stuck=_stuck(account.counts),
         size=len(account.numbers),
@@ -125,7 +125,7 @@ def _alike(items: Sequence[T], number: Callable[[T], AnyNumber]) -> list[list[T]
     """Return items grouped by outcome and error. If that gives too many groups, use the error code, or outcome only."""
 
     def grouped(key: Callable[[AnyNumber], object]) -> dict[tuple[Outcome | None, object], list[T]]:
-        return alike(items, lambda item: (number(item).outcome, key(number(item))))
+        return group_by(items, lambda item: (number(item).outcome, key(number(item))))
 
     groups = next(groups for groups in map(grouped, _DISTINCTIONS) if len(groups) <= MANY)
     return sorted(groups.values(), key=lambda some: rank(number(some[0]).outcome))
@@ -189,13 +189,13 @@ def _advice(numbers: Sequence[AnyNumber], above: ErrorInfo | None) -> str:
     error = errors[0]
     others = f" ({count(len(errors) - 1, 'other reason')}: --format json)" if len(errors) > 1 else ""
     if outcome not in _NEXT:
-        return translated(error.message) + others
+        return translate(error.message) + others
     text = f"{error_text(error)}{others}."
     if "plan again" in error.message:
         return text
     if outcome is Outcome.FAILED and any(map(_unknown, numbers)):
         outcome = Outcome.UNVERIFIED
-    return f"{text} {translated(_NEXT[outcome])}"
+    return f"{text} {translate(_NEXT[outcome])}"
 
 
 def _sentences(result: Result, total: Counter[str]) -> Iterator[str]:
@@ -205,7 +205,7 @@ def _sentences(result: Result, total: Counter[str]) -> Iterator[str]:
     # changed numbers come first
     order = sorted(MARKS, key=lambda outcome: outcome != Outcome.CHANGED)
     yield _("{outcome}: {what}. {requests} in {seconds} s.").format(
-        outcome=translated(ENDINGS[result.outcome].word).capitalize(),
+        outcome=translate(ENDINGS[result.outcome].word).capitalize(),
         what=counts((total[outcome], mark_of(outcome).counted) for outcome in order) or _("no numbers"),
         requests=count(requests, "request"),
         seconds=f"{took.total_seconds():,.1f}",

@@ -10,13 +10,13 @@ from worker.model.history import AccountRecord, Ending, RunRecord
 from worker.model.messages import Message
 from worker.model.results import Outcome
 from worker.render.i18n import gettext as _
-from worker.render.i18n import translated
+from worker.render.i18n import translate
 from worker.render.marks import ENDINGS, brief_counts, counts_text, mark_of, rank
-from worker.render.view.attention import alike, error_items, error_text
+from worker.render.view.attention import error_items, error_text, group_by
 from worker.render.view.parts import AccountView, DocumentView, NumberGroup, count_views
 from worker.render.view.result import number_row, stuck_items
 
-__all__ = ["flat", "groups_of", "reached", "run_view", "seconds", "who"]
+__all__ = ["endpoint_text", "flatten", "groups_of", "run_view", "seconds_between", "user_and_host"]
 
 _UNFINISHED: Final = Message("It is still running or it crashed; the next apply to its account settles the rest.")
 _HASH_COLUMNS: Final = 12
@@ -26,13 +26,13 @@ _STUCK: Final = frozenset(outcome for outcome in Outcome if outcome.stuck)
 def run_view(run: RunRecord) -> DocumentView:
     """Return the view of one run of the ledger."""
     ending = ENDINGS[run.outcome]
-    word = translated(ending.word).capitalize()
+    word = translate(ending.word).capitalize()
     return DocumentView(
         title=_("Run {run}").format(run=run.run_id),
         tone=ending.tone,
         ending=ending,
         verdict=f"{word}: {counts_text(run.counts)}.",
-        remarks=[("warn", translated(_UNFINISHED))] if run.outcome is Ending.UNFINISHED else [],
+        remarks=[("warn", translate(_UNFINISHED))] if run.outcome is Ending.UNFINISHED else [],
         counts=count_views(run.counts, (account.counts for account in run.accounts)),
         accounts=[_account(account) for account in run.accounts],
         attention=[
@@ -50,7 +50,7 @@ def _account(account: AccountRecord) -> AccountView:
         name=account.account,
         id=account.account_id,
         mark=mark,
-        brief=f"{translated(mark.word)}, {brief_counts(account.counts)}",
+        brief=f"{translate(mark.word)}, {brief_counts(account.counts)}",
         counts=account.counts,
         stuck=sum(number for outcome, number in account.counts.items() if outcome in _STUCK),
         size=len(numbers),
@@ -64,7 +64,7 @@ def _account(account: AccountRecord) -> AccountView:
 
 def groups_of(account: AccountRecord) -> list[NumberGroup]:
     """Return the numbers of an account in one run, grouped by outcome. Numbers without an outcome come first."""
-    groups = alike(account.numbers or (), lambda number: number.outcome)
+    groups = group_by(account.numbers or (), lambda number: number.outcome)
     return [
         NumberGroup(mark_of(outcome), None, list(map(number_row, some)))
         for outcome, some in sorted(groups.items(), key=lambda item: rank(item[0]))
@@ -75,7 +75,7 @@ def _provenance(account: AccountRecord) -> Iterator[str]:
     revision = [f"sha256 {account.sha256[:_HASH_COLUMNS]}"] if account.sha256 else []
     revision += [f"commit {account.commit}"] if account.commit else []
     yield _("from {source}").format(source=account.source) + (f" ({', '.join(revision)})" if revision else "")
-    yield reached(account)
+    yield endpoint_text(account)
     safety = account.safety
     limits = _("safety: max_deactivations {max_deactivations}, min_active {min_active}, pair_swaps {pair_swaps}")
     yield limits.format(
@@ -85,7 +85,7 @@ def _provenance(account: AccountRecord) -> Iterator[str]:
         yield _("plan {fingerprint}").format(fingerprint=account.fingerprint[:_HASH_COLUMNS])
 
 
-def reached(account: AccountRecord) -> str:
+def endpoint_text(account: AccountRecord) -> str:
     """Return a text with the endpoint and the credentials of an account."""
     text = _("at {endpoint}, with {credentials}")
     return text.format(endpoint=account.endpoint, credentials=_credentials(account.credentials))
@@ -102,20 +102,20 @@ def _secret(where: SecretRef) -> str:
     return f"${where.env}" if where.env is not None else _("the file {path}").format(path=where.file)
 
 
-def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     """Yield a text for each setting that has a value, with its dotted name."""
     for name, value in settings.items():
         if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{name}.")
+            yield from flatten(value, f"{prefix}{name}.")
         elif value is not None:
             yield f"{prefix}{name} {value}"
 
 
-def who(run: RunRecord) -> str:
+def user_and_host(run: RunRecord) -> str:
     """Return the user and the host of a run as text."""
     return f"{run.started_by}@{run.host}"
 
 
-def seconds(start: str, end: str) -> float:
+def seconds_between(start: str, end: str) -> float:
     """Return the seconds between two timestamps."""
     return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
