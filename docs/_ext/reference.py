@@ -175,10 +175,10 @@ def metrics() -> str:
     found = Metrics()
     # a metric with labels appears only once it has a value
     found.count_plan(AccountPlan(account="main", counts=tally(Action, {})), {Status.ACTIVE: 1})
-    found.suspended({"main": 1.0})
-    found.request("GET", 0.1, 200)
-    found.retried(ServerError("down"))
-    found.quotas([Quota(RateLimit(), clock=lambda: 0.0)])
+    found.set_suspensions({"main": 1.0})
+    found.record_request("GET", 0.1, 200)
+    found.record_retry(ServerError("down"))
+    found.set_quotas([Quota(RateLimit(), clock=lambda: 0.0)])
     rows = []
     for family in found.registry.collect():
         name = f"{family.name}_total" if family.type == "counter" else family.name

@@ -44,12 +44,12 @@ def test_switched_link_is_one_change_and_no_file_counts_twice(tmp_path: Path, ki
     files = WatchedFiles([str(volume.path)])
     assert files.begin() == ()
     assert [account.name for account in files.accounts] == ["main"]
-    assert not files.refresh().changed
+    assert not files.refresh().changed_accounts
     volume.turn(main="INACTIVE")
-    assert files.refresh().changed == {"main"}
+    assert files.refresh().changed_accounts == {"main"}
     (account,) = files.accounts
     assert {wanted.status for wanted in account.numbers.values()} == {"INACTIVE"}
     volume.turn(main="PERHAPS")
-    assert files.refresh().changed == frozenset()
+    assert files.refresh().changed_accounts == frozenset()
     assert list(files.broken) == [str(volume.path / "main.yaml")]
     assert files.accounts == (account,)

@@ -25,8 +25,8 @@ def account() -> SandboxAccount:
     """Return an account: one number sent yesterday, one is scheduled for tomorrow, two are idle."""
     account = SandboxAccount.of(dict.fromkeys((BUSY, IDLE, AHEAD, STAYS), "ACTIVE"))
     now = datetime.now(UTC)
-    account.sent(BUSY, now - timedelta(hours=30))
-    account.schedule(now + timedelta(hours=30), AHEAD)
+    account.add_sent(BUSY, now - timedelta(hours=30))
+    account.add_scheduled(now + timedelta(hours=30), AHEAD)
     return account
 
 
@@ -104,7 +104,7 @@ def test_missing_scope_is_a_notice(  # noqa: PLR0917 - a case and its fixtures
 def test_saved_plan_reads_messages_again(served: Served, command: Command, account: SandboxAccount) -> None:
     assert command("plan", "-f", "main.yaml", "--out", "plan.json").returncode == 0
     account.mailbox.scheduled.clear()
-    account.sent(IDLE, datetime.now(UTC))
+    account.add_sent(IDLE, datetime.now(UTC))
     done = command("apply", "plan.json", "--format", "json")
     assert (done.returncode, _outcomes(done)) == (3, dict.fromkeys((IDLE, BUSY, AHEAD), "held"))
     assert not served.writes
@@ -117,7 +117,7 @@ def test_rollback_holds_numbers_in_use(served: Served, command: Command, account
     command.write("main.yaml", f"version: 1\nin_use: {{hours: 48}}\nnumbers: {{{IDLE}: ACTIVE}}\n")
     done = command("apply", "-y", "-f", "main.yaml", "--format", "json")
     assert (done.returncode, _asked(served)) == (0, 0)
-    account.sent(IDLE, datetime.now(UTC))
+    account.add_sent(IDLE, datetime.now(UTC))
     run = json.loads(done.stdout)["run_id"]
     undone = command("rollback", run, "-y", "--format", "json")
     assert (undone.returncode, _outcomes(undone)) == (3, {IDLE: "held"})

@@ -73,7 +73,7 @@ def test_an_account_in_parts_is_the_account_in_one(numbers: list[str], cuts: lis
     assert joined.source == f"{head}.yaml"
     elsewhere = {phone for index, some in enumerate(parts) if index != head for phone in some}
     assert {
-        phone for phone, (source, _) in joined.places(joined.numbers).items() if source != joined.source
+        phone for phone, (source, _) in joined.locations(joined.numbers).items() if source != joined.source
     } == elsewhere
     assert replace(joined, source="", lines=(), sha256=None, parts=(), elsewhere={}) == replace(
         whole, source="", lines=(), sha256=None, parts=()

@@ -27,20 +27,20 @@ def low(least: float, most: float) -> float:
 def test_a_cron_rhythm_goes_on_and_keeps_its_minutes(expression: str, zone: ZoneInfo, moment: datetime) -> None:
     """The next time is later, is UTC, is on a whole minute, and is the same from anywhere in between."""
     rhythm = Cron(expression, zone)
-    following = rhythm.after(moment)
+    following = rhythm.next_start(moment)
     assert following > moment
     assert following.tzinfo is UTC
     assert (following.second, following.microsecond) == (0, 0)
-    assert rhythm.after(moment + (following - moment) / 2) == following
+    assert rhythm.next_start(moment + (following - moment) / 2) == following
 
 
 def test_cron_goes_by_the_wall_time_of_its_zone() -> None:
     """9 in the morning is 0 in UTC in Korea, and stays 9 in Berlin when summer ends there."""
-    assert cron("0 9 * * *", SEOUL, START).after(START) == datetime(2026, 11, 25, 0, 0, tzinfo=UTC)
+    assert cron("0 9 * * *", SEOUL, START).next_start(START) == datetime(2026, 11, 25, 0, 0, tzinfo=UTC)
     berlin = cron("0 9 * * *", ZoneInfo("Europe/Berlin"), START)
     saturday = datetime(2026, 10, 24, 0, 0, tzinfo=UTC)
-    first = berlin.after(saturday)
-    assert [first.hour, berlin.after(first).hour] == [7, 8]
+    first = berlin.next_start(saturday)
+    assert [first.hour, berlin.next_start(first).hour] == [7, 8]
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_invalid_cron_expression_is_refused(expression: str, message: str) -> No
 
 def test_a_cron_rhythm_without_a_next_time_waits_a_year() -> None:
     """An expression that comes never again does not stop the daemon."""
-    assert Cron("0 0 */31 1 1#2", ZoneInfo("UTC")).after(START) == START + timedelta(days=366)
+    assert Cron("0 0 */31 1 1#2", ZoneInfo("UTC")).next_start(START) == START + timedelta(days=366)
 
 
 @given(
@@ -78,15 +78,15 @@ def test_ticks_never_pile_up(seconds: float, share: float, course: list[tuple[fl
     )
     now, last = START, START - timedelta(days=1)
     for lasts, sleeps in course:
-        due = agenda.due(now, ["a"])
+        due = agenda.due_work(now, ["a"])
         if due.tick:
             assert due.accounts == {"a"}
             ended = now + timedelta(seconds=lasts)
-            agenda.passed(now, ended)
+            agenda.finish_pass(now, ended)
             assert agenda.next_pass > now
             assert agenda.next_pass <= ended + timedelta(seconds=seconds * 4 / 3 + 0.001)
             last, now = now, ended
-        now = max(now + timedelta(seconds=0.001), min(agenda.wake(), now + timedelta(seconds=sleeps)))
+        now = max(now + timedelta(seconds=0.001), min(agenda.next_wake(), now + timedelta(seconds=sleeps)))
         assert now > last
 
 
@@ -97,50 +97,50 @@ def test_a_rest_grows_to_its_cap_and_is_never_shorter_than_half_of_what_it_may_b
     """Rests double from the interval, within an hour, and lie in the upper half of what they may be."""
     agenda = Scheduler(Interval(interval), START, uniform=lambda least, most: least + share * (most - least))
     for number in range(failures):
-        rest = agenda.failed("a", START)
+        rest = agenda.back_off("a", START)
         most = min(3600.0, interval * 2.0**number)
         assert most / 2 <= rest * (1 + 1e-6)
         assert rest <= most * (1 + 1e-6)
     assert agenda.backoffs == {"a": failures}
-    agenda.succeeded("a")
+    agenda.end_backoff("a")
     assert agenda.backoffs == {}
 
 
 def test_an_account_that_rests_is_due_at_its_own_time_all_the_same() -> None:
     """The edge of a window is kept although the account failed before; the rhythm leaves it alone meanwhile."""
     agenda = Scheduler(Interval(300.0), START, uniform=low)
-    agenda.passed(START, START)
+    agenda.finish_pass(START, START)
     for _ in range(5):
-        agenda.failed("a", START)
+        agenda.back_off("a", START)
     at = START + timedelta(seconds=100)
     agenda.expect("a", at)
-    assert agenda.wake() == at
-    assert agenda.due(at - timedelta(seconds=1), ["a", "b"]).accounts == frozenset()
-    assert agenda.due(at, ["a", "b"]).accounts == {"a"}
+    assert agenda.next_wake() == at
+    assert agenda.due_work(at - timedelta(seconds=1), ["a", "b"]).accounts == frozenset()
+    assert agenda.due_work(at, ["a", "b"]).accounts == {"a"}
     agenda.expect("a", None)
-    due = agenda.due(START + timedelta(seconds=300), ["a", "b"])
+    due = agenda.due_work(START + timedelta(seconds=300), ["a", "b"])
     assert due.tick
     assert due.accounts == {"b"}
-    agenda.hurry(at)
-    assert agenda.due(at, ["a", "b"]).accounts == {"a", "b"}
+    agenda.start_pass_now(at)
+    assert agenda.due_work(at, ["a", "b"]).accounts == {"a", "b"}
     agenda.expect("a", at)
-    agenda.failed("a", at)
+    agenda.back_off("a", at)
     agenda.forget("a")
     assert agenda.backoffs == {}
-    assert agenda.wake() == at
+    assert agenda.next_wake() == at
 
 
 def test_a_clock_that_goes_back_shortens_what_is_waited() -> None:
     """After a day back the next pass is an interval away, and a rest no longer than the longest."""
     agenda = Scheduler(Interval(300.0), START, uniform=low)
-    agenda.passed(START, START)
-    agenda.failed("a", START)
-    agenda.failed("b", START - timedelta(days=1))
+    agenda.finish_pass(START, START)
+    agenda.back_off("a", START)
+    agenda.back_off("b", START - timedelta(days=1))
     back = START - timedelta(days=1)
-    agenda.clock_set_back(back)
+    agenda.limit_waits(back)
     assert agenda.next_pass == back + timedelta(seconds=300)
-    assert agenda.due(back + timedelta(hours=1, seconds=1), ["a", "b"]).accounts == {"a", "b"}
-    agenda.clock_set_back(back - timedelta(seconds=0))
+    assert agenda.due_work(back + timedelta(hours=1, seconds=1), ["a", "b"]).accounts == {"a", "b"}
+    agenda.limit_waits(back - timedelta(seconds=0))
     assert agenda.next_pass == back + timedelta(seconds=300)
 
 
@@ -148,8 +148,8 @@ def test_a_pass_overran_only_if_the_next_ones_time_fell_into_it() -> None:
     """A machine that slept through passes has not overrun; a pass that lasts too long has, and an interval follows."""
     agenda = Scheduler(Interval(300.0), START, uniform=low)
     late = START + timedelta(hours=5)
-    assert not agenda.passed(late, late + timedelta(seconds=10))
+    assert not agenda.finish_pass(late, late + timedelta(seconds=10))
     assert agenda.next_pass == late + timedelta(seconds=300)
     began = agenda.next_pass
-    assert agenda.passed(began, began + timedelta(seconds=301))
+    assert agenda.finish_pass(began, began + timedelta(seconds=301))
     assert agenda.next_pass == began + timedelta(seconds=601)

@@ -37,9 +37,9 @@ def _skip_an_edge_of_a_changed_file(patch: Patch) -> None:
     """The next edge of a file that was changed is searched from when the change is read."""
     real = WatchLoop._refresh_files
 
-    def refresh(self: WatchLoop, since: datetime, *, everything: bool = False) -> None:
+    def refresh(self: WatchLoop, since: datetime, *, read_all: bool = False) -> None:
         del since
-        real(self, self._now(), everything=everything)
+        real(self, self._now(), read_all=read_all)
 
     patch.setattr(WatchLoop, "_refresh_files", refresh)
 
@@ -85,7 +85,7 @@ def _plan_by_the_end_of_the_last_pass(patch: Patch) -> None:
 
     async def carry_out(self: Passes, run_id: str, accounts: Any, held: Any, now: datetime, *given: Any) -> Any:
         done = await real(self, run_id, accounts, held, lasts.get(self, now), *given)
-        lasts[self] = done.ended
+        lasts[self] = done.ended_at
         return done
 
     patch.setattr(Passes, "carry_out", carry_out)
@@ -107,7 +107,7 @@ def _lose_what_arrives_during_a_delivery(patch: Patch) -> None:
     async def deliver(self: Any) -> bool:
         done = await real(self)
         if done:
-            self._waiting.clear()
+            self._queue.clear()
         return done
 
     patch.setattr(dispatcher._ChannelQueue, "_deliver", deliver)
@@ -118,10 +118,10 @@ def _send_the_last_notification_again(patch: Patch) -> None:
     real = dispatcher._ChannelQueue._deliver
 
     async def deliver(self: Any) -> bool:
-        before = list(self._waiting)
+        before = list(self._queue)
         done = await real(self)
-        if done and self._waiting:
-            self._waiting[:0] = before[-1:]
+        if done and self._queue:
+            self._queue[:0] = before[-1:]
         return done
 
     patch.setattr(dispatcher._ChannelQueue, "_deliver", deliver)
@@ -166,10 +166,10 @@ def _forget_less_after_a_ledger_failure(patch: Patch) -> None:
     """If the ledger fails, an account that a rule refuses is taken for recorded."""
     real = Passes.forget
 
-    def forget(self: Passes, account: str, *, gone: bool = False) -> None:
+    def forget(self: Passes, account: str, *, is_removed: bool = False) -> None:
         reported = self._last_reports.get(account)
-        if gone or reported is None or not reported.rules:
-            real(self, account, gone=gone)
+        if is_removed or reported is None or not reported.rules:
+            real(self, account, is_removed=is_removed)
 
     patch.setattr(Passes, "forget", forget)
 

@@ -154,9 +154,9 @@ class _Files(WatchedFiles):
         super().__init__([str(folder)], wall=world.wall)
         self._world = world
 
-    def refresh(self, *, everything: bool = False) -> FileChanges:
+    def refresh(self, *, read_all: bool = False) -> FileChanges:
         self._world.files_are_read()
-        return super().refresh(everything=everything)
+        return super().refresh(read_all=read_all)
 
 
 class _Ledgers:
@@ -326,8 +326,8 @@ class WatchWorld:
                 Scheduler(Interval(INTERVAL), self._now(), uniform=runtime.uniform),
                 tape,
                 settings=_PLAIN,
-                reread=reread,
-                begin=lambda: self._begin(life),
+                reload_settings=reread,
+                new_run_id=lambda: self._begin(life),
                 listeners=[tracker, self],
                 runtime=runtime,
             )
@@ -342,12 +342,12 @@ class WatchWorld:
             life.ended = self.history.mark("stopped")
             self._stop = self._reload = lambda: None
 
-    def passed(self, done: Pass) -> None:
+    def on_pass(self, done: Pass) -> None:
         """Note the end of a pass."""
         self.passes[-1].ended = self.history.mark("passed", done.run_id, said=str(done.outcome))
         self.passes[-1].done = done
 
-    def happened(self, event: str, fields: Mapping[str, Any]) -> None:
+    def on_event(self, event: str, fields: Mapping[str, Any]) -> None:
         """Note an event of the daemon."""
         self.history.mark(event, said=str(fields.get("account") or fields.get("file") or ""))
 

@@ -131,12 +131,12 @@ class Folder(WatchedFiles):
         """Replace the files, as of the next read."""
         was, now = ({each.name: each for each in some} for some in (self.desired, accounts))
         changed = frozenset(name for name in now if now[name] != was.get(name))
-        self._news.append(FileChanges(changed=changed, gone=frozenset(was.keys() - now.keys())))
+        self._news.append(FileChanges(changed_accounts=changed, removed_accounts=frozenset(was.keys() - now.keys())))
         self.desired = accounts
 
-    def refresh(self, *, everything: bool = False) -> FileChanges:
+    def refresh(self, *, read_all: bool = False) -> FileChanges:
         """Return what was written since the last read."""
-        del everything
+        del read_all
         return self._news.pop(0) if self._news else FileChanges()
 
 
@@ -227,8 +227,8 @@ class Daemon:
         self._runs = 0
         given: dict[str, Any] = {
             "settings": self.settings,
-            "reread": lambda: (self.settings, terms),
-            "begin": self._begin,
+            "reload_settings": lambda: (self.settings, terms),
+            "new_run_id": self._begin,
             "runtime": self.runtime,
         } | more
         self.watch = WatchLoop(self.folder, self.passes, self.agenda, self.tape, **given)

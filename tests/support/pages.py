@@ -90,7 +90,7 @@ def serving(ledger: Path, token: str | None = None, **more: Any) -> Iterator[str
 
     async def begin() -> Any:
         site.append(StatusPages(ledger, Access(token, host="127.0.0.1"), **({"now": lambda: NOW} | more)))
-        context = serve(None, port=0, pages=site[0].answer)
+        context = serve(None, port=0, pages=site[0].respond)
         return context, await context.__aenter__()
 
     async def end(context: Any) -> None:

@@ -31,8 +31,8 @@ def _completion(offer: Offer) -> Callable[[click.Context, click.Parameter, str],
         with suppress(Exception), Path(os.devnull).open("w", encoding="utf-8") as sink, redirect_stderr(sink):
             for each in offer(context, incomplete):
                 item = each if isinstance(each, CompletionItem) else CompletionItem(each)
-                fits = str(item.value).startswith(incomplete) and _plain(str(item.value))
-                if item.type != "plain" or fits:
+                matches = str(item.value).startswith(incomplete) and _plain(str(item.value))
+                if item.type != "plain" or matches:
                     items.append(item)
         return items
 

@@ -34,7 +34,7 @@ class CredentialsResolver:
 
     def __init__(self) -> None:
         self.secrets = Secrets()
-        self._resolved: dict[CredentialsRef, Credentials] = {}
+        self._resolved_credentials: dict[CredentialsRef, Credentials] = {}
 
     def __call__(self, reference: CredentialsRef | None) -> Credentials:
         """Return the credentials of a reference. The reference None stands for the default credentials.
@@ -43,14 +43,14 @@ class CredentialsResolver:
             CredentialsMissing: a part of them is missing. The message names the variable or the file.
         """
         resolved_reference = reference or DEFAULT_CREDENTIALS
-        if resolved_reference not in self._resolved:
+        if resolved_reference not in self._resolved_credentials:
             key, secret = (
                 _resolve(resolved_reference.api_key, Message("API key")),
                 _resolve(resolved_reference.api_secret, Message("API secret")),
             )
             self.secrets.add(secret)
-            self._resolved[resolved_reference] = Credentials(key, Secret(secret))
-        return self._resolved[resolved_reference]
+            self._resolved_credentials[resolved_reference] = Credentials(key, Secret(secret))
+        return self._resolved_credentials[resolved_reference]
 
     def url(self, channel: "Channel") -> str:
         """Return the URL of a notification channel.
@@ -64,7 +64,7 @@ class CredentialsResolver:
 
     def forget(self) -> None:
         """Forget resolved references, so that rotated secrets are read again. Old secrets stay hidden in the log."""
-        self._resolved.clear()
+        self._resolved_credentials.clear()
 
 
 class FixedCredentials(CredentialsResolver):
@@ -92,22 +92,22 @@ def open_channel(channel: "Channel", resolver: CredentialsResolver) -> "AppriseS
     return open_sender(channel.name, resolver.url(channel))
 
 
-def _resolve(reference: SecretRef, what: str) -> str:
-    text, place = _read_secret(reference, what)
+def _resolve(reference: SecretRef, name: str) -> str:
+    text, location = _read_secret(reference, name)
     if not (text.isascii() and text.isprintable()) or not _NO_KEY.isdisjoint(text):
         raise CredentialsMissing(
             Message(
                 "the {secret} cannot be used: {location} has invalid characters, such as quotes, spaces or line breaks",
-                secret=what,
-                location=place,
+                secret=name,
+                location=location,
             )
         )
     return text
 
 
-def _read_secret(reference: SecretRef, what: str) -> tuple[str, str]:
+def _read_secret(reference: SecretRef, name: str) -> tuple[str, str]:
     """Return a secret without surrounding white space, and the variable or file that it comes from."""
-    place = reference.place
+    location = reference.location
     if reference.env is not None:
         text = os.environ.get(reference.env)
     else:
@@ -118,8 +118,8 @@ def _read_secret(reference: SecretRef, what: str) -> tuple[str, str]:
             raise CredentialsMissing(
                 Message(
                     "the {secret} cannot be read: {location}: {strerror}",
-                    secret=what,
-                    location=place,
+                    secret=name,
+                    location=location,
                     strerror=system_text(error.strerror),
                 )
             ) from None
@@ -127,19 +127,23 @@ def _read_secret(reference: SecretRef, what: str) -> tuple[str, str]:
             raise CredentialsMissing(
                 Message(
                     "the {secret} cannot be used: {location} is too long for a key",
-                    secret=what,
-                    location=place,
+                    secret=name,
+                    location=location,
                 )
             )
         try:
             text = data.decode("utf-8-sig")
         except UnicodeDecodeError:
             raise CredentialsMissing(
-                Message("the {secret} cannot be used: {location} is not UTF-8 text", secret=what, location=place)
+                Message("the {secret} cannot be used: {location} is not UTF-8 text", secret=name, location=location)
             ) from None
     if text is None:
-        raise CredentialsMissing(Message("the {secret} is missing: {location} is not set", secret=what, location=place))
+        raise CredentialsMissing(
+            Message("the {secret} is missing: {location} is not set", secret=name, location=location)
+        )
     text = text.strip()
     if not text:
-        raise CredentialsMissing(Message("the {secret} is missing: {location} is empty", secret=what, location=place))
-    return text, place
+        raise CredentialsMissing(
+            Message("the {secret} is missing: {location} is empty", secret=name, location=location)
+        )
+    return text, location

@@ -21,11 +21,11 @@ __all__ = ["DocumentChecks", "documents_in"]
 class DocumentChecks(Struct, frozen=True):
     """Checks of a run's documents against each other, and against documents outside the run."""
 
-    reach: IdentityResolver
+    resolver: IdentityResolver
 
     def __call__(self, fragments: Sequence[AccountDocument]) -> Iterator[Conflict]:
         """Yield a conflict for each account that is described twice, or of which the run lacks some documents."""
-        yield from desired.find_duplicates(desired.join(fragments), self.reach)
+        yield from desired.find_duplicates(desired.join(fragments), self.resolver)
         yield from _incomplete(fragments)
 
 
@@ -35,45 +35,48 @@ def _incomplete(fragments: Sequence[AccountDocument]) -> Iterator[Conflict]:
     Numbers that are listed only in the missing documents would be deactivated as unmanaged. If the account-level keys
     are missing, the account would have other credentials and limits than its files define.
     """
-    outside = _OutsideDocuments(fragment.account.source for fragment in fragments)
-    for name, some in desired.group_by_account(fragments).items():
-        deactivating = [each for each in some if each.account.unmanaged is Unmanaged.DEACTIVATE]
-        if not deactivating and any(each.keys or not each.named for each in some):
+    outside_documents = _OutsideDocuments(fragment.account.source for fragment in fragments)
+    for name, documents in desired.group_by_account(fragments).items():
+        deactivating_documents = [
+            candidate for candidate in documents if candidate.account.unmanaged is Unmanaged.DEACTIVATE
+        ]
+        if not deactivating_documents and any(candidate.keys or not candidate.is_named for candidate in documents):
             continue
-        first = (deactivating or some)[0].account
-        sources_ = tuple(dict.fromkeys(each.account.source for each in some))
-        folders = dict.fromkeys(Path(source).parent for source in sources_ if source != files.STDIN)
+        first = (deactivating_documents or documents)[0].account
+        run_sources = tuple(dict.fromkeys(candidate.account.source for candidate in documents))
+        folders = dict.fromkeys(Path(source).parent for source in run_sources if source != files.STDIN)
         # in one folder, documents with the same name describe one account; a document in another folder belongs to it
         # if only one of the two has the account-level keys
         parts = {
             f"{path}:{document.line}": os.path.commonpath([folder, path.parent]) or os.curdir
             for folder in reversed(folders)
-            for path, document in outside.of(folder)
+            for path, document in outside_documents.of(folder)
             if document.name == name
-            and (document.head or deactivating)
+            and (document.head or deactivating_documents)
             and (
-                path.parent in folders or (document.explicit and some[0].named and document.head != bool(deactivating))
+                path.parent in folders
+                or (document.explicit and documents[0].is_named and document.head != bool(deactivating_documents))
             )
         }
-        for place, folder in parts.items():
+        for location, folder in parts.items():
             message = (
                 Message(
                     "{location} also describes account {name!r} but is not part of this run, so its numbers would "
                     "be deactivated as unmanaged: give the folder, -f {folder}",
-                    location=place,
+                    location=location,
                     name=name,
                     folder=folder,
                 )
-                if deactivating
+                if deactivating_documents
                 else Message(
                     "the account-level keys of account {name!r} are at {location}, which is not part of this run: "
                     "give the folder, -f {folder}",
                     name=name,
-                    location=place,
+                    location=location,
                     folder=folder,
                 )
             )
-            yield Conflict(Problem(first.source, first.line, 1, message), sources_)
+            yield Conflict(Problem(first.source, first.line, 1, message), run_sources)
 
 
 class _OutsideDocuments:
@@ -87,7 +90,7 @@ class _OutsideDocuments:
     def __init__(self, run: Iterator[str]) -> None:
         self._run = set(run)
         self._identities: set[files.FileIdentity | None] | None = None
-        self._default, self._here = Path(DEFAULT_FILES).resolve(), Path.cwd()
+        self._default, self._working_folder = Path(DEFAULT_FILES).resolve(), Path.cwd()
         # cached, as a fleet can have thousands of folders
         self.of = cache(self._of)
         self._documents = cache(self._documents_of)
@@ -96,13 +99,15 @@ class _OutsideDocuments:
     def _of(self, folder: Path) -> tuple[tuple[Path, DocumentName], ...]:
         """Return the documents near a folder, each with its file."""
         root = next((parent for parent in folder.parents if parent.resolve() == self._default), folder)
-        documents = self._documents(root, below=root.resolve() not in (self._here, *self._here.parents))
+        documents = self._documents(
+            root, is_recursive=root.resolve() not in (self._working_folder, *self._working_folder.parents)
+        )
         for parent in takewhile(self._files, root.parents):
-            documents += self._documents(parent, below=False)
+            documents += self._documents(parent, is_recursive=False)
         return documents
 
-    def _documents_of(self, folder: Path, *, below: bool) -> tuple[tuple[Path, DocumentName], ...]:
-        paths = files.yaml_files_below(folder) if below else self._files(folder)
+    def _documents_of(self, folder: Path, *, is_recursive: bool) -> tuple[tuple[Path, DocumentName], ...]:
+        paths = files.yaml_files_below(folder) if is_recursive else self._files(folder)
         return tuple(
             (Path(path), document) for path in paths if not self._is_in_run(path) for document in documents_in(path)
         )

@@ -30,15 +30,15 @@ class _WideFormatter(click.HelpFormatter):
         rows = list(rows)
         indent = " " * self.current_indent
         column = min(max((width(term) for term, _ in rows), default=0), col_max)
-        beside = indent + " " * (column + col_spacing)
+        meaning_indent = indent + " " * (column + col_spacing)
         for term, meaning in rows:
-            lines = [line for text in meaning.split("\n\n") for line in _lines(text, self.width - len(beside))]
+            lines = [line for text in meaning.split("\n\n") for line in _lines(text, self.width - len(meaning_indent))]
             if width(term) > column or not lines:
                 self.write(f"{indent}{term}\n")
             else:
                 self.write(f"{indent}{fit(term, column)}{' ' * col_spacing}{lines.pop(0)}\n")
             for line in lines:
-                self.write(f"{beside}{line}\n")
+                self.write(f"{meaning_indent}{line}\n")
 
 
 def _lines(paragraph: str, columns: int) -> Iterator[str]:

@@ -62,37 +62,41 @@ def requested_language(arguments: Sequence[str], environment: Mapping[str, str])
 
 
 def _option_values(arguments: Sequence[str]) -> Iterator[str]:
-    for place, argument in enumerate(arguments):
+    for index, argument in enumerate(arguments):
         if argument == "--":
             return
         if argument == _OPTION:
-            yield from arguments[place + 1 : place + 2]
+            yield from arguments[index + 1 : index + 2]
         elif argument.startswith(f"{_OPTION}="):
             yield argument.removeprefix(f"{_OPTION}=")
 
 
-def localized(command: Command, *, takes: bool = True) -> Command:
+def localized(command: Command, *, has_option: bool = True) -> Command:
     """Return a copy of a command with translated help. With `takes`, it gets the option `--lang`."""
-    copied = copy(command)
-    copied._help_option = None  # noqa: SLF001 - click caches it in the language of the first help
-    copied.params = [_translate_parameter(each) for each in (*command.params, *([LANG] if takes else []))]
-    copied.help = _translate(command.help)
-    copied.short_help = _translate(command.short_help)
-    if isinstance(copied, click.Group):
-        copied.commands = {name: localized(each) for name, each in copied.commands.items()}
+    translated_command = copy(command)
+    translated_command._help_option = None  # noqa: SLF001 - click caches it in the language of the first help
+    translated_command.params = [
+        _translate_parameter(subcommand) for subcommand in (*command.params, *([LANG] if has_option else []))
+    ]
+    translated_command.help = _translate(command.help)
+    translated_command.short_help = _translate(command.short_help)
+    if isinstance(translated_command, click.Group):
+        translated_command.commands = {
+            name: localized(subcommand) for name, subcommand in translated_command.commands.items()
+        }
     if current_language() != LANGUAGES[0]:
         from worker.cli.help import WideContext
 
-        copied.context_class = WideContext
-    return copied
+        translated_command.context_class = WideContext
+    return translated_command
 
 
 def _translate_parameter(parameter: click.Parameter) -> click.Parameter:
     if not isinstance(parameter, click.Option):
         return parameter
-    copied = copy(parameter)
-    copied.help = _translate(parameter.help)
-    return copied
+    translated_option = copy(parameter)
+    translated_option.help = _translate(parameter.help)
+    return translated_option
 
 
 def _translate(text: str | None) -> str | None:
@@ -107,5 +111,5 @@ def paragraphs(text: str) -> Iterator[tuple[str, str]]:
     The lines of a paragraph without a mark are joined, as click does.
     """
     for paragraph in cleandoc(text).split("\n\n"):
-        raw = paragraph.removeprefix(_UNWRAPPED)
-        yield (_UNWRAPPED, raw) if raw != paragraph else ("", " ".join(paragraph.split("\n")))
+        unmarked = paragraph.removeprefix(_UNWRAPPED)
+        yield (_UNWRAPPED, unmarked) if unmarked != paragraph else ("", " ".join(paragraph.split("\n")))

@@ -89,9 +89,11 @@ def load_with_others(
     """
     state = desired.load(files.read(desired_paths(paths), _stdin), document_checks(settings.endpoint))
     print_warnings(state.warnings)
-    selected = frozenset(match_accounts(names, state.accounts))
-    accounts = tuple(account for account in state.accounts if not selected or account.name in selected)
-    return accounts, tuple(account for account in state.accounts if selected and account.name not in selected)
+    selected_names = frozenset(match_accounts(names, state.accounts))
+    accounts = tuple(account for account in state.accounts if not selected_names or account.name in selected_names)
+    return accounts, tuple(
+        account for account in state.accounts if selected_names and account.name not in selected_names
+    )
 
 
 def document_checks(endpoint: str) -> DocumentChecks:
@@ -126,8 +128,8 @@ def desired_paths(paths: Sequence[str]) -> Sequence[str]:
 def print_warnings(warnings: Iterable[Problem]) -> None:
     """Print warnings about files to stderr."""
     for warning in warnings:
-        place = f"{warning.source}:{warning.line}:{warning.column}"
-        text = _("{location}: warning: {warning}").format(location=place, warning=translate(warning.message))
+        location = f"{warning.source}:{warning.line}:{warning.column}"
+        text = _("{location}: warning: {warning}").format(location=location, warning=translate(warning.message))
         click.echo(text, err=True)
 
 
@@ -138,15 +140,15 @@ def match_accounts(names: Sequence[str], accounts: Iterable[DesiredAccount]) -> 
         UsageError: no file has an account of a given name.
     """
     by_name = {account.name: account for account in accounts}
-    requested = [normalize("NFC", name) for name in names]
+    normalized_names = [normalize("NFC", name) for name in names]
     unknown = [
         Message("no file has an account {name!r}{hint}", name=name, hint=_similar(name, by_name))
-        for name in requested
+        for name in normalized_names
         if name not in by_name
     ]
     if unknown:
         raise UsageError(join(unknown, "; "))
-    return requested
+    return normalized_names
 
 
 def parse_selection(only: Sequence[str], exclude: Sequence[str], accounts: Collection[DesiredAccount]) -> Selection:
@@ -224,16 +226,16 @@ def parse_phone(option: str, text: str) -> str:
     return _digits(option, text, parse_digits)
 
 
-def _digits(option: str, text: str, read: Callable[[str], str]) -> str:
+def _digits(option: str, text: str, parse: Callable[[str], str]) -> str:
     try:
-        return read(text)
+        return parse(text)
     except ValueError as error:
         raise UsageError(Message("{option} {text!r}: {error}", option=option, text=text, error=str(error))) from None
 
 
-def _similar(name: str, known: Collection[str]) -> str:
-    close = get_close_matches(name, known, n=1)
+def _similar(name: str, candidates: Collection[str]) -> str:
+    close = get_close_matches(name, candidates, n=1)
     if close:
         return Message("; did you mean {name!r}?", name=close[0])
-    names = ", ".join(map(repr, known))
-    return Message("; there are {names}", names=names) if len(known) <= _ACCOUNTS_SHOWN else ""
+    names = ", ".join(map(repr, candidates))
+    return Message("; there are {names}", names=names) if len(candidates) <= _ACCOUNTS_SHOWN else ""

@@ -127,7 +127,7 @@ def _drop_key_log() -> None:
 
 def _run(arguments: Sequence[str]) -> int:
     try:
-        command = localized(senderid, takes=False)
+        command = localized(senderid, has_option=False)
         status = command.main(args=list(arguments), prog_name="senderid", standalone_mode=False)
         sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - a bug is reported too
@@ -148,7 +148,7 @@ def _report(error: BaseException) -> ExitStatus:
                 error.show()
             return ExitStatus.USAGE
         case DesiredStateError() | SettingsError():
-            count = len(error.problems) + error.omitted
+            count = len(error.problems) + error.omitted_count
             total = ngettext("{count} problem; nothing was sent.", "{count} problems; nothing was sent.", count)
             _print_error("\n".join((*_lines(error), total.format(count=f"{count:,}"))))
             return ExitStatus.INVALID
@@ -163,17 +163,17 @@ def _report(error: BaseException) -> ExitStatus:
         case _:
             # the text of an unexpected error may contain secrets: print its type and its place instead
             frame = extract_tb(error.__traceback__)[-1]
-            place = f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}"
+            location = f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}"
             bug = _("senderid: this is a bug, please report it: {error} at {location} (senderid {version})")
-            _print_error(bug.format(error=type(error).__name__, location=place, version=__version__))
+            _print_error(bug.format(error=type(error).__name__, location=location, version=__version__))
             return ExitStatus.ERROR
 
 
 def _lines(error: DesiredStateError | SettingsError) -> Iterator[str]:
     for problem in error.problems:
         yield f"{problem.source}:{problem.line}:{problem.column}: {translate(problem.message)}"
-    if error.omitted:
-        yield _("… and {count} more").format(count=f"{error.omitted:,}")
+    if error.omitted_count:
+        yield _("… and {count} more").format(count=f"{error.omitted_count:,}")
 
 
 def _print_error(text: str) -> None:

@@ -32,8 +32,8 @@ class MaskedStream(io.BufferedIOBase):
 
     def write(self, data: bytes) -> int:  # type: ignore[override]
         """Mask and write the complete lines of the data received so far."""
-        *whole, self._incomplete = (self._incomplete + bytes(data)).split(b"\n")
-        for line in whole:
+        *complete_lines, self._incomplete = (self._incomplete + bytes(data)).split(b"\n")
+        for line in complete_lines:
             self._stream.write(self._mask_line(line) + b"\n")
         return len(data)
 

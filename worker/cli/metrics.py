@@ -50,7 +50,7 @@ class RunMetrics:
         if self.metrics is not None:
             for account in result.accounts:
                 self.metrics.count_result(account)
-            self.metrics.run(result.outcome)
+            self.metrics.record_run(result.outcome)
 
     @asynccontextmanager
     async def during(self, fleet: "Fleet", log: "Log") -> AsyncIterator[None]:
@@ -68,17 +68,17 @@ class RunMetrics:
             completed = fleet.interrupted is None
         finally:
             if completed:
-                metrics.passed()
+                metrics.record_pass()
             else:
-                metrics.broke_off()
-            metrics.quotas(fleet.quotas.values())
+                metrics.record_aborted_pass()
+            metrics.set_quotas(fleet.quotas.values())
             await asyncio.to_thread(self.deliver, lambda message: log.warning("metrics.failed", error_message=message))
 
     def record_failure(self, error: Exception) -> None:
         """Record an error that prevented the start of the run, then deliver the metrics."""
         if self.metrics is not None and not self._is_delivered:
-            self.metrics.desired_state(valid=not isinstance(error, DesiredStateError))
-            self.metrics.broke_off()
+            self.metrics.record_desired_state(valid=not isinstance(error, DesiredStateError))
+            self.metrics.record_aborted_pass()
             self.deliver(
                 lambda message: click.echo(_("warning: {warning}").format(warning=translate(message)), err=True)
             )
@@ -109,7 +109,7 @@ def run_metrics(settings: "Settings", path: str | None) -> Iterator[RunMetrics]:
     check_writable(file)
     metrics = Metrics(accounts=settings.metrics.accounts)
     if file is not None:
-        metrics.recall(_earlier(Path(file)))
+        metrics.restore_last_pass(_earlier(Path(file)))
 
     def deliver(report: Callable[[str], None]) -> None:
         if path is not None:

@@ -416,12 +416,12 @@ def _refuse_one_file(paths: dict[str, str | None]) -> None:
     for option, path in paths.items():
         if path is None or path in {STDOUT, STDERR} or (Path(path).exists() and not Path(path).is_file()):
             continue
-        other = option_of_path.setdefault(Path(path).resolve(), option)
-        if other != option:
+        other_option = option_of_path.setdefault(Path(path).resolve(), option)
+        if other_option != option:
             raise UsageError(
                 Message(
                     "{other_option} and {option} name the same file: {path}",
-                    other_option=other,
+                    other_option=other_option,
                     option=option,
                     path=path,
                 )

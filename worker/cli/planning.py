@@ -242,7 +242,7 @@ async def confirm(run: "Session") -> WorkerError | None:
     click.echo(_("Type {answer} to continue: ").format(answer=repr(_YES)), nl=False, err=True)
     answer: asyncio.Future[str] = loop.create_future()
     loop.add_reader(sys.stdin.fileno(), _read_line, answer)
-    stop = asyncio.ensure_future(run.stopped.wait())
+    stop = asyncio.ensure_future(run.stop_event.wait())
     try:
         await asyncio.wait((answer, stop), return_when=asyncio.FIRST_COMPLETED)
         loop.remove_reader(sys.stdin.fileno())

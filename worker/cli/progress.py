@@ -34,7 +34,7 @@ class Progress:
     def __init__(self, *, enabled: bool) -> None:
         self._enabled = enabled and os.environ.get("TERM") != "dumb"
         self._total = 0
-        self._finished = 0
+        self._finished_count = 0
         self._began = math.inf
         self._last_drawn = -math.inf
         self._is_visible = False
@@ -54,7 +54,7 @@ class Progress:
 
     def advance(self) -> None:
         """Count one finished number."""
-        self._finished += 1
+        self._finished_count += 1
         now = time.monotonic()
         if self._enabled and now - self._began > _DELAY_SECONDS and now - self._last_drawn >= _REDRAW:
             self._last_drawn = now
@@ -88,11 +88,11 @@ class Progress:
 
     def _bar(self, now: float) -> str:
         """Return the text of the bar. The rate is the average since the start, as a quota admits writes in bursts."""
-        rate = self._finished / (now - self._began)
-        left = timedelta(seconds=math.ceil(max(self._total - self._finished, 0) / rate))
-        before = _("writing")
-        after = " ".join((f"{self._finished}/{self._total}", f"{rate:.0f}/s", str(left)))
+        rate = self._finished_count / (now - self._began)
+        time_left = timedelta(seconds=math.ceil(max(self._total - self._finished_count, 0) / rate))
+        label = _("writing")
+        after = " ".join((f"{self._finished_count}/{self._total}", f"{rate:.0f}/s", str(time_left)))
         columns = shutil.get_terminal_size().columns
-        width = max(0, min(_WIDEST, columns - 2 * len(before) - len(after) - 3))
-        filled = min(width, width * self._finished // max(1, self._total))
-        return " ".join((before, "━" * filled + "╌" * (width - filled), after))[: columns - 1]
+        width = max(0, min(_WIDEST, columns - 2 * len(label) - len(after) - 3))
+        filled_width = min(width, width * self._finished_count // max(1, self._total))
+        return " ".join((label, "━" * filled_width + "╌" * (width - filled_width), after))[: columns - 1]

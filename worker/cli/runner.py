@@ -82,7 +82,7 @@ class Session:
         self.metering = metering
         self.transport = transport
         self.settings = settings
-        self.stopped = stopped
+        self.stop_event = stopped
         self.fleet = fleet
         self.log = log
         self.progress = progress
@@ -157,15 +157,15 @@ def run(
             observer = Observers.of(metering.metrics, traces)
             transport = await stack.enter_async_context(Transport(settings.timeout, observer))
             fleet = Fleet(settings, transport, resolver, fleet_log, ledger=fleet_ledger)
-            stopped = asyncio.Event()
-            with _signals(fleet, run_log, sink, bar, stopped, machine=form == "json") as received, bar:
+            stop_event = asyncio.Event()
+            with _signals(fleet, run_log, sink, bar, stop_event, machine=form == "json") as received_signals, bar:
                 session = Session(
                     settings,
                     fleet,
                     run_log,
                     bar,
                     run_id=run_id,
-                    stopped=stopped,
+                    stopped=stop_event,
                     transport=transport,
                     ledger=ledger,
                     metering=metering,
@@ -174,12 +174,12 @@ def run(
                     async with metering.during(fleet, run_log):
                         status = await verb(session)
                 except (Interrupted, OSError) as error:
-                    if not received or (isinstance(error, OSError) and error.errno not in _DISCONNECTED):
+                    if not received_signals or (isinstance(error, OSError) and error.errno not in _DISCONNECTED):
                         raise
                     # the signal stopped the run before it had a result, or came with the end of terminal or reader
                     signals.abandon(sys.stdout)
-                    return signals.status(received[0])
-            return signals.status(received[0]) if received else status
+                    return signals.status(received_signals[0])
+            return signals.status(received_signals[0]) if received_signals else status
 
     gc.freeze()  # loaded code is never freed: exclude it from garbage collections
     try:
@@ -191,22 +191,22 @@ def run(
 
 @contextmanager
 def _signals(
-    fleet: Fleet, log: logs.Logger, sink: logs.Sink, bar: Progress, stopped: asyncio.Event, *, machine: bool
+    fleet: Fleet, log: logs.Logger, sink: logs.Sink, bar: Progress, stop_event: asyncio.Event, *, machine: bool
 ) -> Iterator[list[signal.Signals]]:
     """Handle signals inside the `with` block. Yield the list of received signals.
 
     The first signal drains the run: in-flight requests finish, and no others start. The second one ends the process
     immediately. With `machine`, only log lines are written to stderr.
     """
-    received: list[signal.Signals] = []
+    received_signals: list[signal.Signals] = []
 
     def receive(number: signal.Signals) -> None:
-        received.append(number)
-        if len(received) > 1:
+        received_signals.append(number)
+        if len(received_signals) > 1:
             bar.finish()
             sink.flush()
             os._exit(signals.status(number))
-        stopped.set()
+        stop_event.set()
         reason = Interrupted(Message("stopped by {name}; run again to continue", name=number.name))
         fleet.interrupt(reason)
         if machine:
@@ -216,7 +216,7 @@ def _signals(
             click.echo(translate(_STOPPING), err=True)
 
     with signals.on_loop(asyncio.get_running_loop(), receive):
-        yield received
+        yield received_signals
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

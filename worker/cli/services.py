@@ -51,7 +51,7 @@ class MetricsListener:
         self._names = names
         self._quotas = quotas
         self._wall = wall
-        self._since: dict[str | None, float] = {}
+        self._suspended_since: dict[str | None, float] = {}
         self._watch: WatchLoop | None = None
         self.live_status: LiveStatus | None = None
 
@@ -61,53 +61,53 @@ class MetricsListener:
         if self.live_status is not None:
             self.live_status.follow(watch)
 
-    def passed(self, result: "Pass") -> None:
+    def on_pass(self, result: "Pass") -> None:
         """Update the metrics with the result of a pass."""
         from worker.model.results import RunOutcome
 
         metrics = self._metrics
-        metrics.accounts(self._names())
+        metrics.set_accounts(self._names())
         for account in result.accounts:
             metrics.count_plan(account.plan, account.statuses)
             if account.result is not None:
                 metrics.count_result(account.result)
         if any(account.result is not None for account in result.accounts):
-            metrics.run(result.outcome)
-        metrics.quotas(self._quotas())
+            metrics.record_run(result.outcome)
+        metrics.set_quotas(self._quotas())
         self._update_suspensions()
         if result.error is None and result.outcome is not RunOutcome.INTERRUPTED:
-            metrics.passed()
+            metrics.record_pass()
         else:
-            metrics.broke_off()
+            metrics.record_aborted_pass()
 
-    def happened(self, event: str, fields: Mapping[str, Any]) -> None:
+    def on_event(self, event: str, fields: Mapping[str, Any]) -> None:
         """Update the metrics after an event of files, settings or suspensions."""
         if event in _FILE_EVENTS and self._watch is not None:
-            self._metrics.desired_state(valid=not self._watch.broken)
+            self._metrics.record_desired_state(valid=not self._watch.broken)
         elif event == "watch.suspended":
-            self._since.setdefault(fields["account"], self._wall())
+            self._suspended_since.setdefault(fields["account"], self._wall())
             self._update_suspensions()
         elif event == "watch.resumed":
-            self._since.pop(fields["account"], None)
+            self._suspended_since.pop(fields["account"], None)
             self._update_suspensions()
 
-    def metrics(self, accept: str) -> tuple[bytes, str]:
+    def render_metrics(self, accept: str) -> tuple[bytes, str]:
         """Return the metrics in a format that the Accept header allows, and their content type."""
         return self._metrics.render(accept)
 
-    def alive(self) -> str | None:
+    def why_not_alive(self) -> str | None:
         """Return why the daemon should be restarted, or None if it is alive."""
-        return None if self._watch is None else self._watch.alive()
+        return None if self._watch is None else self._watch.why_not_alive()
 
-    def ready(self) -> str | None:
+    def why_not_ready(self) -> str | None:
         """Return why the current files are not in force yet, or None if they are."""
-        return Message("the daemon is starting") if self._watch is None else self._watch.ready()
+        return Message("the daemon is starting") if self._watch is None else self._watch.why_not_ready()
 
     def _update_suspensions(self) -> None:
-        of_all = self._since.get(None)
-        everywhere = {} if of_all is None else dict.fromkeys(self._names(), of_all)
-        own = {name: since for name, since in self._since.items() if name is not None}
-        self._metrics.suspended(everywhere | own)
+        fleet_since = self._suspended_since.get(None)
+        by_fleet = {} if fleet_since is None else dict.fromkeys(self._names(), fleet_since)
+        by_account = {name: since for name, since in self._suspended_since.items() if name is not None}
+        self._metrics.set_suspensions(by_fleet | by_account)
 
 
 class Services:
@@ -130,7 +130,7 @@ class Services:
         self._channels = [(channel, open_channel(channel, self.resolver)) for channel in settings.notify.channels]
 
     @asynccontextmanager
-    async def over(
+    async def run(
         self, names: Callable[[], Collection[str]], quotas: "Callable[[], Collection[QuotaUsage]]", log: "Logger"
     ) -> "AsyncIterator[tuple[MetricsListener, list[PassListener]]]":
         """Run the services inside the `async with` block. Yield the metrics listener, and the list of all listeners.
@@ -150,12 +150,12 @@ class Services:
                 site = web.StatusPages(
                     ledger.ledger_path(self._settings),
                     self._access,
-                    live=live_status.live,
+                    live=live_status.state,
                     desired=live_status.accounts,
                 )
                 live_status.on_change = site.events.notify
                 stack.callback(site.close)
-                url = await stack.enter_async_context(web.serve(monitor, *self._listen, site.answer))
+                url = await stack.enter_async_context(web.serve(monitor, *self._listen, site.respond))
                 log.info("watch.listening", url=url)
             if self._channels:
                 listeners.append(await stack.enter_async_context(self._notifications(names, log)))

@@ -58,13 +58,13 @@ def raising() -> Iterator[None]:
     Outside the main thread it does nothing, as only the main thread receives signals.
     """
     main = threading.current_thread() is threading.main_thread()
-    before = {number: signal.getsignal(number) for number in _handled_signals()} if main else {}
-    for number in before:
+    previous_handlers = {number: signal.getsignal(number) for number in _handled_signals()} if main else {}
+    for number in previous_handlers:
         signal.signal(number, _raise)
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in previous_handlers.items():
             signal.signal(number, handler)
 
 
@@ -86,21 +86,21 @@ def on_loop(loop: "AbstractEventLoop", receive: Callable[[signal.Signals], None]
 
     A second SIGHUP is dropped, as in `install`.
     """
-    before = {number: signal.getsignal(number) for number in _handled_signals()}
-    first: signal.Signals | None = None
+    previous_handlers = {number: signal.getsignal(number) for number in _handled_signals()}
+    first_signal: signal.Signals | None = None
 
     def handle(number: signal.Signals) -> None:
-        nonlocal first
-        if not _is_repeated(first, number):
-            first = first or number
+        nonlocal first_signal
+        if not _is_repeated(first_signal, number):
+            first_signal = first_signal or number
             receive(number)
 
-    for number in before:
+    for number in previous_handlers:
         loop.add_signal_handler(number, handle, number)
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in previous_handlers.items():
             loop.remove_signal_handler(number)
             signal.signal(number, handler)
 
@@ -123,8 +123,8 @@ def _handled_signals() -> list[signal.Signals]:
     return [each for each in _ENDING if each != signal.SIGHUP or signal.getsignal(each) != signal.SIG_IGN]
 
 
-def _is_repeated(first: int | None, number: int) -> bool:
-    return first == number == signal.SIGHUP
+def _is_repeated(first_signal: int | None, number: int) -> bool:
+    return first_signal == number == signal.SIGHUP
 
 
 def _raise(number: int, _frame: FrameType | None) -> None:

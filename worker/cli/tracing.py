@@ -31,18 +31,18 @@ class Observers:
     @classmethod
     def of(cls, *observers: "RequestObserver | None") -> "RequestObserver | None":
         """Return one observer for all observers that are not None; None if all are None."""
-        present = [observer for observer in observers if observer is not None]
-        return cls(*present) if len(present) > 1 else next(iter(present), None)
+        active_observers = [observer for observer in observers if observer is not None]
+        return cls(*active_observers) if len(active_observers) > 1 else next(iter(active_observers), None)
 
-    def request(self, method: str, seconds: float, status: int | None) -> None:
+    def record_request(self, method: str, seconds: float, status: int | None) -> None:
         """Forward a finished request. `seconds` is its duration, and `status` its HTTP status, if any."""
         for observer in self._observers:
-            observer.request(method, seconds, status)
+            observer.record_request(method, seconds, status)
 
-    def retried(self, error: ApiError) -> None:
+    def record_retry(self, error: ApiError) -> None:
         """Forward the error of a request that will be retried."""
         for observer in self._observers:
-            observer.retried(error)
+            observer.record_retry(error)
 
 
 @contextmanager
@@ -52,8 +52,8 @@ def trace_run(log: "Logger", run_id: str) -> Iterator[tuple["RunLog", "Traces | 
     If the variables are invalid, the run continues with a warning, as they may be meant for other programs.
     """
     collector = next((name for name in _COLLECTORS if os.environ.get(name)), None)
-    off = os.environ.get(_OFF, "").lower() == "true" or os.environ.get(_EXPORTER) == "none"
-    if collector is None or off:
+    is_disabled = os.environ.get(_OFF, "").lower() == "true" or os.environ.get(_EXPORTER) == "none"
+    if collector is None or is_disabled:
         yield log, None
         return
     # failures are logged once, below: the library would log each of them, with headers

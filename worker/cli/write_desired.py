@@ -36,13 +36,13 @@ def write(text: str, path: str | None, schema_option: str | None) -> None:
     if path is None or schema_option is not None or is_special(Path(path)):
         return
     document = schema("desired")
-    beside = Path(path).with_name(SCHEMA_FILE)
-    if _may_replace(beside, document):
-        output.emit(json_document.encode(document), str(beside))
-        click.echo(_("Its schema, for editors, is in {path}.").format(path=beside), err=True)
+    schema_path = Path(path).with_name(SCHEMA_FILE)
+    if _may_replace(schema_path, document):
+        output.emit(json_document.encode(document), str(schema_path))
+        click.echo(_("Its schema, for editors, is in {path}.").format(path=schema_path), err=True)
     else:
-        text_left = _("{path} is another file and was not overwritten: set a schema with --schema.")
-        click.echo(text_left.format(path=beside), err=True)
+        kept_text = _("{path} is another file and was not overwritten: set a schema with --schema.")
+        click.echo(kept_text.format(path=schema_path), err=True)
 
 
 def refusal(account: "ObservedAccount", output: str | None) -> str | None:
@@ -64,12 +64,12 @@ def refusal(account: "ObservedAccount", output: str | None) -> str | None:
 
 def listed_numbers(output: str | None) -> tuple[str, ...]:
     """Return the numbers that the existing file `output` lists; empty if there is no such desired-state file."""
-    return _numbers(_replaced(output) or ())
+    return _numbers(_existing_accounts(output) or ())
 
 
 def _lists_numbers(output: str) -> bool:
     """Return True if the file lists numbers, or cannot be read as a desired-state file."""
-    accounts = _replaced(output)
+    accounts = _existing_accounts(output)
     return Path(output).stat().st_size > 0 if accounts is None else bool(_numbers(accounts))
 
 
@@ -77,7 +77,7 @@ def _numbers(accounts: "Sequence[DesiredAccount]") -> tuple[str, ...]:
     return tuple(phone for account in accounts for phone in account.listed)
 
 
-def _replaced(output: str | None) -> "Sequence[DesiredAccount] | None":
+def _existing_accounts(output: str | None) -> "Sequence[DesiredAccount] | None":
     """Return the accounts of the existing file `output`; empty if it does not exist.
 
     Return None if it exists, but is not a valid desired-state file.
@@ -90,10 +90,10 @@ def _replaced(output: str | None) -> "Sequence[DesiredAccount] | None":
         return None
 
 
-def _may_replace(path: Path, made: "Mapping[str, object]") -> bool:
+def _may_replace(path: Path, new_schema: "Mapping[str, object]") -> bool:
     """Return True if the schema may be written to `path`: no file exists there, or it is an earlier schema."""
     try:
-        return str(made["$id"]) in path.read_text(encoding="utf-8")
+        return str(new_schema["$id"]) in path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return True
     except (OSError, UnicodeDecodeError):

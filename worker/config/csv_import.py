@@ -173,7 +173,7 @@ class _TableReader:
         self._warnings = list(warnings)
         self._delimiter = delimiter
         self._problems: list[Problem] = []
-        self._omitted = 0
+        self._omitted_count = 0
         self._numbers: dict[str, Desired] = {}
         self._lines: dict[str, int] = {}
         self._width = len(head.cells)
@@ -190,12 +190,12 @@ class _TableReader:
                 raise self._error_at(head, index, Message("duplicate column {column}: keep one", column=column))
             else:
                 self._columns[column] = index
-        missing = [column for column in ("phone", "status") if column not in self._columns]
-        if missing:
+        missing_columns = [column for column in ("phone", "status") if column not in self._columns]
+        if missing_columns:
             message = Message(
                 "missing column {missing}: the first row must name the columns phone and status, and may name note, "
                 "owner and protected",
-                missing=tuple(missing),
+                missing=tuple(missing_columns),
             )
             raise self._error_at(head, 0, message)
 
@@ -234,7 +234,7 @@ class _TableReader:
         if not self._numbers and not self._problems:
             raise _error(self._source, 1, 1, Message("the table has no numbers, only column names"))
         if self._problems:
-            raise DesiredStateError(sorted(self._problems), self._omitted)
+            raise DesiredStateError(sorted(self._problems), self._omitted_count)
         return ImportedNumbers(self._numbers, self._warnings)
 
     def _phone(self, row: _CsvRow) -> str | None:
@@ -289,7 +289,7 @@ class _TableReader:
         if len(self._problems) < PROBLEM_CAP:
             self._problems.append(Problem(self._source, row.line, _column(row, index, self._delimiter), message))
         else:
-            self._omitted += 1
+            self._omitted_count += 1
 
     def _error_at(self, row: _CsvRow, index: int, message: str) -> DesiredStateError:
         return _error(self._source, row.line, _column(row, index, self._delimiter), message)

@@ -22,22 +22,22 @@ _secret: Final = re.compile("NCS[0-9A-Z]{13}|(?=.*[0-9])[0-9A-Z]{32}|.*://.*", r
 """Matches the vendor's keys and secrets by their form, and URLs, which may contain a secret."""
 
 
-def read_text(reader: Reader, node: Node, what: str, cap: int, *, prose: bool = False) -> str | None:
+def read_text(reader: Reader, node: Node, description: str, cap: int, *, prose: bool = False) -> str | None:
     """Return the text of a node without surrounding spaces. If it is invalid, add a problem and return None.
 
     `what` is the field's name in messages, and `cap` the maximum length in characters. With `prose`, the text may have
     several lines, and the wide and no-break spaces that word processors and Korean keyboards produce.
     """
     if not isinstance(node, Scalar):
-        reader.problem(node, Message("{field} must be text", field=what))
+        reader.problem(node, Message("{field} must be text", field=description))
         return None
     text = node.text.strip()
     if node.null or not text:
-        reader.problem(node, Message("{field} is empty: give it a value or remove the line", field=what))
+        reader.problem(node, Message("{field} is empty: give it a value or remove the line", field=description))
         return None
     reason = why_unfit(text, cap, prose=prose)
     if reason is not None:
-        reader.problem(node, Message("{field} {reason}", field=what, reason=reason))
+        reader.problem(node, Message("{field} {reason}", field=description, reason=reason))
         return None
     return text
 
@@ -83,8 +83,8 @@ def read_secret_ref(reader: Reader, node: Node, name: str) -> SecretRef | None:
         return None
     fields = reader.fields(node, ("env", "file"), secret=True)
     if len(fields) != 1:
-        one = Message("{name} must be a reference: either {{env: NAME}} or {{file: PATH}}", name=name)
-        reader.problem(node, literal if node.items and not fields else one)
+        reference_message = Message("{name} must be a reference: either {{env: NAME}} or {{file: PATH}}", name=name)
+        reader.problem(node, literal if node.items and not fields else reference_message)
         return None
     ((kind, value),) = fields.items()
     text = read_text(reader, value, kind, NOTE_CAP)

@@ -126,7 +126,7 @@ def locate(name: str, folder: str | None) -> str | None:
     if folder is None:
         return name if os.path.lexists(name) else None
     parts = [part for part in Path(os.path.normpath(name)).parts if part not in {os.sep, os.pardir}]
-    ends = (os.path.join(folder, *parts[first:]) for first in range(len(parts)))  # noqa: PTH118 - as given
+    ends = (os.path.join(folder, *parts[first_part:]) for first_part in range(len(parts)))  # noqa: PTH118 - as given
     return next(filter(os.path.lexists, ends), None)
 
 

@@ -28,18 +28,18 @@ def with_commits(accounts: Iterable[DesiredAccount]) -> tuple[DesiredAccount, ..
     """Return the accounts with the git commit of each of their files; None for a file outside a checkout."""
     accounts = tuple(accounts)
     paths = {file.source: Path(file.source) for account in accounts for file in files(account)}
-    resolved = {source: path.resolve() for source, path in paths.items() if path.is_file()}
+    resolved_paths = {source: path.resolve() for source, path in paths.items() if path.is_file()}
     checkouts: dict[Path, set[Path]] = {}
-    for file in resolved.values():
+    for file in resolved_paths.values():
         checkout = _checkout(file.parent)
         if checkout is not None:
             checkouts.setdefault(checkout, set()).add(file)
     commits: dict[Path | None, str | None] = {}
-    for checkout, inside in checkouts.items():
-        commits |= dict.fromkeys(inside, _commit(checkout, inside))
+    for checkout, files_inside in checkouts.items():
+        commits |= dict.fromkeys(files_inside, _commit(checkout, files_inside))
 
     def commit(source: str) -> str | None:
-        return commits.get(resolved.get(source))
+        return commits.get(resolved_paths.get(source))
 
     return tuple(
         msgspec.structs.replace(

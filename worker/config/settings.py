@@ -235,16 +235,16 @@ def load(source: tuple[str, bytes] | None, environment: Mapping[str, str], optio
     """
     problems: list[Problem] = []
     values: dict[tuple[str, ...], object] = {}
-    omitted = 0
+    omitted_count = 0
     if source is not None:
         reader = yaml_reader.Reader(source[0])
         values |= _of_file(reader, source[1])
         problems += sorted(reader.problems)
-        omitted = reader.omitted
+        omitted_count = reader.omitted_count
     values |= _of_environment(environment, problems)
     values |= {tuple(name.split(".")): value for name, value in options.items()}
     if problems:
-        raise SettingsError(problems, omitted)
+        raise SettingsError(problems, omitted_count)
     return _build(Settings, (), values)
 
 
@@ -312,18 +312,18 @@ def _of_environment(environment: Mapping[str, str], problems: list[Problem]) -> 
     for variable in sorted(environment):
         if not variable.startswith(_PREFIX) or variable == _LANGUAGE or variable in _KIT:
             continue
-        place = f"environment variable {variable}"
+        location = f"environment variable {variable}"
         path = names.get(variable)
         if path is None:
             if not _SERVICE_LINK.fullmatch(variable):
                 hint = yaml_reader.suggest(variable.upper(), known)
-                problems.append(Problem(place, 1, 1, Message("unknown setting{hint}", hint=hint)))
+                problems.append(Problem(location, 1, 1, Message("unknown setting{hint}", hint=hint)))
             continue
         text = environment[variable].strip()
         try:
             values[path] = _leaf(leaves[path], text, yaml_reader.quote(text) if text else Message("nothing"))
         except ValueError as error:
-            problems.append(Problem(place, 1, 1, str(error)))
+            problems.append(Problem(location, 1, 1, str(error)))
     return values
 
 

@@ -135,10 +135,10 @@ def parse_gateway(text: str) -> str:
         raise ValueError(Message("push_url must not have a user, password, query or fragment: remove it"))
     try:
         parts = urlsplit(text)
-        usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+        is_usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
     except ValueError:
-        usable = False
-    if not (usable and text.isascii() and text.isprintable()) or " " in text or "\\" in text:
+        is_usable = False
+    if not (is_usable and text.isascii() and text.isprintable()) or " " in text or "\\" in text:
         raise ValueError(
             Message("push_url must be the URL of a push gateway, such as http://pushgateway.internal:9091")
         )

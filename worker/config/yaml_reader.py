@@ -294,14 +294,14 @@ class Reader:
     def __init__(self, source: str) -> None:
         self.source = source
         self.problems: list[Problem] = []
-        self.omitted = 0
+        self.omitted_count = 0
 
     def report(self, problem: Problem) -> None:
         """Add a problem."""
         if len(self.problems) < PROBLEM_CAP:
             self.problems.append(problem)
         else:
-            self.omitted += 1
+            self.omitted_count += 1
 
     def problem(self, node: Node, message: str) -> None:
         """Add a problem at a node."""
@@ -334,7 +334,7 @@ class Reader:
             return key.text
         elif len(self.problems) >= PROBLEM_CAP:
             # a suggestion takes longer than everything else here
-            self.omitted += 1
+            self.omitted_count += 1
         elif key.text == "<<":
             self.problem(key, Message("merge keys (<<) are not allowed: write the values out"))
         else:
@@ -361,13 +361,13 @@ def duplicate(name: str, first: Node) -> Message:
     return Message("{name} is a duplicate of line {line}: keep one", name=name, line=first.line)
 
 
-def suggest(text: str, known: Collection[str]) -> Message:
+def suggest(text: str, candidates: Collection[str]) -> Message:
     """Return a hint with the known word that is closest to `text`, or with all known words if none is close."""
     from difflib import get_close_matches  # noqa: PLC0415 - for mistakes only
 
-    close = get_close_matches(text, known, n=1) or get_close_matches(text.lower(), known, n=1)
+    close = get_close_matches(text, candidates, n=1) or get_close_matches(text.lower(), candidates, n=1)
     return (
         Message("; did you mean {word!r}?", word=close[0])
         if close
-        else Message("; use one of {choices}", choices=tuple(known))
+        else Message("; use one of {choices}", choices=tuple(candidates))
     )

@@ -71,19 +71,19 @@ class WatchedFiles:
         self._names = frozenset(names) or None
         self._take(frozenset())
 
-    def refresh(self, *, everything: bool = False) -> FileChanges:
+    def refresh(self, *, read_all: bool = False) -> FileChanges:
         """Read the files that may have changed, and return the changes. With `everything`, read all files."""
-        changes = self._state.take(self._read(everything=everything))
-        if changes.changed or changes.gone:
-            self._take(changes.changed)
+        changes = self._state.take(self._read(read_all=read_all))
+        if changes.changed_accounts or changes.removed_accounts:
+            self._take(changes.changed_accounts)
         return changes
 
     def _find_conflicts(self, fragments: Sequence[AccountDocument]) -> Iterable[Conflict]:
         return () if self.check is None else self.check(fragments)
 
-    def _take(self, changed: frozenset[str]) -> None:
+    def _take(self, changed_files: frozenset[str]) -> None:
         current = {account.name: account for account in self._state.accounts}
-        fresh = {account.name: account for account in with_commits(current[name] for name in sorted(changed))}
+        fresh = {account.name: account for account in with_commits(current[name] for name in sorted(changed_files))}
         self._accounts = {
             name: fresh.get(name) or self._accounts.get(name) or account
             for name, account in current.items()
@@ -91,27 +91,27 @@ class WatchedFiles:
         }
 
     def _all(self) -> Iterator[tuple[str, bytes] | Problem]:
-        for file in self._read(everything=True):
+        for file in self._read(read_all=True):
             if isinstance(file, Problem):
                 yield file
             elif file[1] is not None:
                 yield file[0], file[1]
 
-    def _read(self, *, everything: bool) -> Iterator[tuple[str, bytes | None] | Problem]:
-        before, self._existing = self._existing, set()
+    def _read(self, *, read_all: bool) -> Iterator[tuple[str, bytes | None] | Problem]:
+        existing_before, self._existing = self._existing, set()
         paths_by_identity: dict[files.FileIdentity, str] = {}
         for path in files.expand_folders(self._paths):
             if isinstance(path, Problem):
                 yield path
                 continue
             mark = files.read_version(path)
-            if mark is None and (path in before or path in self._given_paths):
+            if mark is None and (path in existing_before or path in self._given_paths):
                 continue  # the file was deleted
             if mark is not None:
                 self._existing.add(path)
                 if path in self._paths:
                     self._given_paths.add(path)
-                if not everything and self._marks.get(path) == mark:
+                if not read_all and self._marks.get(path) == mark:
                     paths_by_identity[mark[:2]] = path
                     yield path, None
                     continue
@@ -124,5 +124,5 @@ class WatchedFiles:
             ):
                 self._marks[path] = mark
             yield content
-        for path in before - self._existing:
+        for path in existing_before - self._existing:
             self._marks.pop(path, None)

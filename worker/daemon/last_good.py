@@ -31,11 +31,11 @@ class FileChanges(Struct, frozen=True):
     names of accounts.
     """
 
-    broken: dict[str, DesiredStateError] = {}
-    fixed: tuple[str, ...] = ()
-    removed: tuple[str, ...] = ()
-    changed: frozenset[str] = frozenset()
-    gone: frozenset[str] = frozenset()
+    problems: dict[str, DesiredStateError] = {}
+    fixed_files: tuple[str, ...] = ()
+    removed_files: tuple[str, ...] = ()
+    changed_accounts: frozenset[str] = frozenset()
+    removed_accounts: frozenset[str] = frozenset()
 
 
 class LastGood:
@@ -47,11 +47,11 @@ class LastGood:
 
     def __init__(self, check: desired.Check | None = None) -> None:
         self._check = check
-        self._good: dict[str, Fragments] = {}
+        self._last_valid: dict[str, Fragments] = {}
         self._accounts: dict[str, tuple[Fragments, DesiredAccount]] = {}
         self._hashes: dict[str, str] = {}
         self._broken: dict[str, DesiredStateError] = {}
-        self._waiting: dict[str, Fragments] = {}
+        self._deferred: dict[str, Fragments] = {}
 
     @property
     def accounts(self) -> tuple[DesiredAccount, ...]:
@@ -79,9 +79,9 @@ class LastGood:
 
         documents = desired.read_documents(recording(), self._check)
         self._hashes = hashes
-        self._good = dict.fromkeys(hashes, ())
+        self._last_valid = dict.fromkeys(hashes, ())
         for fragment in documents.documents:
-            self._good[fragment.account.source] += (fragment,)
+            self._last_valid[fragment.account.source] += (fragment,)
         self._join()
         return documents.warnings
 
@@ -92,42 +92,44 @@ class LastGood:
         cannot be read is given as its problem.
         """
         existing, fresh, broken = self._read(files)
-        before = self._good
-        good = {source: before.get(source, ()) for source in existing}
-        deleted = {source: some for source, some in before.items() if source not in existing}
-        waiting: dict[str, Fragments] = {}
-        while fresh or deleted:
+        valid_before = self._last_valid
+        last_valid = {source: valid_before.get(source, ()) for source in existing}
+        deleted_files = {source: documents for source, documents in valid_before.items() if source not in existing}
+        deferred: dict[str, Fragments] = {}
+        while fresh or deleted_files:
             problems_by_file: dict[str, list[Problem]] = {}
-            for clash in self._clashes(good, fresh, deleted, broken):
-                for source in _causes(clash, good, fresh, deleted):
-                    problems_by_file.setdefault(source, []).append(clash.problem)
+            for conflict in self._conflicts(last_valid, fresh, deleted_files, broken):
+                for source in _causes(conflict, last_valid, fresh, deleted_files):
+                    problems_by_file.setdefault(source, []).append(conflict.problem)
             if not problems_by_file:
                 break
             # the files that caused a contradiction are set aside, then the others are checked again
             for source, problems in problems_by_file.items():
                 broken[source] = DesiredStateError(problems)
                 if source in fresh:
-                    waiting[source] = fresh.pop(source)
+                    deferred[source] = fresh.pop(source)
                 else:
-                    good[source] = deleted.pop(source)
+                    last_valid[source] = deleted_files.pop(source)
                     self._hashes.pop(source, None)  # if the file is created again, it is parsed again
-        self._good, self._waiting = good | fresh, waiting
-        return self._changes(before, broken)
+        self._last_valid, self._deferred = last_valid | fresh, deferred
+        return self._changes(valid_before, broken)
 
-    def _clashes(
+    def _conflicts(
         self,
-        good: dict[str, Fragments],
+        last_valid: dict[str, Fragments],
         fresh: dict[str, Fragments],
-        deleted: dict[str, Fragments],
+        deleted_files: dict[str, Fragments],
         broken: Iterable[str],
     ) -> Iterator[Conflict]:
         """Yield the contradictions between files. Unchanged files take precedence over changed ones."""
-        steady = [fragment for source, some in good.items() if source not in fresh for fragment in some]
-        fragments = [*steady, *(fragment for some in fresh.values() for fragment in some)]
+        unchanged_documents = [
+            fragment for source, documents in last_valid.items() if source not in fresh for fragment in documents
+        ]
+        fragments = [*unchanged_documents, *(fragment for documents in fresh.values() for fragment in documents)]
         yield from desired.find_conflicts(fragments)
-        yield from _headless(fragments, deleted)
-        former = {source: self._good.get(source, ()) for source in (*fresh, *deleted)}
-        yield from _numbers_lost(fragments, former, {source: self._good.get(source, ()) for source in broken})
+        yield from _headless(fragments, deleted_files)
+        former = {source: self._last_valid.get(source, ()) for source in (*fresh, *deleted_files)}
+        yield from _numbers_lost(fragments, former, {source: self._last_valid.get(source, ()) for source in broken})
         if self._check is not None:
             yield from self._check(fragments)
 
@@ -142,8 +144,8 @@ class LastGood:
             if isinstance(file, Problem):
                 # files in a folder that cannot be read may still exist
                 folder = PurePath(file.source)
-                names = [name for name in self._good if folder in PurePath(name).parents]
-                existing |= dict.fromkeys([file.source] if file.source in self._good else names)
+                names = [name for name in self._last_valid if folder in PurePath(name).parents]
+                existing |= dict.fromkeys([file.source] if file.source in self._last_valid else names)
                 broken[file.source] = DesiredStateError([file])
                 self._hashes.pop(file.source, None)
                 continue
@@ -151,8 +153,8 @@ class LastGood:
             existing[source] = None
             digest = self._hashes.get(source) if data is None else _hash(data)
             if data is None or digest == self._hashes.get(source):
-                if source in self._waiting:
-                    fresh[source] = self._waiting[source]
+                if source in self._deferred:
+                    fresh[source] = self._deferred[source]
                 elif source in self._broken:
                     broken[source] = self._broken[source]
                 continue
@@ -165,60 +167,75 @@ class LastGood:
 
     def _join(self) -> None:
         """Build the accounts from the documents. If the documents of an account did not change, keep its object."""
-        before, self._accounts = self._accounts, {}
-        for name, documents in desired.group_by_account(chain.from_iterable(self._good.values())).items():
-            fragments, account = before.get(name, ((), None))
+        accounts_before, self._accounts = self._accounts, {}
+        for name, documents in desired.group_by_account(chain.from_iterable(self._last_valid.values())).items():
+            fragments, account = accounts_before.get(name, ((), None))
             if account is None or list(map(id, fragments)) != list(map(id, documents)):
                 (account,) = desired.join(documents)
             self._accounts[name] = tuple(documents), account
 
-    def _changes(self, before: dict[str, Fragments], broken: dict[str, DesiredStateError]) -> FileChanges:
-        known, self._broken = self._broken, broken
+    def _changes(self, valid_before: dict[str, Fragments], broken: dict[str, DesiredStateError]) -> FileChanges:
+        broken_before, self._broken = self._broken, broken
         accounts_before = self._accounts
         self._join()
-        now = self._accounts
-        removed = tuple(source for source in before if source not in self._good)
-        for source in removed:
+        accounts_now = self._accounts
+        removed_files = tuple(source for source in valid_before if source not in self._last_valid)
+        for source in removed_files:
             self._hashes.pop(source, None)
         return FileChanges(
-            broken={
+            problems={
                 source: error
                 for source, error in broken.items()
-                if source not in known or known[source].problems != error.problems
+                if source not in broken_before or broken_before[source].problems != error.problems
             },
-            fixed=tuple(source for source in known if source not in broken and source not in removed),
-            removed=removed,
-            changed=frozenset(
-                name for name in now if name not in accounts_before or accounts_before[name][1] is not now[name][1]
+            fixed_files=tuple(
+                source for source in broken_before if source not in broken and source not in removed_files
             ),
-            gone=frozenset(accounts_before.keys() - now.keys()),
+            removed_files=removed_files,
+            changed_accounts=frozenset(
+                name
+                for name in accounts_now
+                if name not in accounts_before or accounts_before[name][1] is not accounts_now[name][1]
+            ),
+            removed_accounts=frozenset(accounts_before.keys() - accounts_now.keys()),
         )
 
 
 def _causes(
-    clash: Conflict, good: dict[str, Fragments], fresh: dict[str, Fragments], deleted: dict[str, Fragments]
+    conflict: Conflict,
+    last_valid: dict[str, Fragments],
+    fresh: dict[str, Fragments],
+    deleted_files: dict[str, Fragments],
 ) -> list[str]:
     """Return the changed or deleted files that caused a contradiction.
 
     It is the file with the problem or, if that did not change, the changed files that the contradiction names, or else
     the deleted files of the same accounts.
     """
-    source = clash.problem.source
-    if source in fresh or source in deleted:
+    source = conflict.problem.source
+    if source in fresh or source in deleted_files:
         return [source]
-    changed = [other for other in clash.sources if other in fresh]
-    if changed:
-        return changed
-    names = {fragment.account.name for other in clash.sources for fragment in good.get(other, ())}
-    return [other for other, some in deleted.items() if any(fragment.account.name in names for fragment in some)]
+    changed_files = [source_of_clash for source_of_clash in conflict.sources if source_of_clash in fresh]
+    if changed_files:
+        return changed_files
+    names = {
+        fragment.account.name
+        for source_of_clash in conflict.sources
+        for fragment in last_valid.get(source_of_clash, ())
+    }
+    return [
+        source_of_clash
+        for source_of_clash, documents in deleted_files.items()
+        if any(fragment.account.name in names for fragment in documents)
+    ]
 
 
-def _headless(fragments: Iterable[AccountDocument], deleted: dict[str, Fragments]) -> Iterator[Conflict]:
+def _headless(fragments: Iterable[AccountDocument], deleted_files: dict[str, Fragments]) -> Iterator[Conflict]:
     """Yield a conflict for each deleted file that had the account-level keys of an account with other documents."""
-    remaining = desired.group_by_account(fragments) if deleted else {}
-    for source, some in deleted.items():
-        for fragment in some:
-            others = remaining.get(fragment.account.name, [])
+    documents_by_account = desired.group_by_account(fragments) if deleted_files else {}
+    for source, documents in deleted_files.items():
+        for fragment in documents:
+            others = documents_by_account.get(fragment.account.name, [])
             if fragment.keys and others and not any(other.keys for other in others):
                 keys = tuple(fragment.keys)
                 message = Message(
@@ -226,13 +243,13 @@ def _headless(fragments: Iterable[AccountDocument], deleted: dict[str, Fragments
                     "describes: add the keys there, or delete that document too",
                     keys=keys,
                     account=fragment.account.name,
-                    location=others[0].place,
+                    location=others[0].location,
                 )
                 yield Conflict(Problem(source, fragment.account.line, 1, message), (source,))
 
 
 def _numbers_lost(
-    fragments: Iterable[AccountDocument], former: dict[str, Fragments], broken: dict[str, Fragments]
+    fragments: Iterable[AccountDocument], documents_before: dict[str, Fragments], broken: dict[str, Fragments]
 ) -> Iterator[Conflict]:
     """Yield a conflict for each file from which numbers were removed that a broken file may list now.
 
@@ -241,25 +258,27 @@ def _numbers_lost(
     split with `account:`.
     """
     numbers_by_account: dict[str, set[str]] = {}
-    deactivating: set[str] = set()
+    deactivating_accounts: set[str] = set()
     for fragment in fragments if broken else ():
         numbers_by_account.setdefault(fragment.account.name, set()).update(fragment.account.numbers)
-        if fragment.named and fragment.account.unmanaged is Unmanaged.DEACTIVATE:
-            deactivating.add(fragment.account.name)
-    for source, some in former.items():
-        for account in (fragment.account for fragment in some if fragment.account.name in deactivating):
-            suspects = [
+        if fragment.is_named and fragment.account.unmanaged is Unmanaged.DEACTIVATE:
+            deactivating_accounts.add(fragment.account.name)
+    for source, former_documents in documents_before.items():
+        for account in (
+            fragment.account for fragment in former_documents if fragment.account.name in deactivating_accounts
+        ):
+            suspect_files = [
                 other
                 for other, documents in broken.items()
                 if not documents or any(each.account.name == account.name for each in documents)
             ]
-            missing = sorted(account.numbers.keys() - numbers_by_account[account.name])
-            if suspects and missing:
-                files = tuple(sorted(suspects))
+            missing_phones = sorted(account.numbers.keys() - numbers_by_account[account.name])
+            if suspect_files and missing_phones:
+                files = tuple(sorted(suspect_files))
                 message = Message(
                     "account {account!r} keeps {phone} until these files are valid: {files}",
                     account=account.name,
-                    phone=PhoneNumber(missing[0]),
+                    phone=PhoneNumber(missing_phones[0]),
                     files=files,
                 )
                 yield Conflict(Problem(source, account.line, 1, message), (source,))

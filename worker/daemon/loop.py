@@ -43,11 +43,11 @@ _SHOWN: Final = 3
 class PassListener(Protocol):
     """Listener for passes and events, such as metrics or notifications. It must neither raise nor block."""
 
-    def passed(self, done: Pass) -> None:
+    def on_pass(self, done: Pass) -> None:
         """Receive the result of a pass."""
         ...
 
-    def happened(self, event: str, fields: Mapping[str, Any]) -> None:
+    def on_event(self, event: str, fields: Mapping[str, Any]) -> None:
         """Receive a log event whose name starts with `watch.`, except `watch.pass`, with its fields."""
         ...
 
@@ -67,32 +67,32 @@ class WatchLoop:
         log: Logger,
         *,
         settings: Settings,
-        reread: Callable[[], tuple[Settings, Terms]],
-        begin: Callable[[], str],
+        reload_settings: Callable[[], tuple[Settings, Terms]],
+        new_run_id: Callable[[], str],
         read_only: bool = False,
         listeners: Sequence[PassListener] = (),
         systemd: Systemd | None = None,
         runtime: Runtime | None = None,
-        nap: float = NAP,
+        longest_sleep: float = NAP,
     ) -> None:
         self._files = files
         self._passes = passes
         self._scheduler = scheduler
         self._log = log
         self._settings = settings
-        self._reread = reread
-        self._begin = begin
+        self._reload_settings = reload_settings
+        self._new_run_id = new_run_id
         self._read_only = read_only
         self._listeners = listeners
         self._systemd = systemd or Systemd({})
         self._runtime = runtime or Runtime()
-        self._nap = nap
+        self._longest_sleep = longest_sleep
         self._wake = asyncio.Event()
         self._reload = False
         self._stop_reason: Interrupted | None = None
         self._suspensions: dict[str | None, Suspend] = {}
         self._broken_settings: SettingsError | None = None
-        self._passing = False
+        self._in_pass = False
         self._last: Pass | None = None
         self._latest = self._now()
         self._last_step = self._runtime.clock()
@@ -115,17 +115,17 @@ class WatchLoop:
     @property
     def broken(self) -> Mapping[str, DesiredStateError | SettingsError]:
         """The files whose current version is invalid, with their problems. The key `settings` is the settings file."""
-        wrong: dict[str, DesiredStateError | SettingsError] = dict(self._files.broken)
-        return wrong if self._broken_settings is None else wrong | {"settings": self._broken_settings}
+        invalid_files: dict[str, DesiredStateError | SettingsError] = dict(self._files.broken)
+        return invalid_files if self._broken_settings is None else invalid_files | {"settings": self._broken_settings}
 
-    def alive(self) -> str | None:
+    def why_not_alive(self) -> str | None:
         """Return why the daemon should be restarted, or None if it is alive."""
         seconds = self._runtime.clock() - self._last_step
-        if self._passing or seconds <= _STALE_NAPS * self._nap:
+        if self._in_pass or seconds <= _STALE_NAPS * self._longest_sleep:
             return None
         return Message("the watch loop has not run for {seconds:.0f} seconds", seconds=seconds)
 
-    def ready(self) -> str | None:
+    def why_not_ready(self) -> str | None:
         """Return why the current files are not in force yet, or None if they are."""
         if self._last is None:
             return Message("the first pass has not ended yet")
@@ -137,7 +137,7 @@ class WatchLoop:
         """Start no further pass. `run` returns when in-flight writes have finished and are verified."""
         self._stop_reason = reason
         self._report("watch.stopping", error_code=reason.code, error_message=str(reason))
-        self._systemd.stopping()
+        self._systemd.notify_stopping()
         self._passes.interrupt(reason)
         self._wake.set()
 
@@ -151,7 +151,7 @@ class WatchLoop:
         self._report("watch.started", accounts=len(self._files.accounts), **fields)
         watchdog = asyncio.ensure_future(self._beat())
         self._expect(self._files.accounts, self._now())
-        self._systemd.ready()
+        self._systemd.notify_ready()
         try:
             while self._stop_reason is None:
                 await self._step()
@@ -164,7 +164,7 @@ class WatchLoop:
         now = self._now()
         since = min(self._latest, now)
         if now < self._latest:
-            self._scheduler.clock_set_back(now)
+            self._scheduler.limit_waits(now)
             self._expect(self._files.accounts, now)
         self._latest = now
         if self._reload:
@@ -173,39 +173,39 @@ class WatchLoop:
         else:
             self._refresh_files(since)
         self._update_suspensions(now)
-        due = self._scheduler.due(now, [account.name for account in self._files.accounts])
+        due = self._scheduler.due_work(now, [account.name for account in self._files.accounts])
         if due.tick or due.accounts:
             await self._pass(due, now)
             return
-        await self._sleep((self._scheduler.wake() - now).total_seconds())
+        await self._sleep((self._scheduler.next_wake() - now).total_seconds())
 
     async def _pass(self, due: DueWork, now: datetime) -> None:
         accounts = [account for account in self._files.accounts if account.name in due.accounts]
-        held = frozenset(
+        held_accounts = frozenset(
             account.name
             for account in accounts
             if self._read_only or None in self._suspensions or account.name in self._suspensions
         )
-        self._passing = True
+        self._in_pass = True
         try:
-            result = await self._passes.carry_out(self._begin(), accounts, held, now, self._files.others)
+            result = await self._passes.carry_out(self._new_run_id(), accounts, held_accounts, now, self._files.others)
         finally:
-            self._passing = False
-        overran = self._scheduler.passed(now, self._now()) if due.tick else False
+            self._in_pass = False
+        has_overrun = self._scheduler.finish_pass(now, self._now()) if due.tick else False
         # a transition during the pass is due right after it
         self._expect(accounts, now)
         self._last = result
         if self._stop_reason is None:
             self._back_off(result)
-        self._report_pass(result, due, overran=overran)
+        self._report_pass(result, due, has_overrun=has_overrun)
 
     def _back_off(self, result: Pass) -> None:
         for account_pass in result.accounts:
             account = account_pass.plan.account
             if not account_pass.failed:
-                self._scheduler.succeeded(account)
+                self._scheduler.end_backoff(account)
                 continue
-            seconds = self._scheduler.failed(account, result.ended)
+            seconds = self._scheduler.back_off(account, result.ended_at)
             self._report(
                 "watch.backoff",
                 warning=True,
@@ -214,101 +214,104 @@ class WatchLoop:
                 duration_ms=round(seconds * 1000),
             )
 
-    def _report_pass(self, result: Pass, due: DueWork, *, overran: bool) -> None:
-        following = self._scheduler.next_pass
+    def _report_pass(self, result: Pass, due: DueWork, *, has_overrun: bool) -> None:
+        next_pass = self._scheduler.next_pass
         for listener in self._listeners:
-            listener.passed(result)
+            listener.on_pass(result)
         fields: dict[str, object] = {
             "run_id": result.run_id,
             "trigger": "rhythm" if due.tick else "transition",
             "outcome": result.outcome,
             "accounts": len(result.accounts),
             "counts": result.counts,
-            "duration_ms": round((result.ended - result.began).total_seconds() * 1000),
-            "next": _stamp(following),
-            "overran": True if overran else None,
+            "duration_ms": round((result.ended_at - result.started_at).total_seconds() * 1000),
+            "next": _stamp(next_pass),
+            "overran": True if has_overrun else None,
         }
         if result.error is not None:
             fields |= {"error_code": result.error.code, "error_message": str(result.error)}
-        (self._log.warning if overran or result.error is not None else self._log.info)("watch.pass", **fields)
-        self._systemd.status(f"{result.outcome} at {_stamp(result.ended)}; next pass at {_stamp(following)}")
+        (self._log.warning if has_overrun or result.error is not None else self._log.info)("watch.pass", **fields)
+        self._systemd.notify_status(f"{result.outcome} at {_stamp(result.ended_at)}; next pass at {_stamp(next_pass)}")
 
     def _reload_all(self, now: datetime) -> None:
-        self._systemd.reloading()
+        self._systemd.notify_reloading()
         try:
-            settings, terms = self._reread()
+            settings, terms = self._reload_settings()
         except SettingsError as error:
             self._broken_settings = error
         else:
             self._broken_settings = None
             self._settings = settings
             self._passes.use(settings, terms)
-        self._refresh_files(now, everything=True)
+        self._refresh_files(now, read_all=True)
         self._expect(self._files.accounts, now)
-        self._scheduler.hurry(now)
-        wrong = self._broken_settings
+        self._scheduler.start_pass_now(now)
+        error_now = self._broken_settings
         self._report(
             "watch.reloaded",
-            warning=wrong is not None,
+            warning=error_now is not None,
             accounts=len(self._files.accounts),
-            error_code=None if wrong is None else wrong.code,
+            error_code=None if error_now is None else error_now.code,
             error_message=None
-            if wrong is None
-            else Message("the previous settings stay in force: {problems}", problems=_problem_list(wrong)),
+            if error_now is None
+            else Message("the previous settings stay in force: {problems}", problems=_problem_list(error_now)),
         )
-        self._systemd.ready()
+        self._systemd.notify_ready()
 
-    def _refresh_files(self, since: datetime, *, everything: bool = False) -> None:
+    def _refresh_files(self, transitions_after: datetime, *, read_all: bool = False) -> None:
         """Read files that may have changed, and schedule the transitions of changed accounts after `since`.
 
         Such a transition is due at once if its time has passed.
         """
-        changes = self._files.refresh(everything=everything)
-        for file, error in changes.broken.items():
+        changes = self._files.refresh(read_all=read_all)
+        for file, error in changes.problems.items():
             self._report(
                 "watch.file_broken", warning=True, file=file, error_code=error.code, error_message=_problem_list(error)
             )
-        for file in changes.fixed:
+        for file in changes.fixed_files:
             self._report("watch.file_mended", file=file)
-        for file in changes.removed:
+        for file in changes.removed_files:
             self._report("watch.file_removed", warning=True, file=file)
-        for name in changes.gone | changes.changed:
+        for name in changes.removed_accounts | changes.changed_accounts:
             self._scheduler.forget(name)
-            self._passes.forget(name, gone=name in changes.gone)
-        if changes.changed:
-            self._expect([account for account in self._files.accounts if account.name in changes.changed], since)
+            self._passes.forget(name, is_removed=name in changes.removed_accounts)
+        if changes.changed_accounts:
+            self._expect(
+                [account for account in self._files.accounts if account.name in changes.changed_accounts],
+                transitions_after,
+            )
 
     def _update_suspensions(self, now: datetime) -> None:
         current: dict[str | None, Suspend] = {}
-        of_all = _suspension_in_force(self._settings.suspend, self._settings.maintenance, DEFAULT_ZONE, now)
-        if of_all is not None:
-            current[None] = of_all
+        fleet_suspension = _suspension_in_force(self._settings.suspend, self._settings.maintenance, DEFAULT_ZONE, now)
+        if fleet_suspension is not None:
+            current[None] = fleet_suspension
         for account in self._files.accounts:
-            own = _suspension_in_force(account.suspend, account.maintenance, account.timezone, now)
-            if own is not None:
-                current[account.name] = own
-        before, self._suspensions = self._suspensions, current
+            account_suspension = _suspension_in_force(account.suspend, account.maintenance, account.timezone, now)
+            if account_suspension is not None:
+                current[account.name] = account_suspension
+        suspensions_before, self._suspensions = self._suspensions, current
         for name, suspend in current.items():
-            if before.get(name) != suspend:
+            if suspensions_before.get(name) != suspend:
                 self._report(
                     "watch.suspended", account=name, reason=suspend.reason, by=suspend.by, until=_stamp(suspend.ends)
                 )
-        for name in before.keys() - current.keys():
+        for name in suspensions_before.keys() - current.keys():
             self._report("watch.resumed", account=name)
 
     def _expect(self, accounts: Sequence[DesiredAccount], after: datetime) -> None:
         """Schedule the next transition of each account, which is a change of its schedules or of a suspension."""
         settings = self._settings
-        of_all = tuple(_edges(settings.suspend, settings.maintenance, DEFAULT_ZONE, after))
+        fleet_edges = tuple(_edges(settings.suspend, settings.maintenance, DEFAULT_ZONE, after))
         for account in accounts:
-            own = _edges(account.suspend, account.maintenance, account.timezone, after)
+            account_edges = _edges(account.suspend, account.maintenance, account.timezone, after)
             change = next_transition(account, after)
-            times = (*of_all, *own, *([] if change is None else [change]))
+            times = (*fleet_edges, *account_edges, *([] if change is None else [change]))
             self._scheduler.expect(account.name, min(times, default=None))
 
     async def _sleep(self, seconds: float) -> None:
         with suppress(TimeoutError):
-            async with asyncio.timeout(min(max(seconds, _SHORTEST), self._nap)):
+            async with asyncio.timeout(min(max(seconds, _SHORTEST), self._longest_sleep)):
                 await self._wake.wait()
         self._wake.clear()
 
@@ -316,14 +319,14 @@ class WatchLoop:
         """Send keep-alive notifications to a service manager with a watchdog, while the loop is alive."""
         seconds = self._systemd.watchdog
         while seconds is not None:
-            if self.alive() is None:
-                self._systemd.alive()
+            if self.why_not_alive() is None:
+                self._systemd.notify_alive()
             await asyncio.sleep(seconds)
 
     def _report(self, event: str, *, warning: bool = False, **fields: Any) -> None:
         (self._log.warning if warning else self._log.info)(event, **fields)
         for listener in self._listeners:
-            listener.happened(event, fields)
+            listener.on_event(event, fields)
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._runtime.wall(), UTC)
@@ -331,7 +334,7 @@ class WatchLoop:
 
 def _suspension_in_force(suspend: Suspend | None, window: Maintenance, timezone: str, now: datetime) -> Suspend | None:
     """Return the suspension or maintenance window in force at `now`, an aware time; None if there is none."""
-    if suspend is not None and suspend.holds(now):
+    if suspend is not None and suspend.is_in_force(now):
         return suspend
     return suspension.active_window(window, timezone, now)
 
@@ -348,6 +351,6 @@ def _stamp(moment: datetime | None) -> str | None:
 
 
 def _problem_list(error: DesiredStateError | SettingsError) -> str:
-    more = len(error.problems) + error.omitted - _SHOWN
+    more_count = len(error.problems) + error.omitted_count - _SHOWN
     problems = join(map(str, error.problems[:_SHOWN]), "; ")
-    return Message("{problems}; and {count} more", problems=problems, count=more) if more > 0 else problems
+    return Message("{problems}; and {count} more", problems=problems, count=more_count) if more_count > 0 else problems

@@ -97,8 +97,8 @@ class Pass(Struct, frozen=True):
     """
 
     run_id: str
-    began: datetime
-    ended: datetime
+    started_at: datetime
+    ended_at: datetime
     outcome: RunOutcome
     accounts: tuple[AccountPass, ...]
     error: LedgerError | None = None
@@ -208,20 +208,20 @@ class Passes:
         for quota in self._quotas.values():
             quota.hold(seconds)
 
-    def forget(self, account: str, *, gone: bool = False) -> None:
+    def forget(self, account: str, *, is_removed: bool = False) -> None:
         """Forget the last logged state of an account, so that the next pass logs all of it again.
 
         With `gone`, also forget the identity of the account.
         """
         self._last_reports.pop(account, None)
-        if gone:
+        if is_removed:
             self._identities.forget(account)
 
     async def carry_out(
         self,
         run_id: str,
         accounts: Sequence[DesiredAccount],
-        held: frozenset[str],
+        held_accounts: frozenset[str],
         now: datetime,
         others: Sequence[DesiredAccount] = (),
     ) -> Pass:
@@ -230,7 +230,7 @@ class Passes:
         Accounts in `held` are read but not written. `others` are accounts of the same files that are not part of this
         pass, as for `Fleet.plan`.
         """
-        began = self._now()
+        start = self._now()
         log = _QuietLog(self._log.bind(run_id=run_id))
         drafts = await self._new_fleet(log, self._ledgers.memory).plan(accounts, self._terms, others, now=now)
         account_passes = [AccountPass(draft.plan, statuses=draft.statuses) for draft in drafts]
@@ -239,7 +239,7 @@ class Passes:
             due = [
                 index
                 for index, (account, draft) in enumerate(zip(accounts, drafts, strict=True))
-                if self._report(draft, log, held=account.name in held)
+                if self._report(draft, log, is_held=account.name in held_accounts)
             ]
             try:
                 results, error = await self._write(
@@ -253,12 +253,12 @@ class Passes:
                 for index in due:
                     self.forget(accounts[index].name)
         self._fleet = None
-        outcome = self._conclude(each.outcome for each in account_passes)
+        outcome = self._conclude(account_pass.outcome for account_pass in account_passes)
         if error is not None:
             outcome = RunOutcome.FAILED
         if self._interruption is not None:
             outcome = RunOutcome.INTERRUPTED
-        return Pass(run_id, began, self._now(), outcome, tuple(account_passes), error)
+        return Pass(run_id, start, self._now(), outcome, tuple(account_passes), error)
 
     async def _write(
         self, run_id: str, accounts: Sequence[DesiredAccount], drafts: Sequence[Draft], log: _QuietLog, now: datetime
@@ -294,25 +294,25 @@ class Passes:
             self._fleet.interrupt(self._interruption)
         return self._fleet
 
-    def _report(self, draft: Draft, log: _QuietLog, *, held: bool) -> bool:
+    def _report(self, draft: Draft, log: _QuietLog, *, is_held: bool) -> bool:
         """Log what has changed since the last pass. Return True if there are writes to send or results to record."""
         plan = draft.plan
         log = log.bind(account=plan.account)
-        now, before = _LastReport.of(plan), self._last_reports.get(plan.account)
-        self._last_reports[plan.account] = now
-        new = now != before
-        if new and draft.error is not None:
+        current_report, previous_report = _LastReport.of(plan), self._last_reports.get(plan.account)
+        self._last_reports[plan.account] = current_report
+        is_new = current_report != previous_report
+        if is_new and draft.error is not None:
             log_error(draft.error, log)
-        log_refusals(plan.refusals if new else (), log)
-        known_notices = frozenset[Notice]() if before is None else before.notices
+        log_refusals(plan.refusals if is_new else (), log)
+        known_notices = frozenset[Notice]() if previous_report is None else previous_report.notices
         log_notices(
             (notice for notice in plan.notices if notice not in known_notices), self._log.bind(account=plan.account)
         )
         writes = plan.verdict is Verdict.OK and bool(plan.writes)
-        needs_record = draft.unsettled or bool(draft.confirmed) or (new and _noteworthy(plan))
-        if not held and (writes or needs_record):
+        needs_record = draft.unsettled or bool(draft.confirmed) or (is_new and _noteworthy(plan))
+        if not is_held and (writes or needs_record):
             return True
-        known_changes = frozenset[Change]() if before is None else before.changes
+        known_changes = frozenset[Change]() if previous_report is None else previous_report.changes
         log_changes((change for change in plan.changes if change not in known_changes), log)
         return False
 

@@ -29,7 +29,7 @@ class Interval(Struct, frozen=True):
 
     seconds: float
 
-    def after(self, moment: datetime) -> datetime:
+    def next_start(self, moment: datetime) -> datetime:
         """Return the first start after `moment`, in UTC."""
         return moment.astimezone(UTC) + timedelta(seconds=self.seconds)
 
@@ -40,10 +40,10 @@ class Cron(Struct, frozen=True):
     expression: str
     zone: ZoneInfo
 
-    def after(self, moment: datetime) -> datetime:
+    def next_start(self, moment: datetime) -> datetime:
         """Return the first start after `moment`, in UTC. If there is none within 50 years, return a year later."""
-        found = next(CronSim(self.expression, moment.astimezone(self.zone)), None)
-        return (moment + _FAR if found is None else found).astimezone(UTC)
+        next_moment = next(CronSim(self.expression, moment.astimezone(self.zone)), None)
+        return (moment + _FAR if next_moment is None else next_moment).astimezone(UTC)
 
 
 Trigger: TypeAlias = Interval | Cron
@@ -105,27 +105,27 @@ class Scheduler:
         self._uniform = uniform
         self._jitter = jitter
         self._longest = longest
-        self._tick = self._begins = now
-        self._own: dict[str, datetime] = {}
+        self._tick = self._next_pass = now
+        self._transitions: dict[str, datetime] = {}
         self._backoffs: dict[str, _Backoff] = {}
 
     @property
     def next_pass(self) -> datetime:
         """The time at which the trigger starts the next pass."""
-        return self._begins
+        return self._next_pass
 
     @property
     def backoffs(self) -> dict[str, int]:
         """The accounts that back off, each with its count of consecutive failures."""
         return {name: backoff.failures for name, backoff in self._backoffs.items()}
 
-    def wake(self) -> datetime:
+    def next_wake(self) -> datetime:
         """Return the time of the next pass or transition."""
-        return min((self._begins, *self._own.values()))
+        return min((self._next_pass, *self._transitions.values()))
 
-    def due(self, now: datetime, accounts: Iterable[str]) -> DueWork:
+    def due_work(self, now: datetime, accounts: Iterable[str]) -> DueWork:
         """Return which of the accounts are due at `now`."""
-        tick = now >= self._begins
+        tick = now >= self._next_pass
         return DueWork(
             frozenset(
                 name for name in accounts if self._is_due(name, now) or (tick and not self._backs_off(name, now))
@@ -136,52 +136,52 @@ class Scheduler:
     def expect(self, account: str, moment: datetime | None) -> None:
         """Set the next transition of an account; None for no transition."""
         if moment is None:
-            self._own.pop(account, None)
+            self._transitions.pop(account, None)
         else:
-            self._own[account] = moment
+            self._transitions[account] = moment
 
     def forget(self, account: str) -> None:
         """Drop the transition and the backoff of an account."""
-        self._own.pop(account, None)
+        self._transitions.pop(account, None)
         self._backoffs.pop(account, None)
 
-    def hurry(self, now: datetime) -> None:
+    def start_pass_now(self, now: datetime) -> None:
         """Start the next pass now, and end every backoff."""
-        self._tick = self._begins = now
+        self._tick = self._next_pass = now
         self._backoffs.clear()
 
-    def passed(self, began: datetime, ended: datetime) -> bool:
+    def finish_pass(self, start: datetime, end: datetime) -> bool:
         """Schedule the next pass, after a pass that the trigger started at `began` and that ended at `ended`.
 
         Return True if the pass overran: the next pass was due before `ended`, and is skipped or delayed.
         """
-        following = self._trigger.after(self._tick)
-        if following <= began:
+        next_start = self._trigger.next_start(self._tick)
+        if next_start <= start:
             # the pass started late, as the clock jumped or the machine was suspended: skip missed starts
-            following = self._trigger.after(began)
-        overran = following <= ended
-        self._set(self._trigger.after(ended) if overran else following)
-        return overran
+            next_start = self._trigger.next_start(start)
+        has_overrun = next_start <= end
+        self._set(self._trigger.next_start(end) if has_overrun else next_start)
+        return has_overrun
 
-    def failed(self, account: str, now: datetime) -> float:
+    def back_off(self, account: str, now: datetime) -> float:
         """Start or extend the backoff of an account at `now`. Return its length in seconds."""
-        before = self._backoffs.get(account)
-        failures = 1 if before is None else before.failures + 1
-        interval = (self._trigger.after(now) - now).total_seconds()
-        most = min(self._longest, interval * 2.0 ** min(failures - 1, _MOST_DOUBLINGS))
-        seconds = self._uniform(most / 2, most)
+        backoff = self._backoffs.get(account)
+        failures = 1 if backoff is None else backoff.failures + 1
+        interval = (self._trigger.next_start(now) - now).total_seconds()
+        longest = min(self._longest, interval * 2.0 ** min(failures - 1, _MOST_DOUBLINGS))
+        seconds = self._uniform(longest / 2, longest)
         self._backoffs[account] = _Backoff(now + timedelta(seconds=seconds), failures)
         return seconds
 
-    def succeeded(self, account: str) -> None:
+    def end_backoff(self, account: str) -> None:
         """End the backoff of an account."""
         self._backoffs.pop(account, None)
 
-    def clock_set_back(self, now: datetime) -> None:
+    def limit_waits(self, now: datetime) -> None:
         """Limit all waits after the clock was set back to `now`, so that none lasts longer than intended."""
-        following = self._trigger.after(now)
-        if self._tick > following:
-            self._set(following)
+        next_start = self._trigger.next_start(now)
+        if self._tick > next_start:
+            self._set(next_start)
         latest = now + timedelta(seconds=self._longest)
         for name, backoff in self._backoffs.items():
             if backoff.until > latest:
@@ -189,10 +189,10 @@ class Scheduler:
 
     def _set(self, tick: datetime) -> None:
         self._tick = tick
-        self._begins = tick + timedelta(seconds=self._uniform(0.0, self._jitter))
+        self._next_pass = tick + timedelta(seconds=self._uniform(0.0, self._jitter))
 
     def _is_due(self, account: str, now: datetime) -> bool:
-        moment = self._own.get(account)
+        moment = self._transitions.get(account)
         return moment is not None and moment <= now
 
     def _backs_off(self, account: str, now: datetime) -> bool:

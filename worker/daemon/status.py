@@ -44,18 +44,18 @@ class LiveStatus:
         """Set the watch loop whose status is reported."""
         self._watch = watch
 
-    def passed(self, done: "Pass") -> None:
+    def on_pass(self, done: "Pass") -> None:
         """Record the result of a pass. Numbers that it changed count as in sync."""
-        at = format_utc(done.ended)
-        for each in done.accounts:
-            plan = each.plan
-            changed = 0 if each.result is None else each.result.counts.get(_CHANGED, 0)
-            differing = max(0, sum(change.action not in _NOT_WRITTEN for change in plan.changes) - changed)
-            self._reads[plan.account] = LastRead(plan.account, at, plan.verdict, differing)
+        at = format_utc(done.ended_at)
+        for account_pass in done.accounts:
+            plan = account_pass.plan
+            changed_count = 0 if account_pass.result is None else account_pass.result.counts.get(_CHANGED, 0)
+            differing_count = max(0, sum(change.action not in _NOT_WRITTEN for change in plan.changes) - changed_count)
+            self._reads[plan.account] = LastRead(plan.account, at, plan.verdict, differing_count)
             self._plans[plan.account] = tuple(_needs(plan))
         self.on_change()
 
-    def happened(self, event: str, fields: Mapping[str, Any]) -> None:  # noqa: ARG002 - the signature of a listener
+    def on_event(self, event: str, fields: Mapping[str, Any]) -> None:  # noqa: ARG002 - the signature of a listener
         """Receive an event, such as a change of files, settings or suspensions."""
         self.on_change()
 
@@ -63,7 +63,7 @@ class LiveStatus:
         """Return the managed accounts, from the last valid version of their files."""
         return () if self._watch is None else self._watch.accounts
 
-    def live(self) -> DaemonState:
+    def state(self) -> DaemonState:
         """Return the current status."""
         watch = self._watch
         if watch is None:
@@ -71,13 +71,13 @@ class LiveStatus:
         names = {account.name for account in watch.accounts}
         last = watch.last
         return DaemonState(
-            last_pass=None if last is None else format_utc(last.ended),
+            last_pass=None if last is None else format_utc(last.ended_at),
             outcome=None if last is None else last.outcome,
-            ready=watch.ready(),
-            seen=tuple(seen for name, seen in self._reads.items() if name in names),
+            ready=watch.why_not_ready(),
+            seen=tuple(read for name, read in self._reads.items() if name in names),
             needs=(
                 *_standing(watch),
-                *(need for name, needs in self._plans.items() if name in names for need in needs),
+                *(item for name, items in self._plans.items() if name in names for item in items),
             ),
             quotas=tuple(_quota(quota.writes, quota.reads) for quota in self._quotas()),
         )

@@ -36,23 +36,23 @@ class Systemd:
         """The seconds between calls of `alive`: half of the manager's timeout. None if the manager has no watchdog."""
         return self._watchdog
 
-    def ready(self) -> None:
+    def notify_ready(self) -> None:
         """Report that the daemon has started, or has finished a reload."""
         self._send(READY=1)
 
-    def reloading(self) -> None:
+    def notify_reloading(self) -> None:
         """Report that settings and files are being read again."""
         self._send(RELOADING=1, MONOTONIC_USEC=time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000)
 
-    def stopping(self) -> None:
+    def notify_stopping(self) -> None:
         """Report that the daemon is stopping."""
         self._send(STOPPING=1)
 
-    def status(self, text: str) -> None:
+    def notify_status(self, text: str) -> None:
         """Set the text that `systemctl status` shows."""
         self._send(STATUS=safe(text, _STATUS_COLUMNS))
 
-    def alive(self) -> None:
+    def notify_alive(self) -> None:
         """Report that the watch loop is running."""
         self._send(WATCHDOG=1)
 

@@ -81,9 +81,14 @@ def account_states(connection: sqlite3.Connection) -> list[AccountState]:
         _account_state(row)
         for row in rows(connection.execute(f"{_LATEST} SELECT entries.* FROM last JOIN entries USING (id)"))
     ]
-    last = {which: {each.name: each.place for each in states if each.unread is which} for which in (False, True)}
-    current = [each for each in states if each.place >= last[not each.unread].get(each.name, 0)]
-    return sorted(current, key=lambda each: (each.account, each.key))
+    last_positions = {
+        is_unread: {state.name: state.position for state in states if state.unread is is_unread}
+        for is_unread in (False, True)
+    }
+    current_states = [
+        state for state in states if state.position >= last_positions[not state.unread].get(state.name, 0)
+    ]
+    return sorted(current_states, key=lambda state: (state.account, state.key))
 
 
 def account(connection: sqlite3.Connection, key: str, name: str) -> AccountState | None:
@@ -105,10 +110,10 @@ def runs_of(
 ) -> list[AccountState]:
     """Return the state of an account after each of its runs, newest first, from entries before the place `before`."""
     # a condition that may not hold would keep SQLite from seeking
-    place = "" if before is None else "AND id < :before"
+    condition = "" if before is None else "AND id < :before"
     only_name = f"AND account = :name AND {_RECENT}" if unread(key) else ""
     cursor = connection.execute(
-        f"SELECT * FROM entries WHERE key = :key {place} {only_name} ORDER BY id DESC LIMIT :limit",
+        f"SELECT * FROM entries WHERE key = :key {condition} {only_name} ORDER BY id DESC LIMIT :limit",
         {"key": key, "name": name, "before": before, "limit": limit},
     )
     return [_account_state(row) for row in rows(cursor)]
@@ -116,9 +121,9 @@ def runs_of(
 
 def runs(connection: sqlite3.Connection, *, before: str | None = None, limit: int) -> list[RunSummary]:
     """Return the runs before the run `before`, newest first. The ids of runs sort by start time."""
-    place = "" if before is None else "WHERE id < :before"
+    condition = "" if before is None else "WHERE id < :before"
     cursor = connection.execute(
-        f"{_RUN} {place} ORDER BY id DESC LIMIT :limit",
+        f"{_RUN} {condition} ORDER BY id DESC LIMIT :limit",
         {"before": before, "limit": limit},
     )
     return [_run_summary(row) for row in rows(cursor)]
@@ -136,9 +141,9 @@ def entries_of(
 
     `attention_only` leaves out converged accounts.
     """
-    more = "AND coalesce(outcome, '') <> 'converged'" if attention_only else ""
+    condition = "AND coalesce(outcome, '') <> 'converged'" if attention_only else ""
     cursor = connection.execute(
-        f"SELECT * FROM entries WHERE run = ? AND id > ? {more} ORDER BY id LIMIT ?",
+        f"SELECT * FROM entries WHERE run = ? AND id > ? {condition} ORDER BY id LIMIT ?",
         (run_id, after, limit),
     )
     return [_account_state(row) for row in rows(cursor)]
@@ -157,9 +162,9 @@ def numbers(
 
     `prefix` are the first digits of the numbers. `attention_only` leaves out numbers that are in sync.
     """
-    more = f"AND coalesce(outcome, '{Outcome.UNVERIFIED}') IN ({_OUT_OF_SYNC})" if attention_only else ""
+    condition = f"AND coalesce(outcome, '{Outcome.UNVERIFIED}') IN ({_OUT_OF_SYNC})" if attention_only else ""
     cursor = connection.execute(
-        f"SELECT * FROM outcomes WHERE entry = ? AND phone > ? AND phone >= ? AND phone < ? {more} "
+        f"SELECT * FROM outcomes WHERE entry = ? AND phone > ? AND phone >= ? AND phone < ? {condition} "
         "ORDER BY phone LIMIT ?",
         (entry, after, prefix, prefix + _AFTER_DIGITS, limit),
     )
@@ -182,9 +187,9 @@ def number_runs(
     connection: sqlite3.Connection, phone: str, *, before: int | None = None, limit: int
 ) -> list[NumberRun]:
     """Return the runs of a number on any account, newest first, from entries before the place `before`."""
-    place = "" if before is None else "AND entry < :before"
+    condition = "" if before is None else "AND entry < :before"
     entries = connection.execute(
-        f"SELECT entry FROM outcomes WHERE phone = :phone {place} ORDER BY entry DESC LIMIT :limit",
+        f"SELECT entry FROM outcomes WHERE phone = :phone {condition} ORDER BY entry DESC LIMIT :limit",
         {"phone": phone, "before": before, "limit": limit},
     ).fetchall()
     return [_number_run(connection, entry, phone) for (entry,) in entries]
@@ -230,7 +235,7 @@ def _number_run(connection: sqlite3.Connection, entry: int, phone: str) -> Numbe
 
 def _account_state(row: dict[str, Any]) -> AccountState:
     return AccountState(
-        place=row["id"],
+        position=row["id"],
         key=row["key"],
         account=row["account"],
         run_id=row["run"],

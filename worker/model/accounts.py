@@ -218,15 +218,15 @@ class DesiredAccount(Struct, frozen=True):
         """The digits of every listed number, whether or not it has a desired status at this time."""
         return (*self.numbers, *self.idle, *self.schedules)
 
-    def located(self) -> Iterator[tuple[str, Desired, int]]:
+    def numbers_with_lines(self) -> Iterator[tuple[str, Desired, int]]:
         """Yield the digits, the desired state and the line of each of `numbers`, in file order."""
         return ((phone, desired, line) for (phone, desired), line in zip(self.numbers.items(), self.lines, strict=True))
 
-    def places(self, phones: Collection[str]) -> dict[str, tuple[str, int]]:
+    def locations(self, phones: Collection[str]) -> dict[str, tuple[str, int]]:
         """Return the file and line of each of `phones` that is in `numbers`, in file order."""
         return {
             phone: (self.elsewhere.get(phone, self.source), line)
-            for phone, _, line in self.located()
+            for phone, _, line in self.numbers_with_lines()
             if phone in phones
         }
 

@@ -38,7 +38,7 @@ class SecretRef(Struct, frozen=True, forbid_unknown_fields=True):
     file: str | None = None
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """The environment variable or file, as a phrase for messages."""
         return (
             Message("the file {file}", file=self.file or "")

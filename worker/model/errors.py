@@ -150,7 +150,7 @@ class _ProblemsError(WorkerError):
         more = [Message("… and {count:,} more", count=omitted)] if omitted else []
         super().__init__(join([*map(str, problems), *more], "\n"))
         self.problems = tuple(problems)
-        self.omitted = omitted
+        self.omitted_count = omitted
 
 
 class DesiredStateError(_ProblemsError):

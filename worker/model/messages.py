@@ -63,7 +63,7 @@ class Message(str):
         message.parameters = parameters
         return message
 
-    def replaced(self, change: Callable[[str], str]) -> "Message":
+    def map_texts(self, change: Callable[[str], str]) -> "Message":
         """Return the message with *change* applied to each phone number and foreign text in it."""
         values = {name: _replaced(value, change) for name, value in self.parameters.items()}
         return Message._make(self.template, self.many, values)
@@ -131,7 +131,7 @@ def _restored(encoded: Any) -> Parameter:
 
 def join(messages: Iterable[str], separator: str) -> Message:
     """Return several messages as one, separated by `separator`."""
-    texts = {f"part{place}": message for place, message in enumerate(messages)}
+    texts = {f"part{index}": message for index, message in enumerate(messages)}
     return Message(_escaped(separator).join(f"{{{name}}}" for name in texts), **texts)
 
 
@@ -143,7 +143,7 @@ def system_text(text: str | None) -> Message:
 def _replaced(value: Parameter, change: Callable[[str], str]) -> Parameter:
     match value:
         case Message():
-            return value.replaced(change)
+            return value.map_texts(change)
         case PhoneNumber():
             return PhoneNumber(change(value))
         case str():

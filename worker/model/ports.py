@@ -113,11 +113,11 @@ class ProgressMeter(Protocol):
 class RequestObserver(Protocol):
     """An observer of requests, for metrics and traces."""
 
-    def request(self, method: str, seconds: float, status: int | None) -> None:
+    def record_request(self, method: str, seconds: float, status: int | None) -> None:
         """Record a finished request and its duration in seconds. `status` is None without a response."""
         ...
 
-    def retried(self, error: ApiError) -> None:
+    def record_retry(self, error: ApiError) -> None:
         """Record the retry of a request after `error`."""
         ...
 

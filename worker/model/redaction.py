@@ -28,7 +28,7 @@ def without_headers(text: str) -> str:
 class Secrets:
     """The set of secrets of a run. Credentials are added when they are read.
 
-    The time that `removed_from` takes depends on the length of the text, not on the count of secrets, because a
+    The time that `remove_from` takes depends on the length of the text, not on the count of secrets, because a
     reseller may have 100,000.
     """
 
@@ -62,7 +62,7 @@ class Secrets:
             self._by_length[length].add(secret)
             self._count += 1
 
-    def removed_from(self, text: str, *, least: int = 1) -> str:
+    def remove_from(self, text: str, *, least: int = 1) -> str:
         """Return the text with `REMOVED` in place of every secret of at least `least` characters, longer ones first.
 
         Callers pass `SHORTEST_SECRET` for names of fields and events, so that short secrets do not change these names.

@@ -93,13 +93,16 @@ def next_transition(account: DesiredAccount, after: datetime) -> datetime | None
 
 def transitions(account: DesiredAccount, start: datetime, end: datetime) -> Iterator[Transition]:
     """Yield the transitions of an account in [start, end). They are ordered by time, then by position in the file."""
-    places = {phone: place for place, phone in enumerate(account.schedules)}
+    places = {phone: index for index, phone in enumerate(account.schedules)}
     phones: dict[Schedule, list[str]] = {}
     for phone, schedule in account.schedules.items():
         phones.setdefault(schedule, []).append(phone)
-    changes = merge(*(_transitions(schedule, some, start, end) for schedule, some in phones.items()), key=itemgetter(0))
-    for _, together in groupby(changes, key=itemgetter(0)):
-        simultaneous = [transition for _, some in together for transition in some]
+    changes = merge(
+        *(_transitions(schedule, schedule_phones, start, end) for schedule, schedule_phones in phones.items()),
+        key=itemgetter(0),
+    )
+    for _, transition_groups in groupby(changes, key=itemgetter(0)):
+        simultaneous = [transition for _, schedule_phones in transition_groups for transition in schedule_phones]
         yield from sorted(simultaneous, key=lambda transition: places[transition.phone])
 
 
@@ -132,8 +135,8 @@ def status_changes(schedule: Schedule, after: datetime) -> Iterator[tuple[dateti
     statuses = {schedule.plain if window is None else window.status for _, window in _profile(schedule.weekly)}
     status, moment = scheduled_status(schedule, after).status, after
     while True:
-        place = bisect_right(edges, moment)
-        candidates = edges[place : place + 1]
+        index = bisect_right(edges, moment)
+        candidates = edges[index : index + 1]
         # weekly windows change nothing if all have one status, or while a dated window hides them
         if len(statuses) > 1 and _dated_at(schedule, moment) is None:
             candidates.append(_next_weekly(schedule, moment))
@@ -158,15 +161,15 @@ def find_contradictions(windows: Sequence[DatedWindow | WeeklyWindow]) -> list[t
 
     The windows are all dated or all weekly. If there are such pairs, the result has at least one, but not always all.
     """
-    spans = sorted((start, end, place) for place, window in enumerate(windows) for start, end in _spans(window))
+    spans = sorted((start, end, index) for index, window in enumerate(windows) for start, end in _spans(window))
     pairs: set[tuple[int, int]] = set()
     latest: dict[Status, tuple[float, int]] = {}
-    for start, end, place in spans:
-        status = windows[place].status
+    for start, end, index in spans:
+        status = windows[index].status
         for other, (until, earlier) in latest.items():
             if other is not status and start < until:
-                pairs.add((min(place, earlier), max(place, earlier)))
-        latest[status] = max(latest.get(status, (-inf, place)), (end, place))
+                pairs.add((min(index, earlier), max(index, earlier)))
+        latest[status] = max(latest.get(status, (-inf, index)), (end, index))
     return sorted(pairs)
 
 
@@ -234,11 +237,11 @@ def _profile(weekly: tuple[WeeklyWindow, ...]) -> tuple[tuple[int, WeeklyWindow 
     """Return the parts of the week in order. Each has its start in minutes since Monday 00:00, and a window or None."""
     parts: list[tuple[int, WeeklyWindow | None]] = []
     covered = 0
-    for start, end, place in sorted((*span, place) for place, window in enumerate(weekly) for span in _of_week(window)):
+    for start, end, index in sorted((*span, index) for index, window in enumerate(weekly) for span in _of_week(window)):
         if start > covered:
             parts.append((covered, None))
         if end > covered:
-            parts.append((max(start, covered), weekly[place]))
+            parts.append((max(start, covered), weekly[index]))
             covered = end
     if covered < WEEK:
         parts.append((covered, None))

@@ -38,7 +38,7 @@ class AccountState(Struct, frozen=True, kw_only=True):
     `settled` is True if the result of every write of the run is known.
     """
 
-    place: int
+    position: int
     key: str
     account: str
     run_id: str
@@ -99,7 +99,7 @@ class NumberRun(Struct, frozen=True):
     `place` is the position of the record in the ledger, for paging.
     """
 
-    place: int
+    position: int
     run_id: str
     command: str
     key: str

@@ -40,7 +40,7 @@ class Suspend(Struct, frozen=True, forbid_unknown_fields=True):
         """The end of the suspension in UTC; None if it has no end."""
         return None if self.until is None else parse_until(self.until)
 
-    def holds(self, now: datetime) -> bool:
+    def is_in_force(self, now: datetime) -> bool:
         """Return True if the suspension is in force at `now`."""
         is_set = self.reason is not None or self.by is not None or self.until is not None
         return is_set and (self.ends is None or now < self.ends)

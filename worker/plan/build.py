@@ -168,7 +168,7 @@ class Remaining(Struct, frozen=True):
     changes: tuple[Change, ...]
     conflicts: tuple[Change, ...]
     already: tuple[Change, ...]
-    lapsed: tuple[Change, ...]
+    expired: tuple[Change, ...]
     refusals: tuple[Refusal, ...]
 
 
@@ -190,7 +190,7 @@ def remaining_writes(
     sorted_writes = preconditions(saved.writes, observed.numbers, now)
     others = (
         dropped_change(change, observed)
-        for change in (*sorted_writes.conflicts, *sorted_writes.lapsed, *removed, *saved.impossible)
+        for change in (*sorted_writes.conflicts, *sorted_writes.expired, *removed, *saved.impossible)
     )
     changes = hold_back(
         hold_as_approved(sorted_writes.due, held),
@@ -208,7 +208,7 @@ def remaining_writes(
         allow,
         already_deactivated=_crashed_deactivations(memory, reached, observed),
     )
-    return Remaining(changes, sorted_writes.conflicts, sorted_writes.already, sorted_writes.lapsed, refusals)
+    return Remaining(changes, sorted_writes.conflicts, sorted_writes.already, sorted_writes.expired, refusals)
 
 
 def with_changes(plan: AccountPlan, changes: tuple[Change, ...]) -> AccountPlan:

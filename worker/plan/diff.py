@@ -160,7 +160,7 @@ class Preconditions(Struct, frozen=True):
     due: tuple[Change, ...] = ()
     conflicts: tuple[Change, ...] = ()
     already: tuple[Change, ...] = ()
-    lapsed: tuple[Change, ...] = ()
+    expired: tuple[Change, ...] = ()
 
 
 def preconditions(

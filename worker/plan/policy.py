@@ -61,25 +61,25 @@ def check_registered(desired: DesiredAccount, observed: ObservedAccount) -> None
     reasons = {phone: reason for phone in missing if (reason := why_implausible(phone))}
     if not reasons:
         return
-    places = desired.places(reasons)
-    places_of_missing = sorted((*places.get(phone, (desired.source, desired.line)), phone) for phone in reasons)
-    (source, line, phone), *more = places_of_missing
+    locations = desired.locations(reasons)
+    missing_locations = sorted((*locations.get(phone, (desired.source, desired.line)), phone) for phone in reasons)
+    (source, line, phone), *further_locations = missing_locations
     reason = reasons[phone]
-    first = Message(
+    first_message = Message(
         "{source}:{line}:1: {phone} is not registered on this account, and {reason}, or remove it from the file",
         source=source,
         line=line,
         phone=PhoneNumber(phone),
         reason=reason,
     )
-    if not more:
-        raise ImplausibleNumber(first)
-    others = [
+    if not further_locations:
+        raise ImplausibleNumber(first_message)
+    other_messages = [
         Message("{phone} ({source}:{line})", phone=PhoneNumber(phone), source=other * (other != source), line=line)
-        for other, line, phone in more[:_MOST_NAMES]
+        for other, line, phone in further_locations[:_MOST_NAMES]
     ]
-    rest = (*others, *("…",) * (len(more) > _MOST_NAMES))
-    raise ImplausibleNumber(Message("{first}; likewise {others}", first=first, others=rest))
+    shown_messages = (*other_messages, *("…",) * (len(further_locations) > _MOST_NAMES))
+    raise ImplausibleNumber(Message("{first}; likewise {others}", first=first_message, others=shown_messages))
 
 
 def adopt(desired: DesiredAccount, observed: ObservedAccount) -> Mapping[str, Desired]:

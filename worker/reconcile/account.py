@@ -112,7 +112,7 @@ async def apply(
         observed.account_id,
         results,
         requests=api.requests,
-        stopped=executor.stopped,
+        stopped=executor.stop_reason,
         notices=(
             *notices(executor.last_read, desired.groups, terms.health),
             *guard_notices(approved),
@@ -176,7 +176,7 @@ async def apply_saved(
         *executor.results(),
         *(not_written_result(change) for change in rest.changes if not change.action.writes),
         *(conflict_result(change, observed) for change in rest.conflicts),
-        *(expired_result(change, observed) for change in rest.lapsed),
+        *(expired_result(change, observed) for change in rest.expired),
         *(no_longer_desired_result(change, observed, reasons[change.phone]) for change in dropped),
         *(impossible_result(change, observed) for change in saved.impossible),
     )
@@ -185,7 +185,7 @@ async def apply_saved(
         observed.account_id,
         results,
         requests=api.requests,
-        stopped=executor.stopped,
+        stopped=executor.stop_reason,
         notices=(
             *notices(executor.last_read, saved.groups, health),
             *use,

@@ -40,18 +40,18 @@ class WriteAttempt:
     __slots__ = (
         "acknowledged",
         "ambiguous",
-        "began",
         "change",
-        "conflicting",
         "deadline",
-        "ended",
+        "end",
         "error",
         "expired",
+        "has_conflict",
         "hold_reason",
         "intents",
         "latest_status",
         "phone",
         "sequence",
+        "start",
         "status",
         "status_varied",
         "superseded",
@@ -68,13 +68,13 @@ class WriteAttempt:
         self.ambiguous = False
         self.status_varied = False
         self.superseded = False
-        self.conflicting = False
+        self.has_conflict = False
         self.expired = False
         self.hold_reason: str | None = None
         self.latest_status: Status | None = None
         self.error: WorkerError | None = None
-        self.began = 0.0
-        self.ended = 0.0
+        self.start = 0.0
+        self.end = 0.0
 
     @property
     def intent(self) -> tuple[str, int, Status]:
@@ -98,7 +98,7 @@ class WriteAttempt:
         if not self.status_varied and self.latest_status == self.change.observed:
             return False
         self.superseded = True
-        self.conflicting = self.latest_status != self.status
+        self.has_conflict = self.latest_status != self.status
         return True
 
     def resolve(self, status: Status | None) -> bool:
@@ -109,8 +109,8 @@ class WriteAttempt:
         """
         if status == self.change.observed and not self.status_varied:
             return True
-        self.conflicting = status != self.status
-        self.acknowledged = not self.conflicting
+        self.has_conflict = status != self.status
+        self.acknowledged = not self.has_conflict
         return False
 
     def result(self, after: Status | None, stopped: WorkerError | None, *, verified: bool) -> NumberResult:
@@ -137,7 +137,7 @@ class WriteAttempt:
             outcome=outcome,
             attempts=self.sequence,
             error=error,
-            duration_ms=round((self.ended - self.began) * 1000) if self.sequence else 0,
+            duration_ms=round((self.end - self.start) * 1000) if self.sequence else 0,
         )
 
     def _judge(
@@ -150,7 +150,7 @@ class WriteAttempt:
             return (Outcome.UNCHANGED, None) if after == self.status else _changed_by_others(after)
         if not self.sequence:
             return Outcome.NOT_ATTEMPTED, error or (None if stopped is None else stopped.number_error)
-        if verified and after == self.status and not self.conflicting:
+        if verified and after == self.status and not self.has_conflict:
             # the read shows the desired status; it is this run's change unless no request left or the quota refused it
             unsent = isinstance(self.error, ConnectionFailed | RateLimited)
             by_this_run = self.acknowledged or self.ambiguous or not unsent
@@ -162,7 +162,7 @@ class WriteAttempt:
             unverified = NumberError("Unproven", Message("the account could not be read after the write; plan again"))
             may_have_changed = self.acknowledged or self.ambiguous
             return (Outcome.UNVERIFIED, error or unverified) if may_have_changed else (Outcome.FAILED, error)
-        if self.conflicting or after not in {change.observed, change.desired}:
+        if self.has_conflict or after not in {change.observed, change.desired}:
             return _changed_by_others(after)
         if self.acknowledged:
             not_shown = Message(

@@ -96,7 +96,7 @@ class Executor:
         self._meter = meter
         self._reads = SharedReads(api, self._on_read)
         self._final: ObservedAccount | None = None
-        self.stopped: WorkerError | None = None
+        self.stop_reason: WorkerError | None = None
         """Why some writes were not attempted: credentials, the deadline or a signal; None if all were."""
 
     @property
@@ -132,7 +132,7 @@ class Executor:
         final = self._final
         for attempt in self._attempts:
             after = None if final is None else final.status(attempt.phone)
-            yield attempt.result(after, self.stopped, verified=final is not None)
+            yield attempt.result(after, self.stop_reason, verified=final is not None)
 
     async def _send_all(self, attempts: Sequence[WriteAttempt], concurrency: int) -> None:
         if not attempts:
@@ -146,17 +146,17 @@ class Executor:
 
     async def _work(self, queue: WriteQueue) -> None:
         try:
-            while self.stopped is None:
+            while self.stop_reason is None:
                 attempt = queue.take()
                 if attempt is not None:
                     await self._write(attempt)
-                elif not await queue.more():
+                elif not await queue.wait_for_more():
                     return
         except LedgerError as error:
             self._halt(error)
 
     async def _write(self, attempt: WriteAttempt) -> None:
-        if self.stopped is not None:
+        if self.stop_reason is not None:
             return
         try:
             await self._api.retry(partial(self._send, attempt))
@@ -168,7 +168,7 @@ class Executor:
         except WorkerError as reason:
             self._stop(attempt, reason)
         finally:
-            attempt.ended = asyncio.get_running_loop().time()
+            attempt.end = asyncio.get_running_loop().time()
             self._meter.advance()
 
     async def _send(self, attempt: WriteAttempt, failure: ApiError | None) -> None:
@@ -192,7 +192,7 @@ class Executor:
             self._api.release()
             return
         if not attempt.sequence:
-            attempt.began = asyncio.get_running_loop().time()
+            attempt.start = asyncio.get_running_loop().time()
         attempt.sequence += 1
         try:
             await self._api.put(attempt.phone, attempt.status)
@@ -215,9 +215,9 @@ class Executor:
         its retry.
         """
         deactivations = [attempt for attempt in self._attempts if attempt.change.action is Action.DEACTIVATE]
-        sent_phones = {attempt.phone for attempt in deactivations if attempt.sequence and attempt.ended}
+        sent_phones = {attempt.phone for attempt in deactivations if attempt.sequence and attempt.end}
         waiting = sorted(
-            (attempt for attempt in deactivations if not attempt.ended), key=lambda attempt: not attempt.sequence
+            (attempt for attempt in deactivations if not attempt.end), key=lambda attempt: not attempt.sequence
         )
         reasons = self._reasons([attempt.phone for attempt in waiting], account, sent_phones)
         for attempt in waiting:
@@ -236,7 +236,7 @@ class Executor:
 
     async def _permitted(self, deactivations: list[WriteAttempt]) -> list[WriteAttempt]:
         """Return the deactivations that groups and swaps allow. Read first if activations must be verified before."""
-        if not (self._groups or self._hold_swaps) or self.stopped is not None:
+        if not (self._groups or self._hold_swaps) or self.stop_reason is not None:
             return deactivations
         # a read made while activations were in flight does not show their results
         self._deactivating = True
@@ -258,8 +258,8 @@ class Executor:
         self._halt(reason)
 
     def _halt(self, reason: WorkerError) -> None:
-        if self.stopped is None:
-            self.stopped = reason
+        if self.stop_reason is None:
+            self.stop_reason = reason
             self._api.halt(reason)
 
     async def _resolve(self, attempt: WriteAttempt) -> bool:
@@ -278,12 +278,12 @@ class Executor:
         """Return True if enough numbers stay ACTIVE. Read the account if this depends on the activations."""
         active = self._observed.active
         minimum = self._least_active if active >= self._least_active else 0
-        if self.stopped is not None or active - deactivations >= minimum:
+        if self.stop_reason is not None or active - deactivations >= minimum:
             return True
         try:
             active = (await self._reads.read()).active
         except AccountRejected as error:
-            self.stopped = error
+            self.stop_reason = error
             return False
         except WorkerError:
             pass
@@ -298,15 +298,15 @@ class Executor:
             failed,
             minimum=minimum,
         )
-        self.stopped = ActivationsFailed(message)
+        self.stop_reason = ActivationsFailed(message)
         return False
 
     async def _verify(self) -> None:
-        limit = _VERIFY_SECONDS if self.stopped is not None else None
+        limit = _VERIFY_SECONDS if self.stop_reason is not None else None
         try:
             async with asyncio.timeout(limit):
                 self._final = await self._api.observe(closing=True)
         except AccountRejected as error:
-            self.stopped = self.stopped or error
+            self.stop_reason = self.stop_reason or error
         except (ApiError, TimeoutError):
             return

@@ -34,7 +34,7 @@ class _Identity(Struct, frozen=True):
 
     key: str
     account_id: str
-    place: str
+    location: str
     reach: tuple[str | None, CredentialsRef | None, str | None]
 
 
@@ -92,7 +92,7 @@ class Identities:
         if len(names) < 2:  # noqa: PLR2004 - one is the account itself
             return None
         places = tuple(
-            Message("{name!r} ({location})", name=name, location=self._by_name[name].place)
+            Message("{name!r} ({location})", name=name, location=self._by_name[name].location)
             for name in names[:_MOST_NAMES]
         )
         message = Message(

@@ -33,7 +33,7 @@ class WriteQueue:
             self._noting.add_done_callback(_retrieve)
         return self._ready.popleft() if self._ready else None
 
-    async def more(self) -> bool:
+    async def wait_for_more(self) -> bool:
         """Wait until further intents are recorded. Return False if no attempts are left.
 
         Raises:

@@ -168,7 +168,7 @@ def _walk(value: Any, phone: Callable[[str], str], text: Callable[[str], str], *
         case Enum() if value.name in type(value).__members__:
             return value
         case Message():
-            return value.replaced(lambda each: phone(each) if isinstance(each, PhoneNumber) else text(each))
+            return value.map_texts(lambda each: phone(each) if isinstance(each, PhoneNumber) else text(each))
         case str():
             return phone(value) if phones else text(value)
         case Struct():

@@ -210,21 +210,21 @@ class WritesChart(Struct, frozen=True):
 
 
 def _chart(windows: Sequence[WriteBucket]) -> WritesChart:
-    most = max((window.writes for window in windows), default=0)
+    peak = max((window.writes for window in windows), default=0)
     step = _WIDTH / max(1, len(windows))
     bars = [
         Bar(
-            round(place * step, 2),
-            round(_HEIGHT - _HEIGHT * window.writes / (most or 1), 2),
+            round(index * step, 2),
+            round(_HEIGHT - _HEIGHT * window.writes / (peak or 1), 2),
             round(max(1.0, step - 1), 2),
-            round(_HEIGHT * window.writes / (most or 1), 2),
+            round(_HEIGHT * window.writes / (peak or 1), 2),
             ngettext("{start}: {number} write", "{start}: {number} writes", window.writes).format(
                 start=f"{window.start[11:16]} UTC", number=f"{window.writes:,}"
             ),
         )
-        for place, window in enumerate(windows)
+        for index, window in enumerate(windows)
     ]
     label = _("Writes over time, at most {maximum} per bar; the table below has the same data").format(
-        maximum=f"{most:,}"
+        maximum=f"{peak:,}"
     )
-    return WritesChart(_WIDTH, _HEIGHT, label, bars, most)
+    return WritesChart(_WIDTH, _HEIGHT, label, bars, peak)

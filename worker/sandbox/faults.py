@@ -66,7 +66,7 @@ class Fault(Enum):
     FLOOD = "200 with 80 MB of compressed bytes"
 
     @property
-    def carries_out(self) -> bool:
+    def takes_effect(self) -> bool:
         """Return True if a write with this fault takes effect."""
         return self in _CARRYING_OUT
 

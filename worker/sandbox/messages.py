@@ -75,14 +75,14 @@ class Mailbox:
         since, until = (_optional_time(query.get(name)) for name in ("startDate", "endDate"))
         if query.get("dateType", "CREATED") not in {"CREATED", "UPDATED"}:
             raise InvalidQuery('"dateType" must be one of [CREATED, UPDATED]')
-        found = {}
-        for place, message in enumerate(self.sent):
+        messages = {}
+        for index, message in enumerate(self.sent):
             when = _parse_time(message.date)
             is_outside = (since is not None and when < since) or (until is not None and when > until)
             if query.get("from", message.sender) == message.sender and not is_outside:
-                name = f"M4V9999{place:06}"
-                found[name] = _message(name, message.sender, message.date)
-        return found
+                name = f"M4V9999{index:06}"
+                messages[name] = _message(name, message.sender, message.date)
+        return messages
 
     def _scheduled(self, query: Mapping[str, str]) -> dict[str, Any]:
         criterion = [query.get(name) for name in ("criteria", "cond")]
@@ -117,17 +117,17 @@ def _message(name: str, sender: str, date: str | None) -> dict[str, Any]:
     }
 
 
-def _page(kind: str, found: Mapping[str, Any], query: Mapping[str, str]) -> bytes:
+def _page(kind: str, items: Mapping[str, Any], query: Mapping[str, str]) -> bytes:
     text = query.get("limit", str(_PAGE))
     if not text.isdecimal() or not 1 <= int(text) <= _MOST:
         raise InvalidQuery(f'"limit" must be a number from 1 to {_MOST}')
-    names = list(found)
+    names = list(items)
     start = query.get("startKey")
-    first = 0 if start is None else names.index(start) if start in found else len(names)
+    first = 0 if start is None else names.index(start) if start in items else len(names)
     last = first + int(text)
     return msgspec.json.encode(
         {
-            kind: {name: found[name] for name in names[first:last]},
+            kind: {name: items[name] for name in names[first:last]},
             "limit": int(text),
             "startKey": start,
             "nextKey": names[last] if last < len(names) else None,

@@ -204,7 +204,7 @@ class Sandbox:
             account.switch(number.phone, Status.BLOCKED)
         stale = account.document() if record.fault is Fault.STALE_ROWS else b""
         before = "" if number is None else number.status
-        carried_out = record.fault is None or record.fault.carries_out
+        carried_out = record.fault is None or record.fault.takes_effect
         try:
             response = self._respond_correctly(account, record) if carried_out else SimulatedResponse(500, b"")
         except _Rejection as rejection:

@@ -107,11 +107,11 @@ class SandboxAccount:
         del self.numbers[phone]
         self._document = None
 
-    def sent(self, phone: str, moment: datetime) -> None:
+    def add_sent(self, phone: str, moment: datetime) -> None:
         """Record that a number sent a message at `moment`, an aware time."""
         self.mailbox.sent.append(Sent(phone, moment.isoformat()))
 
-    def schedule(self, moment: datetime, *phones: str, status: str = "SCHEDULED") -> None:
+    def add_scheduled(self, moment: datetime, *phones: str, status: str = "SCHEDULED") -> None:
         """Schedule a group with one message from each number, to be sent at `moment`, an aware time."""
         self.mailbox.scheduled.append(Scheduled(moment.isoformat(), list(phones), status))
 

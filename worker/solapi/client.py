@@ -351,7 +351,7 @@ class AccountReader:
     def _count_retry(self, error: ApiError) -> None:
         self._retries += 1
         if self._transport.watcher is not None:
-            self._transport.watcher.retried(error)
+            self._transport.watcher.record_retry(error)
 
     def _announce_retry(self, error: ApiError, tries: int, wait: float) -> None:
         self._count_retry(error)

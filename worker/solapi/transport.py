@@ -263,9 +263,9 @@ async def _watched(exchange: Coroutine[None, None, Response], method: str, watch
     try:
         response = await exchange
     except ApiError as error:
-        watcher.request(method, clock() - began, error.http_status)
+        watcher.record_request(method, clock() - began, error.http_status)
         raise
-    watcher.request(method, clock() - began, response.status)
+    watcher.record_request(method, clock() - began, response.status)
     return response
 
 

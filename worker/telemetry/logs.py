@@ -238,7 +238,7 @@ class _Clean:
         return text if len(text) <= self._harmless else self._cleaned(text, least)
 
     def _without_secrets(self, text: str, least: int) -> str:
-        return without_headers(self._secrets.removed_from(text, least=least))
+        return without_headers(self._secrets.remove_from(text, least=least))
 
 
 def _is_forbidden(name: str) -> bool:

@@ -133,15 +133,15 @@ class Metrics:
         """The registry of all metrics of this process."""
         return self._registry
 
-    def request(self, method: str, seconds: float, status: int | None) -> None:
+    def record_request(self, method: str, seconds: float, status: int | None) -> None:
         """Record a finished request and its duration in seconds. `status` is None without a response."""
         self._requests.labels(_METHODS.get(method, "other"), _answer(status)).observe(seconds)
 
-    def retried(self, error: ApiError) -> None:
+    def record_retry(self, error: ApiError) -> None:
         """Record the retry of a request, labelled with the class of the error. The API's codes are unbounded."""
         self._retries.labels(type(error).__name__).inc()
 
-    def accounts(self, names: Iterable[str]) -> None:
+    def set_accounts(self, names: Iterable[str]) -> None:
         """Set the managed accounts. Remove the metrics of all other accounts."""
         self._figures.keep(frozenset(names))
 
@@ -155,11 +155,11 @@ class Metrics:
         for outcome, count in result.counts.items():
             self._numbers.labels(outcome.value).inc(count)
 
-    def run(self, outcome: RunOutcome) -> None:
+    def record_run(self, outcome: RunOutcome) -> None:
         """Record the end of a run that may write."""
         self._runs.labels(outcome.value).inc()
 
-    def passed(self) -> None:
+    def record_pass(self) -> None:
         """Record a finished pass over the accounts. It counts as failed if every account failed."""
         self._passes.inc()
         if self._figures.all_failing:
@@ -167,28 +167,28 @@ class Metrics:
         else:
             self._last_good.set(self._wall())
 
-    def broke_off(self) -> None:
+    def record_aborted_pass(self) -> None:
         """Record a pass over the accounts that ended early."""
         self._passes.inc()
         self._failed_passes.inc()
 
-    def desired_state(self, *, valid: bool) -> None:
+    def record_desired_state(self, *, valid: bool) -> None:
         """Record whether the desired-state files are valid."""
         self._valid.set(int(valid))
 
-    def suspended(self, since: Mapping[str, float]) -> None:
+    def set_suspensions(self, since: Mapping[str, float]) -> None:
         """Set the suspended accounts, each with the start of its suspension as a Unix time in seconds."""
         self._figures.suspended = dict(since)
 
-    def every(self, seconds: float) -> None:
+    def set_interval(self, seconds: float) -> None:
         """Record the interval between the starts of two passes, in seconds."""
         self._interval.set(seconds)
 
-    def quotas(self, quotas: Collection[QuotaUsage]) -> None:
+    def set_quotas(self, quotas: Collection[QuotaUsage]) -> None:
         """Set the quotas of the API keys in use. The metrics are read from them at each collection."""
         self._quotas.in_use = tuple(quotas)
 
-    def recall(self, text: str) -> None:
+    def restore_last_pass(self, text: str) -> None:
         """Restore the time of the last good pass from the rendered metrics of an earlier process.
 
         Do nothing if `text` has no such time, or one in the future.
@@ -297,8 +297,8 @@ class _Quotas(Collector):
 
     def collect(self) -> Iterator[Metric]:
         windows = {
-            (str(place), kind): window
-            for place, quota in enumerate(self.in_use)
+            (str(index), kind): window
+            for index, quota in enumerate(self.in_use)
             for kind, window in (("read", quota.reads), ("write", quota.writes))
         }
         labels = ["key", "kind"]

@@ -78,7 +78,7 @@ class Traces:
 
         task.add_done_callback(end)
 
-    def request(self, method: str, seconds: float, status: int | None) -> None:
+    def record_request(self, method: str, seconds: float, status: int | None) -> None:
         """Record a finished request and its duration in seconds. `status` is None without a response."""
         now = time.time_ns()
         began = now - int(seconds * 1e9)
@@ -94,7 +94,7 @@ class Traces:
             span.set_status(trace.StatusCode.ERROR, "no answer" if status is None else None)
         span.end(now)
 
-    def retried(self, error: ApiError) -> None:
+    def record_retry(self, error: ApiError) -> None:
         """Do nothing: the log line of a retry is already an event of the account's span."""
 
     def log(self, log: RunLog) -> "Traced":

@@ -57,15 +57,15 @@ class HttpResponse(NamedTuple):
 class HealthSource(Protocol):
     """Source of the daemon's metrics and health. No method blocks."""
 
-    def metrics(self, accept: str) -> tuple[bytes, str]:
+    def render_metrics(self, accept: str) -> tuple[bytes, str]:
         """Return the metrics in a format that the Accept header allows, and their content type."""
         ...
 
-    def alive(self) -> str | None:
+    def why_not_alive(self) -> str | None:
         """Return why the daemon should be restarted, or None if it is alive."""
         ...
 
-    def ready(self) -> str | None:
+    def why_not_ready(self) -> str | None:
         """Return why the daemon is not ready, or None if it is ready."""
         ...
 
@@ -111,13 +111,13 @@ def _reports(state: HealthSource | None) -> Mapping[str, Callable[[str], HttpRes
         return dict.fromkeys(("/healthz", "/readyz"), lambda _: _reason(None))
 
     def metrics(accept: str) -> HttpResponse:
-        body, content_type = state.metrics(accept)
+        body, content_type = state.render_metrics(accept)
         return HttpResponse(200, body, content_type)
 
     return {
         "/metrics": metrics,
-        "/healthz": lambda _: _reason(state.alive()),
-        "/readyz": lambda _: _reason(state.ready()),
+        "/healthz": lambda _: _reason(state.why_not_alive()),
+        "/readyz": lambda _: _reason(state.why_not_ready()),
     }
 
 

@@ -88,7 +88,7 @@ class StatusPages:
         self.events.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def answer(
+    async def respond(
         self, request: web.BaseRequest, headers: dict[str, str], last: Callable[[float], None]
     ) -> HttpResponse | web.StreamResponse:
         """Return the response to a request.
@@ -264,10 +264,10 @@ def _url(name: str) -> str:
 def _language(header: str) -> str:
     """Return the supported language that an Accept-Language header prefers; English by default."""
     wishes = []
-    for place, wish in enumerate(header.split(",")[:20]):
+    for index, wish in enumerate(header.split(",")[:20]):
         name, _semicolon, weight = wish.strip().partition(";q=")
         try:
-            wishes.append((-float(weight or 1), place, name))
+            wishes.append((-float(weight or 1), index, name))
         except ValueError:
             continue
     return next(filter(None, (language_of(name) for weight, _place, name in sorted(wishes) if weight)), LANGUAGES[0])

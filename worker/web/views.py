@@ -48,7 +48,7 @@ class PageRequest(Struct, frozen=True, kw_only=True):
         """Return a text parameter of the query, cut to 100 characters; empty if it is missing."""
         return self.query.get(name, "")[:_TEXT]
 
-    def place(self, name: str) -> int | None:
+    def integer(self, name: str) -> int | None:
         """Return a parameter of the query that is a position in the ledger; None if it is missing or invalid."""
         text = self.query.get(name, "")
         digits = text.isascii() and text.isdigit()
@@ -137,13 +137,13 @@ def _account(connection: sqlite3.Connection, request: PageRequest, key: str) -> 
         raise PageNotFound
     here = status_pages.account_url(key)
     name = state.account if state.unread else None
-    runs = ledger.runs_of(connection, key, state.account, before=request.place("before"), limit=_FEW + 1)
+    runs = ledger.runs_of(connection, key, state.account, before=request.integer("before"), limit=_FEW + 1)
     numbers = ledger.last_writes(connection, key, prefix=request.digits, after=request.text("after"), limit=_ROWS + 1)
     return status_pages.Account(
         state=state,
         runs=runs[:_FEW],
-        older=status_pages.link(here, name=name, before=runs[_FEW - 1].place) if len(runs) > _FEW else None,
-        needing=ledger.numbers(connection, state.place, limit=_FEW, attention_only=True),
+        older=status_pages.link(here, name=name, before=runs[_FEW - 1].position) if len(runs) > _FEW else None,
+        needing=ledger.numbers(connection, state.position, limit=_FEW, attention_only=True),
         numbers=numbers[:_ROWS],
         prefix=request.digits,
         next=status_pages.link(here, q=request.digits, after=numbers[_ROWS - 1].phone)
@@ -170,18 +170,18 @@ def _run(connection: sqlite3.Connection, request: PageRequest, run_id: str) -> s
     run = ledger.run(connection, run_id)
     if run is None:
         raise PageNotFound
-    here, show, entry = status_pages.run_url(run_id), request.text("show"), request.place("entry")
+    here, show, entry = status_pages.run_url(run_id), request.text("show"), request.integer("entry")
     attention_only = show == "needing"
     accounts: list[AccountState] = []
     account = None
     if entry is None:
         accounts = ledger.entries_of(
-            connection, run_id, after=request.place("after") or 0, limit=_ROWS + 1, attention_only=attention_only
+            connection, run_id, after=request.integer("after") or 0, limit=_ROWS + 1, attention_only=attention_only
         )
         numbers = []
     else:
         account = next(iter(ledger.entries_of(connection, run_id, after=entry - 1, limit=1)), None)
-        if account is None or account.place != entry:
+        if account is None or account.position != entry:
             raise PageNotFound
         numbers = ledger.numbers(
             connection,
@@ -193,7 +193,7 @@ def _run(connection: sqlite3.Connection, request: PageRequest, run_id: str) -> s
         )
     following, further = None, None
     if len(accounts) > _ROWS:
-        following = status_pages.link(here, show=show, after=accounts[_ROWS - 1].place)
+        following = status_pages.link(here, show=show, after=accounts[_ROWS - 1].position)
     if len(numbers) > _ROWS:
         further = status_pages.link(here, entry=entry, q=request.digits, show=show, after=numbers[_ROWS - 1].phone)
     return status_pages.Run(
@@ -209,10 +209,10 @@ def _run(connection: sqlite3.Connection, request: PageRequest, run_id: str) -> s
 
 
 def _number(connection: sqlite3.Connection, request: PageRequest, phone: str) -> status_pages.Number:
-    steps = ledger.number_runs(connection, phone, before=request.place("before"), limit=_RUNS + 1) if phone else []
+    steps = ledger.number_runs(connection, phone, before=request.integer("before"), limit=_RUNS + 1) if phone else []
     further = None
     if len(steps) > _RUNS:
-        further = status_pages.link(status_pages.number_url(phone), before=steps[_RUNS - 1].place)
+        further = status_pages.link(status_pages.number_url(phone), before=steps[_RUNS - 1].position)
     return status_pages.Number(phone=phone or None, query=request.text("q") or phone, steps=steps[:_RUNS], next=further)
 
 

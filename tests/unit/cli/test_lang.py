@@ -104,7 +104,7 @@ def test_the_option_for_help_follows_the_language(capsys: pytest.CaptureFixture[
 def test_help_that_is_made_for_one_language_changes_no_command() -> None:
     """The commands themselves stay English: only what is shown of them is translated."""
     with use_language("ko"):
-        korean = localized(senderid, takes=False)
+        korean = localized(senderid, has_option=False)
         assert korean.help is not None
         assert "발신번호를 원하는 상태 파일과 일치시킵니다" in korean.help
         assert korean.context_class is WideContext

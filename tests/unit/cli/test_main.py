@@ -101,6 +101,6 @@ def test_the_doctor_says_what_to_do() -> None:
     """A refusal points at the console, a failure at another try, and a clock is named by which way it is off."""
     assert "check the API key" in _failed_read(AccountRejected("no", api_code="InvalidApiKey")).detail
     assert "try again" in _failed_read(ServerError("HTTP 502")).detail
-    assert (_clock(None, refused=False).status, _clock(10.0, refused=False).status) == ("skip", "ok")
-    assert "100 s behind" in _clock(100.0, refused=False).detail
-    assert (_clock(-2000.0, refused=True).status, _clock(-100.0, refused=False).status) == ("fail", "warn")
+    assert (_clock(None, is_refused=False).status, _clock(10.0, is_refused=False).status) == ("skip", "ok")
+    assert "100 s behind" in _clock(100.0, is_refused=False).detail
+    assert (_clock(-2000.0, is_refused=True).status, _clock(-100.0, is_refused=False).status) == ("fail", "warn")

@@ -24,7 +24,7 @@ class Probe:
 
     def line(self, name: str) -> float | None:
         """The value of one line."""
-        lines = self.monitor.metrics("")[0].decode().splitlines()
+        lines = self.monitor.render_metrics("")[0].decode().splitlines()
         return next((float(line.rpartition(" ")[2]) for line in lines if line.rpartition(" ")[0] == name), None)
 
 
@@ -36,7 +36,7 @@ def test_passes_are_counted_with_what_they_found() -> None:
         probe = Probe()
         daemon = Daemon([one, two], [wanting(one), wanting(two)], listeners=[probe.monitor])
         probe.monitor.follow(daemon.watch)
-        assert probe.monitor.ready() == "the first pass has not ended yet"
+        assert probe.monitor.why_not_ready() == "the first pass has not ended yet"
         await daemon.live(700)
         assert probe.line("senderid_passes_total") == 3
         assert probe.line("senderid_failed_passes_total") == 0
@@ -44,7 +44,7 @@ def test_passes_are_counted_with_what_they_found() -> None:
         assert probe.line('senderid_number_outcomes_total{outcome="changed"}') == 1
         assert probe.line('senderid_numbers{account="account-1",status="ACTIVE"}') == 1
         assert probe.line("senderid_last_good_pass_timestamp_seconds") == 1000
-        assert (probe.monitor.ready(), probe.monitor.alive()) == (None, None)
+        assert (probe.monitor.why_not_ready(), probe.monitor.why_not_alive()) == (None, None)
 
     run(scenario())
 
@@ -79,13 +79,13 @@ def test_suspensions_are_published_with_their_start() -> None:
             seen.append((probe.line(name % 1), probe.line(name % 2)))
 
         def everything() -> None:
-            probe.monitor.happened("watch.suspended", {"account": None})
+            probe.monitor.on_event("watch.suspended", {"account": None})
             read()
 
         await daemon.live(
             700, (5, read), (310, everything), (320, lambda: daemon.folder.write(wanting(one), wanting(two)))
         )
-        probe.monitor.happened("watch.resumed", {"account": None})
+        probe.monitor.on_event("watch.resumed", {"account": None})
         read()
         assert seen == [(900.0, None), (900.0, 900.0), (None, None)]
 
@@ -105,16 +105,16 @@ def test_broken_files_are_published_until_they_are_fixed() -> None:
 
         def wrong() -> None:
             daemon.folder.invalid["x.yaml"] = error
-            daemon.folder._news.append(FileChanges(broken={"x.yaml": error}))
+            daemon.folder._news.append(FileChanges(problems={"x.yaml": error}))
 
         def mended() -> None:
-            seen.append((probe.line("senderid_desired_state_valid"), probe.monitor.ready()))
+            seen.append((probe.line("senderid_desired_state_valid"), probe.monitor.why_not_ready()))
             daemon.folder.invalid.clear()
-            daemon.folder._news.append(FileChanges(fixed=("x.yaml",)))
+            daemon.folder._news.append(FileChanges(fixed_files=("x.yaml",)))
 
         await daemon.live(700, (310, wrong), (400, mended))
         assert seen == [(0, "using the last valid version of x.yaml")]
-        assert (probe.line("senderid_desired_state_valid"), probe.monitor.ready()) == (1, None)
+        assert (probe.line("senderid_desired_state_valid"), probe.monitor.why_not_ready()) == (1, None)
 
     run(scenario())
 
@@ -125,7 +125,7 @@ def test_before_the_daemon_runs_it_is_starting() -> None:
     async def scenario() -> None:
         await asyncio.sleep(0)
         probe = Probe()
-        assert (probe.monitor.alive(), probe.monitor.ready()) == (None, "the daemon is starting")
+        assert (probe.monitor.why_not_alive(), probe.monitor.why_not_ready()) == (None, "the daemon is starting")
 
     run(scenario())
 

@@ -218,4 +218,4 @@ def test_problems_beyond_what_anybody_reads_are_counted() -> None:
     with pytest.raises(DesiredStateError) as raised:
         read_csv("t.csv", b"phone,status\n" + b"x,ACTIVE\n" * 1200)
     assert len(raised.value.problems) == 1000
-    assert raised.value.omitted == 200
+    assert raised.value.omitted_count == 200

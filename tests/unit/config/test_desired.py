@@ -784,7 +784,7 @@ def test_problems_are_bounded() -> None:
     text = HEAD + "".join(f"  x{n}: ACTIVE\n" for n in range(3000)) + "  112: ACTIVE\n  112: ACTIVE\n"
     error = refusal(("a.yaml", text.encode()), ("b.yaml", b""))
     assert len(error.problems) == 1001
-    assert error.omitted == 2001
+    assert error.omitted_count == 2001
     assert error.problems[999].line == 1002
     assert error.problems[1000].source == "b.yaml"
     assert str(error).endswith("\n… and 2,001 more")
@@ -793,14 +793,14 @@ def test_problems_are_bounded() -> None:
 def test_very_many_problems() -> None:
     """A hundred thousand wrong lines end soon, in a report of a bounded size."""
     error = refusal(("a.yaml", (HEAD + "  x: ACTIVE\n" * 100_000).encode()))
-    assert (len(error.problems), error.omitted) == (1000, 99_000)
+    assert (len(error.problems), error.omitted_count) == (1000, 99_000)
     assert len(str(error)) < 200_000
 
 
 def test_duplicates_are_bounded() -> None:
     """One number thousands of times is reported a thousand times, and the rest is counted."""
     error = refusal(("a.yaml", (HEAD + "  112: ACTIVE\n" * 3001).encode()))
-    assert (len(error.problems), error.omitted) == (1000, 2000)
+    assert (len(error.problems), error.omitted_count) == (1000, 2000)
 
 
 def test_omitted_problems_of_all_files_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -808,17 +808,17 @@ def test_omitted_problems_of_all_files_are_counted(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("worker.config.yaml_reader.PROBLEM_CAP", 2)
     text = HEAD + "".join(f"  x{n}: ACTIVE\n" for n in range(5))
     error = refusal(("a.yaml", text.encode()), ("b.yaml", text.encode()))
-    assert (len(error.problems), error.omitted) == (4, 6)
+    assert (len(error.problems), error.omitted_count) == (4, 6)
     with pytest.raises(DesiredStateError) as alone:
         parse_file("a.yaml", text.encode())
-    assert (len(alone.value.problems), alone.value.omitted) == (2, 3)
+    assert (len(alone.value.problems), alone.value.omitted_count) == (2, 3)
 
 
 def test_clashes_are_bounded() -> None:
     """Numbers that are ACTIVE in two accounts are reported up to the bound, and the rest is counted."""
     text = HEAD + "".join(f"  010-1234-{n:04}: ACTIVE\n" for n in range(1500))
     error = refusal(("a.yaml", text.encode()), ("b.yaml", text.encode()))
-    assert (len(error.problems), error.omitted) == (1000, 500)
+    assert (len(error.problems), error.omitted_count) == (1000, 500)
 
 
 @pytest.mark.parametrize("enabled", [True, False])

@@ -134,10 +134,10 @@ def test_a_fresh_file_of_the_same_account_is_broken_in_a_daemon() -> None:
     state = LastGood(DocumentChecks(reach({"X": "NCS1", "Y": "NCS1", "Z": "NCS2"})))
     state.begin([("z.yaml", document("z", "X").encode())])
     news = state.take([("a.yaml", document("a", "Y").encode()), ("z.yaml", None)])
-    assert list(news.broken) == ["a.yaml"]
+    assert list(news.problems) == ["a.yaml"]
     assert [account.name for account in state.accounts] == ["z"]
     news = state.take([("a.yaml", document("a", "Z").encode()), ("z.yaml", None)])
-    assert news.fixed == ("a.yaml",)
+    assert news.fixed_files == ("a.yaml",)
     assert [account.name for account in state.accounts] == ["a", "z"]
 
 
@@ -148,8 +148,8 @@ def test_keys_that_become_one_while_files_stay_break_no_file() -> None:
     state.begin([("x.yaml", document("x", "X").encode()), ("y.yaml", document("y", "Y").encode())])
     keys["Y"] = "NCS1"
     news = state.take([("x.yaml", None), ("y.yaml", None), ("z.yaml", document("z", "Z").encode())])
-    assert news.changed == {"z"}
-    assert not news.broken
+    assert news.changed_accounts == {"z"}
+    assert not news.problems
 
 
 def wrote(path: Path, text: str) -> str:

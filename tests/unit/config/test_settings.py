@@ -248,7 +248,7 @@ def test_problems_are_bounded() -> None:
     """A file reports its first thousand problems and counts the rest."""
     with pytest.raises(SettingsError) as refused:
         of_file("--- 1\n" * 3001)
-    assert (len(refused.value.problems), refused.value.omitted) == (1000, 2001)
+    assert (len(refused.value.problems), refused.value.omitted_count) == (1000, 2001)
 
 
 @pytest.mark.parametrize("name", ENDPOINTS)

@@ -174,17 +174,17 @@ def test_a_part_that_changes_changes_the_account_alone() -> None:
     """An edit of one part makes a new account of all parts; without one the account is the same object."""
     state = begun(a=document(A, more=HEAD), b=document(B), c=document(C, name="other"))
     before = state.accounts
-    assert not state.take([("a.yaml", None), ("b.yaml", None), ("c.yaml", None)]).changed
+    assert not state.take([("a.yaml", None), ("b.yaml", None), ("c.yaml", None)]).changed_accounts
     assert all(one is other for one, other in zip(before, state.accounts, strict=True))
     news = state.take([("a.yaml", None), ("b.yaml", document(B, "01000000009").encode()), ("c.yaml", None)])
-    assert news.changed == {"main"}
+    assert news.changed_accounts == {"main"}
     assert phones(state) == {"main": [A, B, "01000000009"], "other": [C]}
 
 
 def test_a_broken_part_counts_as_it_was() -> None:
     """Its numbers stay, and other parts may change meanwhile."""
     state = begun(a=document(A), b=document(B))
-    assert list(state.take([("a.yaml", document(A, C).encode()), ("b.yaml", b"version: 2\n")]).broken) == ["b.yaml"]
+    assert list(state.take([("a.yaml", document(A, C).encode()), ("b.yaml", b"version: 2\n")]).problems) == ["b.yaml"]
     assert phones(state) == {"main": [A, C, B]}
 
 
@@ -192,7 +192,7 @@ def test_a_part_that_goes_takes_its_numbers_along() -> None:
     """As if its lines were deleted."""
     state = begun(a=document(A, more=HEAD), b=document(B))
     news = state.take([("a.yaml", None)])
-    assert (news.removed, set(news.changed), news.broken) == (("b.yaml",), {"main"}, {})
+    assert (news.removed_files, set(news.changed_accounts), news.problems) == (("b.yaml",), {"main"}, {})
     assert phones(state) == {"main": [A]}
 
 
@@ -200,13 +200,14 @@ def test_a_number_on_its_way_to_a_broken_part_is_not_let_go() -> None:
     """Where unlisted numbers are deactivated, a part lists what it did until the part that may list it now is right."""
     state = begun(a=document(A, more=HEAD), b=document(B, C))
     news = state.take([("a.yaml", f"{document(A, C, more=HEAD)}x: y\n".encode()), ("b.yaml", document(B).encode())])
-    assert set(news.broken) == {"a.yaml", "b.yaml"}
+    assert set(news.problems) == {"a.yaml", "b.yaml"}
     assert (
-        str(news.broken["b.yaml"]) == "b.yaml:1:1: account 'main' keeps 01000000003 until these files are valid: a.yaml"
+        str(news.problems["b.yaml"])
+        == "b.yaml:1:1: account 'main' keeps 01000000003 until these files are valid: a.yaml"
     )
     assert phones(state) == {"main": [A, B, C]}
     news = state.take([("a.yaml", document(A, C, more=HEAD).encode()), ("b.yaml", None)])
-    assert set(news.fixed) == {"a.yaml", "b.yaml"}
+    assert set(news.fixed_files) == {"a.yaml", "b.yaml"}
     assert phones(state) == {"main": [A, C, B]}
 
 
@@ -214,11 +215,11 @@ def test_a_part_that_is_renamed_and_broken_keeps_its_numbers() -> None:
     """A file that was never right may be any account's; the file that went counts until it is right, and once."""
     state = begun(a=document(A, more=HEAD), b=document(B))
     news = state.take([("a.yaml", None), ("c.yaml", b"version: 2\n")])
-    assert (set(news.broken), news.removed) == ({"b.yaml", "c.yaml"}, ())
+    assert (set(news.problems), news.removed_files) == ({"b.yaml", "c.yaml"}, ())
     assert phones(state) == {"main": [A, B]}
-    assert not state.take([("a.yaml", None), ("c.yaml", None)]).broken
+    assert not state.take([("a.yaml", None), ("c.yaml", None)]).problems
     news = state.take([("a.yaml", None), ("c.yaml", document(B).encode())])
-    assert (news.removed, news.fixed, news.broken) == (("b.yaml",), ("c.yaml",), {})
+    assert (news.removed_files, news.fixed_files, news.problems) == (("b.yaml",), ("c.yaml",), {})
     assert phones(state) == {"main": [A, B]}
 
 
@@ -227,7 +228,7 @@ def test_a_renamed_file_that_comes_back_is_right_again() -> None:
     state = begun(a=document(A, more=HEAD), b=document(B))
     state.take([("a.yaml", None), ("c.yaml", b"version: 2\n")])
     news = state.take([("a.yaml", None), ("b.yaml", document(B).encode())])
-    assert (set(news.fixed), state.broken) == ({"b.yaml"}, {})
+    assert (set(news.fixed_files), state.broken) == ({"b.yaml"}, {})
 
 
 def test_deleted_lines_do_not_wait_for_files_of_other_accounts() -> None:
@@ -244,21 +245,21 @@ def test_keys_of_an_account_do_not_go_away_alone() -> None:
     """Without its head an account would be reached with other credentials: the head counts until the parts go too."""
     state = begun(a=document(A, more='account_id: "1"\n'), b=document(B))
     news = state.take([("b.yaml", None)])
-    assert str(news.broken["a.yaml"]) == (
+    assert str(news.problems["a.yaml"]) == (
         "a.yaml:1:1: the file was deleted, and with it account_id of account 'main', which b.yaml:1 still describes: "
         "add the keys there, or delete that document too"
     )
     assert [(account.account_id, list(account.numbers)) for account in state.accounts] == [("1", [B, A])]
-    assert state.take([]).gone == {"main"}
+    assert state.take([]).removed_accounts == {"main"}
 
 
 def test_a_group_keeps_a_part_that_goes() -> None:
     """A number that a group still names stays listed although its file is gone: the file that names it is not wrong."""
     state = begun(a=document(A, more=f"groups: {{g: {{members: [{A}, {B}]}}}}\n"), b=document(B))
-    assert list(state.take([("a.yaml", None)]).broken) == ["b.yaml"]
+    assert list(state.take([("a.yaml", None)]).problems) == ["b.yaml"]
     assert phones(state) == {"main": [A, B]}
     news = state.take([("a.yaml", document(A).encode())])
-    assert (news.removed, news.broken) == (("b.yaml",), {})
+    assert (news.removed_files, news.problems) == (("b.yaml",), {})
     assert phones(state) == {"main": [A]}
 
 
@@ -266,8 +267,8 @@ def test_a_part_cannot_drop_what_the_head_groups() -> None:
     """The part that changed is the one that is broken, although the problem is at the head's line."""
     state = begun(a=document(A, more=f"groups: {{g: {{members: [{A}, {B}]}}}}\n"), b=document(B, C))
     news = state.take([("a.yaml", None), ("b.yaml", document(C).encode())])
-    assert list(news.broken) == ["b.yaml"]
-    assert str(news.broken["b.yaml"]).startswith(f"a.yaml:3:37: {B} is not in the files")
+    assert list(news.problems) == ["b.yaml"]
+    assert str(news.problems["b.yaml"]).startswith(f"a.yaml:3:37: {B} is not in the files")
     assert phones(state) == {"main": [A, B, C]}
 
 
@@ -275,5 +276,5 @@ def test_a_part_that_comes_and_clashes_is_broken() -> None:
     """The newcomer lists a number that another part has: what was there first stays."""
     state = begun(b=document(B))
     news = state.take([("a.yaml", document(B).encode()), ("b.yaml", None)])
-    assert list(news.broken) == ["a.yaml"]
+    assert list(news.problems) == ["a.yaml"]
     assert phones(state) == {"main": [B]}

@@ -301,7 +301,7 @@ def test_problems_are_bounded_and_counted() -> None:
     for _ in range(PROBLEM_CAP + 5):
         reader.report(Problem("f", 1, 1, "wrong"))
     reader.fields(node, ("size",))
-    assert (len(reader.problems), reader.omitted) == (PROBLEM_CAP, 6)
+    assert (len(reader.problems), reader.omitted_count) == (PROBLEM_CAP, 6)
 
 
 @pytest.mark.parametrize(

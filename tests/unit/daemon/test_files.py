@@ -65,9 +65,9 @@ def test_only_what_changed_is_read_again(folder: Path, monkeypatch: pytest.Monke
     assert reads.taken() == ["a.yaml"]
     assert all(one is other for one, other in zip(before, files.accounts, strict=True))
     _write(folder / "b.yaml", "01000000003")
-    assert files.refresh().changed == {"b"}
+    assert files.refresh().changed_accounts == {"b"}
     assert list(files.accounts[1].numbers) == ["01000000003"]
-    assert files.refresh(everything=True) == FileChanges()
+    assert files.refresh(read_all=True) == FileChanges()
     assert reads.taken() == ["b.yaml", "a.yaml", "b.yaml"]
 
 
@@ -92,7 +92,9 @@ def test_deleted_files_are_reported_and_new_ones_found(folder: Path) -> None:
     (folder / "a.yaml").unlink()
     _write(folder / "c.yaml", "01000000003")
     news = files.refresh()
-    assert news == FileChanges(removed=(str(folder / "a.yaml"),), gone=frozenset({"a"}), changed=frozenset({"c"}))
+    assert news == FileChanges(
+        removed_files=(str(folder / "a.yaml"),), removed_accounts=frozenset({"a"}), changed_accounts=frozenset({"c"})
+    )
     assert [account.name for account in files.accounts] == ["b", "c"]
 
 
@@ -105,13 +107,13 @@ def test_a_named_file_that_goes_is_deleted_and_a_folder_that_goes_is_not(folder:
     files = WatchedFiles([str(folder.parent / "x.yaml"), str(folder)])
     files.begin()
     (folder.parent / "x.yaml").unlink()
-    assert files.refresh().gone == {"x"}
+    assert files.refresh().removed_accounts == {"x"}
     folder.rename(folder.parent / "elsewhere")
     news = files.refresh()
-    assert list(news.broken) == [str(folder)]
+    assert list(news.problems) == [str(folder)]
     assert [account.name for account in files.accounts] == ["a", "b"]
     (folder.parent / "elsewhere").rename(folder)
-    assert files.refresh().fixed == (str(folder),)
+    assert files.refresh().fixed_files == (str(folder),)
 
 
 def test_a_second_name_of_a_file_is_a_problem_of_the_newcomer(folder: Path) -> None:
@@ -120,7 +122,7 @@ def test_a_second_name_of_a_file_is_a_problem_of_the_newcomer(folder: Path) -> N
     files.begin()
     (folder / "z.yaml").symlink_to(folder / "a.yaml")
     news = files.refresh()
-    assert "same file" in str(news.broken[str(folder / "z.yaml")])
+    assert "same file" in str(news.problems[str(folder / "z.yaml")])
     assert len(files.accounts) == 2
 
 
@@ -148,4 +150,4 @@ def test_a_conflict_of_the_given_check_is_a_problem(folder: Path) -> None:
     files.begin()
     files.check = lambda _: conflicts
     _write(folder / "b.yaml", "01000000003")
-    assert "also a" in str(files.refresh().broken[str(folder / "b.yaml")])
+    assert "also a" in str(files.refresh().problems[str(folder / "b.yaml")])

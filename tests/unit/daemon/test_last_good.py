@@ -42,7 +42,7 @@ def test_a_changed_file_changes_its_accounts_only() -> None:
     """Another text is read; who is in other files is not said to have changed."""
     state = _begun(a=_file(A), b=_file(B))
     news = state.take([("a.yaml", _file("0212345678")), ("b.yaml", None)])
-    assert news == FileChanges(changed=frozenset({"a"}))
+    assert news == FileChanges(changed_accounts=frozenset({"a"}))
     assert _phones(state) == {"a": ["0212345678"], "b": [B]}
 
 
@@ -51,30 +51,30 @@ def test_broken_file_keeps_its_last_valid_version() -> None:
     state = _begun(a=_file(A), b=_file(B))
     broken = b"version: 1\nnumbers:\n  01000000001: XACTIVE\n"
     news = state.take([("a.yaml", broken), ("b.yaml", None)])
-    assert list(news.broken) == ["a.yaml"]
-    assert news.changed == frozenset()
+    assert list(news.problems) == ["a.yaml"]
+    assert news.changed_accounts == frozenset()
     assert _phones(state) == {"a": [A], "b": [B]}
     assert state.take([("a.yaml", None), ("b.yaml", None)]) == FileChanges()
     assert list(state.broken) == ["a.yaml"]
-    assert list(state.take([("a.yaml", broken + b"  1: x\n"), ("b.yaml", None)]).broken) == ["a.yaml"]
+    assert list(state.take([("a.yaml", broken + b"  1: x\n"), ("b.yaml", None)]).problems) == ["a.yaml"]
     news = state.take([("a.yaml", _file(A, more="unmanaged: ignore\n")), ("b.yaml", None)])
-    assert news == FileChanges(fixed=("a.yaml",), changed=frozenset({"a"}))
+    assert news == FileChanges(fixed_files=("a.yaml",), changed_accounts=frozenset({"a"}))
     assert state.broken == {}
 
 
 def test_broken_file_that_is_reverted_is_fixed() -> None:
     """The old text is valid again, which is reported."""
     state = _begun(a=_file(A))
-    assert state.take([("a.yaml", b"version: 2\n")]).broken
-    assert state.take([("a.yaml", _file(A))]).fixed == ("a.yaml",)
+    assert state.take([("a.yaml", b"version: 2\n")]).problems
+    assert state.take([("a.yaml", _file(A))]).fixed_files == ("a.yaml",)
     assert _phones(state) == {"a": [A]}
 
 
 def test_broken_file_that_is_deleted_is_removed_and_not_fixed() -> None:
     """It is reported once, by the change that happened; no trace of it stays."""
     state = _begun(a=_file(A), b=_file(B))
-    assert state.take([("a.yaml", b"version: 2\n"), ("b.yaml", None)]).broken
-    assert state.take([("b.yaml", None)]) == FileChanges(removed=("a.yaml",), gone=frozenset({"a"}))
+    assert state.take([("a.yaml", b"version: 2\n"), ("b.yaml", None)]).problems
+    assert state.take([("b.yaml", None)]) == FileChanges(removed_files=("a.yaml",), removed_accounts=frozenset({"a"}))
     assert (state.broken, _phones(state)) == ({}, {"b": [B]})
     assert state.take([("b.yaml", None)]) == FileChanges()
 
@@ -83,12 +83,12 @@ def test_a_file_that_cannot_be_read_is_not_a_deleted_one() -> None:
     """A file without permission, and a folder behind which it may be, leave its accounts in the watch."""
     state = _begun(**{"d/a": _file(A), "d/b": _file(B)})
     news = state.take([Problem("d", 1, 1, "the folder cannot be read")])
-    assert list(news.broken) == ["d"]
-    assert news.removed == ()
+    assert list(news.problems) == ["d"]
+    assert news.removed_files == ()
     assert _phones(state) == {"d/a.yaml"[2:-5]: [A], "b": [B]}
     news = state.take([Problem("d/a.yaml", 1, 1, "cannot be read"), ("d/b.yaml", _file(B))])
-    assert (list(news.broken), news.fixed, news.removed) == (["d/a.yaml"], ("d",), ())
-    assert state.take([("d/a.yaml", _file(A)), ("d/b.yaml", None)]).fixed == ("d/a.yaml",)
+    assert (list(news.problems), news.fixed_files, news.removed_files) == (["d/a.yaml"], ("d",), ())
+    assert state.take([("d/a.yaml", _file(A)), ("d/b.yaml", None)]).fixed_files == ("d/a.yaml",)
     assert _phones(state) == {"a": [A], "b": [B]}
 
 
@@ -96,21 +96,21 @@ def test_a_deleted_file_takes_its_accounts_along_and_may_come_back() -> None:
     """Its accounts leave and are named; the same text later is new."""
     state = _begun(a=_file(A), b=_file(B))
     news = state.take([("a.yaml", None)])
-    assert news == FileChanges(removed=("b.yaml",), gone=frozenset({"b"}))
+    assert news == FileChanges(removed_files=("b.yaml",), removed_accounts=frozenset({"b"}))
     assert _phones(state) == {"a": [A]}
-    assert state.take([("a.yaml", None), ("b.yaml", _file(B))]).changed == {"b"}
+    assert state.take([("a.yaml", None), ("b.yaml", _file(B))]).changed_accounts == {"b"}
 
 
 def test_of_files_that_stop_to_agree_the_newcomer_is_broken() -> None:
     """A number cannot be ACTIVE in two accounts: the file that changed is broken until it agrees again."""
     state = _begun(a=_file(A), z=_file(B))
     news = state.take([("a.yaml", _file(A, B)), ("z.yaml", None)])
-    assert list(news.broken) == ["a.yaml"], "although a is listed before z, z was there first"
-    assert "it can be ACTIVE in one account only" in str(news.broken["a.yaml"])
+    assert list(news.problems) == ["a.yaml"], "although a is listed before z, z was there first"
+    assert "it can be ACTIVE in one account only" in str(news.problems["a.yaml"])
     assert _phones(state) == {"a": [A], "z": [B]}
     assert state.take([("a.yaml", None), ("z.yaml", None)]) == FileChanges()
     news = state.take([("a.yaml", None), ("z.yaml", _file("0212345678"))])
-    assert news == FileChanges(fixed=("a.yaml",), changed=frozenset({"a", "z"}))
+    assert news == FileChanges(fixed_files=("a.yaml",), changed_accounts=frozenset({"a", "z"}))
     assert _phones(state) == {"a": [A, B], "z": ["0212345678"]}
 
 
@@ -118,16 +118,16 @@ def test_a_number_that_moves_between_files_is_no_clash() -> None:
     """Two files that change together are judged together."""
     state = _begun(a=_file(A), b=_file(B))
     news = state.take([("a.yaml", _file(B)), ("b.yaml", _file(A))])
-    assert news == FileChanges(changed=frozenset({"a", "b"}))
+    assert news == FileChanges(changed_accounts=frozenset({"a", "b"}))
 
 
 def test_where_one_half_of_a_move_is_broken_the_other_waits() -> None:
     """The file that would take a number which its last good owner still has is broken too, until both are right."""
     state = _begun(a=_file(A), b=_file(B))
-    assert set(state.take([("a.yaml", b"version: 1\n"), ("b.yaml", _file(A, B))]).broken) == {"a.yaml", "b.yaml"}
+    assert set(state.take([("a.yaml", b"version: 1\n"), ("b.yaml", _file(A, B))]).problems) == {"a.yaml", "b.yaml"}
     assert _phones(state) == {"a": [A], "b": [B]}
     news = state.take([("a.yaml", _file("0212345678")), ("b.yaml", None)])
-    assert set(news.fixed) == {"a.yaml", "b.yaml"}
+    assert set(news.fixed_files) == {"a.yaml", "b.yaml"}
     assert _phones(state) == {"a": ["0212345678"], "b": [A, B]}
 
 
@@ -136,7 +136,7 @@ def test_two_new_files_of_one_account_name_leave_the_first() -> None:
     state = _begun(a=_file(A))
     twice = [("b.yaml", _file(B, more="account: x\n")), ("x.yaml", _file("0212345678"))]
     news = state.take([("a.yaml", None), *twice])
-    assert list(news.broken) == ["x.yaml"]
+    assert list(news.problems) == ["x.yaml"]
     assert _phones(state) == {"a": [A], "x": [B]}
 
 
@@ -149,5 +149,5 @@ def test_a_folder_that_cannot_be_read_hides_its_files_however_it_is_spelled(fold
     state = LastGood()
     state.begin([(name, _file(A, more="account: a\n")), ("other/b.yaml", _file(B))])
     news = state.take([Problem(folder, 1, 1, "has no *.yaml or *.yml files"), ("other/b.yaml", None)])
-    assert (news.removed, news.gone) == ((), frozenset())
+    assert (news.removed_files, news.removed_accounts) == ((), frozenset())
     assert _phones(state) == {"a": [A], "b": [B]}

@@ -49,7 +49,7 @@ class _Manager(Systemd):
     watchdog = 15.0
     beats = 0
 
-    def alive(self) -> None:
+    def notify_alive(self) -> None:
         self.beats += 1
 
 
@@ -223,13 +223,13 @@ def test_broken_settings_keep_their_last_valid_version() -> None:
                 raise error
             return daemon.settings, daemon.passes._terms
 
-        daemon = Daemon([found], [wanting(found)], reread=reread)
-        assert daemon.watch.ready() == "the first pass has not ended yet"
+        daemon = Daemon([found], [wanting(found)], reload_settings=reread)
+        assert daemon.watch.why_not_ready() == "the first pass has not ended yet"
         seen: list[str | None] = []
 
         def fix() -> None:
             nonlocal wrong
-            seen.append(daemon.watch.ready())
+            seen.append(daemon.watch.why_not_ready())
             wrong = False
             daemon.watch.reload()
 
@@ -240,7 +240,7 @@ def test_broken_settings_keep_their_last_valid_version() -> None:
         assert "error_code" not in second
         assert seen[0] is not None
         assert "settings" in seen[0]
-        assert daemon.watch.ready() is None
+        assert daemon.watch.why_not_ready() is None
 
     _play(scenario())
 
@@ -274,18 +274,18 @@ def test_changed_broken_and_removed_files_are_logged() -> None:
 
         def breaks() -> None:
             daemon.folder.invalid = {"1.yaml": wrong}
-            news.append(FileChanges(broken={"1.yaml": wrong}))
+            news.append(FileChanges(problems={"1.yaml": wrong}))
 
         def fixes() -> None:
             daemon.folder.invalid = {}
-            news.append(FileChanges(fixed=("1.yaml",)))
+            news.append(FileChanges(fixed_files=("1.yaml",)))
 
         def goes() -> None:
             daemon.folder.desired = daemon.folder.desired[:1]
-            news.append(FileChanges(removed=("2.yaml",), gone=frozenset({"account-2"})))
+            news.append(FileChanges(removed_files=("2.yaml",), removed_accounts=frozenset({"account-2"})))
 
         await daemon.live(
-            1000, (400, breaks), (500, lambda: seen.append(daemon.watch.ready())), (650, fixes), (700, goes)
+            1000, (400, breaks), (500, lambda: seen.append(daemon.watch.why_not_ready())), (650, fixes), (700, goes)
         )
         (line,) = daemon.tape.of("watch.file_broken")
         assert "1.yaml:4:2: a status" in line["error_message"]
@@ -407,10 +407,10 @@ def test_writes_are_reported_though_the_ledger_failed() -> None:
     heard: list[Pass] = []
 
     class Listening:
-        def passed(self, done: Pass) -> None:
+        def on_pass(self, done: Pass) -> None:
             heard.append(done)
 
-        def happened(self, *_: Any) -> None:
+        def on_event(self, *_: Any) -> None:
             pass
 
     async def scenario() -> None:
@@ -468,10 +468,10 @@ def test_listeners_hear_of_passes_and_of_everything_else() -> None:
             self.events: list[str] = []
             self.fields: list[dict[str, Any]] = []
 
-        def passed(self, done: Pass) -> None:
+        def on_pass(self, done: Pass) -> None:
             self.passes.append(done)
 
-        def happened(self, event: str, fields: Any) -> None:
+        def on_event(self, event: str, fields: Any) -> None:
             assert isinstance(fields, dict)
             self.events.append(event)
             self.fields.append(fields)
@@ -500,9 +500,9 @@ def test_it_reports_whether_it_is_alive() -> None:
         found = account()
         daemon = Daemon([found], [wanting(found)])
         await daemon.live(100)
-        assert daemon.watch.alive() is None
+        assert daemon.watch.why_not_alive() is None
         await asyncio.sleep(95)
-        assert "for 105 seconds" in str(daemon.watch.alive())
+        assert "for 105 seconds" in str(daemon.watch.why_not_alive())
 
     _play(scenario())
 
@@ -526,7 +526,7 @@ def test_the_watchdog_of_a_hung_loop_is_not_fed(monkeypatch: pytest.MonkeyPatch)
         found, manager = account(), _Manager({})
         daemon = Daemon([found], [wanting(found)], systemd=manager)
         hung = daemon.loop.time() + 100
-        monkeypatch.setattr(daemon.watch, "alive", lambda: "hung" if daemon.loop.time() > hung else None)
+        monkeypatch.setattr(daemon.watch, "why_not_alive", lambda: "hung" if daemon.loop.time() > hung else None)
         await daemon.live(301)
         assert manager.beats == 7
 
@@ -602,7 +602,7 @@ def test_a_year_of_weekly_windows_of_a_file_is_kept_to_the_second() -> None:
         year = timedelta(days=365)
         due = [(each.when, each.after) for each in transitions(desired, start, start + year)]
         assert 500 < len(due) < 530
-        daemon = Daemon([found], [desired], rhythm=Interval(7 * 3600.0), nap=3600.0)
+        daemon = Daemon([found], [desired], rhythm=Interval(7 * 3600.0), longest_sleep=3600.0)
         await daemon.live(year.total_seconds())
         written = daemon.wire.writes
         assert [status for *_, status in written] == [status for _, status in due]

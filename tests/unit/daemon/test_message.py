@@ -14,7 +14,7 @@ FAILING = Notification(Event.FAILING, "main", "failing: no answer (CircuitOpen)"
 
 def made(*news: Notification, untold: int = 0) -> ChannelMessage:
     """The message of some news."""
-    return compose(news, CHANNEL, host="box", dropped=untold)
+    return compose(news, CHANNEL, host="box", dropped_count=untold)
 
 
 def test_one_piece_of_news_is_its_own_headline() -> None:
@@ -40,7 +40,7 @@ def test_kinds_stay_together_in_the_order_in_which_they_began() -> None:
 def test_count_of_a_template_includes_what_was_dropped() -> None:
     """The title says how many there were, not how many could be kept."""
     counting = Channel("ops", SecretRef(env="OPS"), title="$count on $host", body="$body")
-    assert compose([FAILING], counting, host="box", dropped=1_233).title == "1,234 on box"
+    assert compose([FAILING], counting, host="box", dropped_count=1_233).title == "1,234 on box"
 
 
 def test_thousands_at_once_are_one_message() -> None:
@@ -101,7 +101,7 @@ NEWS = st.builds(
 @given(st.lists(NEWS, min_size=1, max_size=60), st.integers(0, 9))
 def test_any_news_make_a_bounded_harmless_message(news: list[Notification], untold: int) -> None:
     """Whatever texts news hold, a message has one line for a title, a few thousand characters, and nothing obeyed."""
-    message = compose(news, CHANNEL, host="box", dropped=untold)
+    message = compose(news, CHANNEL, host="box", dropped_count=untold)
     assert message.title.isprintable()
     assert len(message.title) <= 200
     assert all(line.isprintable() for line in message.body.split("\n"))

@@ -23,7 +23,7 @@ from worker.sandbox import SandboxAccount
 def test_before_there_is_a_daemon_nothing_is_known() -> None:
     """It is about to start, and wants nothing yet."""
     following = LiveStatus(list)
-    assert following.live() == DaemonState(ready="the daemon is starting")
+    assert following.state() == DaemonState(ready="the daemon is starting")
     assert following.accounts() == ()
 
 
@@ -40,7 +40,7 @@ def test_what_a_pass_saw_is_known_until_the_next() -> None:
         daemon = Daemon([one, two], [wanting(one), suspended], listeners=[following])
         following.follow(daemon.watch)
         await daemon.live(200)
-        live = following.live()
+        live = following.state()
         assert {seen.account: seen.differing for seen in live.seen} == {"account-1": 0, "account-2": 1}
         assert (live.outcome, live.ready, len(rung) > 0) == ("partial", None, True)
         assert [(need.kind, need.account, need.message) for need in live.needs] == [
@@ -49,7 +49,7 @@ def test_what_a_pass_saw_is_known_until_the_next() -> None:
         assert [(quota.writes_most, quota.per_seconds) for quota in live.quotas] == [(10_000, 5.0)] * 2
         assert len(following.accounts()) == 2
         daemon.folder.desired = (wanting(one),)
-        assert [seen.account for seen in following.live().seen] == ["account-1"]
+        assert [seen.account for seen in following.state().seen] == ["account-1"]
 
     run(scenario())
 
@@ -68,15 +68,15 @@ def test_what_needs_attention_is_known() -> None:
 
         def wrong() -> None:
             daemon.folder.invalid["x.yaml"] = error
-            daemon.folder._news.append(FileChanges(broken={"x.yaml": error}))
+            daemon.folder._news.append(FileChanges(problems={"x.yaml": error}))
 
         await daemon.live(200, (100, wrong))
-        needs = {(need.kind, need.account) for need in following.live().needs}
+        needs = {(need.kind, need.account) for need in following.state().needs}
         assert ("broken", None) in needs
         assert any(name == "account-9" for _, name in needs)
         assert any(name == "account-3" for _, name in needs), needs
         daemon.folder.desired = (wanting(calm),)
-        assert {need.account for need in following.live().needs} == {None}, "removed accounts need nothing"
+        assert {need.account for need in following.state().needs} == {None}, "removed accounts need nothing"
 
     run(scenario())
 
@@ -94,7 +94,7 @@ def test_suspension_is_described_as_far_as_it_was_given(suspend: Suspend, messag
         daemon = Daemon([one], [wanting(one, suspend=suspend)], listeners=[following])
         following.follow(daemon.watch)
         await daemon.live(50)
-        assert [need.message for need in following.live().needs if need.kind == "suspended"] == [message]
+        assert [need.message for need in following.state().needs if need.kind == "suspended"] == [message]
 
     run(scenario())
 
@@ -102,8 +102,10 @@ def test_suspension_is_described_as_far_as_it_was_given(suspend: Suspend, messag
 def test_windows_of_a_key_are_reads_and_writes() -> None:
     writes, reads = (SimpleNamespace(used=used, capacity=most, seconds=5.0) for used, most in ((1, 80), (2, 16)))
     following = LiveStatus(lambda: [SimpleNamespace(writes=writes, reads=reads)])
-    following.follow(cast("WatchLoop", SimpleNamespace(accounts=(), last=None, ready=str, broken={}, suspended={})))
-    assert following.live().quotas == (QuotaUse(1, 80, 2, 16, 5.0),)
+    following.follow(
+        cast("WatchLoop", SimpleNamespace(accounts=(), last=None, why_not_ready=str, broken={}, suspended={}))
+    )
+    assert following.state().quotas == (QuotaUse(1, 80, 2, 16, 5.0),)
 
 
 def test_numbers_that_a_pass_changed_do_not_differ() -> None:
@@ -120,14 +122,14 @@ def test_numbers_that_a_pass_changed_do_not_differ() -> None:
     )
     result = AccountResult(account="main", outcome=RunOutcome.PARTIAL, counts={Outcome.CHANGED: 2, Outcome.FAILED: 9})
     ended = datetime(2026, 11, 24, 12, tzinfo=UTC)
-    watch = SimpleNamespace(accounts=[SimpleNamespace(name="main")], ready=str, broken={}, suspended={})
+    watch = SimpleNamespace(accounts=[SimpleNamespace(name="main")], why_not_ready=str, broken={}, suspended={})
     for each, differing in ((None, 3), (result, 1)):
         done = Pass("1", ended - timedelta(hours=1), ended, RunOutcome.PARTIAL, (AccountPass(plan, each),))
         watch.last = done
         following = LiveStatus(list)
         following.follow(cast("WatchLoop", watch))
-        following.passed(done)
-        live = following.live()
+        following.on_pass(done)
+        live = following.state()
         assert live.seen == (LastRead("main", "2026-11-24T12:00:00Z", "refused", differing),)
         assert (live.last_pass, live.outcome) == ("2026-11-24T12:00:00Z", "partial")
         assert live.needs == (

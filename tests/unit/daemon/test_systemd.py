@@ -24,11 +24,11 @@ def test_each_notice_is_one_datagram(manager: tuple[socket.socket, str]) -> None
     """Readiness, reloads, status, life and the end arrive as sd_notify has them; a status has one harmless line."""
     listening, name = manager
     systemd = Systemd({"NOTIFY_SOCKET": name})
-    systemd.ready()
-    systemd.reloading()
-    systemd.status("converged\nREADY=0\x1b[31m")
-    systemd.alive()
-    systemd.stopping()
+    systemd.notify_ready()
+    systemd.notify_reloading()
+    systemd.notify_status("converged\nREADY=0\x1b[31m")
+    systemd.notify_alive()
+    systemd.notify_stopping()
     heard = [listening.recv(4096).decode() for _ in range(5)]
     assert heard[0] == "READY=1"
     first, _, second = heard[1].partition("\n")
@@ -42,15 +42,15 @@ def test_each_notice_is_one_datagram(manager: tuple[socket.socket, str]) -> None
 
 def test_a_manager_that_does_not_listen_is_no_trouble(tmp_path: Path) -> None:
     """Without a socket, with one that is gone and with one that is full, nothing fails and nothing waits."""
-    Systemd({}).ready()
-    Systemd({"NOTIFY_SOCKET": str(tmp_path / "gone")}).ready()
-    Systemd({"NOTIFY_SOCKET": "x" * 300}).ready()
+    Systemd({}).notify_ready()
+    Systemd({"NOTIFY_SOCKET": str(tmp_path / "gone")}).notify_ready()
+    Systemd({"NOTIFY_SOCKET": "x" * 300}).notify_ready()
     name = str(tmp_path / "full")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind(name)
         systemd = Systemd({"NOTIFY_SOCKET": name})
         for _ in range(2000):
-            systemd.alive()
+            systemd.notify_alive()
 
 
 @pytest.mark.parametrize(

@@ -54,11 +54,11 @@ class Room:
 
     def passes(self, *accounts: AccountPass) -> None:
         """A pass."""
-        self.room.passed(Pass("r1", NOW, NOW, RunOutcome.CONVERGED, accounts))
+        self.room.on_pass(Pass("r1", NOW, NOW, RunOutcome.CONVERGED, accounts))
 
     def event(self, name: str, **fields: object) -> None:
         """An event of the daemon."""
-        self.room.happened(f"watch.{name}", fields)
+        self.room.on_event(f"watch.{name}", fields)
 
 
 def test_passes_report_their_edges() -> None:

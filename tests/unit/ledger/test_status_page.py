@@ -29,7 +29,9 @@ def test_an_account_stands_as_its_last_run_left_it(ledger: Path) -> None:
         assert status_page.account(connection, KEY, "b") == b
         assert status_page.account(connection, "elsewhere", "b") is None
         assert [each.run_id for each in status_page.runs_of(connection, KEY, "b", limit=9)] == [SECOND, FIRST]
-        assert [each.run_id for each in status_page.runs_of(connection, KEY, "b", before=b.place, limit=9)] == [FIRST]
+        assert [each.run_id for each in status_page.runs_of(connection, KEY, "b", before=b.position, limit=9)] == [
+            FIRST
+        ]
     assert (a.account, a.run_id, a.calm, a.differing) == ("a", FIRST, True, 0)
     assert (b.account, b.run_id, b.calm, b.differing, b.outcome) == ("b", SECOND, False, 1, Ending.PARTIAL)
     assert b.error is not None
@@ -61,12 +63,12 @@ def test_lists_go_on_where_the_page_before_ended(ledger: Path) -> None:
         assert first.accounts == 2
         assert status_page.run(connection, "x") is None
         one = status_page.entries_of(connection, FIRST, limit=1)
-        two = status_page.entries_of(connection, FIRST, after=one[0].place, limit=9)
+        two = status_page.entries_of(connection, FIRST, after=one[0].position, limit=9)
         assert [each.account for each in (*one, *two)] == ["b", "a"]
         assert status_page.entries_of(connection, FIRST, limit=9, attention_only=True) == []
-        numbers = status_page.numbers(connection, one[0].place, after=PHONES[2], limit=2)
+        numbers = status_page.numbers(connection, one[0].position, after=PHONES[2], limit=2)
         assert [number.phone for number in numbers] == PHONES[3:5]
-        latest = status_page.entries_of(connection, SECOND, limit=1)[0].place
+        latest = status_page.entries_of(connection, SECOND, limit=1)[0].position
         assert [each.phone for each in status_page.numbers(connection, latest, limit=9, attention_only=True)] == PHONES[
             :1
         ]
@@ -81,7 +83,7 @@ def test_history_of_a_number_is_of_all_accounts(ledger: Path) -> None:
     with open_read_only(ledger) as connection:
         assert connection is not None
         steps = status_page.number_runs(connection, PHONES[0], limit=9)
-        rest = status_page.number_runs(connection, PHONES[0], before=steps[0].place, limit=9)
+        rest = status_page.number_runs(connection, PHONES[0], before=steps[0].position, limit=9)
     assert [(step.run_id, step.account) for step in steps] == [(SECOND, "b"), (FIRST, "a"), (FIRST, "b")]
     assert rest == steps[1:]
     assert [attempt.asked for attempt in steps[0].number.attempts] == ["ACTIVE"]
@@ -124,7 +126,7 @@ def test_accounts_that_could_not_be_read_do_not_hide_each_other(tmp_path: Path) 
             standing = status_page.account(connection, "https://api.solapi.com None", name)
             assert standing is not None
             assert (standing.account, standing.run_id) == (name, SECOND)
-            before = status_page.runs_of(connection, standing.key, name, before=standing.place, limit=5)
+            before = status_page.runs_of(connection, standing.key, name, before=standing.position, limit=5)
             assert before == []
         assert status_page.account(connection, "https://api.solapi.com None", "a") is None
         assert status_page.keys_of_name(connection, ("https://api.solapi.com", "b")) == [KEY]

@@ -24,13 +24,13 @@ _texts = st.text(alphabet="ab", max_size=30)
 )
 def test_secrets_are_replaced(secrets: tuple[str, ...], text: str, shown: str) -> None:
     """Every occurrence goes, the longest secret first, and nothing else does."""
-    assert Secrets(secrets).removed_from(text) == shown
+    assert Secrets(secrets).remove_from(text) == shown
 
 
 @given(st.lists(st.text(alphabet="ab", min_size=1, max_size=6), max_size=5), _texts)
 def test_no_secret_is_left(secrets: list[str], text: str) -> None:
     """Whatever the text and the secrets, what is left holds none of them, beside the word for what was removed."""
-    left = Secrets(secrets).removed_from(text).split(REMOVED)
+    left = Secrets(secrets).remove_from(text).split(REMOVED)
     assert not any(secret in piece for secret in secrets for piece in left)
 
 
@@ -38,8 +38,8 @@ def test_short_secrets_can_be_left_in() -> None:
     """Where words of programs stand, only secrets of a length that no word has by chance are taken out."""
     secrets = Secrets(["a" * SHORTEST_SECRET, "b" * (SHORTEST_SECRET - 1)])
     text = "a" * SHORTEST_SECRET + " " + "b" * SHORTEST_SECRET
-    assert secrets.removed_from(text, least=SHORTEST_SECRET) == f"{REMOVED} {'b' * SHORTEST_SECRET}"
-    assert secrets.removed_from(text) == f"{REMOVED} {REMOVED}b"
+    assert secrets.remove_from(text, least=SHORTEST_SECRET) == f"{REMOVED} {'b' * SHORTEST_SECRET}"
+    assert secrets.remove_from(text) == f"{REMOVED} {REMOVED}b"
 
 
 def test_they_are_counted_once() -> None:
@@ -57,7 +57,7 @@ def test_a_hundred_thousand_cost_no_more_than_one() -> None:
     def seconds(secrets: Secrets) -> float:
         began = time.perf_counter()
         for _ in range(20):
-            secrets.removed_from(text)
+            secrets.remove_from(text)
         return time.perf_counter() - began
 
     assert min(seconds(many) for _ in range(5)) < 10 * min(seconds(one) for _ in range(5))

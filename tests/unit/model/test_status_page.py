@@ -12,7 +12,7 @@ from worker.model.status_page import AccountState
 def state(**more: Any) -> AccountState:
     """Return the state of an account after a run that converged."""
     values: dict[str, Any] = {
-        "place": 1,
+        "position": 1,
         "key": "solapi 7",
         "account": "main",
         "run_id": "r1",

@@ -38,11 +38,11 @@ def test_invalid_moment_is_refused(text: str) -> None:
 
 def test_any_of_the_three_suspends_until_the_time_is_over() -> None:
     """Nothing given is no suspension; a time that is past ends one, to the second."""
-    assert not Suspend().holds(NOW)
-    assert Suspend(reason="moving").holds(NOW)
-    assert Suspend(by="kim").holds(NOW)
-    assert Suspend(until="2026-12-01T09:00:01").holds(NOW)
-    assert not Suspend("moving", "kim", "2026-12-01T09:00").holds(NOW)
+    assert not Suspend().is_in_force(NOW)
+    assert Suspend(reason="moving").is_in_force(NOW)
+    assert Suspend(by="kim").is_in_force(NOW)
+    assert Suspend(until="2026-12-01T09:00:01").is_in_force(NOW)
+    assert not Suspend("moving", "kim", "2026-12-01T09:00").is_in_force(NOW)
 
 
 def _loaded(suspend: str) -> Suspend | None:

@@ -92,7 +92,7 @@ def test_located_pairs_numbers_with_lines() -> None:
     """A desired account gives every number with its own line, in the file's order."""
     on, off = Desired(Status.ACTIVE), Desired(Status.INACTIVE)
     account = DesiredAccount("main", "main.yaml", {"0299": on, "0211": off}, [7, 4])
-    assert list(account.located()) == [("0299", on, 7), ("0211", off, 4)]
+    assert list(account.numbers_with_lines()) == [("0299", on, 7), ("0211", off, 4)]
 
 
 def test_active_counts_only_active() -> None:

@@ -112,7 +112,7 @@ def test_a_held_write_has_the_reason_and_no_duration() -> None:
     error = NumberError("Held", "group support needs 1")
     held = NumberResult(PHONE, Action.ACTIVATE, "ACTIVE", "INACTIVE", "INACTIVE", Outcome.HELD, 0, error, 0)
     assert attempt.result(Status.INACTIVE, None, verified=True) == held
-    attempt.sequence, attempt.began, attempt.ended, attempt.acknowledged = 2, 1.0, 3.5, True
+    attempt.sequence, attempt.start, attempt.end, attempt.acknowledged = 2, 1.0, 3.5, True
     sent = NumberResult(PHONE, Action.ACTIVATE, "ACTIVE", "INACTIVE", "ACTIVE", Outcome.CHANGED, 2, None, 2500)
     assert attempt.result(Status.ACTIVE, None, verified=True) == sent
 

@@ -31,7 +31,7 @@ def test_write_is_changed_once_a_read_has_confirmed_it() -> None:
     results, writes = carry_out(account, on(A))
     result = results[A]
     assert (result.outcome, result.before, result.after, result.attempts) == (Outcome.CHANGED, "INACTIVE", "ACTIVE", 1)
-    assert (account.reads, writes.stopped) == (2, None)
+    assert (account.reads, writes.stop_reason) == (2, None)
 
 
 def test_without_writes_there_is_no_verification_read() -> None:
@@ -129,7 +129,7 @@ def test_one_bad_number_stops_no_other(error: type[NotRegistered], outcome: Outc
     account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE")
     account.faults = {A: [(error("no", http_status=400), False)]}
     results, writes = carry_out(account, on(A), on(B))
-    assert (results[A].outcome, results[B].outcome, writes.stopped) == (outcome, Outcome.CHANGED, None)
+    assert (results[A].outcome, results[B].outcome, writes.stop_reason) == (outcome, Outcome.CHANGED, None)
     failure = results[A].error
     assert failure is not None
     assert failure.http_status == 400
@@ -143,7 +143,7 @@ def test_credentials_that_may_not_write_cost_one_request() -> None:
     assert len(account.written) == 1
     assert results[A].outcome is Outcome.FAILED
     assert {results[B].outcome, results[C].outcome} == {Outcome.NOT_ATTEMPTED}
-    assert isinstance(writes.stopped, AccountRejected)
+    assert isinstance(writes.stop_reason, AccountRejected)
 
 
 def test_a_failure_without_effect_is_failed() -> None:
@@ -195,7 +195,7 @@ def test_read_of_another_account_stops_this_one() -> None:
     account.faults = {A: [(Ambiguous("reset"), False)]}
     account.failing_reads = {2: AccountRejected("another account")}
     results, writes = carry_out(account, on(A), on(B))
-    assert isinstance(writes.stopped, AccountRejected)
+    assert isinstance(writes.stop_reason, AccountRejected)
     assert results[B].outcome is Outcome.NOT_ATTEMPTED
 
 
@@ -205,7 +205,7 @@ def test_failed_activations_hold_dependent_deactivations() -> None:
     account.faults = {B: [(NotRegistered("no"), False)]}
     results, writes = carry_out(account, off(A), on(B), least_active=1)
     assert (results[A].outcome, account.statuses[A]) == (Outcome.NOT_ATTEMPTED, "ACTIVE")
-    assert writes.stopped is not None
+    assert writes.stop_reason is not None
     error = results[A].error
     assert error is not None
     assert error.code == "ActivationsFailed"
@@ -243,7 +243,7 @@ def test_the_deadline_leaves_the_rest_untried_and_proves_what_was_done() -> None
     results, writes = carry_out(account, *map(on, numbers), deadline=2.5, concurrency=1)
     outcomes = [results[phone].outcome for phone in numbers]
     assert outcomes == [Outcome.CHANGED] * 3 + [Outcome.NOT_ATTEMPTED] * 7
-    assert isinstance(writes.stopped, DeadlineExceeded)
+    assert isinstance(writes.stop_reason, DeadlineExceeded)
 
 
 def test_interrupted_run_reports_what_it_did_and_did_not() -> None:
@@ -255,7 +255,7 @@ def test_interrupted_run_reports_what_it_did_and_did_not() -> None:
     error = results[B].error
     assert error is not None
     assert error.code == "Interrupted"
-    assert isinstance(writes.stopped, Interrupted)
+    assert isinstance(writes.stop_reason, Interrupted)
 
 
 def test_verification_of_a_stopped_run_is_bounded() -> None:
@@ -284,7 +284,7 @@ def test_stop_during_activations_is_the_reason_of_the_deactivations_too() -> Non
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE", n0100003="INACTIVE")
     account.on_write = lambda _: account.halt(Interrupted("SIGINT"))
     results, writes = carry_out(account, on(B), on(C), off(A), least_active=1)
-    assert isinstance(writes.stopped, Interrupted)
+    assert isinstance(writes.stop_reason, Interrupted)
     error = results[A].error
     assert error is not None
     assert error.code == "Interrupted"
@@ -309,7 +309,7 @@ def test_what_landed_before_a_stop_is_changed(error: WorkerError) -> None:
     account.on_write = lambda phone: account.halt(error) if phone == B else None
     results, writes = carry_out(account, on(A), on(B))
     assert (results[B].outcome, results[B].after) == (Outcome.CHANGED, "ACTIVE")
-    assert writes.stopped is error
+    assert writes.stop_reason is error
 
 
 @pytest.mark.parametrize("error", [NotWritable("no", http_status=409), AccountRejected("other account")])
@@ -395,7 +395,7 @@ def test_deactivations_after_a_failed_activation_are_held() -> None:
     error = results[A].error
     assert error is not None
     assert error.message.startswith("group support would keep 0 ACTIVE numbers")
-    assert writes.stopped is None
+    assert writes.stop_reason is None
 
 
 def test_unverifiable_activation_allows_no_deactivation() -> None:
@@ -413,7 +413,7 @@ def test_credentials_that_are_rejected_at_the_proof_stop_the_account() -> None:
     account.failing_reads = {2: AccountRejected("no", http_status=401)}
     results, writes = carry_out(account, on(B), off(A), groups=(Group("support", (A, B)),))
     assert results[A].outcome is Outcome.NOT_ATTEMPTED
-    assert isinstance(writes.stopped, AccountRejected)
+    assert isinstance(writes.stop_reason, AccountRejected)
 
 
 def test_read_that_shows_a_member_inactive_holds_the_rest_of_its_group() -> None:

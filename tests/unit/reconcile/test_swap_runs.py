@@ -90,7 +90,7 @@ def test_hold_keeps_every_deactivation_when_one_activation_fails(error: ApiError
     account = _pairs()
     account.faults = {B: [(error, False)]}
     results, writes = _swap(account, "hold")
-    assert (results[B].outcome, results[D].outcome, writes.stopped) == (outcome, Outcome.CHANGED, None)
+    assert (results[B].outcome, results[D].outcome, writes.stop_reason) == (outcome, Outcome.CHANGED, None)
     for phone in (A, C):
         assert (results[phone].outcome, results[phone].attempts, results[phone].after) == (Outcome.HELD, 0, "ACTIVE")
         reason = results[phone].error
@@ -138,7 +138,7 @@ def test_hold_deactivates_nothing_after_the_deadline() -> None:
     """When the time is up during the activations, the deactivations are not attempted."""
     account = _pairs()
     results, writes = _swap(account, "hold", deadline=0.5)
-    assert isinstance(writes.stopped, DeadlineExceeded)
+    assert isinstance(writes.stop_reason, DeadlineExceeded)
     assert (results[A].outcome, results[C].outcome) == (Outcome.NOT_ATTEMPTED, Outcome.NOT_ATTEMPTED)
     assert (account.statuses[A], account.statuses[C]) == (Status.ACTIVE, Status.ACTIVE)
 

@@ -140,15 +140,15 @@ def test_a_write_meets_what_the_fault_says(fault: Fault) -> None:
     if not met.broke:
         assert met.status == _STATUSES.get(fault, 200)
     switched_back = fault in {Fault.EDITED_BEFORE, Fault.EDITED_AFTER}
-    assert met.applied is (fault.carries_out and fault is not Fault.EDITED_BEFORE)
+    assert met.applied is (fault.takes_effect and fault is not Fault.EDITED_BEFORE)
     expected = "BLOCKED" if fault is Fault.EDITED_BEFORE else "INACTIVE"
     assert met.statuses == {
-        PHONE: expected if fault.carries_out and fault is not Fault.EDITED_AFTER else "ACTIVE",
+        PHONE: expected if fault.takes_effect and fault is not Fault.EDITED_AFTER else "ACTIVE",
         OTHER: "ACTIVE",
     }
     is_documented = "a write is carried out" in fault.value or "nothing is carried out" in fault.value
     if is_documented:
-        assert ("a write is carried out" in fault.value) is fault.carries_out
+        assert ("a write is carried out" in fault.value) is fault.takes_effect
     assert switched_back or met.applied is (met.statuses[PHONE] == "INACTIVE")
 
 

@@ -291,7 +291,7 @@ def test_messages_come_in_pages() -> None:
     async def scenario() -> None:
         account = SandboxAccount.of({PHONE: "ACTIVE"})
         for hour in range(5):
-            account.sent(PHONE, datetime(2026, 11, 24, hour, tzinfo=UTC))
+            account.add_sent(PHONE, datetime(2026, 11, 24, hour, tzinfo=UTC))
         async with _calling(account) as call:
             found: list[str] = []
             key = ""

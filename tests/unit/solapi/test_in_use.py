@@ -68,7 +68,7 @@ def _text(moment: datetime) -> str:
 def test_what_was_sent_in_the_hours_before_is_in_use(ago: int, *, found: bool) -> None:
     """A message within the hours, their first second included, says so with its time; an older one does not."""
     account = _account()
-    account.sent(A, NOW - ago * HOUR)
+    account.add_sent(A, NOW - ago * HOUR)
     usage, _ = _usage(account, A, B)
     when = (NOW - ago * HOUR).strftime("%Y-%m-%d %H:%M UTC")
     reason = f"it has sent messages in the last 24 hours, one of them on {when}"
@@ -78,8 +78,8 @@ def test_what_was_sent_in_the_hours_before_is_in_use(ago: int, *, found: bool) -
 def test_nothing_falls_between_what_was_sent_and_what_is_ahead() -> None:
     """A message of this second is in use, whether it is listed as just sent or as just due."""
     account = _account()
-    account.sent(A, NOW + timedelta(seconds=0.9))
-    account.schedule(NOW - timedelta(seconds=0.9), B)
+    account.add_sent(A, NOW + timedelta(seconds=0.9))
+    account.add_scheduled(NOW - timedelta(seconds=0.9), B)
     usage, _ = _usage(account, A, B, C)
     assert set(usage.in_use) == {A, B}
 
@@ -87,9 +87,9 @@ def test_nothing_falls_between_what_was_sent_and_what_is_ahead() -> None:
 def test_what_is_scheduled_is_in_use_and_asked_about_no_more() -> None:
     """The senders of a group that is ahead are in use; one that is over, or was before, says nothing."""
     account = _account()
-    account.schedule(NOW + HOUR, "0299999999", A)
-    account.schedule(NOW + 2 * HOUR, B, status="FAILED")
-    account.schedule(NOW - HOUR, C)
+    account.add_scheduled(NOW + HOUR, "0299999999", A)
+    account.add_scheduled(NOW + 2 * HOUR, B, status="FAILED")
+    account.add_scheduled(NOW - HOUR, C)
     usage, wire = _usage(account, A, B, C)
     when = (NOW + HOUR).strftime("%Y-%m-%d %H:%M UTC")
     assert usage == NumberUse({A: f"it is the sender of messages scheduled for {when}: wait until they are sent"})
@@ -107,7 +107,7 @@ def test_what_is_scheduled_is_in_use_and_asked_about_no_more() -> None:
 def test_group_that_is_ahead_sends_unless_it_has_ended(status: str, *, sends: bool) -> None:
     """A status that the worker does not know holds the number, too."""
     account = _account()
-    account.schedule(NOW + HOUR, A, status=status)
+    account.add_scheduled(NOW + HOUR, A, status=status)
     usage, _ = _usage(account, A)
     assert (A in usage.in_use) == sends
 
@@ -115,7 +115,7 @@ def test_group_that_is_ahead_sends_unless_it_has_ended(status: str, *, sends: bo
 def test_long_groups_are_read_page_by_page() -> None:
     """A sender that stands on the third page is found; where all are found, no further page is read."""
     account = _account()
-    account.schedule(NOW + HOUR, *["0299999999"] * 1200, A, *["0299999999"] * 1200)
+    account.add_scheduled(NOW + HOUR, *["0299999999"] * 1200, A, *["0299999999"] * 1200)
     usage, wire = _usage(account, A)
     assert set(usage.in_use) == {A}
     assert [request.query.get("startKey") is not None for request in wire] == [False, False, True, True]
@@ -125,8 +125,8 @@ def test_number_beyond_the_last_page_read_is_unknown(monkeypatch: pytest.MonkeyP
     """A number that is not among the scheduled messages read is unknown, unless it has sent."""
     monkeypatch.setattr("worker.solapi.in_use._PAGES", 3)
     account = _account()
-    account.schedule(NOW + HOUR, *["0299999999"] * 2_000)
-    account.sent(B, NOW - HOUR)
+    account.add_scheduled(NOW + HOUR, *["0299999999"] * 2_000)
+    account.add_sent(B, NOW - HOUR)
     usage, wire = _usage(account, A, B)
     assert (set(usage.in_use), set(usage.unknown)) == ({B}, {A})
     assert usage.why == "more than 1,500 messages are scheduled, which is the limit of this check"
@@ -165,7 +165,7 @@ def test_without_the_scope_it_is_unknown() -> None:
 def test_what_fails_for_a_moment_is_asked_again_and_then_unknown(fault: Fault) -> None:
     """One fault is outlived; where it stays, what was found by then counts and the rest is unknown."""
     account = _account()
-    account.sent(A, NOW - HOUR)
+    account.add_sent(A, NOW - HOUR)
     assert set(_usage(account, A, B, faults=(fault,))[0].in_use) == {A}
     usage, _ = _usage(account, A, B, C, faults=(None, None, fault, fault))
     assert (set(usage.in_use), set(usage.unknown)) == ({A}, {B, C})

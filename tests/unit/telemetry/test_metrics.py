@@ -48,7 +48,7 @@ def test_who_is_gone_leaves_nothing_behind() -> None:
     published = metrics()
     for name in ("a", "b"):
         published.count_plan(plan(name), {Status.ACTIVE: 1})
-    published.accounts(["b", "c"])
+    published.set_accounts(["b", "c"])
     found = samples(published)
     assert not [key for key in found if "a" in key[1:]]
     assert found["senderid_numbers", "b", "ACTIVE"] == 1
@@ -92,11 +92,11 @@ def test_suspended_accounts_have_their_start() -> None:
     published = metrics(accounts=1)
     for name in ("a", "b", "c"):
         published.count_plan(plan(name, Verdict.ERROR if name == "a" else Verdict.OK), {})
-    published.suspended({"a": 5.0, "b": 9.0, "c": 7.0})
+    published.set_suspensions({"a": 5.0, "b": 9.0, "c": 7.0})
     found = samples(published)
     name = "senderid_account_suspended_since_timestamp_seconds"
     assert {key[1:]: value for key, value in found.items() if key[0] == name} == {("a",): 5.0, ("_other",): 7.0}
-    published.suspended({})
+    published.set_suspensions({})
     assert name not in {key[0] for key in samples(published)}
 
 
@@ -105,11 +105,11 @@ def test_a_round_is_good_unless_every_account_fails() -> None:
     published = metrics()
     assert samples(published)[LAST_GOOD,] == 0
     published.count_plan(plan("a", Verdict.ERROR), {})
-    published.passed()
+    published.record_pass()
     assert samples(published)[LAST_GOOD,] == 0
     published.count_plan(plan("b"), {})
-    published.passed()
-    published.broke_off()
+    published.record_pass()
+    published.record_aborted_pass()
     found = samples(published)
     assert found[LAST_GOOD,] == NOW
     assert (found["senderid_passes_total",], found["senderid_failed_passes_total",]) == (3, 2)
@@ -118,7 +118,7 @@ def test_a_round_is_good_unless_every_account_fails() -> None:
 def test_a_round_over_no_accounts_is_good() -> None:
     """Nothing failed."""
     published = metrics()
-    published.passed()
+    published.record_pass()
     assert samples(published)[LAST_GOOD,] == NOW
 
 
@@ -126,9 +126,9 @@ def test_a_round_over_no_accounts_is_good() -> None:
 def test_the_last_good_round_outlives_the_process(before: float) -> None:
     """What an earlier process wrote of it is taken over, so that its age goes on growing."""
     earlier = Metrics(wall=lambda: before)
-    earlier.passed()
+    earlier.record_pass()
     published = metrics()
-    published.recall(earlier.render()[0].decode())
+    published.restore_last_pass(earlier.render()[0].decode())
     assert samples(published)[LAST_GOOD,] == before
 
 
@@ -138,7 +138,7 @@ def test_the_last_good_round_outlives_the_process(before: float) -> None:
 def test_file_without_the_value_changes_nothing(text: str) -> None:
     """A file that is no metrics, or is from the future, is as good as none."""
     published = metrics()
-    published.recall(text)
+    published.restore_last_pass(text)
     assert samples(published)[LAST_GOOD,] == 0
 
 
@@ -147,7 +147,7 @@ def test_runs_and_numbers_are_counted_by_what_became_of_them() -> None:
     published = metrics()
     counts = tally(Outcome, {Outcome.CHANGED: 3, Outcome.CONFLICT: 1})
     published.count_result(AccountResult(account="a", outcome=RunOutcome.PARTIAL, counts=counts))
-    published.run(RunOutcome.PARTIAL)
+    published.record_run(RunOutcome.PARTIAL)
     found = samples(published)
     assert {key[1]: value for key, value in found.items() if key[0] == "senderid_number_outcomes_total"} == {
         outcome.value: counts[outcome] for outcome in Outcome
@@ -160,8 +160,8 @@ def test_runs_and_numbers_are_counted_by_what_became_of_them() -> None:
 def test_gauges_of_the_daemon() -> None:
     """The interval and whether the files are valid have their last values."""
     published = metrics()
-    published.every(300)
-    published.desired_state(valid=False)
+    published.set_interval(300)
+    published.record_desired_state(valid=False)
     found = samples(published)
     assert (found["senderid_pass_interval_seconds",], found["senderid_desired_state_valid",]) == (300, 0)
 
@@ -198,7 +198,7 @@ def test_requests_are_counted_by_method_and_answer() -> None:
 def test_answers_are_counted_by_their_class(status: int | None, answer: str) -> None:
     """By the hundreds, but for the one that says that the quota is used up."""
     published = metrics()
-    published.request("PUT", 0.2, status)
+    published.record_request("PUT", 0.2, status)
     assert samples(published)["senderid_request_duration_seconds_count", answer, "write"] == 1
 
 
@@ -206,7 +206,7 @@ def test_codes_of_the_api_make_no_labels() -> None:
     """A retry is counted by the type of its error: a server cannot invent labels."""
     published = metrics()
     for code in ("A", "B", "C"):
-        published.retried(ApiError("no", api_code=code))
+        published.record_retry(ApiError("no", api_code=code))
     assert samples(published)["senderid_retries_total", "ApiError"] == 3
 
 
@@ -214,7 +214,7 @@ async def test_quota_is_published_by_its_place() -> None:
     """Its use is read when the metrics are, and the key itself is nowhere."""
     published = metrics()
     quotas = {"NCS0123456789ABC": Quota(RateLimit(writes=8, reads=3), clock=lambda: 0.0)}
-    published.quotas(quotas.values())
+    published.set_quotas(quotas.values())
     await quotas["NCS0123456789ABC"].writes.acquire()
     found = samples(published)
     assert {key[1:]: value for key, value in found.items() if key[0] == "senderid_quota_used"} == {

@@ -26,10 +26,10 @@ def families() -> dict[str, tuple[str, frozenset[str]]]:
     """Every metric that there is, by the name under which it is asked for: its type and its labels."""
     metrics = Metrics()
     metrics.count_plan(AccountPlan(account="main", counts=tally(Action, {})), {Status.ACTIVE: 1})
-    metrics.suspended({"main": 1.0})
-    metrics.request("GET", 0.1, 200)
-    metrics.retried(ServerError("down"))
-    metrics.quotas([Quota(RateLimit(), clock=lambda: 0.0)])
+    metrics.set_suspensions({"main": 1.0})
+    metrics.record_request("GET", 0.1, 200)
+    metrics.record_retry(ServerError("down"))
+    metrics.set_quotas([Quota(RateLimit(), clock=lambda: 0.0)])
     return {
         f"{family.name}_total" if family.type == "counter" else family.name: (
             family.type,

@@ -116,7 +116,7 @@ def test_time_of_a_request_is_its_own() -> None:
     """A span of a request ends when its answer was read and began as long before as it took."""
     exporter = InMemorySpanExporter()
     traces = Traces(exporter)
-    traces.request("PUT", 1.5, 200)
+    traces.record_request("PUT", 1.5, 200)
     assert traces.close() is None
     (span,) = exporter.get_finished_spans()
     assert span.start_time is not None
@@ -135,7 +135,7 @@ class Broken(SpanExporter):
 def test_failing_collector_is_logged_once(capfd: pytest.CaptureFixture[str]) -> None:
     """The worker logs it, not the library, and without a traceback."""
     traces = Traces(Broken())
-    traces.request("PUT", 1.5, 200)
+    traces.record_request("PUT", 1.5, 200)
     assert traces.close() == "the collector has not taken all of them"
     assert capfd.readouterr() == ("", "")
 
@@ -189,11 +189,11 @@ class Watch:
     def __init__(self) -> None:
         self.heard: list[object] = []
 
-    def request(self, *what: object) -> None:
+    def record_request(self, *what: object) -> None:
         """Keep it."""
         self.heard.append(what)
 
-    def retried(self, error: object) -> None:
+    def record_retry(self, error: object) -> None:
         """Keep it."""
         self.heard.append(error)
 
@@ -206,6 +206,6 @@ def test_every_observer_is_called() -> None:
     both = Observers.of(one, other)
     assert both is not None
     error = ServerError("down")
-    both.request("GET", 0.5, 200)
-    both.retried(error)
+    both.record_request("GET", 0.5, 200)
+    both.record_retry(error)
     assert one.heard == other.heard == [("GET", 0.5, 200), error]

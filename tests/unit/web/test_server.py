@@ -31,15 +31,15 @@ class Daemon:
         self.dead: str | None = None
         self.unready: str | None = None
 
-    def metrics(self, accept: str) -> tuple[bytes, str]:
+    def render_metrics(self, accept: str) -> tuple[bytes, str]:
         """Real ones."""
         return self.figures.render(accept)
 
-    def alive(self) -> str | None:
+    def why_not_alive(self) -> str | None:
         """As a test wants it."""
         return self.dead
 
-    def ready(self) -> str | None:
+    def why_not_ready(self) -> str | None:
         """As a test wants it."""
         return self.unready
 
@@ -47,7 +47,7 @@ class Daemon:
 class Broken(Daemon):
     """One with a bug."""
 
-    def alive(self) -> str | None:
+    def why_not_alive(self) -> str | None:
         """No answer."""
         raise KeyError("0123456789ABCDEF")
 
@@ -240,7 +240,7 @@ def test_who_does_not_read_is_let_go() -> None:
     """An answer that the client does not read is given up after ten seconds."""
 
     class Long(Daemon):
-        def metrics(self, accept: str) -> tuple[bytes, str]:
+        def render_metrics(self, accept: str) -> tuple[bytes, str]:
             return b"x" * _MORE_THAN_SOCKETS_TAKE, accept
 
     async def scenario(url: str) -> None:

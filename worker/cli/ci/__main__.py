@@ -126,9 +126,9 @@ def annotate() -> None:
 @click.argument("plan", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def describe(plan: Path) -> None:
     """Print whether a saved plan has changes, and its fingerprint, as step outputs."""
-    saved = json.loads(plan.read_bytes())
-    click.echo(f"changes={str(any(account['changes'] for account in saved['accounts'])).lower()}")
-    click.echo(f"fingerprint={saved['fingerprint']}")
+    document = json.loads(plan.read_bytes())
+    click.echo(f"changes={str(any(account['changes'] for account in document['accounts'])).lower()}")
+    click.echo(f"fingerprint={document['fingerprint']}")
 
 
 @main.command("reviewed-plan")
@@ -143,15 +143,15 @@ def reviewed_plan(*, name: str, output: Path, files: tuple[str, ...]) -> None:
     """
     forge = _forge()
     number, data = forge.reviewed_plan(name)
-    saved = _open_plan(data)
-    for account in saved.accounts:
+    saved_plan = _open_plan(data)
+    for account in saved_plan.accounts:
         reason = mismatch(account, files, _bytes)
         if reason is not None:
             raise CiError(
                 f"the artifact is not the plan of {account.source!r} ({reason}): plan again, or find out who "
                 "created it and apply from the files by hand"
             )
-    _refuse_superseded(forge, saved, files)
+    _refuse_superseded(forge, saved_plan, files)
     with open(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:  # noqa: PTH123
         file.write(data)
     click.echo(number)
@@ -169,29 +169,33 @@ def claim(*, plan: Path, name: str, job: str, request: int, allow: tuple[str, ..
     If another job has claimed the plan, the exit status is 4, and the plan must not be applied.
     """
     forge = _forge()
-    mine = Claim(_open_plan(plan.read_bytes()).id, secrets.token_hex(8), job)
+    own_claim = Claim(_open_plan(plan.read_bytes()).id, secrets.token_hex(8), job)
     marker = _marker("apply", name)
     is_replay = not {"replay", "all"}.isdisjoint(allow)
 
     def claims() -> list[tuple[int, Claim]]:
-        parsed = ((number, Claim.read(body)) for number, body in forge.comments(request, marker))
-        return sorted((number, each) for number, each in parsed if each is not None and each.plan == mine.plan)
+        numbered_claims = ((number, Claim.read(body)) for number, body in forge.comments(request, marker))
+        return sorted(
+            (number, candidate)
+            for number, candidate in numbered_claims
+            if candidate is not None and candidate.plan == own_claim.plan
+        )
 
     if not is_replay:
         _refuse_claimed(claims())
-    key = f"{marker}\n{_line(mine)}"
+    key = f"{marker}\n{_line(own_claim)}"
     number = forge.add_comment(request, key, f"{key}\n{_CLAIMED.format(job=job)}\n")
     # if two jobs have claimed the plan at the same time, the first comment counts
-    now = claims()
-    if (number, mine) not in now:
+    current_claims = claims()
+    if (number, own_claim) not in current_claims:
         _delete_claim(forge, request, number)
         raise CiError(
             "the claim of this plan is not among the comments of the token's user: check the token, and on GitHub the "
             "input author"
         )
-    if not is_replay and now[0] != (number, mine):
+    if not is_replay and current_claims[0] != (number, own_claim):
         _delete_claim(forge, request, number)
-        _refuse_claimed(now)
+        _refuse_claimed(current_claims)
     click.echo(number)
 
 
@@ -207,11 +211,13 @@ def conclude(*, name: str, body: Path, footer: str, request: int, number: int, l
     """Replace the comment of a claim by the apply's result. The claim is released if no write was sent."""
     forge = _forge()
     marker = _marker("apply", name)
-    own = next((Claim.read(text) for each, text in forge.comments(request, marker) if each == number), None)
-    if own is None:
+    own_claim = next(
+        (Claim.read(text) for comment_number, text in forge.comments(request, marker) if comment_number == number), None
+    )
+    if own_claim is None:
         raise CiError(f"comment {number} with the claim is gone: this plan can be applied again")
     is_released = log.exists() and sent_nothing(log.read_text(encoding="utf-8", errors="replace").splitlines(), status)
-    head = marker if is_released else f"{marker}\n{_line(own)}"
+    head = marker if is_released else f"{marker}\n{_line(own_claim)}"
     if body.exists() and body.stat().st_size:
         text = _page(head, body, footer)
     else:
@@ -289,19 +295,19 @@ def _bytes(source: str) -> bytes | None:
         return None
 
 
-def _refuse_superseded(forge: GitHub | GitLab, saved: SavedPlan, roots: Sequence[str]) -> None:
+def _refuse_superseded(forge: GitHub | GitLab, saved_plan: SavedPlan, roots: Sequence[str]) -> None:
     """Raise PlanRefused if a newer commit of the branch desires another status of a number that the plan writes."""
     branch = forge.branch
     newest = None if branch is None else forge.head(branch)
     if newest is None or newest == forge.commit:
         return
 
-    def newer(source: str) -> bytes | None:
-        place = in_repository(source)
-        return _bytes(source) if place is None else forge.file(place.as_posix(), newest)
+    def read_newer(source: str) -> bytes | None:
+        path_in_repository = in_repository(source)
+        return _bytes(source) if path_in_repository is None else forge.file(path_in_repository.as_posix(), newest)
 
-    for account in saved.accounts:
-        if is_superseded(account, _bytes, newer, partial(_changed_since, forge, newest, roots)):
+    for account in saved_plan.accounts:
+        if is_superseded(account, _bytes, read_newer, partial(_changed_since, forge, newest, roots)):
             raise PlanRefused(
                 f"commit {newest[:12]} of {branch} desires other statuses than this plan writes to account "
                 f"{account.account!r}: this job is superseded by that of the newer commit; if there is none, apply "
@@ -312,12 +318,12 @@ def _refuse_superseded(forge: GitHub | GitLab, saved: SavedPlan, roots: Sequence
 def _changed_since(forge: GitHub | GitLab, newest: str, roots: Sequence[str]) -> Iterator[tuple[str, bytes]]:
     """Yield name and bytes of the newest commit's YAML files in `roots` that this checkout lacks or has changed."""
     for root in map(Path, roots):
-        place = in_repository(root)
-        if place is None or not root.is_dir():
+        root_in_repository = in_repository(root)
+        if root_in_repository is None or not root.is_dir():
             continue
-        for path, blob in forge.blobs(newest, place).items():
-            if path.is_relative_to(place) and path.suffix in {".yaml", ".yml"}:
-                source = str(root / path.relative_to(place))
+        for path, blob in forge.blobs(newest, root_in_repository).items():
+            if path.is_relative_to(root_in_repository) and path.suffix in {".yaml", ".yml"}:
+                source = str(root / path.relative_to(root_in_repository))
                 data = None if _blob(_bytes(source)) == blob else forge.file(path.as_posix(), newest)
                 if data is not None:
                     yield source, data

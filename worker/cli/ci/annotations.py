@@ -20,13 +20,13 @@ def annotations(lines: Iterable[str]) -> Iterator[str]:
     for line in lines:
         if match := _PROBLEM.fullmatch(line.rstrip("\r\n")):
             level = "warning" if match["warning"] else "error"
-            place = f"file={_value(match['file'])},line={match['line']},col={match['column']}"
-            levels[level].append(f"::{level} {place}::{_text(match['message'])}")
+            properties = f"file={_value(match['file'])},line={match['line']},col={match['column']}"
+            levels[level].append(f"::{level} {properties}::{_text(match['message'])}")
     for level, commands in levels.items():
-        omitted = len(commands) - _MOST
-        yield from commands if omitted <= 0 else commands[: _MOST - 1]
-        if omitted > 0:
-            yield f"::{level}::and {omitted + 1:,} more, in the log of this step"
+        omitted_count = len(commands) - _MOST
+        yield from commands if omitted_count <= 0 else commands[: _MOST - 1]
+        if omitted_count > 0:
+            yield f"::{level}::and {omitted_count + 1:,} more, in the log of this step"
 
 
 def _text(text: str) -> str:

@@ -142,11 +142,11 @@ class GitHub:
 
     def changed_files(self) -> set[str] | None:
         """Return the files that the push of this workflow changed; None if GitHub does not list all of them."""
-        before = self._event.get("before")
-        if not isinstance(before, str) or not before.strip("0"):
+        commit_before = self._event.get("before")
+        if not isinstance(commit_before, str) or not commit_before.strip("0"):
             return None
         try:
-            comparison = self._api.get(f"{self._root}/compare/{quote(before)}...{quote(self.commit)}")
+            comparison = self._api.get(f"{self._root}/compare/{quote(commit_before)}...{quote(self.commit)}")
         except NotFound:
             return None
         # after a forced push, the comparison starts at the common ancestor and omits reverted changes
@@ -162,8 +162,8 @@ class GitHub:
         event: dict[str, Any] = json.loads(Path(path).read_bytes()) if path else {}
         return event
 
-    def _is_own(self, each: Mapping[str, Any], marker: str) -> bool:
-        return (each.get("user") or {}).get("login") == self.author and _begins(each.get("body"), marker)
+    def _is_own(self, comment: Mapping[str, Any], marker: str) -> bool:
+        return (comment.get("user") or {}).get("login") == self.author and _begins(comment.get("body"), marker)
 
     def _issue(self, marker: str) -> dict[str, Any] | None:
         """Return the own issue whose text starts with a marker: the open one, otherwise the newest closed one."""
@@ -180,8 +180,10 @@ class GitHub:
 
     def _is_trusted(self, artifact: Mapping[str, Any], head: str) -> bool:
         run = artifact.get("workflow_run") or {}
-        own = run.get("repository_id")
-        return own is not None and run.get("head_repository_id") == own and run.get("head_sha") == head
+        repository_id = run.get("repository_id")
+        return (
+            repository_id is not None and run.get("head_repository_id") == repository_id and run.get("head_sha") == head
+        )
 
 
 def _begins(body: object, marker: str) -> bool:

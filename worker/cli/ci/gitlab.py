@@ -63,10 +63,10 @@ class GitLab:
         if issue is None:
             self._api.create(f"{self._root}/issues", lambda: self._issue(marker), title=title, description=body)
             return "created"
-        again = issue["state"] != "opened"
-        event = {"state_event": "reopen"} if again else {}
+        is_reopened = issue["state"] != "opened"
+        event = {"state_event": "reopen"} if is_reopened else {}
         self._api.replace("PUT", f"{self._root}/issues/{issue['iid']}", title=title, description=body, **event)
-        return "opened again" if again else "updated"
+        return "opened again" if is_reopened else "updated"
 
     def close_issue(self, marker: str, remark: str) -> str:
         """Comment on the issue whose text starts with a marker, and close it, if it is open."""
@@ -124,12 +124,12 @@ class GitLab:
         """Return the files of a commit in a folder, with their git blob ids."""
         query = {"ref": commit, "recursive": "true"} | ({"path": folder.as_posix()} if folder.parts else {})
         try:
-            found = list(self._api.pages(f"{self._root}/repository/tree", **query))
+            entries = list(self._api.pages(f"{self._root}/repository/tree", **query))
         except NotFound:
             return {}
-        if len(found) >= MOST_ITEMS:
+        if len(entries) >= MOST_ITEMS:
             raise CiError(f"{folder} has more files than this job reads: apply from the files by hand")
-        return {PurePath(each["path"]): each["id"] for each in found if each["type"] == "blob"}
+        return {PurePath(each["path"]): each["id"] for each in entries if each["type"] == "blob"}
 
     def _notes(self, path: str, marker: str) -> list[tuple[int, str]]:
         return [

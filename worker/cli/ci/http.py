@@ -153,13 +153,13 @@ class Api:
         try:
             return self._send(Request(self._url(path, query), headers=self._headers | {"Accept": accept}))  # noqa: S310 - HTTP, see above
         except HTTPError as error:
-            elsewhere = error.headers.get("Location")
-            if error.code not in _REDIRECTS or not elsewhere:
+            location = error.headers.get("Location")
+            if error.code not in _REDIRECTS or not location:
                 raise _failure("GET", path, error) from None
-        if urlsplit(elsewhere).scheme not in {"http", "https"}:
+        if urlsplit(location).scheme not in {"http", "https"}:
             raise CiError(f"GET {path}: sends to something that is not HTTP")
         try:
-            return self._send(Request(elsewhere, headers={"User-Agent": "senderid"}))  # noqa: S310 - as above
+            return self._send(Request(location, headers={"User-Agent": "senderid"}))  # noqa: S310 - as above
         except HTTPError as error:
             raise _failure("GET", path, error) from None
 
@@ -298,10 +298,10 @@ def backoff(code: int, headers: Mapping[str, str], body: bytes, now: float) -> B
     seconds = retry_after(headers)
     seconds = None if seconds is None else max(0.0, seconds)
     if code in _LIMITED:
-        used_up = _first(headers, "x-ratelimit-remaining", "RateLimit-Remaining") == "0"
-        if seconds is None and used_up:
+        is_exhausted = _first(headers, "x-ratelimit-remaining", "RateLimit-Remaining") == "0"
+        if seconds is None and is_exhausted:
             seconds = _until(_first(headers, "x-ratelimit-reset", "RateLimit-Reset"), now)
-        if seconds is not None or used_up or code != 403 or b"rate limit" in body.lower():  # noqa: PLR2004 - the status
+        if seconds is not None or is_exhausted or code != 403 or b"rate limit" in body.lower():  # noqa: PLR2004 - the status
             return Backoff("rate limit", _MINUTE if seconds is None else seconds, is_refusal=True)
     if code == _TIMED_OUT or code >= _SERVER_ERROR:
         return Backoff("server error", seconds, is_refusal=False)

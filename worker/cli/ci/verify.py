@@ -20,12 +20,12 @@ Reader = Callable[[str], bytes | None]
 """Returns the bytes of a file by its name in the plan; None if it does not exist."""
 
 
-def mismatch(account: SavedAccount, roots: Iterable[str], read: Reader) -> str | None:
+def mismatch(account: SavedAccount, roots: Iterable[str], read_file: Reader) -> str | None:
     """Return why an account of a plan does not match the files in `roots`; None if it does."""
     for source in sources(account):
         if not is_within(source, roots):
             return f"{source!r} is not among the desired-state files of this job"
-    desired = _read_account(account, read)
+    desired = _read_account(account, read_file)
     if isinstance(desired, str):
         return desired
     if desired.account_id not in {None, account.account_id}:
@@ -38,7 +38,10 @@ def mismatch(account: SavedAccount, roots: Iterable[str], read: Reader) -> str |
 
 
 def is_superseded(
-    account: SavedAccount, here: Reader, newer: Reader, others: Callable[[], Iterable[tuple[str, bytes]]]
+    account: SavedAccount,
+    read_checkout: Reader,
+    read_newer: Reader,
+    read_others: Callable[[], Iterable[tuple[str, bytes]]],
 ) -> bool:
     """Return True if newer files have another desired state for a number that the plan writes.
 
@@ -48,29 +51,31 @@ def is_superseded(
     """
     if not account.writes:
         return False
-    old = _read_account(account, here)
-    if isinstance(old, str):
+    current = _read_account(account, read_checkout)
+    if isinstance(current, str):
         return True
-    more: list[tuple[str, bytes]] = []
-    if any(change.phone not in old.numbers and change.phone not in old.schedules for change in account.writes):
+    other_files: list[tuple[str, bytes]] = []
+    if any(change.phone not in current.numbers and change.phone not in current.schedules for change in account.writes):
         sources_of_plan = set(map(in_repository, sources(account)))
-        more = [
+        other_files = [
             (source, data)
-            for source, data in others()
+            for source, data in read_others()
             if in_repository(source) not in sources_of_plan
             and any(document.name == account.account for document in read_names(source, data))
         ]
-    new = _read_account(account, newer, more)
-    return isinstance(new, str) or any(
-        _comparable(old, change.phone) != _comparable(new, change.phone) for change in account.writes
+    latest = _read_account(account, read_newer, other_files)
+    return isinstance(latest, str) or any(
+        _comparable(current, change.phone) != _comparable(latest, change.phone) for change in account.writes
     )
 
 
-def _read_account(account: SavedAccount, read: Reader, more: Iterable[tuple[str, bytes]] = ()) -> DesiredAccount | str:
+def _read_account(
+    account: SavedAccount, read_file: Reader, other_files: Iterable[tuple[str, bytes]] = ()
+) -> DesiredAccount | str:
     """Return the desired state of an account from its files and the files `more`, or why it cannot be read."""
-    files = list(more)
+    files = list(other_files)
     for source in sources(account):
-        data = read(source)
+        data = read_file(source)
         if data is None:
             return f"{source!r} is not there"
         files.append((source, data))
@@ -78,7 +83,7 @@ def _read_account(account: SavedAccount, read: Reader, more: Iterable[tuple[str,
         accounts = load(files).accounts
     except DesiredStateError:
         return f"{account.source!r} is invalid"
-    desired = next((each for each in accounts if each.name == account.account), None)
+    desired = next((candidate for candidate in accounts if candidate.name == account.account), None)
     return desired or f"{account.source!r} has no account {account.account!r}"
 
 
@@ -92,14 +97,19 @@ def _comparable(account: DesiredAccount, phone: str) -> object:
 
 def is_within(path: str, roots: Iterable[str]) -> bool:
     """Return True if a path is in `roots` or below a folder in `roots`. Symbolic links are not followed."""
-    place = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
-    return any(place.is_relative_to(os.path.abspath(root)) for root in roots)  # noqa: PTH100 - as above
+    location = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
+    return any(location.is_relative_to(os.path.abspath(root)) for root in roots)  # noqa: PTH100 - as above
 
 
-def any_changed(changed: Iterable[str], roots: Iterable[str]) -> bool:
+def any_changed(changed_files: Iterable[str], roots: Iterable[str]) -> bool:
     """Return True if a changed file is in `roots` or below them. `changed` are paths relative to the repository."""
-    places = [place for root in roots for place in {in_repository(root), in_repository(Path(root).resolve())} if place]
-    return any(Path(name).is_relative_to(place) for name in changed for place in places)
+    relative_roots = [
+        relative_root
+        for root in roots
+        for relative_root in {in_repository(root), in_repository(Path(root).resolve())}
+        if relative_root
+    ]
+    return any(Path(name).is_relative_to(relative_root) for name in changed_files for relative_root in relative_roots)
 
 
 def in_repository(path: str | Path) -> Path | None:
@@ -107,7 +117,9 @@ def in_repository(path: str | Path) -> Path | None:
 
     Return None if the path is outside both.
     """
-    place = Path(os.path.abspath(path))  # noqa: PTH100 - as above
-    here = Path(os.path.abspath("."))  # noqa: PTH100 - as above
-    top = next((folder for folder in (place, *place.parents) if (folder / ".git").exists()), here)
-    return place.relative_to(top) if place.is_relative_to(top) else None
+    absolute_path = Path(os.path.abspath(path))  # noqa: PTH100 - as above
+    working_folder = Path(os.path.abspath("."))  # noqa: PTH100 - as above
+    root = next(
+        (folder for folder in (absolute_path, *absolute_path.parents) if (folder / ".git").exists()), working_folder
+    )
+    return absolute_path.relative_to(root) if absolute_path.is_relative_to(root) else None

@@ -99,21 +99,21 @@ def command(
         raise UsageError(Message("--max-age requires a saved plan: senderid apply PLANFILE"))
     if folder is not None or no_files:
         raise UsageError(Message("--files and --no-files require a saved plan: senderid apply PLANFILE"))
-    return plan(common_options) if dry_run else _apply(common_options, asks=not yes, lock_timeout=lock_timeout)
+    return plan(common_options) if dry_run else _apply(common_options, must_confirm=not yes, lock_timeout=lock_timeout)
 
 
-def _apply(common: options.Common, *, asks: bool, lock_timeout: float) -> int:
-    if asks and ("-" in common.paths or not is_interactive()):
+def _apply(common: options.Common, *, must_confirm: bool, lock_timeout: float) -> int:
+    if must_confirm and ("-" in common.paths or not is_interactive()):
         raise UsageError(
             Message("there is no terminal for the prompt: review the plan (senderid plan), then apply with --yes")
         )
     settings = load.load_settings(common.settings_path, common.overrides)
     with run_metrics(settings, common.metrics_file) as metering:
-        return _apply_files(common, settings, metering, asks=asks, lock_timeout=lock_timeout)
+        return _apply_files(common, settings, metering, must_confirm=must_confirm, lock_timeout=lock_timeout)
 
 
 def _apply_files(
-    common: options.Common, settings: "Settings", metering: RunMetrics, *, asks: bool, lock_timeout: float
+    common: options.Common, settings: "Settings", metering: RunMetrics, *, must_confirm: bool, lock_timeout: float
 ) -> int:
     rules = load.parse_rules(common.allow)
     from worker.cli.ledger import LedgerOptions
@@ -129,9 +129,9 @@ def _apply_files(
 
     async def carry_out(run: "Session") -> "list[AccountResult]":
         drafts = await plan_accounts(run, desired, terms, others)
-        if asks or (common.form == "text" and common.output is None):
+        if must_confirm or (common.form == "text" and common.output is None):
             show_plans(drafts, common)
-        return await _carry_out(run, desired, drafts, terms, asks=asks)
+        return await _apply_drafts(run, desired, drafts, terms, must_confirm=must_confirm)
 
     return run_and_report(carry_out, settings, common, LedgerOptions("apply", lock_timeout), metering=metering)
 
@@ -155,28 +155,28 @@ def _apply_file(
     file: _PlanFile, common: options.Common, settings: "Settings", metering: RunMetrics, *, lock_timeout: float
 ) -> int:
     rules = load.parse_rules(common.allow)
-    saved = _open(file.path, file.max_age)
+    saved_plan = _open(file.path, file.max_age)
 
     from worker.cli.ledger import LedgerOptions
     from worker.model.accounts import PlanFile
     from worker.plan.safety import ALLOW_ALL, REPLAY
     from worker.reconcile.results import left_out_result
 
-    _check_endpoints(file.path, saved, settings)
-    _check_keys(file.path, saved, settings)
-    files = _CurrentFiles(saved, settings, file.folder) if file.is_compared else None
+    _check_endpoints(file.path, saved_plan, settings)
+    _check_keys(file.path, saved_plan, settings)
+    files = _CurrentFiles(saved_plan, settings, file.folder) if file.is_compared else None
     # a replay must be allowed by the options of this command: the plan cannot allow its own replay
     replays = not rules.isdisjoint({REPLAY, ALLOW_ALL})
-    plan = None if replays else PlanFile(saved.id, saved.created_at)
+    plan = None if replays else PlanFile(saved_plan.id, saved_plan.created_at)
 
     async def carry_out(run: "Session") -> "list[AccountResult]":
-        run.log.info("run.started", accounts=len(saved.accounts), fingerprint=saved.fingerprint)
-        run.progress.expect(sum(len(account.changes) for account in saved.accounts))
-        allow = rules | set(saved.allow)
-        results = await run.fleet.apply_saved(saved.accounts, allow, run.progress, plan=plan, files=files)
-        return [*results, *map(left_out_result, saved.left_out)]
+        run.log.info("run.started", accounts=len(saved_plan.accounts), fingerprint=saved_plan.fingerprint)
+        run.progress.expect(sum(len(account.changes) for account in saved_plan.accounts))
+        allow = rules | set(saved_plan.allow)
+        results = await run.fleet.apply_saved(saved_plan.accounts, allow, run.progress, plan=plan, files=files)
+        return [*results, *map(left_out_result, saved_plan.left_out)]
 
-    ledger = LedgerOptions("apply PLANFILE", lock_timeout, saved.id)
+    ledger = LedgerOptions("apply PLANFILE", lock_timeout, saved_plan.id)
     return run_and_report(carry_out, settings, common, ledger, metering=metering)
 
 
@@ -195,7 +195,7 @@ def _open(path: str, max_age: float | None) -> "SavedPlan":
         raise PlanFileError(Message("{path}: {error}", path=path, error=str(error))) from None
 
 
-def _check_endpoints(path: str, saved: "SavedPlan", settings: "Settings") -> None:
+def _check_endpoints(path: str, saved_plan: "SavedPlan", settings: "Settings") -> None:
     """Check the endpoints of a plan, as the author of a plan file must not choose where credentials are sent.
 
     Raises:
@@ -203,7 +203,7 @@ def _check_endpoints(path: str, saved: "SavedPlan", settings: "Settings") -> Non
     """
     from worker.config.urls import parse_endpoint
 
-    for account in saved.accounts:
+    for account in saved_plan.accounts:
         try:
             endpoint = parse_endpoint(account.endpoint)
         except ValueError as error:
@@ -225,7 +225,7 @@ def _check_endpoints(path: str, saved: "SavedPlan", settings: "Settings") -> Non
 class _CurrentFiles:
     """Reader of the current desired-state files of a plan, which reads them again after changes."""
 
-    def __init__(self, saved: "SavedPlan", settings: "Settings", folder: str | None) -> None:
+    def __init__(self, saved_plan: "SavedPlan", settings: "Settings", folder: str | None) -> None:
         """Read the files. `folder` is where they are if they have moved; None means the paths in the plan.
 
         Raises:
@@ -233,7 +233,7 @@ class _CurrentFiles:
         """
         from worker.model.ports import sources as sources_of
 
-        self._names = {account.account: sources_of(account) for account in saved.accounts}
+        self._names = {account.account: sources_of(account) for account in saved_plan.accounts}
         self._check = load.document_checks(settings.endpoint)
         self._folder = folder
         self._read()
@@ -254,30 +254,38 @@ class _CurrentFiles:
 
         self._versions = {account: self._read_versions(account) for account in self._names}
         paths_to_read: dict[str, None] = {}
-        missing: dict[str, tuple[str, ...]] = {}
+        missing_files: dict[str, tuple[str, ...]] = {}
         for account, names in self._names.items():
             paths = {name: sources.locate(name, self._folder) for name in names}
             paths_to_read |= dict.fromkeys(path for path in paths.values() if path is not None)
-            missing[account] = tuple(name for name, path in paths.items() if path is None)
-            paths_to_read |= dict.fromkeys(path for name in missing[account] for path in self._beside(name, account))
+            missing_files[account] = tuple(name for name, path in paths.items() if path is None)
+            paths_to_read |= dict.fromkeys(
+                path for name in missing_files[account] for path in self._describing_files(name, account)
+            )
         paths_by_identity: dict[sources.FileIdentity, str] = {}
         contents = (sources.read_file(path, paths_by_identity) for path in paths_to_read)
         loaded = desired.load(contents, self._check).accounts if paths_to_read else ()
         accounts = {account.name: account for account in loaded}
-        self._current = {account: CurrentFiles(accounts.get(account), missing[account]) for account in self._names}
+        self._current = {
+            account: CurrentFiles(accounts.get(account), missing_files[account]) for account in self._names
+        }
 
-    def _beside(self, name: str, account: str) -> list[str]:
+    def _describing_files(self, name: str, account: str) -> list[str]:
         """Return the files that describe an account in the folder of a missing file, as that may have been renamed."""
         folder = None if name == sources.STDIN else sources.locate(str(Path(name).parent), self._folder)
         paths = [] if folder is None else sources.yaml_files(Path(folder))
-        return [path for path in paths if any(each.name == account and each.explicit for each in documents_in(path))]
+        return [
+            path
+            for path in paths
+            if any(document.name == account and document.explicit for document in documents_in(path))
+        ]
 
     def _read_versions(self, account: str) -> "list[sources.FileVersion | None]":
         paths = [sources.locate(name, self._folder) for name in self._names[account]]
         return [None if path is None else sources.read_version(path) for path in paths]
 
 
-def _check_keys(path: str, saved: "SavedPlan", settings: "Settings") -> None:
+def _check_keys(path: str, saved_plan: "SavedPlan", settings: "Settings") -> None:
     """Check that accounts with different ids in the plan have different API keys in this environment.
 
     Raises:
@@ -285,7 +293,7 @@ def _check_keys(path: str, saved: "SavedPlan", settings: "Settings") -> None:
     """
     from worker.config.desired import find_same_accounts
 
-    for pair in find_same_accounts(saved.accounts, load.document_checks(settings.endpoint).reach):
+    for pair in find_same_accounts(saved_plan.accounts, load.document_checks(settings.endpoint).resolver):
         first, second = pair.first.account, pair.second.account
         raise PlanFileError(
             Message(
@@ -298,13 +306,18 @@ def _check_keys(path: str, saved: "SavedPlan", settings: "Settings") -> None:
         )
 
 
-async def _carry_out(
-    run: "Session", desired: "Sequence[DesiredAccount]", drafts: "Sequence[Draft]", terms: "Terms", *, asks: bool
+async def _apply_drafts(
+    run: "Session",
+    desired: "Sequence[DesiredAccount]",
+    drafts: "Sequence[Draft]",
+    terms: "Terms",
+    *,
+    must_confirm: bool,
 ) -> "list[AccountResult]":
     writes = count_writes(drafts)
-    declined = await confirm(run) if writes and asks else None
-    if declined is not None:
-        return await run.fleet.decline(desired, drafts, terms, declined)
+    decline_error = await confirm(run) if writes and must_confirm else None
+    if decline_error is not None:
+        return await run.fleet.decline(desired, drafts, terms, decline_error)
     run.progress.expect(writes)
     # `apply` plans for the current time: a transition that came due during the prompt makes the plan stale
     return await run.fleet.apply(desired, drafts, terms, run.progress)

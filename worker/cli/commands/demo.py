@@ -62,7 +62,7 @@ async def _run_demo(run: "Session", sandbox: "Sandbox", account: "SandboxAccount
     from worker.plan.build import Terms
     from worker.render import text
 
-    began = time.monotonic()
+    start = time.monotonic()
     introduction = _(
         "A simulated API listens at {url}, with an account of {count} numbers.\n"
         "It checks signatures, clocks and quotas like the real one, and it is unreliable on purpose."
@@ -85,16 +85,19 @@ async def _run_demo(run: "Session", sandbox: "Sandbox", account: "SandboxAccount
     emit(text.result(result, color=style.color, width=style.width))
 
     _chapter(_("4. senderid plan, again"))
-    again = await run.fleet.plan(accounts, Terms())
-    emit(text.plan(_document(again), color=style.color, width=style.width))
+    second_drafts = await run.fleet.plan(accounts, Terms())
+    emit(text.plan(_document(second_drafts), color=style.color, width=style.width))
 
     emit(
         _proof(
-            sandbox, results, pending=sum(len(draft.plan.writes) for draft in again), seconds=time.monotonic() - began
+            sandbox,
+            results,
+            pending=sum(len(draft.plan.writes) for draft in second_drafts),
+            seconds=time.monotonic() - start,
         )
     )
     has_converged = result.outcome is RunOutcome.CONVERGED and not any(
-        draft.plan.writes or draft.error for draft in again
+        draft.plan.writes or draft.error for draft in second_drafts
     )
     return ExitStatus.OK if has_converged else ExitStatus.UNCONVERGED
 
@@ -111,11 +114,11 @@ def _desired_text(account: "SandboxAccount", url: str) -> str:
     from worker.model.phones import hyphenated
 
     lines = ["version: 1", "account: demo", f"endpoint: {url}", "numbers:"]
-    off = 2
+    inactive_count = 2
     for phone, status in account.statuses.items():
         desired = Status.ACTIVE
-        if status == Status.ACTIVE and off:
-            desired, off = Status.INACTIVE, off - 1
+        if status == Status.ACTIVE and inactive_count:
+            desired, inactive_count = Status.INACTIVE, inactive_count - 1
         lines.append(f"  {hyphenated(phone)}: {desired}")
     return "\n".join(lines) + "\n"
 
@@ -135,7 +138,7 @@ def _proof(sandbox: "Sandbox", results: "Sequence[AccountResult]", *, pending: i
     fault_counts = ", ".join(f"{name} {count}" for name, count in faults.most_common()) or _("none")
     reported_writes = sum(result.requests.writes for result in results)
     reported_changes = sum(result.counts[Outcome.CHANGED] for result in results)
-    switched = len({request.phone for request in writes if request.applied})
+    switched_count = len({request.phone for request in writes if request.applied})
     proof = _(
         "Verified by the counts of the sandbox API, not of the worker:\n"
         "  - {requests} requests arrived, {faults} of them had an injected fault ({fault_counts});\n"
@@ -150,7 +153,7 @@ def _proof(sandbox: "Sandbox", results: "Sequence[AccountResult]", *, pending: i
         signatures=len(signatures),
         writes=len(writes),
         reported_writes=reported_writes,
-        switched=switched,
+        switched=switched_count,
         changed=reported_changes,
         pending=pending,
     )

@@ -69,8 +69,8 @@ def command(
             emit(json_document.encode(_Diagnosis(checks)), output)
         else:
             emit(_table(checks), output)
-        failed = any(check.status == "fail" for check in checks)
-        return ExitStatus.ERROR if failed else ExitStatus.OK
+        has_failures = any(check.status == "fail" for check in checks)
+        return ExitStatus.ERROR if has_failures else ExitStatus.OK
 
     return runner.run(verb, settings, no_color=no_color)
 
@@ -94,7 +94,7 @@ async def _read_account(client: "AccountReader") -> tuple[Check, ...]:
     try:
         observed = await client.observe()
     except WorkerError as error:
-        return (_failed_read(error), _clock(client.clock_offset, refused=isinstance(error, ClockSkewed)))
+        return (_failed_read(error), _clock(client.clock_offset, is_refused=isinstance(error, ClockSkewed)))
     if observed.account_id is None:
         signature = Check(
             "signature", "warn", Message("accepted; the response is an empty object: no numbers and no account id")
@@ -109,7 +109,7 @@ async def _read_account(client: "AccountReader") -> tuple[Check, ...]:
         signature = Check("signature", "ok", Message("accepted; {numbers}", numbers=numbers))
     return (
         signature,
-        _clock(client.clock_offset, refused=False),
+        _clock(client.clock_offset, is_refused=False),
         _rate_limit(client.rate_limit_headers),
     )
 
@@ -121,7 +121,7 @@ async def _network(url: str, seconds: float) -> tuple[Check, ...]:
     parts = urlsplit(url)
     secure = parts.scheme == "https"
     host, port = parts.hostname or "", parts.port or (443 if secure else 80)
-    place = f"{host}:{port}"
+    location = f"{host}:{port}"
     try:
         await _connect(host, port, seconds, context=None)
     except OSError as error:
@@ -131,9 +131,11 @@ async def _network(url: str, seconds: float) -> tuple[Check, ...]:
             else (system_text(error.strerror) if error.strerror else Message("unknown host"))
         )
         return (
-            Check("network", "fail", Message("no connection to {location}: {reason}", location=place, reason=reason)),
+            Check(
+                "network", "fail", Message("no connection to {location}: {reason}", location=location, reason=reason)
+            ),
         )
-    network = Check("network", "ok", Message("{location} is reachable", location=place))
+    network = Check("network", "ok", Message("{location} is reachable", location=location))
     if not secure:
         return (network, Check("tls", "skip", Message("plain http to this machine")))
     try:
@@ -174,14 +176,14 @@ def _failed_read(error: WorkerError) -> Check:
     )
 
 
-def _clock(offset: float | None, *, refused: bool) -> Check:
+def _clock(offset: float | None, *, is_refused: bool) -> Check:
     if offset is None:
         return Check("clock", "skip", Message("the server sent no date"))
     if offset > 0:
         detail = Message("the clock is {offset:.0f} s behind the server", offset=offset)
     else:
         detail = Message("the clock is {offset:.0f} s ahead of the server", offset=-offset)
-    if refused:
+    if is_refused:
         return Check("clock", "fail", Message("{detail}, which refuses the request: set the clock", detail=detail))
     if abs(offset) > _SKEW_WARNING:
         return Check("clock", "warn", Message("{detail}, which refuses more than 900 s: set the clock", detail=detail))

@@ -39,10 +39,12 @@ def command(
 
     async def verb(run: runner.Session) -> int:
         observed = await run.fleet.read(DefaultTarget(listed=write_desired.listed_numbers(output)), run.log)
-        if (refused := write_desired.refusal(observed, output)) is not None:
-            raise ServerError(refused)
-        where = options.schema_reference(schema)
-        write_desired.write(desired_yaml(observed, name=name, endpoint=settings.endpoint, schema=where), output, schema)
+        if (refusal := write_desired.refusal(observed, output)) is not None:
+            raise ServerError(refusal)
+        schema_url = options.schema_reference(schema)
+        write_desired.write(
+            desired_yaml(observed, name=name, endpoint=settings.endpoint, schema=schema_url), output, schema
+        )
         return ExitStatus.OK
 
     return runner.run(verb, settings, recall=True)

@@ -121,13 +121,13 @@ def _list(
     from worker.render.text import history as text
 
     # the history of a number is complete by default
-    most = limit if limit is not None else _LIMIT if phone is None else 0
+    row_limit = limit if limit is not None else _LIMIT if phone is None else 0
     query = HistoryQuery(
         account=account,
         phone=phone,
         since=None if since is None else format_utc_ms(since),
         outcome=None if outcome is None else Ending(outcome),
-        limit=most,
+        limit=row_limit,
     )
     path = ledger_path(settings)
     with open_read_only(path) as connection:
@@ -191,9 +191,9 @@ def _prune(settings: "Settings", age: float) -> int:
     from worker.ledger import forget
     from worker.model.times import format_utc_ms
 
-    deleted = forget(ledger_path(settings), format_utc_ms(_ago(age)), program=__version__, now=now)
-    text = ngettext("{count} run deleted.", "{count} runs deleted.", deleted)
-    click.echo(text.format(count=f"{deleted:,}"))
+    deleted_count = forget(ledger_path(settings), format_utc_ms(_ago(age)), program=__version__, now=now)
+    text = ngettext("{count} run deleted.", "{count} runs deleted.", deleted_count)
+    click.echo(text.format(count=f"{deleted_count:,}"))
     return ExitStatus.OK
 
 

@@ -63,21 +63,21 @@ def command(
 
     options.refuse_overwrite(output, force=force)
     source, data = load.read_input(path)
-    where = options.schema_reference(schema)
+    schema_url = options.schema_reference(schema)
     document = _utf_8(data)
     if kind == "json" or (kind == "auto" and document.lstrip().startswith(_NO_TABLES)):
         if encoding != "auto":
             raise UsageError(Message("--encoding applies to CSV tables only: JSON is UTF-8"))
         account = _document(source, document)
-        if (refused := write_desired.refusal(account, output)) is not None:
-            raise DesiredStateError([Problem(source, 1, 1, refused)])
-        text = desired_yaml(account, name=name, schema=where)
+        if (refusal := write_desired.refusal(account, output)) is not None:
+            raise DesiredStateError([Problem(source, 1, 1, refusal)])
+        text = desired_yaml(account, name=name, schema=schema_url)
     else:
         from worker.config.csv_import import read_csv
 
-        read = read_csv(source, data, skipped, encoding)
-        load.print_warnings(read.warnings)
-        text = listed_yaml(read.numbers, name=name, schema=where)
+        imported = read_csv(source, data, skipped, encoding)
+        load.print_warnings(imported.warnings)
+        text = listed_yaml(imported.numbers, name=name, schema=schema_url)
     write_desired.write(text, output, schema)
     return ExitStatus.OK
 

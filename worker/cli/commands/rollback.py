@@ -54,7 +54,7 @@ def command(*, run: str, yes: bool, dry_run: bool, lock_timeout: float, **common
 
     record = find_run(settings, run)
     _check_ended(record)
-    accounts = [saved for account in record.accounts if (saved := inverse_plan(account, record.run_id)).changes]
+    accounts = [inverse for account in record.accounts if (inverse := inverse_plan(account, record.run_id)).changes]
     if not accounts and common_options.form == "text":
         return _nothing(record, common_options)
     if dry_run:
@@ -65,17 +65,17 @@ def command(*, run: str, yes: bool, dry_run: bool, lock_timeout: float, **common
         if not yes or (common_options.form == "text" and common_options.output is None):
             show_plans(drafts, common_options)
         writes = count_writes(drafts)
-        declined = await confirm(session) if writes and not yes else None
+        decline_error = await confirm(session) if writes and not yes else None
         session.progress.expect(writes)
-        return await session.fleet.roll_back(accounts, drafts, rules, session.progress, declined)
+        return await session.fleet.roll_back(accounts, drafts, rules, session.progress, decline_error)
 
     ledger = LedgerOptions(f"rollback {record.run_id}", lock_timeout) if accounts else None
     return run_and_report(carry_out, settings, common_options, ledger, lambda result: _remark(result, accounts))
 
 
 def _check_ended(record: "RunRecord") -> None:
-    unfinished = [account.account for account in record.accounts if account.finished_at is None]
-    if unfinished:
+    unfinished_accounts = [account.account for account in record.accounts if account.finished_at is None]
+    if unfinished_accounts:
         from worker.render.text.layout import names
 
         raise UsageError(
@@ -83,7 +83,7 @@ def _check_ended(record: "RunRecord") -> None:
                 "run {run_id} is not finished on {names}: wait for it; if it crashed, close it with `senderid "
                 "apply`, then roll it back",
                 run_id=record.run_id,
-                names=names(unfinished),
+                names=names(unfinished_accounts),
             )
         )
 
@@ -118,7 +118,9 @@ def _preview(
 
 
 async def _read(run: "Session", accounts: "Sequence[SavedAccount]", rules: frozenset[str]) -> "list[Draft]":
-    run.log.info("run.started", accounts=len(accounts), numbers=sum(len(saved.changes) for saved in accounts))
+    run.log.info(
+        "run.started", accounts=len(accounts), numbers=sum(len(saved_account.changes) for saved_account in accounts)
+    )
     return await run.fleet.preview(accounts, rules)
 
 

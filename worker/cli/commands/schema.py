@@ -20,5 +20,5 @@ def command(name: str | None) -> int:
     from worker.render import json_document
     from worker.render.json_schema import schema
 
-    emit(json_document.encode(schema(name) if name else {each: schema(each) for each in _NAMES}))
+    emit(json_document.encode(schema(name) if name else {schema_name: schema(schema_name) for schema_name in _NAMES}))
     return ExitStatus.OK

@@ -45,8 +45,8 @@ def command(*, listen: str, token_file: str | None, paths: Sequence[str], settin
     from worker.cli.services import read_access
 
     host, port = address(listen)
-    allowed = read_access(settings, host)
-    if not (allowed.requires_token or web.loopback(host)):
+    access = read_access(settings, host)
+    if not (access.requires_token or web.loopback(host)):
         raise UsageError(
             Message(
                 "--listen {listen!r}: other machines need a token: write {MIN_TOKEN_LENGTH} or more characters to "
@@ -59,10 +59,10 @@ def command(*, listen: str, token_file: str | None, paths: Sequence[str], settin
     path = ledger_path(settings)
 
     async def serve_pages() -> int:
-        site = web.StatusPages(path, allowed, desired=files)
+        site = web.StatusPages(path, access, desired=files)
         try:
             with signals.stop_signal(asyncio.get_running_loop()) as exit_status:
-                async with web.serve(None, host, port, site.answer) as url:
+                async with web.serve(None, host, port, site.respond) as url:
                     click.echo(url)
                     return await exit_status
         finally:

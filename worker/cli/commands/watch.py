@@ -85,14 +85,14 @@ def command(
     from worker.ledger import probe
     from worker.telemetry.metrics import Metrics
 
-    where = None if listen is None else address(listen)
+    listen_address = None if listen is None else address(listen)
     files = _files(common_options, settings)
     terms = _terms(common_options, settings, files)
     if not dry_run:
         probe(ledger.ledger_path(settings))
     metrics = Metrics(accounts=settings.metrics.accounts)
-    metrics.every(_interval(trigger))
-    services = monitoring.Services(settings, metrics, where)
+    metrics.set_interval(_interval(trigger))
+    services = monitoring.Services(settings, metrics, listen_address)
     daemon = _Daemon(common_options, settings, terms, files, services)
 
     async def verb(run: "Session") -> int:
@@ -134,15 +134,15 @@ class _Daemon:
         passes = Passes(
             settings, self._terms, run.transport, resolver, run.log, ledgers=_Ledgers(settings), conclude=overall
         )
-        async with self._services.over(self._names, lambda: passes.quotas, run.log) as (monitor, listeners):
+        async with self._services.run(self._names, lambda: passes.quotas, run.log) as (monitor, listeners):
             watch = WatchLoop(
                 self._files,
                 passes,
                 Scheduler(trigger, datetime.now(UTC), uniform=runtime.uniform, jitter=jitter),
                 run.log,
                 settings=settings,
-                reread=self._reread,
-                begin=self._begin,
+                reload_settings=self._reread,
+                new_run_id=self._begin,
                 read_only=dry_run,
                 listeners=listeners,
                 systemd=Systemd(os.environ),
@@ -174,7 +174,7 @@ async def _signals(watch: "WatchLoop", run: "Session") -> AsyncIterator[None]:
     """Reload on SIGHUP, and stop the loop when the session is stopped, inside the `async with` block."""
 
     async def end() -> None:
-        await run.stopped.wait()
+        await run.stop_event.wait()
         if run.fleet.interrupted is not None:
             watch.stop(run.fleet.interrupted)
 
@@ -243,8 +243,8 @@ def _trigger(every: float | None, cron: str | None, timezone: str | None) -> "tu
 
 def _interval(trigger: "Trigger") -> float:
     """Return the seconds between the next two passes. Later passes of a cron expression may be further apart."""
-    first = trigger.after(datetime.now(UTC))
-    return (trigger.after(first) - first).total_seconds()
+    first = trigger.next_start(datetime.now(UTC))
+    return (trigger.next_start(first) - first).total_seconds()
 
 
 def _files(common: options.Common, settings: "Settings") -> "WatchedFiles":

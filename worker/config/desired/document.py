@@ -126,7 +126,7 @@ class DocumentReader:
             self._reader.problem(top, Message("missing numbers: write `numbers: {{}}` if there are none"))
 
     def _read_value(self, name: str, node: Node) -> None:
-        read: dict[str, Callable[[Node], Any]] = {
+        value_readers: dict[str, Callable[[Node], Any]] = {
             "version": self._version,
             "account": lambda node: read_text(self._reader, node, "account", NAME_CAP),
             "account_id": lambda node: read_text(self._reader, node, "account_id", NAME_CAP),
@@ -141,7 +141,7 @@ class DocumentReader:
             "timezone": self._timezone,
             "numbers": self._no_numbers,
         }
-        value = read[name](node)
+        value = value_readers[name](node)
         if value is not None:
             self._values[name] = value
 

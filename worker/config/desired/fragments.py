@@ -34,13 +34,13 @@ class AccountDocument(Struct, frozen=True):
     """
 
     account: DesiredAccount
-    named: bool
+    is_named: bool
     keys: tuple[str, ...] = ()
     zoned: bool = False
     unlisted: tuple[GroupMember, ...] = ()
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """The file and the line of the document."""
         return f"{self.account.source}:{self.account.line}"
 
@@ -66,7 +66,7 @@ def join(documents: Iterable[AccountDocument]) -> list[DesiredAccount]:
     The account-level values are those of the head: the document that has account-level keys or, if none has any, the
     first document. If a number is listed twice, the first entry counts; `find_conflicts` reports the second.
     """
-    return [_join(some) for some in group_by_account(documents).values()]
+    return [_join(documents_of_account) for documents_of_account in group_by_account(documents).values()]
 
 
 def find_conflicts(documents: Sequence[AccountDocument]) -> Iterator[Conflict]:
@@ -75,9 +75,9 @@ def find_conflicts(documents: Sequence[AccountDocument]) -> Iterator[Conflict]:
     A conflict is a disagreement between documents of one account, or a number that is ACTIVE in two accounts.
     """
     accounts = group_by_account(documents)
-    for some in accounts.values():
-        sources = tuple(dict.fromkeys(document.account.source for document in some))
-        for problem in _disagreements(some):
+    for documents_of_account in accounts.values():
+        sources = tuple(dict.fromkeys(document.account.source for document in documents_of_account))
+        for problem in _disagreements(documents_of_account):
             yield Conflict(problem, sources)
     if len(accounts) > 1:
         yield from _active_twice(documents)
@@ -96,7 +96,7 @@ def _join(documents: Sequence[AccountDocument]) -> DesiredAccount:
     elsewhere: dict[str, str] = {}
     lines = array("I")
     for document in documents:
-        for phone, desired, line in document.account.located():
+        for phone, desired, line in document.account.numbers_with_lines():
             if phone not in numbers:
                 numbers[phone] = desired
                 lines.append(line)
@@ -137,7 +137,7 @@ def _disagreements(documents: Sequence[AccountDocument]) -> Iterator[Problem]:
                         phone=phone,
                         account=document.account.name,
                     )
-                    if document.named
+                    if document.is_named
                     else Message("{phone} is not under numbers: list it, or remove it from the group", phone=phone)
                 )
                 yield Problem(document.account.source, member.line, member.column, message)
@@ -146,12 +146,12 @@ def _disagreements(documents: Sequence[AccountDocument]) -> Iterator[Problem]:
 def _missing_names(documents: Sequence[AccountDocument]) -> Iterator[Problem]:
     first = documents[0]
     for document in documents[1:]:
-        if not (first.named and document.named):
+        if not (first.is_named and document.is_named):
             message = Message(
                 "account {account!r} is also described at {location}: write the same `account:` in both if they "
                 "are parts of one account, or else another one in either",
                 account=document.account.name,
-                location=first.place,
+                location=first.location,
             )
             yield _at(document, message)
 
@@ -165,7 +165,7 @@ def _second_heads(documents: Sequence[AccountDocument]) -> Iterator[Problem]:
                 "to {location}, which has {head_keys}",
                 account=head.account.name,
                 keys=document.keys,
-                location=head.place,
+                location=head.location,
                 head_keys=head.keys,
             )
             yield _at(document, message)
@@ -175,15 +175,15 @@ def _listed_twice(documents: Sequence[AccountDocument]) -> Iterator[Problem]:
     phones = set(chain.from_iterable(document.account.numbers for document in documents))
     if len(phones) == sum(len(document.account.numbers) for document in documents):
         return
-    places: dict[str, str] = {}
+    locations: dict[str, str] = {}
     for document in documents:
         source = document.account.source
-        for phone, _, line in document.account.located():
-            here = f"{source}:{line}"
-            place = places.setdefault(phone, here)
-            if place is not here:
+        for phone, _, line in document.account.numbers_with_lines():
+            location_here = f"{source}:{line}"
+            location = locations.setdefault(phone, location_here)
+            if location is not location_here:
                 message = Message(
-                    "{phone} is a duplicate of {location}: keep one", phone=PhoneNumber(phone), location=place
+                    "{phone} is a duplicate of {location}: keep one", phone=PhoneNumber(phone), location=location
                 )
                 yield Problem(source, line, 1, message)
 
@@ -200,13 +200,13 @@ def _other_zones(documents: Sequence[AccountDocument]) -> Iterator[Problem]:
                 "of the account",
                 timezone=document.account.timezone,
                 other_timezone=timezone,
-                location=head.place,
+                location=head.location,
             )
         else:
             message = Message(
                 "timezone is missing here, and is {timezone} at {location}: add `timezone: {timezone}`",
                 timezone=timezone,
-                location=head.place,
+                location=head.location,
             )
         yield _at(document, message)
 
@@ -215,7 +215,7 @@ def _active_twice(documents: Sequence[AccountDocument]) -> Iterator[Conflict]:
     holders: dict[str, tuple[DesiredAccount, int]] = {}
     for document in documents:
         account = document.account
-        for phone, desired, line in account.located():
+        for phone, desired, line in account.numbers_with_lines():
             schedule = account.schedules.get(phone)
             if not (desired.status is Status.ACTIVE if schedule is None else is_ever_desired(schedule, Status.ACTIVE)):
                 continue

@@ -37,15 +37,15 @@ class SameAccount(Struct, Generic[Target], frozen=True):
 
     first: Target
     second: Target
-    pinned: bool
+    is_pinned: bool
 
     @property
     def is_contradictory(self) -> bool:
         """Return True if both descriptions use the same API key but pin different account ids."""
-        return not self.pinned and None not in {self.first.account_id, self.second.account_id}
+        return not self.is_pinned and None not in {self.first.account_id, self.second.account_id}
 
 
-def find_same_accounts(targets: Iterable[Target], reach: IdentityResolver) -> Iterator[SameAccount[Target]]:
+def find_same_accounts(targets: Iterable[Target], resolver: IdentityResolver) -> Iterator[SameAccount[Target]]:
     """Yield each pair of a target and an earlier target that are the same account.
 
     Targets on the same platform are the same account if they pin the same account id or use the same API key. Keys are
@@ -55,24 +55,24 @@ def find_same_accounts(targets: Iterable[Target], reach: IdentityResolver) -> It
     keys: dict[tuple[str, str | SecretRef], Target] = {}
     key_of: dict[SecretRef, str | SecretRef] = {}
     for target in targets:
-        platform = platform_of(target.endpoint or reach.endpoint)
+        platform = platform_of(target.endpoint or resolver.endpoint)
         reference = _plain((target.credentials or DEFAULT_CREDENTIALS).api_key)
         if reference not in key_of:
-            key_of[reference] = reach.api_key(reference) or reference
+            key_of[reference] = resolver.api_key(reference) or reference
         same_id = target if target.account_id is None else pins.setdefault((platform, target.account_id), target)
         same_key = keys.setdefault((platform, key_of[reference]), target)
         if same_id is not target:
-            yield SameAccount(same_id, target, pinned=True)
+            yield SameAccount(same_id, target, is_pinned=True)
         elif same_key is not target:
-            yield SameAccount(same_key, target, pinned=False)
+            yield SameAccount(same_key, target, is_pinned=False)
 
 
-def find_duplicates(accounts: Sequence[DesiredAccount], reach: IdentityResolver) -> Iterator[Conflict]:
+def find_duplicates(accounts: Sequence[DesiredAccount], resolver: IdentityResolver) -> Iterator[Conflict]:
     """Yield a conflict for each two names of the same account, at the later one. No message has an API key."""
-    for pair in find_same_accounts(accounts, reach):
+    for pair in find_same_accounts(accounts, resolver):
         first, second = pair.first, pair.second
         values = {"account": second.name, "other_account": first.name, "location": f"{first.source}:{first.line}"}
-        if pair.pinned:
+        if pair.is_pinned:
             message = Message(
                 "account {account!r} pins the same account_id as {other_account!r} at {location}: describe the account "
                 "once, or write the same `account:` in both documents to split it",

@@ -63,7 +63,7 @@ def read_documents(sources: Iterable[tuple[str, bytes] | Problem], check: Check 
     problems: list[Problem] = []
     warnings: list[Problem] = []
     documents: list[AccountDocument] = []
-    omitted = 0
+    omitted_count = 0
     with _no_cyclic_collection():
         for source in sources:
             if isinstance(source, Problem):
@@ -72,7 +72,7 @@ def read_documents(sources: Iterable[tuple[str, bytes] | Problem], check: Check 
             reader = Reader(source[0])
             documents += _parse(reader, source[1], warnings)
             problems += sorted(reader.problems)
-            omitted += reader.omitted
+            omitted_count += reader.omitted_count
     if not documents and not problems:
         problems.append(Problem("desired state", 1, 1, Message("no file to read")))
     conflicts = Reader("")
@@ -83,7 +83,7 @@ def read_documents(sources: Iterable[tuple[str, bytes] | Problem], check: Check 
             conflicts.report(conflict.problem)
     problems += conflicts.problems
     if problems:
-        raise DesiredStateError(problems, omitted + conflicts.omitted)
+        raise DesiredStateError(problems, omitted_count + conflicts.omitted_count)
     return DocumentSet(tuple(documents), tuple(warnings))
 
 
@@ -97,7 +97,7 @@ def parse_file(source: str, data: bytes) -> tuple[AccountDocument, ...]:
     with _no_cyclic_collection():
         documents = _parse(reader, data, [])
     if reader.problems:
-        raise DesiredStateError(sorted(reader.problems), reader.omitted)
+        raise DesiredStateError(sorted(reader.problems), reader.omitted_count)
     return tuple(documents)
 
 

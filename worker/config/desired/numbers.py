@@ -104,7 +104,7 @@ class NumbersReader:
             if len(self._duplicates) < PROBLEM_CAP:
                 self._duplicates.append((phone, line, column))
             else:
-                self._reader.omitted += 1
+                self._reader.omitted_count += 1
         else:
             self.desired[phone] = desired
             self.lines.append(line)

@@ -153,21 +153,21 @@ def resolve_schedules(reader: Reader, numbers: Mapping[str, UnresolvedSchedule],
     """
     if not numbers:
         return {}
-    where = load_zone(timezone)
+    zone = load_zone(timezone)
     distinct: dict[Schedule, Schedule] = {}
     schedules: dict[str, Schedule] = {}
-    for phone, each in numbers.items():
+    for phone, unresolved in numbers.items():
         dated = tuple(
             replace(
                 window,
-                start=None if window.start is None else to_utc(window.start, where),
-                end=None if window.end is None else to_utc(window.end, where),
+                start=None if window.start is None else to_utc(window.start, zone),
+                end=None if window.end is None else to_utc(window.end, zone),
             )
-            for _, window in each.dated
+            for _, window in unresolved.dated
         )
-        schedule = Schedule(each.plain, dated, tuple(window for _, window in each.weekly), timezone)
+        schedule = Schedule(unresolved.plain, dated, tuple(window for _, window in unresolved.weekly), timezone)
         if schedule not in distinct:
-            problems = [*_empty(each, schedule), *_contradictory(each, schedule)]
+            problems = [*_empty(unresolved, schedule), *_contradictory(unresolved, schedule)]
             for position, message in problems:
                 reader.report(Problem(reader.source, position.line, position.column, message))
             if problems:
@@ -178,18 +178,18 @@ def resolve_schedules(reader: Reader, numbers: Mapping[str, UnresolvedSchedule],
     return schedules
 
 
-def _empty(each: UnresolvedSchedule, schedule: Schedule) -> Iterator[tuple[_Position, Message]]:
-    for (position, _), window in zip(each.dated, schedule.dated, strict=True):
+def _empty(unresolved: UnresolvedSchedule, schedule: Schedule) -> Iterator[tuple[_Position, Message]]:
+    for (position, _), window in zip(unresolved.dated, schedule.dated, strict=True):
         if window.start is not None and window.end is not None and window.start >= window.end:
             yield position, Message("the window ends before it starts: until must be later than from")
 
 
-def _contradictory(each: UnresolvedSchedule, schedule: Schedule) -> Iterator[tuple[_Position, Message]]:
-    dated, weeks = ([place for place, _ in some] for some in (each.dated, each.weekly))
-    for places, windows in ((dated, schedule.dated), (weeks, schedule.weekly)):
+def _contradictory(unresolved: UnresolvedSchedule, schedule: Schedule) -> Iterator[tuple[_Position, Message]]:
+    dated, weeks = ([position for position, _ in windows_at] for windows_at in (unresolved.dated, unresolved.weekly))
+    for positions, windows in ((dated, schedule.dated), (weeks, schedule.weekly)):
         for first, second in find_contradictions(windows):
             message = Message(
                 "the window overlaps the one on line {line}, which has another status: shorten one of them",
-                line=places[first].line,
+                line=positions[first].line,
             )
-            yield places[second], message
+            yield positions[second], message

@@ -37,9 +37,9 @@ def open_sender(name: str, url: str) -> "AppriseSender":
         ChannelUnusable: Apprise is not installed, or does not accept the URL.
     """
     for name_of_log in _LOGS:
-        quiet = logging.getLogger(name_of_log)
-        quiet.setLevel(logging.WARNING)
-        quiet.propagate = False
+        library_log = logging.getLogger(name_of_log)
+        library_log.setLevel(logging.WARNING)
+        library_log.propagate = False
     try:
         import apprise  # noqa: PLC0415 - an extra, and slow to load
     except ImportError:
@@ -126,7 +126,7 @@ class AppriseSender:
         reason = " ".join(next(iter(messages), "").split())
         if not reason:
             return Message("the channel did not accept it")
-        return without_headers(self._secrets.removed_from(reason))
+        return without_headers(self._secrets.remove_from(reason))
 
 
 def _parts(url: str) -> Secrets:

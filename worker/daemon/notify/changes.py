@@ -122,8 +122,8 @@ def update_account(
     change it.
     """
     results = None if result is None else {number.phone: number for number in result.numbers}
-    changed = [change for change in plan.changes if _outcome(change, results) is Outcome.CHANGED]
-    last_write = _summarize(changed, run_id) if changed else before.written
+    changed_writes = [change for change in plan.changes if _outcome(change, results) is Outcome.CHANGED]
+    last_write = _summarize(changed_writes, run_id) if changed_writes else before.written
     if plan.error is not None and plan.error.code == Interrupted.__name__:
         return before
     if plan.verdict is Verdict.ERROR:
@@ -189,9 +189,11 @@ def _holds_of(plan: AccountPlan, result: AccountResult | None) -> Iterator[tuple
 
 
 def _summarize(changes: Sequence[Change], run_id: str) -> WriteSummary:
-    reverted = [change.phone for change in changes if change.cause in _OUTSIDE]
+    reverted_phones = [change.phone for change in changes if change.cause in _OUTSIDE]
     activated = sum(change.action is Action.ACTIVATE for change in changes)
-    return WriteSummary(run_id, activated, len(changes) - activated, len(reverted), tuple(reverted[:_SHOWN]))
+    return WriteSummary(
+        run_id, activated, len(changes) - activated, len(reverted_phones), tuple(reverted_phones[:_SHOWN])
+    )
 
 
 def notifications(before: NotifyState, now: NotifyState) -> tuple[Notification, ...]:
@@ -271,10 +273,10 @@ def _refusals(name: str, before: Mapping[str, str], now: Mapping[str, str]) -> I
 def _drift(name: str, before: NotifiedAccount, now: NotifiedAccount) -> Iterator[Notification]:
     new = [phone for phone, cause in now.drift.items() if before.drift.get(phone) is not cause]
     if new:
-        both = sum(now.drift[phone] is Cause.BOTH for phone in new)
+        both_count = sum(now.drift[phone] is Cause.BOTH for phone in new)
         title = Message.plural("{count:,} number changed by others", "{count:,} numbers changed by others", len(new))
-        if both:
-            title = Message("{changes} ({in_file:,} of them also in the file)", changes=title, in_file=both)
+        if both_count:
+            title = Message("{changes} ({in_file:,} of them also in the file)", changes=title, in_file=both_count)
         yield Notification(Event.DRIFT, name, title, _some(new))
     elif before.drift and not now.drift:
         yield Notification(Event.DRIFT, name, Message("external changes were reverted"), over=True)
@@ -328,8 +330,8 @@ def _mark(notice: Notice) -> tuple[NoticeKind, str | None, str]:
 
     Messages on a number can vary from pass to pass and are ignored, except those on an expiry.
     """
-    varies = notice.phone is not None and notice.kind is not NoticeKind.EXPIRING
-    return notice.kind, notice.phone, "" if varies else notice.message
+    has_variable_text = notice.phone is not None and notice.kind is not NoticeKind.EXPIRING
+    return notice.kind, notice.phone, "" if has_variable_text else notice.message
 
 
 def _some(phones: Sequence[str], count: int | None = None) -> tuple[str, ...]:

@@ -64,8 +64,8 @@ class Notifier:
         for queue in self._queues:
             queue.close()
         if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=_DRAIN)
-            for task in late:
+            _, unfinished_tasks = await asyncio.wait(self._tasks, timeout=_DRAIN)
+            for task in unfinished_tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
         for queue in self._queues:
@@ -86,67 +86,67 @@ class _ChannelQueue:
         self._log = log
         self._host = host
         self._seconds = seconds
-        self._waiting: list[Notification] = []
-        self._dropped = 0
+        self._queue: list[Notification] = []
+        self._dropped_count = 0
         self._failures = 0
         self._awake = asyncio.Event()
-        self._closing = asyncio.Event()
+        self._close_requested = asyncio.Event()
 
     def take(self, notifications: Sequence[Notification]) -> None:
         """Queue the notifications that the channel subscribes to. If the queue is full, drop and count them."""
-        subscribed = [each for each in notifications if each.event in self._channel.events]
-        accepted = subscribed[: _QUEUE_CAP - len(self._waiting)]
-        self._waiting += accepted
-        self._dropped += len(subscribed) - len(accepted)
-        if subscribed:
+        subscribed_news = [each for each in notifications if each.event in self._channel.events]
+        accepted_news = subscribed_news[: _QUEUE_CAP - len(self._queue)]
+        self._queue += accepted_news
+        self._dropped_count += len(subscribed_news) - len(accepted_news)
+        if subscribed_news:
             self._awake.set()
 
     def close(self) -> None:
         """Request that `serve` delivers the queue without delay, then returns."""
-        self._closing.set()
+        self._close_requested.set()
         self._awake.set()
 
     async def serve(self) -> None:
         """Deliver the queued notifications, one message after another, until `close` is called."""
         while True:
             await self._awake.wait()
-            if not self._waiting:
-                if self._closing.is_set():
+            if not self._queue:
+                if self._close_requested.is_set():
                     return
                 self._awake.clear()
                 continue
             if not self._failures:
                 await self._pause(self._channel.digest_seconds)
             if not await self._deliver():
-                if self._closing.is_set():
+                if self._close_requested.is_set():
                     return
                 await self._pause(_FIRST_WAIT * 2 ** min(self._failures - 1, _DOUBLINGS))
 
     def log_lost(self) -> None:
         """Log how many notifications were dropped or not delivered, if any."""
-        lost = len(self._waiting) + self._dropped
-        if lost:
-            self._log.warning("notify.undelivered", channel=self._channel.name, news=lost)
+        lost_count = len(self._queue) + self._dropped_count
+        if lost_count:
+            self._log.warning("notify.undelivered", channel=self._channel.name, news=lost_count)
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._closing.wait()
+                await self._close_requested.wait()
 
     async def _deliver(self) -> bool:
-        count, dropped = len(self._waiting), self._dropped
-        message = compose(self._waiting, self._channel, host=self._host, dropped=dropped)
+        count, dropped_count = len(self._queue), self._dropped_count
+        message = compose(self._queue, self._channel, host=self._host, dropped_count=dropped_count)
         reason = await deliver(self._send, message, self._seconds)
         if reason is not None:
             if not self._failures:
                 self._log.warning(
-                    "notify.failed", channel=self._channel.name, news=count + dropped, error_message=reason
+                    "notify.failed", channel=self._channel.name, news=count + dropped_count, error_message=reason
                 )
             self._failures += 1
             return False
         if self._failures:
-            self._log.info("notify.recovered", channel=self._channel.name, news=count + dropped)
+            self._log.info("notify.recovered", channel=self._channel.name, news=count + dropped_count)
             self._failures = 0
-        del self._waiting[:count]
-        self._dropped -= dropped
+        del self._queue[:count]
+        self._dropped_count -= dropped_count
         return True

@@ -53,7 +53,7 @@ class ChannelMessage(Struct, frozen=True):
     urgency: Urgency
 
 
-def compose(news: Sequence[Notification], channel: Channel, *, host: str, dropped: int = 0) -> ChannelMessage:
+def compose(news: Sequence[Notification], channel: Channel, *, host: str, dropped_count: int = 0) -> ChannelMessage:
     """Return one message with at least one notification. They are grouped by kind, in order of first appearance.
 
     `dropped` counts further notifications that the full queue did not accept.
@@ -61,8 +61,8 @@ def compose(news: Sequence[Notification], channel: Channel, *, host: str, droppe
     kinds = _kinds(news)
     fields = {
         "title": _headline(news, kinds),
-        "body": _body(kinds, dropped),
-        "count": f"{len(news) + dropped:,}",
+        "body": _body(kinds, dropped_count),
+        "count": f"{len(news) + dropped_count:,}",
         "host": safe(host, _TITLE_CAP),
     }
     title = Template(channel.title).substitute(fields)
@@ -72,35 +72,35 @@ def compose(news: Sequence[Notification], channel: Channel, *, host: str, droppe
 
 def _kinds(news: Iterable[Notification]) -> list[list[Notification]]:
     """Return the notifications grouped by kind. Groups are in order of first appearance."""
-    places: dict[tuple[Event, bool], int] = {}
-    ordered = sorted(news, key=lambda each: places.setdefault((each.event, each.over), len(places)))
-    return [list(group) for _, group in groupby(ordered, lambda each: (each.event, each.over))]
+    kind_order: dict[tuple[Event, bool], int] = {}
+    ordered_news = sorted(news, key=lambda each: kind_order.setdefault((each.event, each.over), len(kind_order)))
+    return [list(group) for _, group in groupby(ordered_news, lambda each: (each.event, each.over))]
 
 
 def _headline(news: Sequence[Notification], kinds: Sequence[Sequence[Notification]]) -> str:
     if len(news) == 1:
         return _line(news[0])
-    each = _("{count} {what}")
-    return ", ".join(each.format(count=f"{len(kind):,}", what=_word(kind[0])) for kind in kinds)
+    template = _("{count} {what}")
+    return ", ".join(template.format(count=f"{len(kind):,}", what=_word(kind[0])) for kind in kinds)
 
 
-def _body(kinds: Sequence[Sequence[Notification]], dropped: int) -> str:
+def _body(kinds: Sequence[Sequence[Notification]], dropped_count: int) -> str:
     lines: list[str] = []
-    room = _BODY_CAP
+    bytes_left = _BODY_CAP
     for kind in kinds:
         if len(kinds) > 1:
             lines.append(f"{_word(kind[0]).capitalize()}:")
-        remaining = len(kind)
+        remaining_count = len(kind)
         for block in map(_block, kind[:_MOST_PER_KIND]):
-            room -= len(block) + 1
-            if room < 0:
+            bytes_left -= len(block) + 1
+            if bytes_left < 0:
                 break
             lines.append(block)
-            remaining -= 1
-        if remaining:
-            lines.append(_("… and {count} more {what}").format(count=f"{remaining:,}", what=_word(kind[0])))
-    if dropped:
-        lines.append(_("… and {count} more").format(count=f"{dropped:,}"))
+            remaining_count -= 1
+        if remaining_count:
+            lines.append(_("… and {count} more {what}").format(count=f"{remaining_count:,}", what=_word(kind[0])))
+    if dropped_count:
+        lines.append(_("… and {count} more").format(count=f"{dropped_count:,}"))
     return "\n".join(lines)
 
 

@@ -45,12 +45,12 @@ class Tracker:
     ) -> None:
         self._state = state
         self._send = send
-        self._keep = keep
+        self._save = keep
         self._names = names
         self._version = version
         self._suspended: dict[str | None, str] = {}
 
-    def passed(self, done: "Pass") -> None:
+    def on_pass(self, done: "Pass") -> None:
         """Receive the result of a pass."""
         earlier = self._state.accounts
         states = {
@@ -62,7 +62,7 @@ class Tracker:
         names = set(self._names())
         self._update(accounts={name: state for name, state in {**earlier, **states}.items() if name in names})
 
-    def happened(self, event: str, fields: Mapping[str, Any]) -> None:
+    def on_event(self, event: str, fields: Mapping[str, Any]) -> None:
         """Receive a log event of the daemon, with its fields."""
         match event:
             case "watch.started":
@@ -111,4 +111,4 @@ class Tracker:
             self._state = now
             if changes:
                 self._send(changes)
-            self._keep(encode(now))
+            self._save(encode(now))

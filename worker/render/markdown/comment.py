@@ -64,7 +64,7 @@ def comment(view: DocumentView, title: str, remarks: Sequence[str] = (), cap: in
 
 def _sections(accounts: Sequence[AccountView]) -> list[Section]:
     """Return the accounts that have rows or provenance, grouped by equal rows."""
-    visible = [(place, each) for place, each in enumerate(accounts) if each.size or each.provenance]
+    visible = [(index, each) for index, each in enumerate(accounts) if each.size or each.provenance]
     groups = group_by(visible, lambda pair: (pair[1].brief, pair[0] if pair[1].size > _ALIKE else pair[1].content))
     return [Section([account for _place, account in some]) for some in groups.values()]
 

@@ -157,7 +157,7 @@ def draw(title: str, writes: Sequence[Write], window: float, rate: Rate | None) 
 def _steps(heights: Sequence[float]) -> str:
     """Return an SVG path of steps with these heights, from the lower left corner to the lower right corner."""
     width = WIDTH / len(heights)
-    steps = (f"V{height:g}H{round((place + 1) * width, 1):g}" for place, height in enumerate(heights))
+    steps = (f"V{height:g}H{round((index + 1) * width, 1):g}" for index, height in enumerate(heights))
     return f"M0 {HEIGHT}{''.join(steps)}V{HEIGHT}Z"
 
 

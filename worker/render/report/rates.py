@@ -57,16 +57,16 @@ def busiest(writes: Sequence[Write], window: float, start: float, end: float, pa
     """
     # a window excludes its start: at any moment, writes leave it before others enter
     events = sorted(chain(((each.at, 1) for each in writes), ((each.at + window, -1) for each in writes)))
-    most = [0] * parts
+    peaks = [0] * parts
     now = last = 0
     for at, step in events:
-        place = min(int((at - start) / (end - start) * parts), parts - 1)
-        for part in range(last + 1, place + 1):
-            most[part] = now
-        last = place
+        index = min(int((at - start) / (end - start) * parts), parts - 1)
+        for part in range(last + 1, index + 1):
+            peaks[part] = now
+        last = index
         now += step
-        most[place] = max(most[place], now)
-    return most
+        peaks[index] = max(peaks[index], now)
+    return peaks
 
 
 def pauses(writes: Sequence[Write], window: float) -> list[Pause]:
@@ -85,7 +85,7 @@ def pauses(writes: Sequence[Write], window: float) -> list[Pause]:
     return result
 
 
-def spans(writes: Iterable[Write], most: Sequence[int], start: float, end: float, parts: int) -> list[Span]:
+def spans(writes: Iterable[Write], peaks: Sequence[int], start: float, end: float, parts: int) -> list[Span]:
     """Return `parts` equal spans of [start, end] with the counts of their writes.
 
     `most` is the result of `busiest` for a multiple of `parts`.
@@ -94,15 +94,15 @@ def spans(writes: Iterable[Write], most: Sequence[int], start: float, end: float
     width = (end - start) / parts
     for each in writes:
         writes_of[min(int((each.at - start) / width), parts - 1)].append(each)
-    finer = len(most) // parts
+    finer = len(peaks) // parts
     return [
         Span(
-            start + place * width,
-            start + (place + 1) * width,
-            len(some),
-            sum(each.again for each in some),
-            sum(each.refused for each in some),
-            max(most[place * finer : (place + 1) * finer]),
+            start + index * width,
+            start + (index + 1) * width,
+            len(span_writes),
+            sum(each.again for each in span_writes),
+            sum(each.refused for each in span_writes),
+            max(peaks[index * finer : (index + 1) * finer]),
         )
-        for place, some in enumerate(writes_of)
+        for index, span_writes in enumerate(writes_of)
     ]
