@@ -1,4 +1,4 @@
-"""What pipelines need besides the command, without a forge: annotations, names, errors."""
+"""Pipeline helpers that need no forge: annotations, names, claims and the check of a plan against its files."""
 
 import json
 import re
@@ -36,21 +36,21 @@ from worker.plan.planfile import SavedAccount, SavedPlan, seal
         ("/etc/passwd", False),
     ],
 )
-def test_file_of_a_job_is_in_its_folders(path: str, *, inside: bool) -> None:
-    """A folder whose name only starts like one of them is another one."""
+def test_path_is_within_one_of_the_folders(path: str, *, inside: bool) -> None:
+    """A folder whose name only starts with the name of a root is outside of it."""
     assert is_within(path, ["other", "config/desired"]) == inside
 
 
-def test_a_problem_is_an_annotation_at_its_line() -> None:
-    """Problems and warnings become errors and warnings of GitHub, and other lines nothing."""
+def test_problem_becomes_annotation_at_its_line() -> None:
+    """Problems and warnings become GitHub errors and warnings. Other lines are dropped."""
     lines = annotations(
         ["a.yaml:3:5: wrong\n", "a.yaml:4:1: warning: odd\n", "2 problems; nothing was sent.\n", "{}\n"]
     )
     assert list(lines) == ["::error file=a.yaml,line=3,col=5::wrong", "::warning file=a.yaml,line=4,col=1::odd"]
 
 
-def test_last_annotation_counts_the_problems_left() -> None:
-    """GitHub shows ten annotations a step: the tenth gives the number of the others."""
+def test_tenth_annotation_counts_the_remaining_problems() -> None:
+    """GitHub shows at most ten annotations a step."""
     lines = list(annotations(f"a.yaml:{line}:1: wrong" for line in range(1, 31)))
     assert len(lines) == 10
     assert lines[-1] == "::error::and 21 more, in the log of this step"
@@ -63,14 +63,14 @@ def test_last_annotation_counts_the_problems_left() -> None:
     st.integers(1, 10**6),
     st.text(min_size=1).filter(lambda text: not set(text) & set("\r\n\v\f\x1c\x1d\x1e\x85\u2028\u2029")),
 )
-def test_any_problem_is_one_command(name: str, line: int, message: str) -> None:
-    """Whatever a file and a problem are called, the annotation is one line, and a runner reads the same back."""
+def test_annotation_of_any_problem_is_one_line_and_round_trips(name: str, line: int, message: str) -> None:
+    """File names and messages with any characters are escaped, and a runner decodes the same text."""
     (annotation,) = annotations([str(Problem(name, line, 1, message)) + "\n"])
     assert len(annotation.split("\n")) == 1
-    found = re.fullmatch(r"::(error|warning) file=([^,:\r\n]*),line=(\d+),col=(\d+)::(.*)", annotation, re.DOTALL)
-    assert found is not None
-    decoded = [_unescaped(part) for part in (found[2], found[5])]
-    assert f"{decoded[0]}:{found[3]}:{found[4]}: {'warning: ' * (found[1] == 'warning')}{decoded[1]}" == str(
+    match = re.fullmatch(r"::(error|warning) file=([^,:\r\n]*),line=(\d+),col=(\d+)::(.*)", annotation, re.DOTALL)
+    assert match is not None
+    decoded = [_unescaped(part) for part in (match[2], match[5])]
+    assert f"{decoded[0]}:{match[3]}:{match[4]}: {'warning: ' * (match[1] == 'warning')}{decoded[1]}" == str(
         Problem(name, line, 1, message)
     )
 
@@ -81,11 +81,11 @@ def _unescaped(text: str) -> str:
 
 
 @pytest.mark.parametrize("name", ["", "-x", "a b", "a-->", "a\n", "x" * 65, "../a"])
-def test_a_name_that_could_be_more_is_refused(name: str) -> None:
-    """A name stands in a comment and in paths: nothing but letters, digits and what joins them is one."""
-    done = CliRunner().invoke(main, ["issue", "--name", name, "--close", "x"])
-    assert done.exit_code == 2
-    assert "letters, digits" in done.output
+def test_pipeline_name_with_special_characters_is_refused(name: str) -> None:
+    """Names become part of comments and paths, so only letters, digits, `-` and `_` are allowed."""
+    result = CliRunner().invoke(main, ["issue", "--name", name, "--close", "x"])
+    assert result.exit_code == 2
+    assert "letters, digits" in result.output
 
 
 @pytest.mark.parametrize(
@@ -102,10 +102,9 @@ def test_a_name_that_could_be_more_is_refused(name: str) -> None:
         ),
     ],
 )
-def test_what_is_missing_is_named(
+def test_missing_environment_is_named_before_any_request(
     environment: dict[str, str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Outside of a pipeline, or with half of one, it is said what is missing, and nothing is asked."""
     for name in (
         "FORGE_TOKEN",
         "GITHUB_REPOSITORY",
@@ -117,19 +116,18 @@ def test_what_is_missing_is_named(
         monkeypatch.delenv(name, raising=False)
     body = tmp_path / "body.md"
     body.write_text("x")
-    done = CliRunner().invoke(main, ["comment", "--body", str(body)], env=environment)
-    assert isinstance(done.exception, CiError)
-    assert message in str(done.exception)
+    result = CliRunner().invoke(main, ["comment", "--body", str(body)], env=environment)
+    assert isinstance(result.exception, CiError)
+    assert message in str(result.exception)
 
 
-def test_an_issue_is_open_plan_or_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An issue without a title and a text, that is not to be closed either, is wrong usage."""
+def test_issue_without_title_or_close_is_wrong_usage(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GITHUB_REPOSITORY", "a/b")
-    done = CliRunner().invoke(main, ["issue"], env={"FORGE_TOKEN": "t", "GITLAB_CI": ""})
-    assert done.exit_code == 2
+    result = CliRunner().invoke(main, ["issue"], env={"FORGE_TOKEN": "t", "GITLAB_CI": ""})
+    assert result.exit_code == 2
 
 
-def test_unreachable_host_is_an_error_without_the_token() -> None:
+def test_error_of_unreachable_host_does_not_contain_token() -> None:
     waits: list[float] = []
     with pytest.raises(CiError, match=r"GET /x: no response \(.*refused.*gave up after 5 attempts") as caught:
         Api("http://127.0.0.1:9", {"Authorization": "Bearer secret"}, sleep=waits.append).get("/x")
@@ -138,14 +136,12 @@ def test_unreachable_host_is_an_error_without_the_token() -> None:
 
 
 @pytest.mark.parametrize("archive", [b"", b"PK", b"x" * 100])
-def test_an_artifact_that_is_no_archive_is_refused(archive: bytes) -> None:
-    """What was kept as the plan must be an archive of one file."""
+def test_artifact_that_is_not_an_archive_is_refused(archive: bytes) -> None:
     with pytest.raises(CiError, match="not an archive of one plan"):
         _only_file(archive)
 
 
-def test_a_saved_plan_is_described(tmp_path: Path) -> None:
-    """The outputs of a step are whether there are changes, and the fingerprint."""
+def test_describe_prints_changes_and_fingerprint(tmp_path: Path) -> None:
     plan = tmp_path / "plan.json"
     plan.write_text(json.dumps({"fingerprint": "f" * 64, "accounts": [{"changes": []}, {"changes": [1]}]}))
     assert CliRunner().invoke(main, ["describe", str(plan)]).output == f"changes=true\nfingerprint={'f' * 64}\n"
@@ -175,8 +171,8 @@ def _write(phone: str, desired: str) -> Change:
     return Change(phone, action, "INACTIVE" if active else "ACTIVE", desired, "listed")
 
 
-def _account(**other: Any) -> SavedAccount:
-    given = {
+def _account(**fields: Any) -> SavedAccount:
+    defaults = {
         "account": "main",
         "account_id": "12925149",
         "source": "a.yaml",
@@ -186,7 +182,7 @@ def _account(**other: Any) -> SavedAccount:
         "changes": (_write("01000000001", "ACTIVE"),),
         "groups": (Group("desk", ("01000000001", "01000000002")),),
     }
-    return SavedAccount(**(given | other))
+    return SavedAccount(**(defaults | fields))
 
 
 def _reader(**files: str) -> Reader:
@@ -196,13 +192,13 @@ def _reader(**files: str) -> Reader:
 
 
 @pytest.mark.parametrize("roots", [["a.yaml"], ["."], ["./a.yaml", "b"]])
-def test_a_plan_of_its_files_matches(roots: list[str]) -> None:
-    """Account, pin, credentials, endpoint and groups are those of a file of the job."""
+def test_plan_from_the_given_files_matches(roots: list[str]) -> None:
+    """Account, pin, credentials, endpoint and groups equal those of the file."""
     assert mismatch(_account(), roots, _reader(a=DESIRED)) is None
 
 
 @pytest.mark.parametrize(
-    ("other", "reason"),
+    ("fields", "reason"),
     [
         ({"account": "other"}, "has no account 'other'"),
         ({"account_id": "1"}, "another account"),
@@ -216,13 +212,13 @@ def test_a_plan_of_its_files_matches(roots: list[str]) -> None:
         ({"parts": (SourceFile("/etc/a.yaml"),)}, "'/etc/a.yaml' is not among the desired-state files"),
     ],
 )
-def test_plan_that_does_not_match_its_files_is_refused(other: dict[str, Any], reason: str) -> None:
-    """A seal proves nothing about who wrote it: the files decide which accounts and groups a plan may name."""
-    assert reason in (mismatch(_account(**other), ["."], _reader(a=DESIRED, broken="version: 2")) or "")
+def test_plan_that_does_not_match_its_files_is_refused(fields: dict[str, Any], reason: str) -> None:
+    """A seal does not authenticate its author, so accounts and groups are checked against the files."""
+    assert reason in (mismatch(_account(**fields), ["."], _reader(a=DESIRED, broken="version: 2")) or "")
 
 
-def test_another_endpoint_than_that_of_the_file_is_found_out() -> None:
-    """A file that names an endpoint decides it; one that names none leaves it to the settings."""
+def test_endpoint_that_differs_from_the_file_is_refused() -> None:
+    """If the file names no endpoint, the settings determine it."""
     text = f"endpoint: coolsms\n{DESIRED}"
     assert "its endpoint" in (mismatch(_account(), ["."], _reader(a=text)) or "")
     assert mismatch(_account(endpoint="coolsms"), ["."], _reader(a=text)) is None
@@ -233,7 +229,7 @@ _UNLISTED = _write("01000000009", "INACTIVE")
 
 
 @pytest.mark.parametrize(
-    ("newer", "changes", "is_overtaken"),
+    ("newer", "changes", "expected"),
     [
         (DESIRED, (_write("01000000001", "ACTIVE"),), False),
         (DESIRED.replace("0001: ACTIVE", "0001: INACTIVE"), (_write("01000000001", "ACTIVE"),), True),
@@ -252,20 +248,19 @@ _UNLISTED = _write("01000000009", "INACTIVE")
         ("version: 2", (), False),
     ],
 )
-def test_newer_files_overtake_a_plan_where_they_ask_for_something_else(
-    newer: str, changes: tuple[Change, ...], *, is_overtaken: bool
+def test_plan_is_superseded_if_newer_files_desire_another_status(
+    newer: str, changes: tuple[Change, ...], *, expected: bool
 ) -> None:
-    """What counts is what the plan writes: other numbers and notes may differ."""
-    assert is_superseded(_account(changes=changes), _reader(a=DESIRED), _reader(a=newer), list) is is_overtaken
+    """Only numbers that the plan writes count. Other numbers and notes may differ."""
+    assert is_superseded(_account(changes=changes), _reader(a=DESIRED), _reader(a=newer), list) is expected
 
 
-def test_a_plan_whose_file_is_gone_in_the_newer_commit_is_overtaken() -> None:
-    """A file that was deleted asks for nothing any more."""
+def test_plan_is_superseded_if_newer_commit_deletes_its_file() -> None:
     assert is_superseded(_account(), _reader(a=DESIRED), _reader(), list)
 
 
 @pytest.mark.parametrize(
-    ("other", "is_overtaken"),
+    ("other", "expected"),
     [
         ("version: 1\naccount: main\nnumbers: {010-0000-0009: ACTIVE}\n", True),
         ("version: 1\naccount: main\nnumbers: {010-0000-0009: INACTIVE}\n", True),
@@ -275,12 +270,12 @@ def test_a_plan_whose_file_is_gone_in_the_newer_commit_is_overtaken() -> None:
         ("version: 1\nnumbers: [", False),
     ],
 )
-def test_a_newer_file_that_lists_an_unlisted_number_overtakes_a_plan(other: str, *, is_overtaken: bool) -> None:
-    """A part that is added to a split account is a file that the plan does not name."""
+def test_plan_for_unlisted_number_is_superseded_if_a_new_file_lists_it(other: str, *, expected: bool) -> None:
+    """A new part of a split account is a file that the plan does not name."""
     text = DESIRED + "unmanaged: deactivate\n"
     parts = [("accounts/new.yaml", other.encode())]
     account = _account(changes=(_UNLISTED,))
-    assert is_superseded(account, _reader(a=text), _reader(a=text), lambda: parts) is is_overtaken
+    assert is_superseded(account, _reader(a=text), _reader(a=text), lambda: parts) is expected
     known = [(account.source, b"version: 2")]
     assert not is_superseded(account, _reader(a=text), _reader(a=text), lambda: known), (
         "its own files are read by `newer`"
@@ -288,15 +283,14 @@ def test_a_newer_file_that_lists_an_unlisted_number_overtakes_a_plan(other: str,
 
 
 def test_other_newer_files_are_read_only_for_unlisted_numbers() -> None:
-    """A listed number is asked for by the files of the plan alone."""
+    """The files of the plan alone determine the status of a listed number."""
     reader = _reader(a=DESIRED)
     account = _account(changes=(_write("01000000001", "ACTIVE"),))
     assert not is_superseded(account, reader, reader, lambda: pytest.fail("read"))
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b'{"accounts": [1]}', _SEALED.replace(b"0.1.0", b"0.1.1")])
-def test_what_is_no_plan_is_not_open_plan(data: bytes) -> None:
-    """Neither other files nor a plan that was changed after it was written."""
+def test_invalid_or_modified_plan_is_not_opened(data: bytes) -> None:
     with pytest.raises(CiError, match="not a valid plan"):
         _open_plan(data)
 
@@ -312,16 +306,15 @@ def test_what_is_no_plan_is_not_open_plan(data: bytes) -> None:
         (["numbers"], [], False),
     ],
 )
-def test_a_change_lies_in_the_files_or_folders(
+def test_changed_file_is_matched_with_files_and_folders(
     roots: list[str], names: list[str], *, is_changed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However the folder is written."""
     monkeypatch.chdir(tmp_path)
     assert any_changed(names, roots) is is_changed
 
 
-def test_a_folder_links_to_where_its_files_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The chosen folder may be a link, and the repository a folder below that of the job."""
+def test_symlinked_folder_is_resolved_in_the_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder may be a symlink, and the repository may be in a subfolder of the working directory."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "checkout/.git").mkdir(parents=True)
     (tmp_path / "checkout/numbers").mkdir()
@@ -336,8 +329,8 @@ def test_a_folder_links_to_where_its_files_are(tmp_path: Path, monkeypatch: pyte
 JOB = "https://gitlab.example/jobs/1"
 
 
-def test_a_claim_is_read_back() -> None:
-    """The second line of a comment has it, also where the forge changed the ends of lines."""
+def test_claim_is_read_from_second_line_of_comment() -> None:
+    """The line ends of the forge do not matter."""
     claim = Claim("1d-a_B", "00ff", JOB)
     assert Claim.read(f"<!-- senderid apply senderid -->\n{claim.line}\ntext") == claim
     assert Claim.read(f"<!-- senderid apply senderid -->\r\n{claim.line}\r\n") == claim
@@ -357,8 +350,8 @@ def test_a_claim_is_read_back() -> None:
         ("1d", "ftp://x"),
     ],
 )
-def test_what_cannot_stand_in_a_comment_is_no_claim(plan: str, job: str) -> None:
-    """The id comes from an artifact, which anybody may have made."""
+def test_claim_with_invalid_id_or_url_is_refused(plan: str, job: str) -> None:
+    """The id comes from an artifact and is untrusted."""
     with pytest.raises(ValueError, match="not a plan's id"):
         _ = Claim(plan, "00ff", job).line
 
@@ -368,7 +361,7 @@ def _finished(**fields: object) -> str:
 
 
 @pytest.mark.parametrize(
-    ("log", "status", "is_certain"),
+    ("log", "status", "proven"),
     [
         ([_finished(writes=0)], 1, True),
         ([_finished(writes=0)], 4, True),
@@ -388,6 +381,5 @@ def _finished(**fields: object) -> str:
         (["no JSON"], 1, False),
     ],
 )
-def test_only_a_log_or_a_status_that_says_so_is_certain(log: list[str], status: int, *, is_certain: bool) -> None:
-    """A claim is released only where the run certainly sent no write."""
-    assert sent_nothing(log, status) is is_certain
+def test_claim_is_released_only_if_log_or_status_proves_no_write(log: list[str], status: int, *, proven: bool) -> None:
+    assert sent_nothing(log, status) is proven

@@ -1,4 +1,4 @@
-"""Requests to a forge that are sent again: when, after how long, and never so that there is a second item."""
+"""Retries of forge requests: conditions, waits, and protection against duplicate items."""
 
 import json
 from pathlib import Path
@@ -60,15 +60,15 @@ COMMENTS = f"/repos/{REPOSITORY}/issues/7/comments"
         (520, {}, b"", Backoff("server error", None, is_refusal=False)),
     ],
 )
-def test_what_an_answer_says_of_another_try(
+def test_backoff_follows_status_headers_and_body(
     code: int, headers: dict[str, str], body: bytes, expected: Backoff | None
 ) -> None:
-    """A 403 is a rate limit only where its headers or its message say so."""
+    """A 403 is a rate limit only if its headers or its message indicate one."""
     assert backoff(code, headers, body, NOW) == expected
 
 
 class Waiting:
-    """Waits that take no time."""
+    """API client whose waits take no time. `seconds` lists them."""
 
     def __init__(self, forge: Forge) -> None:
         self.seconds: list[float] = []
@@ -79,12 +79,12 @@ class Waiting:
 
 @pytest.fixture
 def waiting(forge: Forge) -> Waiting:
-    """The API, without waiting."""
+    """Return an API client that does not wait."""
     return Waiting(forge)
 
 
-def test_a_read_is_sent_again_after_errors_and_resets(forge: Forge, waiting: Waiting) -> None:
-    """Twice as long after each; each wait is reported with its reason."""
+def test_read_is_retried_after_errors_and_resets(forge: Forge, waiting: Waiting) -> None:
+    """The wait doubles after each attempt, and each wait is reported with its reason."""
     forge.faults = [Fault("GET", "/comments", 502, {}), Fault("GET", "/comments"), Fault("GET", "/comments", 504, {})]
     assert list(waiting.api.pages(COMMENTS)) == []
     assert waiting.seconds == [1, 2, 4]
@@ -92,8 +92,7 @@ def test_a_read_is_sent_again_after_errors_and_resets(forge: Forge, waiting: Wai
     assert "no response" in waiting.lines[1]
 
 
-def test_the_fifth_try_is_the_last(forge: Forge, waiting: Waiting) -> None:
-    """Four errors are survived, five are not."""
+def test_request_fails_after_five_attempts(forge: Forge, waiting: Waiting) -> None:
     forge.faults = [Fault("GET", "/comments", 500)] * 4
     assert waiting.api.get(COMMENTS, per_page="1", page="1") == []
     forge.faults = [Fault("GET", "/comments", 500)] * 5
@@ -102,8 +101,8 @@ def test_the_fifth_try_is_the_last(forge: Forge, waiting: Waiting) -> None:
     assert len(forge.calls) == 10
 
 
-def test_two_minutes_of_waiting_are_the_most(forge: Forge, waiting: Waiting) -> None:
-    """A limit that lasts longer than what is left ends the command at once, with how long that is."""
+def test_total_wait_is_limited_to_two_minutes(forge: Forge, waiting: Waiting) -> None:
+    """A rate limit beyond the remaining time fails the command at once."""
     forge.faults = [
         Fault("GET", "/comments", 403, {"Retry-After": "119"}),
         Fault("GET", "/comments", 403, {"Retry-After": "2"}),
@@ -113,7 +112,7 @@ def test_two_minutes_of_waiting_are_the_most(forge: Forge, waiting: Waiting) -> 
     assert waiting.seconds == [119]
 
 
-def test_a_limit_until_a_moment_is_waited_for(forge: Forge, waiting: Waiting) -> None:
+def test_wait_lasts_until_the_rate_limit_reset(forge: Forge, waiting: Waiting) -> None:
     """The reset is a Unix time."""
     limit = {"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(int(NOW) + 119)}
     forge.faults = [Fault("GET", "/comments", 403, limit)]
@@ -123,10 +122,10 @@ def test_a_limit_until_a_moment_is_waited_for(forge: Forge, waiting: Waiting) ->
 
 @pytest.fixture
 def github(forge: Forge, waiting: Waiting, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> GitHub:
-    """A job of a push, without waiting."""
+    """Return a job of a push that does not wait."""
     event = tmp_path / "event.json"
     event.write_text(json.dumps({"before": "d" * 40}))
-    made = GitHub(
+    job = GitHub(
         {
             "GITHUB_REPOSITORY": REPOSITORY,
             "GITHUB_API_URL": forge.url,
@@ -135,14 +134,14 @@ def github(forge: Forge, waiting: Waiting, monkeypatch: pytest.MonkeyPatch, tmp_
         },
         TOKEN,
     )
-    monkeypatch.setattr(made, "_api", waiting.api)
-    return made
+    monkeypatch.setattr(job, "_api", waiting.api)
+    return job
 
 
-def test_files_that_a_push_changed(forge: Forge, github: GitHub, tmp_path: Path) -> None:
-    """A move counts at both ends.
+def test_changed_files_of_a_push(forge: Forge, github: GitHub, tmp_path: Path) -> None:
+    """A rename changes both paths.
 
-    Of 300 files GitHub may have left some out, a new branch is all new, and a forced push may take files back.
+    The result is None if the list may be incomplete (300 files), if the branch is new, or after a forced push.
     """
     forge.compared = [{"filename": "old/a.yaml", "previous_filename": "numbers/a.yaml"}]
     assert github.changed_files() == {"old/a.yaml", "numbers/a.yaml"}
@@ -164,10 +163,10 @@ def test_files_that_a_push_changed(forge: Forge, github: GitHub, tmp_path: Path)
 
 @pytest.mark.parametrize("status", [None, 408, 500, 502, 503, 504, 520, 201])
 @pytest.mark.parametrize("takes_effect", [True, False])
-def test_a_comment_is_created_once(
+def test_comment_is_created_once(
     forge: Forge, waiting: Waiting, github: GitHub, status: int | None, *, takes_effect: bool
 ) -> None:
-    """A POST without a usable answer may have taken effect: the comment is looked up before it is sent again."""
+    """A POST without a usable response may have taken effect, so the comment is looked up before a retry."""
     forge.faults = [Fault("POST", "/comments", status, {}, takes_effect=takes_effect)]
     number = github.add_comment(7, "<!-- key -->", "<!-- key -->\ntext")
     assert [(each["id"], each["body"]) for each in forge.comments] == [(number, "<!-- key -->\ntext")]
@@ -175,15 +174,14 @@ def test_a_comment_is_created_once(
     assert waiting.seconds == [1]
 
 
-def test_a_refused_post_is_sent_again_without_a_lookup(forge: Forge, waiting: Waiting) -> None:
-    """A rate limit says that nothing was created."""
+def test_rate_limited_post_is_retried_without_lookup(forge: Forge, waiting: Waiting) -> None:
+    """A rate-limited request creates nothing."""
     forge.faults = [Fault("POST", "/comments", 403, {"Retry-After": "9"})]
     assert waiting.api.create(COMMENTS, lambda: pytest.fail("looked up"), body="x")["id"]
     assert (waiting.seconds, [call[0] for call in forge.calls]) == ([9], ["POST", "POST"])
 
 
-def test_a_post_without_answers_ends(forge: Forge, waiting: Waiting) -> None:
-    """Five tries, each followed by a lookup."""
+def test_post_fails_after_five_attempts_with_lookups(forge: Forge, waiting: Waiting) -> None:
     forge.faults = [Fault("POST", "/comments", 500, {})] * 6
     lookups: list[int] = []
     with pytest.raises(CiError, match="500, server error; gave up after 5 attempts: run the job again"):
@@ -192,37 +190,35 @@ def test_a_post_without_answers_ends(forge: Forge, waiting: Waiting) -> None:
     assert (len(forge.writes), len(lookups)) == (5, 5)
 
 
-def test_post_without_usable_answer_honours_retry_after(forge: Forge, waiting: Waiting) -> None:
+def test_post_without_usable_response_honours_retry_after(forge: Forge, waiting: Waiting) -> None:
     forge.faults = [Fault("POST", "/comments", 503, {"Retry-After": "7"})]
     assert waiting.api.create(COMMENTS, lambda: None, body="x")["id"]
     assert waiting.seconds == [7]
 
 
-def test_a_comment_that_the_last_try_created_is_not_a_failure(forge: Forge, github: GitHub) -> None:
-    """A claim that is there but reported as failed would block the plan, although nothing was written."""
+def test_comment_created_by_the_last_attempt_is_found(forge: Forge, github: GitHub) -> None:
+    """A claim that exists but is reported as failed would block the plan although nothing was written."""
     forge.faults = [Fault("POST", "/comments", 500, {})] * 4 + [Fault("POST", "/comments", takes_effect=True)]
     number = github.add_comment(7, "<!-- key -->", "<!-- key -->\ntext")
     assert [each["id"] for each in forge.comments] == [number]
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", "null", "[" * 100_000, "<html>"])
-def test_an_answer_that_names_no_item_is_looked_up(forge: Forge, waiting: Waiting, text: str) -> None:
-    """A gateway may answer a POST with 200 and something else: what was created is asked for."""
+def test_created_item_is_looked_up_after_unusable_response(forge: Forge, waiting: Waiting, text: str) -> None:
+    """A gateway may respond to a POST with status 200 and an unrelated body."""
     forge.faults = [Fault("POST", "/comments", 200, {}, takes_effect=True, text=text)]
     assert waiting.api.create(COMMENTS, lambda: forge.comments[-1], body="x")["body"] == "x"
     assert (waiting.seconds, len(forge.writes)) == ([1], 1)
 
 
-def test_a_plain_403_is_a_missing_permission(forge: Forge, waiting: Waiting) -> None:
-    """It is not tried again."""
+def test_403_without_rate_limit_is_missing_permission_and_not_retried(forge: Forge, waiting: Waiting) -> None:
     forge.faults = [Fault("GET", "/comments", 403, {})]
     with pytest.raises(CiError, match="403, the token lacks a permission: check the job's permissions"):
         waiting.api.get(COMMENTS)
     assert (waiting.seconds, len(forge.calls)) == ([], 1)
 
 
-def test_404_is_its_own_error(forge: Forge, waiting: Waiting) -> None:
-    """A deletion that meets it succeeded."""
+def test_404_raises_not_found_and_delete_ignores_it(forge: Forge, waiting: Waiting) -> None:
     with pytest.raises(NotFound):
         waiting.api.get("/nothing")
     waiting.api.delete("/nothing")
@@ -230,8 +226,8 @@ def test_404_is_its_own_error(forge: Forge, waiting: Waiting) -> None:
     assert forge.comments == []
 
 
-def test_a_download_is_sent_again(forge: Forge, waiting: Waiting) -> None:
-    """The archive of an artifact comes from another host, after a redirect."""
+def test_download_is_retried_without_token_on_the_other_host(forge: Forge, waiting: Waiting) -> None:
+    """A redirect leads to the archive of an artifact on another host."""
     forge.files[3] = b"plan"
     path = f"/repos/{REPOSITORY}/actions/artifacts/3/zip"
     forge.faults = [Fault("GET", "/zip", 503, {})]

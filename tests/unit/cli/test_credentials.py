@@ -1,4 +1,4 @@
-"""References to secrets: resolved when they are needed, read again after `forget`, and always hidden in logs."""
+"""References to secrets: resolved on first use, read again after `forget`, and always masked in logs."""
 
 from pathlib import Path
 
@@ -20,15 +20,15 @@ def secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("secret").write_text("first-secret\n")
 
 
-def test_every_resolved_secret_is_hidden() -> None:
-    """The API secret and a channel's URL, which often has a token, but not the API key."""
+def test_resolved_secrets_are_masked() -> None:
+    """API secrets and channel URLs are secrets; API keys are not."""
     resolver = CredentialsResolver()
     assert resolver(REFERENCE).api_secret.reveal() == "first-secret"
     assert resolver.url(Channel("ops", SecretRef(env="URL"))) == "json://user:canary@host"
     assert set(resolver.secrets) == {"first-secret", "json://user:canary@host"}
 
 
-def test_rotated_secret_is_read_after_forget_and_the_old_one_stays_hidden() -> None:
+def test_rotated_secret_is_read_after_forget_and_old_one_stays_masked() -> None:
     resolver = CredentialsResolver()
     resolver(REFERENCE)
     Path("secret").write_text("second-secret\n")

@@ -1,4 +1,4 @@
-"""Exit statuses: each account's, and which of many counts."""
+"""Exit statuses of one account and of several."""
 
 from itertools import combinations, permutations
 
@@ -14,12 +14,12 @@ _WRITE = Change("01012345678", Action.ACTIVATE, "INACTIVE", "ACTIVE", "")
 
 
 def _plan(verdict: Verdict = Verdict.OK, **counts: int) -> AccountPlan:
-    found = {Action(name): number for name, number in counts.items()}
+    actions = {Action(name): number for name, number in counts.items()}
     return AccountPlan(
         account="a",
         verdict=verdict,
-        counts=tally(Action, found),
-        changes=(_WRITE,) if found.get(Action.ACTIVATE) else (),
+        counts=tally(Action, actions),
+        changes=(_WRITE,) if actions.get(Action.ACTIVATE) else (),
         refusals=(Refusal("min-active", ""),) if verdict is Verdict.REFUSED else (),
         error=ErrorInfo("x", "") if verdict is Verdict.ERROR else None,
     )
@@ -42,8 +42,8 @@ def _result(*outcomes: RunOutcome) -> Result:
         (_plan(Verdict.ERROR), 1, 1),
     ],
 )
-def test_a_plan_has_the_status_of_the_contract(plan: AccountPlan, plain: int, detailed: int) -> None:
-    """Without --detailed-exitcode a plan that worked is 0; with it, pending is 2 and impossible is 3."""
+def test_exit_status_of_a_plan(plan: AccountPlan, plain: int, detailed: int) -> None:
+    """A successful plan is 0. With --detailed-exitcode, pending changes are 2 and impossible ones 3."""
     assert of_plans([plan], detailed=False) == plain
     assert of_plans([plan], detailed=True) == detailed
 
@@ -60,12 +60,12 @@ def test_a_plan_has_the_status_of_the_contract(plan: AccountPlan, plain: int, de
     ],
 )
 def test_drift_sets_the_exit_status(plan: AccountPlan, status: int) -> None:
-    """Drift is 2 even if a rule forbids the fix, 3 if it cannot be fixed; otherwise the status is that of a plan."""
+    """Drift is 2 even if a rule forbids the fix, and 3 if it cannot be fixed. Otherwise the plan determines it."""
     assert of_drift([plan, _plan()]) == status
 
 
-def test_of_many_accounts_the_gravest_counts() -> None:
-    """Over any two accounts it is the first of 1, 4, 3, 2, 0 that one of them gave."""
+def test_most_severe_plan_determines_the_status() -> None:
+    """Severity decreases in the order 1, 4, 3, 2, 0."""
     plans = [_plan(Verdict.ERROR), _plan(Verdict.REFUSED), _plan(missing=1), _plan(activate=1), _plan()]
     order = [1, 4, 3, 2, 0]
     for first, second in combinations(range(len(plans)), 2):
@@ -84,13 +84,12 @@ def test_of_many_accounts_the_gravest_counts() -> None:
         (RunOutcome.INTERRUPTED, ExitStatus.UNCONVERGED),
     ],
 )
-def test_a_result_has_the_status_of_its_outcome(outcome: RunOutcome, status: ExitStatus) -> None:
-    """Each outcome of an account is one exit status, a failed account above all others."""
+def test_outcome_of_a_run_determines_the_status(outcome: RunOutcome, status: ExitStatus) -> None:
     assert of_result(_result(RunOutcome.CONVERGED, outcome)) is status
 
 
-def test_of_the_results_of_many_accounts_the_gravest_counts() -> None:
-    """Over any two accounts it is the first of 1, 5, 4, 3, 0 that one of them has, whatever the order of the files."""
+def test_most_severe_account_determines_the_status() -> None:
+    """Severity decreases in the order 1, 5, 4, 3, 0, for any order of the accounts."""
     order = {
         RunOutcome.FAILED: 1,
         RunOutcome.LOCKED: 5,
@@ -99,12 +98,12 @@ def test_of_the_results_of_many_accounts_the_gravest_counts() -> None:
         RunOutcome.CONVERGED: 0,
     }
     for pair in permutations(order, 2):
-        gravest = next(outcome for outcome in order if outcome in pair)
-        assert (of_result(_result(*pair)), overall(pair)) == (order[gravest], gravest)
+        worst = next(outcome for outcome in order if outcome in pair)
+        assert (of_result(_result(*pair)), overall(pair)) == (order[worst], worst)
 
 
-def test_a_run_is_what_its_gravest_account_is() -> None:
-    """Interrupted above failed above locked above refused above partial; without accounts, converged."""
+def test_most_severe_account_determines_the_outcome_of_a_run() -> None:
+    """Interrupted, failed, locked, refused, partial, converged. A run without accounts is converged."""
     order = [
         RunOutcome.INTERRUPTED,
         RunOutcome.FAILED,

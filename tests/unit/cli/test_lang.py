@@ -1,6 +1,6 @@
-"""The language of a command line, and help in it."""
+"""Language of messages and help."""
 
-import gettext as words_of_click
+import gettext as click_gettext
 import os
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -15,8 +15,8 @@ from worker.render.terminal import width
 
 
 @pytest.fixture(autouse=True)
-def english_afterwards(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No variable of the machine's wishes for anything, and later tests are spoken to in English."""
+def english_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Remove language variables before a test, and restore English after it."""
     for variable in ("SENDERID_LANG", "LC_ALL", "LC_MESSAGES", "LANG", "LANGUAGE"):
         monkeypatch.delenv(variable, raising=False)
     with use_language("en"):
@@ -46,20 +46,19 @@ def english_afterwards(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (["history", "--", "--lang", "ko"], {}, "en"),
     ],
 )
-def test_the_first_wish_counts(arguments: Sequence[str], environment: Mapping[str, str], language: str) -> None:
-    """The option wins, then SENDERID_LANG, LC_ALL, LC_MESSAGES and LANG, the first that is set; else it is English."""
+def test_language_precedence(arguments: Sequence[str], environment: Mapping[str, str], language: str) -> None:
+    """The option precedes SENDERID_LANG, LC_ALL, LC_MESSAGES and LANG. The default is English."""
     assert requested_language(arguments, environment) == language
 
 
-def test_click_speaks_the_language_too() -> None:
-    """Click's own words are looked up in our catalogue while a language is spoken, and are its own in English."""
+def test_messages_of_click_are_translated() -> None:
     set_language(["--lang", "ko"])
     assert current_language() == "ko"
-    assert words_of_click.gettext("Usage:") == "사용법:"
+    assert click_gettext.gettext("Usage:") == "사용법:"
     assert os.environ["LANGUAGE"] == "ko"
     set_language(["--lang", "en"])
     assert current_language() == "en"
-    assert words_of_click.gettext("Usage:") == "Usage:"
+    assert click_gettext.gettext("Usage:") == "Usage:"
 
 
 def _commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -72,16 +71,15 @@ def _commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tu
             yield from _commands(verb, (*path, name))
 
 
-def test_every_verb_takes_the_option() -> None:
-    """`--lang` stands before the verb or after it, once."""
-    found = dict(_commands(senderid))
-    assert ("notify", "test") in found
-    for path, command in found.items():
+def test_every_command_has_the_lang_option_once() -> None:
+    commands = dict(_commands(senderid))
+    assert ("notify", "test") in commands
+    for path, command in commands.items():
         assert [parameter.name for parameter in command.params].count("lang") == 1, path
 
 
-def test_help_is_korean_and_stays_within_its_columns(capsys: pytest.CaptureFixture[str]) -> None:
-    """No line is wider than 80 columns, or than in English, none is left in English, which is as ever afterwards."""
+def test_korean_help_is_translated_and_fits_its_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    """No line is wider than 80 columns or the longest English line, and English help is unchanged afterwards."""
     for path, _ in list(_commands(senderid)):
         assert run([*path, "--help", "--lang", "ko"]) == 0
         korean = capsys.readouterr().out
@@ -94,15 +92,13 @@ def test_help_is_korean_and_stays_within_its_columns(capsys: pytest.CaptureFixtu
         assert not sentences & {line.strip() for line in korean.splitlines()}, path
 
 
-def test_the_option_for_help_follows_the_language(capsys: pytest.CaptureFixture[str]) -> None:
-    """Help that was asked for in English once does not leave its option in English for others."""
+def test_help_option_is_translated_after_english_help(capsys: pytest.CaptureFixture[str]) -> None:
     senderid.get_help_option(click.Context(senderid))
     assert run(["--help", "--lang", "ko"]) == 0
     assert "Show this message" not in capsys.readouterr().out
 
 
-def test_help_that_is_made_for_one_language_changes_no_command() -> None:
-    """The commands themselves stay English: only what is shown of them is translated."""
+def test_localized_help_does_not_change_the_command() -> None:
     with use_language("ko"):
         korean = localized(senderid, has_option=False)
         assert korean.help is not None
@@ -115,13 +111,12 @@ def test_help_that_is_made_for_one_language_changes_no_command() -> None:
     assert localized(click.Command("bare")).help is None
 
 
-def test_paragraphs_keep_their_marks() -> None:
-    """Lines are joined but where a mark keeps them apart."""
+def test_paragraphs_join_lines_except_after_a_mark() -> None:
     assert list(paragraphs("one\ntwo\n\n\b\nthree\n  four")) == [("", "one two"), ("\b\n", "three\n  four")]
 
 
-def test_wide_help_breaks_by_columns() -> None:
-    """Terms stand beside what they mean, or above it where they are too long; a term may mean nothing."""
+def test_help_with_wide_characters_wraps_by_columns() -> None:
+    """A term that is too long is on the line above its description. A term without a description is alone."""
     command = click.Command(
         "wide",
         help="가나다라 마바사아 자차카타 파하가나 다라마바\n\n\b\n그대로\n  둔다",
@@ -132,8 +127,8 @@ def test_wide_help_breaks_by_columns() -> None:
         ],
         add_help_option=False,
     )
-    shown = command.get_help(WideContext(command, info_name="wide", terminal_width=52))
-    assert shown.splitlines()[2:] == [
+    help_text = command.get_help(WideContext(command, info_name="wide", terminal_width=52))
+    assert help_text.splitlines()[2:] == [
         "  가나다라 마바사아 자차카타 파하가나 다라마바",
         "",
         "  그대로",

@@ -1,4 +1,4 @@
-"""What a run says of itself in its ledger: which file, which user, which revision of the desired state."""
+"""What a run records about itself: desired-state revision, user, settings, and the path of the ledger."""
 
 import getpass
 import os
@@ -23,8 +23,8 @@ from worker.model.errors import LedgerError
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    who = ("-c", "user.name=ann", "-c", "user.email=ann@example.org")
-    command = ["git", "-C", str(folder), *who, *arguments]
+    identity = ("-c", "user.name=ann", "-c", "user.email=ann@example.org")
+    command = ["git", "-C", str(folder), *identity, *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()  # noqa: S603 - git
 
 
@@ -35,7 +35,7 @@ def _commits(*sources: Path | str) -> list[str | None]:
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A checkout with a file in a folder, and another at its top."""
+    """Return a checkout with one file in a folder and one at its root."""
     for name in [name for name in os.environ if name.startswith("GIT_")]:
         monkeypatch.delenv(name)
     folder = tmp_path / "checkout"
@@ -49,8 +49,8 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_a_file_of_a_checkout_has_its_commit(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The whole hash, from inside and outside of the checkout, for each file of it."""
+def test_committed_file_has_its_full_commit_hash(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The working directory does not matter."""
     commit = _git(checkout, "rev-parse", "HEAD")
     assert len(commit) == 40
     assert _commits(checkout / "d" / "a.yaml", checkout / "top.yaml") == [commit, commit]
@@ -58,8 +58,8 @@ def test_a_file_of_a_checkout_has_its_commit(checkout: Path, monkeypatch: pytest
     assert _commits("d/a.yaml", "./top.yaml") == [commit, commit]
 
 
-def test_each_file_of_a_split_account_has_its_own_commit(checkout: Path, tmp_path: Path) -> None:
-    """A part of the same checkout has its commit, and one that lies elsewhere has none."""
+def test_each_file_of_a_split_account_has_its_commit(checkout: Path, tmp_path: Path) -> None:
+    """A part outside of the checkout has none."""
     (tmp_path / "else.yaml").write_text("")
     file = checkout / "d" / "a.yaml"
     parts = (SourceFile(str(file), 3), SourceFile(str(tmp_path / "else.yaml")))
@@ -68,8 +68,8 @@ def test_each_file_of_a_split_account_has_its_own_commit(checkout: Path, tmp_pat
     assert [(part.line, part.commit) for part in account.parts] == [(3, account.commit), (1, None)]
 
 
-def test_a_file_that_is_not_as_it_was_committed_is_dirty(checkout: Path) -> None:
-    """Changed, staged, not added and ignored files are not in the commit; changes elsewhere say nothing of this one."""
+def test_file_that_differs_from_its_commit_is_dirty(checkout: Path) -> None:
+    """Changed, staged, untracked and ignored files are dirty. Changes of other files do not matter."""
     commit = _git(checkout, "rev-parse", "HEAD")
     file = checkout / "d" / "a.yaml"
     (checkout / "top.yaml").write_text("changed")
@@ -86,17 +86,16 @@ def test_a_file_that_is_not_as_it_was_committed_is_dirty(checkout: Path) -> None
     assert _commits(file) == [_git(checkout, "rev-parse", "HEAD")] != [commit]
 
 
-def test_reading_leaves_a_checkout_unchanged(checkout: Path) -> None:
-    """Git refreshes its index when asked, and may not do so here."""
+def test_reading_the_commit_does_not_write_the_index(checkout: Path) -> None:
+    """`git status` refreshes the index by default."""
     os.utime(checkout / "d" / "a.yaml")
     index = checkout / ".git" / "index"
-    before = index.read_bytes(), index.stat().st_mtime_ns
+    original = index.read_bytes(), index.stat().st_mtime_ns
     assert _commits(checkout / "d" / "a.yaml") == [_git(checkout, "rev-parse", "HEAD")]
-    assert (index.read_bytes(), index.stat().st_mtime_ns) == before
+    assert (index.read_bytes(), index.stat().st_mtime_ns) == original
 
 
-def test_odd_names_are_names(checkout: Path) -> None:
-    """A name is neither a pattern nor an option of git's."""
+def test_file_name_is_neither_pattern_nor_option(checkout: Path) -> None:
     commit = _git(checkout, "rev-parse", "HEAD")
     names = ["*.yaml", ":(top)x.yaml", "-v.yaml", "발신번호.yaml", "a b.yaml"]
     for name in names:
@@ -105,10 +104,10 @@ def test_odd_names_are_names(checkout: Path) -> None:
     assert _commits(checkout / "d" / "a.yaml") == [commit]
 
 
-def test_outside_of_a_checkout_there_is_no_commit(
+def test_file_without_usable_checkout_has_no_commit(
     tmp_path: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor for standard input, in a checkout without a commit, with a broken one, or without git."""
+    """This includes standard input, a repository without commits, a broken one, and a host without git."""
     (tmp_path / "a.yaml").write_text("a")
     assert _commits(tmp_path / "a.yaml") == [None]
     monkeypatch.chdir(checkout)
@@ -124,8 +123,7 @@ def test_outside_of_a_checkout_there_is_no_commit(
     assert _commits("top.yaml") == [None]
 
 
-def test_git_that_does_not_answer_is_not_waited_for(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without an answer in time the file's hash alone is its revision."""
+def test_git_timeout_leaves_the_commit_empty(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     def slow(*_: object, timeout: float, **__: object) -> None:
         raise subprocess.TimeoutExpired("git", timeout)
@@ -134,8 +132,8 @@ def test_git_that_does_not_answer_is_not_waited_for(checkout: Path, monkeypatch:
     assert _commits(checkout / "top.yaml") == [None]
 
 
-def test_the_ledger_is_where_the_settings_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A path of the settings, with ~ for the home folder, and the state folder without one."""
+def test_ledger_path_is_that_of_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`~` is the home folder. The default is in the XDG state folder."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     assert ledger_path(Settings()) == tmp_path / "state" / "senderid" / "ledger.db"
@@ -144,7 +142,7 @@ def test_the_ledger_is_where_the_settings_say(tmp_path: Path, monkeypatch: pytes
 
 @pytest.fixture
 def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A user that is a number and nothing else, as containers have them."""
+    """Simulate a user with only a numeric id, as in containers."""
 
     def unknown(uid: int) -> pwd.struct_passwd:
         raise KeyError(uid)
@@ -156,69 +154,66 @@ def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("homeless")
 @pytest.mark.parametrize("path", [None, "~/ledger.db"])
-def test_user_without_a_home_must_name_the_ledger(path: str | None) -> None:
-    """No folder named ~ is created, and an explicit path works."""
+def test_user_without_home_must_set_the_ledger_path(path: str | None) -> None:
+    """No folder named `~` is created."""
     with pytest.raises(LedgerError, match=r"no home folder: .*SENDERID_LEDGER__PATH"):
         ledger_path(Settings(ledger=LedgerSettings(path=path)))
     assert ledger_path(Settings(ledger=LedgerSettings(path="/s/l.db"))) == Path("/s/l.db")
 
 
 @pytest.mark.usefixtures("homeless")
-async def test_reading_without_a_home_continues(capsys: pytest.CaptureFixture[str]) -> None:
-    """Commands that only read warn once that they have no ledger."""
+async def test_reading_without_home_warns_once(capsys: pytest.CaptureFixture[str]) -> None:
     ledger._warn.cache_clear()
     for _ in range(2):
         assert await read_only(Settings()).recall("key") == AccountMemory()
     assert capsys.readouterr().err.count("this user has no home folder") == 1
 
 
-async def _begun(settings: Settings) -> tuple[Any, ...]:
-    async with LedgerOptions("apply", 3.0).open(settings, "run-1", clock()) as book:
-        connection = book._connection
+async def _recorded_run(settings: Settings) -> tuple[Any, ...]:
+    async with LedgerOptions("apply", 3.0).open(settings, "run-1", clock()) as ledger_:
+        connection = ledger_._connection
         assert connection is not None
-        found: tuple[Any, ...] = connection.execute("SELECT command, started_by, pid, settings FROM runs").fetchone()
-        return found
+        row: tuple[Any, ...] = connection.execute("SELECT command, started_by, pid, settings FROM runs").fetchone()
+        return row
 
 
-async def test_a_run_notes_who_started_it_and_how(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its command, user, process and settings, whatever bytes are in their names."""
+async def test_run_records_command_user_process_and_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Undecodable bytes in names are replaced."""
     settings = Settings(ledger=LedgerSettings(path=str(tmp_path / "\udcff.db")))
     monkeypatch.setattr(getpass, "getuser", lambda: "ann\udcff")
-    command, user, pid, kept = await _begun(settings)
+    command, user, pid, stored_settings = await _recorded_run(settings)
     assert (command, user, pid) == ("apply", "ann\ufffd", os.getpid())
     path = str(tmp_path / "\ufffd.db")
-    assert msgspec.json.decode(kept, type=Settings) == replace(settings, ledger=LedgerSettings(path=path))
+    assert msgspec.json.decode(stored_settings, type=Settings) == replace(settings, ledger=LedgerSettings(path=path))
 
 
 @pytest.mark.parametrize("error", [KeyError("uid"), OSError("no user")])
-async def test_a_user_without_a_name_has_a_number(
+async def test_user_without_name_is_recorded_by_uid(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    """In a container the user often stands in no list."""
+    """In a container the user often has no passwd entry."""
 
     def nameless() -> str:
         raise error
 
     monkeypatch.setattr(getpass, "getuser", nameless)
-    _, user, *_ = await _begun(Settings(ledger=LedgerSettings(path=str(tmp_path / "l.db"))))
+    _, user, *_ = await _recorded_run(Settings(ledger=LedgerSettings(path=str(tmp_path / "l.db"))))
     assert user == f"uid {os.getuid()}"
 
 
 async def test_unreadable_ledger_warns_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each account is planned as if the ledger were empty; the warning is not repeated for each."""
+    """Each account is planned as if the ledger were empty."""
     (tmp_path / "l.db").write_text("no ledger")
     ledger._warn.cache_clear()
-    nothing = read_only(Settings(ledger=LedgerSettings(path=str(tmp_path / "l.db"))))
-    assert [await nothing.recall("vendor 1"), await nothing.recall("vendor 2")] == [AccountMemory(), AccountMemory()]
+    reader = read_only(Settings(ledger=LedgerSettings(path=str(tmp_path / "l.db"))))
+    assert [await reader.recall("vendor 1"), await reader.recall("vendor 2")] == [AccountMemory(), AccountMemory()]
     stderr = capsys.readouterr().err
     assert stderr.count("warning:") == 1
     assert "it is not a ledger" in stderr
 
 
-def test_the_environment_of_a_hook_names_no_other_repository(
-    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Git sets GIT_DIR, GIT_WORK_TREE and GIT_INDEX_FILE for its hooks; the commit is that of the file's checkout."""
+def test_git_variables_of_a_hook_are_ignored(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Git sets GIT_DIR, GIT_WORK_TREE and GIT_INDEX_FILE for its hooks. The commit is that of the file's checkout."""
     commit = _git(checkout, "rev-parse", "HEAD")
     other = tmp_path / "other"
     other.mkdir()
@@ -231,8 +226,8 @@ def test_the_environment_of_a_hook_names_no_other_repository(
 
 
 @pytest.mark.parametrize("value", ["", "state", "./state", "../state"])
-def test_a_relative_state_folder_is_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str) -> None:
-    """As the XDG specification asks: the ledger must not depend on the folder that a command is started in."""
+def test_relative_xdg_state_home_is_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str) -> None:
+    """The XDG specification requires it: the ledger must not depend on the working directory."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_STATE_HOME", value)
     assert ledger_path(Settings()) == tmp_path / ".local" / "state" / "senderid" / "ledger.db"

@@ -1,4 +1,4 @@
-"""What the command does when something of its own goes wrong."""
+"""Errors of the command itself, output files, and the advice of `doctor`."""
 
 import io
 import os
@@ -32,14 +32,14 @@ from worker.model.errors import AccountRejected, LedgerError, PolicyRefusal, Ref
         (PolicyRefusal([Refusal("min-active", "too few")]), ExitStatus.REFUSED, "senderid: too few"),
     ],
 )
-def test_every_end_is_a_status_and_a_sentence(
+def test_every_exception_becomes_exit_status_and_message(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     raised: BaseException,
     status: ExitStatus,
     message: str,
 ) -> None:
-    """Whatever a verb raises, there is no traceback, a bug's own text stays unsaid, and the status is the right one."""
+    """There is no traceback, and the text of an unexpected exception is not printed."""
 
     def fail(*_: object) -> None:
         raise raised
@@ -61,23 +61,21 @@ def test_closed_stderr_keeps_the_exit_status(monkeypatch: pytest.MonkeyPatch) ->
     assert run(["nowhere"]) == ExitStatus.USAGE
 
 
-def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If writing fails at the last step, the old file is there as it was, and nothing else."""
+def test_failed_replacement_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "plan.json"
     replace(path, b"old", mode=0o600)
 
-    def full(_: int) -> None:
+    def fail(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("worker.cli.runner.os.fsync", full)
+    monkeypatch.setattr("worker.cli.runner.os.fsync", fail)
     with pytest.raises(OSError, match="No space left"):
         replace(path, b"new", mode=0o600)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_pipe_gets_the_document_and_stays(tmp_path: Path) -> None:
-    """What is no file, such as /dev/stdout, is written to; no file comes in its place."""
+def test_output_to_a_pipe_does_not_replace_it(tmp_path: Path) -> None:
     path = tmp_path / "pipe"
     os.mkfifo(path)
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -88,8 +86,7 @@ def test_a_pipe_gets_the_document_and_stays(tmp_path: Path) -> None:
     assert path.is_fifo()
 
 
-def test_a_link_stays_a_link(tmp_path: Path) -> None:
-    """What a link leads to is replaced, and not the link."""
+def test_output_to_a_symlink_replaces_its_target(tmp_path: Path) -> None:
     link, path = tmp_path / "latest", tmp_path / "plan.json"
     link.symlink_to(path.name)
     emit("document", str(link))
@@ -97,8 +94,7 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     assert path.read_text() == "document"
 
 
-def test_the_doctor_says_what_to_do() -> None:
-    """A refusal points at the console, a failure at another try, and a clock is named by which way it is off."""
+def test_doctor_suggests_a_fix() -> None:
     assert "check the API key" in _failed_read(AccountRejected("no", api_code="InvalidApiKey")).detail
     assert "try again" in _failed_read(ServerError("HTTP 502")).detail
     assert (_clock(None, is_refused=False).status, _clock(10.0, is_refused=False).status) == ("skip", "ok")

@@ -1,4 +1,4 @@
-"""What commands that write share."""
+"""Helpers of the commands that write."""
 
 import pytest
 
@@ -10,16 +10,16 @@ from worker.plan.build import Draft
 
 @pytest.mark.parametrize(("refused", "writes"), [((), 2), ((0,), 1), ((0, 1), 0)])
 def test_writes_of_refused_plans_are_not_counted(refused: tuple[int, ...], writes: int) -> None:
-    """Without a write that a rule lets through there is nothing to ask about."""
+    """Without writes to count, the command does not ask for confirmation."""
     change = Change("01012345678", Action.ACTIVATE, "INACTIVE", "ACTIVE", "")
     plans = (
         AccountPlan(
-            account=f"a{place}",
+            account=f"a{index}",
             counts={Action.ACTIVATE: 1},
             changes=(change,),
-            verdict=Verdict.REFUSED if place in refused else Verdict.OK,
-            refusals=(Refusal("min-active", ""),) if place in refused else (),
+            verdict=Verdict.REFUSED if index in refused else Verdict.OK,
+            refusals=(Refusal("min-active", ""),) if index in refused else (),
         )
-        for place in range(2)
+        for index in range(2)
     )
     assert count_writes([Draft(plan, {}) for plan in plans]) == writes

@@ -1,4 +1,4 @@
-"""What a daemon publishes: metrics, pages and its address."""
+"""Services of a daemon: metrics, probes and the listen address."""
 
 import asyncio
 
@@ -15,7 +15,7 @@ from worker.telemetry.metrics import Metrics
 
 
 class Probe:
-    """A daemon's monitor, and its metrics by their lines."""
+    """Monitor of a daemon whose metrics are read by line."""
 
     def __init__(self) -> None:
         self.values = Metrics(wall=lambda: 1_000.0)
@@ -23,13 +23,12 @@ class Probe:
         self.monitor = MetricsListener(self.values, lambda: self.names, list, wall=lambda: 900.0)
 
     def line(self, name: str) -> float | None:
-        """The value of one line."""
+        """Return the value of one metric line."""
         lines = self.monitor.render_metrics("")[0].decode().splitlines()
         return next((float(line.rpartition(" ")[2]) for line in lines if line.rpartition(" ")[0] == name), None)
 
 
-def test_passes_are_counted_with_what_they_found() -> None:
-    """Numbers by status, runs by outcome and good passes are those of the accounts that were looked at."""
+def test_metrics_count_passes_runs_and_numbers() -> None:
 
     async def scenario() -> None:
         one, two = account(1), account(2, n01000000002="ACTIVE")
@@ -49,13 +48,13 @@ def test_passes_are_counted_with_what_they_found() -> None:
     run(scenario())
 
 
-def test_a_pass_that_could_note_nothing_is_a_failed_one() -> None:
-    """Where the ledger fails, the last good pass stays the one before."""
+def test_pass_with_ledger_error_counts_as_failed() -> None:
+    """The time of the last good pass does not change."""
 
     async def scenario() -> None:
-        found = account()
+        api_account = account()
         probe = Probe()
-        daemon = Daemon([found], [wanting(found)], listeners=[probe.monitor])
+        daemon = Daemon([api_account], [wanting(api_account)], listeners=[probe.monitor])
         daemon.books.fail = LedgerError("full")
         await daemon.live(10)
         assert (probe.line("senderid_passes_total"), probe.line("senderid_failed_passes_total")) == (1, 1)
@@ -64,8 +63,8 @@ def test_a_pass_that_could_note_nothing_is_a_failed_one() -> None:
     run(scenario())
 
 
-def test_suspensions_are_published_with_their_start() -> None:
-    """That of one account under its name, that of everything under all names, and neither once it has ended."""
+def test_suspension_metrics_have_the_start_time() -> None:
+    """A suspension of all accounts has one line for each account. The lines disappear at its end."""
 
     async def scenario() -> None:
         one, two = account(1), account(2)
@@ -73,10 +72,10 @@ def test_suspensions_are_published_with_their_start() -> None:
         suspended = wanting(one, suspend=Suspend("moving"))
         daemon = Daemon([one, two], [suspended, wanting(two)], listeners=[probe.monitor])
         name = 'senderid_account_suspended_since_timestamp_seconds{account="account-%s"}'
-        seen = []
+        values = []
 
         def read() -> None:
-            seen.append((probe.line(name % 1), probe.line(name % 2)))
+            values.append((probe.line(name % 1), probe.line(name % 2)))
 
         def everything() -> None:
             probe.monitor.on_event("watch.suspended", {"account": None})
@@ -87,40 +86,38 @@ def test_suspensions_are_published_with_their_start() -> None:
         )
         probe.monitor.on_event("watch.resumed", {"account": None})
         read()
-        assert seen == [(900.0, None), (900.0, 900.0), (None, None)]
+        assert values == [(900.0, None), (900.0, 900.0), (None, None)]
 
     run(scenario())
 
 
-def test_broken_files_are_published_until_they_are_fixed() -> None:
-    """The metric follows the file, and readiness names it."""
+def test_invalid_file_is_reported_by_metric_and_readiness() -> None:
 
     async def scenario() -> None:
-        found = account()
+        api_account = account()
         probe = Probe()
-        daemon = Daemon([found], [wanting(found)], listeners=[probe.monitor])
+        daemon = Daemon([api_account], [wanting(api_account)], listeners=[probe.monitor])
         probe.monitor.follow(daemon.watch)
         error = DesiredStateError([Problem("x.yaml", 1, 1, "wrong")])
-        seen = []
+        values = []
 
-        def wrong() -> None:
+        def break_file() -> None:
             daemon.folder.invalid["x.yaml"] = error
             daemon.folder._news.append(FileChanges(problems={"x.yaml": error}))
 
-        def mended() -> None:
-            seen.append((probe.line("senderid_desired_state_valid"), probe.monitor.why_not_ready()))
+        def fix_file() -> None:
+            values.append((probe.line("senderid_desired_state_valid"), probe.monitor.why_not_ready()))
             daemon.folder.invalid.clear()
             daemon.folder._news.append(FileChanges(fixed_files=("x.yaml",)))
 
-        await daemon.live(700, (310, wrong), (400, mended))
-        assert seen == [(0, "using the last valid version of x.yaml")]
+        await daemon.live(700, (310, break_file), (400, fix_file))
+        assert values == [(0, "using the last valid version of x.yaml")]
         assert (probe.line("senderid_desired_state_valid"), probe.monitor.why_not_ready()) == (1, None)
 
     run(scenario())
 
 
-def test_before_the_daemon_runs_it_is_starting() -> None:
-    """A probe that comes too early is not answered with success."""
+def test_daemon_is_not_ready_before_it_runs() -> None:
 
     async def scenario() -> None:
         await asyncio.sleep(0)
@@ -131,7 +128,7 @@ def test_before_the_daemon_runs_it_is_starting() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "expected"),
     [
         ("127.0.0.1:9464", ("127.0.0.1", 9464)),
         (":9464", ("127.0.0.1", 9464)),
@@ -139,15 +136,13 @@ def test_before_the_daemon_runs_it_is_starting() -> None:
         ("0.0.0.0:80", ("0.0.0.0", 80)),  # noqa: S104 - asked for by name
     ],
 )
-def test_addresses(text: str, found: tuple[str, int]) -> None:
-    """Without a host it is this machine alone."""
-    assert address(text) == found
+def test_listen_address_defaults_to_loopback(text: str, expected: tuple[str, int]) -> None:
+    assert address(text) == expected
 
 
 @pytest.mark.parametrize(
     "text", ["9464", "host", "host:", "host:x", "host:65536", ":-1", "", "a..b:1", "[::1:1", ":" + "9" * 5000]
 )
-def test_what_is_no_address_is_wrong_usage(text: str) -> None:
-    """It says what to write instead."""
+def test_invalid_listen_address_is_wrong_usage(text: str) -> None:
     with pytest.raises(UsageError, match=r"--listen .*: write an address and a port, such as"):
         address(text)
