@@ -231,18 +231,18 @@ def _states_are_recorded(world: WatchWorld) -> Iterator[str]:
         row["account"]: row["outcome"]
         for row in world.rows("SELECT account, outcome FROM entries WHERE outcome IS NOT NULL ORDER BY id")
     }
-    held = {name for each in world.passes for name in each.suspended}
     for account in world.scenario.accounts:
-        outcomes = [
-            seen.outcome
+        reads = [
+            (seen.outcome, account.name in each.suspended)
             for each in world.passes
             if each.done is not None
             for seen in each.done.accounts
             if seen.plan.account == account.name
         ]
-        attention = {RunOutcome.REFUSED, RunOutcome.PARTIAL}
-        if account.name not in held and outcomes[-1] in attention and recorded.get(account.name) != outcomes[-1]:
-            yield f"{account.name} is {outcomes[-1]}, and the ledger has {recorded.get(account.name)}"
+        outcome, is_suspended = reads[-1]
+        needs_attention = outcome in {RunOutcome.REFUSED, RunOutcome.PARTIAL}
+        if needs_attention and not is_suspended and recorded.get(account.name) != outcome:
+            yield f"{account.name} is {outcome}, and the ledger has {recorded.get(account.name)}"
 
 
 def _stops_in_order(world: WatchWorld) -> Iterator[str]:

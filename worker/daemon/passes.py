@@ -183,6 +183,7 @@ class Passes:
         self._identities = Identities()
         self._baselines: dict[str, Baseline] = {}
         self._last_reports: dict[str, _LastReport] = {}
+        self._unrecorded: set[str] = set()
         self._fleet: Fleet | None = None
         self._interruption: Interrupted | None = None
 
@@ -214,6 +215,7 @@ class Passes:
         With `gone`, also forget the identity of the account.
         """
         self._last_reports.pop(account, None)
+        self._unrecorded.discard(account)
         if is_removed:
             self._identities.forget(account)
 
@@ -309,8 +311,13 @@ class Passes:
             (notice for notice in plan.notices if notice not in known_notices), self._log.bind(account=plan.account)
         )
         writes = plan.verdict is Verdict.OK and bool(plan.writes)
-        needs_record = draft.unsettled or bool(draft.confirmed) or (is_new and _noteworthy(plan))
-        if not is_held and (writes or needs_record):
+        # what is noteworthy about a suspended account is recorded after the suspension
+        is_unrecorded = _noteworthy(plan) and (is_new or plan.account in self._unrecorded)
+        if is_held and is_unrecorded:
+            self._unrecorded.add(plan.account)
+        else:
+            self._unrecorded.discard(plan.account)
+        if not is_held and (writes or draft.unsettled or draft.confirmed or is_unrecorded):
             return True
         known_changes = frozenset[Change]() if previous_report is None else previous_report.changes
         log_changes((change for change in plan.changes if change not in known_changes), log)
