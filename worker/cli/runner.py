@@ -153,6 +153,7 @@ def run(
                 ledger = await stack.enter_async_context(ledger_options.open(settings, run_id, now))
             fleet_ledger = ledger or (read_only(settings) if recall else NullLedger())
             run_log = log.bind(run_id=run_id)
+            stack.enter_context(logs.libraries_log_to(run_log))
             fleet_log, traces = stack.enter_context(trace_run(run_log, run_id))
             observer = Observers.of(metering.metrics, traces)
             transport = await stack.enter_async_context(Transport(settings.timeout, observer))

@@ -44,6 +44,7 @@ class LogEvent(StrEnum):
     NOTIFY_UNDELIVERED = "notify.undelivered"
     METRICS_FAILED = "metrics.failed"
     TRACES_FAILED = "traces.failed"
+    LIBRARY = "library"
     WATCH_STARTED = "watch.started"
     WATCH_PASS = "watch.pass"  # noqa: S105 - an event
     WATCH_BACKOFF = "watch.backoff"
@@ -74,7 +75,8 @@ class LogLine(Struct, frozen=True, kw_only=True):
     account: Annotated[str, Meta(description="The account's name in the desired state.")] | UnsetType = UNSET
     phone: Phone | UnsetType = UNSET
     kind: Annotated[NoticeKind, Meta(description="What a notice is about.")] | UnsetType = UNSET
-    message: Annotated[str, Meta(description="The text of a notice.")] | UnsetType = UNSET
+    message: Annotated[str, Meta(description="The text of a notice, or of a library.")] | UnsetType = UNSET
+    library: Annotated[str, Meta(description="The library that logged the message.")] | UnsetType = UNSET
     action: Action | UnsetType = UNSET
     desired: Annotated[str, Meta(description="The desired status.")] | UnsetType = UNSET
     before: Annotated[str, Meta(description="The status in the first read.")] | UnsetType = UNSET

@@ -5,8 +5,10 @@ full disk or a closed pipe does not stop a run.
 """
 
 import asyncio
+import logging
 import time
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from errno import EAGAIN, EDQUOT, ENOSPC
 from functools import lru_cache
@@ -22,7 +24,7 @@ from worker.render.json_document import encodable, inert
 from worker.render.log_lines import console_line
 from worker.render.terminal import Paint
 
-__all__ = ["Logger", "Sink", "Stream", "configure"]
+__all__ = ["Logger", "Sink", "Stream", "configure", "libraries_log_to"]
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
@@ -162,6 +164,31 @@ def configure(
             cache_logger_on_first_use=False,
         ),
     )
+
+
+@contextmanager
+def libraries_log_to(log: Logger) -> Iterator[None]:
+    """Log warnings and errors of libraries, such as asyncio, as events `library` of `log` inside the `with` block.
+
+    Without this, the standard library would write them to stderr as plain text, with tracebacks.
+    """
+    handler = _LibraryHandler(log)
+    logging.root.addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.root.removeHandler(handler)
+
+
+class _LibraryHandler(logging.Handler):
+    def __init__(self, log: Logger) -> None:
+        super().__init__(logging.WARNING)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        write = self._log.error if record.levelno >= logging.ERROR else self._log.warning
+        error = record.exc_info[1] if record.exc_info else None
+        write("library", library=record.name, message=record.getMessage(), exc_info=error)
 
 
 class _Clean:

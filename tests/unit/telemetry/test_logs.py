@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import json
+import logging
 import re
 import sys
 from collections import Counter
@@ -407,6 +408,26 @@ def test_given_code_wins_over_the_exceptions() -> None:
 def test_what_is_no_exception_adds_nothing() -> None:
     """A flag in the place of an exception is dropped."""
     assert logged(exc_info=True).keys() == {"timestamp", "level", "event"}
+
+
+def test_warnings_of_libraries_are_log_lines_without_secrets() -> None:
+    stream = Stream()
+
+    async def fail() -> None:
+        asyncio.get_running_loop().call_soon(int, f"signed with {CANARY}")
+        await asyncio.sleep(0)
+
+    with logs.libraries_log_to(logging_to(stream, CANARY)):
+        logging.getLogger("quiet").info("not logged")
+        asyncio.run(fail())
+    logging.getLogger("late").error("not logged")
+    (line,) = stream.text.splitlines()
+    logged = json.loads(line)
+    Draft202012Validator(schema("log")).validate(logged | {"run_id": "20261124T090012Z-a1b2c3"})
+    assert (logged["level"], logged["event"], logged["library"]) == ("error", "library", "asyncio")
+    assert logged["message"].startswith("Exception in callback ")
+    assert logged["error_code"] == "ValueError"
+    assert CANARY not in line
 
 
 def test_console_lines_are_for_people() -> None:
