@@ -60,7 +60,12 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--base", help="a commit to compare with, instead of the merge base of HEAD and main")
     parser.add_argument("--all", action="store_true", help="check every module")
     parser.add_argument("--sample", type=int, help="check at most this many mutants of each module, the same each time")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 2, help="processes, by default one for each core")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=2 * (os.cpu_count() or 1),
+        help="processes, by default two for each core: some mutants only wait",
+    )
     parser.add_argument("paths", nargs="*", type=Path, help="folders and files to check whole")
     given = parser.parse_args(arguments)
     given.base = (given.base or _git("merge-base", "HEAD", "main") or "HEAD").strip()

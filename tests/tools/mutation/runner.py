@@ -1,5 +1,6 @@
 """Run tests for mutmut in one collected session: to start pytest for each mutant takes longer than most tests."""
 
+import gc
 import os
 import shutil
 import signal
@@ -39,13 +40,15 @@ class Runner(PytestRunner):
         if self._session is not None:
             return
         with change_cwd(_ABSOLUTE):
-            arguments = ["--rootdir=.", "-q", "--tb=short", "-p", "no:cacheprovider", *self._pytest_add_cli_args]
+            # to show the source of a failure, the other styles parse modules that contain thousands of mutants
+            arguments = ["--rootdir=.", "-q", "--tb=native", "-p", "no:cacheprovider", *self._pytest_add_cli_args]
             configured = _prepareconfig([*arguments, *self._pytest_add_cli_args_test_selection], [self])
             configured._do_configure()
             self._session = session = pytest.Session.from_config(configured)
             configured.hook.pytest_sessionstart(session=session)
             configured.hook.pytest_collection(session=session)
         state()._stats.clear()  # no test runs what is called during imports
+        gc.freeze()  # garbage collections of each mutant would copy the memory of this process
 
     def _collected(self) -> pytest.Session:
         self.warm_up()
