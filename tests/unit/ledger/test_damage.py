@@ -1,4 +1,4 @@
-"""A ledger that was cut off anywhere: it opens with what was true once, or says that it cannot; nothing in between."""
+"""Ledgers with truncated or damaged files. Either a consistent state is read, or the ledger is refused."""
 
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,21 +23,21 @@ _PHONES = tuple(f"010{n:08}" for n in range(40))
 Content = Mapping[str, Sequence[tuple[object, ...]]]
 
 
-class _Kept(NamedTuple):
-    """A ledger's files, what it holds in the end, and what it held after each transaction."""
+class _LedgerFiles(NamedTuple):
+    """The bytes of a ledger and of its write-ahead log, its final content, and its content after each transaction."""
 
     file: bytes
     log: bytes
-    whole: Content
-    moments: Sequence[Content]
+    content: Content
+    snapshots: Sequence[Content]
 
 
 def _content(connection: sqlite3.Connection) -> Content:
-    return {table: connection.execute(f"SELECT * FROM {table}").fetchall() for table in _TABLES}  # noqa: S608 - ours
+    return {table: connection.execute(f"SELECT * FROM {table}").fetchall() for table in _TABLES}  # noqa: S608 - constant names
 
 
-def _six_runs(connection: sqlite3.Connection) -> Iterator[None]:
-    """Six runs, every other one of which is killed; a pause follows each transaction."""
+def _record_six_runs(connection: sqlite3.Connection) -> Iterator[None]:
+    """Record six runs, every other one of which is killed. Yields after each transaction."""
     now = clock()
     for number in range(6):
         run = started(f"r{number}", started_at=now())
@@ -61,37 +61,39 @@ def _six_runs(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> _Kept:
-    """A ledger half of which is in its file, and half in its log."""
+def files(tmp_path_factory: pytest.TempPathFactory) -> _LedgerFiles:
+    """Return a ledger of which one half is in its file and the other half in its log."""
     path = tmp_path_factory.mktemp("kept") / "ledger.db"
-    moments = []
+    snapshots = []
     with closing(connect(path, program="0", now=clock())) as connection:
         connection.execute("PRAGMA wal_autocheckpoint = 0")
-        runs = _six_runs(connection)
+        runs = _record_six_runs(connection)
         while True:
             connection.execute("BEGIN")
-            going_on = next(runs, runs) is None
+            has_next = next(runs, runs) is None
             connection.execute("COMMIT")
-            moments.append(_content(connection))
-            if len(moments) == 20:
+            snapshots.append(_content(connection))
+            if len(snapshots) == 20:
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            if not going_on:
+            if not has_next:
                 break
-        return _Kept(path.read_bytes(), path.with_name("ledger.db-wal").read_bytes(), moments[-1], moments)
+        return _LedgerFiles(path.read_bytes(), path.with_name("ledger.db-wal").read_bytes(), snapshots[-1], snapshots)
 
 
-def _cuts(length: int) -> list[int]:
-    """Places to cut at: around each page's edge, and anywhere."""
-    edges = [page + by for page in range(0, length, 4096) for by in (-1, 0, 1) if 0 <= page + by < length]
+def _truncation_offsets(length: int) -> list[int]:
+    """Return the offsets to truncate at: around page boundaries, and random ones."""
+    edges = [
+        page + distance for page in range(0, length, 4096) for distance in (-1, 0, 1) if 0 <= page + distance < length
+    ]
     chance = Random(length)
     return sorted({*chance.sample(edges, min(len(edges), 60)), *(chance.randrange(length) for _ in range(_CUTS))})
 
 
-def _opened(folder: Path, file: bytes, log: bytes | None, *, write: bool) -> Content | None:
-    """What a ledger of these bytes holds, None where it is said to be unusable or that there is none."""
+def _content_of(folder: Path, file: bytes, log: bytes | None, *, write: bool) -> Content | None:
+    """Return the content of a ledger with these bytes, or None if it is missing or refused as unusable."""
     path = folder / "ledger.db"
-    for old in folder.iterdir():
-        old.unlink()
+    for leftover in folder.iterdir():
+        leftover.unlink()
     path.write_bytes(file)
     if log is not None:
         path.with_name("ledger.db-wal").write_bytes(log)
@@ -99,7 +101,7 @@ def _opened(folder: Path, file: bytes, log: bytes | None, *, write: bool) -> Con
         memory_reader(path)("vendor 1")
         connection = connect(path, program="0", now=clock()) if write else connect_to_read(path)
     except LedgerError as error:
-        assert str(path) in str(error)  # noqa: PT017 - either is right
+        assert str(path) in str(error)  # noqa: PT017 - both results are valid
         return None
     if connection is None:
         return None
@@ -108,61 +110,65 @@ def _opened(folder: Path, file: bytes, log: bytes | None, *, write: bool) -> Con
 
 
 @pytest.mark.parametrize("write", [False, True])
-def test_a_file_that_was_cut_is_whole_or_refused(tmp_path: Path, kept: _Kept, *, write: bool) -> None:
-    """A ledger without its log that lost its end is refused; only an empty file is a new ledger."""
+def test_truncated_ledger_is_complete_or_refused(tmp_path: Path, files: _LedgerFiles, *, write: bool) -> None:
+    """A truncated file without its log is refused; only an empty file is a new ledger."""
     folder = tmp_path / "a"
     folder.mkdir()
     path = folder / "ledger.db"
-    path.write_bytes(kept.file)
-    path.with_name("ledger.db-wal").write_bytes(kept.log)
+    path.write_bytes(files.file)
+    path.with_name("ledger.db-wal").write_bytes(files.log)
     connect(path, program="0", now=clock()).close()
-    whole = path.read_bytes()
-    assert _opened(folder, whole, None, write=write) == kept.whole
-    for cut in _cuts(len(whole)):
-        found = _opened(folder, whole[:cut], None, write=write)
-        assert found is None or (cut == 0 and found["runs"] == []), cut
+    complete = path.read_bytes()
+    assert _content_of(folder, complete, None, write=write) == files.content
+    for cut in _truncation_offsets(len(complete)):
+        content = _content_of(folder, complete[:cut], None, write=write)
+        assert content is None or (cut == 0 and content["runs"] == []), cut
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("write", [False, True])
-def test_a_log_that_was_cut_gives_what_was_true_at_a_moment(tmp_path: Path, kept: _Kept, *, write: bool) -> None:
-    """Each transaction is there or not there, in their order."""
-    found = [_opened(tmp_path, kept.file, kept.log[:cut], write=write) for cut in _cuts(len(kept.log))]
-    moments = [kept.moments.index(each) for each in found if each is not None]
-    assert len(moments) == len(found)
-    assert moments == sorted(moments)
-    assert len(set(moments)) > 10
-    assert _opened(tmp_path, kept.file, kept.log, write=write) == kept.whole
+def test_truncated_log_restores_an_earlier_state(tmp_path: Path, files: _LedgerFiles, *, write: bool) -> None:
+    """Transactions are restored completely and in order, or not at all."""
+    contents = [
+        _content_of(tmp_path, files.file, files.log[:cut], write=write) for cut in _truncation_offsets(len(files.log))
+    ]
+    positions = [files.snapshots.index(content) for content in contents if content is not None]
+    assert len(positions) == len(contents)
+    assert positions == sorted(positions)
+    assert len(set(positions)) > 10
+    assert _content_of(tmp_path, files.file, files.log, write=write) == files.content
 
 
 @pytest.mark.parametrize("write", [False, True])
-def test_a_file_that_was_cut_beside_its_log_is_whole_or_refused(tmp_path: Path, kept: _Kept, *, write: bool) -> None:
-    """Rows that the log cannot restore are missing; no row is half true."""
-    for cut in _cuts(len(kept.file)):
-        assert _opened(tmp_path, kept.file[:cut], kept.log, write=write) in (None, kept.whole), cut
+def test_truncated_ledger_with_its_log_is_complete_or_refused(
+    tmp_path: Path, files: _LedgerFiles, *, write: bool
+) -> None:
+    """If the log cannot restore the file, the ledger is refused."""
+    for cut in _truncation_offsets(len(files.file)):
+        assert _content_of(tmp_path, files.file[:cut], files.log, write=write) in (None, files.content), cut
 
 
-def test_a_page_that_was_torn_is_brought_back_by_its_log(tmp_path: Path, kept: _Kept) -> None:
-    """A disk that was full while the log was moved into the file loses nothing."""
+def test_torn_page_is_restored_from_the_log(tmp_path: Path, files: _LedgerFiles) -> None:
+    """A full disk during a checkpoint loses nothing."""
     path = tmp_path / "ledger.db"
-    path.write_bytes(kept.file)
-    path.with_name("ledger.db-wal").write_bytes(kept.log)
+    path.write_bytes(files.file)
+    path.with_name("ledger.db-wal").write_bytes(files.log)
     connect(path, program="0", now=clock()).close()
-    whole = path.read_bytes()
-    assert len(whole) > len(kept.file)
-    for torn in range(len(kept.file) + 1, len(whole), 1000):
-        assert _opened(tmp_path, whole[:torn], kept.log, write=True) == kept.whole
+    complete = path.read_bytes()
+    assert len(complete) > len(files.file)
+    for length in range(len(files.file) + 1, len(complete), 1000):
+        assert _content_of(tmp_path, complete[:length], files.log, write=True) == files.content
 
 
-def test_garbage_is_an_answer_or_an_error_of_the_ledger(tmp_path: Path, kept: _Kept) -> None:
-    """Bytes that were changed anywhere in the file end in a value, or in a LedgerError, never in another error."""
+def test_damaged_bytes_raise_only_ledger_errors(tmp_path: Path, files: _LedgerFiles) -> None:
+    """Bytes changed anywhere in the file are read as values or raise LedgerError, never another error."""
     chance = Random(7)
     path = tmp_path / "ledger.db"
     refused = 0
     for _ in range(_CUTS):
-        damaged = bytearray(kept.file)
-        where = chance.randrange(len(damaged))
-        damaged[where : where + chance.choice([1, 16, 512])] = chance.randbytes(chance.choice([1, 16, 512]))
+        damaged = bytearray(files.file)
+        offset = chance.randrange(len(damaged))
+        damaged[offset : offset + chance.choice([1, 16, 512])] = chance.randbytes(chance.choice([1, 16, 512]))
         path.write_bytes(damaged)
         try:
             with open_read_only(path) as connection:

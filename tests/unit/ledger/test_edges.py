@@ -1,4 +1,4 @@
-"""Edges of the ledger: nothing kept, nothing waited for, one thread, and every field read back unchanged."""
+"""Edge cases of the ledger: no ledger, no wait, one writer thread, and every field read back unchanged."""
 
 import asyncio
 import json
@@ -24,28 +24,28 @@ A, B = "01000000001", "01000000002"
 _TIME = re.compile(r"2026-11-24T00:00:\d\d\.000Z")
 
 
-async def test_nothing_keeps_nothing_and_remembers_what_it_is_given() -> None:
-    """A run without a ledger completes, and knows what the caller remembers for it."""
+async def test_null_ledger_records_nothing_and_recalls_the_given_memory() -> None:
+    """A run without a ledger completes and uses the memory of its caller."""
     memory = AccountMemory({A: Status.ACTIVE})
     ledger = NullLedger(lambda key: memory if key == "vendor 1" else AccountMemory())
     assert await ledger.recall("vendor 1") is memory
     assert await NullLedger().recall("vendor 1") == AccountMemory()
-    async with ledger.hold(subject(), never) as page:
-        assert page is ledger
-        assert await page.resume(seen()) == AccountMemory()
-        await page.begin(planned(A), "f")
-        await page.intend([(A, 1, Status.INACTIVE)])
-        page.record_answer(A, 1, None)
-        await page.finish(became(planned(A), Outcome.CHANGED), {})
+    async with ledger.hold(subject(), never) as account_ledger:
+        assert account_ledger is ledger
+        assert await account_ledger.resume(seen()) == AccountMemory()
+        await account_ledger.begin(planned(A), "f")
+        await account_ledger.intend([(A, 1, Status.INACTIVE)])
+        account_ledger.record_answer(A, 1, None)
+        await account_ledger.finish(became(planned(A), Outcome.CHANGED), {})
     await ledger.record(subject(), became(planned(A), Outcome.CHANGED), {})
 
 
-async def test_a_ledger_waits_for_no_account_by_default(tmp_path: Path) -> None:
-    """Without a time to wait an account that another run holds is busy at once."""
-    asked: list[float] = []
+async def test_ledger_does_not_wait_for_a_leased_account_by_default(tmp_path: Path) -> None:
+    """Without a time limit for waiting, an account leased by another run is busy at once."""
+    pauses: list[float] = []
 
     async def pause(seconds: float) -> bool:
-        asked.append(seconds)
+        pauses.append(seconds)
         return True
 
     async with (
@@ -56,34 +56,34 @@ async def test_a_ledger_waits_for_no_account_by_default(tmp_path: Path) -> None:
         with pytest.raises(AccountBusy):
             async with second.hold(subject(), pause):
                 raise AssertionError("entered")
-    assert asked == []
+    assert pauses == []
 
 
-async def test_everything_is_committed_by_one_thread_that_says_whose_it_is(tmp_path: Path) -> None:
-    """Transactions of a run come one after the other, off the loop, on a thread that a dump of them names."""
+async def test_all_commits_run_on_one_named_thread(tmp_path: Path) -> None:
+    """Transactions of a run are serialised on one thread, outside the event loop. Thread dumps show its name."""
     threads: set[tuple[str, int]] = set()
 
-    def note(_: sqlite3.Connection) -> None:
+    def record_thread(_: sqlite3.Connection) -> None:
         threads.add((threading.current_thread().name, threading.get_ident()))
 
-    async with ledger(tmp_path) as kept:
+    async with ledger(tmp_path) as run_ledger:
         for _ in range(5):
-            await kept._commits.run(note)
+            await run_ledger._commits.run(record_thread)
     ((name, thread),) = threads
     assert name == "ledger_0"
     assert thread != threading.get_ident()
 
 
-async def test_a_run_is_read_back_with_every_time_and_error(tmp_path: Path) -> None:
-    """Start and end of a run, an account and an attempt, and each error, come back unchanged."""
-    async with ledger(tmp_path) as kept:
-        async with kept.hold(subject(), never) as page:
-            await page.begin(planned(A, B), "f")
-            await page.intend([(A, 1, Status.INACTIVE)])
-            page.record_answer(A, 1, Ambiguous("no answer"))
+async def test_run_is_read_back_with_every_time_and_error(tmp_path: Path) -> None:
+    """Start and end of a run, an account and an attempt, and each error, are read back unchanged."""
+    async with ledger(tmp_path) as run_ledger:
+        async with run_ledger.hold(subject(), never) as account_ledger:
+            await account_ledger.begin(planned(A, B), "f")
+            await account_ledger.intend([(A, 1, Status.INACTIVE)])
+            account_ledger.record_answer(A, 1, Ambiguous("no answer"))
             result = became(planned(A, B), Outcome.UNVERIFIED, after=None)
-            await page.finish(result, {})
-        await kept.finish(RunOutcome.PARTIAL)
+            await account_ledger.finish(result, {})
+        await run_ledger.finish(RunOutcome.PARTIAL)
     with open_read_only(tmp_path / "ledger.db") as connection:
         assert connection is not None
         record = run_record(connection, "run-1")
@@ -102,17 +102,17 @@ async def test_a_run_is_read_back_with_every_time_and_error(tmp_path: Path) -> N
 
 
 async def test_acceptance_is_recorded_only_for_unverified_writes(tmp_path: Path) -> None:
-    """The last answers of an account are recorded for numbers that no read has confirmed, and for no other."""
-    async with ledger(tmp_path) as kept, kept.hold(subject(), never) as page:
+    """The last responses are recorded only for numbers that no read has confirmed."""
+    async with ledger(tmp_path) as run_ledger, run_ledger.hold(subject(), never) as account_ledger:
         plan = planned(A, B)
-        await page.begin(plan, "f")
-        await page.intend([(A, 1, Status.INACTIVE), (B, 1, Status.INACTIVE)])
-        page.record_answer(A, 1, None)
-        page.record_answer(B, 1, None)
+        await account_ledger.begin(plan, "f")
+        await account_ledger.intend([(A, 1, Status.INACTIVE), (B, 1, Status.INACTIVE)])
+        account_ledger.record_answer(A, 1, None)
+        account_ledger.record_answer(B, 1, None)
         changed = became(planned(A), Outcome.CHANGED).numbers
         unverified = became(planned(B), Outcome.UNVERIFIED, after=None).numbers
-        whole = became(plan, Outcome.CHANGED)
-        await page.finish(replace(whole, numbers=(*changed, *unverified)), {})
+        result = became(plan, Outcome.CHANGED)
+        await account_ledger.finish(replace(result, numbers=(*changed, *unverified)), {})
     states = rows(tmp_path, "SELECT phone, state, answered_at IS NULL FROM attempts ORDER BY phone")
     assert states == [(A, "verified", 1), (B, "ok", 0)]
 
@@ -120,44 +120,44 @@ async def test_acceptance_is_recorded_only_for_unverified_writes(tmp_path: Path)
 def test_unwritable_ledger_is_refused_with_file_and_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "ledger.db"
     path.touch()
-    monkeypatch.setattr(os, "access", lambda where, _, **__: Path(where) != path)
+    monkeypatch.setattr(os, "access", lambda path_argument, _, **__: Path(path_argument) != path)
     with pytest.raises(LedgerError, match=rf"the ledger {re.escape(str(path))} cannot be used \(Permission denied\)"):
         probe(path)
 
 
-async def test_a_number_that_was_planned_and_not_attempted_is_called_that(tmp_path: Path) -> None:
-    """What a run had begun with and did not come to keeps a row that says so, and is never taken for unchanged."""
-    async with ledger(tmp_path) as kept, kept.hold(subject(), never) as page:
-        await page.begin(planned(A, B), "f")
-        tried = became(planned(A), Outcome.CHANGED)
-        left = became(planned(B), Outcome.NOT_ATTEMPTED, attempts=0)
-        await page.finish(replace(tried, numbers=(*tried.numbers, *left.numbers)), {})
+async def test_planned_number_without_attempt_is_not_attempted(tmp_path: Path) -> None:
+    """A planned number that the run did not reach is recorded as `not_attempted`, not as unchanged."""
+    async with ledger(tmp_path) as run_ledger, run_ledger.hold(subject(), never) as account_ledger:
+        await account_ledger.begin(planned(A, B), "f")
+        attempted = became(planned(A), Outcome.CHANGED)
+        unattempted = became(planned(B), Outcome.NOT_ATTEMPTED, attempts=0)
+        await account_ledger.finish(replace(attempted, numbers=(*attempted.numbers, *unattempted.numbers)), {})
     assert rows(tmp_path, "SELECT phone, outcome FROM outcomes ORDER BY phone") == [
         (A, "changed"),
         (B, "not_attempted"),
     ]
 
 
-async def test_a_run_that_died_is_counted_by_what_became_of_its_numbers(tmp_path: Path) -> None:
-    """When the next run closes it, a dead run's account has its numbers by outcome, as any other has."""
-    async with ledger(tmp_path, run_id="dead") as dead, dead.hold(subject(), never) as page:
-        await page.begin(planned(A, B), "f")
-        await page.intend([(A, 1, Status.INACTIVE)])
-    async with ledger(tmp_path, run_id="next") as following, following.hold(subject(), never) as page:
-        await page.resume(seen(**{f"n{A}": "INACTIVE", f"n{B}": "ACTIVE"}))
+async def test_crashed_run_is_counted_by_outcome(tmp_path: Path) -> None:
+    """The next run closes the entry of a crashed run and counts its numbers by outcome."""
+    async with ledger(tmp_path, run_id="dead") as dead, dead.hold(subject(), never) as account_ledger:
+        await account_ledger.begin(planned(A, B), "f")
+        await account_ledger.intend([(A, 1, Status.INACTIVE)])
+    async with ledger(tmp_path, run_id="next") as following, following.hold(subject(), never) as account_ledger:
+        await account_ledger.resume(seen(**{f"n{A}": "INACTIVE", f"n{B}": "ACTIVE"}))
     ((counts,),) = rows(tmp_path, "SELECT counts FROM entries")
     assert json.loads(counts) == {"changed": 1, "not_attempted": 1}
 
 
-async def test_answers_of_accounts_that_end_together_are_all_noted(tmp_path: Path) -> None:
-    """Two accounts that end at one moment share a transaction, and neither takes the other's answers away."""
-    async with ledger(tmp_path) as kept:
+async def test_responses_of_accounts_that_finish_together_are_recorded(tmp_path: Path) -> None:
+    """Two accounts that finish together share a transaction without losing responses."""
+    async with ledger(tmp_path) as run_ledger:
         one, two = subject("vendor 1"), subject("vendor 2")
-        async with kept.hold(one, never) as first, kept.hold(two, never) as second:
-            for page in (first, second):
-                await page.begin(planned(A), "f")
-                await page.intend([(A, 1, Status.INACTIVE)])
-                page.record_answer(A, 1, None)
-            unproven = became(planned(A), Outcome.UNVERIFIED, after=None)
-            await asyncio.gather(first.finish(unproven, {}), second.finish(unproven, {}))
+        async with run_ledger.hold(one, never) as first, run_ledger.hold(two, never) as second:
+            for account_ledger in (first, second):
+                await account_ledger.begin(planned(A), "f")
+                await account_ledger.intend([(A, 1, Status.INACTIVE)])
+                account_ledger.record_answer(A, 1, None)
+            unverified = became(planned(A), Outcome.UNVERIFIED, after=None)
+            await asyncio.gather(first.finish(unverified, {}), second.finish(unverified, {}))
     assert rows(tmp_path, "SELECT state FROM attempts") == [("ok",), ("ok",)]

@@ -1,4 +1,4 @@
-"""The history of runs, from ledgers that runs have written."""
+"""The history of runs, read from ledgers that runs have written."""
 
 import sqlite3
 from collections.abc import Callable
@@ -25,8 +25,8 @@ A, B, C = "01000000001", "01000000002", "0223456789"
 CREDENTIALS = CredentialsRef(SecretRef(env="KEY"), SecretRef(file="/run/secret"))
 
 
-def _subject(account: str, **more: Any) -> Subject:
-    given: dict[str, Any] = {
+def _subject(account: str, **overrides: Any) -> Subject:
+    defaults: dict[str, Any] = {
         "key": f"vendor {account}",
         "account": account,
         "account_id": account.upper(),
@@ -35,7 +35,7 @@ def _subject(account: str, **more: Any) -> Subject:
         "safety": Safety(),
         "source": f"{account}.yaml",
     }
-    return Subject(**given | more)
+    return Subject(**defaults | overrides)
 
 
 def _plan(account: str, *phones: str) -> AccountPlan:
@@ -43,10 +43,10 @@ def _plan(account: str, *phones: str) -> AccountPlan:
     return AccountPlan(account=account, counts={Action.ACTIVATE: len(phones)}, changes=changes)
 
 
-def _ended(account: str, outcome: RunOutcome = RunOutcome.CONVERGED, **phones: Outcome) -> AccountResult:
+def _result(account: str, outcome: RunOutcome = RunOutcome.CONVERGED, **phones: Outcome) -> AccountResult:
     numbers = tuple(
-        NumberResult(phone[1:], Action.ACTIVATE, "ACTIVE", "INACTIVE", "ACTIVE", found, 1, duration_ms=7)
-        for phone, found in phones.items()
+        NumberResult(phone[1:], Action.ACTIVATE, "ACTIVE", "INACTIVE", "ACTIVE", result, 1, duration_ms=7)
+        for phone, result in phones.items()
     )
     counts = {kind: list(phones.values()).count(kind) for kind in Outcome}
     return AccountResult(account=account, outcome=outcome, counts=counts, requests=Requests(2, 1), numbers=numbers)
@@ -60,37 +60,37 @@ async def _run(
     now: Callable[[], str] | None = None,
     **subject: Any,
 ) -> None:
-    """A run that tried each number of each result once."""
+    """Record a run with one attempt for each number of each result."""
     now = now or clock()
-    async with ledger(folder, run_id=run_id, now=now) as kept:
+    async with ledger(folder, run_id=run_id, now=now) as run_ledger:
         for result in results:
-            async with kept.hold(_subject(result.account, **subject), never) as page:
+            async with run_ledger.hold(_subject(result.account, **subject), never) as account_ledger:
                 phones = [number.phone for number in result.numbers]
-                await page.begin(_plan(result.account, *phones), "f" * 64)
-                await page.intend([(phone, 1, Status.ACTIVE) for phone in phones])
-                await page.finish(result, {})
+                await account_ledger.begin(_plan(result.account, *phones), "f" * 64)
+                await account_ledger.intend([(phone, 1, Status.ACTIVE) for phone in phones])
+                await account_ledger.finish(result, {})
         if outcome is not None:
-            await kept.finish(outcome)
+            await run_ledger.finish(outcome)
 
 
-def _read_back(folder: Path, **asked: Any) -> History:
+def _read_back(folder: Path, **query: Any) -> History:
     with open_read_only(folder / "ledger.db") as connection:
         assert connection is not None
-        return history(connection, HistoryQuery(**asked))
+        return history(connection, HistoryQuery(**query))
 
 
-def _history(folder: Path, run: str, **asked: Any) -> RunRecord:
+def _run_record(folder: Path, run: str, **query: Any) -> RunRecord:
     with open_read_only(folder / "ledger.db") as connection:
         assert connection is not None
-        return run_record(connection, run, **asked)
+        return run_record(connection, run, **query)
 
 
-def _ids(folder: Path, **asked: Any) -> list[str]:
-    return [run.run_id for run in _read_back(folder, **asked).runs]
+def _ids(folder: Path, **query: Any) -> list[str]:
+    return [run.run_id for run in _read_back(folder, **query).runs]
 
 
-def _started(folder: Path, **moments: str) -> None:
-    """Have runs begin and end at other times."""
+def _set_run_times(folder: Path, **moments: str) -> None:
+    """Set the start and end times of runs."""
     with closing(sqlite3.connect(folder / "ledger.db")) as connection, connection:
         for run, moment in moments.items():
             connection.execute(
@@ -98,20 +98,22 @@ def _started(folder: Path, **moments: str) -> None:
             )
 
 
-async def test_a_run_is_read_back_in_full(tmp_path: Path) -> None:
-    """Its revision, references, counts, numbers and attempts come back."""
-    result = _ended("main", RunOutcome.PARTIAL, n01000000001=Outcome.CHANGED, n01000000002=Outcome.FAILED)
+async def test_run_is_read_back_in_full(tmp_path: Path) -> None:
+    """Revision, references, counts, numbers and attempts are read back."""
+    result = _result("main", RunOutcome.PARTIAL, n01000000001=Outcome.CHANGED, n01000000002=Outcome.FAILED)
     changed, failed = result.numbers
     error = NumberError("InvalidSenderId", "not registered", 400)
     failed = NumberResult(B, Action.ACTIVATE, "ACTIVE", "INACTIVE", "INACTIVE", Outcome.FAILED, 2, error, 9)
-    async with ledger(tmp_path) as kept:
+    async with ledger(tmp_path) as run_ledger:
         subject = _subject("main", credentials=CREDENTIALS, sha256="ab", commit="cd")
-        async with kept.hold(subject, never) as page:
-            await page.begin(_plan("main", A, B), "f" * 64)
-            await page.intend([(A, 1, Status.ACTIVE), (B, 1, Status.ACTIVE), (B, 2, Status.ACTIVE)])
-            page.record_answer(A, 1, None)
-            page.record_answer(B, 1, Ambiguous("the connection broke"))
-            page.record_answer(B, 2, NotRegistered("not registered", http_status=400, api_code="InvalidSenderId"))
+        async with run_ledger.hold(subject, never) as account_ledger:
+            await account_ledger.begin(_plan("main", A, B), "f" * 64)
+            await account_ledger.intend([(A, 1, Status.ACTIVE), (B, 1, Status.ACTIVE), (B, 2, Status.ACTIVE)])
+            account_ledger.record_answer(A, 1, None)
+            account_ledger.record_answer(B, 1, Ambiguous("the connection broke"))
+            account_ledger.record_answer(
+                B, 2, NotRegistered("not registered", http_status=400, api_code="InvalidSenderId")
+            )
             account_result = AccountResult(
                 account="main",
                 outcome=RunOutcome.PARTIAL,
@@ -120,10 +122,10 @@ async def test_a_run_is_read_back_in_full(tmp_path: Path) -> None:
                 requests=Requests(2, 3, 1),
                 numbers=(changed, failed),
             )
-            await page.finish(account_result, {})
-        await kept.finish(RunOutcome.PARTIAL)
+            await account_ledger.finish(account_result, {})
+        await run_ledger.finish(RunOutcome.PARTIAL)
 
-    run = _history(tmp_path, "run-1")
+    run = _run_record(tmp_path, "run-1")
     (account,) = run.accounts
     assert (run.outcome, run.command, run.started_by, run.host, run.pid) == (Ending.PARTIAL, "apply", "ann", "box", 7)
     assert (run.settings, run.counts) == ({}, {"changed": 1, "failed": 1})
@@ -143,23 +145,23 @@ async def test_a_run_is_read_back_in_full(tmp_path: Path) -> None:
     assert second.attempts[1].answered_at is not None
 
 
-async def test_history_can_be_of_one_account_or_number(tmp_path: Path) -> None:
-    """An unknown run is None."""
+async def test_run_record_is_filtered_by_account_and_number(tmp_path: Path) -> None:
+    """An unknown run raises KeyError."""
     await _run(
-        tmp_path, "run-1", _ended("main", n01000000001=Outcome.CHANGED, n01000000002=Outcome.CHANGED), _ended("b")
+        tmp_path, "run-1", _result("main", n01000000001=Outcome.CHANGED, n01000000002=Outcome.CHANGED), _result("b")
     )
-    assert [account.account for account in _history(tmp_path, "run-1").accounts] == ["main", "b"]
-    (account,) = _history(tmp_path, "run-1", account="main", phone=B).accounts
+    assert [account.account for account in _run_record(tmp_path, "run-1").accounts] == ["main", "b"]
+    (account,) = _run_record(tmp_path, "run-1", account="main", phone=B).accounts
     assert [number.phone for number in account.numbers or ()] == [B]
     with pytest.raises(KeyError):
-        _history(tmp_path, "run-2")
+        _run_record(tmp_path, "run-2")
 
 
-async def test_a_list_is_newest_first_and_brief(tmp_path: Path) -> None:
-    """Runs come by their start, without numbers and settings; beyond the limit they count in the total alone."""
+async def test_run_list_is_newest_first_without_details(tmp_path: Path) -> None:
+    """Runs are listed without numbers and settings. Runs beyond the limit count only in the total."""
     for run in ("run-1", "run-2", "run-3"):
-        await _run(tmp_path, run, _ended("main", n01000000001=Outcome.CHANGED))
-    _started(
+        await _run(tmp_path, run, _result("main", n01000000001=Outcome.CHANGED))
+    _set_run_times(
         tmp_path, run_2="2026-11-25T00:00:00.000Z", run_1="2026-11-24T00:00:00.000Z", run_3="2026-11-23T00:00:00.000Z"
     )
     document = _read_back(tmp_path)
@@ -170,18 +172,18 @@ async def test_a_list_is_newest_first_and_brief(tmp_path: Path) -> None:
     assert _ids(tmp_path, since="2026-11-24T00:00:00.000Z") == ["run-2", "run-1"]
 
 
-async def test_a_list_is_of_what_is_asked_for(tmp_path: Path) -> None:
-    """Account, number and outcome choose runs and their accounts; all that is asked must fit one of them."""
+async def test_run_list_is_filtered_by_account_number_and_outcome(tmp_path: Path) -> None:
+    """All filters must match the same account of a run."""
     await _run(
         tmp_path,
         "run-1",
-        _ended("main", n01000000001=Outcome.CHANGED),
-        _ended("other", RunOutcome.PARTIAL, n01000000002=Outcome.FAILED),
+        _result("main", n01000000001=Outcome.CHANGED),
+        _result("other", RunOutcome.PARTIAL, n01000000002=Outcome.FAILED),
         outcome=RunOutcome.PARTIAL,
     )
-    await _run(tmp_path, "run-2", _ended("main", n01000000002=Outcome.CHANGED))
+    await _run(tmp_path, "run-2", _result("main", n01000000002=Outcome.CHANGED))
     await _run(tmp_path, "run-3")
-    _started(
+    _set_run_times(
         tmp_path,
         run_1="2026-11-24T00:00:01.000Z",
         run_2="2026-11-24T00:00:02.000Z",
@@ -201,28 +203,28 @@ async def test_a_list_is_of_what_is_asked_for(tmp_path: Path) -> None:
     assert _read_back(tmp_path, account="other").runs[0].counts == {"failed": 1}
 
 
-async def test_history_of_a_number_has_that_number_alone(tmp_path: Path) -> None:
-    """It has each run that handled the number, on any account."""
-    await _run(tmp_path, "run-1", _ended("main", n01000000001=Outcome.CHANGED, n01000000002=Outcome.FAILED))
-    await _run(tmp_path, "run-2", _ended("main", n0223456789=Outcome.CHANGED))
-    await _run(tmp_path, "run-3", _ended("other", n01000000002=Outcome.CHANGED))
+async def test_number_filter_returns_only_that_number(tmp_path: Path) -> None:
+    """Each run that handled the number is listed, on any account."""
+    await _run(tmp_path, "run-1", _result("main", n01000000001=Outcome.CHANGED, n01000000002=Outcome.FAILED))
+    await _run(tmp_path, "run-2", _result("main", n0223456789=Outcome.CHANGED))
+    await _run(tmp_path, "run-3", _result("other", n01000000002=Outcome.CHANGED))
     document = _read_back(tmp_path, phone=B)
-    found = {
+    outcomes = {
         run.run_id: [(number.phone, number.outcome) for account in run.accounts for number in account.numbers or ()]
         for run in document.runs
     }
-    assert found == {"run-1": [(B, Outcome.FAILED)], "run-3": [(B, Outcome.CHANGED)]}
+    assert outcomes == {"run-1": [(B, Outcome.FAILED)], "run-3": [(B, Outcome.CHANGED)]}
     assert _read_back(tmp_path, phone="0211").total == 0
 
 
-async def test_a_run_without_an_end_is_unfinished(tmp_path: Path) -> None:
-    """A run that is under way, or died, has no outcome yet, and neither have its account and numbers."""
-    async with ledger(tmp_path) as kept, kept.hold(_subject("main"), never) as page:
-        await page.begin(_plan("main", A), "f")
-        await page.intend([(A, 1, Status.ACTIVE)])
+async def test_run_without_an_end_is_unfinished(tmp_path: Path) -> None:
+    """A run that is in progress or has crashed has no outcome yet; neither have its account and numbers."""
+    async with ledger(tmp_path) as run_ledger, run_ledger.hold(_subject("main"), never) as account_ledger:
+        await account_ledger.begin(_plan("main", A), "f")
+        await account_ledger.intend([(A, 1, Status.ACTIVE)])
         (run,) = _read_back(tmp_path, outcome=Ending.UNFINISHED).runs
         assert (run.outcome, run.finished_at, run.counts) == (Ending.UNFINISHED, None, {"activate": 1})
-        (account,) = _history(tmp_path, "run-1").accounts
+        (account,) = _run_record(tmp_path, "run-1").accounts
         (number,) = account.numbers or ()
         assert (account.outcome, account.settled, number.outcome) == (Ending.UNFINISHED, False, None)
         assert [attempt.state for attempt in number.attempts] == [AttemptState.INTENT]
@@ -230,8 +232,8 @@ async def test_a_run_without_an_end_is_unfinished(tmp_path: Path) -> None:
         assert _ids(tmp_path, outcome=Ending.CONVERGED) == []
 
 
-async def test_runs_are_named_by_their_beginning(tmp_path: Path) -> None:
-    """A whole id wins over those that begin with it; wildcards are none."""
+async def test_runs_are_found_by_id_prefix(tmp_path: Path) -> None:
+    """An exact id wins over longer ids with the same prefix. Wildcards are not expanded."""
     for run in ("run-1", "run-10", "run-2"):
         await _run(tmp_path, run)
     with open_read_only(tmp_path / "ledger.db") as connection:
@@ -243,13 +245,13 @@ async def test_runs_are_named_by_their_beginning(tmp_path: Path) -> None:
         assert find_run_ids(connection, "%", 9) == find_run_ids(connection, "run_1", 9) == ()
 
 
-async def test_forgetting_leaves_what_is_open_and_what_was_written(tmp_path: Path) -> None:
-    """Runs that ended before the time go, with all their rows; the file shrinks; what we last wrote is remembered."""
+async def test_prune_keeps_open_runs_and_written_statuses(tmp_path: Path) -> None:
+    """Runs that ended before the time are deleted with all their rows, and the file shrinks."""
     phones = {f"n010{n:08}": Outcome.CHANGED for n in range(3_000)}
-    await _run(tmp_path, "run-1", _ended("main", RunOutcome.CONVERGED, **phones))
-    await _run(tmp_path, "run-2", _ended("main", n01000000001=Outcome.UNVERIFIED))
+    await _run(tmp_path, "run-1", _result("main", RunOutcome.CONVERGED, **phones))
+    await _run(tmp_path, "run-2", _result("main", n01000000001=Outcome.UNVERIFIED))
     await _run(tmp_path, "run-3")
-    _started(
+    _set_run_times(
         tmp_path, **dict.fromkeys(("run_1", "run_2"), "2026-01-01T00:00:00.000Z"), run_3="2026-06-01T00:00:00.000Z"
     )
     path = tmp_path / "ledger.db"
@@ -262,8 +264,8 @@ async def test_forgetting_leaves_what_is_open_and_what_was_written(tmp_path: Pat
     assert rows == [(1,), (3_000,)]
 
 
-def test_there_is_nothing_to_forget_without_a_ledger(tmp_path: Path) -> None:
-    """No file is begun for it, and one that is no ledger is refused."""
+def test_prune_does_not_create_a_ledger(tmp_path: Path) -> None:
+    """A missing ledger stays missing, and a file that is not a ledger is refused."""
     path = tmp_path / "ledger.db"
     assert forget(path, "2026-06-01T00:00:00.000Z", program="0", now=clock()) == 0
     assert not path.exists()
@@ -273,7 +275,7 @@ def test_there_is_nothing_to_forget_without_a_ledger(tmp_path: Path) -> None:
 
 
 async def test_failed_prune_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that fills up meanwhile is an error with what to do, and nothing is deleted."""
+    """If the disk fills up, the error says what to do, and nothing is deleted."""
     await _run(tmp_path, "run-1")
 
     def full(*_: object) -> int:
@@ -285,44 +287,50 @@ async def test_failed_prune_is_an_error(tmp_path: Path, monkeypatch: pytest.Monk
     assert _ids(tmp_path) == ["run-1"]
 
 
-async def test_a_reader_sees_one_moment(tmp_path: Path) -> None:
-    """What is forgotten while the history is read does not show in the middle of it."""
-    await _run(tmp_path, "run-1", _ended("main", n01000000001=Outcome.CHANGED))
+async def test_history_is_read_from_one_snapshot(tmp_path: Path) -> None:
+    """Rows deleted while the history is read are still part of it."""
+    await _run(tmp_path, "run-1", _result("main", n01000000001=Outcome.CHANGED))
     with open_read_only(tmp_path / "ledger.db") as connection:
         assert connection is not None
-        seen: list[int] = []
+        pruned: list[int] = []
 
-        def meanwhile(statement: str) -> None:
-            if "json_each" in statement and not seen:
-                seen.append(forget(tmp_path / "ledger.db", "2030", program="0", now=clock()))
+        def prune_once(statement: str) -> None:
+            if "json_each" in statement and not pruned:
+                pruned.append(forget(tmp_path / "ledger.db", "2030", program="0", now=clock()))
 
-        connection.set_trace_callback(meanwhile)
+        connection.set_trace_callback(prune_once)
         document = history(connection, HistoryQuery())
-    assert seen == [1]
+    assert pruned == [1]
     assert [account.account for run in document.runs for account in run.accounts] == ["main"]
 
 
-async def test_errors_keep_the_parts_of_their_messages(tmp_path: Path) -> None:
-    ours = Message("{phone} was refused: {reason}", phone=PhoneNumber(A), reason="a\udcff {b}")
+async def test_errors_keep_the_parameters_of_their_messages(tmp_path: Path) -> None:
+    message = Message("{phone} was refused: {reason}", phone=PhoneNumber(A), reason="a\udcff {b}")
     readable = "01000000001 was refused: a\ufffd {b}"
-    failed = NumberResult(A, Action.ACTIVATE, "ACTIVE", None, None, Outcome.FAILED, 1, NumberError("Odd", ours, 400))
-    other = NumberResult(B, Action.ACTIVATE, "ACTIVE", None, None, Outcome.FAILED, 1, NumberError("Odd", "foreign"))
-    result = AccountResult(
-        account="main", outcome=RunOutcome.FAILED, error=ErrorInfo("Odd", ours), counts={}, numbers=(failed, other)
+    failed = NumberResult(A, Action.ACTIVATE, "ACTIVE", None, None, Outcome.FAILED, 1, NumberError("Odd", message, 400))
+    untranslated = NumberResult(
+        B, Action.ACTIVATE, "ACTIVE", None, None, Outcome.FAILED, 1, NumberError("Odd", "foreign")
     )
-    async with ledger(tmp_path) as kept, kept.hold(_subject("main"), never) as page:
-        await page.begin(_plan("main", A, B), "f" * 64)
-        await page.intend([(A, 1, Status.ACTIVE), (B, 1, Status.ACTIVE)])
-        page.record_answer(A, 1, NotRegistered(ours))
-        page.record_answer(B, 1, NotRegistered("foreign"))
-        await page.finish(result, {})
-    account = _history(tmp_path, "run-1").accounts[0]
+    result = AccountResult(
+        account="main",
+        outcome=RunOutcome.FAILED,
+        error=ErrorInfo("Odd", message),
+        counts={},
+        numbers=(failed, untranslated),
+    )
+    async with ledger(tmp_path) as run_ledger, run_ledger.hold(_subject("main"), never) as account_ledger:
+        await account_ledger.begin(_plan("main", A, B), "f" * 64)
+        await account_ledger.intend([(A, 1, Status.ACTIVE), (B, 1, Status.ACTIVE)])
+        account_ledger.record_answer(A, 1, NotRegistered(message))
+        account_ledger.record_answer(B, 1, NotRegistered("foreign"))
+        await account_ledger.finish(result, {})
+    account = _run_record(tmp_path, "run-1").accounts[0]
     first, second = account.numbers or ()
     for error in (account.error, first.error, first.attempts[0].error):
         assert error is not None
         assert error.message == readable
         assert isinstance(error.message, Message)
-        assert error.message.template == ours.template
+        assert error.message.template == message.template
         assert isinstance(error.message.parameters["phone"], PhoneNumber)
     assert second.error == NumberError("Odd", "foreign")
     assert not isinstance(second.error.message, Message)

@@ -1,4 +1,4 @@
-"""One writer per account: the lock names its holder, is released by the kernel, and needs a writable folder."""
+"""One writer per account. The lock names its holder, is released by the kernel, and needs a writable folder."""
 
 import asyncio
 import os
@@ -16,8 +16,8 @@ from worker.model.errors import AccountBusy, LedgerError
 _ME = Holder(os.getpid(), "run-1", "2026-11-23T00:00:00Z")
 
 
-async def test_an_account_that_is_held_is_busy_and_names_its_holder(tmp_path: Path) -> None:
-    """The second run on an account is refused with the holder's name; another account is free."""
+async def test_leased_account_is_busy_and_names_the_holder(tmp_path: Path) -> None:
+    """A second run on the account is refused with the name of the holder; another account is free."""
     locks = prepare(tmp_path)
     async with hold(locks, "a", _ME, wait=never):
         holder = f"process {_ME.pid}, run run-1, since 2026"
@@ -28,8 +28,8 @@ async def test_an_account_that_is_held_is_busy_and_names_its_holder(tmp_path: Pa
             pass
 
 
-async def test_an_account_is_free_again_afterwards(tmp_path: Path) -> None:
-    """Leaving the context, by an error as well, frees the account."""
+async def test_lease_is_released_on_exit(tmp_path: Path) -> None:
+    """Leaving the context releases the lease, also after an error."""
     locks = prepare(tmp_path)
     with pytest.raises(ZeroDivisionError):
         async with hold(locks, "a", _ME, wait=never):
@@ -38,32 +38,31 @@ async def test_an_account_is_free_again_afterwards(tmp_path: Path) -> None:
         pass
 
 
-async def test_waiter_gets_the_account_once_it_is_free(tmp_path: Path) -> None:
-    """A run that may wait retries after each pause, and has the account as soon as the other has left it."""
+async def test_waiting_run_gets_the_account_when_it_is_released(tmp_path: Path) -> None:
+    """A run that may wait retries after each pause and gets the account once the other run has released it."""
     locks = prepare(tmp_path)
-    free = asyncio.Event()
+    released = asyncio.Event()
     paused = asyncio.Event()
 
     async def first() -> None:
         async with hold(locks, "a", _ME, wait=never):
             await paused.wait()
-        free.set()
+        released.set()
 
     async def wait(seconds: float) -> bool:
         assert 0 < seconds < 1
         paused.set()
-        await free.wait()
+        await released.wait()
         return True
 
-    holding = asyncio.create_task(first())
+    first_run = asyncio.create_task(first())
     await asyncio.sleep(0)
     async with hold(locks, "a", Holder(1, "run-2", ""), wait=wait):
-        assert free.is_set()
-    await holding
+        assert released.is_set()
+    await first_run
 
 
-def test_the_kernel_frees_what_a_killed_run_held(tmp_path: Path) -> None:
-    """A process that is killed while it holds the account leaves it free."""
+def test_kernel_releases_the_lease_of_a_killed_run(tmp_path: Path) -> None:
     locks = prepare(tmp_path)
     script = (
         "import asyncio, sys; from pathlib import Path; from worker.ledger.lock import Holder, hold\n"
@@ -74,7 +73,7 @@ def test_the_kernel_frees_what_a_killed_run_held(tmp_path: Path) -> None:
         "asyncio.run(main())"
     )
 
-    async def enter() -> None:
+    async def take_lease() -> None:
         async with hold(locks, "a", _ME, wait=never):
             pass
 
@@ -82,22 +81,22 @@ def test_the_kernel_frees_what_a_killed_run_held(tmp_path: Path) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == b"held\n"
         with pytest.raises(AccountBusy, match="run killed"):
-            asyncio.run(enter())
+            asyncio.run(take_lease())
         process.kill()
         process.wait()
-    asyncio.run(enter())
+    asyncio.run(take_lease())
 
 
-async def test_local_state_is_its_owners_alone(tmp_path: Path) -> None:
-    """The folders are 0700 and the lock files 0600."""
+async def test_local_state_is_readable_by_owner_only(tmp_path: Path) -> None:
+    """The folders have mode 0700 and the lock files 0600."""
     locks = prepare(tmp_path / "state")
     async with hold(locks, "a", _ME, wait=never):
         modes = [stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "state", locks, *locks.iterdir())]
     assert modes == [0o700, 0o700, 0o600]
 
 
-async def test_holder_with_a_shorter_name_than_the_last_one_is_named(tmp_path: Path) -> None:
-    """The lock file holds nothing of earlier holders."""
+async def test_shorter_holder_name_replaces_a_longer_one(tmp_path: Path) -> None:
+    """The lock file keeps nothing of earlier holders."""
     locks = prepare(tmp_path)
     async with hold(locks, "a", Holder(12345678, "a-run-with-a-long-id", "2026-11-23T00:00:00Z"), wait=never):
         pass
@@ -107,8 +106,8 @@ async def test_holder_with_a_shorter_name_than_the_last_one_is_named(tmp_path: P
                 raise AssertionError("entered")
 
 
-async def test_a_lock_file_without_a_readable_holder_still_says_busy(tmp_path: Path) -> None:
-    """Whatever stands in the lock file, the account is busy as long as it is locked."""
+async def test_unreadable_holder_is_reported_as_unknown_process(tmp_path: Path) -> None:
+    """A locked account is busy, even if the content of its lock file is invalid."""
     locks = prepare(tmp_path)
     async with hold(locks, "a", _ME, wait=never):
         next(iter(locks.iterdir())).write_bytes(b"\xff")
@@ -118,7 +117,7 @@ async def test_a_lock_file_without_a_readable_holder_still_says_busy(tmp_path: P
 
 
 def test_missing_lock_folder_names_the_setting(tmp_path: Path) -> None:
-    """Where the folder cannot be made, the error names the setting that chooses another."""
+    """If the folder cannot be created, the error names the setting for another path."""
     blocked = tmp_path / "file"
     blocked.write_text("")
     with pytest.raises(LedgerError, match=r"ledger\.path"):
@@ -138,7 +137,7 @@ async def test_unusable_lock_file_is_an_error(tmp_path: Path) -> None:
 
 
 def test_read_only_lock_folder_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is found before any request is sent."""
+    """The error is raised before any request is sent."""
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(LedgerError, match="cannot be written"):
         prepare(tmp_path)

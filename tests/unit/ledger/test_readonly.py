@@ -1,4 +1,4 @@
-"""A ledger that can be read and not written: on a read-only mount, or in another user's folder."""
+"""Ledgers that can be read but not written: on a read-only mount, or in the folder of another user."""
 
 import os
 import shutil
@@ -21,8 +21,8 @@ _NOBODY = 65534
 
 
 @contextmanager
-def _unwritable(folder: Path) -> Iterator[None]:
-    """As a user who can read a folder and not write into it; root would not notice permissions."""
+def _read_only_folder(folder: Path) -> Iterator[None]:
+    """Act as a user who can read `folder` but not write to it. Root would bypass the permissions."""
     root = os.geteuid() == 0
     folder.chmod(0o555)
     if root:
@@ -35,18 +35,18 @@ def _unwritable(folder: Path) -> Iterator[None]:
         folder.chmod(0o755)
 
 
-def _opened_up(path: Path) -> None:
-    for each in path.parent.glob(f"{path.name}*"):
-        each.chmod(0o644)
+def _make_readable(path: Path) -> None:
+    for file in path.parent.glob(f"{path.name}*"):
+        file.chmod(0o644)
 
 
 @pytest.fixture
 async def path() -> AsyncIterator[Path]:
-    """The ledger of a finished run, where other users may read it."""
+    """Return the ledger of a finished run, readable by other users."""
     folder = Path(mkdtemp())
-    async with ledger(folder, now=clock()) as book:
-        await book.finish(RunOutcome.CONVERGED)
-    _opened_up(folder / "ledger.db")
+    async with ledger(folder, now=clock()) as run_ledger:
+        await run_ledger.finish(RunOutcome.CONVERGED)
+    _make_readable(folder / "ledger.db")
     yield folder / "ledger.db"
     shutil.rmtree(folder)
 
@@ -62,46 +62,46 @@ def _write(connection: sqlite3.Connection, run: str) -> None:
     connection.execute(f"INSERT INTO runs ({columns}) VALUES ('{run}', 'apply', '', '', 1, '', '{{}}', '2027')")  # noqa: S608
 
 
-def test_a_ledger_that_cannot_be_written_is_read(path: Path) -> None:
-    """History and memory come out of it, and no file is made beside it."""
-    with _unwritable(path.parent):
+def test_unwritable_ledger_is_read(path: Path) -> None:
+    """History and memory are read, and no file is created next to the ledger."""
+    with _read_only_folder(path.parent):
         assert _runs(path) == ["run-1"]
         assert memory_reader(path)("key") == AccountMemory()
-    assert [each.name for each in path.parent.glob("ledger.db*")] == ["ledger.db"]
+    assert [file.name for file in path.parent.glob("ledger.db*")] == ["ledger.db"]
 
 
-def test_there_may_be_none(path: Path) -> None:
-    """A missing ledger is no error, with or without the right to write."""
-    with _unwritable(path.parent), open_read_only(path.with_name("none.db")) as connection:
+def test_missing_ledger_is_not_an_error(path: Path) -> None:
+    """It is not an error with or without write permission."""
+    with _read_only_folder(path.parent), open_read_only(path.with_name("none.db")) as connection:
         assert connection is None
 
 
-def test_what_another_process_writes_is_seen(path: Path) -> None:
-    """While a writer has it open, its log is read through the files that SQLite made for it."""
+def test_rows_of_a_concurrent_writer_are_read(path: Path) -> None:
+    """While a writer has the ledger open, its log is read through the files that SQLite created for it."""
     with closing(sqlite3.connect(path, isolation_level=None)) as writer:
         _write(writer, "run-2")
-        _opened_up(path)
-        with _unwritable(path.parent):
+        _make_readable(path)
+        with _read_only_folder(path.parent):
             assert _runs(path) == ["run-2", "run-1"]
             _write(writer, "run-3")
             assert _runs(path) == ["run-3", "run-2", "run-1"]
 
 
-def _crashed(path: Path) -> None:
-    """Leave a log with changes, as a process that was killed does."""
+def _leave_crash_files(path: Path) -> None:
+    """Leave a log with changes, as a killed process does."""
     with closing(sqlite3.connect(path, isolation_level=None)) as writer:
         _write(writer, "run-2")
         for suffix in ("wal", "shm"):
             shutil.copy(f"{path}-{suffix}", path.with_name(suffix))
     for suffix in ("wal", "shm"):
         path.with_name(suffix).rename(f"{path}-{suffix}")
-    _opened_up(path)
+    _make_readable(path)
 
 
-def test_the_log_of_a_crash_is_read(path: Path) -> None:
-    """With both files beside it SQLite reads what is not in the ledger yet."""
-    _crashed(path)
-    with _unwritable(path.parent):
+def test_log_of_a_crashed_writer_is_read(path: Path) -> None:
+    """If both files exist, SQLite reads the rows that are not in the ledger yet."""
+    _leave_crash_files(path)
+    with _read_only_folder(path.parent):
         assert _runs(path) == ["run-2", "run-1"]
 
 
@@ -117,26 +117,26 @@ def test_the_log_of_a_crash_is_read(path: Path) -> None:
         (lambda path: Path(f"{path}-shm").chmod(0), "no permission to read .*/ledger.db-shm"),
     ],
 )
-def test_what_is_missing_is_named(path: Path, spoil: Callable[[Path], object], reason: str) -> None:
-    """A log whose changes cannot be read is never passed over."""
-    _crashed(path)
+def test_unreadable_log_is_refused_with_the_reason(path: Path, spoil: Callable[[Path], object], reason: str) -> None:
+    """A log with changes that cannot be read is never ignored."""
+    _leave_crash_files(path)
     spoil(path)
-    with _unwritable(path.parent), pytest.raises(LedgerError, match=reason):
+    with _read_only_folder(path.parent), pytest.raises(LedgerError, match=reason):
         _runs(path)
 
 
-def test_an_empty_log_holds_nothing_back(path: Path) -> None:
-    """SQLite empties its log after a checkpoint; a ledger without a log index is not open elsewhere."""
+def test_empty_log_is_ignored(path: Path) -> None:
+    """SQLite empties its log after a checkpoint. A ledger without a log index is not open elsewhere."""
     Path(f"{path}-wal").touch(mode=0o644)
-    with _unwritable(path.parent):
+    with _read_only_folder(path.parent):
         assert _runs(path) == ["run-1"]
 
 
-def test_a_ledger_that_was_written_meanwhile_is_not_believed(path: Path) -> None:
-    """Another process may write to it while it is read as immutable."""
+def test_write_during_an_immutable_read_is_an_error(path: Path) -> None:
+    """Another process may write to the ledger while it is read as immutable."""
 
     def read() -> None:
-        with _unwritable(path.parent), open_read_only(path) as connection:
+        with _read_only_folder(path.parent), open_read_only(path) as connection:
             assert connection is not None
             if os.geteuid() == _NOBODY:
                 os.seteuid(0)

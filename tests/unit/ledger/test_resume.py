@@ -1,4 +1,4 @@
-"""What earlier runs left open is closed by the next one, and a run that ends leaves nothing open."""
+"""Attempts that earlier runs left open are closed by the next run, and a run that ends leaves nothing open."""
 
 import sqlite3
 from collections.abc import Callable
@@ -47,78 +47,83 @@ def _rows(folder: Path, sql: str) -> list[Any]:
         return connection.execute(sql).fetchall()
 
 
-async def _page(book: Ledger, *phones: str) -> SqliteAccountLedger:
-    async with book.hold(_SUBJECT, never) as page:
-        await page.begin(_plan(*phones), "f")
-        await page.intend([(phone, 1, Status.INACTIVE) for phone in phones])
-        return page
+async def _start_account(run_ledger: Ledger, *phones: str) -> SqliteAccountLedger:
+    async with run_ledger.hold(_SUBJECT, never) as account_ledger:
+        await account_ledger.begin(_plan(*phones), "f")
+        await account_ledger.intend([(phone, 1, Status.INACTIVE) for phone in phones])
+        return account_ledger
 
 
-async def test_intents_that_never_left_are_no_attempts(tmp_path: Path) -> None:
-    """Of what was noted ahead, only what left stays in the ledger, whatever became of its number."""
-    async with ledger(tmp_path) as book:
-        page = await _page(book, A, B, C)
-        page.record_answer(A, 1, None)
+async def test_unsent_intents_are_not_attempts(tmp_path: Path) -> None:
+    """Of the recorded intents, only those that were sent stay in the ledger, whatever the outcome of the number."""
+    async with ledger(tmp_path) as run_ledger:
+        account_ledger = await _start_account(run_ledger, A, B, C)
+        account_ledger.record_answer(A, 1, None)
         changed = NumberResult(A, Action.DEACTIVATE, "INACTIVE", "ACTIVE", "INACTIVE", Outcome.CHANGED, 1)
-        taken = NumberResult(B, Action.DEACTIVATE, "INACTIVE", "ACTIVE", "BLOCKED", Outcome.CONFLICT)
-        idle = NumberResult(C, Action.DEACTIVATE, "INACTIVE", "ACTIVE", "ACTIVE", Outcome.NOT_ATTEMPTED)
-        await page.finish(_result(changed, taken, idle), {})
+        conflicting = NumberResult(B, Action.DEACTIVATE, "INACTIVE", "ACTIVE", "BLOCKED", Outcome.CONFLICT)
+        unattempted = NumberResult(C, Action.DEACTIVATE, "INACTIVE", "ACTIVE", "ACTIVE", Outcome.NOT_ATTEMPTED)
+        await account_ledger.finish(_result(changed, conflicting, unattempted), {})
     assert _rows(tmp_path, "SELECT phone, state FROM attempts") == [(A, "verified")]
     assert _rows(tmp_path, "SELECT settled FROM entries") == [(1,)]
 
 
-async def test_a_planned_number_that_others_changed_has_its_outcome(tmp_path: Path) -> None:
-    """A result does not name what is unchanged; the ledger does where a write was planned, with its attempts."""
-    async with ledger(tmp_path) as book:
-        page = await _page(book, A)
-        page.record_answer(A, 1, RateLimited("busy"))
-        await page.finish(_result(), {})
+async def test_planned_number_changed_by_others_has_an_outcome(tmp_path: Path) -> None:
+    """A result omits unchanged numbers. The ledger records them if a write was planned, with their attempts."""
+    async with ledger(tmp_path) as run_ledger:
+        account_ledger = await _start_account(run_ledger, A)
+        account_ledger.record_answer(A, 1, RateLimited("busy"))
+        await account_ledger.finish(_result(), {})
     assert _rows(tmp_path, "SELECT phone, outcome, after, attempts FROM outcomes") == [(A, "unchanged", "INACTIVE", 1)]
     assert _rows(tmp_path, "SELECT state FROM attempts") == [("rejected",)]
 
 
-async def test_an_account_that_was_never_started_is_recorded_at_once(tmp_path: Path) -> None:
+async def test_account_that_was_not_started_is_recorded_in_one_transaction(tmp_path: Path) -> None:
     """Start and end are one transaction, so that a crash leaves no entry open."""
-    seen: list[int] = []
+    open_entries: list[int] = []
 
     def submit(call: Callable[[], None]) -> None:
         call()
-        seen.append(len(_rows(tmp_path, "SELECT 1 FROM entries WHERE finished_at IS NULL")))
+        open_entries.append(len(_rows(tmp_path, "SELECT 1 FROM entries WHERE finished_at IS NULL")))
 
-    async with ledger(tmp_path, submit=submit) as book:
-        await book.record(_SUBJECT, _result(), {})
-    assert set(seen) == {0}
+    async with ledger(tmp_path, submit=submit) as run_ledger:
+        await run_ledger.record(_SUBJECT, _result(), {})
+    assert set(open_entries) == {0}
     assert _rows(tmp_path, "SELECT outcome FROM entries") == [("partial",)]
 
 
-def test_what_a_dead_run_left_open_is_closed_even_if_there_is_nothing_to_write(tmp_path: Path) -> None:
-    """The next run finds the account as desired, looks once more under the lock, and closes the dead run's entry."""
+def test_open_entry_of_a_crashed_run_is_closed_without_writes(tmp_path: Path) -> None:
+    """The next run finds the account as desired, reads again with the lease, and closes the entry."""
     account = SandboxAccount.of({A: "INACTIVE"}, account_id="1", api_key="NCS1", api_secret="s")
     desired = DesiredAccount("main", "x", {A: Desired(Status.INACTIVE)}, [1])
 
-    async def whole() -> AccountResult:
+    async def scenario() -> AccountResult:
         async with Loopback(account) as loopback:
             settings = Settings(endpoint=loopback.sandbox.url)
             subject = Subject(
                 **{name: getattr(_SUBJECT, name) for name in Subject.__struct_fields__ if name != "key"},
                 key=f"{loopback.sandbox.url} 1",
             )
-            async with ledger(tmp_path, run_id="dead") as book, book.hold(subject, never) as page:
-                await page.begin(_plan(A), "f")
-                await page.intend([(A, 1, Status.INACTIVE)])
-            async with ledger(tmp_path, run_id="next") as book:
+            async with ledger(tmp_path, run_id="dead") as run_ledger, run_ledger.hold(subject, never) as account_ledger:
+                await account_ledger.begin(_plan(A), "f")
+                await account_ledger.intend([(A, 1, Status.INACTIVE)])
+            async with ledger(tmp_path, run_id="next") as run_ledger:
                 fleet = Fleet(
-                    settings, loopback.transport, lambda _: credentials(account), _Log(), ledger=book, runtime=runtime()
+                    settings,
+                    loopback.transport,
+                    lambda _: credentials(account),
+                    _Log(),
+                    ledger=run_ledger,
+                    runtime=runtime(),
                 )
                 drafts = await fleet.plan([desired], Terms())
                 (result,) = await fleet.apply([desired], drafts, Terms(), Unheard())
-                again = await fleet.plan([desired], Terms())
-                await fleet.apply([desired], again, Terms(), Unheard())
+                second_drafts = await fleet.plan([desired], Terms())
+                await fleet.apply([desired], second_drafts, Terms(), Unheard())
                 return result
 
-    result = run(whole())
+    result = run(scenario())
     assert (result.outcome, result.requests.reads, result.requests.writes) == (RunOutcome.CONVERGED, 2, 0)
-    # the second is the end of the plan that the dead run had begun
+    # the second entry ends the plan that the crashed run had started
     assert _rows(tmp_path, "SELECT run, outcome, settled FROM entries") == [
         ("dead", "crashed", 1),
         ("next", "converged", 1),
@@ -126,7 +131,7 @@ def test_what_a_dead_run_left_open_is_closed_even_if_there_is_nothing_to_write(t
     assert _rows(tmp_path, "SELECT state FROM attempts") == [("verified",)]
 
 
-def test_the_status_of_one_number_is_asked_by_its_digits() -> None:
-    """It is None for a number that the account does not have."""
+def test_observed_account_returns_the_status_of_a_number() -> None:
+    """The status is None for a number that the account does not have."""
     observed = ObservedAccount("1", {A: Observed(A, Status.ACTIVE)})
     assert (observed.status(A), observed.status(B)) == (Status.ACTIVE, None)

@@ -1,4 +1,4 @@
-"""The ledger's file: private, brought up to date whole or not at all, and left alone where it is not ours to touch."""
+"""The file of the ledger: private, migrated completely or not at all, and unchanged if it is not a ledger."""
 
 import os
 import sqlite3
@@ -16,7 +16,7 @@ from worker.ledger import history, probe, schema, writes
 from worker.ledger.schema import MIGRATIONS, connect, connect_to_read
 from worker.model.errors import ErrorInfo, LedgerError
 
-_SECOND = "CREATE TABLE notes (run TEXT PRIMARY KEY, text TEXT); INSERT INTO notes SELECT id, 'kept' FROM runs;"
+_NEXT_MIGRATION = "CREATE TABLE notes (run TEXT PRIMARY KEY, text TEXT); INSERT INTO notes SELECT id, 'kept' FROM runs;"
 _APPLICATION = 0x53454E44
 
 
@@ -29,26 +29,26 @@ def _dump(path: Path) -> list[str]:
         return [*connection.iterdump(), str(connection.execute("PRAGMA user_version").fetchone())]
 
 
-def _is_refused(path: Path, reason: str) -> None:
-    """Check that writing and reading are refused with the reason, the file and the setting for another."""
-    for use in (_open, connect_to_read, probe):
-        with pytest.raises(LedgerError, match=reason) as refused:
-            use(path)
-        assert str(path.parent) in str(refused.value)
-        assert "with ledger.path in the settings or SENDERID_LEDGER__PATH" in str(refused.value)
+def _check_refused(path: Path, reason: str) -> None:
+    """Check that writing and reading are refused with the reason, the file and the setting for another path."""
+    for open_ledger in (_open, connect_to_read, probe):
+        with pytest.raises(LedgerError, match=reason) as caught:
+            open_ledger(path)
+        assert str(path.parent) in str(caught.value)
+        assert "with ledger.path in the settings or SENDERID_LEDGER__PATH" in str(caught.value)
 
 
 @pytest.fixture
 def loose_umask() -> Iterator[None]:
-    """A umask that takes nothing away."""
-    before = os.umask(0)
+    """Set a umask that clears no permission."""
+    previous = os.umask(0)
     yield
-    os.umask(before)
+    os.umask(previous)
 
 
 @pytest.mark.usefixtures("loose_umask")
-def test_the_file_and_what_sqlite_puts_beside_it_are_their_owners_alone(tmp_path: Path) -> None:
-    """The folders are 0700 and the files 0600 whatever the umask, made for the first time and made again."""
+def test_ledger_files_are_readable_by_owner_only(tmp_path: Path) -> None:
+    """The folders have mode 0700 and the files 0600 whatever the umask, also when they are created again."""
     path = tmp_path / "far" / "state" / "ledger.db"
     for _ in range(2):
         with closing(_open(path)) as connection:
@@ -60,19 +60,19 @@ def test_the_file_and_what_sqlite_puts_beside_it_are_their_owners_alone(tmp_path
         path.parent.rmdir()
 
 
-def test_a_new_ledger_says_what_it_is(tmp_path: Path) -> None:
-    """It carries our application id and schema version, keeps a log, is durable at each commit and can shrink."""
+def test_new_ledger_has_its_application_id_and_pragmas(tmp_path: Path) -> None:
+    """A new ledger has the application id, the schema version, a log, durable commits and incremental vacuum."""
     with closing(_open(tmp_path / "ledger.db")) as connection:
         pragmas = ["application_id", "user_version", "journal_mode", "synchronous", "foreign_keys", "auto_vacuum"]
-        found = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in pragmas]
-        assert found == [_APPLICATION, len(MIGRATIONS), "wal", 2, 1, 2]
+        values = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in pragmas]
+        assert values == [_APPLICATION, len(MIGRATIONS), "wal", 2, 1, 2]
         assert connection.execute("SELECT version, program FROM migrations").fetchall() == [
             (version, "0") for version in range(1, len(MIGRATIONS) + 1)
         ]
 
 
-def test_no_ledger_yet_is_nothing_to_read(tmp_path: Path) -> None:
-    """Neither a missing file, a file that was made and not filled, nor an empty database is an error, or a ledger."""
+def test_missing_or_empty_ledger_reads_as_none(tmp_path: Path) -> None:
+    """A missing file, an empty file and an empty database are neither errors nor ledgers."""
     path = tmp_path / "ledger.db"
     assert connect_to_read(path) is None
     path.touch()
@@ -83,20 +83,20 @@ def test_no_ledger_yet_is_nothing_to_read(tmp_path: Path) -> None:
     assert connect_to_read(path) is None
 
 
-def test_an_older_ledger_becomes_a_newer_one_with_all_it_has(tmp_path: Path) -> None:
-    """A migration finds the rows of before, and stands in the record with its time and program."""
+def test_migration_keeps_existing_rows(tmp_path: Path) -> None:
+    """A migration sees the existing rows and is recorded with its time and program."""
     path = tmp_path / "ledger.db"
     with closing(_open(path)) as connection:
         writes.add_run(connection, started("r1"))
-    with closing(connect(path, program="2", now=clock(60), migrations=[*MIGRATIONS, _SECOND])) as connection:
+    with closing(connect(path, program="2", now=clock(60), migrations=[*MIGRATIONS, _NEXT_MIGRATION])) as connection:
         assert connection.execute("SELECT * FROM notes").fetchall() == [("r1", "kept")]
         first, *_, last = connection.execute("SELECT version, applied_at, program FROM migrations").fetchall()
         assert first == (1, "2026-11-24T00:00:00.000Z", "0")
         assert last == (len(MIGRATIONS) + 1, "2026-11-24T00:01:00.000Z", "2")
 
 
-def test_a_ledger_of_the_first_schema_is_read_and_brought_up_to_date(tmp_path: Path) -> None:
-    """Its runs are the same before and after this program has written to it."""
+def test_ledger_of_the_first_schema_is_read_and_migrated(tmp_path: Path) -> None:
+    """Its runs are the same before and after the migration."""
     path = tmp_path / "ledger.db"
     with closing(_open(path, MIGRATIONS[:1])) as connection:
         connection.execute(
@@ -108,11 +108,11 @@ def test_a_ledger_of_the_first_schema_is_read_and_brought_up_to_date(tmp_path: P
             "VALUES ('r1', 'vendor 1', 'main', 'solapi', '{}', 'main.yaml', '', '2026-11-24T00:00:00.000Z', '{}', "
             "'Odd', 'it is {odd}')"
         )
-    reading = connect_to_read(path)
-    assert reading is not None
-    with closing(reading):
-        before = history.run_record(reading, "r1")
-        assert writes.recall(reading, "vendor 1").registered is None
+    reader = connect_to_read(path)
+    assert reader is not None
+    with closing(reader):
+        before = history.run_record(reader, "r1")
+        assert writes.recall(reader, "vendor 1").registered is None
     with closing(_open(path)) as connection:
         assert history.run_record(connection, "r1") == before
     assert before.accounts[0].groups == ()
@@ -121,30 +121,30 @@ def test_a_ledger_of_the_first_schema_is_read_and_brought_up_to_date(tmp_path: P
 
 
 @pytest.mark.parametrize("broken", ["CREATE TABLE runs (id TEXT)", "UPDATE nowhere SET a = 1", "nonsense"])
-def test_a_migration_that_fails_half_way_changes_nothing(tmp_path: Path, broken: str) -> None:
-    """The file is as before, its version and record too, and this program can still use it."""
+def test_failed_migration_changes_nothing(tmp_path: Path, broken: str) -> None:
+    """The file, its version and its migration record are unchanged, and this program can still use it."""
     path = tmp_path / "ledger.db"
     with closing(_open(path)) as connection:
         writes.add_run(connection, started("r1"))
     before = _dump(path)
     with pytest.raises(LedgerError, match="cannot be used"):
-        _open(path, [*MIGRATIONS, f"{_SECOND}; {broken}"])
+        _open(path, [*MIGRATIONS, f"{_NEXT_MIGRATION}; {broken}"])
     assert _dump(path) == before
     with closing(_open(path)) as connection:
         assert connection.execute("SELECT id FROM runs").fetchall() == [("r1",)]
 
 
-def test_full_disk_while_migrating_is_reported_as_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SQLite rolls back by itself; the error is the disk's and not that of a second rollback."""
+def test_full_disk_during_a_migration_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite rolls back by itself. The error is that of the disk, not that of a second rollback."""
     path = tmp_path / "ledger.db"
     _open(path).close()
     before = _dump(path)
     migrate = schema._migrate
 
-    def full(connection: sqlite3.Connection, *given: Sequence[str], **more: object) -> None:
+    def full(connection: sqlite3.Connection, *args: Sequence[str], **kwargs: object) -> None:
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
         connection.execute(f"PRAGMA max_page_count = {pages + 1}")
-        migrate(connection, *given, **more)  # type: ignore[arg-type]
+        migrate(connection, *args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(schema, "_migrate", full)
     with pytest.raises(LedgerError, match="full"):
@@ -152,8 +152,8 @@ def test_full_disk_while_migrating_is_reported_as_that(tmp_path: Path, monkeypat
     assert _dump(path) == before
 
 
-def test_two_processes_that_begin_at_once_both_have_the_newest_ledger(tmp_path: Path) -> None:
-    """Each migration is applied once, in whichever order they start, from nothing and from an older schema."""
+def test_concurrent_starts_apply_each_migration_once(tmp_path: Path) -> None:
+    """Each migration is applied once in any order of starts, for a new file and for an older schema."""
     path = tmp_path / "ledger.db"
     script = (
         "import sys; from pathlib import Path; from worker.ledger.schema import MIGRATIONS, connect\n"
@@ -164,13 +164,13 @@ def test_two_processes_that_begin_at_once_both_have_the_newest_ledger(tmp_path: 
     )
     command = [sys.executable, "-c", script, str(path)]
     processes = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603 - ours
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603 - constant command
         for _ in range(3)
     ]
-    for more in ("", _SECOND):
+    for migration in ("", _NEXT_MIGRATION):
         for process in processes:
             assert process.stdin is not None
-            process.stdin.write(f"{more}\n")
+            process.stdin.write(f"{migration}\n")
             process.stdin.flush()
         for process in processes:
             assert process.stdout is not None
@@ -183,8 +183,8 @@ def test_two_processes_that_begin_at_once_both_have_the_newest_ledger(tmp_path: 
 
 
 @pytest.mark.parametrize("checkpointed", [True, False])
-def test_a_newer_ledger_is_refused_and_not_touched(tmp_path: Path, *, checkpointed: bool) -> None:
-    """The error has its version, from the file or from the log alone; bytes and times of both stay."""
+def test_newer_ledger_is_refused_and_unchanged(tmp_path: Path, *, checkpointed: bool) -> None:
+    """The error has the version, which is in the file or only in the log. Content and times of both are unchanged."""
     path = tmp_path / "ledger.db"
     files = [path, tmp_path / "ledger.db-wal"]
     _open(path).close()
@@ -193,18 +193,18 @@ def test_a_newer_ledger_is_refused_and_not_touched(tmp_path: Path, *, checkpoint
         newer.execute("PRAGMA user_version = 7")
         newer.execute("PRAGMA wal_checkpoint(TRUNCATE)" if checkpointed else "SELECT 1")
         before = [(file.read_bytes(), file.stat().st_mtime_ns) for file in files]
-        in_the_file = int.from_bytes(before[0][0][60:64])
-        assert in_the_file == (7 if checkpointed else len(MIGRATIONS))
-        _is_refused(
+        file_version = int.from_bytes(before[0][0][60:64])
+        assert file_version == (7 if checkpointed else len(MIGRATIONS))
+        _check_refused(
             path, f"created by a newer senderid: its schema is 7, this version supports up to {len(MIGRATIONS)}"
         )
         assert [(file.read_bytes(), file.stat().st_mtime_ns) for file in files] == before
 
 
-def test_newer_schema_between_check_and_opening_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The writer checks the version once more."""
+def test_newer_schema_between_check_and_open_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The writer checks the version again."""
     path = tmp_path / "ledger.db"
-    _open(path, [*MIGRATIONS, _SECOND]).close()
+    _open(path, [*MIGRATIONS, _NEXT_MIGRATION]).close()
     monkeypatch.setattr(schema, "connect_to_read", lambda *_, **__: None)
     before = path.read_bytes()
     with pytest.raises(LedgerError, match="created by a newer senderid"):
@@ -222,7 +222,7 @@ def _database(*statements: str) -> Callable[[Path], None]:
     return make
 
 
-_STRANGERS: dict[str, tuple[Callable[[Path], object], str]] = {
+_FOREIGN_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "text": (lambda path: path.write_text("numbers: {}\n" * 99), "it is not a ledger, or its beginning is missing"),
     "short": (lambda path: path.write_bytes(b"SQLite format 3\0"), "it is not a ledger, or its beginning is missing"),
     "folder": (Path.mkdir, "Is a directory"),
@@ -236,27 +236,27 @@ _STRANGERS: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
-@pytest.mark.parametrize("kind", _STRANGERS)
-def test_what_is_no_ledger_is_refused_and_not_touched(tmp_path: Path, kind: str) -> None:
-    """Texts, folders and databases of other programs are named as what they are, and stay unchanged."""
+@pytest.mark.parametrize("kind", _FOREIGN_FILES)
+def test_foreign_file_is_refused_and_unchanged(tmp_path: Path, kind: str) -> None:
+    """Texts, folders and databases of other programs are named in the error and stay unchanged."""
     path = tmp_path / "ledger.db"
-    make, reason = _STRANGERS[kind]
+    make, reason = _FOREIGN_FILES[kind]
     make(path)
     before = path.read_bytes() if path.is_file() else b""
-    _is_refused(path, reason)
+    _check_refused(path, reason)
     assert (path.read_bytes() if path.is_file() else b"") == before
 
 
-def test_an_empty_file_beside_a_full_log_is_damaged_and_not_new(tmp_path: Path) -> None:
-    """SQLite would throw the log away, and with it what happened: it is refused, and the log stays."""
+def test_empty_file_with_a_full_log_is_damaged(tmp_path: Path) -> None:
+    """SQLite would delete the log with its rows. The ledger is refused, and the log stays."""
     path, log = tmp_path / "ledger.db", tmp_path / "ledger.db-wal"
     with closing(_open(path)) as connection:
         writes.add_run(connection, started())
-        kept = log.read_bytes()
+        log_bytes = log.read_bytes()
     path.write_bytes(b"")
-    log.write_bytes(kept)
-    _is_refused(path, "it is empty, but its write-ahead log is not")
-    assert log.read_bytes() == kept
+    log.write_bytes(log_bytes)
+    _check_refused(path, "it is empty, but its write-ahead log is not")
+    assert log.read_bytes() == log_bytes
 
 
 def test_impossible_path_is_an_error(tmp_path: Path) -> None:
@@ -266,10 +266,10 @@ def test_impossible_path_is_an_error(tmp_path: Path) -> None:
         (tmp_path / "file" / "ledger.db", "Not a directory|file is not a folder"),
         (tmp_path / ("x" * 300) / "ledger.db", "too long"),
     ):
-        _is_refused(path, reason)
+        _check_refused(path, reason)
 
 
-def test_a_page_that_is_damaged_is_found_before_anything_is_read(tmp_path: Path) -> None:
+def test_damaged_page_is_detected_on_open(tmp_path: Path) -> None:
     """Garbage in the middle of the file is reported as damage."""
     path = tmp_path / "ledger.db"
     with closing(_open(path)) as connection:
@@ -278,4 +278,4 @@ def test_a_page_that_is_damaged_is_found_before_anything_is_read(tmp_path: Path)
     data = bytearray(path.read_bytes())
     data[len(data) // 2 : len(data) // 2 + 4096] = b"\xa5" * 4096
     path.write_bytes(data)
-    _is_refused(path, "damaged|malformed")
+    _check_refused(path, "damaged|malformed")

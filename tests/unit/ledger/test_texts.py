@@ -1,4 +1,4 @@
-"""Texts of others in the ledger: kept whole, and whatever they hold, no row is lost and no transaction fails."""
+"""Untrusted texts in the ledger: they are stored whole, lose no row and fail no transaction."""
 
 import json
 import sqlite3
@@ -31,7 +31,7 @@ _HOSTILE = [
     "한국어 👨‍👩‍👧",
     "x" * 100_000,
 ]
-_MENDED = [
+_REPLACED = [
     ("nul\0in the middle", "nul\ufffdin the middle"),
     ("\0", "\ufffd"),
     ("half \ud800 a pair", "half \ufffd a pair"),
@@ -44,8 +44,8 @@ def _rows(folder: Path, query: str) -> list[Any]:
         return connection.execute(query).fetchall()
 
 
-async def _answered(folder: Path, text: str) -> None:
-    """A run in which two requests are answered in one transaction, one of them with a text, which also is its end."""
+async def _record_responses(folder: Path, text: str) -> None:
+    """Record a run with two responses in one transaction; one of them has `text`, as has the end of the run."""
     changes = tuple(Change(phone, Action.ACTIVATE, "INACTIVE", "ACTIVE", "x") for phone in (PHONE, OTHER))
     plan = AccountPlan(account="a", account_id="1", counts=tally(Action, {}), changes=changes)
     error = NumberError(text, text, 400)
@@ -53,29 +53,29 @@ async def _answered(folder: Path, text: str) -> None:
     result = AccountResult(
         account="a", outcome=RunOutcome.PARTIAL, error=ErrorInfo(text, text), counts={}, numbers=tuple(numbers)
     )
-    async with ledger(folder) as open_one, open_one.hold(_SUBJECT, never) as page:
-        await page.begin(plan, "print")
-        await page.intend([(phone, 1, Status.ACTIVE) for phone in (PHONE, OTHER)])
-        page.record_answer(PHONE, 1, NumberRejected(text, http_status=400, api_code=text))
-        page.record_answer(OTHER, 1, Ambiguous("lost"))
-        await page.finish(result, {})
-        await open_one.finish(RunOutcome.PARTIAL)
+    async with ledger(folder) as run_ledger, run_ledger.hold(_SUBJECT, never) as account_ledger:
+        await account_ledger.begin(plan, "print")
+        await account_ledger.intend([(phone, 1, Status.ACTIVE) for phone in (PHONE, OTHER)])
+        account_ledger.record_answer(PHONE, 1, NumberRejected(text, http_status=400, api_code=text))
+        account_ledger.record_answer(OTHER, 1, Ambiguous("lost"))
+        await account_ledger.finish(result, {})
+        await run_ledger.finish(RunOutcome.PARTIAL)
 
 
-@pytest.mark.parametrize(("text", "kept"), [*((text, text) for text in _HOSTILE), *_MENDED])
-async def test_any_message_is_kept_and_costs_no_row(tmp_path: Path, text: str, kept: str) -> None:
-    """The API's text is kept except for NUL and lone surrogates; the rows beside it are there too."""
-    await _answered(tmp_path, text)
+@pytest.mark.parametrize(("text", "stored"), [*((text, text) for text in _HOSTILE), *_REPLACED])
+async def test_any_message_is_stored_without_losing_rows(tmp_path: Path, text: str, stored: str) -> None:
+    """NUL and lone surrogates of the API text are replaced; the other rows of the transaction are stored too."""
+    await _record_responses(tmp_path, text)
     attempts = _rows(tmp_path, "SELECT phone, state, error_code, error_message FROM attempts ORDER BY phone")
-    assert attempts == [(PHONE, "rejected", kept, kept), (OTHER, "ambiguous", "Ambiguous", "lost")]
+    assert attempts == [(PHONE, "rejected", stored, stored), (OTHER, "ambiguous", "Ambiguous", "lost")]
     outcomes = _rows(tmp_path, "SELECT phone, outcome, error_code, error_message FROM outcomes")
-    assert (PHONE, "failed", kept, kept) in outcomes
-    assert _rows(tmp_path, "SELECT error_code, error_message FROM entries") == [(kept, kept)]
-    assert json.loads(json.dumps(attempts))[0][3] == kept
+    assert (PHONE, "failed", stored, stored) in outcomes
+    assert _rows(tmp_path, "SELECT error_code, error_message FROM entries") == [(stored, stored)]
+    assert json.loads(json.dumps(attempts))[0][3] == stored
 
 
-async def test_a_user_without_a_name_that_can_be_shown_has_a_run(tmp_path: Path) -> None:
-    """Names of user and host with undecodable bytes do not keep a run from beginning."""
+async def test_undecodable_user_and_host_names_are_stored(tmp_path: Path) -> None:
+    """Names of user and host with undecodable bytes do not prevent a run from starting."""
     run = started(started_by="ann\udcff", host="box\udcfe")
     async with Ledger(tmp_path / "ledger.db", run, now=clock(), most_bytes=1 << 30):
         pass
