@@ -282,7 +282,7 @@ def test_any_console_line_is_one_line(fields: dict[str, Any], event: str, color:
     """A console line of any fields is one line, ended by a newline, without anything that a terminal obeys."""
     line = fields | {"timestamp": "2026-03-01T12:00:00.000Z", "level": "info", "event": event, "run_id": "r"}
     line.pop("counts", None)
-    shown = console_line(line, Paint(color=color), everything=True)
+    shown = console_line(line, Paint(color=color), show_all=True)
     assert shown is not None
     assert shown.endswith("\n")
     assert COLORS.sub("", shown)[:-1].isprintable()

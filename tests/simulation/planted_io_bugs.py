@@ -104,7 +104,7 @@ def free_a_slot_at_the_answer(patch: Patch) -> None:
 def hold_what_timed_out_no_longer(patch: Patch) -> None:
     """What was given up is taken to have arrived by then."""
     real = Window.release
-    patch.setattr(Window, "release", lambda self, *, longer=0.0: real(self, longer=0.0 * longer))
+    patch.setattr(Window, "release", lambda self, *, extra_hold=0.0: real(self, extra_hold=0.0 * extra_hold))
 
 
 def ignore_a_429(patch: Patch) -> None:

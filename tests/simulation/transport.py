@@ -46,7 +46,7 @@ class SimulatedTransport(Transport):
         headers: Mapping[str, str],
         body: bytes | None = None,
         *,
-        into: Callable[[bytes], None] | None = None,
+        sink: Callable[[bytes], None] | None = None,
     ) -> Response:
         """Send a request: it arrives, is answered and comes back in virtual time, each as its fault has it."""
         process = self._process
@@ -57,13 +57,13 @@ class SimulatedTransport(Transport):
         self._depart(request, fault, answer)
         await process.moment()
         if fault.ends != "answer" or fault.arrives != "in time":
-            await self._fail(request, fault, answer, into)
+            await self._fail(request, fault, answer, sink)
         reply = await answer
         await asyncio.sleep(process.latency())
         await process.moment()
         process.ended(request, reply.answered, reply.status)
-        if into is not None and reply.status == 200:
-            into(reply.body)
+        if sink is not None and reply.status == 200:
+            sink(reply.body)
             return Response(reply.status, reply.headers)
         return Response(reply.status, reply.headers, reply.body)
 
@@ -82,7 +82,7 @@ class SimulatedTransport(Transport):
         asyncio.get_running_loop().call_later(late or self._process.latency(), arrive)
 
     async def _fail(
-        self, request: Request, fault: Fault, answer: asyncio.Future[Reply], into: Callable[[bytes], None] | None
+        self, request: Request, fault: Fault, answer: asyncio.Future[Reply], sink: Callable[[bytes], None] | None
     ) -> NoReturn:
         limits = {"unreachable": self.timeout.connect_seconds, "silence": self.timeout.total_seconds}
         if fault.ends in limits:
@@ -90,8 +90,8 @@ class SimulatedTransport(Transport):
         elif fault.arrives != "never":
             reply = await answer
             await asyncio.sleep(self._process.latency())
-            if fault.ends == "half" and into is not None and reply.status == 200:
-                into(reply.body[: len(reply.body) // 2])
+            if fault.ends == "half" and sink is not None and reply.status == 200:
+                sink(reply.body[: len(reply.body) // 2])
         else:
             await asyncio.sleep(self._process.latency())
         await self._process.moment()

@@ -141,10 +141,10 @@ class _Network(Transport):
         headers: Mapping[str, str],
         body: bytes | None = None,
         *,
-        into: Callable[[bytes], None] | None = None,
+        sink: Callable[[bytes], None] | None = None,
     ) -> Response:
         key = signing_key(headers["Authorization"])
-        return await self._ways[key].exchange(method, url, headers, body, into=into)
+        return await self._ways[key].exchange(method, url, headers, body, sink=sink)
 
 
 class _Files(WatchedFiles):

@@ -79,7 +79,7 @@ class Wire(Transport):
         headers: Mapping[str, str],
         body: bytes | None = None,
         *,
-        into: Callable[[bytes], None] | None = None,
+        sink: Callable[[bytes], None] | None = None,
     ) -> Response:
         """Carry a request out at once, and answer a moment later."""
         del method
@@ -96,8 +96,8 @@ class Wire(Transport):
             found.switch(url.name, status)
             document = found.one_number_document(url.name)
         await asyncio.sleep(self._latency)
-        if into is not None:
-            into(document)
+        if sink is not None:
+            sink(document)
             return Response(200, {})
         return Response(200, {}, document)
 

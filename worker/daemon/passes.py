@@ -317,7 +317,7 @@ class Passes:
             self._unrecorded.add(plan.account)
         else:
             self._unrecorded.discard(plan.account)
-        if not is_held and (writes or draft.unsettled or draft.confirmed or is_unrecorded):
+        if not is_held and (writes or draft.has_open_attempts or draft.confirmed_statuses or is_unrecorded):
             return True
         known_changes = frozenset[Change]() if previous_report is None else previous_report.changes
         log_changes((change for change in plan.changes if change not in known_changes), log)

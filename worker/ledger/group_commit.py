@@ -82,8 +82,8 @@ class GroupCommits:
         self._now = now
         self._unusable = unusable
         self._loop = asyncio.get_running_loop()
-        self._gathering: _Batch | None = None
-        self._scheduled = False
+        self._open_batch: _Batch | None = None
+        self._is_scheduled = False
         self._answers: list[Answer] = []
         self._answers_timer: asyncio.TimerHandle | None = None
         self._failure: LedgerError | None = None
@@ -156,9 +156,9 @@ class GroupCommits:
     def _batch(self) -> _Batch:
         if self._failure is not None:
             raise self._failure
-        if self._gathering is None:
-            self._gathering = _Batch()
-        return self._gathering
+        if self._open_batch is None:
+            self._open_batch = _Batch()
+        return self._open_batch
 
     async def _join(self, batch: _Batch) -> None:
         future = self._loop.create_future()
@@ -167,18 +167,18 @@ class GroupCommits:
         await future
 
     def _schedule(self) -> None:
-        if not self._scheduled:
+        if not self._is_scheduled:
             # writes that are added in the same iteration of the event loop join the batch
-            self._scheduled = True
+            self._is_scheduled = True
             self._loop.call_soon(self._start)
 
     def _start(self) -> None:
-        batch, self._gathering = self._gathering, None
+        batch, self._open_batch = self._open_batch, None
         if batch is None:
-            self._scheduled = False
+            self._is_scheduled = False
         elif self._failure is not None:
             batch.end(self._failure)
-            self._scheduled = False
+            self._is_scheduled = False
         else:
             self._submit(partial(self._commit, batch))
 

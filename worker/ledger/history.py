@@ -63,11 +63,11 @@ def history(connection: sqlite3.Connection, query: HistoryQuery) -> History:
     parameters = msgspec.structs.asdict(query)
     with _Snapshot(connection):
         (total,) = connection.execute(f"SELECT count(*) {_MATCHING_RUNS}", parameters).fetchone()
-        matching = connection.execute(
+        matching_runs = connection.execute(
             f"SELECT * {_MATCHING_RUNS} ORDER BY started_at DESC, id DESC LIMIT :rows",
             parameters | {"rows": query.limit or -1},
         )
-        runs = list(rows(matching))
+        runs = list(rows(matching_runs))
         ids = msgspec.json.encode([row["id"] for row in runs]).decode()
         entries = connection.execute(
             f"SELECT * FROM entries WHERE run IN (SELECT value FROM json_each(:runs)) AND {_ENTRY_MATCHES} ORDER BY id",
@@ -80,14 +80,14 @@ def history(connection: sqlite3.Connection, query: HistoryQuery) -> History:
     return History(total=total, runs=tuple(_run(row, accounts.get(row["id"], ())) for row in runs))
 
 
-def find_run_ids(connection: sqlite3.Connection, name: str, most: int) -> tuple[str, ...]:
+def find_run_ids(connection: sqlite3.Connection, name: str, limit: int) -> tuple[str, ...]:
     """Return `name` if it is the id of a run, else at most `most` ids that start with it, newest first."""
     exact = connection.execute("SELECT id FROM runs WHERE id = ?", (name,)).fetchone()
     if exact is not None:
         return (name,)
     ids = connection.execute(
         "SELECT id FROM runs WHERE substr(id, 1, length(?1)) = ?1 ORDER BY started_at DESC, id DESC LIMIT ?2",
-        (name, most),
+        (name, limit),
     )
     return tuple(run for (run,) in ids)
 

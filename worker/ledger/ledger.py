@@ -272,7 +272,7 @@ class Ledger:
         return SqliteAccountLedger(self._commits, self._run.id, subject, self._now)
 
 
-def forget(path: Path, before: str, *, program: str, now: Callable[[], str]) -> int:
+def forget(path: Path, time_limit: str, *, program: str, now: Callable[[], str]) -> int:
     """Delete the runs that ended before a time (UTC, ISO 8601, Z) and left nothing open. Return the count of runs.
 
     `program` and `now` are for the record of a migration of the file.
@@ -286,9 +286,9 @@ def forget(path: Path, before: str, *, program: str, now: Callable[[], str]) -> 
     try:
         with closing(connect(path, program=program, now=now)) as connection:
             connection.execute("BEGIN IMMEDIATE")
-            deleted = retention.prune(connection, before)
+            deleted_count = retention.prune(connection, time_limit)
             connection.execute("COMMIT")
-            return deleted
+            return deleted_count
     except sqlite3.Error as error:
         raise unusable_error(path, str(error)) from None
 

@@ -32,14 +32,14 @@ def open_read_only(
         LedgerError: the ledger cannot be read, or it changed during the read.
         TimeoutError: the queries exceeded the time limit.
     """
-    before = file_version(path)
+    version_before = file_version(path)
     connection = connect_to_read(path, skip_check=skip_check)
     if connection is not None and seconds is not None:
         end = time.monotonic() + seconds
         connection.set_progress_handler(lambda: time.monotonic() > end, _STEPS)
     try:
         yield connection
-        if before is not None and file_version(path) != before:
+        if version_before is not None and file_version(path) != version_before:
             raise LedgerError(Message("the ledger {path} changed while it was read; try again", path=str(path)))
     except sqlite3.OperationalError as error:
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:

@@ -18,14 +18,14 @@ _DISPENSABLE: Final = f"""
 """SQL condition of runs that may be deleted: no write is open, and no deactivation still counts for a safety rule."""
 
 
-def prune(connection: sqlite3.Connection, before: str) -> int:
+def prune(connection: sqlite3.Connection, time_limit: str) -> int:
     """Delete the runs that ended before a time (UTC, ISO 8601, Z) and may be deleted. Return the count of runs."""
-    deleted = connection.execute(
+    deleted_count = connection.execute(
         f"DELETE FROM runs WHERE coalesce(finished_at, started_at) < ? AND {_DISPENSABLE}",
-        (before,),
+        (time_limit,),
     ).rowcount
     _shrink(connection)
-    return deleted
+    return deleted_count
 
 
 def trim(connection: sqlite3.Connection, most_bytes: int, *, keep: str) -> int:

@@ -266,14 +266,14 @@ def _is_torn(path: Path, page_size: int) -> bool:
     SQLite would pad such a page with zeros. A disk that fills up during a checkpoint can also tear a page, but then the
     log still has the page.
     """
-    last, rest = divmod(path.stat().st_size, page_size or 1)
+    last_page, torn_bytes = divmod(path.stat().st_size, page_size or 1)
     log = path.with_name(f"{path.name}-wal")
-    if not rest:
+    if not torn_bytes:
         return False
     frames = log.read_bytes() if log.exists() else b""
     salts = frames[16:24]
     return not any(
-        int.from_bytes(frames[at : at + 4]) == last + 1 and frames[at + 8 : at + 16] == salts
+        int.from_bytes(frames[at : at + 4]) == last_page + 1 and frames[at + 8 : at + 16] == salts
         for at in range(32, len(frames), 24 + page_size)
     )
 

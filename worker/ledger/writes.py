@@ -159,8 +159,8 @@ def earlier_run(
         earlier, started_at = carried_out
         return PlanFileUse(earlier, started_at, carried_out=True)
     since = format_utc_ms(datetime.fromisoformat(plan.created_at))
-    superseding, at = connection.execute(_LATER_WRITE, (key, run, since, _json(sorted(phones)))).fetchone()
-    return None if superseding is None else PlanFileUse(superseding, at, carried_out=False)
+    later_run, at = connection.execute(_LATER_WRITE, (key, run, since, _json(sorted(phones)))).fetchone()
+    return None if later_run is None else PlanFileUse(later_run, at, carried_out=False)
 
 
 def add_entry(
@@ -205,14 +205,14 @@ def finish_entry(
     numbers, and the numbers of an account that was never started, are only counted, because they would fill the ledger.
     """
     error = result.error
-    (planned,) = connection.execute("SELECT count(*) FROM outcomes WHERE entry = ?", (entry,)).fetchone()
-    only_counted = {Outcome.UNMANAGED} if planned else {Outcome.UNMANAGED, Outcome.NOT_ATTEMPTED}
-    changed = [
+    (planned_count,) = connection.execute("SELECT count(*) FROM outcomes WHERE entry = ?", (entry,)).fetchone()
+    only_counted = {Outcome.UNMANAGED} if planned_count else {Outcome.UNMANAGED, Outcome.NOT_ATTEMPTED}
+    changed_rows = [
         (number.phone, number.attempts, number.duration_ms)
         for number in result.numbers
-        if planned and number.outcome is Outcome.CHANGED
+        if planned_count and number.outcome is Outcome.CHANGED
     ]
-    others = [
+    other_rows = [
         (
             number.phone,
             number.action,
@@ -226,11 +226,11 @@ def finish_entry(
             *_columns(number.error),
         )
         for number in result.numbers
-        if not (planned and number.outcome is Outcome.CHANGED) and number.outcome not in only_counted
+        if not (planned_count and number.outcome is Outcome.CHANGED) and number.outcome not in only_counted
     ]
-    connection.execute(_CHANGED, (_json(changed), entry))
-    connection.execute(_OTHERS, (_json(others), entry))
-    if len(changed) < planned:
+    connection.execute(_CHANGED, (_json(changed_rows), entry))
+    connection.execute(_OTHERS, (_json(other_rows), entry))
+    if len(changed_rows) < planned_count:
         _close_unsent(connection, entry)
     _close_attempts(connection, entry)
     run, key = connection.execute("SELECT run, key FROM entries WHERE id = ?", (entry,)).fetchone()
@@ -263,10 +263,10 @@ def settle(connection: sqlite3.Connection, key: str, observed: Mapping[str, Obse
 
     The caller holds the lease of the account, so an entry without an end belongs to a run that crashed.
     """
-    unsettled = connection.execute(
+    open_entries = connection.execute(
         "SELECT id, run, finished_at IS NULL FROM entries WHERE key = ? AND NOT settled ORDER BY id", (key,)
     ).fetchall()
-    for entry, run, crashed in unsettled:
+    for entry, run, crashed in open_entries:
         rows = connection.execute(
             "SELECT phone, desired, before FROM outcomes WHERE entry = ?1 AND phone IN "
             f"(SELECT phone FROM attempts WHERE entry = ?1 AND state IN ({_OPEN}))",
@@ -293,7 +293,7 @@ def settle(connection: sqlite3.Connection, key: str, observed: Mapping[str, Obse
 
 def recall(connection: sqlite3.Connection, key: str) -> AccountMemory:
     """Return the memory of an account, see `AccountMemory`."""
-    spent: set[str] = set()
+    spent_phones: set[str] = set()
     for entry, outcome, has_attempts in connection.execute(
         """SELECT id, outcome, EXISTS (SELECT 1 FROM attempts WHERE entry = entries.id) FROM entries
         WHERE key = ? ORDER BY id DESC""",
@@ -303,7 +303,7 @@ def recall(connection: sqlite3.Connection, key: str) -> AccountMemory:
             break  # this entry ended, so the next one belongs to another plan
         if not has_attempts:
             continue
-        spent.update(
+        spent_phones.update(
             phone
             for (phone,) in connection.execute(
                 # a write that a read settled as lost may have arrived later
@@ -311,13 +311,13 @@ def recall(connection: sqlite3.Connection, key: str) -> AccountMemory:
                 (entry, Status.INACTIVE, AttemptState.REJECTED),
             )
         )
-    (unsettled,) = connection.execute(
+    (open_count,) = connection.execute(
         "SELECT EXISTS (SELECT 1 FROM entries WHERE key = ? AND NOT settled)", (key,)
     ).fetchone()
     return AccountMemory(
         _last_written(connection, key),
-        frozenset(spent),
-        bool(unsettled),
+        frozenset(spent_phones),
+        bool(open_count),
         registered(connection, key),
         _names(connection, key),
     )

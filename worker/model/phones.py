@@ -17,7 +17,7 @@ __all__ = ["hyphenated", "is_listable", "normalise", "parse_digits", "why_implau
 _AREA: Final = "3[1-3]|4[1-4]|5[1-5]|6[1-4]"
 """Area codes without the leading 0, from Gyeonggi (31) to Jeju (64). Seoul's 2 is handled separately."""
 
-_ordinary: Final = re.compile(
+_is_ordinary: Final = re.compile(
     r"0(?:10\d{8}|70\d{8}|2[2-9]\d{6,7}|(?:" + _AREA + r")[2-9]\d{6,7}|80\d{7,8})|1[568]\d{6}|1\d{2,3}", re.ASCII
 ).fullmatch
 """Matches the most usual numbers: a fast path, because a file may list a million numbers."""
@@ -33,7 +33,7 @@ _amount: Final = re.compile(r"\d[\d.,]*(?:,[\d.,]*|[eE][+-]?\d+)", re.ASCII).ful
 """Matches a number that a spreadsheet turned into an amount, with a comma (1,000 or 1000,5) or an exponent (1E+10)."""
 _several: Final = re.compile(r"\d{7,}(?:,\d{7,})+", re.ASCII).fullmatch
 _fraction: Final = re.compile(r"[.,]0*$", re.ASCII)
-_whole: Final = re.compile(r"\d+|\d{1,4}(?P<between>[.,])\d{3,4}(?:(?P=between)\d{3,4})*", re.ASCII).fullmatch
+_match_decimal: Final = re.compile(r"\d+|\d{1,4}(?P<between>[.,])\d{3,4}(?:(?P=between)\d{3,4})*", re.ASCII).fullmatch
 """Matches digits without a fraction: in one piece, in thousands, or in the groups of a phone number."""
 _extension: Final = re.compile(r"내선|교환|ext|[x#]\s*\d", re.IGNORECASE).search
 
@@ -97,7 +97,7 @@ def normalise(text: str) -> str:
             if that is certain. It does not repeat the text.
     """
     digits = text.replace("-", "")
-    if _ordinary(digits) and not text.startswith("-"):
+    if _is_ordinary(digits) and not text.startswith("-"):
         return digits
     digits = parse_digits(text)
     if digits.startswith("00"):
@@ -116,20 +116,20 @@ def parse_digits(text: str) -> str:
     Raises:
         ValueError: the text is not a number of 3 to 12 digits. The message does not repeat the text.
     """
-    stripped = text.strip()
-    if stripped[:1] in _DASHES and stripped[1:2].isdecimal():
+    text_without_spaces = text.strip()
+    if text_without_spaces[:1] in _DASHES and text_without_spaces[1:2].isdecimal():
         raise ValueError(_MINUS)
-    if _amount(stripped) and not _several(stripped):
-        raise ValueError(_converted_message(stripped, decimal="," not in stripped))
-    bare = stripped.translate(_SEPARATORS)
+    if _amount(text_without_spaces) and not _several(text_without_spaces):
+        raise ValueError(_converted_message(text_without_spaces, decimal="," not in text_without_spaces))
+    bare = text_without_spaces.translate(_SEPARATORS)
     digits = bare.removeprefix("+")
     if not digits:
         raise ValueError(Message("no number: write one such as 010-1234-5678"))
     if not (digits.isascii() and digits.isdigit()):
-        raise ValueError(_EXTENSION if _extension(stripped) else _bad_character(digits))
+        raise ValueError(_EXTENSION if _extension(text_without_spaces) else _bad_character(digits))
     digits = _national_digits(bare)
-    if _is_decimal(stripped, digits):
-        raise ValueError(_converted_message(stripped, decimal=True))
+    if _is_decimal(text_without_spaces, digits):
+        raise ValueError(_converted_message(text_without_spaces, decimal=True))
     length = len(digits)
     if length > _LONGEST:
         raise ValueError(
@@ -154,7 +154,7 @@ def is_listable(digits: str) -> bool:
 
 def why_implausible(digits: str) -> Message | None:
     """Return why a number from `normalise` is unlikely to be registered; None if it is plausible."""
-    if _ordinary(digits):
+    if _is_ordinary(digits):
         return None
     length = len(digits)
     if not digits.startswith("0"):
@@ -163,32 +163,32 @@ def why_implausible(digits: str) -> Message | None:
     if prefix == "050":
         return Message("050 numbers forward calls and usually cannot be registered: list the number behind it")
     if prefix in _SERVICES:
-        least, most, _ = _SERVICES[prefix]
-        if least <= length <= most:
+        minimum, maximum, _ = _SERVICES[prefix]
+        if minimum <= length <= maximum:
             return None
-        return _wrong_length(prefix, least, most, length)
+        return _wrong_length(prefix, minimum, maximum, length)
     area = re.match(f"02|0(?:{_AREA})", digits)
     if area is None:
         return Message("no Korean number starts with {prefix}: check its digits", prefix=prefix)
     if _fits_area(digits, area[0]):
         return None
-    least = 9 if area[0] == "02" else 10
-    return _wrong_length(area[0], least, least + 1, length)
+    minimum = 9 if area[0] == "02" else 10
+    return _wrong_length(area[0], minimum, minimum + 1, length)
 
 
-def _wrong_length(prefix: str, least: int, most: int, length: int) -> Message:
-    if least == most:
+def _wrong_length(prefix: str, minimum: int, maximum: int, length: int) -> Message:
+    if minimum == maximum:
         return Message(
             "{prefix} numbers have {maximum} digits, this one has {length}: check its digits",
             prefix=prefix,
-            maximum=most,
+            maximum=maximum,
             length=length,
         )
     return Message(
         "{prefix} numbers have {minimum} to {maximum} digits, this one has {length}: check its digits",
         prefix=prefix,
-        minimum=least,
-        maximum=most,
+        minimum=minimum,
+        maximum=maximum,
         length=length,
     )
 
@@ -197,7 +197,7 @@ def why_unusual(digits: str) -> Message | None:
     """Return a warning for a number from `normalise` that is probably a mistake, else None."""
     if len(digits) == _SHORT and digits[:2] in _NATIONWIDE_PREFIXES:
         return Message("looks like an incomplete nationwide number, which has 8 digits such as 1588-1234: check it")
-    if _ordinary(digits):
+    if _is_ordinary(digits):
         return None
     if reason := why_implausible(digits):
         return Message("{reason}; a plan refuses it unless it is registered", reason=reason)
@@ -232,14 +232,14 @@ def _national_digits(bare: str) -> str:
     return bare
 
 
-def _is_decimal(written: str, digits: str) -> bool:
+def _is_decimal(text: str, digits: str) -> bool:
     """Return True if the last dot in `written` starts a decimal fraction, not the last group of a phone number.
 
     Digits after the last dot are a fraction if all of them are zeros (`15881234.0`), but not in `010.1234.0000`. If
     there is only one dot, they are also a fraction if they are fewer than three, or if more than four digits without a
     leading 0 come before the dot. `digits` is the whole number without separators.
     """
-    head, dot, tail = written.rpartition(".")
+    head, dot, tail = text.rpartition(".")
     if not dot:
         return False
     tail = tail.translate(_SEPARATORS)
@@ -252,10 +252,16 @@ def _is_decimal(written: str, digits: str) -> bool:
 def _converted_message(written: str, *, decimal: bool) -> Message:
     """Return the message for a number that a spreadsheet converted, with the original number if it is certain."""
     integer = _fraction.sub("", written)
-    whole, all_digits = (re.sub("[^0-9]", "", text) for text in (integer, written))
-    readings = {reading for digits in (whole, all_digits) for reading in (digits, f"0{digits}") if _is_usual(reading)}
+    integer_digits, all_digits = (re.sub("[^0-9]", "", text) for text in (integer, written))
+    readings = {
+        reading for digits in (integer_digits, all_digits) for reading in (digits, f"0{digits}") if _is_usual(reading)
+    }
     number, *others = readings or {""}
-    if number in {whole, f"0{whole}"} and not others and _whole(re.sub("[^0-9.,eE]", "", integer)):
+    if (
+        number in {integer_digits, f"0{integer_digits}"}
+        and not others
+        and _match_decimal(re.sub("[^0-9.,eE]", "", integer))
+    ):
         phone = PhoneNumber(number)
         if decimal:
             return Message("a spreadsheet converted this number to a decimal: write {phone}", phone=phone)
@@ -295,17 +301,17 @@ def _describe(char: str) -> str:
 def _fits_area(digits: str, area: str) -> bool:
     """Return True if a number has a valid length for its area code, or is a special number of the area."""
     subscriber = digits[len(area) :]
-    least, most = (7, 8) if area == "02" else (6, 8)
-    return least <= len(subscriber) <= most or bool(_IN_AREA(subscriber))
+    minimum, maximum = (7, 8) if area == "02" else (6, 8)
+    return minimum <= len(subscriber) <= maximum or bool(_IN_AREA(subscriber))
 
 
 def _is_usual(digits: str) -> bool:
-    return _ordinary(digits) is not None and why_unusual(digits) is None
+    return _is_ordinary(digits) is not None and why_unusual(digits) is None
 
 
 def _lacks_zero(digits: str) -> bool:
     """Return True if the digits are a plausible number without its leading zero."""
-    if digits.startswith("0") or _ordinary(digits) or _is_cut_nationwide(digits):
+    if digits.startswith("0") or _is_ordinary(digits) or _is_cut_nationwide(digits):
         return False
     whole = f"0{digits}"
     return why_implausible(whole) is None and _SERVICES.get(whole[:3], (0, 0, None))[2] is None

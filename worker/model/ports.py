@@ -261,13 +261,15 @@ def revision(account: DescribedAccount) -> SourceFile:
 
     If a file has a commit that ends with `-dirty`, that commit is used. Without a common commit, `commit` is None.
     """
-    found = files(account)
-    if len(found) == 1:
-        return found[0]
-    hashes = [file.sha256 or "" for file in found]
-    commits = {file.commit for file in found}
+    source_files = files(account)
+    if len(source_files) == 1:
+        return source_files[0]
+    hashes = [file.sha256 or "" for file in source_files]
+    commits = {file.commit for file in source_files}
     dirty = sorted(commit for commit in commits if commit is not None and commit.endswith("-dirty"))
     commit = dirty[0] if dirty else commits.pop() if len(commits) == 1 else None
     return SourceFile(
-        ", ".join(file.source for file in found), sha256=sha256("".join(hashes).encode()).hexdigest(), commit=commit
+        ", ".join(file.source for file in source_files),
+        sha256=sha256("".join(hashes).encode()).hexdigest(),
+        commit=commit,
     )

@@ -45,7 +45,7 @@ class Secrets:
         return self._count
 
     def __iter__(self) -> Iterator[str]:
-        return (secret for some in self._by_length.values() for secret in some)
+        return (secret for same_length in self._by_length.values() for secret in same_length)
 
     @property
     def shortest(self) -> int | None:
@@ -62,13 +62,13 @@ class Secrets:
             self._by_length[length].add(secret)
             self._count += 1
 
-    def remove_from(self, text: str, *, least: int = 1) -> str:
+    def remove_from(self, text: str, *, min_length: int = 1) -> str:
         """Return the text with `REMOVED` in place of every secret of at least `least` characters, longer ones first.
 
         Callers pass `SHORTEST_SECRET` for names of fields and events, so that short secrets do not change these names.
         """
         for length in self._lengths:
-            if length < least:
+            if length < min_length:
                 break
             text = _without(text, length, self._by_length[length])
         return text

@@ -152,7 +152,7 @@ def status_changes(schedule: Schedule, after: datetime) -> Iterator[tuple[dateti
 def is_ever_desired(schedule: Schedule, status: Status) -> bool:
     """Return True if `status` is the desired status of a window, or outside the windows."""
     return status == schedule.plain or any(
-        window.status == status for some in (schedule.dated, schedule.weekly) for window in some
+        window.status == status for windows in (schedule.dated, schedule.weekly) for window in windows
     )
 
 
@@ -166,8 +166,8 @@ def find_contradictions(windows: Sequence[DatedWindow | WeeklyWindow]) -> list[t
     latest: dict[Status, tuple[float, int]] = {}
     for start, end, index in spans:
         status = windows[index].status
-        for other, (until, earlier) in latest.items():
-            if other is not status and start < until:
+        for other_status, (until, earlier) in latest.items():
+            if other_status is not status and start < until:
                 pairs.add((min(index, earlier), max(index, earlier)))
         latest[status] = max(latest.get(status, (-inf, index)), (end, index))
     return sorted(pairs)
@@ -225,10 +225,10 @@ def _fortnight(
 
     The second week is for look-ahead.
     """
-    where = load_zone(timezone)
+    zone = load_zone(timezone)
     profile = _profile(weekly)
     parts = [(minute + week, window) for week in (0, WEEK) for minute, window in profile]
-    instants = tuple(to_utc(monday + timedelta(minutes=minute), where) for minute, _ in parts)
+    instants = tuple(to_utc(monday + timedelta(minutes=minute), zone) for minute, _ in parts)
     return instants, tuple(window for _, window in parts)
 
 
@@ -236,15 +236,15 @@ def _fortnight(
 def _profile(weekly: tuple[WeeklyWindow, ...]) -> tuple[tuple[int, WeeklyWindow | None], ...]:
     """Return the parts of the week in order. Each has its start in minutes since Monday 00:00, and a window or None."""
     parts: list[tuple[int, WeeklyWindow | None]] = []
-    covered = 0
+    covered_until = 0
     for start, end, index in sorted((*span, index) for index, window in enumerate(weekly) for span in _of_week(window)):
-        if start > covered:
-            parts.append((covered, None))
-        if end > covered:
-            parts.append((max(start, covered), weekly[index]))
-            covered = end
-    if covered < WEEK:
-        parts.append((covered, None))
+        if start > covered_until:
+            parts.append((covered_until, None))
+        if end > covered_until:
+            parts.append((max(start, covered_until), weekly[index]))
+            covered_until = end
+    if covered_until < WEEK:
+        parts.append((covered_until, None))
     return tuple(parts)
 
 

@@ -96,26 +96,26 @@ def parse_moment(text: str) -> datetime:
         ) from None
 
 
-def to_utc(moment: datetime, where: ZoneInfo) -> datetime:
+def to_utc(moment: datetime, zone: ZoneInfo) -> datetime:
     """Convert a moment in whole seconds to UTC. A naive moment is local time in the zone `where`."""
     if moment.tzinfo is not None:
         return moment.astimezone(UTC)
-    after = moment.replace(tzinfo=where).astimezone(UTC)
-    if _clock(after, where) == moment:
-        return after
+    high = moment.replace(tzinfo=zone).astimezone(UTC)
+    if _clock(high, zone) == moment:
+        return high
     # the clock skips the moment: bisect for the jump
-    before = moment.replace(tzinfo=where, fold=1).astimezone(UTC)
-    while (span := (after - before) // timedelta(seconds=1)) > 1:
-        middle = before + timedelta(seconds=span // 2)
-        if _clock(middle, where) < moment:
-            before = middle
+    low = moment.replace(tzinfo=zone, fold=1).astimezone(UTC)
+    while (span := (high - low) // timedelta(seconds=1)) > 1:
+        middle = low + timedelta(seconds=span // 2)
+        if _clock(middle, zone) < moment:
+            low = middle
         else:
-            after = middle
-    return after
+            high = middle
+    return high
 
 
-def _clock(moment: datetime, where: ZoneInfo) -> datetime:
-    return moment.astimezone(where).replace(tzinfo=None)
+def _clock(moment: datetime, zone: ZoneInfo) -> datetime:
+    return moment.astimezone(zone).replace(tzinfo=None)
 
 
 @lru_cache(maxsize=4096)
@@ -178,7 +178,7 @@ def format_utc_ms(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def format_local(moment: datetime, where: ZoneInfo) -> str:
+def format_local(moment: datetime, zone: ZoneInfo) -> str:
     """Format an aware moment as local time for users, such as `2026-12-22 00:00 KST`. Seconds of 0 are omitted."""
-    local = moment.astimezone(where)
+    local = moment.astimezone(zone)
     return local.strftime("%Y-%m-%d %H:%M:%S %Z" if local.second else "%Y-%m-%d %H:%M %Z")

@@ -157,7 +157,7 @@ _blanks: Final = re.compile(r"[\s_]+")
 _signs: Final = str.maketrans("\u2212\u00b1", "-+")
 
 
-def suggest_zones(name: str, known: Collection[str]) -> tuple[str, ...]:
+def suggest_zones(name: str, zones: Collection[str]) -> tuple[str, ...]:
     """Return the IANA names to suggest for an abbreviation, an offset or a place that is not an IANA name.
 
     The result has several names if the text is ambiguous, and none if no zone is certain. `known` are all IANA names.
@@ -166,49 +166,49 @@ def suggest_zones(name: str, known: Collection[str]) -> tuple[str, ...]:
     plain = _plain(name)
     if plain in ABBREVIATIONS:
         return tuple(ABBREVIATIONS[plain])
-    if inverted := _inverted(name):
+    if inverted_offset := _inverted(name):
         # only the letter case is wrong; the meaning of the sign is unclear
-        minutes = int(f"{inverted[1]}{inverted[2]}") * 60
-        return tuple(OFFSETS[each] for each in (-minutes, minutes) if each in OFFSETS)
+        minutes = int(f"{inverted_offset[1]}{inverted_offset[2]}") * 60
+        return tuple(OFFSETS[zone] for zone in (-minutes, minutes) if zone in OFFSETS)
     if plain in _PLAIN_PLACES:
         return (_PLAIN_PLACES[plain],)
-    ahead = _minutes(name)
-    if ahead is not None:
-        return (OFFSETS[ahead],) if ahead in OFFSETS else ()
+    minutes_ahead = _minutes(name)
+    if minutes_ahead is not None:
+        return (OFFSETS[minutes_ahead],) if minutes_ahead in OFFSETS else ()
     if label := _with_label(name):
-        return _of_label(f"{label[1]}{label[3]}".strip(), label[2], known)
-    cities = [each for each in known if _plain(each.partition("/")[2]) == plain and not each.startswith("Etc/")]
+        return _of_label(f"{label[1]}{label[3]}".strip(), label[2], zones)
+    cities = [zone for zone in zones if _plain(zone.partition("/")[2]) == plain and not zone.startswith("Etc/")]
     return tuple(cities) if len(cities) == 1 else ()
 
 
-def correct_spelling(name: str, known: Collection[str]) -> str | None:
+def correct_spelling(name: str, zones: Collection[str]) -> str | None:
     """Return the IANA name that a text misspells in case, separators or letters; None if it is uncertain."""
     if _inverted(name):
         return None
     for key in (_plain, _letters):
-        same = [each for each in sorted(known) if key(each) == key(name)]
+        same_spelling = [zone for zone in sorted(zones) if key(zone) == key(name)]
         # letters that stand alone may be an abbreviation
-        if len(same) == 1 and (key is _plain or "/" in same[0]):
-            return same[0]
-    alike = sorted(((_likeness(_plain(name), _plain(each)), each) for each in known), reverse=True)[:_RIVALS]
-    best, candidate = alike[0]
+        if len(same_spelling) == 1 and (key is _plain or "/" in same_spelling[0]):
+            return same_spelling[0]
+    ranked = sorted(((_likeness(_plain(name), _plain(zone)), zone) for zone in zones), reverse=True)[:_RIVALS]
+    best, candidate = ranked[0]
     if not best:
         return None
-    offsets = {_offsets(each) for likeness, each in alike if likeness > best - _APART}
+    offsets = {_offsets(zone) for likeness, zone in ranked if likeness > best - _APART}
     return candidate if len(offsets) == 1 else None
 
 
 def zone_warning(name: str) -> Message | None:
     """Return a warning for an IANA name that is often a mistake, else None."""
-    place = _SEASONAL.get(name)
-    if place:
+    location = _SEASONAL.get(name)
+    if location:
         return Message(
-            "{zone} has no summer time: use {location} for local time", zone=describe_zone(name), location=place
+            "{zone} has no summer time: use {location} for local time", zone=describe_zone(name), location=location
         )
-    inverted = _inverted(name)
-    if inverted is None or int(inverted[2]) == 0:
+    inverted_offset = _inverted(name)
+    if inverted_offset is None or int(inverted_offset[2]) == 0:
         return None
-    minutes = int(f"{inverted[1]}{inverted[2]}") * 60
+    minutes = int(f"{inverted_offset[1]}{inverted_offset[2]}") * 60
     actual, opposite = _format(-minutes), OFFSETS.get(minutes)
     if opposite is None:
         return Message("{zone} is {offset}, as IANA inverts the sign", zone=name, offset=actual)
@@ -243,15 +243,15 @@ def _offsets(name: str) -> tuple[int, ...]:
     return tuple(offset // timedelta(minutes=1) for offset in offsets)
 
 
-def _likeness(one: str, other: str) -> float:
+def _likeness(first: str, second: str) -> float:
     """Return the similarity of two names, from 0 to 1: that of the regions or that of the places, whichever is lower.
 
     The result is 0 for names without a region and for `Etc/…`, where one other letter means another zone.
     """
     from difflib import SequenceMatcher  # noqa: PLC0415 - for mistakes only
 
-    parts = tuple(zip(one.rpartition("/"), other.rpartition("/"), strict=True))
-    if not all("/" in each and not each.startswith("etc/") for each in (one, other)):
+    parts = tuple(zip(first.rpartition("/"), second.rpartition("/"), strict=True))
+    if not all("/" in zone and not zone.startswith("etc/") for zone in (first, second)):
         return 0.0
     ratio = min(SequenceMatcher(None, *pair).ratio() for pair in parts)
     return ratio if ratio >= _ALIKE else 0.0
@@ -267,9 +267,9 @@ def _minutes(name: str) -> int | None:
 
 
 def _format(minutes: int) -> str:
-    hours, rest = divmod(abs(minutes), 60)
+    hours, minutes_left = divmod(abs(minutes), 60)
     sign = "-" if minutes < 0 else "+"
-    return f"UTC{sign}{hours}" + (f":{rest:02}" if rest else "")
+    return f"UTC{sign}{hours}" + (f":{minutes_left:02}" if minutes_left else "")
 
 
 def _letters(name: str) -> str:

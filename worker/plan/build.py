@@ -77,26 +77,26 @@ class Draft(Struct, frozen=True):
     desired: Mapping[str, Desired]
     error: WorkerError | None = None
     requests: Requests = Requests()
-    confirmed: Mapping[str, Status] = {}
-    unsettled: bool = False
+    confirmed_statuses: Mapping[str, Status] = {}
+    has_open_attempts: bool = False
     statuses: Mapping[Status, int] = {}
-    registered: int | None = None
+    registered_count: int | None = None
     names: Mapping[str, CredentialsRef | None] = {}
 
     def is_outdated(self, desired: DesiredAccount, now: datetime) -> bool:
         """Return True if the desired status of a planned number differs at `now`, by its schedule."""
         current = schedule.settle_schedules(desired, now)
-        due = (
+        due_changes = (
             phone in self.desired and self.desired[phone].status is not number.status
             for phone, number in current.numbers.items()
             if number.because is not None
         )
-        return any(due) or any(phone in self.desired and self.desired[phone].managed for phone in current.idle)
+        return any(due_changes) or any(phone in self.desired and self.desired[phone].managed for phone in current.idle)
 
     def unchanged(self) -> Iterator[tuple[str, Status]]:
         """Return the digits and status of each number in the scope of the plan that has no change."""
-        changing = {change.phone for change in self.plan.changes}
-        return ((phone, number.status) for phone, number in self.desired.items() if phone not in changing)
+        changing_phones = {change.phone for change in self.plan.changes}
+        return ((phone, number.status) for phone, number in self.desired.items() if phone not in changing_phones)
 
 
 def build(
@@ -115,21 +115,21 @@ def build(
         differences, observed, groups=desired.groups, may_be_inactive=memory.spent, pair_swaps=safety.pair_swaps
     )
     if terms.drift:
-        expected = (change.phone for change in changes if not is_drift(change))
-        return build(desired, observed, terms.without(expected), memory, now)
+        expected_changes = (change.phone for change in changes if not is_drift(change))
+        return build(desired, observed, terms.without(expected_changes), memory, now)
     statuses = observed.statuses
     active = statuses.get(Status.ACTIVE, 0)
     refusals = guard(
         changes, active, safety, terms.allow, already_deactivated=_crashed_deactivations(memory, numbers, observed)
     )
-    registered = len(observed.numbers)
+    registered_count = len(observed.numbers)
     plan = AccountPlan(
         account=desired.name,
         account_id=observed.account_id,
         timezone=desired.timezone,
         verdict=Verdict.REFUSED if refusals else Verdict.OK,
         refusals=refusals,
-        counts=count_actions(changes, unchanged=len(numbers) - len(changes)),
+        counts=count_actions(changes, unchanged_count=len(numbers) - len(changes)),
         changes=changes,
         notices=notices(observed, desired.groups, terms.health),
         active=active,
@@ -137,10 +137,10 @@ def build(
     return Draft(
         plan,
         numbers,
-        confirmed=confirmed,
-        unsettled=memory.unsettled or bool(memory.spent),
+        confirmed_statuses=confirmed,
+        has_open_attempts=memory.unsettled or bool(memory.spent),
         statuses=statuses,
-        registered=None if registered == memory.registered else registered,
+        registered_count=None if registered_count == memory.registered else registered_count,
         names=memory.names,
     )
 
@@ -167,67 +167,70 @@ class Remaining(Struct, frozen=True):
 
     changes: tuple[Change, ...]
     conflicts: tuple[Change, ...]
-    already: tuple[Change, ...]
+    already_done: tuple[Change, ...]
     expired: tuple[Change, ...]
     refusals: tuple[Refusal, ...]
 
 
 def remaining_writes(
-    saved: SavedAccount,
+    saved_account: SavedAccount,
     observed: ObservedAccount,
     memory: AccountMemory,
     allow: frozenset[str],
     *,
     now: datetime | None = None,
-    held: Iterable[Change] = (),
-    removed: Iterable[Change] = (),
+    held_changes: Iterable[Change] = (),
+    removed_changes: Iterable[Change] = (),
 ) -> Remaining:
     """Return the remaining writes of a saved plan.
 
     `now` is an aware time; None ignores the end (`until`) of a desired status. `held` are the changes of the approved
     plan after the in-use guard. `removed` are the writes that the current files no longer desire.
     """
-    sorted_writes = preconditions(saved.writes, observed.numbers, now)
-    others = (
+    sorted_writes = preconditions(saved_account.writes, observed.numbers, now)
+    other_changes = (
         dropped_change(change, observed)
-        for change in (*sorted_writes.conflicts, *sorted_writes.expired, *removed, *saved.impossible)
+        for change in (*sorted_writes.conflicts, *sorted_writes.expired, *removed_changes, *saved_account.impossible)
     )
     changes = hold_back(
-        hold_as_approved(sorted_writes.due, held),
+        hold_as_approved(sorted_writes.due_changes, held_changes),
         observed,
-        groups=saved.groups,
+        groups=saved_account.groups,
         may_be_inactive=memory.spent,
-        pair_swaps=saved.safety.pair_swaps,
-        others=others,
+        pair_swaps=saved_account.safety.pair_swaps,
+        other_changes=other_changes,
     )
-    reached = {change.phone: Desired(Status(change.desired)) for change in sorted_writes.already}
+    reached_states = {change.phone: Desired(Status(change.desired)) for change in sorted_writes.already_done}
     refusals = guard(
         changes,
         observed.active,
-        saved.safety,
+        saved_account.safety,
         allow,
-        already_deactivated=_crashed_deactivations(memory, reached, observed),
+        already_deactivated=_crashed_deactivations(memory, reached_states, observed),
     )
-    return Remaining(changes, sorted_writes.conflicts, sorted_writes.already, sorted_writes.expired, refusals)
+    return Remaining(changes, sorted_writes.conflicts, sorted_writes.already_done, sorted_writes.expired, refusals)
 
 
 def with_changes(plan: AccountPlan, changes: tuple[Change, ...]) -> AccountPlan:
     """Return the plan with `changes` instead of its own changes, for the same numbers. The counts are updated."""
-    unchanged = plan.counts.get(Action.UNCHANGED, 0)
-    return structs.replace(plan, changes=changes, counts=count_actions(changes, unchanged=unchanged))
+    unchanged_count = plan.counts.get(Action.UNCHANGED, 0)
+    return structs.replace(plan, changes=changes, counts=count_actions(changes, unchanged_count=unchanged_count))
 
 
-def as_plan(saved: SavedAccount) -> AccountPlan:
+def as_plan(saved_account: SavedAccount) -> AccountPlan:
     """Return a saved account as a plan. It lacks the parts that a plan file does not have, such as notices."""
-    changes = (*saved.changes, *saved.impossible)
+    changes = (*saved_account.changes, *saved_account.impossible)
     return AccountPlan(
-        account=saved.account, account_id=saved.account_id, counts=count_actions(changes, unchanged=0), changes=changes
+        account=saved_account.account,
+        account_id=saved_account.account_id,
+        counts=count_actions(changes, unchanged_count=0),
+        changes=changes,
     )
 
 
-def count_actions(changes: Iterable[Change], *, unchanged: int) -> dict[Action, int]:
+def count_actions(changes: Iterable[Change], *, unchanged_count: int) -> dict[Action, int]:
     """Return the count of numbers by action. `unchanged` is the count of numbers without a change."""
-    return tally(Action, Counter(change.action for change in changes) | Counter({Action.UNCHANGED: unchanged}))
+    return tally(Action, Counter(change.action for change in changes) | Counter({Action.UNCHANGED: unchanged_count}))
 
 
 def _crashed_deactivations(memory: AccountMemory, desired: Mapping[str, Desired], observed: ObservedAccount) -> int:

@@ -80,14 +80,16 @@ def diff(desired: Mapping[str, Desired], observed: Mapping[str, Observed]) -> tu
     by_action: dict[Action, list[Change]] = {action: [] for action in Action}
     for phone, number in desired.items():
         number_now = observed.get(phone)
-        before = None if number_now is None else number_now.status
-        if before == number.status and number.managed:
+        status = None if number_now is None else number_now.status
+        if status == number.status and number.managed:
             continue
-        action, reason = _judge(number, before)
+        action, reason = _judge(number, status)
         by_action[action].append(
-            Change(phone, action, before, number.status, reason, number.note, number.owner, until=number.until)
+            Change(phone, action, status, number.status, reason, number.note, number.owner, until=number.until)
         )
-    return tuple(change for some in by_action.values() for change in sorted(some, key=_by_phone))
+    return tuple(
+        change for changes_of_action in by_action.values() for change in sorted(changes_of_action, key=_by_phone)
+    )
 
 
 def add_causes(changes: Iterable[Change], observed: ObservedAccount, memory: AccountMemory) -> tuple[Change, ...]:
@@ -96,20 +98,26 @@ def add_causes(changes: Iterable[Change], observed: ObservedAccount, memory: Acc
     If the number still has the written status, its file changed. If the written status is still desired, the account
     changed; `since` is the time of that change, if the API reports it. Otherwise both changed.
     """
-    written = memory.written
-    causes = {change.phone: _cause(written[change.phone], change) for change in changes if change.phone in written}
-    drifted = {phone for phone, cause in causes.items() if cause is not Cause.CONFIG_CHANGE}
-    since = observed.updated_at(drifted) if drifted else {}
+    written_statuses = memory.written
+    causes = {
+        change.phone: _cause(written_statuses[change.phone], change)
+        for change in changes
+        if change.phone in written_statuses
+    }
+    drifted_phones = {phone for phone, cause in causes.items() if cause is not Cause.CONFIG_CHANGE}
+    drift_times = observed.updated_at(drifted_phones) if drifted_phones else {}
     return tuple(
-        replace(change, cause=causes[change.phone], since=since.get(change.phone)) if change.phone in causes else change
+        replace(change, cause=causes[change.phone], since=drift_times.get(change.phone))
+        if change.phone in causes
+        else change
         for change in changes
     )
 
 
-def _cause(written: Status, change: Change) -> Cause:
-    if change.observed == written:
+def _cause(written_status: Status, change: Change) -> Cause:
+    if change.observed == written_status:
         return Cause.CONFIG_CHANGE
-    return Cause.EXTERNAL_DRIFT if change.desired == written else Cause.BOTH
+    return Cause.EXTERNAL_DRIFT if change.desired == written_status else Cause.BOTH
 
 
 def confirmed_statuses(
@@ -121,11 +129,11 @@ def confirmed_statuses(
     """
     return {
         phone: desired[phone].status
-        for phone, written in memory.written.items()
+        for phone, status in memory.written.items()
         if phone in desired
         and desired[phone].managed
         and phone in observed
-        and observed[phone].status == desired[phone].status != written
+        and observed[phone].status == desired[phone].status != status
     }
 
 
@@ -157,9 +165,9 @@ class Preconditions(Struct, frozen=True):
     ended by its schedule.
     """
 
-    due: tuple[Change, ...] = ()
+    due_changes: tuple[Change, ...] = ()
     conflicts: tuple[Change, ...] = ()
-    already: tuple[Change, ...] = ()
+    already_done: tuple[Change, ...] = ()
     expired: tuple[Change, ...] = ()
 
 
@@ -170,21 +178,21 @@ def preconditions(
 
     `now` is an aware time; None ignores the end (`until`) of a desired status.
     """
-    due: list[Change] = []
-    lapsed: list[Change] = []
+    due_changes: list[Change] = []
+    expired: list[Change] = []
     conflicts: list[Change] = []
-    already: list[Change] = []
+    already_done: list[Change] = []
     for change in writes:
         number = observed.get(change.phone)
         if now is not None and change.until is not None and datetime.fromisoformat(change.until) <= now:
-            lapsed.append(change)
+            expired.append(change)
         elif number is None:
             conflicts.append(change)
         elif number.status == change.desired:
-            already.append(change)
+            already_done.append(change)
         else:
-            (due if number.status == change.observed else conflicts).append(change)
-    return Preconditions(tuple(due), tuple(conflicts), tuple(already), tuple(lapsed))
+            (due_changes if number.status == change.observed else conflicts).append(change)
+    return Preconditions(tuple(due_changes), tuple(conflicts), tuple(already_done), tuple(expired))
 
 
 def inverse(numbers: Iterable[NumberRecord], run: str) -> tuple[Change, ...]:

@@ -42,20 +42,20 @@ def hold_back(
     groups: Sequence[Group],
     may_be_inactive: Collection[str],
     pair_swaps: PairSwaps,
-    others: Iterable[Change] = (),
+    other_changes: Iterable[Change] = (),
 ) -> tuple[Change, ...]:
     """Return the changes, with each deactivation held that a group or `pair_swaps` does not allow.
 
     `may_be_inactive` are numbers that a crashed run may have deactivated: they do not count as ACTIVE. `others` are
     changes of the same account that are no longer part of the plan, such as conflicts.
     """
-    remaining = tuple(changes)
+    unheld_changes = tuple(changes)
     if groups:
         active = observed.active_phones.difference(may_be_inactive)
-        active |= {change.phone for change in remaining if change.action is Action.ACTIVATE}
-        deactivations = (change.phone for change in remaining if change.action is Action.DEACTIVATE)
-        remaining = hold(remaining, group_holds(deactivations, active, groups))
-    return hold_swaps(remaining, pair_swaps, others)
+        active |= {change.phone for change in unheld_changes if change.action is Action.ACTIVATE}
+        deactivations = (change.phone for change in unheld_changes if change.action is Action.DEACTIVATE)
+        unheld_changes = hold(unheld_changes, group_holds(deactivations, active, groups))
+    return hold_swaps(unheld_changes, pair_swaps, other_changes)
 
 
 def group_holds(phones: Iterable[str], active: Collection[str], groups: Iterable[Group]) -> dict[str, Message]:
@@ -78,9 +78,9 @@ def group_holds(phones: Iterable[str], active: Collection[str], groups: Iterable
         groups_of_phone = groups_by_phone.get(phone, ())
         if phone not in active:
             continue
-        short = next((group for group in groups_of_phone if active_count[group.name] <= group.min_active), None)
-        if short is not None:
-            reasons[phone] = _group_reason(short, active_count[short.name])
+        short_group = next((group for group in groups_of_phone if active_count[group.name] <= group.min_active), None)
+        if short_group is not None:
+            reasons[phone] = _group_reason(short_group, active_count[short_group.name])
             continue
         for group in groups_of_phone:
             active_count[group.name] -= 1
@@ -153,12 +153,12 @@ def dropped_change(change: Change, observed: ObservedAccount) -> Change:
     return structs.replace(change, action=action, observed=observed.status(change.phone))
 
 
-def hold_swaps(changes: Sequence[Change], mode: PairSwaps, others: Iterable[Change] = ()) -> tuple[Change, ...]:
+def hold_swaps(changes: Sequence[Change], mode: PairSwaps, other_changes: Iterable[Change] = ()) -> tuple[Change, ...]:
     """Return the changes, with all deactivations held if `mode` is `hold` and a number cannot be activated.
 
     `others` are changes of the same account outside the plan, as in `hold_back`. They count as obstacles.
     """
-    obstacles = activation_obstacles((*changes, *others)) if mode == "hold" else {}
+    obstacles = activation_obstacles((*changes, *other_changes)) if mode == "hold" else {}
     return hold(
         changes, dict.fromkeys((change.phone for change in changes), swap_reason(obstacles)) if obstacles else {}
     )
@@ -185,8 +185,8 @@ def phone_list(phones: Collection[str], statuses: Mapping[str, str] | None = Non
             # a status of the API may be any text, which must stay a parameter to be masked
             shown_status = system_text(text) if isinstance(status, Action | Outcome) else text
             names.append(Message("{phone} ({status})", phone=PhoneNumber(phone), status=shown_status))
-    more = len(phones) - _SHOWN
-    return (*names, Message("… (+{more:,})", more=more)) if more > 0 else tuple(names)
+    more_count = len(phones) - _SHOWN
+    return (*names, Message("… (+{more:,})", more=more_count)) if more_count > 0 else tuple(names)
 
 
 def _obstacle(change: Change) -> str:

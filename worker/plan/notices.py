@@ -64,8 +64,8 @@ def _short_of_active(observed: ObservedAccount, groups: Iterable[Group]) -> Iter
 def _expiring(observed: ObservedAccount, settings: Health) -> Iterator[Notice]:
     if not observed.seen_at:
         return
-    now = datetime.fromtimestamp(observed.seen_at, UTC)
-    horizon = now + timedelta(days=settings.expires_within_days)
+    read_time = datetime.fromtimestamp(observed.seen_at, UTC)
+    horizon = read_time + timedelta(days=settings.expires_within_days)
     # dates compare as text, to within a day because of time zones: most ends are far off and need no parsing
     latest = f"{horizon + _DAY:%Y-%m-%d}"
     ends: dict[str, datetime | None] = {}
@@ -78,16 +78,16 @@ def _expiring(observed: ObservedAccount, settings: Health) -> Iterator[Notice]:
             ends[text] = _moment(text)
         end = ends[text]
         # an INACTIVE number whose registration has ended needs no attention
-        if end is None or end > horizon or (end < now and number.status is not Status.ACTIVE):
+        if end is None or end > horizon or (end < read_time and number.status is not Status.ACTIVE):
             continue
         if end not in messages:
-            messages[end] = _ending(end, over=end < now)
+            messages[end] = _ending(end, has_ended=end < read_time)
         yield Notice(NoticeKind.EXPIRING, messages[end], number.phone)
 
 
-def _ending(end: datetime, *, over: bool) -> Message:
+def _ending(end: datetime, *, has_ended: bool) -> Message:
     date = f"{end:%Y-%m-%d}"
-    if over:
+    if has_ended:
         return Message(
             "its registration ended on {date}: verify it again in the console before the vendor deactivates it",
             date=date,
@@ -119,12 +119,12 @@ def _awaiting_vendor(observed: ObservedAccount) -> Iterator[Notice]:
 
 
 def _near_limit(observed: ObservedAccount, settings: Health) -> Iterator[Notice]:
-    registered, limit = len(observed.numbers), observed.limit
-    if limit and registered * _PERCENT >= limit * settings.limit_percent:
+    registered_count, limit = len(observed.numbers), observed.limit
+    if limit and registered_count * _PERCENT >= limit * settings.limit_percent:
         message = Message(
             "{registered:,} of {limit:,} registration slots used: request a higher limit from the vendor, or remove "
             "numbers",
-            registered=registered,
+            registered=registered_count,
             limit=limit,
         )
         yield Notice(NoticeKind.LIMIT, message)
@@ -133,28 +133,30 @@ def _near_limit(observed: ObservedAccount, settings: Health) -> Iterator[Notice]
 def with_swap_notice(plan: AccountPlan) -> AccountPlan:
     """Return the plan. Add a notice if it deactivates numbers although it cannot activate others of the account."""
     obstacles = activation_obstacles(plan.changes)
-    off = [change.phone for change in plan.changes if change.action is Action.DEACTIVATE]
-    if not obstacles or not off:
+    deactivated_phones = [change.phone for change in plan.changes if change.action is Action.DEACTIVATE]
+    if not obstacles or not deactivated_phones:
         return plan
     message = Message(
         "the plan cannot activate {activations}, but would deactivate {deactivated}; "
         "fix the activation first, or set safety.pair_swaps to hold",
         activations=phone_list(obstacles, obstacles),
-        deactivated=phone_list(off),
+        deactivated=phone_list(deactivated_phones),
     )
     return structs.replace(plan, notices=(*plan.notices, Notice(NoticeKind.SWAP, message)))
 
 
 def result_notices(numbers: Sequence[NumberResult], mode: PairSwaps) -> tuple[Notice, ...]:
     """Return a notice if a run deactivated numbers but did not confirm others as ACTIVE; none if `mode` is `hold`."""
-    off = [number.phone for number in numbers if _was_deactivated(number)] if mode == "warn" else []
-    obstacles = {number.phone: number.outcome for number in numbers if _is_not_active(number)} if off else {}
+    deactivated_phones = [number.phone for number in numbers if _was_deactivated(number)] if mode == "warn" else []
+    obstacles = (
+        {number.phone: number.outcome for number in numbers if _is_not_active(number)} if deactivated_phones else {}
+    )
     if not obstacles:
         return ()
     message = Message(
         "the run deactivated {deactivated}, but did not confirm {activations} as ACTIVE; "
         "fix the activation or roll the run back; set safety.pair_swaps to hold to prevent this",
-        deactivated=phone_list(off),
+        deactivated=phone_list(deactivated_phones),
         activations=phone_list(obstacles, obstacles),
     )
     return (Notice(NoticeKind.SWAP, message),)

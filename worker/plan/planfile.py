@@ -155,8 +155,8 @@ class SavedPlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 def seal(plan: SavedPlan) -> bytes:
     """Return the bytes of a plan file: indented JSON whose last key is the SHA-256 of the other content."""
-    sealed = replace(plan, seal=_seal_of(plan))
-    return msgspec.json.format(msgspec.json.encode(sealed, enc_hook=english), indent=2) + b"\n"
+    sealed_plan = replace(plan, seal=_seal_of(plan))
+    return msgspec.json.format(msgspec.json.encode(sealed_plan, enc_hook=english), indent=2) + b"\n"
 
 
 def unseal(data: bytes, *, now: datetime, max_age_seconds: float = MAX_AGE_SECONDS) -> SavedPlan:

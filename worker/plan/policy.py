@@ -57,8 +57,8 @@ def check_registered(desired: DesiredAccount, observed: ObservedAccount) -> None
     Raises:
         ImplausibleNumber: a number fails the check. The message has the place of each such number.
     """
-    missing = (*desired.numbers.keys() - observed.numbers.keys(), *desired.idle.keys() - observed.numbers.keys())
-    reasons = {phone: reason for phone in missing if (reason := why_implausible(phone))}
+    missing_phones = (*desired.numbers.keys() - observed.numbers.keys(), *desired.idle.keys() - observed.numbers.keys())
+    reasons = {phone: reason for phone in missing_phones if (reason := why_implausible(phone))}
     if not reasons:
         return
     locations = desired.locations(reasons)
@@ -101,32 +101,32 @@ def adopt(desired: DesiredAccount, observed: ObservedAccount) -> Mapping[str, De
         return desired.numbers
     deactivate = desired.unmanaged is Unmanaged.DEACTIVATE
     by_status: dict[Status, Desired] = {}
-    unlisted: dict[str, Desired] = {}
+    unlisted_numbers: dict[str, Desired] = {}
     for phone, number in observed.numbers.items():
         if phone in desired.numbers:
             continue
         status = number.status
         if phone in desired.idle:
             idle = desired.idle[phone]
-            unlisted[phone] = Desired(
+            unlisted_numbers[phone] = Desired(
                 status, idle.note, idle.owner, managed=False, because=idle.because, until=idle.until
             )
             continue
         if not is_listable(phone):
-            unlisted[phone] = Desired(status, managed=False, because=_UNLISTABLE)
+            unlisted_numbers[phone] = Desired(status, managed=False, because=_UNLISTABLE)
             continue
         if status not in by_status:
             target = Status.INACTIVE if deactivate and status.writable else status
             by_status[status] = Desired(target, managed=deactivate and status is Status.INACTIVE)
-        unlisted[phone] = by_status[status]
-    return desired.numbers | unlisted if unlisted else desired.numbers
+        unlisted_numbers[phone] = by_status[status]
+    return desired.numbers | unlisted_numbers if unlisted_numbers else desired.numbers
 
 
 def select(numbers: Mapping[str, Desired], selection: Selection) -> Mapping[str, Desired]:
     """Return the selected numbers. If all are selected, the result is `numbers` itself and not a copy."""
-    only, exclude = selection.only, selection.exclude
-    if only:
-        return {phone: numbers[phone] for phone in numbers if phone in only and phone not in exclude}
+    only_phones, exclude = selection.only, selection.exclude
+    if only_phones:
+        return {phone: numbers[phone] for phone in numbers if phone in only_phones and phone not in exclude}
     if exclude:
         return {phone: numbers[phone] for phone in numbers if phone not in exclude}
     return numbers

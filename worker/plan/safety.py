@@ -47,10 +47,10 @@ _FEW: Final = 100
 
 def effective_safety(settings: Safety, override: SafetyOverride) -> Safety:
     """Return the limits in force for an account: each from its file or, if the file has none, from the settings."""
-    limit, least, pair = override.max_deactivations, override.min_active, override.pair_swaps
+    limit, min_active, pair = override.max_deactivations, override.min_active, override.pair_swaps
     return Safety(
         max_deactivations=settings.max_deactivations if limit is None else limit,
-        min_active=settings.min_active if least is None else least,
+        min_active=settings.min_active if min_active is None else min_active,
         pair_swaps=settings.pair_swaps if pair is None else pair,
     )
 
@@ -111,12 +111,12 @@ def guard(
             setting=safety.max_deactivations,
         )
         refusals.append(Refusal(MAX_DEACTIVATIONS, message))
-    remaining = active + activations - deactivations
-    if remaining < safety.min_active <= active:
+    active_after = active + activations - deactivations
+    if active_after < safety.min_active <= active:
         message = Message(
             "{remaining} of {active} ACTIVE numbers would stay ACTIVE; at least {minimum} must (min_active). "
             "To allow it, add --allow min-active",
-            remaining=remaining,
+            remaining=active_after,
             active=active,
             minimum=safety.min_active,
         )
@@ -124,7 +124,7 @@ def guard(
     return tuple(refusal for refusal in refusals if allow.isdisjoint({refusal.rule, ALLOW_ALL}))
 
 
-def guard_fleet(plans: Sequence[AccountPlan], most: int | str, allow: frozenset[str]) -> tuple[AccountPlan, ...]:
+def guard_fleet(plans: Sequence[AccountPlan], fleet_limit: int | str, allow: frozenset[str]) -> tuple[AccountPlan, ...]:
     """Return the plans of one run. Refuse those that are part of too large a change over all accounts.
 
     `most` limits activations and deactivations separately. It is a number, or a percentage of the registered numbers in
@@ -137,12 +137,12 @@ def guard_fleet(plans: Sequence[AccountPlan], most: int | str, allow: frozenset[
     if len(plans) < _FLEET or not allow.isdisjoint({FLEET_WIDE, ALLOW_ALL}):
         return tuple(plans)
     total = sum(sum(plan.counts.values()) - plan.counts[Action.MISSING] for plan in plans)
-    limit = resolve_limit("fleet_wide", most, total, least=_FEW)
+    limit = resolve_limit("fleet_wide", fleet_limit, total, least=_FEW)
     refusals: dict[Action, Refusal] = {}
     for action in (Action.ACTIVATE, Action.DEACTIVATE):
         count = sum(plan.counts[action] for plan in plans)
         if count > limit:
-            refusals[action] = Refusal(FLEET_WIDE, _fleet_wide(action, count, total, limit, most))
+            refusals[action] = Refusal(FLEET_WIDE, _fleet_wide(action, count, total, limit, fleet_limit))
     return tuple(_with_refusals(plan, refusals) for plan in plans) if refusals else tuple(plans)
 
 

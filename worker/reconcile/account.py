@@ -112,7 +112,7 @@ async def apply(
         observed.account_id,
         results,
         requests=api.requests,
-        stopped=executor.stop_reason,
+        stop_reason=executor.stop_reason,
         notices=(
             *notices(executor.last_read, desired.groups, terms.health),
             *guard_notices(approved),
@@ -124,7 +124,7 @@ async def apply(
 
 
 async def apply_saved(
-    saved: SavedAccount,
+    saved_account: SavedAccount,
     api: WritableAccount,
     allow: frozenset[str],
     *,
@@ -152,76 +152,84 @@ async def apply_saved(
         LedgerError: an intent could not be recorded; nothing was written.
     """
     if plan is not None:
-        earlier = await ledger.earlier_run(plan, [change.phone for change in saved.changes])
+        earlier = await ledger.earlier_run(plan, [change.phone for change in saved_account.changes])
         if earlier is not None:
             raise PolicyRefusal([replay(earlier)])
-    reasons = {} if files is None else stale_writes(saved, files, now)
-    dropped = tuple(change for change in saved.changes if change.phone in reasons)
-    still_desired = tuple(change for change in saved.changes if change.phone not in reasons)
-    saved = structs.replace(
-        saved, changes=still_desired if files is None else with_current_ends(still_desired, files, now)
+    reasons = {} if files is None else stale_writes(saved_account, files, now)
+    dropped_changes = tuple(change for change in saved_account.changes if change.phone in reasons)
+    still_desired = tuple(change for change in saved_account.changes if change.phone not in reasons)
+    saved_account = structs.replace(
+        saved_account, changes=still_desired if files is None else with_current_ends(still_desired, files, now)
     )
-    held, use = await guard_changes(saved.changes, api, saved.in_use, allow)
+    held_changes, use = await guard_changes(saved_account.changes, api, saved_account.in_use, allow)
     observed, memory = await _resume(api, ledger, log)
-    rest = remaining_writes(saved, observed, memory, allow, now=now, held=held, removed=dropped)
-    if rest.refusals:
-        raise PolicyRefusal(rest.refusals)
-    writes = structs.replace(saved, changes=tuple(change for change in rest.changes if change.action.writes))
+    remaining = remaining_writes(
+        saved_account, observed, memory, allow, now=now, held_changes=held_changes, removed_changes=dropped_changes
+    )
+    if remaining.refusals:
+        raise PolicyRefusal(remaining.refusals)
+    writes = structs.replace(
+        saved_account, changes=tuple(change for change in remaining.changes if change.action.writes)
+    )
     if writes.changes:
         await ledger.begin(as_plan(writes), fingerprint([writes]))
-    needs = Needs(least_active(saved.safety, allow), saved.groups, memory.spent, saved.safety.pair_swaps)
+    needs = Needs(
+        least_active(saved_account.safety, allow), saved_account.groups, memory.spent, saved_account.safety.pair_swaps
+    )
     executor = Executor(writes.changes, api, observed, needs, journal=ledger, meter=meter)
     await executor.carry_out(pace)
     results = (
         *executor.results(),
-        *(not_written_result(change) for change in rest.changes if not change.action.writes),
-        *(conflict_result(change, observed) for change in rest.conflicts),
-        *(expired_result(change, observed) for change in rest.expired),
-        *(no_longer_desired_result(change, observed, reasons[change.phone]) for change in dropped),
-        *(impossible_result(change, observed) for change in saved.impossible),
+        *(not_written_result(change) for change in remaining.changes if not change.action.writes),
+        *(conflict_result(change, observed) for change in remaining.conflicts),
+        *(expired_result(change, observed) for change in remaining.expired),
+        *(no_longer_desired_result(change, observed, reasons[change.phone]) for change in dropped_changes),
+        *(impossible_result(change, observed) for change in saved_account.impossible),
     )
     return conclude(
-        saved.account,
+        saved_account.account,
         observed.account_id,
         results,
         requests=api.requests,
-        stopped=executor.stop_reason,
+        stop_reason=executor.stop_reason,
         notices=(
-            *notices(executor.last_read, saved.groups, health),
+            *notices(executor.last_read, saved_account.groups, health),
             *use,
             *(() if files is None else missing_file_notices(files)),
-            *result_notices(results, saved.safety.pair_swaps),
+            *result_notices(results, saved_account.safety.pair_swaps),
         ),
-        desired=((change.phone, change.desired) for change in rest.already),
-        count=len(rest.already),
+        desired=((change.phone, change.desired) for change in remaining.already_done),
+        count=len(remaining.already_done),
     )
 
 
-def conclude_unapplied(make_draft: Draft, requests: Requests, error: WorkerError | None = None) -> Conclusion:
+def conclude_unapplied(draft: Draft, requests: Requests, error: WorkerError | None = None) -> Conclusion:
     """Return the result of an account whose plan was not carried out: nothing to do, refused, or stopped by `error`.
 
     If `requests` counts writes, a bug stopped the account after it had sent some. Planned writes are then unverified.
     """
-    plan, error = make_draft.plan, error or make_draft.error
+    plan, error = draft.plan, error or draft.error
     if error is None and plan.refusals:
         error = PolicyRefusal(plan.refusals)
     reason = None if error is None else error.number_error
     results: Iterable[NumberResult]
-    if make_draft.error is not None:
+    if draft.error is not None:
         results = (
             NumberResult(phone, None, number.status, None, None, Outcome.NOT_ATTEMPTED, 0, reason)
-            for phone, number in make_draft.desired.items()
+            for phone, number in draft.desired.items()
         )
-        return conclude(plan.account, plan.account_id, results, requests=requests, stopped=error, notices=plan.notices)
+        return conclude(
+            plan.account, plan.account_id, results, requests=requests, stop_reason=error, notices=plan.notices
+        )
     results = (not_written_result(change, reason) for change in plan.changes)
     return conclude(
         plan.account,
         plan.account_id,
         map(as_unverified, results) if requests.writes else results,
         requests=requests,
-        stopped=error,
+        stop_reason=error,
         notices=plan.notices,
-        desired=make_draft.unchanged(),
+        desired=draft.unchanged(),
         count=plan.counts[Action.UNCHANGED],
     )
 

@@ -32,19 +32,19 @@ async def canary_first(
     many writes of the canary fail, `hold_back` is called for the others instead. An interruption is not a failure:
     `carry_out` is still called for the others, and reports it.
     """
-    writing = [place for place, account in enumerate(accounts) if writes(account)]
+    writing = [index for index, account in enumerate(accounts) if writes(account)]
     canary = writing[: settings.accounts]
-    later = writing[settings.accounts :]
-    if not canary or not later:
+    later_indices = writing[settings.accounts :]
+    if not canary or not later_indices:
         return await carry_out(accounts)
-    others = frozenset(later)
-    first = [place for place in range(len(accounts)) if place not in others]
-    results = dict(zip(first, await carry_out([accounts[place] for place in first]), strict=True))
-    failure = _judge([(writes(accounts[place]), results[place]) for place in canary], settings.max_failed, log)
-    rest = [accounts[place] for place in later]
-    later_results = await (carry_out(rest) if failure is None else hold_back(rest, failure))
-    results |= zip(later, later_results, strict=True)
-    return [results[place] for place in range(len(accounts))]
+    later_set = frozenset(later_indices)
+    first_indices = [index for index in range(len(accounts)) if index not in later_set]
+    results = dict(zip(first_indices, await carry_out([accounts[index] for index in first_indices]), strict=True))
+    failure = _judge([(writes(accounts[index]), results[index]) for index in canary], settings.max_failed, log)
+    later_accounts = [accounts[index] for index in later_indices]
+    later_results = await (carry_out(later_accounts) if failure is None else hold_back(later_accounts, failure))
+    results |= zip(later_indices, later_results, strict=True)
+    return [results[index] for index in range(len(accounts))]
 
 
 def _judge(
@@ -55,10 +55,10 @@ def _judge(
         return None
     counts = Counter(outcome for changes, result in canary for outcome in _outcomes(changes, result))
     total = counts.total()
-    failed = total - counts[Outcome.CHANGED] - counts[Outcome.UNCHANGED]
+    failed_count = total - counts[Outcome.CHANGED] - counts[Outcome.UNCHANGED]
     limit = resolve_limit("max_failed", max_failed, total)
     fields: dict[str, object] = {"accounts": len(canary), "numbers": total, "counts": dict(counts)}
-    if failed <= limit:
+    if failed_count <= limit:
         log.info("canary.passed", **fields)
         return None
     message = Message.plural(
@@ -67,7 +67,7 @@ def _judge(
         "{failed} of {total} numbers of the first {count} accounts were not changed as planned; at most {limit} may "
         "fail (canary.max_failed: {setting}): check their results, then apply again",
         len(canary),
-        failed=failed,
+        failed=failed_count,
         total=total,
         limit=limit,
         setting=max_failed,

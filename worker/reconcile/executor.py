@@ -90,7 +90,7 @@ class Executor:
         self._groups = needs.groups
         self._may_be_inactive = needs.may_be_inactive
         self._hold_swaps = needs.pair_swaps == "hold"
-        self._deactivating = False
+        self._in_deactivations = False
         self._wall: Callable[[], float] = time.time
         self._journal = journal
         self._meter = meter
@@ -108,20 +108,20 @@ class Executor:
         """Send the writes, then verify them by one read. Errors do not raise: `results` and `stopped` report them."""
         loop = asyncio.get_running_loop()
         self._wall = pace.wall
-        late = DeadlineExceeded(
+        deadline_error = DeadlineExceeded(
             Message(
                 "stopped at the account's deadline of {seconds:g} seconds; run again to continue",
                 seconds=pace.deadline_seconds,
             )
         )
-        deadline = loop.call_later(pace.deadline_seconds, self._api.halt, late)
+        deadline = loop.call_later(pace.deadline_seconds, self._api.halt, deadline_error)
         try:
             activations = [attempt for attempt in self._attempts if attempt.change.action is Action.ACTIVATE]
             deactivations = [attempt for attempt in self._attempts if attempt.change.action is Action.DEACTIVATE]
             if activations:
                 await self._send_all(activations, pace.concurrency)
             if deactivations and await self._may_deactivate(activations, len(deactivations)):
-                await self._send_all(await self._permitted(deactivations), pace.concurrency)
+                await self._send_all(await self._permitted_attempts(deactivations), pace.concurrency)
         finally:
             deadline.cancel()
         if any(attempt.sequence for attempt in self._attempts):
@@ -205,7 +205,7 @@ class Executor:
     def _on_read(self, account: ObservedAccount) -> None:
         for attempt in self._attempts:
             attempt.status_varied |= account.status(attempt.phone) != attempt.change.observed
-        if self._deactivating:
+        if self._in_deactivations:
             self._hold_back(account)
 
     def _hold_back(self, account: ObservedAccount) -> None:
@@ -219,12 +219,12 @@ class Executor:
         waiting = sorted(
             (attempt for attempt in deactivations if not attempt.end), key=lambda attempt: not attempt.sequence
         )
-        reasons = self._reasons([attempt.phone for attempt in waiting], account, sent_phones)
+        reasons = self._hold_reasons([attempt.phone for attempt in waiting], account, sent_phones)
         for attempt in waiting:
             attempt.hold_reason = attempt.hold_reason or reasons.get(attempt.phone)
 
-    def _reasons(
-        self, phones: Sequence[str], account: ObservedAccount, sent: Collection[str] = ()
+    def _hold_reasons(
+        self, phones: Sequence[str], account: ObservedAccount, sent_phones: Collection[str] = ()
     ) -> Mapping[str, str]:
         """Return the deactivations of `phones` to hold, each with the reason. Numbers in `sent` count as INACTIVE."""
         if self._hold_swaps:
@@ -232,16 +232,16 @@ class Executor:
             obstacles = activation_obstacles(dropped_change(change, account) for change in activations)
             if obstacles:
                 return dict.fromkeys(phones, swap_reason(obstacles))
-        return group_holds(phones, account.active_phones.difference(self._may_be_inactive, sent), self._groups)
+        return group_holds(phones, account.active_phones.difference(self._may_be_inactive, sent_phones), self._groups)
 
-    async def _permitted(self, deactivations: list[WriteAttempt]) -> list[WriteAttempt]:
+    async def _permitted_attempts(self, deactivations: list[WriteAttempt]) -> list[WriteAttempt]:
         """Return the deactivations that groups and swaps allow. Read first if activations must be verified before."""
         if not (self._groups or self._hold_swaps) or self.stop_reason is not None:
             return deactivations
         # a read made while activations were in flight does not show their results
-        self._deactivating = True
+        self._in_deactivations = True
         latest = self._reads.latest or self._observed
-        if self._reasons([attempt.phone for attempt in deactivations], latest):
+        if self._hold_reasons([attempt.phone for attempt in deactivations], latest):
             try:
                 await self._reads.read()
             except AccountRejected as error:
@@ -252,9 +252,9 @@ class Executor:
 
     def _stop(self, attempt: WriteAttempt, reason: WorkerError) -> None:
         attempt.error = attempt.error or reason
-        refused = isinstance(reason, ApiError) and reason.http_status is not None
+        is_refused = isinstance(reason, ApiError) and reason.http_status is not None
         # a request sent before the stop may have taken effect, even if its response was an error
-        attempt.ambiguous = attempt.ambiguous or (attempt.sequence > 0 and not refused)
+        attempt.ambiguous = attempt.ambiguous or (attempt.sequence > 0 and not is_refused)
         self._halt(reason)
 
     def _halt(self, reason: WorkerError) -> None:

@@ -96,7 +96,7 @@ class Fleet:
         self,
         accounts: Sequence[DesiredAccount],
         terms: Terms,
-        others: Sequence[DesiredAccount] = (),
+        other_accounts: Sequence[DesiredAccount] = (),
         *,
         now: datetime | None = None,
     ) -> list[Draft]:
@@ -118,14 +118,14 @@ class Fleet:
                 log,
             )
 
-        drafts = await self._each(accounts, one)
-        await self._identify(accounts, drafts, others)
+        drafts = await self._run_each(accounts, one)
+        await self._identify(accounts, drafts, other_accounts)
         drafts = self._refuse_duplicates(accounts, drafts, terms, moment)
         plans = guard_fleet([draft.plan for draft in drafts], self._settings.safety.fleet_wide, terms.allow)
         return [msgspec.structs.replace(draft, plan=plan) for draft, plan in zip(drafts, plans, strict=True)]
 
     async def _identify(
-        self, accounts: Sequence[DesiredAccount], drafts: Sequence[Draft], others: Sequence[DesiredAccount]
+        self, accounts: Sequence[DesiredAccount], drafts: Sequence[Draft], other_accounts: Sequence[DesiredAccount]
     ) -> None:
         """Record the identities of accounts.
 
@@ -134,16 +134,16 @@ class Fleet:
         default = self._settings.endpoint
         for desired, draft in zip(accounts, drafts, strict=True):
             self._identities.learn(desired, draft.plan, default)
-        by_name = {desired.name: desired for desired in (*accounts, *others)}
+        by_name = {desired.name: desired for desired in (*accounts, *other_accounts)}
         candidates = [
             (by_name[name], draft.plan.account)
             for draft in drafts
             for name, credentials in draft.names.items()
             if name in by_name and by_name[name].credentials == credentials
         ]
-        suspects = {desired.name for desired, _ in candidates}
-        unread = [desired for desired in others if desired.name in suspects]
-        for desired, draft in zip(unread, await self._each(unread, self._read), strict=True):
+        suspect_names = {desired.name for desired, _ in candidates}
+        unread_accounts = [desired for desired in other_accounts if desired.name in suspect_names]
+        for desired, draft in zip(unread_accounts, await self._run_each(unread_accounts, self._read), strict=True):
             self._identities.learn(desired, draft.plan, default)
         for desired, name in candidates:
             self._identities.recall(desired, name, default)
@@ -202,7 +202,7 @@ class Fleet:
                 log,
             )
 
-        return await self._each(accounts, one)
+        return await self._run_each(accounts, one)
 
     async def apply(
         self,
@@ -256,7 +256,7 @@ class Fleet:
             list(zip(accounts, drafts, strict=True)),
             self._settings.canary,
             writes=lambda pair: () if pair[1].plan.refusals else pair[1].plan.writes,
-            carry_out=lambda pairs: self._each(pairs, one),
+            carry_out=lambda pairs: self._run_each(pairs, one),
             hold_back=lambda pairs, why: self.decline(
                 [each[0] for each in pairs], [each[1] for each in pairs], terms, why
             ),
@@ -279,14 +279,18 @@ class Fleet:
         comparison with the files.
         """
 
-        async def hold_back(some: Sequence[SavedAccount], why: WorkerError) -> list[AccountResult]:
-            return await self.roll_back(some, [Draft(as_plan(saved), {}) for saved in some], allow, meter, why)
+        async def hold_back(held_accounts: Sequence[SavedAccount], reason: WorkerError) -> list[AccountResult]:
+            return await self.roll_back(
+                held_accounts, [Draft(as_plan(saved), {}) for saved in held_accounts], allow, meter, reason
+            )
 
         return await canary_first(
             accounts,
             self._settings.canary,
             writes=lambda saved: saved.writes,
-            carry_out=lambda some: self._each(some, lambda saved: self._apply_saved(saved, allow, meter, plan, files)),
+            carry_out=lambda some: self._run_each(
+                some, lambda saved: self._apply_saved(saved, allow, meter, plan, files)
+            ),
             hold_back=hold_back,
             log=self._log,
         )
@@ -297,7 +301,7 @@ class Fleet:
         drafts: Sequence[Draft],
         allow: frozenset[str],
         meter: ProgressMeter,
-        declined: WorkerError | None = None,
+        decline_error: WorkerError | None = None,
     ) -> list[AccountResult]:
         """Carry out the plans of `preview` that no rule refuses. Return the result of every account, in order.
 
@@ -306,21 +310,21 @@ class Fleet:
 
         async def one(pair: tuple[SavedAccount, Draft]) -> AccountResult:
             saved, draft = pair
-            if declined is None and draft.error is None and not draft.plan.refusals:
+            if decline_error is None and draft.error is None and not draft.plan.refusals:
                 # the preview has already checked the use of these numbers
                 result = await self._apply_saved(
                     limit_to_preview(saved, draft.plan), allow | {IN_USE}, meter, preview=draft.plan
                 )
                 notices = (*result.notices, *guard_notices(draft.plan))
                 return msgspec.structs.replace(result, requests=draft.requests + result.requests, notices=notices)
-            conclusion = conclude_unapplied(draft, draft.requests, declined)
+            conclusion = conclude_unapplied(draft, draft.requests, decline_error)
             return await self._record(identity.saved_subject(saved, self._settings.endpoint), conclusion, {})
 
-        return await self._each(list(zip(accounts, drafts, strict=True)), one)
+        return await self._run_each(list(zip(accounts, drafts, strict=True)), one)
 
     async def _apply_saved(
         self,
-        saved: SavedAccount,
+        saved_account: SavedAccount,
         allow: frozenset[str],
         meter: ProgressMeter,
         plan: PlanFile | None = None,
@@ -328,11 +332,11 @@ class Fleet:
         *,
         preview: AccountPlan | None = None,
     ) -> AccountResult:
-        log = self._log.bind(account=saved.account)
+        log = self._log.bind(account=saved_account.account)
 
         async def carry_out(client: AccountWriter, ledger: AccountLedger) -> Conclusion:
             return await apply_saved(
-                saved,
+                saved_account,
                 client,
                 allow,
                 ledger=ledger,
@@ -342,13 +346,13 @@ class Fleet:
                 now=self._now(),
                 health=self._settings.health,
                 plan=plan,
-                files=None if files is None else files(saved.account),
+                files=None if files is None else files(saved_account.account),
             )
 
         return await self._with_lease(
-            saved,
-            identity.saved_subject(saved, self._settings.endpoint),
-            Draft(as_plan(saved) if preview is None else preview, {}),
+            saved_account,
+            identity.saved_subject(saved_account, self._settings.endpoint),
+            Draft(as_plan(saved_account) if preview is None else preview, {}),
             carry_out,
             pause=self._pause,
             log=log,
@@ -362,7 +366,7 @@ class Fleet:
         for desired, draft in zip(accounts, drafts, strict=True):
             subject = identity.planned_subject(desired, draft, terms, self._settings.endpoint)
             conclusion = conclude_unapplied(draft, draft.requests, reason)
-            results.append(await self._record(subject, conclusion, draft.confirmed))
+            results.append(await self._record(subject, conclusion, draft.confirmed_statuses))
         return results
 
     @contextmanager
@@ -458,7 +462,7 @@ class Fleet:
                     except Exception as error:  # noqa: BLE001 - a bug in one account must not stop the others
                         conclusion = conclude_unapplied(draft, client.requests, as_worker_error(error, log))
                     return await _log_and_record(
-                        conclusion, account_ledger.finish(conclusion.result, draft.confirmed), log
+                        conclusion, account_ledger.finish(conclusion.result, draft.confirmed_statuses), log
                     )
         except Exception as error:  # noqa: BLE001 - as above, and before anything was sent
             return await self._record(subject, conclude_unapplied(draft, Requests(), as_worker_error(error, log)), {})
@@ -469,8 +473,8 @@ class Fleet:
         If they cannot be closed, they are left to the next run.
         """
         conclusion = conclude_unapplied(draft, draft.requests)
-        if not draft.unsettled or self.interrupted is not None:
-            return await self._record(subject, conclusion, draft.confirmed)
+        if not draft.has_open_attempts or self.interrupted is not None:
+            return await self._record(subject, conclusion, draft.confirmed_statuses)
         try:
             with self.client(AccountReader, account, log) as client:
                 async with self._ledger.hold(subject, _never_wait) as account_ledger:
@@ -479,15 +483,19 @@ class Fleet:
                     finally:
                         conclusion = conclusion.with_requests(draft.requests + client.requests)
                     return await _log_and_record(
-                        conclusion, account_ledger.finish(conclusion.result, draft.confirmed), log
+                        conclusion, account_ledger.finish(conclusion.result, draft.confirmed_statuses), log
                     )
         except Exception as error:  # noqa: BLE001 - a bug in one account must not stop the others
             as_worker_error(error, log)
-            return await self._record(subject, conclusion, draft.confirmed)
+            return await self._record(subject, conclusion, draft.confirmed_statuses)
 
-    async def _record(self, subject: Subject, conclusion: Conclusion, confirmed: Mapping[str, Status]) -> AccountResult:
+    async def _record(
+        self, subject: Subject, conclusion: Conclusion, confirmed_statuses: Mapping[str, Status]
+    ) -> AccountResult:
         log = self._log.bind(account=subject.account)
-        return await _log_and_record(conclusion, self._ledger.record(subject, conclusion.result, confirmed), log)
+        return await _log_and_record(
+            conclusion, self._ledger.record(subject, conclusion.result, confirmed_statuses), log
+        )
 
     async def _pause(self, seconds: float) -> bool:
         """Sleep while another run has the lease of an account, and free the slot for other accounts meanwhile.
@@ -504,7 +512,7 @@ class Fleet:
             raise self.interrupted
         return True
 
-    async def _each(self, items: Sequence[Item], work: Callable[[Item], Awaitable[Result]]) -> list[Result]:
+    async def _run_each(self, items: Sequence[Item], work: Callable[[Item], Awaitable[Result]]) -> list[Result]:
         """Return `work(item)` for each item, in order. At most `accounts_concurrency` of the calls run at once."""
         results: dict[int, Result] = {}
 
@@ -526,13 +534,13 @@ async def _never_wait(_seconds: float) -> bool:
     return False
 
 
-async def _log_and_record(conclusion: Conclusion, noting: Awaitable[None], log: RunLog) -> AccountResult:
+async def _log_and_record(conclusion: Conclusion, recording: Awaitable[None], log: RunLog) -> AccountResult:
     """Log a result while `noting` records it in the ledger. Return it, as failed if it could not be recorded."""
-    recorded = asyncio.ensure_future(noting)
+    recording_task = asyncio.ensure_future(recording)
     await log_result(conclusion, log)
     result = conclusion.result
     try:
-        await recorded
+        await recording_task
     except Exception as error:  # noqa: BLE001 - the writes have been sent: the result must still be returned
         return msgspec.structs.replace(
             result, outcome=RunOutcome.FAILED, error=result.error or as_worker_error(error, log).info

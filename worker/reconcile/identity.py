@@ -55,16 +55,16 @@ class Identities:
         `default` is the endpoint of an account that sets none. An account that could not be read keeps its identity
         if its endpoint, credentials and pinned account id have not changed.
         """
-        before = self._by_name.get(desired.name)
-        if plan.error is not None and before is not None and before.reach == _reach(desired):
+        identity_before = self._by_name.get(desired.name)
+        if plan.error is not None and identity_before is not None and identity_before.reach == _reach(desired):
             return
         self.forget(desired.name)
         if plan.error is None and plan.account_id is not None:
             self._add(desired, plan.account_id, default)
 
     def _add(self, desired: DesiredAccount, account_id: str, default: str) -> None:
-        place = f"{desired.source}:{desired.line}"
-        identity = _Identity(key(desired.endpoint or default, account_id), account_id, place, _reach(desired))
+        location = f"{desired.source}:{desired.line}"
+        identity = _Identity(key(desired.endpoint or default, account_id), account_id, location, _reach(desired))
         self._by_name[desired.name] = identity
         self._names.setdefault(identity.key, {})[desired.name] = None
 
@@ -91,7 +91,7 @@ class Identities:
         names = () if identity is None else tuple(self._names[identity.key])
         if len(names) < 2:  # noqa: PLR2004 - one is the account itself
             return None
-        places = tuple(
+        locations = tuple(
             Message("{name!r} ({location})", name=name, location=self._by_name[name].location)
             for name in names[:_MOST_NAMES]
         )
@@ -99,7 +99,7 @@ class Identities:
             "{count} names are one account: {places}: nothing was written to it. Describe it once, or write the same "
             "`account:` in each document to split it",
             count=len(names),
-            places=places,
+            places=locations,
         )
         return DuplicateAccount(message)
 
@@ -112,7 +112,7 @@ def key(endpoint: str, account_id: str | None) -> str:
 def planned_subject(desired: DesiredAccount, draft: Draft, terms: Terms, default: str) -> Subject:
     """Return the ledger's record of the account of a plan."""
     safety, in_use = effective_safety(terms.safety, desired.safety), effective_use(terms.in_use, desired.in_use)
-    return replace(_subject(desired, draft.plan, safety, in_use, default), registered=draft.registered)
+    return replace(_subject(desired, draft.plan, safety, in_use, default), registered=draft.registered_count)
 
 
 def saved_subject(account: SavedAccount, default: str) -> Subject:

@@ -30,12 +30,12 @@ async def guard_changes(
     Raises:
         WorkerError: the run on the account was stopped.
     """
-    unguarded = tuple(changes)
-    phones = [change.phone for change in unguarded if change.action is Action.DEACTIVATE]
+    changes_to_guard = tuple(changes)
+    phones = [change.phone for change in changes_to_guard if change.action is Action.DEACTIVATE]
     if not phones or not guard.enabled or not allow.isdisjoint({IN_USE, ALLOW_ALL}):
-        return unguarded, ()
+        return changes_to_guard, ()
     usage = await api.usage(phones, guard.hours)
-    return hold_in_use(unguarded, usage, hold_unknown=guard.on_unknown == "hold")
+    return hold_in_use(changes_to_guard, usage, hold_unknown=guard.on_unknown == "hold")
 
 
 async def guard_plan(plan: AccountPlan, api: ReadableAccount, guard: InUse, allow: frozenset[str]) -> AccountPlan:

@@ -57,7 +57,7 @@ def log_changes(changes: Iterable[Change], log: Log) -> None:
 
 async def log_result(conclusion: Conclusion, log: Log) -> None:
     """Log the notices of an account and the outcome of each number. Other tasks get turns in between."""
-    await _log_numbers(conclusion.unchanged, log)
+    await _log_numbers(conclusion.unchanged_numbers, log)
     log_notices(conclusion.result.notices, log)
     await _log_numbers(conclusion.result.numbers, log)
 

@@ -55,7 +55,7 @@ class Conclusion(NamedTuple):
     """The result of an account. It only counts its unchanged numbers; `unchanged` has their results."""
 
     result: AccountResult
-    unchanged: Iterable[NumberResult] = ()
+    unchanged_numbers: Iterable[NumberResult] = ()
 
     def with_requests(self, requests: Requests) -> "Conclusion":
         """Return the conclusion with its counts of requests replaced."""
@@ -68,7 +68,7 @@ def conclude(
     numbers: Iterable[NumberResult],
     *,
     requests: Requests,
-    stopped: WorkerError | None,
+    stop_reason: WorkerError | None,
     notices: tuple[Notice, ...] = (),
     desired: Iterable[tuple[str, str]] = (),
     count: int = 0,
@@ -81,25 +81,25 @@ def conclude(
     results = list(numbers)
     counts = Counter(number.outcome for number in results)
     counts[Outcome.UNCHANGED] += count
-    same = [number for number in results if number.outcome is Outcome.UNCHANGED]
+    unchanged_results = [number for number in results if number.outcome is Outcome.UNCHANGED]
     result = AccountResult(
         account=account,
         account_id=account_id,
-        outcome=_run_outcome(stopped, converged=not any(outcome.stuck for outcome in counts)),
-        error=None if stopped is None else stopped.info,
-        refusals=stopped.refusals if isinstance(stopped, PolicyRefusal) else (),
+        outcome=_run_outcome(stop_reason, converged=not any(outcome.stuck for outcome in counts)),
+        error=None if stop_reason is None else stop_reason.info,
+        refusals=stop_reason.refusals if isinstance(stop_reason, PolicyRefusal) else (),
         counts=tally(Outcome, counts),
         requests=requests,
         numbers=tuple(number for number in results if number.outcome is not Outcome.UNCHANGED)
-        if same
+        if unchanged_results
         else tuple(results),
         notices=notices,
     )
-    return Conclusion(result, chain(same, starmap(unchanged_result, desired)))
+    return Conclusion(result, chain(unchanged_results, starmap(unchanged_result, desired)))
 
 
-def _run_outcome(stopped: WorkerError | None, *, converged: bool) -> RunOutcome:
-    match stopped:
+def _run_outcome(stop_reason: WorkerError | None, *, converged: bool) -> RunOutcome:
+    match stop_reason:
         case None | DeadlineExceeded() | ActivationsFailed() | CanaryFailed():
             return RunOutcome.CONVERGED if converged else RunOutcome.PARTIAL
         case PolicyRefusal() | StalePlan() | Declined():
@@ -112,15 +112,17 @@ def _run_outcome(stopped: WorkerError | None, *, converged: bool) -> RunOutcome:
             return RunOutcome.FAILED
 
 
-def left_out_result(saved: LeftOut) -> AccountResult:
+def left_out_result(account: LeftOut) -> AccountResult:
     """Return the result of an account that a saved plan leaves out."""
     # the error of the plan is reported: no option of `apply` can allow writes that the plan does not contain
-    message = Message("the saved plan has no writes for this account; plan again: {reason}", reason=saved.error.message)
+    message = Message(
+        "the saved plan has no writes for this account; plan again: {reason}", reason=account.error.message
+    )
     return AccountResult(
-        account=saved.account,
-        account_id=saved.account_id,
-        outcome=RunOutcome.REFUSED if saved.verdict is Verdict.REFUSED else RunOutcome.FAILED,
-        error=structs.replace(saved.error, message=message),
+        account=account.account,
+        account_id=account.account_id,
+        outcome=RunOutcome.REFUSED if account.verdict is Verdict.REFUSED else RunOutcome.FAILED,
+        error=structs.replace(account.error, message=message),
         counts=tally(Outcome, {}),
     )
 
@@ -164,14 +166,16 @@ def as_unverified(number: NumberResult) -> NumberResult:
 def conflict_result(change: Change, observed: ObservedAccount) -> NumberResult:
     """Return the conflict of a number whose observed status has changed since the plan."""
     status = observed.status(change.phone)
-    planned = change.observed or ""
+    planned_status = change.observed or ""
     if status is None:
         message = Message(
-            "the number was {planned} when planned, and is not registered now: plan again", planned=planned
+            "the number was {planned} when planned, and is not registered now: plan again", planned=planned_status
         )
     else:
         message = Message(
-            "the number was {planned} when planned, and is {status} now: plan again", planned=planned, status=status
+            "the number was {planned} when planned, and is {status} now: plan again",
+            planned=planned_status,
+            status=status,
         )
     return structs.replace(_conflict(change, status, NumberError("Conflict", message)), before=change.observed)
 

@@ -48,7 +48,7 @@ def inverse_plan(account: AccountRecord, run: str) -> SavedAccount:
 
 
 async def preview(
-    saved: SavedAccount,
+    saved_account: SavedAccount,
     api: ReadableAccount,
     allow: frozenset[str],
     recall: Callable[[str | None], Awaitable[AccountMemory]],
@@ -65,50 +65,50 @@ async def preview(
         LedgerError: the ledger cannot be read.
     """
     observed, memory = await observe(api, recall, log)
-    rest = remaining_writes(saved, observed, memory, allow)
-    changes = in_order((*rest.changes, *(_superseded(change, observed) for change in rest.conflicts)))
+    remaining = remaining_writes(saved_account, observed, memory, allow)
+    changes = in_order((*remaining.changes, *(_superseded(change, observed) for change in remaining.conflicts)))
     plan = AccountPlan(
-        account=saved.account,
+        account=saved_account.account,
         account_id=observed.account_id,
-        verdict=Verdict.REFUSED if rest.refusals else Verdict.OK,
-        refusals=rest.refusals,
-        counts=count_actions(changes, unchanged=len(rest.already)),
+        verdict=Verdict.REFUSED if remaining.refusals else Verdict.OK,
+        refusals=remaining.refusals,
+        counts=count_actions(changes, unchanged_count=len(remaining.already_done)),
         changes=changes,
-        notices=notices(observed, saved.groups, health),
+        notices=notices(observed, saved_account.groups, health),
         active=observed.active,
     )
-    return Draft(with_swap_notice(await guard_plan(plan, api, saved.in_use, allow)), _desired(saved))
+    return Draft(with_swap_notice(await guard_plan(plan, api, saved_account.in_use, allow)), _desired(saved_account))
 
 
-def failed_preview(saved: SavedAccount, error: WorkerError) -> Draft:
+def failed_preview(saved_account: SavedAccount, error: WorkerError) -> Draft:
     """Return a draft with the error of an account that cannot be read."""
     plan = AccountPlan(
-        account=saved.account,
-        account_id=saved.account_id,
+        account=saved_account.account,
+        account_id=saved_account.account_id,
         verdict=Verdict.ERROR,
         error=error.info,
         counts=tally(Action, {}),
     )
-    return Draft(plan, _desired(saved), error)
+    return Draft(plan, _desired(saved_account), error)
 
 
-def limit_to_preview(saved: SavedAccount, plan: AccountPlan) -> SavedAccount:
+def limit_to_preview(saved_account: SavedAccount, plan: AccountPlan) -> SavedAccount:
     """Return the saved account, limited to the writes of the plan that the user saw and approved."""
     writes = {change.phone for change in plan.writes}
-    held = {change.phone: change for change in plan.changes if change.action is Action.HELD}
-    others = (change for change in saved.changes if change.phone not in writes)
+    held_changes = {change.phone: change for change in plan.changes if change.action is Action.HELD}
+    other_changes = (change for change in saved_account.changes if change.phone not in writes)
     return structs.replace(
-        saved,
-        changes=tuple(change for change in saved.changes if change.phone in writes),
+        saved_account,
+        changes=tuple(change for change in saved_account.changes if change.phone in writes),
         impossible=tuple(
-            held.get(change.phone) or structs.replace(change, action=Action.BLOCKED, reason=_SUPERSEDED)
-            for change in others
+            held_changes.get(change.phone) or structs.replace(change, action=Action.BLOCKED, reason=_SUPERSEDED)
+            for change in other_changes
         ),
     )
 
 
-def _desired(saved: SavedAccount) -> dict[str, Desired]:
-    return {change.phone: Desired(Status(change.desired)) for change in saved.changes}
+def _desired(saved_account: SavedAccount) -> dict[str, Desired]:
+    return {change.phone: Desired(Status(change.desired)) for change in saved_account.changes}
 
 
 def _superseded(change: Change, observed: ObservedAccount) -> Change:

@@ -16,13 +16,13 @@ class SharedReads:
     account; None before the first read.
     """
 
-    __slots__ = ("_api", "_on_read", "_queued", "_running", "latest")
+    __slots__ = ("_api", "_current_read", "_next_read", "_on_read", "latest")
 
     def __init__(self, api: ReadableAccount, on_read: Callable[[ObservedAccount], None]) -> None:
         self._api = api
         self._on_read = on_read
-        self._running: asyncio.Task[ObservedAccount] | None = None
-        self._queued: asyncio.Task[ObservedAccount] | None = None
+        self._current_read: asyncio.Task[ObservedAccount] | None = None
+        self._next_read: asyncio.Task[ObservedAccount] | None = None
         self.latest: ObservedAccount | None = None
 
     async def read(self) -> ObservedAccount:
@@ -31,14 +31,14 @@ class SharedReads:
         Raises:
             WorkerError: the read failed.
         """
-        if self._queued is None:
-            self._queued = asyncio.create_task(self._after(self._running))
-        return await asyncio.shield(self._queued)
+        if self._next_read is None:
+            self._next_read = asyncio.create_task(self._after(self._current_read))
+        return await asyncio.shield(self._next_read)
 
-    async def _after(self, running: asyncio.Task[ObservedAccount] | None) -> ObservedAccount:
-        if running is not None:
-            await asyncio.wait([running])
-        self._running, self._queued = self._queued, None
+    async def _after(self, previous_read: asyncio.Task[ObservedAccount] | None) -> ObservedAccount:
+        if previous_read is not None:
+            await asyncio.wait([previous_read])
+        self._current_read, self._next_read = self._next_read, None
         self.latest = await self._api.observe()
         self._on_read(self.latest)
         return self.latest

@@ -17,20 +17,20 @@ class WriteQueue:
     The first intents of `block` attempts at a time are recorded in one transaction of the ledger.
     """
 
-    __slots__ = ("_block", "_journal", "_noting", "_ready", "_waiting")
+    __slots__ = ("_block", "_journal", "_ready", "_recording", "_unrecorded")
 
     def __init__(self, attempts: Sequence[WriteAttempt], journal: AttemptJournal, block: int) -> None:
-        self._waiting = iter(attempts)
+        self._unrecorded = iter(attempts)
         self._ready: deque[WriteAttempt] = deque()
         self._journal = journal
         self._block = block
-        self._noting: asyncio.Task[bool] | None = None
+        self._recording: asyncio.Task[bool] | None = None
 
     def take(self) -> WriteAttempt | None:
         """Return the next attempt whose intent is recorded. Return None if there is none yet: then await `more`."""
-        if self._noting is None and len(self._ready) <= self._block // 2:
-            self._noting = asyncio.create_task(self._note())
-            self._noting.add_done_callback(_retrieve)
+        if self._recording is None and len(self._ready) <= self._block // 2:
+            self._recording = asyncio.create_task(self._record_block())
+            self._recording.add_done_callback(_retrieve)
         return self._ready.popleft() if self._ready else None
 
     async def wait_for_more(self) -> bool:
@@ -39,21 +39,21 @@ class WriteQueue:
         Raises:
             LedgerError: the intents could not be recorded.
         """
-        return bool(self._ready) or (self._noting is not None and await asyncio.shield(self._noting))
+        return bool(self._ready) or (self._recording is not None and await asyncio.shield(self._recording))
 
-    async def _note(self) -> bool:
-        block = list(islice(self._waiting, self._block))
+    async def _record_block(self) -> bool:
+        block = list(islice(self._unrecorded, self._block))
         if not block:
             return False
         await self._journal.intend([attempt.intent for attempt in block])
         for attempt in block:
             attempt.intents = 1
         self._ready += block
-        self._noting = None
+        self._recording = None
         return True
 
 
-def _retrieve(noting: asyncio.Task[bool]) -> None:
+def _retrieve(recording: asyncio.Task[bool]) -> None:
     """Retrieve the exception of a task, so that asyncio does not report it if no worker awaits the task."""
-    if not noting.cancelled():
-        noting.exception()
+    if not recording.cancelled():
+        recording.exception()

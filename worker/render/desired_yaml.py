@@ -26,7 +26,7 @@ def desired_yaml(account: ObservedAccount, *, name: str, endpoint: str | None = 
     """
     numbers = sorted(account.numbers.values(), key=lambda number: number.phone)
     listable = [number for number in numbers if _listable(number)]
-    others = [number for number in numbers if not _listable(number)]
+    unlistable_numbers = [number for number in numbers if not _listable(number)]
     lines = [*_head(name, schema)]
     pin = account.account_id
     if pin and pin == safe(pin)[:_NAME_CHARACTERS].strip():
@@ -36,11 +36,11 @@ def desired_yaml(account: ObservedAccount, *, name: str, endpoint: str | None = 
     lines.append("unmanaged: report  # report registered numbers that are not listed here")
     lines.append("numbers:" if listable else "numbers: {}")
     lines += [f"  {_quoted(hyphenated(number.phone))}: {number.status}" for number in listable]
-    if others:
+    if unlistable_numbers:
         lines += ["", "# Also registered, but cannot be listed:"]
         lines += [
             f"#   {safe(hyphenated(number.phone), _SHOWN_COLUMNS)}: {safe(number.status, _SHOWN_COLUMNS)}"
-            for number in others
+            for number in unlistable_numbers
         ]
     return "\n".join(lines) + "\n"
 

@@ -84,9 +84,9 @@ def use_language(language: str) -> Iterator[None]:
         _catalogue.reset(token)
 
 
-def language_of(wish: str | None) -> str | None:
+def language_of(tag: str | None) -> str | None:
     """Return the language of a locale or tag such as ko, ko_KR.UTF-8 or en-GB; None if it is not supported."""
-    code = (wish or "").replace("-", "_").partition("_")[0].partition(".")[0].lower()
+    code = (tag or "").replace("-", "_").partition("_")[0].partition(".")[0].lower()
     return code if code in LANGUAGES else None
 
 

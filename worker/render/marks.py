@@ -110,14 +110,14 @@ def rank(outcome: str | None) -> int:
 
 def count(number: int, noun: str) -> str:
     """Return a count with its noun, such as "1 account" or "2 accounts". The English plural must end in s."""
-    one = f"{{count}} {noun}"
-    return ngettext(one, f"{one}s", number).format(count=f"{number:,}")
+    singular = f"{{count}} {noun}"
+    return ngettext(singular, f"{singular}s", number).format(count=f"{number:,}")
 
 
 def counts(parts: Iterable[tuple[int, str]]) -> str:
     """Return the counts that are not 0, each with its English word, such as "2 to activate, 1 blocked"."""
-    each = _("{count} {what}")
-    return ", ".join(each.format(count=f"{number:,}", what=translate(what)) for number, what in parts if number)
+    template = _("{count} {what}")
+    return ", ".join(template.format(count=f"{number:,}", what=translate(noun)) for number, noun in parts if number)
 
 
 def counts_text(by_key: Mapping[K, int]) -> str:

@@ -150,13 +150,13 @@ class Mask:
 
 def _merge(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     """Return the spans, with overlapping ones merged."""
-    merged: list[tuple[int, int]] = []
+    merged_spans: list[tuple[int, int]] = []
     for start, end in spans:
-        if merged and start < merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        if merged_spans and start < merged_spans[-1][1]:
+            merged_spans[-1] = (merged_spans[-1][0], max(end, merged_spans[-1][1]))
         else:
-            merged.append((start, end))
-    return merged
+            merged_spans.append((start, end))
+    return merged_spans
 
 
 def _walk(value: Any, phone: Callable[[str], str], text: Callable[[str], str], *, phones: bool = False) -> Any:

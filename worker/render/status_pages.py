@@ -206,7 +206,7 @@ class WritesChart(Struct, frozen=True):
     height: int
     label: str
     bars: Sequence[Bar]
-    most: int
+    peak: int
 
 
 def _chart(windows: Sequence[WriteBucket]) -> WritesChart:

@@ -52,8 +52,8 @@ def wrap(text: str, columns: int) -> list[str]:
             continue
         if line:
             lines.append(line)
-        *whole, line = _cut(word, columns)
-        lines.extend(whole)
+        *full_lines, line = _cut(word, columns)
+        lines.extend(full_lines)
     return [*lines, line] if line else lines
 
 

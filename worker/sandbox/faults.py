@@ -187,10 +187,10 @@ class Faults:
         for key in ((method, phone), (method, None)):
             if self._scripts[key]:
                 return self._scripts[key].popleft()
-        faults, share, most = self._profile
-        lot = self._chance.random()
+        faults, share, longest = self._profile
+        draw = self._chance.random()
         key = (method, phone)
-        if not faults or lot >= share or self._row[key] >= most:
+        if not faults or draw >= share or self._row[key] >= longest:
             self._row[key] = 0
             return None
         self._row[key] += 1

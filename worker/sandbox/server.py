@@ -203,14 +203,14 @@ class Sandbox:
         if record.fault is Fault.EDITED_BEFORE and number is not None:
             account.switch(number.phone, Status.BLOCKED)
         stale = account.document() if record.fault is Fault.STALE_ROWS else b""
-        before = "" if number is None else number.status
+        status_before = "" if number is None else number.status
         carried_out = record.fault is None or record.fault.takes_effect
         try:
             response = self._respond_correctly(account, record) if carried_out else SimulatedResponse(500, b"")
         except _Rejection as rejection:
             response = rejection.response
         if record.fault is Fault.EDITED_AFTER and number is not None:
-            account.switch(number.phone, before)
+            account.switch(number.phone, status_before)
         if record.fault is not None:
             now = datetime.fromtimestamp(self._clock(), UTC)
             apply_fault(
@@ -275,17 +275,17 @@ class Sandbox:
         stream.headers["Content-Type"] = "text/html" if response.body[:1] == b"<" else "application/json"
         stream.headers["Date"] = formatdate(self._clock(), usegmt=True)
         stream.headers.update(response.headers)
-        whole = response.body
+        body = response.body
         accepts_gzip = "gzip" in request.headers.get("Accept-Encoding", "")
-        if accepts_gzip and "Content-Encoding" not in response.headers and len(whole) > _GZIP_FROM:
+        if accepts_gzip and "Content-Encoding" not in response.headers and len(body) > _GZIP_FROM:
             stream.headers["Content-Encoding"] = "gzip"
-            whole = gzip.compress(whole, 1)
-        stream.headers["Content-Length"] = str(len(whole) * response.repeat)
+            body = gzip.compress(body, 1)
+        stream.headers["Content-Length"] = str(len(body) * response.repeat)
         if response.cut is Disconnect.HALFWAY:
-            whole = whole[: len(whole) // 2]
+            body = body[: len(body) // 2]
         with suppress(ConnectionError):
             await stream.prepare(request)
-            for piece in response.pieces(whole):
+            for piece in response.pieces(body):
                 await stream.write(piece)
                 if response.pause:
                     await asyncio.sleep(response.pause)

@@ -146,18 +146,18 @@ class SandboxAccount:
 def generate(numbers: int, *, seed: int = 0) -> SandboxAccount:
     """Return an account with `numbers` random numbers, most of them ACTIVE. The same seed gives the same account."""
     chance = Random(seed)  # noqa: S311 - repeatable, not secret
-    found: dict[str, SandboxNumber] = {}
-    while len(found) < numbers:
+    numbers_by_phone: dict[str, SandboxNumber] = {}
+    while len(numbers_by_phone) < numbers:
         prefix, digits = chance.choice(_PREFIXES)
         first = chance.choice("23456789") if prefix != "15" else chance.choice("4567")
         phone = prefix + first + "".join(chance.choices("0123456789", k=digits - 1))
-        rare = numbers >= _MANY and chance.random() < 0.02  # noqa: PLR2004 - one in fifty
-        status = chance.choice(_RARE) if rare else Status.INACTIVE if chance.random() < 0.25 else Status.ACTIVE  # noqa: PLR2004
+        is_rare = numbers >= _MANY and chance.random() < 0.02  # noqa: PLR2004 - one in fifty
+        status = chance.choice(_RARE) if is_rare else Status.INACTIVE if chance.random() < 0.25 else Status.ACTIVE  # noqa: PLR2004
         key = "SED20181120142527" + "".join(chance.choices(_ALPHABET, k=15))
-        found[phone] = SandboxNumber(phone, status, key, chance.choice(("ARS", "SELF-CERT", "DOCUMENT")))
+        numbers_by_phone[phone] = SandboxNumber(phone, status, key, chance.choice(("ARS", "SELF-CERT", "DOCUMENT")))
     letters = "".join(chance.choices(_ALPHABET, k=13))
     secret = "".join(chance.choices(_ALPHABET, k=32))
-    return SandboxAccount(found, api_key=f"NCS{letters}", api_secret=secret)
+    return SandboxAccount(numbers_by_phone, api_key=f"NCS{letters}", api_secret=secret)
 
 
 class _NumberRow(Struct, rename="camel"):

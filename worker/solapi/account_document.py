@@ -136,11 +136,11 @@ class AccountDecoder:
     """
 
     def __init__(self) -> None:
-        self._opening = b""
+        self._excerpt = b""
         self._head = b""
-        self._rest = bytearray()
+        self._buffer = bytearray()
         self._numbers: dict[str, Observed] = {}
-        self._updated = array("I")
+        self._update_times = array("I")
         self._with_extension: set[str] = set()
         self._measures: dict[str, tuple[str, ...]] = {}
 
@@ -150,12 +150,12 @@ class AccountDecoder:
         Raises:
             ServerError: the response is not an account document, or has a number twice.
         """
-        if len(self._opening) < EXCERPT_BYTES:
-            self._opening = (self._opening + piece[:EXCERPT_BYTES])[:EXCERPT_BYTES]
-        self._rest += piece
-        if len(self._rest) >= _BATCH and (self._head or self._find_rows()):
+        if len(self._excerpt) < EXCERPT_BYTES:
+            self._excerpt = (self._excerpt + piece[:EXCERPT_BYTES])[:EXCERPT_BYTES]
+        self._buffer += piece
+        if len(self._buffer) >= _BATCH and (self._head or self._find_rows()):
             self._take_rows()
-        if len(self._rest) > _LONGEST:
+        if len(self._buffer) > _LONGEST:
             raise self._unlike(Message("{longest} MiB without a row", longest=_LONGEST >> 20))
 
     def finish(self) -> ObservedAccount:
@@ -165,7 +165,7 @@ class AccountDecoder:
             ServerError: the response is not an account document, or has a number twice. The message may have the first
                 200 printable characters of the response.
         """
-        body = self._head + self._rest
+        body = self._head + self._buffer
         try:
             document = _DOCUMENT.decode(body)
         except UNREADABLE as error:
@@ -180,7 +180,7 @@ class AccountDecoder:
         return ObservedAccount(
             identifier(document.account_id),
             self._numbers,
-            self._updated,
+            self._update_times,
             frozenset(self._with_extension),
             self._measures,
             count(document.limit),
@@ -188,22 +188,22 @@ class AccountDecoder:
 
     def _find_rows(self) -> bool:
         """Return True if the list of rows has started. Keep the bytes before the list for `finish`."""
-        start = _begin(self._rest)
+        start = _begin(self._buffer)
         if start is None:
             return False
-        head = bytes(self._rest[: start.end()])
+        head = bytes(self._buffer[: start.end()])
         try:
             _DOCUMENT.decode(head + b"]}")
         except UNREADABLE as error:
             raise self._unreadable(error) from None
         self._head = head
-        del self._rest[: len(head)]
+        del self._buffer[: len(head)]
         return True
 
     def _take_rows(self) -> None:
-        ends = [match.end() for match in _ends(self._rest, max(0, len(self._rest) - _BATCH // 16))]
+        ends = [match.end() for match in _ends(self._buffer, max(0, len(self._buffer) - _BATCH // 16))]
         for end in islice(reversed(ends), _TRIES):
-            batch = b"[" + self._rest[: end - 1] + b"]"
+            batch = b"[" + self._buffer[: end - 1] + b"]"
             try:
                 rows = _ROWS.decode(batch)
             except msgspec.ValidationError as error:
@@ -211,7 +211,7 @@ class AccountDecoder:
             except UNREADABLE:
                 continue
             self._add(rows)
-            del self._rest[:end]
+            del self._buffer[:end]
             return
 
     def _add(self, rows: list[_SenderIdRow]) -> None:
@@ -226,7 +226,7 @@ class AccountDecoder:
             if row.phone in numbers:
                 raise ServerError(Message("the account document holds {phone} twice", phone=PhoneNumber(row.phone)))
             numbers[row.phone] = Observed(row.phone, row.status, row.expires_at)
-            self._updated.append(row.updated_second)
+            self._update_times.append(row.updated_second)
             if row.is_extended:
                 self._with_extension.add(row.phone)
             if measures := row.measures:
@@ -237,10 +237,10 @@ class AccountDecoder:
             )
 
     def _unreadable(self, error: Exception) -> ServerError:
-        opening = self._opening.removeprefix(BOM_UTF8).lstrip()
-        if not opening:
+        excerpt = self._excerpt.removeprefix(BOM_UTF8).lstrip()
+        if not excerpt:
             return ServerError(Message("not an account document: it is empty"))
-        if opening.startswith(b"<"):
+        if excerpt.startswith(b"<"):
             return self._unlike(Message("it is an HTML page, as from a captive portal, a proxy or a firewall"))
         return self._unlike(brief(str(error)))
 
@@ -249,6 +249,6 @@ class AccountDecoder:
             Message(
                 "not an account document: {reason}; it starts with: {excerpt}",
                 reason=reason,
-                excerpt=excerpt(self._opening),
+                excerpt=excerpt(self._excerpt),
             )
         )

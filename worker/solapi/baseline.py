@@ -24,32 +24,36 @@ class Baseline:
     the read lacked.
     """
 
-    __slots__ = ("_recalled", "absent", "registered")
+    __slots__ = ("_is_recalled", "absent", "registered")
 
     def __init__(self) -> None:
         self.registered: int | None = None
         self.absent: frozenset[str] = frozenset()
-        self._recalled = False
+        self._is_recalled = False
 
     def reread_reason(self, observed: ObservedAccount, listed: Iterable[str]) -> str | None:
         """Return why a read must be repeated; None if it is complete. A complete read becomes the new baseline."""
-        absent = _absent(observed, listed)
-        missing = absent - self.absent
-        if missing:
-            return _missing_reason(missing)
+        absent_phones = _absent(observed, listed)
+        missing_phones = absent_phones - self.absent
+        if missing_phones:
+            return _missing_reason(missing_phones)
         reason = _shrinkage(self.registered, len(observed.numbers))
         if reason is None:
-            self.registered, self.absent = len(observed.numbers), absent
+            self.registered, self.absent = len(observed.numbers), absent_phones
         return reason
 
     @staticmethod
-    def loss(before: ObservedAccount, observed: ObservedAccount, listed: Iterable[str]) -> str | None:
+    def loss(observed_before: ObservedAccount, observed: ObservedAccount, listed: Iterable[str]) -> str | None:
         """Return why a repeated read must be repeated again; None if it is accepted.
 
         It must have each listed number that the read `before` has, and at least 70 % of that read's count of numbers.
         """
-        missing = _absent(observed, listed) - _absent(before, listed)
-        return _missing_reason(missing) if missing else _shrinkage(len(before.numbers), len(observed.numbers))
+        missing_phones = _absent(observed, listed) - _absent(observed_before, listed)
+        return (
+            _missing_reason(missing_phones)
+            if missing_phones
+            else _shrinkage(len(observed_before.numbers), len(observed.numbers))
+        )
 
     def recall(self, numbers: int, registered: int | None) -> str | None:
         """Return why the first accepted read must be repeated, in comparison with the last run; None if it need not be.
@@ -57,14 +61,14 @@ class Baseline:
         `numbers` is the count of the read and `registered` that of the last run; None if unknown. Later calls return
         None, because later reads are compared with the baseline.
         """
-        if self._recalled:
+        if self._is_recalled:
             return None
-        self._recalled = True
+        self._is_recalled = True
         return _shrinkage(registered, numbers)
 
     def confirm(self, observed: ObservedAccount, listed: Iterable[str]) -> None:
         """Accept a read as the new baseline without a check."""
-        self._recalled = True
+        self._is_recalled = True
         self.registered, self.absent = len(observed.numbers), _absent(observed, listed)
 
 
@@ -72,13 +76,13 @@ def _absent(observed: ObservedAccount, listed: Iterable[str]) -> frozenset[str]:
     return frozenset(filterfalse(observed.numbers.__contains__, listed))
 
 
-def _missing_reason(missing: frozenset[str]) -> str:
-    return Message("listed numbers that are not registered: {phones}", phones=len(missing))
+def _missing_reason(missing_phones: frozenset[str]) -> str:
+    return Message("listed numbers that are not registered: {phones}", phones=len(missing_phones))
 
 
 def _shrinkage(before: int | None, after: int) -> str | None:
     """Return the reason to repeat a read if it lacks more than 30 % of the numbers; None at exactly 30 % or less."""
-    share, whole = _LEAST_LEFT
-    if before is None or after * whole >= before * share:
+    share, divisor = _LEAST_LEFT
+    if before is None or after * divisor >= before * share:
         return None
     return Message("registered numbers fell from {before} to {after}", before=before, after=after)

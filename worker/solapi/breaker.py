@@ -26,7 +26,7 @@ class Breaker:
     in monotonic seconds.
     """
 
-    __slots__ = ("_clock", "_failures", "_given_up", "_log", "_opened_at", "_probe", "_probes", "_probing", "_sleep")
+    __slots__ = ("_clock", "_failures", "_log", "_open_error", "_opened_at", "_probe", "_probes", "_probing", "_sleep")
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Breaker:
         self._failures = 0
         self._opened_at: float | None = None
         self._probes = 0
-        self._given_up: CircuitOpen | None = None
+        self._open_error: CircuitOpen | None = None
         self._probing = asyncio.Lock()
 
     @property
@@ -80,8 +80,8 @@ class Breaker:
         """
         while self.open:
             async with self._probing:
-                if self._given_up is not None:
-                    raise self._given_up
+                if self._open_error is not None:
+                    raise self._open_error
                 if self.open:
                     await self._try()
 
@@ -92,7 +92,7 @@ class Breaker:
             await self._probe()
         except _FAILED as error:
             if self._probes == len(_PAUSES):
-                self._given_up = CircuitOpen(
+                self._open_error = CircuitOpen(
                     Message(
                         "{failures} requests in a row and {probes} probes failed, the last one with: {error}; run "
                         "again when the API responds",

@@ -86,15 +86,15 @@ class AccountReader:
         self._header_names = ("Authorization", "Authentication") if endpoint.both_headers else ("Authorization",)
         self._signer = Signer(credentials)
         self._account_id = account_id
-        self._pinned = account_id is not None
-        self._listed = listed
+        self._is_pinned = account_id is not None
+        self._listed_phones = listed
         self._baseline = baseline or Baseline()
         self._quota = quota
         self._log = log
         self._runtime = runtime
         self._cancellation = Cancellation()
         self._drain = Cancellation()
-        self._closing = Cancellation()
+        self._cancellation_at_close = Cancellation()
         self._last: tuple[Mapping[str, str], float] | None = None
         self._reads = self._writes = self._retries = 0
         self._retry = retry
@@ -131,7 +131,7 @@ class AccountReader:
         Only a closing `observe` is still allowed. A write in flight has 25 seconds to finish; then it is ambiguous.
         """
         self._cancellation.close(reason)
-        for seconds, cancellation in ((_DRAIN_SECONDS, self._drain), (_CLOSING_SECONDS, self._closing)):
+        for seconds, cancellation in ((_DRAIN_SECONDS, self._drain), (_CLOSING_SECONDS, self._cancellation_at_close)):
             message = Message(
                 "no response within {drain_seconds:g} seconds after the run was stopped", drain_seconds=seconds
             )
@@ -148,9 +148,9 @@ class AccountReader:
             ApiError: AccountRejected, or the TransientError of the last attempt.
             WorkerError: CircuitOpen, or the reason passed to `halt`.
         """
-        with self._closing if closing else nullcontext():
+        with self._cancellation_at_close if closing else nullcontext():
             observed = await self._observe(closing=closing)
-            reason = self._baseline.reread_reason(observed, self._listed)
+            reason = self._baseline.reread_reason(observed, self._listed_phones)
             return observed if reason is None else await self._reread(observed, reason, closing=closing)
 
     async def confirm(self, observed: ObservedAccount, registered: int | None) -> ObservedAccount:
@@ -168,11 +168,11 @@ class AccountReader:
         """Read again until a response lacks no numbers of the previous one, at most 4 times. Return the last read."""
         for _ in range(_REREADS):
             self._log.info("account.reread", reason=reason)
-            before, observed = observed, await self._observe(closing=closing)
-            reason = self._baseline.loss(before, observed, self._listed)
+            observed_before, observed = observed, await self._observe(closing=closing)
+            reason = self._baseline.loss(observed_before, observed, self._listed_phones)
             if reason is None:
                 break
-        self._baseline.confirm(observed, self._listed)
+        self._baseline.confirm(observed, self._listed_phones)
         return observed
 
     async def _observe(self, *, closing: bool) -> ObservedAccount:
@@ -202,10 +202,10 @@ class AccountReader:
     async def _fetch_once(self, url: URL, decode: Callable[[bytearray], T]) -> T:
         self._reads += 1
         body = Body()
-        response = await self._send(self._quota.reads, "GET", url, into=body.feed)
+        response = await self._send(self._quota.reads, "GET", url, sink=body.feed)
         if response.status != _OK:
             raise self._refusal(response, response.content(), write=False)
-        return decode(body.whole)
+        return decode(body.content)
 
     async def _observe_in_slot(self, *, closing: bool) -> ObservedAccount:
         if closing:
@@ -213,11 +213,11 @@ class AccountReader:
             return await self._report_to_breaker(self._read_once())
         return await self._read_in_slot(self._read_once)
 
-    async def _read_in_slot(self, read: Callable[[], Awaitable[T]]) -> T:
+    async def _read_in_slot(self, read_once: Callable[[], Awaitable[T]]) -> T:
         # a read changes nothing, so a stop does not wait for its response
         with self._cancellation:
             await self._acquire(self._quota.reads)
-            return await self._report_to_breaker(read())
+            return await self._report_to_breaker(read_once())
 
     async def _probe(self) -> None:
         await self._quota.reads.acquire()
@@ -251,11 +251,11 @@ class AccountReader:
         window = self._quota.reads
         self._reads += 1
         document = AccountDecoder()
-        response = await self._send(window, "GET", self._numbers_url, into=document.feed)
+        response = await self._send(window, "GET", self._numbers_url, sink=document.feed)
         if response.status != _OK:
             raise self._refusal(response, response.content(), write=False)
         observed = document.finish()
-        if self._pinned and observed.account_id is None:
+        if self._is_pinned and observed.account_id is None:
             raise AccountRejected(
                 Message(
                     "the response has no account id, so account_id {account_id:.64} is not confirmed",
@@ -288,24 +288,24 @@ class AccountReader:
         url: URL,
         body: bytes | None = None,
         *,
-        into: Callable[[bytes], None] | None = None,
+        sink: Callable[[bytes], None] | None = None,
         until: AbstractContextManager[None] = nullcontext(),  # noqa: B008 - it holds nothing
     ) -> Response:
-        longer = self._transport.timeout.total_seconds
+        extra_hold = self._transport.timeout.total_seconds
         try:
             header = self._signer.header(self._runtime.wall(), self._runtime.salt())
             headers = dict.fromkeys(self._header_names, header)
             with until:
-                response = await self._transport.exchange(method, url, headers, body, into=into)
-            longer = 0.0
+                response = await self._transport.exchange(method, url, headers, body, sink=sink)
+            extra_hold = 0.0
         except ApiError as error:
             error.__context__ = None  # aiohttp's own exception shows the request's headers, hidden or not
             if not error.timed_out:
-                longer = 0.0
+                extra_hold = 0.0
             raise
         finally:
             # a request that timed out or was cancelled may reach the server later than now
-            window.release(longer=longer)
+            window.release(extra_hold=extra_hold)
         self._last = (response.headers, self._runtime.wall())
         return response
 
@@ -407,14 +407,14 @@ class AccountWriter(AccountReader):
         url = self._numbers_url.with_path(self._number_path + phone, encoded=True)
         try:
             response = await self._send(self._quota.writes, "PUT", url, wire.status_body(status), until=self._drain)
-            reported = self._reported(response, phone)
+            reported_status = self._reported(response, phone)
         except ApiError as error:
             self._breaker.record(error)
             raise
         self._breaker.record(None)
-        if reported is not None and reported is not status:
+        if reported_status is not None and reported_status is not status:
             raise Ambiguous(
-                Message("the response reports the number as {reported}", reported=reported), http_status=_OK
+                Message("the response reports the number as {reported}", reported=reported_status), http_status=_OK
             )
 
     def _reported(self, response: Response, phone: str) -> Status | None:

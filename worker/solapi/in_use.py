@@ -65,10 +65,10 @@ class Fetch(Protocol):
 class Body:
     """A buffer for the body of a response, of at most 16 MiB."""
 
-    __slots__ = ("whole",)
+    __slots__ = ("content",)
 
     def __init__(self) -> None:
-        self.whole = bytearray()
+        self.content = bytearray()
 
     def feed(self, piece: bytes) -> None:
         """Append the next piece.
@@ -76,8 +76,8 @@ class Body:
         Raises:
             AccountRejected: the body is longer than the limit.
         """
-        self.whole += piece
-        if len(self.whole) > _CAP_MIB << 20:
+        self.content += piece
+        if len(self.content) > _CAP_MIB << 20:
             raise AccountRejected(Message("the response is longer than {cap_mib} MiB", cap_mib=_CAP_MIB))
 
 
@@ -120,12 +120,12 @@ async def read_number_use(fetch: Fetch, phones: Collection[str], now: datetime, 
         WorkerError: an error of `fetch` other than ApiError, such as CircuitOpen.
     """
     in_use: dict[str, str] = {}
-    clear: set[str] = set()
-    why = ""
+    clear_phones: set[str] = set()
+    failure = ""
     try:
         is_complete = await _read_scheduled(fetch, frozenset(phones), now, in_use)
         if not is_complete:
-            why = Message(
+            failure = Message(
                 "more than {pages:,} messages are scheduled, which is the limit of this check", pages=_PAGES * _PAGE
             )
         for phone in phones:
@@ -135,10 +135,10 @@ async def read_number_use(fetch: Fetch, phones: Collection[str], now: datetime, 
             if reason is not None:
                 in_use[phone] = reason
             elif is_complete:
-                clear.add(phone)
+                clear_phones.add(phone)
     except ApiError as error:
-        why = Message("{code}: {error}", code=error.code, error=str(error))
-    return NumberUse(in_use, frozenset(phones).difference(in_use, clear), why)
+        failure = Message("{code}: {error}", code=error.code, error=str(error))
+    return NumberUse(in_use, frozenset(phones).difference(in_use, clear_phones), failure)
 
 
 class _Lists:
@@ -153,15 +153,15 @@ class _Lists:
         path: str,
         query: dict[str, str],
         decode: Callable[[bytearray], Page],
-        enough: Callable[[Page], bool],
+        is_enough: Callable[[Page], bool],
     ) -> bool:
-        """Read a list until its end, or until `enough(page)` is True. Return False if the limit of pages is reached."""
-        more: dict[str, str] = {}
+        """Read a list until its end, or until `is_enough(page)`. Return False if the limit of pages is reached."""
+        page_query: dict[str, str] = {}
         for _ in self._pages:
-            page = await self._fetch(f"{path}?{urlencode(query | more | {'limit': str(_PAGE)})}", decode)
-            if enough(page) or not page.next_key:
+            page = await self._fetch(f"{path}?{urlencode(query | page_query | {'limit': str(_PAGE)})}", decode)
+            if is_enough(page) or not page.next_key:
                 return True
-            more = {"startKey": page.next_key}
+            page_query = {"startKey": page.next_key}
         return False
 
 

@@ -22,14 +22,14 @@ _TIMER_SLACK: Final = 0.0005
 class Window:
     """A limit of `capacity` requests in any period of `seconds` at the server. Waiters are served in FIFO order."""
 
-    __slots__ = ("_clock", "_cooling", "_free", "_held_until", "_timer", "_waiters", "capacity", "seconds")
+    __slots__ = ("_clock", "_cooldown_ends", "_free", "_held_until", "_timer", "_waiters", "capacity", "seconds")
 
     def __init__(self, capacity: int, seconds: float, *, clock: Callable[[], float]) -> None:
         self.capacity = capacity
         self.seconds = seconds
         self._clock = clock
         self._free = capacity
-        self._cooling: list[float] = []
+        self._cooldown_ends: list[float] = []
         self._waiters: list[asyncio.Future[None]] = []
         self._held_until = -inf
         self._timer: asyncio.TimerHandle | None = None
@@ -66,13 +66,13 @@ class Window:
                 self._waiters.remove(waiter)
             raise
 
-    def release(self, *, longer: float = 0.0) -> None:
+    def release(self, *, extra_hold: float = 0.0) -> None:
         """Release the slot of a completed request. The slot is free after one window plus `longer` seconds."""
         now = self._clock()
-        free = now + self.seconds + longer
-        heappush(self._cooling, free)
+        free = now + self.seconds + extra_hold
+        heappush(self._cooldown_ends, free)
         if self._waiters:
-            if self._cooling[0] is free:
+            if self._cooldown_ends[0] is free:
                 self._disarm()  # it was set to a slot that cools longer
             self._schedule(now)
 
@@ -85,7 +85,7 @@ class Window:
                 self._schedule(self._clock())
 
     def _reap(self, now: float) -> None:
-        cooling = self._cooling
+        cooling = self._cooldown_ends
         while cooling and cooling[0] < now:
             heappop(cooling)
             self._free += 1
@@ -111,7 +111,7 @@ class Window:
     def _schedule(self, now: float) -> None:
         if self._timer is not None:
             return
-        ready = now if self._free else (self._cooling[0] if self._cooling else inf)
+        ready = now if self._free else (self._cooldown_ends[0] if self._cooldown_ends else inf)
         due = max(ready, self._held_until)
         if due < inf:
             delay = max(0.0, due - now) + _TIMER_SLACK

@@ -48,7 +48,7 @@ class Retrier:
     budget while `free()` returns True.
     """
 
-    __slots__ = ("_budget", "_correct_clock", "_free", "_on_retry", "_policy", "_retrying", "_sleep", "_uniform")
+    __slots__ = ("_budget", "_correct_clock", "_free", "_on_retry", "_policy", "_retry_state", "_sleep", "_uniform")
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class Retrier:
         self._on_retry = on_retry
         self._free = free
         self._correct_clock = correct_clock
-        self._retrying = AsyncRetrying(
+        self._retry_state = AsyncRetrying(
             retry=retry_if_exception_type(_TRANSIENT),
             stop=self._is_exhausted,
             wait=self._wait,
@@ -88,27 +88,27 @@ class Retrier:
         self._budget.earn()
         failure: ApiError | None = None
         state: RetryCallState | None = None
-        corrected = False
+        is_corrected = False
         while True:
             try:
                 return await operation(failure)
             except ClockSkewed as error:
-                if corrected or not self._correct_clock(error):
+                if is_corrected or not self._correct_clock(error):
                     raise
-                corrected = True
+                is_corrected = True
                 continue
             except _TRANSIENT as error:
-                failure, corrected = error, False
+                failure, is_corrected = error, False
             # tenacity is entered only after a failure: around every call it would halve the throughput
             state = state or self._begin()
             state.set_exception((type(failure), failure, failure.__traceback__))
-            await self._retrying.iter(state)  # raises the failure if there is no further attempt
+            await self._retry_state.iter(state)  # raises the failure if there is no further attempt
             state.prepare_for_next_attempt()
             await self._sleep(state.upcoming_sleep)
 
     def _begin(self) -> RetryCallState:
-        self._retrying.begin()
-        return RetryCallState(self._retrying, None, (), {})
+        self._retry_state.begin()
+        return RetryCallState(self._retry_state, None, (), {})
 
     def _is_exhausted(self, state: RetryCallState) -> bool:
         if state.attempt_number >= self._policy.attempts:

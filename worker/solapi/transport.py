@@ -86,13 +86,13 @@ class Response(NamedTuple):
 class _BodyDecoder:
     """A decoder of a response body, which passes the decompressed pieces to `into`."""
 
-    def __init__(self, status: int, headers: Mapping[str, str], into: Callable[[bytes], object]) -> None:
+    def __init__(self, status: int, headers: Mapping[str, str], sink: Callable[[bytes], object]) -> None:
         codings = list(_codings(headers))
         if codings not in ([], ["gzip"]):
             raise ServerError(Message("the response has an unsupported compression"), http_status=status)
         self._inflater = _gunzip() if codings else None
         self._status = status
-        self._into = into
+        self._sink = sink
         self._compressed_bytes = self._decoded_bytes = 0
 
     def feed(self, data: bytes) -> None:
@@ -138,7 +138,7 @@ class _BodyDecoder:
     def _emit(self, data: bytes) -> None:
         self._decoded_bytes += len(data)
         self._check_size(self._decoded_bytes, _INFLATED_CAP)
-        self._into(data)
+        self._sink(data)
 
     def _check_size(self, size: int, cap: int) -> None:
         if size > cap:
@@ -151,8 +151,8 @@ def _codings(headers: Mapping[str, str]) -> Iterator[str]:
     """Yield the content codings of a response (RFC 9110) from all its header lines."""
     for name, value in headers.items():
         if name.lower() == "content-encoding":
-            names = (each.strip().lower() for each in value.split(","))
-            yield from ("gzip" if each == "x-gzip" else each for each in names if each not in {"", "identity"})
+            names = (coding.strip().lower() for coding in value.split(","))
+            yield from ("gzip" if coding == "x-gzip" else coding for coding in names if coding not in {"", "identity"})
 
 
 def _gunzip() -> "zlib._Decompress":
@@ -214,7 +214,7 @@ class Transport:
         headers: Mapping[str, str],
         body: bytes | None = None,
         *,
-        into: Callable[[bytes], None] | None = None,
+        sink: Callable[[bytes], None] | None = None,
     ) -> Coroutine[None, None, Response]:
         """Send one request once. Read the whole response, so that the connection can be reused.
 
@@ -225,7 +225,7 @@ class Transport:
             ApiError: an error of `transport_error` or of `into`; ServerError if the body cannot be decompressed;
                 AccountRejected if it is too long.
         """
-        exchange = self._exchange(method, url, headers, body, into)
+        exchange = self._exchange(method, url, headers, body, sink)
         return exchange if self.watcher is None else _watched(exchange, method, self.watcher)
 
     async def _exchange(
@@ -234,16 +234,16 @@ class Transport:
         url: URL,
         headers: Mapping[str, str],
         body: bytes | None,
-        into: Callable[[bytes], None] | None,
+        sink: Callable[[bytes], None] | None,
     ) -> Response:
         session = self._open_session()
         deadline = asyncio.get_running_loop().time() + self.timeout.total_seconds
         try:
             async with session.request(method, url, headers=headers, data=body, allow_redirects=False) as response:
                 try:
-                    if into is None or response.status != HTTPStatus.OK:
+                    if sink is None or response.status != HTTPStatus.OK:
                         return await _read_beginning(response, deadline)
-                    document = _BodyDecoder(response.status, response.headers, into)
+                    document = _BodyDecoder(response.status, response.headers, sink)
                     async for chunk in response.content.iter_any():
                         document.feed(chunk)
                     document.finish()
@@ -259,32 +259,32 @@ class Transport:
 
 async def _watched(exchange: Coroutine[None, None, Response], method: str, watcher: RequestObserver) -> Response:
     clock = time.perf_counter  # the loop's own is as fine as a millisecond
-    began = clock()
+    start = clock()
     try:
         response = await exchange
     except ApiError as error:
-        watcher.record_request(method, clock() - began, error.http_status)
+        watcher.record_request(method, clock() - start, error.http_status)
         raise
-    watcher.record_request(method, clock() - began, response.status)
+    watcher.record_request(method, clock() - start, response.status)
     return response
 
 
 async def _read_beginning(response: ClientResponse, deadline: float) -> Response:
     """Return the response with the first 16 KiB of its body. Read and drop the rest."""
-    content, beginning, dropped = response.content, b"", 0
+    content, beginning, dropped_bytes = response.content, b"", 0
     while not (content.is_eof() or await _completes_soon(content, deadline)):
         # the body is slow, or longer than the buffer: make room
         piece = content.read_nowait()
         head = piece[: _BEGINNING - len(beginning)]
         beginning += head
-        dropped += len(piece) - len(head)
-        if dropped > _RAW_CAP:
+        dropped_bytes += len(piece) - len(head)
+        if dropped_bytes > _RAW_CAP:
             raise AccountRejected(
                 Message("the response is longer than {raw_cap} MiB", raw_cap=_RAW_CAP // _MIB),
                 http_status=response.status,
             )
     beginning += content.read_nowait(_BEGINNING - len(beginning))
-    return Response(response.status, response.headers, beginning, complete=content.at_eof() and not dropped)
+    return Response(response.status, response.headers, beginning, complete=content.at_eof() and not dropped_bytes)
 
 
 async def _completes_soon(content: aiohttp.StreamReader, deadline: float) -> bool:
@@ -317,7 +317,7 @@ def transport_error(error: BaseException, *, write: bool) -> ApiError:
 
     If the connection failed, nothing was sent. If it broke later, a write may have been carried out.
     """
-    unanswered = Ambiguous if write else ConnectionFailed
+    error_type = Ambiguous if write else ConnectionFailed
     match error:
         case aiohttp.ClientConnectorCertificateError():
             reason = getattr(error.certificate_error, "verify_message", "") or Message("no reason given")
@@ -351,10 +351,10 @@ def transport_error(error: BaseException, *, write: bool) -> ApiError:
                 )
             )
         case TimeoutError():
-            return unanswered(Message("the request timed out"), timed_out=True)
+            return error_type(Message("the request timed out"), timed_out=True)
         case aiohttp.ClientPayloadError():
-            return unanswered(Message("the response ended early"))
+            return error_type(Message("the response ended early"))
         case aiohttp.ClientResponseError():
-            return unanswered(Message("the response is not HTTP"))
+            return error_type(Message("the response is not HTTP"))
         case _:
-            return unanswered(Message("the connection broke"))
+            return error_type(Message("the connection broke"))

@@ -72,14 +72,14 @@ class AccountCounts(Struct, frozen=True):
         return int(any(self.causes.values()) or any(self.notices.values()))
 
 
-def count_plan(plan: AccountPlan, statuses: Mapping[Status, int], before: AccountCounts) -> AccountCounts:
+def count_plan(plan: AccountPlan, statuses: Mapping[Status, int], counts_before: AccountCounts) -> AccountCounts:
     """Return the counts of an account after a read. `before` are its previous counts.
 
     If the read failed, the result is `before`, marked as failing. If the read was interrupted, it is `before` itself.
     """
     if plan.verdict is Verdict.ERROR:
-        stopped = plan.error is not None and plan.error.code == Interrupted.__name__
-        return before if stopped else structs.replace(before, failing=1)
+        is_interrupted = plan.error is not None and plan.error.code == Interrupted.__name__
+        return counts_before if is_interrupted else structs.replace(counts_before, failing=1)
     counts = Counter[str]()
     for status, count in statuses.items():
         counts[status.value if status.value in STATUSES else _OTHER_STATUS] += count
@@ -92,37 +92,39 @@ def count_plan(plan: AccountPlan, statuses: Mapping[Status, int], before: Accoun
     )
 
 
-def count_result(plan: AccountPlan | None, result: AccountResult, before: AccountCounts) -> AccountCounts:
+def count_result(plan: AccountPlan | None, result: AccountResult, counts_before: AccountCounts) -> AccountCounts:
     """Return the counts of an account after a run: `before`, updated for the changed numbers.
 
     `plan` is None and `before` is empty if no plan of the account was counted, as with a saved plan.
     """
-    changed = {number.phone: number for number in result.numbers if number.outcome is Outcome.CHANGED}
+    changed_numbers = {number.phone: number for number in result.numbers if number.outcome is Outcome.CHANGED}
     return AccountCounts(
-        statuses=_move(before.statuses, ((number.before, number.after) for number in changed.values())),
-        actions=_move(before.actions, ((number.action, Action.UNCHANGED) for number in changed.values())),
-        causes=_causes(change for change in (plan.changes if plan else ()) if change.phone not in changed),
-        notices=before.notices,
+        statuses=_move(counts_before.statuses, ((number.before, number.after) for number in changed_numbers.values())),
+        actions=_move(
+            counts_before.actions, ((number.action, Action.UNCHANGED) for number in changed_numbers.values())
+        ),
+        causes=_causes(change for change in (plan.changes if plan else ()) if change.phone not in changed_numbers),
+        notices=counts_before.notices,
         failing=int(result.outcome is RunOutcome.FAILED),
         refused=int(bool(result.refusals)),
     )
 
 
-def limit_accounts(accounts: Mapping[str, AccountCounts], most: int) -> dict[str, AccountCounts]:
+def limit_accounts(accounts: Mapping[str, AccountCounts], limit: int) -> dict[str, AccountCounts]:
     """Return the counts by account, with at most `most` accounts by name and the sum of the others under `REST`.
 
     If there are more than `most` accounts, only accounts that need attention are shown by name: those of the highest
     `severity` first, and among equals in the order of their names.
     """
     names = set(accounts) - {REST}
-    if len(names) > most:
+    if len(names) > limit:
         notable = sorted(
             (name for name in names if accounts[name].severity), key=lambda name: (-accounts[name].severity, name)
         )
-        names = set(notable[:most])
+        names = set(notable[:limit])
     counts = {name: accounts[name] for name in sorted(names)}
-    rest = [accounts[name] for name in accounts if name not in names]
-    return counts | ({REST: sum(rest, AccountCounts())} if rest else {})
+    other_counts = [accounts[name] for name in accounts if name not in names]
+    return counts | ({REST: sum(other_counts, AccountCounts())} if other_counts else {})
 
 
 def _causes(changes: Iterable[Change]) -> Mapping[str, int]:

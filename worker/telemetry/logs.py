@@ -199,7 +199,7 @@ class _Clean:
         self._count = 0
         self._harmless = _HARMLESS
         self._names: set[str] = set()
-        self._cleaned = lru_cache(_TEXTS)(self._without_secrets)
+        self._clean_text = lru_cache(_TEXTS)(self._without_secrets)
         self._second = -1
         self._second_text = ""
 
@@ -225,7 +225,7 @@ class _Clean:
         self._count = len(self._secrets)
         self._harmless = min(_HARMLESS, (self._secrets.shortest or _HARMLESS + 1) - 1)
         self._names.clear()
-        self._cleaned.cache_clear()
+        self._clean_text.cache_clear()
 
     def _name(self, name: str) -> str:
         cleaned = self._clean_name(name)
@@ -246,13 +246,13 @@ class _Clean:
         if value is None or isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < _LARGEST):
             return value
         if isinstance(value, Mapping) and depth:
-            cleaned = ((self._key(key), each) for key, each in value.items())
-            return {key: self._clean(each, depth - 1) for key, each in cleaned if not _is_forbidden(key)}
+            clean_items = ((self._key(key), each) for key, each in value.items())
+            return {key: self._clean(each, depth - 1) for key, each in clean_items if not _is_forbidden(key)}
         if isinstance(value, list | tuple | set | frozenset) and depth:
             return [self._clean(each, depth - 1) for each in value]
         # the text of a foreign object may contain anything, such as the headers of a request
-        short = isinstance(value, int) and value.bit_length() < _LONGEST_BITS
-        return str(value) if short else type(value).__name__
+        is_short = isinstance(value, int) and value.bit_length() < _LONGEST_BITS
+        return str(value) if is_short else type(value).__name__
 
     def _key(self, key: Any) -> str:
         return self._clean_name(key) if isinstance(key, str) else str(self._clean(key, 0))
@@ -261,11 +261,11 @@ class _Clean:
         """Remove secrets from the name of an event or field, except short ones: these may be part of a proper name."""
         return self._text(name, SHORTEST_SECRET)
 
-    def _text(self, text: str, least: int = 1) -> str:
-        return text if len(text) <= self._harmless else self._cleaned(text, least)
+    def _text(self, text: str, min_length: int = 1) -> str:
+        return text if len(text) <= self._harmless else self._clean_text(text, min_length)
 
-    def _without_secrets(self, text: str, least: int) -> str:
-        return without_headers(self._secrets.remove_from(text, least=least))
+    def _without_secrets(self, text: str, min_length: int) -> str:
+        return without_headers(self._secrets.remove_from(text, min_length=min_length))
 
 
 def _is_forbidden(name: str) -> bool:
@@ -303,10 +303,10 @@ class _Console:
 
     def __init__(self, *, color: bool, everything: bool) -> None:
         self._paint = Paint(color=color)
-        self._everything = everything
+        self._show_all = everything
 
     def __call__(self, _logger: object, _method: str, line: Line) -> bytes:
-        text = console_line(line, self._paint, everything=self._everything)
+        text = console_line(line, self._paint, show_all=self._show_all)
         if text is None:
             raise structlog.DropEvent
         return text.encode()

@@ -207,8 +207,8 @@ class Metrics:
 class _Accounts(Collector):
     """A collector of the metrics of accounts. It builds them from the current counts, without removed accounts."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self._figures: dict[str, AccountCounts] = {}
         self._plans: dict[str, AccountPlan] = {}
         self._cache: dict[str, AccountCounts] | None = None
@@ -231,12 +231,12 @@ class _Accounts(Collector):
 
     def count_result(self, result: AccountResult) -> None:
         self._cache = None
-        before = self._figures.get(result.account, AccountCounts())
-        self._figures[result.account] = count_result(self._plans.pop(result.account, None), result, before)
+        counts_before = self._figures.get(result.account, AccountCounts())
+        self._figures[result.account] = count_result(self._plans.pop(result.account, None), result, counts_before)
 
     def collect(self) -> Iterator[Metric]:
         if self._cache is None:
-            self._cache = limit_accounts(self._figures, self._most)
+            self._cache = limit_accounts(self._figures, self._limit)
         accounts = self._cache
         # an account that was never read has no counts, not even zeros
         with_counts = {account: figures for account, figures in accounts.items() if figures.actions}
@@ -277,15 +277,15 @@ class _Accounts(Collector):
             ["account"],
             {(account,): figures.refused for account, figures in accounts.items()},
         )
-        since: dict[tuple[str, ...], float] = {}
+        suspended_since: dict[tuple[str, ...], float] = {}
         for account, moment in self.suspended.items():
             name = account if account in accounts else REST
-            since[name,] = min(moment, since.get((name,), moment))
+            suspended_since[name,] = min(moment, suspended_since.get((name,), moment))
         yield _gauge(
             "senderid_account_suspended_since_timestamp_seconds",
             "Unix time since when writes to the account are suspended; for _other, the earliest.",
             ["account"],
-            since,
+            suspended_since,
         )
 
 

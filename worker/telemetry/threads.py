@@ -6,9 +6,9 @@ from collections.abc import Callable
 __all__ = ["run_with_timeout"]
 
 
-def run_with_timeout(seconds: float, work: Callable[[], None]) -> bool:
+def run_with_timeout(seconds: float, function: Callable[[], None]) -> bool:
     """Run `work` in a daemon thread. Return False if it takes more than `seconds`; the thread then keeps running."""
-    thread = threading.Thread(target=work, name="run-with-timeout", daemon=True)
+    thread = threading.Thread(target=function, name="run-with-timeout", daemon=True)
     thread.start()
     thread.join(seconds)
     return not thread.is_alive()

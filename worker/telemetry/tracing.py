@@ -81,12 +81,12 @@ class Traces:
     def record_request(self, method: str, seconds: float, status: int | None) -> None:
         """Record a finished request and its duration in seconds. `status` is None without a response."""
         now = time.time_ns()
-        began = now - int(seconds * 1e9)
+        start = now - int(seconds * 1e9)
         span = self._tracer.start_span(
             f"{method} numbers",
             kind=trace.SpanKind.CLIENT,
             attributes={"http.request.method": method},
-            start_time=began,
+            start_time=start,
         )
         if status is not None:
             span.set_attribute("http.response.status_code", status)

@@ -54,30 +54,32 @@ class NextChanges:
         self._groups: dict[str, tuple[DesiredAccount, tuple[_ScheduleGroup, ...]]] = {}
 
     def next(
-        self, accounts: Iterable[DesiredAccount], now: datetime, *, days: int, most: int
+        self, accounts: Iterable[DesiredAccount], now: datetime, *, days: int, limit: int
     ) -> tuple[ScheduledChange, ...]:
         """Return the first `most` changes within `days` after `now`, an aware time, in order of time."""
         self._groups = {account.name: self._group(account) for account in accounts}
         end = now + timedelta(days)
-        due = [
+        due_changes = [
             group
             for _, some in self._groups.values()
             for group in some
             if (when := _following(group, now)) is not None and when < end
         ]
         # the first `most` groups to change contain the first `most` changes
-        due.sort(key=lambda group: group.following or end)
-        changes = merge(*(_changes(group, now, end) for group in due[:most]), key=attrgetter("when"))
-        return tuple(islice(changes, most))
+        due_changes.sort(key=lambda group: group.following or end)
+        changes = merge(*(_changes(group, now, end) for group in due_changes[:limit]), key=attrgetter("when"))
+        return tuple(islice(changes, limit))
 
     def _group(self, account: DesiredAccount) -> tuple[DesiredAccount, tuple[_ScheduleGroup, ...]]:
-        cached = self._groups.get(account.name)
-        if cached is not None and cached[0] is account:
-            return cached
+        cached_entry = self._groups.get(account.name)
+        if cached_entry is not None and cached_entry[0] is account:
+            return cached_entry
         phones: dict[Schedule, list[str]] = {}
         for phone, schedule in account.schedules.items():
             phones.setdefault(schedule, []).append(phone)
-        return account, tuple(_new_group(account.name, schedule, some) for schedule, some in phones.items())
+        return account, tuple(
+            _new_group(account.name, schedule, phones_alike) for schedule, phones_alike in phones.items()
+        )
 
 
 def _new_group(account: str, schedule: Schedule, phones: Sequence[str]) -> _ScheduleGroup:
@@ -89,10 +91,10 @@ def _following(group: _ScheduleGroup, now: datetime) -> datetime | None:
 
     The time is cached. It is computed again once it has passed, or if the clock was set back.
     """
-    stale = (
+    is_stale = (
         group.computed_at is None or now < group.computed_at or (group.following is not None and group.following <= now)
     )
-    if stale:
+    if is_stale:
         change = next(status_changes(group.schedule, now), None)
         group.computed_at, group.following = now, None if change is None else change[0]
     return group.following

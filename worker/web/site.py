@@ -149,8 +149,8 @@ class StatusPages:
         cookie = f"{COOKIE}={session}; Path=/; Max-Age=43200; {only}"
         return HttpResponse(303, b"", headers={"Location": "/", "Set-Cookie": cookie})
 
-    def _denied(self, denied: Denied) -> HttpResponse:
-        match denied:
+    def _denied(self, denial: Denied) -> HttpResponse:
+        match denial:
             case Denied.HOST:
                 return self._message(
                     421,
@@ -200,9 +200,9 @@ class StatusPages:
                 self._is_checked = True
                 if connection is None:
                     with closing(empty_ledger()) as empty:
-                        here, body = views.build_page(empty, page_request)
+                        page_url, body = views.build_page(empty, page_request)
                 else:
-                    here, body = views.build_page(connection, page_request)
+                    page_url, body = views.build_page(connection, page_request)
         except views.PageNotFound:
             return self._message(404, _("Page not found"), _("It may belong to a run that was deleted. Start at /"))
         except TimeoutError:
@@ -214,12 +214,12 @@ class StatusPages:
             )
         except LedgerError as error:
             return self._message(503, _("The ledger cannot be read"), translate(str(error)), {"Retry-After": "5"})
-        frame = self._frame(here, page_request.live, version)
+        frame = self._frame(page_url, page_request.live, version)
         return HttpResponse(200, status_pages.page(frame, body).encode(errors="replace"), _HTML)
 
-    def _frame(self, here: str, live: DaemonState | None, version: str = "") -> status_pages.Frame:
+    def _frame(self, page_url: str, live: DaemonState | None, version: str = "") -> status_pages.Frame:
         return status_pages.Frame(
-            here=here,
+            here=page_url,
             made_at=format_utc(self._now()),
             ledger=self._ledger.name,
             assets={name: _url(name) for name in _ASSETS},
@@ -234,12 +234,14 @@ class StatusPages:
             return None
         now = self._now()
         with self._lock:
-            turns = self._next_changes.next(self._desired(), now, days=_DAYS, most=_TURNS + 1)
+            changes = self._next_changes.next(self._desired(), now, days=_DAYS, limit=_TURNS + 1)
         upcoming = tuple(
-            UpcomingChange(format_utc(turn.when), turn.account, turn.before, turn.after, turn.count, turn.why)
-            for turn in turns[:_TURNS]
+            UpcomingChange(
+                format_utc(change.when), change.account, change.before, change.after, change.count, change.why
+            )
+            for change in changes[:_TURNS]
         )
-        return UpcomingChanges(format_utc(now + timedelta(_DAYS)), upcoming, more=len(turns) > _TURNS)
+        return UpcomingChanges(format_utc(now + timedelta(_DAYS)), upcoming, more=len(changes) > _TURNS)
 
     def _ledger_state(self) -> object:
         """Return a value that changes with every write to the ledger. It blocks."""
@@ -263,11 +265,11 @@ def _url(name: str) -> str:
 
 def _language(header: str) -> str:
     """Return the supported language that an Accept-Language header prefers; English by default."""
-    wishes = []
-    for index, wish in enumerate(header.split(",")[:20]):
-        name, _semicolon, weight = wish.strip().partition(";q=")
+    languages = []
+    for index, language in enumerate(header.split(",")[:20]):
+        name, _semicolon, weight = language.strip().partition(";q=")
         try:
-            wishes.append((-float(weight or 1), index, name))
+            languages.append((-float(weight or 1), index, name))
         except ValueError:
             continue
-    return next(filter(None, (language_of(name) for weight, _place, name in sorted(wishes) if weight)), LANGUAGES[0])
+    return next(filter(None, (language_of(name) for weight, _place, name in sorted(languages) if weight)), LANGUAGES[0])

@@ -30,7 +30,7 @@ class EventStreams:
         self._changes = 0
         self._now = ""
         self._listeners = 0
-        self._closed = False
+        self._is_closed = False
         self._changed = asyncio.Condition()
         self._poller: asyncio.Task[None] | None = None
         self._notifications: set[asyncio.Task[str]] = set()
@@ -78,7 +78,7 @@ class EventStreams:
 
     def close(self) -> None:
         """End every stream."""
-        self._closed = True
+        self._is_closed = True
         if self._poller is not None:
             self._poller.cancel()
         self.notify()
@@ -88,10 +88,10 @@ class EventStreams:
         with suppress(ConnectionError, TimeoutError):
             await response.write(f"event: hello\ndata: {version}\n\n".encode())
             async with asyncio.timeout(_LIFETIME):
-                while not self._closed:
+                while not self._is_closed:
                     with suppress(TimeoutError):
                         async with asyncio.timeout(_KEEP_ALIVE_SECONDS), self._changed:
-                            await self._changed.wait_for(lambda: self._closed or self._now != version)  # noqa: B023 - evaluated before it changes
+                            await self._changed.wait_for(lambda: self._is_closed or self._now != version)  # noqa: B023 - evaluated before it changes
                     if self._now == version:
                         await response.write(b": alive\n\n")
                         continue
@@ -101,7 +101,7 @@ class EventStreams:
     async def _notify_all(self) -> str:
         """Update the version, and wake every stream."""
         async with self._changed:
-            if not self._closed:
+            if not self._is_closed:
                 self._now = await asyncio.get_running_loop().run_in_executor(None, self.version)
             self._changed.notify_all()
             return self._now

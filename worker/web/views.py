@@ -104,22 +104,28 @@ def _overview(connection: sqlite3.Connection, request: PageRequest) -> status_pa
     all_accounts = ledger.account_states(connection)
     q, show = request.text("q"), request.text("show")
     search = q.casefold()
-    matching = [
-        each for each in all_accounts if search in each.account.casefold() and not (show == "needing" and each.calm)
+    matching_accounts = [
+        account
+        for account in all_accounts
+        if search in account.account.casefold() and not (show == "needing" and account.calm)
     ]
     after = (request.query.get("after", ""), request.query.get("key", ""))
-    rest = [each for each in matching if (each.account, each.key) > after] if any(after) else matching
-    first = rest[:_ROWS]
+    accounts_after = (
+        [account for account in matching_accounts if (account.account, account.key) > after]
+        if any(after)
+        else matching_accounts
+    )
+    page_accounts = accounts_after[:_ROWS]
     url = None
-    if len(rest) > _ROWS:
-        url = status_pages.link("/", q=q, show=show, after=first[-1].account, key=first[-1].key)
+    if len(accounts_after) > _ROWS:
+        url = status_pages.link("/", q=q, show=show, after=page_accounts[-1].account, key=page_accounts[-1].key)
     needs = () if request.live is None else request.live.needs
     return status_pages.Overview(
-        accounts=first,
-        matching=len(matching),
+        accounts=page_accounts,
+        matching=len(matching_accounts),
         total=len(all_accounts),
-        troubled=sum(not each.calm for each in all_accounts),
-        differing=sum(each.differing for each in all_accounts),
+        troubled=sum(not account.calm for account in all_accounts),
+        differing=sum(account.differing for account in all_accounts),
         needs=needs[:_NEEDS],
         more_needs=max(0, len(needs) - _NEEDS),
         runs=ledger.runs(connection, limit=_FEW),
@@ -127,7 +133,7 @@ def _overview(connection: sqlite3.Connection, request: PageRequest) -> status_pa
         q=q,
         show=show,
         next=url,
-        differ={} if request.live is None else {each.account: each.differing for each in request.live.seen},
+        differ={} if request.live is None else {account.account: account.differing for account in request.live.seen},
     )
 
 
@@ -135,18 +141,18 @@ def _account(connection: sqlite3.Connection, request: PageRequest, key: str) -> 
     state = ledger.account(connection, key, request.query.get("name", ""))
     if state is None:
         raise PageNotFound
-    here = status_pages.account_url(key)
+    page_url = status_pages.account_url(key)
     name = state.account if state.unread else None
     runs = ledger.runs_of(connection, key, state.account, before=request.integer("before"), limit=_FEW + 1)
     numbers = ledger.last_writes(connection, key, prefix=request.digits, after=request.text("after"), limit=_ROWS + 1)
     return status_pages.Account(
         state=state,
         runs=runs[:_FEW],
-        older=status_pages.link(here, name=name, before=runs[_FEW - 1].position) if len(runs) > _FEW else None,
+        older=status_pages.link(page_url, name=name, before=runs[_FEW - 1].position) if len(runs) > _FEW else None,
         needing=ledger.numbers(connection, state.position, limit=_FEW, attention_only=True),
         numbers=numbers[:_ROWS],
         prefix=request.digits,
-        next=status_pages.link(here, q=request.digits, after=numbers[_ROWS - 1].phone)
+        next=status_pages.link(page_url, q=request.digits, after=numbers[_ROWS - 1].phone)
         if len(numbers) > _ROWS
         else None,
         needs=_needs(request.live, state),
@@ -156,7 +162,7 @@ def _account(connection: sqlite3.Connection, request: PageRequest, key: str) -> 
 
 def _needs(live: DaemonState | None, state: AccountState) -> tuple[AttentionItem, ...]:
     """Return the attention items of an account."""
-    return () if live is None else tuple(need for need in live.needs if need.account == state.account)[:_ROWS]
+    return () if live is None else tuple(item for item in live.needs if item.account == state.account)[:_ROWS]
 
 
 def _runs(connection: sqlite3.Connection, request: PageRequest) -> status_pages.Runs:
@@ -170,7 +176,7 @@ def _run(connection: sqlite3.Connection, request: PageRequest, run_id: str) -> s
     run = ledger.run(connection, run_id)
     if run is None:
         raise PageNotFound
-    here, show, entry = status_pages.run_url(run_id), request.text("show"), request.integer("entry")
+    page_url, show, entry = status_pages.run_url(run_id), request.text("show"), request.integer("entry")
     attention_only = show == "needing"
     accounts: list[AccountState] = []
     account = None
@@ -191,29 +197,33 @@ def _run(connection: sqlite3.Connection, request: PageRequest, run_id: str) -> s
             limit=_ROWS + 1,
             attention_only=attention_only,
         )
-    following, further = None, None
+    next_page, more_numbers = None, None
     if len(accounts) > _ROWS:
-        following = status_pages.link(here, show=show, after=accounts[_ROWS - 1].position)
+        next_page = status_pages.link(page_url, show=show, after=accounts[_ROWS - 1].position)
     if len(numbers) > _ROWS:
-        further = status_pages.link(here, entry=entry, q=request.digits, show=show, after=numbers[_ROWS - 1].phone)
+        more_numbers = status_pages.link(
+            page_url, entry=entry, q=request.digits, show=show, after=numbers[_ROWS - 1].phone
+        )
     return status_pages.Run(
         run=run,
         accounts=accounts[:_ROWS],
         show=show,
-        next=following,
+        next=next_page,
         account=account,
         numbers=numbers[:_ROWS],
         prefix=request.digits,
-        more=further,
+        more=more_numbers,
     )
 
 
 def _number(connection: sqlite3.Connection, request: PageRequest, phone: str) -> status_pages.Number:
     steps = ledger.number_runs(connection, phone, before=request.integer("before"), limit=_RUNS + 1) if phone else []
-    further = None
+    more_runs = None
     if len(steps) > _RUNS:
-        further = status_pages.link(status_pages.number_url(phone), before=steps[_RUNS - 1].position)
-    return status_pages.Number(phone=phone or None, query=request.text("q") or phone, steps=steps[:_RUNS], next=further)
+        more_runs = status_pages.link(status_pages.number_url(phone), before=steps[_RUNS - 1].position)
+    return status_pages.Number(
+        phone=phone or None, query=request.text("q") or phone, steps=steps[:_RUNS], next=more_runs
+    )
 
 
 def _quota(connection: sqlite3.Connection, request: PageRequest) -> status_pages.Quotas:

@@ -38,7 +38,7 @@ def test_short_secrets_can_be_left_in() -> None:
     """Where words of programs stand, only secrets of a length that no word has by chance are taken out."""
     secrets = Secrets(["a" * SHORTEST_SECRET, "b" * (SHORTEST_SECRET - 1)])
     text = "a" * SHORTEST_SECRET + " " + "b" * SHORTEST_SECRET
-    assert secrets.remove_from(text, least=SHORTEST_SECRET) == f"{REMOVED} {'b' * SHORTEST_SECRET}"
+    assert secrets.remove_from(text, min_length=SHORTEST_SECRET) == f"{REMOVED} {'b' * SHORTEST_SECRET}"
     assert secrets.remove_from(text) == f"{REMOVED} {REMOVED}b"
 
 

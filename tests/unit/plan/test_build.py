@@ -120,9 +120,9 @@ def test_draft_has_what_the_ledger_must_learn() -> None:
     desired = DesiredAccount("main", "main.yaml", {A: ON}, [1])
     observed = _observed(n01000000001="PENDING")
     known, unknown = (build(desired, observed, Terms(), AccountMemory(registered=count), NOON) for count in (1, 2))
-    assert (known.registered, unknown.registered, known.unsettled) == (None, 1, False)
+    assert (known.registered_count, unknown.registered_count, known.has_open_attempts) == (None, 1, False)
     assert [notice.kind for notice in known.plan.notices] == [NoticeKind.PENDING]
-    assert build(desired, observed, Terms(), AccountMemory(spent=frozenset({A})), NOON).unsettled
+    assert build(desired, observed, Terms(), AccountMemory(spent=frozenset({A})), NOON).has_open_attempts
 
 
 @pytest.mark.parametrize("drift", [False, True])

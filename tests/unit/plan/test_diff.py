@@ -285,8 +285,10 @@ def test_what_no_longer_holds_is_a_conflict(status: str | None) -> None:
 def test_preconditions_sort_writes() -> None:
     """A write whose number is as the plan saw it is due, and one whose number got there by itself is not."""
     observed = seen(n0211="INACTIVE", n0222="INACTIVE")
-    assert preconditions(planned(UP, DOWN, GONE).writes, observed) == Preconditions(due=(UP,), already=(DOWN,))
-    assert preconditions(saved(UP, DOWN).writes, observed) == Preconditions(due=(UP,), already=(DOWN,))
+    assert preconditions(planned(UP, DOWN, GONE).writes, observed) == Preconditions(
+        due_changes=(UP,), already_done=(DOWN,)
+    )
+    assert preconditions(saved(UP, DOWN).writes, observed) == Preconditions(due_changes=(UP,), already_done=(DOWN,))
 
 
 def test_plan_file_keeps_only_writes() -> None:

@@ -31,11 +31,11 @@ def test_unchanged_numbers_are_counted_and_logged_but_not_listed() -> None:
     """A write that turned out to be unnecessary, and the numbers that only the plan counts."""
     numbers = [_written("0101", Outcome.CHANGED), _written("0102", Outcome.UNCHANGED)]
     desired = [("0103", "ACTIVE"), ("0104", "INACTIVE")]
-    conclusion = conclude("main", "7", numbers, requests=Requests(1, 2), stopped=None, desired=desired, count=2)
+    conclusion = conclude("main", "7", numbers, requests=Requests(1, 2), stop_reason=None, desired=desired, count=2)
     assert conclusion.result.numbers == (numbers[0],)
     assert conclusion.result.counts == dict.fromkeys(Outcome, 0) | {Outcome.CHANGED: 1, Outcome.UNCHANGED: 3}
     assert conclusion.result.outcome is RunOutcome.CONVERGED
-    assert list(conclusion.unchanged) == [
+    assert list(conclusion.unchanged_numbers) == [
         numbers[1],
         unchanged_result("0103", "ACTIVE"),
         unchanged_result("0104", "INACTIVE"),

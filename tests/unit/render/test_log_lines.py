@@ -23,7 +23,7 @@ NUMBER: dict[str, Any] = {
 def shown(*, color: bool = False, everything: bool = False, **fields: Any) -> str | None:
     """A line of a run on a console."""
     line = {"timestamp": "2026-03-01T12:00:00.123Z", "level": "info", "run_id": "20260301T120000Z-abc"} | fields
-    return console_line(line, Paint(color=color), everything=everything)
+    return console_line(line, Paint(color=color), show_all=everything)
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,7 @@ def test_notices_are_shown_once() -> None:
 
 def test_more_rows_than_a_browser_opens_are_counted() -> None:
     """A table that is too long keeps rows that need attention, and counts what it leaves out."""
-    sampled = table("numbers", "Numbers", (), _rows(12), most=5)
+    sampled = table("numbers", "Numbers", (), _rows(12), limit=5)
     assert [row.needs_attention for row in sampled.rows] == [True, True, True, False, False]
     assert sampled.omitted == (
         "7 more rows are not in this file (3 deactivate, 3 protected, 1 activate). "

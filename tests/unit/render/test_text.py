@@ -43,7 +43,7 @@ def planned(
         account_id=observed.account_id,
         verdict=Verdict.REFUSED if refusals else Verdict.OK,
         refusals=refusals,
-        counts=count_actions(changes, unchanged=len(numbers) - len(changes)),
+        counts=count_actions(changes, unchanged_count=len(numbers) - len(changes)),
         changes=changes,
     )
 

@@ -236,7 +236,7 @@ def test_a_long_document_costs_the_memory_of_what_is_kept(large: SandboxAccount)
     longest = 0
     for piece in _cut(large.document(), 4):
         document.feed(piece)
-        longest = max(longest, len(document._rest))
+        longest = max(longest, len(document._buffer))
     assert len(large.document()) > 5 << 20
     assert longest < 4 << 20
 

@@ -66,7 +66,7 @@ def test_a_timed_out_request_holds_its_slot_longer() -> None:
     async def scenario() -> float:
         window = _window(1, 5.0)
         await window.acquire()
-        window.release(longer=20.0)
+        window.release(extra_hold=20.0)
         await window.acquire()
         return asyncio.get_running_loop().time()
 

@@ -26,7 +26,7 @@ def test_a_slot_that_is_free_earlier_is_given_earlier() -> None:
         window = Window(2, 5.0, clock=_now)
         await window.acquire()
         await window.acquire()
-        window.release(longer=20.0)
+        window.release(extra_hold=20.0)
         waiting = asyncio.create_task(_taken(window))
         await asyncio.sleep(1)
         window.release()

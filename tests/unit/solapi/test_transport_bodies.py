@@ -48,10 +48,10 @@ async def _served(play: Play) -> AsyncIterator[URL]:
         yield URL(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
 
 
-async def _exchange(play: Play, method: str = "PUT", *, into: Callable[[bytes], None] | None = None) -> Response:
+async def _exchange(play: Play, method: str = "PUT", *, sink: Callable[[bytes], None] | None = None) -> Response:
     timeout = Timeout(connect_seconds=1, total_seconds=0.3)
     async with _served(play) as url, Transport(timeout) as transport:
-        return await transport.exchange(method, url, {}, into=into)
+        return await transport.exchange(method, url, {}, sink=sink)
 
 
 def _says(*pieces: bytes) -> Play:
@@ -99,16 +99,16 @@ async def test_a_short_reply_is_whole(monkeypatch: pytest.MonkeyPatch, moment: f
 
 
 @pytest.mark.parametrize(("method", "error"), [("PUT", Ambiguous), ("GET", ConnectionFailed)])
-@pytest.mark.parametrize("into", [None, [].append])
+@pytest.mark.parametrize("sink", [None, [].append])
 async def test_a_body_that_breaks_off_or_stalls_ends_in_time(
-    method: str, error: type[ApiError], into: Callable[[bytes], None] | None
+    method: str, error: type[ApiError], sink: Callable[[bytes], None] | None
 ) -> None:
     """Half a body is an error at once, and a body that stops coming is one when the attempt's time is over."""
     with pytest.raises(error) as broken:
-        await _exchange(_breaks, method, into=into)
+        await _exchange(_breaks, method, sink=sink)
     assert not broken.value.timed_out
     with pytest.raises(error) as stalled:
-        await _exchange(_stalls, method, into=into)
+        await _exchange(_stalls, method, sink=sink)
     assert stalled.value.timed_out
 
 
@@ -141,10 +141,10 @@ async def test_a_document_comes_in_pieces() -> None:
     gzipped = "Content-Encoding: gzip\r\n"
     for head, body in ((_head(len(packed), more=gzipped), packed), (_head(len(_LONG)), _LONG)):
         pieces: list[bytes] = []
-        answer = await _exchange(_says(head, body), "GET", into=pieces.append)
+        answer = await _exchange(_says(head, body), "GET", sink=pieces.append)
         assert (answer.raw, b"".join(pieces)) == (b"", _LONG)
     refused = await _exchange(
-        _says(_head(4, "400 No"), b"why?"), "GET", into=lambda _: pytest.fail("this is no document")
+        _says(_head(4, "400 No"), b"why?"), "GET", sink=lambda _: pytest.fail("this is no document")
     )
     assert refused.content() == b"why?"
 
@@ -174,7 +174,7 @@ _MEMBERS = gzip.compress(_LONG[:1_000]) + gzip.compress(b"") + gzip.compress(_LO
 async def test_every_spelling_of_identity_and_gzip_is_read(more: str, body: bytes) -> None:
     """RFC 9110 and RFC 1952: blank, any letter case, x-gzip, lists, several members, zeros after a member."""
     pieces: list[bytes] = []
-    await _exchange(_says(_head(len(body), more=more), body), "GET", into=pieces.append)
+    await _exchange(_says(_head(len(body), more=more), body), "GET", sink=pieces.append)
     assert b"".join(pieces) == (_LONG if body else b"")
 
 
@@ -220,7 +220,7 @@ def test_a_flood_of_tiny_members_costs_no_more_than_their_bytes() -> None:
 async def test_what_cannot_be_decompressed_is_a_failed_read(more: str, body: bytes) -> None:
     """A wrong, a truncated and an unknown compression are errors, in a document and in an error body."""
     with pytest.raises(ServerError):
-        await _exchange(_says(_head(len(body), more=more), body), "GET", into=lambda _: None)
+        await _exchange(_says(_head(len(body), more=more), body), "GET", sink=lambda _: None)
     with pytest.raises(ServerError):
         (await _exchange(_says(_head(len(body), "500 No", more), body))).content()
 
@@ -235,7 +235,7 @@ async def test_an_endless_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> 
     bomb = gzip.compress(bytes(8 << 20))
     for more, body in (("Content-Encoding: gzip\r\n", bomb), ("", bytes(2 << 20))):
         with pytest.raises(AccountRejected, match="longer than 1 MiB"):
-            await _exchange(_says(_head(len(body), more=more), body), "GET", into=lambda _: None)
+            await _exchange(_says(_head(len(body), more=more), body), "GET", sink=lambda _: None)
     monkeypatch.setattr("worker.solapi.transport._RAW_CAP", 100)
     with pytest.raises(AccountRejected):
-        await _exchange(_says(_head(len(bomb), more="Content-Encoding: gzip\r\n"), bomb), "GET", into=lambda _: None)
+        await _exchange(_says(_head(len(bomb), more="Content-Encoding: gzip\r\n"), bomb), "GET", sink=lambda _: None)

@@ -66,7 +66,7 @@ def _sections(accounts: Sequence[AccountView]) -> list[Section]:
     """Return the accounts that have rows or provenance, grouped by equal rows."""
     visible = [(index, each) for index, each in enumerate(accounts) if each.size or each.provenance]
     groups = group_by(visible, lambda pair: (pair[1].brief, pair[0] if pair[1].size > _ALIKE else pair[1].content))
-    return [Section([account for _place, account in some]) for some in groups.values()]
+    return [Section([account for _place, account in numbered_accounts]) for numbered_accounts in groups.values()]
 
 
 def _within(lines: Iterator[str], cap: int) -> str | None:
@@ -80,21 +80,21 @@ def _within(lines: Iterator[str], cap: int) -> str | None:
     return "\n".join(output) + "\n"
 
 
-def _head(view: DocumentView, title: str, *, folded: bool) -> Iterator[str]:
+def _head(view: DocumentView, title: str, *, is_folded: bool) -> Iterator[str]:
     yield f"### {title}"
     for _tone, sentence in view.remarks:
         yield ""
         yield f"**{prose(sentence)}**"
-    yield from _list([_item(item) for item in view.attention if folded or item.kind != "numbers"])
+    yield from _list([_item(item) for item in view.attention if is_folded or item.kind != "numbers"])
 
 
 def _item(item: AttentionGroup) -> str:
     if item.kind == "numbers":
         text = f": {prose(item.text)}" if item.text else ""
         return f"**{item.title}** ({name_list(item.accounts)}){text}"
-    several = f"{count(len(item.accounts), 'account')}: " if len(item.accounts) > 1 else ""
+    account_prefix = f"{count(len(item.accounts), 'account')}: " if len(item.accounts) > 1 else ""
     text = item.text if item.kind == "error" else f"{item.title}: {item.text}"
-    return f"{several}{name_list(item.accounts)}: {prose(text)}"
+    return f"{account_prefix}{name_list(item.accounts)}: {prose(text)}"
 
 
 def _notice(item: AttentionGroup) -> str:
@@ -123,15 +123,15 @@ def _foot(view: DocumentView, remarks: Sequence[str]) -> Iterator[str]:
 def _list(lines: Sequence[str]) -> Iterator[str]:
     """Yield a blank line and a list of the first lines that fit, with the count of the others."""
     items: list[str] = []
-    room = _LIST
+    bytes_left = _LIST
     for line in lines[:MANY] if len(lines) > MANY + 1 else lines:
-        room -= len(line.encode()) + 3
-        if room < 0:
+        bytes_left -= len(line.encode()) + 3
+        if bytes_left < 0:
             break
         items.append(f"- {line}")
-    more = len(lines) - len(items)
-    if more:
-        items.append("- " + _("and {count} more like these").format(count=f"{more:,}"))
+    more_count = len(lines) - len(items)
+    if more_count:
+        items.append("- " + _("and {count} more like these").format(count=f"{more_count:,}"))
     if items:
         yield ""
         yield from items
@@ -140,12 +140,12 @@ def _list(lines: Sequence[str]) -> Iterator[str]:
 def _in_full(
     view: DocumentView, sections: Sequence[Section], title: str, remarks: Sequence[str], sample: int | None
 ) -> Iterator[str]:
-    folded = sum(section.view.size for section in sections) > _FOLDED
-    yield from _head(view, title, folded=folded)
-    more = 0
+    is_folded = sum(section.view.size for section in sections) > _FOLDED
+    yield from _head(view, title, is_folded=is_folded)
+    omitted_count = 0
     for section in sections:
         yield ""
-        if folded:
+        if is_folded:
             yield f"<details><summary>{_name(section, html=True)}: {_html_brief(section)}</summary>"
         else:
             yield f"#### {_name(section)}: {prose(section.view.brief)}"
@@ -153,49 +153,51 @@ def _in_full(
             yield ""
             yield prose(remark)
         for group in section.view.groups():
-            yield from _group(group, sample, folded=not folded and len(group.rows) > MANY)
-            more += _omitted_count(group, sample)
-        if folded:
+            yield from _group(group, sample, is_folded=not is_folded and len(group.rows) > MANY)
+            omitted_count += _omitted_count(group, sample)
+        if is_folded:
             yield ""
             yield "</details>"
     yield from _foot(view, remarks)
-    if more:
+    if omitted_count:
         text = ngettext(
-            "{count} number is left out of the tables.", "{count} numbers are left out of the tables.", more
+            "{count} number is left out of the tables.", "{count} numbers are left out of the tables.", omitted_count
         )
-        yield from _all_of_them(text, more)
+        yield from _all_of_them(text, omitted_count)
 
 
 def _omitted_count(group: NumberGroup, sample: int | None) -> int:
     return 0 if sample is None or len(group.rows) <= max(sample, MANY) else len(group.rows) - sample
 
 
-def _group(group: NumberGroup, sample: int | None, *, folded: bool) -> Iterator[str]:
-    more = _omitted_count(group, sample)
-    rows = group.rows[: len(group.rows) - more]
+def _group(group: NumberGroup, sample: int | None, *, is_folded: bool) -> Iterator[str]:
+    omitted_count = _omitted_count(group, sample)
+    rows = group.rows[: len(group.rows) - omitted_count]
     advice = prose(group.advice or "")
-    word = counts([(len(group.rows), group.mark.counted)])
+    counted = counts([(len(group.rows), group.mark.counted)])
     yield ""
-    if folded:
-        yield f"<details><summary><b>{word}</b></summary>"
+    if is_folded:
+        yield f"<details><summary><b>{counted}</b></summary>"
         yield ""
         yield advice
     else:
-        yield f"**{word}**" + (f": {advice}" if advice else "")
-    columns = _columns(own=group.advice is None)
+        yield f"**{counted}**" + (f": {advice}" if advice else "")
+    columns = _columns(is_own=group.advice is None)
     cells = {name: [cell(row) for row in rows] for name, cell in columns.items()}
-    filled = {name: column for name, column in cells.items() if any(column)}
-    yield from table(list(filled), zip(*filled.values(), strict=True))
-    if more:
-        first, last = phone(group.rows[-more].phone), phone(group.rows[-1].phone)
+    filled_columns = {name: column for name, column in cells.items() if any(column)}
+    yield from table(list(filled_columns), zip(*filled_columns.values(), strict=True))
+    if omitted_count:
+        first_omitted, last_omitted = phone(group.rows[-omitted_count].phone), phone(group.rows[-1].phone)
         yield ""
-        yield _("and {count} more, from {first} to {last}").format(count=f"{more:,}", first=first, last=last)
-    if folded:
+        yield _("and {count} more, from {first} to {last}").format(
+            count=f"{omitted_count:,}", first=first_omitted, last=last_omitted
+        )
+    if is_folded:
         yield ""
         yield "</details>"
 
 
-def _columns(*, own: bool) -> dict[str, Callable[[NumberRow], str]]:
+def _columns(*, is_own: bool) -> dict[str, Callable[[NumberRow], str]]:
     """Return the columns of a table. `own` adds those of errors and attempts, if rows have their own."""
     columns: dict[str, Callable[[NumberRow], str]] = {
         _("Number"): lambda row: phone(row.phone),
@@ -205,7 +207,7 @@ def _columns(*, own: bool) -> dict[str, Callable[[NumberRow], str]]:
         _("Note"): lambda row: prose(row.note, NOTE),
         _("Owner"): lambda row: prose(row.owner, NOTE),
     }
-    if own:
+    if is_own:
         columns |= {
             _("Attempts"): lambda row: prose(
                 ", ".join(f"{each.number}: {translate(each.state)}" for each in row.attempts)
@@ -218,14 +220,14 @@ def _columns(*, own: bool) -> dict[str, Callable[[NumberRow], str]]:
 def _in_brief(
     view: DocumentView, sections: Sequence[Section], title: str, remarks: Sequence[str], *, whole: bool
 ) -> Iterator[str]:
-    yield from _head(view, title, folded=True)
+    yield from _head(view, title, is_folded=True)
     rows = ((prose(translate(each.mark.counted)), f"{each.numbers:,}", f"{each.accounts:,}") for each in view.counts)
     if view.counts:
         yield from table(("", _("Numbers"), _("Accounts")), rows)
     names: dict[str, list[str]] = {}
     for section in sections:
         names.setdefault(section.view.brief, []).extend(section.names)
-    lines = [_in_a_line(brief, some) for brief, some in names.items()]
+    lines = [_in_a_line(brief, names_alike) for brief, names_alike in names.items()]
     if whole:
         yield ""
         yield from (f"- {line}" for line in lines)
@@ -243,9 +245,9 @@ def _in_a_line(brief: str, names: Sequence[str]) -> str:
     return f"{count(len(names), 'account')} ({name_list(names)}): {prose(brief)}"
 
 
-def _all_of_them(text: str, more: int) -> Iterator[str]:
+def _all_of_them(text: str, more_count: int) -> Iterator[str]:
     yield ""
-    yield text.format(count=f"{more:,}") + " " + _("All of them: `--format html` or `--format json`.")
+    yield text.format(count=f"{more_count:,}") + " " + _("All of them: `--format html` or `--format json`.")
 
 
 def _name(section: Section, *, html: bool = False) -> str:

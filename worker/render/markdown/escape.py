@@ -30,7 +30,7 @@ _plain: Final = re.compile(
     r"""(?x) (?: [^\W_] | [ ,;()'"?→…·\u2013\u2014-] | (?<=[^\W_])_(?=[^\W_]) | \.(?![^\W\d_]) | :(?=[ \d]|$)
       | %(?![\w"]) | (?<!/)/(?!/) )*"""
 ).fullmatch
-_odd: Final = re.compile(
+_odd_characters: Final = re.compile(
     r"""(?xi) www                   # is linked without a scheme
       | [a-z]-\d                    # GH-12, and what a repository may have links made of
       | \b[0-9a-f]{7,}\b            # a commit
@@ -49,7 +49,7 @@ def code(text: str, limit: int = NAME) -> str:
 def prose(text: str, limit: int = MESSAGE) -> str:
     """Return foreign text, cut to `limit` columns: unchanged if it has no meaning in Markdown, else as a code span."""
     content = safe(text, limit).strip()
-    return content if _plain(content) and not _odd(content) else code(content, limit)
+    return content if _plain(content) and not _odd_characters(content) else code(content, limit)
 
 
 def html_code(text: str, limit: int = NAME) -> str:
@@ -65,8 +65,8 @@ def phone(digits: str) -> str:
 def name_list(names: Sequence[str], *, html: bool = False) -> str:
     """Return the first names, with the count of the others. With `html`, the text is for an HTML block."""
     text = ", ".join(map(html_code if html else code, names[:_NAMES]))
-    more = len(names) - _NAMES
-    return _("{names} and {count} more").format(names=text, count=f"{more:,}") if more > 0 else text
+    more_count = len(names) - _NAMES
+    return _("{names} and {count} more").format(names=text, count=f"{more_count:,}") if more_count > 0 else text
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:

@@ -93,17 +93,17 @@ def charts(run: RunRecord) -> tuple[tuple[Chart, ...], str]:
         if writes:
             keys.setdefault(endpoint_text(account), []).extend(writes)
     window = _WINDOW if rate is None else rate.per_seconds
-    ordered = sorted(keys.items(), key=lambda item: -len(item[1]))
-    drawings = tuple(draw(title, sorted(writes), window, rate) for title, writes in ordered[:_CHARTS])
-    rest = [len(writes) for _title, writes in ordered[_CHARTS:]]
-    if not rest:
+    ordered_keys = sorted(keys.items(), key=lambda item: -len(item[1]))
+    drawings = tuple(draw(title, sorted(writes), window, rate) for title, writes in ordered_keys[:_CHARTS])
+    other_counts = [len(writes) for _title, writes in ordered_keys[_CHARTS:]]
+    if not other_counts:
         return drawings, ""
     text = ngettext(
         "{number:,} more API key without a chart had {writes:,} writes.",
         "{number:,} more API keys without a chart had {writes:,} writes.",
-        len(rest),
+        len(other_counts),
     )
-    return drawings, text.format(number=len(rest), writes=sum(rest))
+    return drawings, text.format(number=len(other_counts), writes=sum(other_counts))
 
 
 def _rate(run: RunRecord) -> Rate | None:
@@ -117,15 +117,15 @@ def _rate(run: RunRecord) -> Rate | None:
 def _write(attempt: Attempt) -> Write:
     """Return an attempt as a write at the time of its response or, without a response, of its intent."""
     at = datetime.fromisoformat(attempt.answered_at or attempt.intended_at).timestamp()
-    refused = attempt.error is not None and attempt.error.http_status == _TOO_MANY
-    return Write(at, again=attempt.number > 1, refused=refused)
+    is_refused = attempt.error is not None and attempt.error.http_status == _TOO_MANY
+    return Write(at, again=attempt.number > 1, refused=is_refused)
 
 
 def draw(title: str, writes: Sequence[Write], window: float, rate: Rate | None) -> Chart:
     """Return the chart of at least one write. `writes` are in order of time, and `window` is in seconds."""
     start, end = writes[0].at, writes[-1].at + window
-    most = busiest(writes, window, start, end, _PARTS)
-    peak = max(most)
+    peaks = busiest(writes, window, start, end, _PARTS)
+    peak = max(peaks)
     top = round(max(peak, 0 if rate is None else rate.writes) * _HEADROOM) + 1
 
     def across(at: float) -> float:
@@ -134,23 +134,23 @@ def draw(title: str, writes: Sequence[Write], window: float, rate: Rate | None) 
     def up(value: float) -> float:
         return round(HEIGHT - value / top * HEIGHT, 1)
 
-    silent = pauses(writes, window)
+    silent_spans = pauses(writes, window)
     return Chart(
         title=title,
-        summary=_summary(writes, peak, window, rate, silent),
+        summary=_summary(writes, peak, window, rate, silent_spans),
         window=window,
-        line=_steps([up(value) for value in most]),
+        line=_steps([up(value) for value in peaks]),
         limit=None if rate is None else up(rate.writes),
         again=tuple(sorted({across(each.at) for each in writes if each.again}))[:_MARKS],
         refused=tuple(sorted({across(each.at) for each in writes if each.refused}))[:_MARKS],
         bands=tuple(
             Band(_stamp(each.start), across(each.start), round(across(each.end) - across(each.start), 1), _why(each))
-            for each in sorted(sorted(silent, key=_length)[-_MARKS:])
+            for each in sorted(sorted(silent_spans, key=_length)[-_MARKS:])
         ),
         top=top,
         start=_stamp(start),
         end=_stamp(end),
-        rows=tuple(spans(writes, most, start, end, _ROWS)),
+        rows=tuple(spans(writes, peaks, start, end, _ROWS)),
     )
 
 
@@ -161,7 +161,9 @@ def _steps(heights: Sequence[float]) -> str:
     return f"M0 {HEIGHT}{''.join(steps)}V{HEIGHT}Z"
 
 
-def _summary(writes: Sequence[Write], peak: int, window: float, rate: Rate | None, silent: Sequence[Pause]) -> str:
+def _summary(
+    writes: Sequence[Write], peak: int, window: float, rate: Rate | None, silent_spans: Sequence[Pause]
+) -> str:
     number = len(writes)
     parts = [
         ngettext("{number:,} write", "{number:,} writes", number).format(number=number),
@@ -169,13 +171,15 @@ def _summary(writes: Sequence[Write], peak: int, window: float, rate: Rate | Non
     ]
     if rate is not None:
         parts.append(_("the quota is {limit:,}").format(limit=rate.writes))
-    again, refused = sum(each.again for each in writes), sum(each.refused for each in writes)
-    if again:
-        parts.append(ngettext("{number:,} retry", "{number:,} retries", again).format(number=again))
-    if refused:
-        parts.append(_("{number:,} refused by the vendor's quota").format(number=refused))
-    if silent:
-        parts.append(ngettext("{number:,} pause", "{number:,} pauses", len(silent)).format(number=len(silent)))
+    repeated_count, refused_count = sum(write.again for write in writes), sum(write.refused for write in writes)
+    if repeated_count:
+        parts.append(ngettext("{number:,} retry", "{number:,} retries", repeated_count).format(number=repeated_count))
+    if refused_count:
+        parts.append(_("{number:,} refused by the vendor's quota").format(number=refused_count))
+    if silent_spans:
+        parts.append(
+            ngettext("{number:,} pause", "{number:,} pauses", len(silent_spans)).format(number=len(silent_spans))
+        )
     return "; ".join(parts) + "."
 
 

@@ -133,38 +133,42 @@ def _policy(styles: Sequence[str], scripts: Sequence[str]) -> str:
     )
 
 
-def table(key: str, title: str, columns: tuple[Column, ...], rows: Sequence[TableRow], most: int = _MOST_ROWS) -> Table:
+def table(
+    key: str, title: str, columns: tuple[Column, ...], rows: Sequence[TableRow], limit: int = _MOST_ROWS
+) -> Table:
     """Return a table of at most `most` rows. If there are more, rows that need attention take precedence.
 
     Each row must have a cell with a mark.
     """
-    if len(rows) <= most:
+    if len(rows) <= limit:
         return Table(key, title, columns, tuple(rows))
-    ordered = sorted(rows, key=lambda row: not row.needs_attention)
-    words = Counter(next(cell.word for cell in row.cells if isinstance(cell, Mark)) for row in ordered[most:])
-    number = len(rows) - most
+    ordered_rows = sorted(rows, key=lambda row: not row.needs_attention)
+    word_counts = Counter(
+        next(cell.word for cell in row.cells if isinstance(cell, Mark)) for row in ordered_rows[limit:]
+    )
+    number = len(rows) - limit
     text = ngettext(
         "{number:,} more row is not in this file ({what}).",
         "{number:,} more rows are not in this file ({what}).",
         number,
     )
-    text = text.format(number=number, what=counts((many, word) for word, many in words.most_common()))
+    text = text.format(number=number, what=counts((many, word) for word, many in word_counts.most_common()))
     return Table(
         key,
         title,
         columns,
-        tuple(ordered[:most]),
+        tuple(ordered_rows[:limit]),
         f"{text} {_('All of them: --format json. One account in full: --account NAME.')}",
     )
 
 
 def capped(items: Sequence[AttentionGroup]) -> Iterator[AttentionGroup]:
     """Yield the first items of each kind, then an item with the count of the others."""
-    for kind, some in groupby(items, lambda item: item.kind):
-        alike = list(some)
-        yield from alike[:_MOST_ITEMS]
-        number = len(alike) - _MOST_ITEMS
+    for kind, items_of_kind in groupby(items, lambda item: item.kind):
+        kind_items = list(items_of_kind)
+        yield from kind_items[:_MOST_ITEMS]
+        number = len(kind_items) - _MOST_ITEMS
         if number > 0:
             text = ngettext("{number:,} more: --format json", "{number:,} more: --format json", number)
-            title = {"refusal": _("Refused"), "notice": _("Notices")}.get(kind, alike[0].title)
+            title = {"refusal": _("Refused"), "notice": _("Notices")}.get(kind, kind_items[0].title)
             yield AttentionGroup(kind, "quiet", title, text.format(number=number))

@@ -94,7 +94,7 @@ def spans(writes: Iterable[Write], peaks: Sequence[int], start: float, end: floa
     width = (end - start) / parts
     for each in writes:
         writes_of[min(int((each.at - start) / width), parts - 1)].append(each)
-    finer = len(peaks) // parts
+    peaks_per_part = len(peaks) // parts
     return [
         Span(
             start + index * width,
@@ -102,7 +102,7 @@ def spans(writes: Iterable[Write], peaks: Sequence[int], start: float, end: floa
             len(span_writes),
             sum(each.again for each in span_writes),
             sum(each.refused for each in span_writes),
-            max(peaks[index * finer : (index + 1) * finer]),
+            max(peaks[index * peaks_per_part : (index + 1) * peaks_per_part]),
         )
         for index, span_writes in enumerate(writes_of)
     ]

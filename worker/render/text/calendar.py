@@ -63,9 +63,9 @@ class Calendar(Struct, frozen=True, kw_only=True):
 def account_calendar(account: DesiredAccount, start: datetime, end: datetime) -> AccountCalendar:
     """Return the changes of an account in [start, end). Both are aware times."""
     due = tuple(
-        CalendarEntry(each.phone, format_utc(each.when), each.before, each.after, each.why, want.note, want.owner)
+        CalendarEntry(each.phone, format_utc(each.when), each.before, each.after, each.why, desired.note, desired.owner)
         for each in transitions(account, start, end)
-        for want in (account.numbers[each.phone],)
+        for desired in (account.numbers[each.phone],)
     )
     return AccountCalendar(account.name, account.timezone, due)
 
@@ -81,7 +81,7 @@ def text(calendar: Calendar, *, color: bool, width: int = 80) -> str:
         if account.due:
             lines += [*_account(account, paint, width), ""]
     total = sum(len(account.due) for account in calendar.accounts)
-    start, until = (_local(each, _zone_of(calendar.accounts)) for each in (calendar.start, calendar.until))
+    start, until = (_local(moment, _zone_of(calendar.accounts)) for moment in (calendar.start, calendar.until))
     verdict = _("{changes} from {start} until {until}.") if total else _("No changes from {start} until {until}.")
     verdict = verdict.format(changes=count(total, "change"), start=start, until=until)
     return "\n".join([*lines, *indented(verdict, width, "", "  ", lambda line: paint("bold", line))]) + "\n"
@@ -89,27 +89,27 @@ def text(calendar: Calendar, *, color: bool, width: int = 80) -> str:
 
 def _account(account: AccountCalendar, paint: Paint, width: int) -> Iterator[str]:
     yield f"{header(account.account, None, paint, width)} ({account.timezone})"
-    for day, some in groupby(account.due, lambda due: _local(due.at, account.timezone)[:10]):
+    for day, entries_of_day in groupby(account.due, lambda due: _local(due.at, account.timezone)[:10]):
         yield ""
         yield paint("bold", f"{day} {translate(DAYS[datetime.fromisoformat(day).weekday()])}")
-        for (at, before, after, reason), alike in groupby(
-            some, lambda due: (due.at, due.before, due.after, due.reason)
+        for (at, before, after, reason), same_entries in groupby(
+            entries_of_day, lambda due: (due.at, due.before, due.after, due.reason)
         ):
-            yield from _rows(_local(at, account.timezone)[11:], before, after, tuple(alike), width)
+            yield from _rows(_local(at, account.timezone)[11:], before, after, tuple(same_entries), width)
             yield from indented(translate(reason), width, " " * 4, " " * 4, lambda line: paint("quiet", line))
 
 
 def _rows(
-    time: str, before: str | None, after: str | None, alike: Sequence[CalendarEntry], width: int
+    time: str, before: str | None, after: str | None, entries: Sequence[CalendarEntry], width: int
 ) -> Iterator[str]:
     none = translate(_NOT_SET)
-    what = f"{before or none} → {after or none}"
-    for due in alike[:MANY]:
-        row = f"  {time}  {hyphenated(due.phone):<13}  {what}"
+    change = f"{before or none} → {after or none}"
+    for due in entries[:MANY]:
+        row = f"  {time}  {hyphenated(due.phone):<13}  {change}"
         remark = " · ".join(" ".join(word.split()) for word in (due.note, due.owner) if word)
         yield f"{row}  {safe(remark, max(width - cells(row) - 2, _REMARK_COLUMNS))}".rstrip()
-    if len(alike) > MANY:
-        yield f"  {time}  {_('and {count} more').format(count=f'{len(alike) - MANY:,}')}  {what}"
+    if len(entries) > MANY:
+        yield f"  {time}  {_('and {count} more').format(count=f'{len(entries) - MANY:,}')}  {change}"
 
 
 def _local(at: str, timezone: str) -> str:

@@ -55,16 +55,16 @@ def _document(view: DocumentView, paint: Paint, columns: int) -> str:
 
 
 def _error(item: AttentionGroup, paint: Paint, columns: int) -> Iterator[str]:
-    several = count(len(item.accounts), "account") + ": " if len(item.accounts) > 1 else ""
-    yield from indented(several + names(item.accounts), columns, "", "  ", paint.style("bold"))
+    account_prefix = count(len(item.accounts), "account") + ": " if len(item.accounts) > 1 else ""
+    yield from indented(account_prefix + names(item.accounts), columns, "", "  ", paint.style("bold"))
     yield from indented(item.text, columns, "  ", "    ", paint.style("bad"))
 
 
 def _closing(view: DocumentView, paint: Paint, columns: int) -> Iterator[str]:
     """Yield the verdict, in which the outcome of a run is coloured, and the remarks on it."""
     word = "" if view.ending is None else f"{translate(view.ending.word).capitalize()}:"
-    first, *others = indented(view.verdict, columns, "", "  ")
+    first, *further_lines = indented(view.verdict, columns, "", "  ")
     yield (paint(view.tone, word) if word else "") + paint("bold", first.removeprefix(word))
-    yield from (paint("bold", line) for line in others)
+    yield from (paint("bold", line) for line in further_lines)
     for tone, remark in view.remarks:
         yield from indented(remark, columns, "", "  ", partial(paint, tone))

@@ -82,26 +82,26 @@ def number(phone: str, document: History, *, color: bool, width: int = 80) -> st
 def _row(run: RunRecord, paint: Paint, columns: int) -> Iterator[str]:
     ending = ENDINGS[run.outcome]
     accounts = safe(names([account.account for account in run.accounts]), _ACCOUNT_COLUMNS)
-    room = columns - _WHEN_COLUMNS - _OUTCOME_COLUMNS - _ACCOUNT_COLUMNS - 6
+    names_columns = columns - _WHEN_COLUMNS - _OUTCOME_COLUMNS - _ACCOUNT_COLUMNS - 6
     cells = (
         _when(run.started_at),
         paint(ending.tone, fit(translate(ending.word), _OUTCOME_COLUMNS)),
         fit(accounts, _ACCOUNT_COLUMNS),
-        safe(brief_counts(run.counts), room),
+        safe(brief_counts(run.counts), names_columns),
     )
     yield "  ".join(cells).rstrip()
     line = _("{run}, {command} by {user}").format(run=run.run_id, command=run.command, user=user_and_host(run))
     yield from indented(line, columns, "  ", "    ", paint.style("quiet"))
 
 
-def _closing(document: History, paint: Paint, which: str = "") -> str:
+def _closing(document: History, paint: Paint, filter_text: str = "") -> str:
     number = len(document.runs)
     if not number:
-        return _("No runs{filters}.").format(filters=which)
+        return _("No runs{filters}.").format(filters=filter_text)
     if number < document.total:
         text = _("{count} of {runs}{filters}. All of them: --limit 0")
-        return paint("quiet", text.format(count=f"{number:,}", runs=count(document.total, "run"), filters=which))
-    return paint("quiet", _("{runs}{filters}.").format(runs=count(number, "run"), filters=which))
+        return paint("quiet", text.format(count=f"{number:,}", runs=count(document.total, "run"), filters=filter_text))
+    return paint("quiet", _("{runs}{filters}.").format(runs=count(number, "run"), filters=filter_text))
 
 
 def _about(run: RunRecord, paint: Paint, columns: int) -> Iterator[str]:

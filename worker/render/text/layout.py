@@ -69,14 +69,14 @@ def _requests_text(requests: Requests) -> str:
 def group_lines(groups: Sequence[NumberGroup], paint: Paint, columns: int) -> Iterator[str]:
     """Yield the lines of one table of all groups. A long group is cut to a sample. Its advice follows its rows."""
     samples = [group.rows if len(group.rows) <= MANY else group.rows[:_SAMPLE] for group in groups]
-    rows = [row for some in samples for row in some]
-    word = max((width(translate(row.mark.word)) for row in rows), default=0)
+    rows = [row for sample in samples for row in sample]
+    mark_width = max((width(translate(row.mark.word)) for row in rows), default=0)
     phone = max((width(_phone(row.phone)) for row in rows), default=0)
     status = max((width(_status(row)) for row in rows if _remark(row)), default=0)
-    indent = " " * (4 + word + 2)
-    for group, some in zip(groups, samples, strict=True):
-        label = paint(group.mark.tone, f"{group.mark.symbol} {fit(translate(group.mark.word), word)}")
-        for row in some:
+    indent = " " * (4 + mark_width + 2)
+    for group, sample in zip(groups, samples, strict=True):
+        label = paint(group.mark.tone, f"{group.mark.symbol} {fit(translate(group.mark.word), mark_width)}")
+        for row in sample:
             left = f"{fit(_phone(row.phone), phone)}  {fit(_status(row), status)}"
             remark = safe(_remark(row), max(columns - len(indent), _NARROWEST))
             if remark and len(indent) + width(left) + 2 + width(remark) <= columns:
@@ -87,10 +87,12 @@ def group_lines(groups: Sequence[NumberGroup], paint: Paint, columns: int) -> It
                     yield indent + paint("quiet", remark)
             if group.advice is None:
                 yield from indented(_record(row), columns, indent, indent, paint.style("quiet"))
-        rest = group.rows[len(some) :]
-        if rest:
+        omitted_rows = group.rows[len(sample) :]
+        if omitted_rows:
             text = _("and {count} more, from {first} to {last}")
-            yield indent + text.format(count=f"{len(rest):,}", first=_phone(rest[0].phone), last=_phone(rest[-1].phone))
+            yield indent + text.format(
+                count=f"{len(omitted_rows):,}", first=_phone(omitted_rows[0].phone), last=_phone(omitted_rows[-1].phone)
+            )
         yield from indented(group.advice or "", columns, indent, indent, paint.style("quiet"))
 
 
@@ -116,14 +118,14 @@ def _record(row: NumberRow) -> str:
     return "; ".join(filter(None, parts))
 
 
-def _attempt(attempt: Attempt, above: str) -> str:
+def _attempt(attempt: Attempt, error_above: str) -> str:
     """Return the text of an attempt. Its error is left out if it is the error of the number, `above`."""
     error = "" if attempt.error is None else error_text(attempt.error)
     return _("attempt {number} at {time}: {state}{error}").format(
         number=attempt.number,
         time=attempt.intended_at[11:].removesuffix("Z"),
         state=translate(attempt.state),
-        error="" if error in {"", above} else f" ({error})",
+        error="" if error in {"", error_above} else f" ({error})",
     )
 
 
@@ -142,9 +144,9 @@ def _notices(notices: Sequence[AttentionGroup], paint: Paint, columns: int) -> I
     for item in first:
         if not item.phones:
             yield from indented(f"i {item.text}", columns, "  ", "    ")
-    more = sum(len(item.phones) or 1 for item in notices[MANY:])
-    if more:
-        yield f"  {count(more, 'more notice')}: --format json"
+    more_count = sum(len(item.phones) or 1 for item in notices[MANY:])
+    if more_count:
+        yield f"  {count(more_count, 'more notice')}: --format json"
 
 
 def in_full_or_brief(
@@ -162,17 +164,17 @@ def in_full_or_brief(
     for account in accounts[:MANY]:
         yield from full(account)
         yield ""
-    alike: dict[str, list[str]] = {}
+    names_by_text: dict[str, list[str]] = {}
     for account in accounts[MANY:]:
-        alike.setdefault(brief(account), []).extend(names_of(account))
-    for text, some in sorted(alike.items(), key=lambda item: -len(item[1]))[:MANY]:
-        more = count(len(some), "more account")
-        yield from indented(f"{more}: {text} ({names(some)})", columns, "", "  ")
-    rest = sorted(map(len, alike.values()), reverse=True)[MANY:]
-    if rest:
-        more, kinds = count(sum(rest), "more account"), count(len(rest), "other kind")
-        yield _("{more} of {kinds}").format(more=more, kinds=kinds)
-    if alike:
+        names_by_text.setdefault(brief(account), []).extend(names_of(account))
+    for text, names_of_text in sorted(names_by_text.items(), key=lambda item: -len(item[1]))[:MANY]:
+        more_text = count(len(names_of_text), "more account")
+        yield from indented(f"{more_text}: {text} ({names(names_of_text)})", columns, "", "  ")
+    other_sizes = sorted(map(len, names_by_text.values()), reverse=True)[MANY:]
+    if other_sizes:
+        more_text, kinds = count(sum(other_sizes), "more account"), count(len(other_sizes), "other kind")
+        yield _("{more} of {kinds}").format(more=more_text, kinds=kinds)
+    if names_by_text:
         yield from indented(_("One account in full: --account NAME. All of them: --format json."), columns, "", "  ")
         yield ""
 
@@ -180,8 +182,8 @@ def in_full_or_brief(
 def names(all_names: Sequence[str]) -> str:
     """Return the first names, with the count of the others."""
     text = ", ".join(safe(name, _NAME_COLUMNS) for name in all_names[:_NAMES])
-    more = len(all_names) - _NAMES
-    return _("{names} and {count} more").format(names=text, count=f"{more:,}") if more > 0 else text
+    more_count = len(all_names) - _NAMES
+    return _("{names} and {count} more").format(names=text, count=f"{more_count:,}") if more_count > 0 else text
 
 
 def header(account: str, account_id: str | None, paint: Paint, columns: int) -> str:

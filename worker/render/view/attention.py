@@ -53,8 +53,10 @@ def refusal_items(accounts: Iterable[tuple[str, Iterable[Refusal]]]) -> list[Att
     groups = group_by(((name, refusal) for name, refusals in accounts for refusal in refusals), lambda pair: pair[1])
     title = _("Refused by {rule}")
     return _most_first(
-        AttentionGroup("refusal", "bad", title.format(rule=refusal.rule), _refusal_text(refusal), _names(some))
-        for refusal, some in groups.items()
+        AttentionGroup(
+            "refusal", "bad", title.format(rule=refusal.rule), _refusal_text(refusal), _names(names_of_refusal)
+        )
+        for refusal, names_of_refusal in groups.items()
     )
 
 
@@ -65,8 +67,8 @@ def error_items(accounts: Iterable[tuple[str, ErrorInfo | None]], title: str) ->
     """
     groups = group_by(accounts, lambda pair: pair[1])
     return _most_first(
-        AttentionGroup("error", "bad", title, error_text(error), _names(some))
-        for error, some in groups.items()
+        AttentionGroup("error", "bad", title, error_text(error), _names(names_of_error))
+        for error, names_of_error in groups.items()
         if error is not None
     )
 
@@ -87,17 +89,17 @@ def notice_items(notices: Iterable[tuple[str, Notice]]) -> list[AttentionGroup]:
             NOTICES[kind].tone,
             translate(NOTICES[kind].word),
             translate(message),
-            tuple(dict.fromkeys(_names(some))),
-            tuple(notice.phone for _name, notice in some if notice.phone),
+            tuple(dict.fromkeys(_names(names_of_notice))),
+            tuple(notice.phone for _name, notice in names_of_notice if notice.phone),
             NOTICES[kind],
         )
-        for (kind, message, _of_account), some in groups.items()
+        for (kind, message, _of_account), names_of_notice in groups.items()
     ]
 
 
-def new_notices(notices: Iterable[Notice], blocked: Collection[str]) -> list[Notice]:
+def new_notices(notices: Iterable[Notice], blocked_phones: Collection[str]) -> list[Notice]:
     """Return the notices, without those on the status of a blocked number, as its row already shows it."""
-    return [notice for notice in notices if not (notice.kind in _OF_STATUS and notice.phone in blocked)]
+    return [notice for notice in notices if not (notice.kind in _OF_STATUS and notice.phone in blocked_phones)]
 
 
 def group_by(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:

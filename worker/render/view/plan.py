@@ -37,9 +37,11 @@ __all__ = ["plan_view"]
 
 def plan_view(plan: Plan, *, drift: bool = False) -> DocumentView:
     """Return the view of a plan. With `drift`, the plan contains drift only."""
-    readable = [account for account in plan.accounts if account.error is None]
-    busy = sorted(filter(_noteworthy, readable), key=lambda account: (not account.refusals, -len(account.writes)))
-    unread = [account for account in plan.accounts if account.error is not None]
+    readable_accounts = [account for account in plan.accounts if account.error is None]
+    busy_accounts = sorted(
+        filter(_noteworthy, readable_accounts), key=lambda account: (not account.refusals, -len(account.writes))
+    )
+    unread_accounts = [account for account in plan.accounts if account.error is not None]
     total = Counter[str]()
     for account in plan.accounts:
         total.update(account.counts)
@@ -50,15 +52,15 @@ def plan_view(plan: Plan, *, drift: bool = False) -> DocumentView:
         verdict=verdict,
         remarks=remarks,
         counts=count_views(total, (account.counts for account in plan.accounts)),
-        accounts=[_account(account) for account in busy],
-        unread=[_account(account) for account in unread],
-        quiet=[account.account for account in readable if not _noteworthy(account)],
+        accounts=[_account(account) for account in busy_accounts],
+        unread=[_account(account) for account in unread_accounts],
+        quiet=[account.account for account in readable_accounts if not _noteworthy(account)],
         attention=[
-            *refusal_items((account.account, account.refusals) for account in busy),
-            *error_items(((account.account, account.error) for account in unread), _("Could not be planned")),
-            *_stuck(busy),
+            *refusal_items((account.account, account.refusals) for account in busy_accounts),
+            *error_items(((account.account, account.error) for account in unread_accounts), _("Could not be planned")),
+            *_stuck(busy_accounts),
         ],
-        notices=notice_items((account.account, notice) for account in busy for notice in _notices(account)),
+        notices=notice_items((account.account, notice) for account in busy_accounts for notice in _notices(account)),
     )
 
 
@@ -76,12 +78,12 @@ def _tone_of(accounts: Sequence[AccountPlan], total: Counter[str]) -> Tone:
 
 def _account(account: AccountPlan) -> AccountView:
     mark = VERDICTS[account.verdict]
-    counted = brief_counts(account.counts)
+    counts_text = brief_counts(account.counts)
     return AccountView(
         name=account.account,
         id=account.account_id,
         mark=mark,
-        brief=counted if account.verdict is Verdict.OK else f"{translate(mark.word)}, {counted}",
+        brief=counts_text if account.verdict is Verdict.OK else f"{translate(mark.word)}, {counts_text}",
         counts=dict(account.counts.items()),
         stuck=sum(number for action, number in account.counts.items() if action.stuck),
         size=len(account.changes),
@@ -103,8 +105,8 @@ def _share(account: AccountPlan) -> Share | None:
 def _groups(account: AccountPlan) -> list[NumberGroup]:
     groups = group_by(account.changes, lambda change: (change.action, change.reason))
     return [
-        NumberGroup(mark_of(action), translate(reason), [_row(change, account.timezone) for change in some])
-        for (action, reason), some in sorted(groups.items(), key=lambda item: rank(item[0][0]))
+        NumberGroup(mark_of(action), translate(reason), [_row(change, account.timezone) for change in changes_alike])
+        for (action, reason), changes_alike in sorted(groups.items(), key=lambda item: rank(item[0][0]))
     ]
 
 
@@ -129,10 +131,10 @@ def _external(change: Change) -> str:
     """Return the text of an external change; empty if none is known."""
     if change.cause not in {Cause.EXTERNAL_DRIFT, Cause.BOTH}:
         return ""
-    both = change.cause is Cause.BOTH
+    has_both = change.cause is Cause.BOTH
     if not change.since:
-        return _("changed outside, and in the file") if both else _("changed outside")
-    text = _("changed outside on {when}, and in the file") if both else _("changed outside on {when}")
+        return _("changed outside, and in the file") if has_both else _("changed outside")
+    text = _("changed outside on {when}, and in the file") if has_both else _("changed outside on {when}")
     return text.format(when=f"{change.since[:10]} {change.since[11:16]} UTC")
 
 
@@ -146,17 +148,17 @@ def _notices(account: AccountPlan) -> list[Notice]:
 
 def _stuck(accounts: Sequence[AccountPlan]) -> Iterator[AttentionGroup]:
     """Yield an item for each reason why numbers cannot be brought to their desired status by a write."""
-    stuck = ((account.account, each) for account in accounts for each in account.changes if each.action.stuck)
-    groups = group_by(stuck, lambda pair: (pair[1].action, pair[1].reason))
+    stuck_changes = ((account.account, each) for account in accounts for each in account.changes if each.action.stuck)
+    groups = group_by(stuck_changes, lambda pair: (pair[1].action, pair[1].reason))
     for action in MARKS:
-        reasons = {translate(reason): some for (kind, reason), some in groups.items() if kind == action}
+        reasons = {translate(reason): pairs for (kind, reason), pairs in groups.items() if kind == action}
         if len(reasons) > MANY:
             text = _("{reason} There are {number:,} other reasons: see below.").format(
                 reason=next(iter(reasons)), number=len(reasons) - 1
             )
-            reasons = {text: [pair for some in reasons.values() for pair in some]}
-        for text, some in reasons.items():
-            yield number_item(mark_of(action), text, ((name, change.phone) for name, change in some))
+            reasons = {text: [pair for pairs in reasons.values() for pair in pairs]}
+        for text, pairs in reasons.items():
+            yield number_item(mark_of(action), text, ((name, change.phone) for name, change in pairs))
 
 
 def _sentences(plan: Plan, total: Counter[str], *, drift: bool) -> Iterator[tuple[Tone, str]]:
@@ -173,9 +175,9 @@ def _sentences(plan: Plan, total: Counter[str], *, drift: bool) -> Iterator[tupl
         return
     yield "info", _total(total, drift=drift)
     if plan.at is not None:
-        when = ", ".join(sorted({_moment(plan.at, account.timezone) for account in plan.accounts}))
+        times = ", ".join(sorted({_moment(plan.at, account.timezone) for account in plan.accounts}))
         text = _("This is the plan for {when}; apply uses the desired state of the present time.")
-        yield "info", text.format(when=when)
+        yield "info", text.format(when=times)
     if refusals:
         if failures + refusals == len(plan.accounts):
             yield "bad", _("Refused: nothing will be written.")
@@ -186,7 +188,7 @@ def _sentences(plan: Plan, total: Counter[str], *, drift: bool) -> Iterator[tupl
 
 
 def _total(total: Counter[str], *, drift: bool) -> str:
-    others = counts(
+    other_counts = counts(
         (
             (total[Action.BLOCKED] + total[Action.MISSING], Message("cannot converge")),
             (total[Action.HELD], "held"),
@@ -194,17 +196,17 @@ def _total(total: Counter[str], *, drift: bool) -> str:
             (total[Action.UNMANAGED], Message("not listed")),
         )
     )
-    same = total[Action.UNCHANGED]
+    unchanged_count = total[Action.UNCHANGED]
     if not total.total():
         return _("No drift. There are no numbers.") if drift else _("No changes. There are no numbers.")
     if total[Action.ACTIVATE] or total[Action.DEACTIVATE]:
         text = _("{activations} to activate, {deactivations} to deactivate")
         writes = text.format(activations=f"{total[Action.ACTIVATE]:,}", deactivations=f"{total[Action.DEACTIVATE]:,}")
-        whole = _("Drift: {what}. {count} unchanged.") if drift else _("Plan: {what}. {count} unchanged.")
-        return whole.format(what=", ".join(filter(None, (writes, others))), count=f"{same:,}")
-    as_desired = ngettext("{count} number is as desired.", "{count} numbers are as desired.", same)
-    if others:
-        whole = _("Drift: {what}.") if drift else _("No changes: {what}.")
+        template = _("Drift: {what}. {count} unchanged.") if drift else _("Plan: {what}. {count} unchanged.")
+        return template.format(what=", ".join(filter(None, (writes, other_counts))), count=f"{unchanged_count:,}")
+    as_desired = ngettext("{count} number is as desired.", "{count} numbers are as desired.", unchanged_count)
+    if other_counts:
+        template = _("Drift: {what}.") if drift else _("No changes: {what}.")
     else:
-        whole = _("No drift.") if drift else _("No changes.")
-    return f"{whole.format(what=others)} {as_desired.format(count=f'{same:,}')}"
+        template = _("No drift.") if drift else _("No changes.")
+    return f"{template.format(what=other_counts)} {as_desired.format(count=f'{unchanged_count:,}')}"

@@ -53,7 +53,7 @@ def result_view(result: Result) -> DocumentView:
     accounts = sorted(
         result.accounts, key=lambda account: (_GRAVEST_FIRST.index(account.outcome), -_stuck(account.counts))
     )
-    busy = list(filter(_noteworthy, accounts))
+    busy_accounts = list(filter(_noteworthy, accounts))
     total = Counter[str]()
     for account in accounts:
         total.update(account.counts)
@@ -66,14 +66,14 @@ def result_view(result: Result) -> DocumentView:
         verdict=verdict,
         remarks=[("bad", remark) for remark in remarks],
         counts=count_views(total, (account.counts for account in accounts)),
-        accounts=[_account(account) for account in busy],
+        accounts=[_account(account) for account in busy_accounts],
         quiet=[account.account for account in accounts if not _noteworthy(account)],
         attention=[
-            *refusal_items((account.account, account.refusals) for account in busy),
-            *error_items(((account.account, _own_error(account)) for account in busy), _("Stopped")),
-            *stuck_items((account.account, account.error, account.numbers) for account in busy),
+            *refusal_items((account.account, account.refusals) for account in busy_accounts),
+            *error_items(((account.account, _own_error(account)) for account in busy_accounts), _("Stopped")),
+            *stuck_items((account.account, account.error, account.numbers) for account in busy_accounts),
         ],
-        notices=notice_items((account.account, notice) for account in busy for notice in _notices(account)),
+        notices=notice_items((account.account, notice) for account in busy_accounts for notice in _notices(account)),
     )
 
 
@@ -116,8 +116,12 @@ def _account(account: AccountResult) -> AccountView:
 
 def _groups(account: AccountResult) -> list[NumberGroup]:
     return [
-        NumberGroup(mark_of(some[0].outcome), _advice(some, account.error), list(map(number_row, some)))
-        for some in _alike(account.numbers, lambda number: number)
+        NumberGroup(
+            mark_of(numbers_alike[0].outcome),
+            _advice(numbers_alike, account.error),
+            list(map(number_row, numbers_alike)),
+        )
+        for numbers_alike in _alike(account.numbers, lambda number: number)
     ]
 
 
@@ -128,7 +132,7 @@ def _alike(items: Sequence[T], number: Callable[[T], AnyNumber]) -> list[list[T]
         return group_by(items, lambda item: (number(item).outcome, key(number(item))))
 
     groups = next(groups for groups in map(grouped, _DISTINCTIONS) if len(groups) <= MANY)
-    return sorted(groups.values(), key=lambda some: rank(number(some[0]).outcome))
+    return sorted(groups.values(), key=lambda numbers: rank(number(numbers[0]).outcome))
 
 
 def stuck_items(accounts: Iterable[tuple[str, ErrorInfo | None, Sequence[AnyNumber]]]) -> Iterator[AttentionGroup]:
@@ -136,18 +140,18 @@ def stuck_items(accounts: Iterable[tuple[str, ErrorInfo | None, Sequence[AnyNumb
 
     Numbers with the same error as their account are left out, as the account has its own item.
     """
-    stuck = [
+    stuck_numbers = [
         (name, each)
-        for name, above, numbers in accounts
+        for name, account_error, numbers in accounts
         for each in numbers
         if each.outcome is not None
         and each.outcome.stuck
-        and (each.error is None or ErrorInfo(each.error.code, each.error.message) != above)
+        and (each.error is None or ErrorInfo(each.error.code, each.error.message) != account_error)
     ]
-    for some in _alike(stuck, lambda pair: pair[1]):
-        numbers = [number for _name, number in some]
+    for pairs in _alike(stuck_numbers, lambda pair: pair[1]):
+        numbers = [number for _name, number in pairs]
         yield number_item(
-            mark_of(numbers[0].outcome), _advice(numbers, None), [(name, number.phone) for name, number in some]
+            mark_of(numbers[0].outcome), _advice(numbers, None), [(name, number.phone) for name, number in pairs]
         )
 
 
@@ -180,17 +184,17 @@ def _unknown(number: AnyNumber) -> bool:
     return number.after is None and number.before is not None and number.outcome is not Outcome.CONFLICT
 
 
-def _advice(numbers: Sequence[AnyNumber], above: ErrorInfo | None) -> str:
+def _advice(numbers: Sequence[AnyNumber], account_error: ErrorInfo | None) -> str:
     """Return the error of numbers and the advice on it; empty if it is the error of their account, `above`."""
     outcome = numbers[0].outcome
     errors = list(dict.fromkeys(number.error for number in numbers if number.error is not None))
-    if not errors or [above] == [ErrorInfo(error.code, error.message) for error in errors]:
+    if not errors or [account_error] == [ErrorInfo(error.code, error.message) for error in errors]:
         return ""
     error = errors[0]
-    others = f" ({count(len(errors) - 1, 'other reason')}: --format json)" if len(errors) > 1 else ""
+    other_reasons = f" ({count(len(errors) - 1, 'other reason')}: --format json)" if len(errors) > 1 else ""
     if outcome not in _NEXT:
-        return translate(error.message) + others
-    text = f"{error_text(error)}{others}."
+        return translate(error.message) + other_reasons
+    text = f"{error_text(error)}{other_reasons}."
     if "plan again" in error.message:
         return text
     if outcome is Outcome.FAILED and any(map(_unknown, numbers)):
@@ -201,14 +205,14 @@ def _advice(numbers: Sequence[AnyNumber], above: ErrorInfo | None) -> str:
 def _sentences(result: Result, total: Counter[str]) -> Iterator[str]:
     """Yield the sentence that sums up a result, then one for each obstacle."""
     requests = sum(account.requests.reads + account.requests.writes for account in result.accounts)
-    took = datetime.fromisoformat(result.finished_at) - datetime.fromisoformat(result.started_at)
+    duration = datetime.fromisoformat(result.finished_at) - datetime.fromisoformat(result.started_at)
     # changed numbers come first
     order = sorted(MARKS, key=lambda outcome: outcome != Outcome.CHANGED)
     yield _("{outcome}: {what}. {requests} in {seconds} s.").format(
         outcome=translate(ENDINGS[result.outcome].word).capitalize(),
         what=counts((total[outcome], mark_of(outcome).counted) for outcome in order) or _("no numbers"),
         requests=count(requests, "request"),
-        seconds=f"{took.total_seconds():,.1f}",
+        seconds=f"{duration.total_seconds():,.1f}",
     )
     idle = sum(account.error is not None and account.error.code == CanaryFailed.__name__ for account in result.accounts)
     if idle:

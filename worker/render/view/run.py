@@ -66,8 +66,8 @@ def groups_of(account: AccountRecord) -> list[NumberGroup]:
     """Return the numbers of an account in one run, grouped by outcome. Numbers without an outcome come first."""
     groups = group_by(account.numbers or (), lambda number: number.outcome)
     return [
-        NumberGroup(mark_of(outcome), None, list(map(number_row, some)))
-        for outcome, some in sorted(groups.items(), key=lambda item: rank(item[0]))
+        NumberGroup(mark_of(outcome), None, list(map(number_row, numbers_alike)))
+        for outcome, numbers_alike in sorted(groups.items(), key=lambda item: rank(item[0]))
     ]
 
 
@@ -91,15 +91,15 @@ def endpoint_text(account: AccountRecord) -> str:
     return text.format(endpoint=account.endpoint, credentials=_credentials(account.credentials))
 
 
-def _credentials(where: CredentialsRef | None) -> str:
-    if where is None:
+def _credentials(reference: CredentialsRef | None) -> str:
+    if reference is None:
         return _("the default credentials")
     text = _("credentials from {key} and {secret}")
-    return text.format(key=_secret(where.api_key), secret=_secret(where.api_secret))
+    return text.format(key=_secret(reference.api_key), secret=_secret(reference.api_secret))
 
 
-def _secret(where: SecretRef) -> str:
-    return f"${where.env}" if where.env is not None else _("the file {path}").format(path=where.file)
+def _secret(reference: SecretRef) -> str:
+    return f"${reference.env}" if reference.env is not None else _("the file {path}").format(path=reference.file)
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
