@@ -8,6 +8,8 @@ import pytest
 from aiohttp import ClientResponse
 from aioresponses import aioresponses
 
+from tests.support.translations import watch_messages
+
 __all__ = ["Answers"]
 
 
@@ -32,3 +34,11 @@ def answers() -> Iterator[Answers]:
     prepared = Answers()
     with prepared:
         yield prepared
+
+
+@pytest.fixture(autouse=True)
+def _translated_messages() -> Iterator[None]:
+    """Check that each message of the test has a translation."""
+    with watch_messages() as missing:
+        yield
+    assert missing == []

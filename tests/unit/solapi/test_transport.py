@@ -1,7 +1,10 @@
 """Below HTTP: every way in which aiohttp can fail is one error, whose text holds no header."""
 
+import asyncio
 import ssl
 from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -11,9 +14,11 @@ from aiohttp.client_reqrep import ConnectionKey
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from worker.config.settings import Timeout
-from worker.model.errors import AccountRejected, Ambiguous, ApiError, ConnectionFailed
-from worker.solapi.transport import Transport, transport_error
+from tests.support.loopback import Loopback, Peer, answer, now, run
+from worker.config.settings import Retry, Timeout
+from worker.model.errors import AccountRejected, Ambiguous, ApiError, ConnectionFailed, ServerError
+from worker.sandbox import Fault, SandboxAccount
+from worker.solapi.transport import Transport, missing_authority, transport_error
 
 _CANARY = "signature=0123456789abcdef"
 
@@ -74,6 +79,130 @@ def test_only_a_timeout_may_still_arrive() -> None:
     """The error of a request that was given up on says so, for its slot to be held longer."""
     assert transport_error(TimeoutError(), write=True).timed_out
     assert not transport_error(ConnectionResetError(), write=True).timed_out
+
+
+_KEY = ConnectionKey("api.example", 443, True, True, None, None, None, None)  # noqa: FBT003 - aiohttp's own tuple
+_SELF_SIGNED = ssl.SSLCertVerificationError("self-signed")
+_SELF_SIGNED.verify_message = "self-signed certificate"
+_CHECK = "check the endpoint and this machine's clock"
+_ADD = "set SSL_CERT_FILE to add a certificate authority of your own"
+
+
+@pytest.mark.parametrize(
+    ("failure", "message"),
+    [
+        (
+            aiohttp.ClientConnectorCertificateError(_KEY, _SELF_SIGNED),
+            f"TLS: the endpoint's certificate cannot be verified (self-signed certificate): {_CHECK}; {_ADD}",
+        ),
+        (
+            aiohttp.ClientConnectorCertificateError(_KEY, ssl.CertificateError()),
+            f"TLS: the endpoint's certificate cannot be verified (no reason given): {_CHECK}; {_ADD}",
+        ),
+        (aiohttp.ServerFingerprintMismatch(b"a", b"b", "x", 443), "TLS: no secure connection to the endpoint"),
+        (aiohttp.InvalidUrlClientError("x"), "the endpoint's URL cannot be used"),
+        (aiohttp.ConnectionTimeoutError(), "the connection timed out"),
+        (
+            aiohttp.ClientConnectorError(_KEY, OSError(111, "another text")),
+            "no connection to api.example:443 (Connection refused)",
+        ),
+        (
+            aiohttp.ClientConnectorDNSError(_KEY, OSError(-2, "Name or service not known")),
+            "no connection to api.example:443 (Name or service not known)",
+        ),
+        (
+            aiohttp.ClientConnectorError(_KEY, OSError()),
+            "no connection to api.example:443 (unknown host, or connection refused)",
+        ),
+        (TimeoutError(), "the request timed out"),
+        (aiohttp.ClientPayloadError(), "the response ended early"),
+        (_made(aiohttp.ClientResponseError), "the response is not HTTP"),
+        (ConnectionResetError(), "the connection broke"),
+    ],
+)
+def test_each_failure_has_its_message(failure: BaseException, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    assert str(transport_error(failure, write=False)) == message
+
+
+def test_ssl_cert_file_that_does_not_exist_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failure = aiohttp.ClientConnectorCertificateError(_KEY, _SELF_SIGNED)
+    gone = tmp_path / "gone.pem"
+    monkeypatch.setenv("SSL_CERT_FILE", str(gone))
+    assert missing_authority() == str(gone)
+    assert str(transport_error(failure, write=False)).endswith(f"SSL_CERT_FILE is set to {gone}, which does not exist")
+    gone.touch()
+    assert missing_authority() is None
+    assert str(transport_error(failure, write=False)).endswith(_ADD)
+
+
+class _Watcher:
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, float, int | None]] = []
+        self.retries: list[ApiError] = []
+
+    def record_request(self, method: str, seconds: float, status: int | None) -> None:
+        self.requests.append((method, seconds, status))
+
+    def record_retry(self, error: ApiError) -> None:
+        self.retries.append(error)
+
+
+async def test_watcher_gets_method_duration_and_status_of_each_request(
+    answers: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a complete response the status is None."""
+    times = iter([10.0, 12.0, 20.0, 25.0, 30.0, 31.0])
+    monkeypatch.setattr("worker.solapi.transport.time", SimpleNamespace(perf_counter=lambda: next(times)))
+    url, watcher = URL("https://api.example/x"), _Watcher()
+    answers.add(str(url), method="GET", status=503)
+    answers.add(str(url), method="PUT", exception=ConnectionResetError())
+    answers.add(str(url), method="GET", body=b"no gzip", headers={"Content-Encoding": "gzip"})
+    async with Transport(Timeout(), watcher) as transport:
+        assert (await transport.exchange("GET", url, {})).status == 503
+        with pytest.raises(Ambiguous):
+            await transport.exchange("PUT", url, {})
+        with pytest.raises(ServerError):
+            await transport.exchange("GET", url, {}, sink=lambda _: None)
+    assert watcher.requests == [("GET", 2.0, 503), ("PUT", 5.0, None), ("GET", 1.0, 200)]
+
+
+async def test_requests_do_not_wait_for_connections_of_others() -> None:
+    """The pool has no limit: the rate limit decides how many requests are in flight."""
+    count = 101
+    arrived = asyncio.Barrier(count)
+
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await arrived.wait()
+        writer.write(answer())
+        writer.close()
+
+    server = await asyncio.start_server(respond, "127.0.0.1", 0, backlog=count)
+    url = URL(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+    async with server, Transport(Timeout(connect_seconds=5, total_seconds=5)) as transport:
+        responses = await asyncio.gather(*(transport.exchange("GET", url, {}) for _ in range(count)))
+    assert {response.status for response in responses} == {200}
+
+
+async def test_cookies_are_not_sent_back() -> None:
+    async with Peer(answer(headers={"Set-Cookie": "session=1"})) as peer, Transport(Timeout()) as transport:
+        url = URL(peer.url).with_host("localhost")
+        for _ in range(2):
+            await transport.exchange("GET", url, {})
+    assert len(peer.requests) == 2
+    assert peer.header("Cookie") == []
+
+
+def test_long_timeout_is_not_rounded_up_to_whole_seconds() -> None:
+    async def scenario() -> None:
+        async with Loopback(SandboxAccount.of({"01012345678": "ACTIVE"}), timeout=Timeout(6.0, 10.5)) as loopback:
+            loopback.sandbox.script(None, "GET", [Fault.STALL])
+            with pytest.raises(ConnectionFailed):
+                await loopback.reader(retry=Retry(attempts=1)).observe()
+            assert now() == pytest.approx(10.5, abs=0.1)
+
+    run(scenario())
 
 
 async def test_a_transport_is_used_inside_its_context() -> None:

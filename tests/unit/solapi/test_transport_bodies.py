@@ -3,8 +3,10 @@
 import asyncio
 import gzip
 import time
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from unittest.mock import Mock
 
 import aiohttp
 import pytest
@@ -13,7 +15,7 @@ from yarl import URL
 
 from worker.config.settings import Timeout
 from worker.model.errors import AccountRejected, Ambiguous, ApiError, ConnectionFailed, ServerError
-from worker.solapi.transport import Response, Transport, _BodyDecoder, _completes_soon
+from worker.solapi.transport import Response, Transport, _BodyDecoder, _completes_soon, _read_beginning
 
 Play = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
@@ -200,29 +202,97 @@ def test_a_flood_of_tiny_members_costs_no_more_than_their_bytes() -> None:
     assert time.process_time() - began < 5
 
 
+_NOT_GZIP = "the response claims to be gzip but is not"
+_TRUNCATED = "the response is truncated"
+_UNSUPPORTED = "the response has an unsupported compression"
+
+
 @pytest.mark.parametrize(
-    ("more", "body"),
+    ("more", "body", "message"),
     [
-        (_GZIP, b"no gzip"),
-        (_GZIP, bytes(20)),
-        (_GZIP, _PACKED[:-20]),
-        (_GZIP, _MEMBERS[:-20]),
-        (_GZIP, _PACKED + gzip.compress(b"")[:1]),
-        (_GZIP, _PACKED + b"?"),
-        (_GZIP, _PACKED + b"no gzip"),
-        (_GZIP, _PACKED + bytes(9) + b"no gzip"),
-        ("Content-Encoding: br\r\n", b"?"),
-        ("Content-Encoding: deflate\r\n", b"?"),
-        ("Content-Encoding: gzip, br\r\n", _PACKED),
-        ("Content-Encoding: gzip, gzip\r\n", gzip.compress(_PACKED)),
+        (_GZIP, b"no gzip", _NOT_GZIP),
+        (_GZIP, bytes(20), _NOT_GZIP),
+        (_GZIP, zlib.compress(_LONG), _NOT_GZIP),
+        (_GZIP, _PACKED[:-20], _TRUNCATED),
+        (_GZIP, _MEMBERS[:-20], _TRUNCATED),
+        (_GZIP, _PACKED + gzip.compress(b"")[:1], _TRUNCATED),
+        (_GZIP, _PACKED + b"?", _TRUNCATED),
+        (_GZIP, _PACKED + b"X", _TRUNCATED),
+        (_GZIP, _PACKED + b"no gzip", _NOT_GZIP),
+        (_GZIP, _PACKED + bytes(9) + b"no gzip", _NOT_GZIP),
+        ("Content-Encoding: br\r\n", b"?", _UNSUPPORTED),
+        ("Content-Encoding: deflate\r\n", b"?", _UNSUPPORTED),
+        ("Content-Encoding: gzip, br\r\n", _PACKED, _UNSUPPORTED),
+        ("Content-Encoding: gzip, gzip\r\n", gzip.compress(_PACKED), _UNSUPPORTED),
     ],
 )
-async def test_what_cannot_be_decompressed_is_a_failed_read(more: str, body: bytes) -> None:
+async def test_what_cannot_be_decompressed_is_a_failed_read(more: str, body: bytes, message: str) -> None:
     """A wrong, a truncated and an unknown compression are errors, in a document and in an error body."""
-    with pytest.raises(ServerError):
+    with pytest.raises(ServerError) as document:
         await _exchange(_says(_head(len(body), more=more), body), "GET", sink=lambda _: None)
-    with pytest.raises(ServerError):
+    with pytest.raises(ServerError) as refusal:
         (await _exchange(_says(_head(len(body), "500 No", more), body))).content()
+    assert (str(document.value), document.value.http_status) == (message, 200)
+    assert (str(refusal.value), refusal.value.http_status) == (message, 500)
+
+
+def test_body_is_decompressed_in_limited_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small response that decompresses to gigabytes cannot fill the memory."""
+    monkeypatch.setattr("worker.solapi.transport._PIECE", 1000)
+    pieces: list[bytes] = []
+    decoder = _BodyDecoder(200, {"Content-Encoding": "gzip"}, pieces.append)
+    decoder.feed(_PACKED)
+    decoder.finish()
+    assert max(map(len, pieces)) == 1000
+    assert b"".join(pieces) == _LONG
+    assert Response(200, {"Content-Encoding": "gzip"}, _PACKED).content() == _LONG
+
+
+@pytest.mark.parametrize(("cap", "headers"), [("_RAW_CAP", {"Content-Encoding": "gzip"}), ("_INFLATED_CAP", {})])
+def test_body_of_several_pieces_may_reach_its_limit_and_not_exceed_it(
+    cap: str, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.solapi.transport._MIB", 100)
+    monkeypatch.setattr(f"worker.solapi.transport.{cap}", 100)
+    decoder = _BodyDecoder(200, headers, lambda _: None)
+    body = gzip.compress(b"") + bytes(101)
+    for start in range(0, 100, 10):
+        decoder.feed(body[start : start + 10])
+    with pytest.raises(AccountRejected) as raised:
+        decoder.feed(body[100:101])
+    assert (str(raised.value), raised.value.http_status) == ("the response is longer than 1 MiB", 200)
+
+
+async def _read_in_steps(monkeypatch: pytest.MonkeyPatch, *pieces: bytes) -> Response:
+    """Return what is kept of a body of which each piece arrives after the previous one is read."""
+    waiting = list(pieces)
+
+    async def arrive(content: aiohttp.StreamReader, _: float) -> bool:
+        content.feed_data(waiting.pop(0))
+        if not waiting:
+            content.feed_eof()
+        return not waiting
+
+    monkeypatch.setattr("worker.solapi.transport._completes_soon", arrive)
+    loop = asyncio.get_running_loop()
+    body = aiohttp.StreamReader(BaseProtocol(loop), 1 << 20, loop=loop)
+    return await _read_beginning(Mock(status=502, headers={}, content=body), 0.0)
+
+
+async def test_slow_body_is_kept_up_to_16_kib(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (await _read_in_steps(monkeypatch, b"ab", b"cd", b"ef"))[2:] == (b"abcdef", True)
+    beginning = (_LONG[:10_000] * 2)[: 16 << 10]
+    for pieces in (2, 3):
+        assert (await _read_in_steps(monkeypatch, *[_LONG[:10_000]] * pieces))[2:] == (beginning, False)
+
+
+async def test_rest_of_a_slow_body_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.solapi.transport._MIB", 10)
+    monkeypatch.setattr("worker.solapi.transport._RAW_CAP", 10)
+    assert not (await _read_in_steps(monkeypatch, bytes(16 << 10), bytes(5), bytes(5), b"")).complete
+    with pytest.raises(AccountRejected) as raised:
+        await _read_in_steps(monkeypatch, bytes(16 << 10), bytes(5), bytes(6), b"")
+    assert (str(raised.value), raised.value.http_status) == ("the response is longer than 1 MiB", 502)
 
 
 async def test_an_endless_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
