@@ -1,4 +1,4 @@
-"""Notification channels as settings list them, each problem at its place."""
+"""Notification channels in the settings, and the location of each problem."""
 
 import pytest
 
@@ -10,20 +10,19 @@ from worker.model.errors import SettingsError
 URL = "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ"
 
 
-def of_file(text: str) -> Settings:
-    """The settings of a file w.yaml."""
+def load_text(text: str) -> Settings:
+    """Return the settings of a file w.yaml."""
     return load(("w.yaml", text.encode()), {}, {})
 
 
 def problems(text: str) -> list[str]:
-    """What is wrong with a file w.yaml."""
-    with pytest.raises(SettingsError) as refused:
-        of_file(text)
-    return [str(problem) for problem in refused.value.problems]
+    """Return the problems of a file w.yaml."""
+    with pytest.raises(SettingsError) as error:
+        load_text(text)
+    return [str(problem) for problem in error.value.problems]
 
 
-def test_channels_are_read() -> None:
-    """A list of channels has the values that it gives, and defaults for the rest."""
+def test_channels_are_read_with_defaults() -> None:
     text = """
 notify:
   timeout_seconds: 3
@@ -38,7 +37,7 @@ notify:
         $body
         $$ is a dollar
 """
-    assert of_file(text).notify == Notify(
+    assert load_text(text).notify == Notify(
         channels=(
             Channel("ops", SecretRef(env="OPS_URL"), tuple(Event), 0.0, "[senderid] $title", "$body"),
             Channel(
@@ -54,9 +53,8 @@ notify:
     )
 
 
-def test_without_channels_nothing_is_sent() -> None:
-    """An empty list is as good as none."""
-    assert of_file("notify: {channels: []}") == Settings()
+def test_empty_list_of_channels_equals_the_default() -> None:
+    assert load_text("notify: {channels: []}") == Settings()
 
 
 HEAD = "notify: {channels: ["
@@ -80,11 +78,11 @@ LITERAL = "url must be a reference, {env: NAME} or {file: PATH}; never put a sec
         (f"{HEAD}{{name: a, url: {{env: A}}}}, {{name: a, url: {{env: B}}}}]}}", "1:47: duplicate channel a"),
     ],
 )
-def test_wrong_channels(text: str, message: str) -> None:
-    """A mistake in a channel is reported at its place, without repeating a possible secret."""
-    found = problems(text)
-    assert any(problem.startswith(f"w.yaml:{message}") for problem in found), found
-    assert not any("TIiajkd" in problem or "slack" in problem for problem in found)
+def test_invalid_channel_is_refused_without_a_secret(text: str, message: str) -> None:
+    """A value that may be a secret is not repeated."""
+    messages = problems(text)
+    assert any(problem.startswith(f"w.yaml:{message}") for problem in messages), messages
+    assert not any("TIiajkd" in problem or "slack" in problem for problem in messages)
 
 
 @pytest.mark.parametrize(
@@ -106,15 +104,13 @@ def test_wrong_channels(text: str, message: str) -> None:
         ("body: '${secret}'", "60: unknown field in a template; use one of title, body, count, host"),
     ],
 )
-def test_wrong_fields(field: str, message: str) -> None:
-    """A mistake in a channel's events, digest or templates is reported at its place, with what is allowed."""
+def test_invalid_channel_field_is_refused_with_allowed_values(field: str, message: str) -> None:
     (problem,) = problems(f"notify: {{channels: [{{name: ops, url: {{env: OPS_URL}}, {field}}}]}}")
     assert problem.startswith(f"w.yaml:1:{message}"), problem
 
 
-def test_channels_are_no_variable() -> None:
-    """A list does not come from the environment: the variable that it would have is none."""
-    with pytest.raises(SettingsError, match="SENDERID_NOTIFY__CHANNELS:1:1: unknown setting") as refused:
+def test_channels_cannot_be_set_by_a_variable() -> None:
+    with pytest.raises(SettingsError, match="SENDERID_NOTIFY__CHANNELS:1:1: unknown setting") as error:
         load(None, {"SENDERID_NOTIFY__CHANNELS": URL}, {})
-    assert "slack" not in str(refused.value)
+    assert "slack" not in str(error.value)
     assert load(None, {"SENDERID_NOTIFY__TIMEOUT_SECONDS": "2"}, {}).notify.timeout_seconds == 2

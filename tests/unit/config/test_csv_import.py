@@ -1,4 +1,4 @@
-"""Tables of numbers: what spreadsheets write, and where it is wrong."""
+"""Import of CSV tables: encodings, cells that spreadsheets changed, and problems with their locations."""
 
 from collections.abc import Mapping
 from unicodedata import normalize
@@ -25,65 +25,66 @@ def _problems(text: str | bytes) -> list[str]:
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp949", "utf-16"])
 def test_every_encoding_of_a_korean_spreadsheet_is_read(encoding: str) -> None:
-    """Names and words in Korean mean the same in each encoding, whatever separates the cells."""
     text = "전화번호\t상태\t메모\t담당자\t보호\n010-1234-5678\t활성\t본점\t영업\t예\n02-312-4567\t미사용\t\t\t\n"
-    found = read_csv("t.csv", text.encode(encoding))
-    assert found.warnings == []
-    assert found.numbers == {
+    table = read_csv("t.csv", text.encode(encoding))
+    assert table.warnings == []
+    assert table.numbers == {
         "01012345678": Desired(Status.ACTIVE, "본점", "영업", protected=True),
         "023124567": INACTIVE,
     }
 
 
 @pytest.mark.parametrize("status", ["ACTIVE", "INACTIVE"])
-def test_number_in_two_rows_is_a_duplicate_whatever_they_say(status: str) -> None:
-    """No row wins: the user decides which one stays."""
+def test_number_in_two_rows_is_a_duplicate(status: str) -> None:
+    """Rows with equal status are duplicates too."""
     text = f"phone,status\n01012345678,ACTIVE\n010-1234-5678,{status}\n"
     assert _problems(text) == ["t.csv:3:1: 01012345678 is a duplicate of line 2: keep one"]
 
 
 @pytest.mark.parametrize("flag", ["true", "YES", "y", "1", "예", "O"])
-def test_words_for_protected(flag: str) -> None:
+def test_protected_is_true(flag: str) -> None:
     assert _numbers(f"phone,status,protected\n01012345678,ACTIVE,{flag}\n".encode())["01012345678"].protected
 
 
 @pytest.mark.parametrize("flag", ["false", "No", "n", "0", "아니오", "아니요", "X", ""])
-def test_words_for_not_protected(flag: str) -> None:
+def test_protected_is_false(flag: str) -> None:
     assert not _numbers(f"phone,status,protected\n01012345678,ACTIVE,{flag}\n".encode())["01012345678"].protected
 
 
-def test_hangul_in_parts_is_read_as_a_whole() -> None:
-    """A Mac writes Hangul in parts (NFD): names, words and texts mean the same, and texts are kept as a whole."""
+def test_decomposed_hangul_is_composed() -> None:
+    """Files from macOS contain decomposed Hangul (NFD)."""
     text = "발신번호,상태,메모,담당자,보호,색상\n010-1234-5678,사용 중,본점,김영업,예,빨강\n"
     for form in ("NFC", "NFD"):
-        found = read_csv("t.csv", normalize("NFD", text).encode(), [normalize(form, "색상")])
-        assert found == ImportedNumbers({"01012345678": Desired(Status.ACTIVE, "본점", "김영업", protected=True)}, [])
+        table = read_csv("t.csv", normalize("NFD", text).encode(), [normalize(form, "색상")])
+        assert table == ImportedNumbers({"01012345678": Desired(Status.ACTIVE, "본점", "김영업", protected=True)}, [])
 
 
 @pytest.mark.parametrize("note", ["홍", "홍 홍", "징"])
-def test_korean_in_cp949_is_no_accented_letters(note: str) -> None:
-    """Where CP949 is valid UTF-8 too, of accented letters, Korean is read, with a warning that says how to choose."""
+def test_ambiguous_bytes_are_read_as_cp949_with_a_warning(note: str) -> None:
+    """These bytes are valid UTF-8 too, as accented Latin letters."""
     data = f"phone,status,note\n01012345678,ACTIVE,{note}\n".encode("cp949")
     assert data.decode() != data.decode("cp949")
-    found = read_csv("t.csv", data)
-    assert found.numbers["01012345678"].note == note
+    table = read_csv("t.csv", data)
+    assert table.numbers["01012345678"].note == note
     message = "the file is valid UTF-8 and CP949; reading it as CP949: use --encoding to choose"
-    assert found.warnings == [Problem("t.csv", 1, 1, message)]
-    other = read_csv("t.csv", data, encoding="utf-8")
-    assert (other.numbers["01012345678"].note, other.warnings) == (data.decode().strip().rpartition(",")[2], [])
+    assert table.warnings == [Problem("t.csv", 1, 1, message)]
+    utf8_table = read_csv("t.csv", data, encoding="utf-8")
+    assert (utf8_table.numbers["01012345678"].note, utf8_table.warnings) == (
+        data.decode().strip().rpartition(",")[2],
+        [],
+    )
 
 
 @pytest.mark.parametrize("note", ["개인", "개인 개인", "사원"])
-def test_korean_in_utf_8_stays_what_it_is(note: str) -> None:
-    """Where UTF-8 is valid CP949 too, of Chinese characters and rare syllables, it is read as UTF-8."""
+def test_korean_in_utf8_is_read_as_utf8(note: str) -> None:
+    """These bytes are valid CP949 too, as rare characters."""
     data = f"phone,status,note\n01012345678,ACTIVE,{note}\n".encode()
     assert read_csv("t.csv", data) == ImportedNumbers({"01012345678": Desired(Status.ACTIVE, note)}, [])
 
 
 @pytest.mark.parametrize("written", ENCODINGS)
 @pytest.mark.parametrize("read", ENCODINGS)
-def test_a_chosen_encoding_is_the_only_one_that_is_tried(written: str, read: str) -> None:
-    """A table in another encoding than was chosen is refused, and not read in the right one all the same."""
+def test_chosen_encoding_disables_detection(written: str, read: str) -> None:
     data = "전화번호,상태\n01012345678,활성\n".encode(written)
     if written == read:
         assert read_csv("t.csv", data, encoding=read).numbers == {"01012345678": ACTIVE}
@@ -92,51 +93,47 @@ def test_a_chosen_encoding_is_the_only_one_that_is_tried(written: str, read: str
             read_csv("t.csv", data, encoding=read)
 
 
-def test_a_byte_order_mark_settles_the_encoding() -> None:
-    """With the mark of UTF-8 nothing is left to choose."""
+def test_byte_order_mark_determines_the_encoding() -> None:
     data = "phone,status,note\n01012345678,ACTIVE,ȫ\n".encode("utf-8-sig")
     assert read_csv("t.csv", data) == ImportedNumbers({"01012345678": Desired(Status.ACTIVE, "ȫ")}, [])
 
 
-def test_unusual_numbers_are_warnings_at_their_cells() -> None:
-    """What an account may have registered is read, and what is unlikely is said with its place."""
-    found = read_csv("t.csv", b"status,phone\nACTIVE,0507-1234-5678\nACTIVE,01012345678\nINACTIVE,0111234567\n")
-    assert list(found.numbers) == ["050712345678", "01012345678", "0111234567"]
-    assert [(each.line, each.column) for each in found.warnings] == [(2, 8), (4, 10)]
-    assert found.warnings[0].message.startswith("'0507-1234-5678': 050 numbers forward calls")
+def test_unusual_number_is_a_warning_at_its_cell() -> None:
+    table = read_csv("t.csv", b"status,phone\nACTIVE,0507-1234-5678\nACTIVE,01012345678\nINACTIVE,0111234567\n")
+    assert list(table.numbers) == ["050712345678", "01012345678", "0111234567"]
+    assert [(each.line, each.column) for each in table.warnings] == [(2, 8), (4, 10)]
+    assert table.warnings[0].message.startswith("'0507-1234-5678': 050 numbers forward calls")
 
 
-def test_warnings_are_bounded() -> None:
-    """A table of unusual numbers gives no more warnings than anybody reads."""
+def test_warnings_are_limited() -> None:
     rows = "".join(f"050{index:08},ACTIVE\n" for index in range(1200))
     assert len(read_csv("t.csv", f"phone,status\n{rows}".encode()).warnings) == 1000
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
-def test_first_row_decides_the_separator(delimiter: str) -> None:
+def test_first_row_determines_the_delimiter(delimiter: str) -> None:
     """Blank rows and blank cells at the end are ignored."""
     rows = [["Phone", " STATUS "], ["01012345678", "active"], ["", ""], ["15881234", "Inactive", "", ""]]
     text = "\r\n".join(delimiter.join(row) for row in rows)
     assert read_csv("t.csv", text.encode()).numbers == {"01012345678": ACTIVE, "15881234": INACTIVE}
 
 
-def test_texts_of_a_spreadsheet_that_were_kept_from_being_numbers_are_read() -> None:
-    """A formula around a number, or an apostrophe before it, is not a part of it; notes keep what looks like one."""
-    found = _numbers(b'phone,status,note\n"=""01012345678""",ACTIVE,=SUM(A1)\n\'0212345678,ACTIVE,"two\r\nlines"\n')
-    assert [desired.note for desired in found.values()] == ["=SUM(A1)", "two\nlines"]
-    assert list(found) == ["01012345678", "0212345678"]
+def test_formula_and_apostrophe_around_number_are_stripped() -> None:
+    """Notes that look like formulas are unchanged."""
+    numbers = _numbers(b'phone,status,note\n"=""01012345678""",ACTIVE,=SUM(A1)\n\'0212345678,ACTIVE,"two\r\nlines"\n')
+    assert [desired.note for desired in numbers.values()] == ["=SUM(A1)", "two\nlines"]
+    assert list(numbers) == ["01012345678", "0212345678"]
 
 
-def test_columns_that_mean_nothing_are_left_out_only_by_name() -> None:
-    """A misspelt column loses nothing in silence; one that is to be skipped is, and one without a name is none."""
+def test_unknown_column_is_refused_unless_skipped() -> None:
+    """A column without a name is ignored."""
     data = b"phone,status,protectd,\n01012345678,ACTIVE,yes,\n"
     assert read_csv("t.csv", data, ["Protectd"]).numbers == {"01012345678": ACTIVE}
     (message,) = _problems(data)
     assert message == "t.csv:1:14: unknown column 'protectd': rename it or use --skip-column"
 
 
-def test_a_needed_column_cannot_be_skipped() -> None:
-    """Without its numbers a table is none."""
+def test_required_column_cannot_be_skipped() -> None:
     with pytest.raises(DesiredStateError, match="missing column phone"):
         read_csv("t.csv", b"phone,status\n01012345678,ACTIVE\n", ["phone"])
 
@@ -166,7 +163,7 @@ def test_number_damaged_by_a_spreadsheet_is_refused(cell: str, message: str) -> 
 
 
 def test_every_problem_has_its_line_and_column() -> None:
-    """All problems are reported at once, each at its cell; those of a row of several lines at its first."""
+    """A problem of a row with several lines is at its first line."""
     assert _problems(
         'status,phone,note,protected\n"ACTIVE",1x,x,\nmaybe,01012345678,"a ""b"", c",perhaps\n,01012345679,,\n'
         'ACTIVE,01012345670,,,more\nACTIVE,01012345671,"\u0007\n",\nACTIVE,01012345672,,\nACTIVE,010-1234-5672,,\n'
@@ -194,27 +191,23 @@ def test_every_problem_has_its_line_and_column() -> None:
         (b"phone,note\n", "t.csv:1:1: missing column"),
     ],
 )
-def test_file_that_is_no_table_has_one_problem(data: bytes, problem: str) -> None:
-    """The message says what to do."""
+def test_file_that_is_not_a_table_has_one_problem(data: bytes, problem: str) -> None:
     (message,) = _problems(data)
     assert problem in message
 
 
-def test_only_line_ends_end_a_line() -> None:
-    """A character that some programs take for a line end stays in its cell, and is reported there."""
+def test_unicode_line_separator_does_not_end_a_row() -> None:
     (message,) = _problems("phone,status,note\n01012345678,ACTIVE,a\u2028b\n")
     assert message.startswith("t.csv:2:20: note has the invisible character U+2028")
 
 
-def test_a_file_that_is_too_long_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is a bound, as for desired-state files."""
+def test_file_above_the_size_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.config.csv_import.FILE_CAP", 1 << 20)
     (message,) = _problems(b"x" * ((1 << 20) + 1))
     assert "longer than 1 MiB" in message
 
 
-def test_problems_beyond_what_anybody_reads_are_counted() -> None:
-    """A thousand problems are shown, the others counted."""
+def test_problems_above_the_limit_are_counted() -> None:
     with pytest.raises(DesiredStateError) as raised:
         read_csv("t.csv", b"phone,status\n" + b"x,ACTIVE\n" * 1200)
     assert len(raised.value.problems) == 1000

@@ -1,4 +1,4 @@
-"""Desired-state files, and every way in which they go wrong."""
+"""Desired-state files, and the problems of invalid ones."""
 
 import gc
 from hashlib import sha256
@@ -17,32 +17,32 @@ HEAD = "version: 1\nnumbers:\n"
 SECRET = "NCSAYU7YDBXYORXC7PJQ5AAHHTQ8OYFS"
 
 
-def loaded(*texts: str) -> DesiredState:
-    """What files named a.yaml, b.yaml and so on give."""
+def load_texts(*texts: str) -> DesiredState:
+    """Load files named a.yaml, b.yaml and so on."""
     return load((f"{chr(97 + index)}.yaml", text.encode()) for index, text in enumerate(texts))
 
 
 def account(text: str) -> DesiredAccount:
-    """The one account of a file a.yaml."""
-    (found,) = loaded(text).accounts
-    return found
+    """Return the only account of a file a.yaml."""
+    (only,) = load_texts(text).accounts
+    return only
 
 
 def refusal(*sources: tuple[str, bytes] | Problem) -> DesiredStateError:
-    """The error of sources."""
-    with pytest.raises(DesiredStateError) as refused:
+    """Return the error with which the sources are refused."""
+    with pytest.raises(DesiredStateError) as error:
         load(sources)
-    return refused.value
+    return error.value
 
 
 def problems(*texts: str) -> list[str]:
-    """The problems of files a.yaml, b.yaml and so on, as they are printed."""
+    """Return the formatted problems of files a.yaml, b.yaml and so on."""
     sources = [(f"{chr(97 + index)}.yaml", text.encode()) for index, text in enumerate(texts)]
     return [str(problem) for problem in refusal(*sources).problems]
 
 
 def problem_of(text: str) -> str:
-    """The one problem of a file, without the file's name."""
+    """Return the only problem of a file, without the file name."""
     (problem,) = problems(text)
     assert problem.startswith("a.yaml:")
     return problem.removeprefix("a.yaml:")
@@ -65,8 +65,7 @@ numbers:
 """
 
 
-def test_every_key() -> None:
-    """Every key of a document comes out as it was written, each number with its line."""
+def test_every_key_is_read() -> None:
     assert account(FULL) == DesiredAccount(
         name="main",
         source="a.yaml",
@@ -86,11 +85,10 @@ def test_every_key() -> None:
     assert list(account(FULL).lines) == [12, 13]
 
 
-def test_defaults() -> None:
-    """A document that says no more than it must gets the defaults, and its account the name of the file."""
-    least = "version: 1\nnumbers: {}"
-    assert account(least) == DesiredAccount(
-        "a", "a.yaml", {}, account(least).lines, sha256=sha256(least.encode()).hexdigest()
+def test_minimal_document_has_the_defaults() -> None:
+    text = "version: 1\nnumbers: {}"
+    assert account(text) == DesiredAccount(
+        "a", "a.yaml", {}, account(text).lines, sha256=sha256(text.encode()).hexdigest()
     )
 
 
@@ -98,16 +96,14 @@ def test_defaults() -> None:
     ("source", "name"),
     [("x/main.yaml", "main"), ("x/main.old.yml", "main.old"), ("stdin", "stdin"), ("본사.yaml", "본사")],
 )
-def test_name_of_the_file(source: str, name: str) -> None:
-    """An account that is not named is called like its file, or stdin."""
-    (found,) = load([(source, b"version: 1\nnumbers: {}")]).accounts
-    assert found.name == name
+def test_account_name_defaults_to_the_file_name(source: str, name: str) -> None:
+    (only,) = load([(source, b"version: 1\nnumbers: {}")]).accounts
+    assert only.name == name
 
 
-def test_names_are_composed() -> None:
-    """A Korean name that a file system keeps in parts is the name that people type."""
-    (found,) = load([("\u1107\u1169\u11ab\u1109\u1161.yaml", b"version: 1\nnumbers: {}")]).accounts
-    assert found.name == "본사"
+def test_decomposed_file_name_gives_a_composed_account_name() -> None:
+    (only,) = load([("\u1107\u1169\u11ab\u1109\u1161.yaml", b"version: 1\nnumbers: {}")]).accounts
+    assert only.name == "본사"
 
 
 @pytest.mark.parametrize(
@@ -118,8 +114,8 @@ def test_names_are_composed() -> None:
         ("a" * 65 + ".yaml", "the file name is longer than 64 characters"),
     ],
 )
-def test_unfit_name_of_the_file(source: str, words: str) -> None:
-    """A file name that cannot be an account name is an error, unless the account has a name of its own."""
+def test_file_name_that_cannot_name_an_account_is_refused(source: str, words: str) -> None:
+    """The file is valid if it sets `account`."""
     (problem,) = refusal((source, b"\nversion: 1\nnumbers: {}")).problems
     assert (problem.line, problem.column) == (2, 1)
     assert problem.message.startswith("write `account: NAME`: ")
@@ -134,13 +130,12 @@ def test_unfit_name_of_the_file(source: str, words: str) -> None:
 @pytest.mark.parametrize(
     "form", ["numbers:\n  {}: ACTIVE\n", "numbers:\n- {{phone: {}, status: ACTIVE}}\n", "numbers: {{{}: ACTIVE}}"]
 )
-def test_spellings_of_numbers(written: str, form: str) -> None:
-    """A number is the same in any spelling, quoted or not, in a mapping and in a list."""
+def test_number_is_normalized_in_mapping_and_list(written: str, form: str) -> None:
     assert account("version: 1\n" + form.format(written)).numbers == {"01012345678": ON}
 
 
-def test_number_that_yaml_takes_for_octal() -> None:
-    """An unquoted 01000000000 is that number, and not the octal integer that YAML 1.1 makes of it."""
+def test_unquoted_number_is_not_parsed_as_octal() -> None:
+    """YAML 1.1 defines 01000000000 as an octal integer."""
     assert account(HEAD + "  01000000000: ACTIVE\n  010-0000-0001: INACTIVE\n").numbers == {
         "01000000000": ON,
         "01000000001": OFF,
@@ -149,13 +144,12 @@ def test_number_that_yaml_takes_for_octal() -> None:
 
 @pytest.mark.parametrize("status", ["ACTIVE", "active", "Active", "aCtIvE", "'ACTIVE'"])
 @pytest.mark.parametrize("form", ["{}", "{{status: {}}}"])
-def test_status_in_any_letter_case(status: str, form: str) -> None:
-    """A status may be written in any letter case, plain or in an entry."""
+def test_status_is_case_insensitive(status: str, form: str) -> None:
     assert account(f"{HEAD}  010-1234-5678: {form.format(status)}\n").numbers == {"01012345678": ON}
 
 
 @pytest.mark.parametrize(
-    ("status", "what"),
+    ("status", "shown"),
     [
         ("yes", "'yes'"),
         ("on", "'on'"),
@@ -172,15 +166,13 @@ def test_status_in_any_letter_case(status: str, form: str) -> None:
         ("A" * 99, f"'{'A' * 40}…'"),
     ],
 )
-def test_wrong_status(status: str, what: str) -> None:
-    """The message has the place and both statuses."""
-    assert problem_of(f"{HEAD}  010-1234-5678: {status}\n") == f"3:18: status must be ACTIVE or INACTIVE, not {what}"
+def test_invalid_status_is_refused(status: str, shown: str) -> None:
+    assert problem_of(f"{HEAD}  010-1234-5678: {status}\n") == f"3:18: status must be ACTIVE or INACTIVE, not {shown}"
     listed = f"version: 1\nnumbers:\n- phone: 010-1234-5678\n  status: {status}\n"
-    assert problem_of(listed) == f"4:11: status must be ACTIVE or INACTIVE, not {what}"
+    assert problem_of(listed) == f"4:11: status must be ACTIVE or INACTIVE, not {shown}"
 
 
-def test_missing_status() -> None:
-    """The error is where the number's colon ends."""
+def test_missing_status_is_reported_after_the_colon() -> None:
     assert problem_of(HEAD + "  010-1234-5678:\n") == "3:17: status must be ACTIVE or INACTIVE, not nothing"
     assert problem_of(HEAD + "  010-1234-5678: {note: x}\n") == "3:18: missing status: write ACTIVE or INACTIVE"
 
@@ -188,29 +180,27 @@ def test_missing_status() -> None:
 @pytest.mark.parametrize(
     ("value", "protected"), [("true", True), ("True", True), ("'TRUE'", True), ("false", False), ("FALSE", False)]
 )
-def test_protected(value: str, *, protected: bool) -> None:
-    """A number is protected by true in any letter case, and not by false."""
+def test_protected_is_read_in_any_letter_case(value: str, *, protected: bool) -> None:
     number = account(f"{HEAD}  112: {{status: ACTIVE, protected: {value}}}").numbers["112"]
     assert number == Desired(Status.ACTIVE, protected=protected)
 
 
 @pytest.mark.parametrize(
-    ("value", "what"), [("maybe", "'maybe'"), ("yes", "'yes'"), ("1", "'1'"), ("", "nothing"), ("[true]", "a list")]
+    ("value", "shown"), [("maybe", "'maybe'"), ("yes", "'yes'"), ("1", "'1'"), ("", "nothing"), ("[true]", "a list")]
 )
-def test_wrong_protected(value: str, what: str) -> None:
-    """Whatever is not true or false does not protect by guess."""
+def test_invalid_protected_is_refused(value: str, shown: str) -> None:
     problem = problem_of(f"{HEAD}  010-1234-5678: {{status: ACTIVE, protected: {value}}}\n")
-    assert problem.endswith(f": protected must be true or false, not {what}")
+    assert problem.endswith(f": protected must be true or false, not {shown}")
 
 
-def test_plain_numbers_share_values() -> None:
-    """Numbers that carry nothing but a status share one value, so that a million of them cost little."""
+def test_numbers_with_only_a_status_share_one_object() -> None:
+    """This keeps a million numbers small in memory."""
     numbers = account(HEAD + "  112: ACTIVE\n  1335: {status: active}\n  02-120: aCTIVE\n").numbers
     assert numbers["112"] is numbers["1335"] is numbers["02120"]
 
 
 @pytest.mark.parametrize(
-    ("note", "kept"),
+    ("note", "expected"),
     [
         ("본사 대표번호", "본사 대표번호"),
         ("'  blanks  '", "blanks"),
@@ -219,10 +209,9 @@ def test_plain_numbers_share_values() -> None:
         ("1_000", "1_000"),
     ],
 )
-def test_notes(note: str, kept: str) -> None:
-    """A note may be any text that people write, in lines, and with the blanks that Korean keyboards make."""
+def test_note_and_owner_are_read(note: str, expected: str) -> None:
     assert account(f"{HEAD}  112: {{status: ACTIVE, note: {note}, owner: {note}}}").numbers["112"] == Desired(
-        Status.ACTIVE, kept, kept
+        Status.ACTIVE, expected, expected
     )
 
 
@@ -236,7 +225,7 @@ def test_notes(note: str, kept: str) -> None:
         ("owner: b, protected: true", Desired(Status.ACTIVE, owner="b", protected=True)),
     ],
 )
-def test_each_key_of_an_entry_counts_by_itself(keys: str, expected: Desired) -> None:
+def test_each_key_of_an_entry_is_optional(keys: str, expected: Desired) -> None:
     assert account(f"{HEAD}  112: {{status: ACTIVE, {keys}}}").numbers["112"] == expected
 
 
@@ -255,8 +244,7 @@ def test_each_key_of_an_entry_counts_by_itself(keys: str, expected: Desired) -> 
     ],
 )
 @pytest.mark.parametrize("key", ["note", "owner"])
-def test_wrong_notes(key: str, value: str, words: str) -> None:
-    """A note or an owner that is empty, too long or not printable is reported at its place."""
+def test_invalid_note_or_owner_is_refused(key: str, value: str, words: str) -> None:
     problem = problem_of(f"{HEAD}  112:\n    status: ACTIVE\n    {key}: {value}\n")
     assert problem.startswith(f"5:{7 + len(key)}: {key} {words}")
 
@@ -276,20 +264,17 @@ def test_wrong_notes(key: str, value: str, words: str) -> None:
     ],
 )
 @pytest.mark.parametrize("key", ["account", "account_id"])
-def test_wrong_names(key: str, value: str, words: str) -> None:
-    """A name that would tear a log line, deceive a reader or fill a screen is refused."""
+def test_invalid_account_name_is_refused(key: str, value: str, words: str) -> None:
     assert words in problem_of(f"version: 1\n{key}: {value}\nnumbers: {{}}\n")
 
 
 @pytest.mark.parametrize("name", ["x" * 64, "본사 (서울)", "' a '", "../x"])
-def test_names(name: str) -> None:
-    """A name may be any printable text of up to 64 characters, without the blanks around it."""
-    found = account(f"version: 1\naccount: {name}\naccount_id: {name}\nnumbers: {{}}\n")
-    assert found.name == found.account_id == name.strip("' ")
+def test_account_name_is_any_printable_text_up_to_64_characters(name: str) -> None:
+    result = account(f"version: 1\naccount: {name}\naccount_id: {name}\nnumbers: {{}}\n")
+    assert result.name == result.account_id == name.strip("' ")
 
 
-def test_same_number_twice_names_both_lines() -> None:
-    """Each further spelling of a number is reported, with the line of the first."""
+def test_duplicate_number_names_both_lines() -> None:
     text = HEAD + "  010-1234-5678: ACTIVE\n  +82 10 1234 5678: INACTIVE\n  '01012345678': ACTIVE\n"
     assert problems(text) == [
         "a.yaml:4:3: 01012345678 is a duplicate of line 3: keep one",
@@ -297,16 +282,14 @@ def test_same_number_twice_names_both_lines() -> None:
     ]
 
 
-def test_same_number_twice_in_a_list() -> None:
-    """In the list form the error is at the phone."""
+def test_duplicate_number_in_a_list_is_reported_at_its_phone() -> None:
     text = (
         "version: 1\nnumbers:\n- {phone: 010-1234-5678, status: ACTIVE}\n- status: ACTIVE\n  phone: 82 10 1234 5678\n"
     )
     assert problem_of(text) == "5:10: 01012345678 is a duplicate of line 3: keep one"
 
 
-def test_same_number_twice_is_reported_beside_other_mistakes() -> None:
-    """An entry that is wrong otherwise still counts as the number's first."""
+def test_duplicate_of_an_invalid_entry_is_reported() -> None:
     assert problems(HEAD + "  010-1234-5678: oops\n  01012345678: ACTIVE\n") == [
         "a.yaml:3:18: status must be ACTIVE or INACTIVE, not 'oops'",
         "a.yaml:4:3: 01012345678 is a duplicate of line 3: keep one",
@@ -328,8 +311,7 @@ def test_same_number_twice_is_reported_beside_other_mistakes() -> None:
         ("1" * 1000, f"'{'1' * 40}…': 1000 digits"),
     ],
 )
-def test_wrong_numbers(written: str, words: str) -> None:
-    """The message has the place, the value in printable characters and what to write instead."""
+def test_invalid_number_is_refused(written: str, words: str) -> None:
     problem = problem_of(f"{HEAD}  {written}: ACTIVE\n")
     assert problem.startswith("3:3: ")
     assert words in problem
@@ -337,8 +319,8 @@ def test_wrong_numbers(written: str, words: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["[a, b]", "{a: b}", "{{ .Values.phone }}"])
-def test_number_that_is_no_text(key: str) -> None:
-    """A list or a mapping in place of a number is an error: unfilled templates leave them."""
+def test_number_that_is_not_text_is_refused(key: str) -> None:
+    """Unrendered templates leave lists and mappings."""
     text = f"{HEAD}  {key}: {{a: [b]}}\n  oops: ACTIVE\n"
     first, second = problems(text)
     assert first == "a.yaml:3:3: expected a number, such as 010-1234-5678"
@@ -359,8 +341,7 @@ def test_number_that_is_no_text(key: str) -> None:
         ("{phone: 112, phone: 113, status: ACTIVE}", "3:16: phone is a duplicate of line 3: keep one"),
     ],
 )
-def test_wrong_entries(entry: str, words: str) -> None:
-    """The message has the place and what an entry should be."""
+def test_invalid_list_entry_is_refused(entry: str, words: str) -> None:
     assert problem_of(f"version: 1\nnumbers:\n- {entry}\n").startswith(words)
 
 
@@ -408,16 +389,15 @@ def test_wrong_entries(entry: str, words: str) -> None:
         ("---\n", "1:1: the document is empty: write version and numbers, or remove its ---"),
     ],
 )
-def test_wrong_documents(text: str, words: str) -> None:
-    """Each mistake in a document is reported once, with what to write."""
+def test_invalid_document_has_one_problem(text: str, words: str) -> None:
     (problem,) = problems(text)
     with pytest.raises(DesiredStateError, match=f"^a.yaml:{words}"):
-        loaded(text)
+        load_texts(text)
     assert problem.isprintable()
 
 
-def test_long_value_of_an_unknown_key() -> None:
-    """A misspelt key is reported once, whatever stands under it, and the rest of the file is checked."""
+def test_unknown_key_with_a_long_value_is_one_problem() -> None:
+    """The rest of the file is checked."""
     numbers = "".join(f"  010-1234-{n:04}: ACTIVE\n" for n in range(3000))
     assert problems(f"version: 1\nnumbrs:\n{numbers}acount: main\n") == [
         "a.yaml:1:1: missing numbers: write `numbers: {}` if there are none",
@@ -426,28 +406,25 @@ def test_long_value_of_an_unknown_key() -> None:
     ]
 
 
-def test_second_block_of_numbers() -> None:
-    """A second `numbers` is not dropped silently: it is an error with the line of the first."""
+def test_second_numbers_key_is_a_duplicate() -> None:
     numbers = "".join(f"  010-1234-{n:04}: ACTIVE\n" for n in range(2000))
     assert problem_of(f"version: 1\nnumbers:\n{numbers}numbers:\n{numbers}") == (
         "2003:1: numbers is a duplicate of line 2: keep one"
     )
 
 
-def test_value_that_is_far_too_big() -> None:
-    """A thousand values where a few would do end the reading with one problem."""
+def test_value_with_too_many_items_is_one_problem() -> None:
     assert problem_of(f"version: 1\nsafety: [{'a,' * 2000}]\nnumbers: {{}}\n").startswith(
         "2:9: more than 1,000 values in one entry"
     )
 
 
-def test_entry_that_is_far_too_big() -> None:
-    """A thousand values where a number's status should stand end the reading with one problem in that file."""
+def test_entry_with_too_many_items_is_one_problem() -> None:
     assert problem_of(f"{HEAD}  112: [{'a,' * 2000}]\n").startswith("3:8: more than 1,000 values in one entry")
 
 
-def test_everything_wrong_is_reported_at_once() -> None:
-    """The order is that of the files; sources that could not be read count."""
+def test_problems_of_all_files_are_reported_in_order() -> None:
+    """Sources that could not be read are included."""
     unread = Problem("c.yaml", 1, 1, "cannot be read: No such file or directory")
     error = refusal(
         ("a.yaml", b"version: 1\nacount: main\nnumbers:\n  oops: ACTIVE\n  112: yes\n  1335: {nte: x}\n"),
@@ -467,8 +444,7 @@ def test_everything_wrong_is_reported_at_once() -> None:
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-def test_line_ends(end: str) -> None:
-    """Places are right with the line ends of every system."""
+def test_locations_are_right_for_every_line_end(end: str) -> None:
     assert problem_of(f"version: 1{end}numbers:{end}  112: ACTIVE{end}  x: ACTIVE{end}").startswith("4:3: 'x'")
     assert list(account(f"version: 1{end}numbers:{end}  112: ACTIVE{end}").lines) == [3]
 
@@ -488,39 +464,34 @@ def test_line_ends(end: str) -> None:
     ],
     ids=["utf-16", "nul", "latin-1", "depth", "anchor", "alias", "tag", "length", "tab"],
 )
-def test_unreadable_files(data: bytes) -> None:
-    """What is no plain YAML text is one problem of its file, and other files are read on."""
+def test_unparsable_file_is_one_problem_and_others_are_checked(data: bytes) -> None:
     error = refusal(("a.yaml", data), ("b.yaml", b"version: 7\nnumbers: {}\n"))
     first, second = error.problems
     assert first.source == "a.yaml"
     assert str(second) == "b.yaml:1:10: version 7 needs a newer senderid"
 
 
-def test_mark_at_the_beginning() -> None:
-    """A UTF-8 byte-order mark, as Windows editors leave it, is no part of the file."""
+def test_byte_order_mark_is_ignored() -> None:
     assert load([("a.yaml", b"\xef\xbb\xbfversion: 1\nnumbers: {112: ACTIVE}\n")]).accounts[0].numbers == {"112": ON}
 
 
-def test_json_is_yaml() -> None:
-    """A JSON document, tabs included, is a desired state too."""
+def test_json_document_is_read() -> None:
     assert account('{\n\t"version": 1,\n\t"numbers": {"010-1234-5678": "ACTIVE"}}').numbers == {"01012345678": ON}
 
 
-def test_several_documents() -> None:
-    """Each document of a file is an account, with the line on which it begins."""
-    found = loaded("version: 1\naccount: x\nnumbers: {}\n---\nversion: 1\naccount: y\nnumbers: {}\n").accounts
-    assert [(each.name, each.line) for each in found] == [("x", 1), ("y", 5)]
+def test_each_document_of_a_file_is_an_account() -> None:
+    accounts = load_texts("version: 1\naccount: x\nnumbers: {}\n---\nversion: 1\naccount: y\nnumbers: {}\n").accounts
+    assert [(each.name, each.line) for each in accounts] == [("x", 1), ("y", 5)]
 
 
-def test_empty_document_at_the_end() -> None:
-    """An empty document is an error, and does not count as an account of the file's name."""
+def test_empty_document_is_refused() -> None:
     assert problems("version: 1\nnumbers: {}\n---\n") == [
         "a.yaml:3:1: the document is empty: write version and numbers, or remove its ---"
     ]
 
 
-def test_two_documents_for_one_account() -> None:
-    """Two documents for one account, in a file or in two, are reported with both places."""
+def test_two_documents_with_one_implicit_name_are_refused() -> None:
+    """Both locations are named."""
     advice = (
         "a.yaml:1: write the same `account:` in both if they are parts of one account, or else another one in either"
     )
@@ -532,50 +503,46 @@ def test_two_documents_for_one_account() -> None:
     ]
 
 
-def test_number_active_in_two_accounts() -> None:
-    """A number that is ACTIVE in two accounts is reported with both places; INACTIVE in one of them is fine."""
+def test_number_active_in_two_accounts_is_refused() -> None:
+    """A number may be INACTIVE in one of them."""
     first = HEAD + "  010-1234-5678: ACTIVE\n"
     assert problems(first, HEAD + "  112: INACTIVE\n  01012345678: ACTIVE\n") == [
         "b.yaml:4:1: 01012345678 is ACTIVE in 'b' and in 'a' (a.yaml:3): it can be ACTIVE in one account only"
     ]
-    assert len(loaded(first, HEAD + "  01012345678: INACTIVE\n").accounts) == 2
-    assert len(loaded(HEAD + "  01012345678: INACTIVE\n", first).accounts) == 2
+    assert len(load_texts(first, HEAD + "  01012345678: INACTIVE\n").accounts) == 2
+    assert len(load_texts(HEAD + "  01012345678: INACTIVE\n", first).accounts) == 2
 
 
-def test_nothing_to_read() -> None:
-    """No source at all is an error, and not an empty desired state."""
+def test_no_sources_are_refused() -> None:
     assert [str(problem) for problem in refusal().problems] == ["desired state:1:1: no file to read"]
 
 
-def test_odd_numbers_are_warnings() -> None:
-    """A number that could exist and rarely does is loaded, with a warning at its place."""
-    found = loaded(HEAD + "  112: ACTIVE\n  011-123-4567: ACTIVE\n  02-1588-1234: ACTIVE\n")
-    assert [(each.source, each.line, each.column) for each in found.warnings] == [("a.yaml", 4, 3), ("a.yaml", 5, 3)]
-    assert found.warnings[0].message.startswith("'011-123-4567': 011 is a mobile prefix of the 2G networks")
-    assert list(found.accounts[0].numbers) == ["112", "0111234567", "0215881234"]
+def test_unusual_number_is_a_warning() -> None:
+    state = load_texts(HEAD + "  112: ACTIVE\n  011-123-4567: ACTIVE\n  02-1588-1234: ACTIVE\n")
+    assert [(each.source, each.line, each.column) for each in state.warnings] == [("a.yaml", 4, 3), ("a.yaml", 5, 3)]
+    assert state.warnings[0].message.startswith("'011-123-4567': 011 is a mobile prefix of the 2G networks")
+    assert list(state.accounts[0].numbers) == ["112", "0111234567", "0215881234"]
 
 
-def test_implausible_numbers_are_loaded_with_a_warning_at_their_place() -> None:
-    """Only the account knows whether it has a number, so that a file may list any."""
-    found = load([("a.yaml", f"{HEAD}  0507-1234-5678: ACTIVE\n  '010-1234-567': INACTIVE\n".encode())])
-    assert list(found.accounts[0].numbers) == ["050712345678", "0101234567"]
-    forwarding, short = found.warnings
+def test_implausible_number_is_a_warning() -> None:
+    """Only the account can tell whether a number is registered."""
+    state = load([("a.yaml", f"{HEAD}  0507-1234-5678: ACTIVE\n  '010-1234-567': INACTIVE\n".encode())])
+    assert list(state.accounts[0].numbers) == ["050712345678", "0101234567"]
+    forwarding, short = state.warnings
     assert str(forwarding).startswith("a.yaml:3:3: '0507-1234-5678': 050 numbers forward calls")
     assert str(short).startswith("a.yaml:4:3: '010-1234-567': 010 numbers have 11 digits, this one has 10")
     assert short.message.endswith("; a plan refuses it unless it is registered")
 
 
-def test_ordinary_numbers_hide_no_odd_one() -> None:
-    """An odd number is warned of however many ordinary ones stand before it."""
-    found = loaded(HEAD + "".join(f"  010-1234-{n:04}: ACTIVE\n" for n in range(2500)) + "  011-123-4567: ACTIVE\n")
-    assert [warning.line for warning in found.warnings] == [2503]
+def test_unusual_number_after_many_plain_ones_is_a_warning() -> None:
+    state = load_texts(HEAD + "".join(f"  010-1234-{n:04}: ACTIVE\n" for n in range(2500)) + "  011-123-4567: ACTIVE\n")
+    assert [warning.line for warning in state.warnings] == [2503]
 
 
-def test_warnings_are_bounded() -> None:
-    """A file full of unusual numbers gives no more warnings than anybody reads."""
-    found = loaded(HEAD + "".join(f"  011-123-{n:04}: ACTIVE\n" for n in range(2500)))
-    assert len(found.accounts[0].numbers) == 2500
-    assert len(found.warnings) == 2000
+def test_warnings_are_limited() -> None:
+    state = load_texts(HEAD + "".join(f"  011-123-{n:04}: ACTIVE\n" for n in range(2500)))
+    assert len(state.accounts[0].numbers) == 2500
+    assert len(state.warnings) == 2000
 
 
 @pytest.mark.parametrize(
@@ -592,24 +559,22 @@ def test_warnings_are_bounded() -> None:
         ("{pair_swaps: 'warn', min_active: 1}", SafetyOverride(None, 1, "warn")),
     ],
 )
-def test_safety(safety: str, expected: SafetyOverride) -> None:
-    """An account may have thresholds of its own, one or both."""
+def test_safety_overrides_are_read(safety: str, expected: SafetyOverride) -> None:
     assert account(f"version: 1\nsafety: {safety}\nnumbers: {{}}\n").safety == expected
 
 
 @pytest.mark.parametrize(
-    "wrong", ["lots", "-5", "130%", "12.5%", "1e3", "9" * 10, "9" * 9000, "9" * 9000 + "%", "", "[1]", "'%'"]
+    "value", ["lots", "-5", "130%", "12.5%", "1e3", "9" * 10, "9" * 9000, "9" * 9000 + "%", "", "[1]", "'%'"]
 )
-def test_wrong_max_deactivations(wrong: str) -> None:
-    """A threshold that is neither a number nor a percentage is reported in a short sentence."""
-    problem = problem_of(f"version: 1\nsafety:\n  max_deactivations: {wrong}\nnumbers: {{}}\n")
+def test_invalid_max_deactivations_is_refused(value: str) -> None:
+    problem = problem_of(f"version: 1\nsafety:\n  max_deactivations: {value}\nnumbers: {{}}\n")
     assert problem.startswith("3:2")
     assert "max_deactivations must be a whole number of 0 or more, or a percentage such as 30%, not " in problem
     assert len(problem) < 200
 
 
 @pytest.mark.parametrize(
-    ("wrong", "what"),
+    ("value", "shown"),
     [
         ("all", "'all'"),
         ("-1", "'-1'"),
@@ -622,11 +587,10 @@ def test_wrong_max_deactivations(wrong: str) -> None:
         ("٣", "'٣'"),
     ],
 )
-def test_wrong_min_active(wrong: str, what: str) -> None:
-    """A minimum that is no number is reported in a short sentence."""
-    problem = problem_of(f"version: 1\nsafety:\n  min_active: {wrong}\nnumbers: {{}}\n")
+def test_invalid_min_active_is_refused(value: str, shown: str) -> None:
+    problem = problem_of(f"version: 1\nsafety:\n  min_active: {value}\nnumbers: {{}}\n")
     assert problem.startswith("3:1")
-    assert problem.endswith(f" min_active must be a whole number from 0 to 999,999,999, not {what}")
+    assert problem.endswith(f" min_active must be a whole number from 0 to 999,999,999, not {shown}")
     assert len(problem) < 200
 
 
@@ -642,8 +606,7 @@ def test_wrong_min_active(wrong: str, what: str) -> None:
         ("{min_activ: 1}", "2:10: unknown key 'min_activ'; did you mean 'min_active'?"),
     ],
 )
-def test_wrong_safety(safety: str, words: str) -> None:
-    """Missing and misspelt names of thresholds are errors."""
+def test_invalid_safety_is_refused(safety: str, words: str) -> None:
     assert problem_of(f"version: 1\nsafety: {safety}\nnumbers: {{}}\n") == words
 
 
@@ -657,8 +620,8 @@ def test_wrong_safety(safety: str, words: str) -> None:
         ("{enabled: 'true', hours: ' 1 ', on_unknown: hold}", InUseOverride(hours=1, on_unknown="hold")),
     ],
 )
-def test_in_use(guard: str, expected: InUseOverride) -> None:
-    """The key turns the guard on unless it says otherwise; what it leaves out is the settings'."""
+def test_in_use_overrides_are_read(guard: str, expected: InUseOverride) -> None:
+    """Omitted keys keep the values of the settings."""
     assert account(f"version: 1\nin_use: {guard}\nnumbers: {{}}\n").in_use == expected
 
 
@@ -676,16 +639,14 @@ def test_in_use(guard: str, expected: InUseOverride) -> None:
         ("{hour: 1}", "2:10: unknown key 'hour'; did you mean 'hours'?"),
     ],
 )
-def test_wrong_in_use(guard: str, words: str) -> None:
-    """Each mistake in the guard's settings is reported with what is allowed."""
+def test_invalid_in_use_is_refused(guard: str, words: str) -> None:
     assert problem_of(f"version: 1\nin_use: {guard}\nnumbers: {{}}\n") == words
 
 
 @pytest.mark.parametrize(
     "endpoint", ["solapi", "coolsms-rest", "https://example.com/api/", "http://127.0.0.1:8080", "http://localhost:1"]
 )
-def test_endpoint(endpoint: str) -> None:
-    """An endpoint is a name or a URL, and stays as it was written."""
+def test_endpoint_is_read_unchanged(endpoint: str) -> None:
     assert account(f"version: 1\nendpoint: {endpoint}\nnumbers: {{}}\n").endpoint == endpoint
 
 
@@ -700,8 +661,7 @@ def test_endpoint(endpoint: str) -> None:
         ("https://" + "a" * 1000, "endpoint is longer than 1,000 characters"),
     ],
 )
-def test_wrong_endpoint(endpoint: str, words: str) -> None:
-    """An endpoint that is invalid or would send credentials unencrypted is reported without a password."""
+def test_invalid_endpoint_is_refused_without_its_password(endpoint: str, words: str) -> None:
     problem = problem_of(f"version: 1\nendpoint: {endpoint}\nnumbers: {{}}\n")
     assert problem.startswith("2:1")
     assert words in problem
@@ -733,7 +693,6 @@ def test_wrong_endpoint(endpoint: str, words: str) -> None:
     ],
 )
 def test_literal_secrets_are_refused_and_not_repeated(credentials: str) -> None:
-    """A secret that stands in a file is refused wherever it stands, and no message has any of it."""
     error = refusal(("a.yaml", f"version: 1\ncredentials: {credentials}\nnumbers: {{}}\n".encode()))
     assert SECRET[:8] not in str(error)
     assert {problem.line for problem in error.problems} <= {2, 4}
@@ -763,24 +722,21 @@ def test_literal_secrets_are_refused_and_not_repeated(credentials: str) -> None:
         ("", "2:13: credentials must be {api_key"),
     ],
 )
-def test_wrong_credentials(credentials: str, words: str) -> None:
-    """Credentials are references to both halves; a missing or ambiguous one is reported with what to write."""
+def test_invalid_credentials_are_refused(credentials: str, words: str) -> None:
     with pytest.raises(DesiredStateError, match=words):
-        loaded(f"version: 1\ncredentials: {credentials}\nnumbers: {{}}\n")
+        load_texts(f"version: 1\ncredentials: {credentials}\nnumbers: {{}}\n")
 
 
 @pytest.mark.parametrize(
     "reference", ["{env: A}", "{env: my_key_of_account_12345}", "{file: ./a b.txt}", "{file: /run/0123456789abcdef}"]
 )
-def test_references(reference: str) -> None:
-    """References to variables and files, with long names too, are taken for what they are."""
+def test_credentials_references_are_accepted(reference: str) -> None:
     assert account(
         f"version: 1\ncredentials: {{api_key: {{env: A}}, api_secret: {reference}}}\nnumbers: {{}}\n"
     ).credentials
 
 
-def test_problems_are_bounded() -> None:
-    """A file reports its first thousand problems and counts the rest; other files report theirs."""
+def test_problems_of_each_file_are_limited() -> None:
     text = HEAD + "".join(f"  x{n}: ACTIVE\n" for n in range(3000)) + "  112: ACTIVE\n  112: ACTIVE\n"
     error = refusal(("a.yaml", text.encode()), ("b.yaml", b""))
     assert len(error.problems) == 1001
@@ -790,21 +746,19 @@ def test_problems_are_bounded() -> None:
     assert str(error).endswith("\n… and 2,001 more")
 
 
-def test_very_many_problems() -> None:
-    """A hundred thousand wrong lines end soon, in a report of a bounded size."""
+def test_report_of_very_many_problems_is_limited() -> None:
     error = refusal(("a.yaml", (HEAD + "  x: ACTIVE\n" * 100_000).encode()))
     assert (len(error.problems), error.omitted_count) == (1000, 99_000)
     assert len(str(error)) < 200_000
 
 
-def test_duplicates_are_bounded() -> None:
-    """One number thousands of times is reported a thousand times, and the rest is counted."""
+def test_duplicates_are_limited() -> None:
     error = refusal(("a.yaml", (HEAD + "  112: ACTIVE\n" * 3001).encode()))
     assert (len(error.problems), error.omitted_count) == (1000, 2000)
 
 
 def test_omitted_problems_of_all_files_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So are those of a file that is read alone."""
+    """Problems of a file that is parsed alone are counted too."""
     monkeypatch.setattr("worker.config.yaml_reader.PROBLEM_CAP", 2)
     text = HEAD + "".join(f"  x{n}: ACTIVE\n" for n in range(5))
     error = refusal(("a.yaml", text.encode()), ("b.yaml", text.encode()))
@@ -814,39 +768,37 @@ def test_omitted_problems_of_all_files_are_counted(monkeypatch: pytest.MonkeyPat
     assert (len(alone.value.problems), alone.value.omitted_count) == (2, 3)
 
 
-def test_clashes_are_bounded() -> None:
-    """Numbers that are ACTIVE in two accounts are reported up to the bound, and the rest is counted."""
+def test_conflicts_between_accounts_are_limited() -> None:
     text = HEAD + "".join(f"  010-1234-{n:04}: ACTIVE\n" for n in range(1500))
     error = refusal(("a.yaml", text.encode()), ("b.yaml", text.encode()))
     assert (len(error.problems), error.omitted_count) == (1000, 500)
 
 
 @pytest.mark.parametrize("enabled", [True, False])
-def test_collector_is_left_as_it_was(*, enabled: bool) -> None:
-    """Loading leaves the garbage collector as it found it, also when it fails."""
-    before = gc.isenabled()
+def test_load_restores_the_garbage_collector(*, enabled: bool) -> None:
+    """The state is restored after an error too."""
+    original = gc.isenabled()
     try:
         (gc.enable if enabled else gc.disable)()
-        loaded(FULL)
+        load_texts(FULL)
         refusal(("a.yaml", b""))
         assert gc.isenabled() is enabled
     finally:
-        (gc.enable if before else gc.disable)()
+        (gc.enable if original else gc.disable)()
 
 
-def test_samples_load() -> None:
-    """The samples that come with the project are right, together."""
+def test_sample_files_are_valid() -> None:
     folder = Path(__file__).parents[3] / "config" / "desired"
-    found = load((path.name, path.read_bytes()) for path in sorted(folder.glob("*.yaml")))
-    assert found.accounts
-    assert found.warnings == ()
+    state = load((path.name, path.read_bytes()) for path in sorted(folder.glob("*.yaml")))
+    assert state.accounts
+    assert state.warnings == ()
 
 
 GROUPS = """\
 version: 1
 account: main
 groups:
-  support: {{members: {members}, min_active: {least}}}
+  support: {{members: {members}, min_active: {min_active}}}
 numbers:
   02-312-4567: ACTIVE
   010-1234-5678: INACTIVE
@@ -854,19 +806,18 @@ numbers:
 
 
 @pytest.mark.parametrize(
-    ("members", "least", "group"),
+    ("members", "min_active", "group"),
     [
         ("[02-312-4567, +82 10-1234-5678]", "2", Group("support", ("023124567", "01012345678"), 2)),
         ("[01012345678]", "'1'", Group("support", ("01012345678",), 1)),
     ],
 )
-def test_groups(members: str, least: str, group: Group) -> None:
-    """A group has listed numbers in any spelling and a least number of ACTIVE ones."""
-    assert account(GROUPS.format(members=members, least=least)).groups == (group,)
+def test_groups_are_read(members: str, min_active: str, group: Group) -> None:
+    assert account(GROUPS.format(members=members, min_active=min_active)).groups == (group,)
 
 
-def test_a_group_keeps_one_by_default_and_may_stand_behind_the_numbers() -> None:
-    """Without min_active at least one member must be ACTIVE; the order of keys does not matter."""
+def test_group_min_active_defaults_to_one() -> None:
+    """Groups may follow the numbers."""
     text = (
         "version: 1\nnumbers: {112: ACTIVE, 1335: ACTIVE}\ngroups: {a: {members: [112]}, b: {members: [1335, 112]}}\n"
     )
@@ -874,7 +825,7 @@ def test_a_group_keeps_one_by_default_and_may_stand_behind_the_numbers() -> None
 
 
 @pytest.mark.parametrize(
-    ("members", "least", "words"),
+    ("members", "min_active", "words"),
     [
         ("[]", "1", "4:22: members must be a list of numbers"),
         ("112", "1", "4:22: members must be a list of numbers"),
@@ -892,9 +843,8 @@ def test_a_group_keeps_one_by_default_and_may_stand_behind_the_numbers() -> None
         ),
     ],
 )
-def test_wrong_groups(members: str, least: str, words: str) -> None:
-    """A list that is invalid, repeats a number or asks for more numbers than it has is reported at its place."""
-    assert problem_of(GROUPS.format(members=members, least=least)).startswith(words)
+def test_invalid_group_is_refused(members: str, min_active: str, words: str) -> None:
+    assert problem_of(GROUPS.format(members=members, min_active=min_active)).startswith(words)
 
 
 @pytest.mark.parametrize(
@@ -909,6 +859,5 @@ def test_wrong_groups(members: str, least: str, words: str) -> None:
         ("{a: {members: [112], least: 1}}", "2:30: unknown key 'least'"),
     ],
 )
-def test_wrong_shapes_of_groups(groups: str, words: str) -> None:
-    """Groups are a mapping of names, each once, to members and min_active, and nothing else."""
+def test_groups_of_another_shape_are_refused(groups: str, words: str) -> None:
     assert problem_of(f"version: 1\ngroups: {groups}\nnumbers: {{112: ACTIVE}}\n").startswith(words)

@@ -1,4 +1,4 @@
-"""Schedules in desired-state files: what they say, and every way in which they go wrong."""
+"""Schedules in desired-state files, and the problems of invalid ones."""
 
 from datetime import UTC, datetime
 
@@ -13,63 +13,62 @@ PHONE = "01012345678"
 
 
 def account(text: str) -> DesiredAccount:
-    """The one account of a file."""
-    (found,) = load([("a.yaml", text.encode())]).accounts
-    return found
+    """Return the only account of a file."""
+    (only,) = load([("a.yaml", text.encode())]).accounts
+    return only
 
 
 def schedule(entry: str, head: str = "") -> Schedule:
-    """The schedule of a file's one number."""
+    """Return the schedule of the only number of a file."""
     return account(f"version: 1\n{head}numbers:\n  010-1234-5678: {entry}\n").schedules[PHONE]
 
 
 def problems_of(*entries: str, head: str = "") -> list[str]:
-    """The problems of a file whose numbers, from line 3 on, have these entries."""
-    numbers = "".join(f"  010-1234-567{place}: {entry}\n" for place, entry in enumerate(entries))
-    with pytest.raises(DesiredStateError) as refused:
+    """Return the problems of a file whose numbers have these entries. The first entry is on line 3."""
+    numbers = "".join(f"  010-1234-567{index}: {entry}\n" for index, entry in enumerate(entries))
+    with pytest.raises(DesiredStateError) as error:
         load([("a.yaml", f"version: 1\nnumbers:\n{numbers}{head}".encode())])
-    return [str(problem).removeprefix("a.yaml:") for problem in refused.value.problems]
+    return [str(problem).removeprefix("a.yaml:") for problem in error.value.problems]
 
 
-def test_windows_are_read_as_they_are_written() -> None:
-    """Dated windows come out in UTC by the file's zone, weekly ones in minutes, and the plain status beside them."""
-    found = schedule(
+def test_dated_and_weekly_windows_are_read() -> None:
+    """Dated windows are converted to UTC, weekly windows to minutes of the week."""
+    result = schedule(
         "{status: INACTIVE, schedule: [{from: 2026-12-01T09:00, until: 2026-12-22, status: ACTIVE, reason: sale}, "
         '{weekly: "Mon 09:00-18:00", status: active}]}'
     )
     dated = DatedWindow(ON, datetime(2026, 12, 1, tzinfo=UTC), datetime(2026, 12, 21, 15, tzinfo=UTC), "sale")
-    assert found == Schedule(OFF, (dated,), (WeeklyWindow(ON, "Mon 09:00-18:00", ((540, 1080),)),), "Asia/Seoul")
+    assert result == Schedule(OFF, (dated,), (WeeklyWindow(ON, "Mon 09:00-18:00", ((540, 1080),)),), "Asia/Seoul")
 
 
-def test_a_status_that_ends_is_a_schedule() -> None:
-    """Until its moment the status holds, and then `then`, or nothing."""
+def test_status_with_until_becomes_a_schedule() -> None:
+    """The status applies until then. Afterwards `then` applies, or no status."""
     end = datetime(2026, 11, 30, 15, tzinfo=UTC)
-    found = schedule("{status: INACTIVE, until: 2026-12-01T00:00, reason: moving, then: ACTIVE}")
-    assert found == Schedule(ON, (DatedWindow(OFF, None, end, "moving"),), (), "Asia/Seoul")
+    result = schedule("{status: INACTIVE, until: 2026-12-01T00:00, reason: moving, then: ACTIVE}")
+    assert result == Schedule(ON, (DatedWindow(OFF, None, end, "moving"),), (), "Asia/Seoul")
     assert schedule("{status: INACTIVE, until: '2026-12-01'}").plain is None
 
 
-@pytest.mark.parametrize("place", ["before", "after"])
-def test_the_zone_may_stand_before_and_after_the_numbers(place: str) -> None:
-    """Wherever it stands, times are by its clock; those with an offset are not."""
+@pytest.mark.parametrize("position", ["before", "after"])
+def test_timezone_may_precede_or_follow_the_numbers(position: str) -> None:
+    """Times with an offset ignore it."""
     zone = "timezone: Europe/Berlin\n"
     numbers = "numbers:\n  - {phone: 010-1234-5678, schedule: [{from: 2026-12-01, status: ACTIVE}, "
     numbers += "{until: 2026-11-01T00:00Z, status: ACTIVE}]}\n"
-    found = account("version: 1\n" + (zone + numbers if place == "before" else numbers + zone))
-    assert found.timezone == "Europe/Berlin"
-    assert [(window.start, window.end) for window in found.schedules[PHONE].dated] == [
+    result = account("version: 1\n" + (zone + numbers if position == "before" else numbers + zone))
+    assert result.timezone == "Europe/Berlin"
+    assert [(window.start, window.end) for window in result.schedules[PHONE].dated] == [
         (datetime(2026, 11, 30, 23, tzinfo=UTC), None),
         (None, datetime(2026, 11, 1, tzinfo=UTC)),
     ]
 
 
-def test_equal_schedules_are_one_value() -> None:
-    """Numbers of one schedule share it, and plain numbers have none."""
+def test_equal_schedules_share_one_object() -> None:
     entry = '{schedule: [{weekly: "daily 09:00-18:00", status: ACTIVE}]}'
-    found = account(f"version: 1\nnumbers: {{01000000001: {entry}, 01000000002: {entry}, 01000000003: ACTIVE}}")
-    first, second = found.schedules.values()
+    result = account(f"version: 1\nnumbers: {{01000000001: {entry}, 01000000002: {entry}, 01000000003: ACTIVE}}")
+    first, second = result.schedules.values()
     assert first is second
-    assert list(found.numbers) == ["01000000001", "01000000002", "01000000003"]
+    assert list(result.numbers) == ["01000000001", "01000000002", "01000000003"]
 
 
 @pytest.mark.parametrize(
@@ -105,14 +104,13 @@ def test_equal_schedules_are_one_value() -> None:
         ),
     ],
 )
-def test_mistake_is_reported_at_its_place(entry: str, problem: str) -> None:
-    """Each mistake is one problem, at its line and column."""
-    (found,) = problems_of(entry)
-    assert found.startswith(f"3:{problem}")
+def test_invalid_schedule_is_reported_at_its_location(entry: str, problem: str) -> None:
+    (message,) = problems_of(entry)
+    assert message.startswith(f"3:{problem}")
 
 
-def test_contradicting_windows_are_reported_with_both_lines() -> None:
-    """The error is at the later one, for dated and for weekly windows; a dated window may contradict a weekly one."""
+def test_conflicting_windows_are_reported_with_both_lines() -> None:
+    """The problem is at the later window. A dated window does not conflict with a weekly one."""
     entry = """
       schedule:
         - {from: 2026-12-01, until: 2026-12-10, status: ACTIVE}
@@ -125,8 +123,7 @@ def test_contradicting_windows_are_reported_with_both_lines() -> None:
     ]
 
 
-def test_wrong_schedule_is_reported_wherever_it_stands() -> None:
-    """Two numbers with the same mistake are two problems."""
+def test_same_invalid_schedule_is_reported_for_each_number() -> None:
     entry = "{schedule: [{from: 2026-12-02, until: 2026-12-01, status: ACTIVE}]}"
     assert [problem[:5] for problem in problems_of(entry, entry)] == ["3:30:", "4:30:"]
 
@@ -141,30 +138,29 @@ def test_wrong_schedule_is_reported_wherever_it_stands() -> None:
         ("../Asia/Seoul", "4:11: timezone '../Asia/Seoul': unknown time zone"),
     ],
 )
-def test_wrong_zone_is_reported(zone: str, problem: str) -> None:
-    """The message suggests the closest zone; the times are then not judged by another one."""
-    (found,) = problems_of("{schedule: [{from: 2026-12-02, status: ACTIVE}]}", head=f"timezone: {zone}\n")
-    assert found.startswith(problem)
+def test_unknown_timezone_is_reported_with_a_suggestion(zone: str, problem: str) -> None:
+    """The times are not checked against another zone."""
+    (message,) = problems_of("{schedule: [{from: 2026-12-02, status: ACTIVE}]}", head=f"timezone: {zone}\n")
+    assert message.startswith(problem)
 
 
-def test_a_zone_that_misleads_is_a_warning_at_its_place() -> None:
-    """The sign of `Etc/GMT+9` means the opposite of what most people take it for."""
-    found = load([("a.yaml", b"version: 1\ntimezone: Etc/GMT+9\nnumbers: {}\n")])
-    assert found.accounts[0].timezone == "Etc/GMT+9"
-    assert list(map(str, found.warnings)) == [
+def test_etc_gmt_timezone_is_a_warning() -> None:
+    """The sign of `Etc/GMT+9` is the opposite of the usual meaning."""
+    state = load([("a.yaml", b"version: 1\ntimezone: Etc/GMT+9\nnumbers: {}\n")])
+    assert state.accounts[0].timezone == "Etc/GMT+9"
+    assert list(map(str, state.warnings)) == [
         "a.yaml:2:11: timezone Etc/GMT+9 is UTC-9, as IANA inverts the sign: use Asia/Seoul for UTC+9"
     ]
 
 
-@pytest.mark.parametrize(("other", "clash"), [("ACTIVE", True), ("INACTIVE", False)])
-def test_a_number_that_is_ever_active_can_be_in_one_account_only(other: str, *, clash: bool) -> None:
-    """A window that activates counts as a plain ACTIVE does."""
+@pytest.mark.parametrize(("other", "conflicts"), [("ACTIVE", True), ("INACTIVE", False)])
+def test_number_active_by_schedule_conflicts_with_another_account(other: str, *, conflicts: bool) -> None:
     first = "version: 1\naccount: a\nnumbers: {01000000001: {schedule: [{from: 2026-12-01, status: ACTIVE}]}}\n"
     text = f"{first}---\nversion: 1\naccount: b\nnumbers: {{01000000001: {other}}}\n"
     try:
         load([("a.yaml", text.encode())])
-    except DesiredStateError as refused:
-        found = str(refused)
+    except DesiredStateError as error:
+        message = str(error)
     else:
-        found = ""
-    assert ("it can be ACTIVE in one account only" in found) is clash
+        message = ""
+    assert ("it can be ACTIVE in one account only" in message) is conflicts

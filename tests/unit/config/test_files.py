@@ -1,4 +1,4 @@
-"""Reading the files of people, from wherever they are, without ever waiting or guessing."""
+"""Reading and replacing files: paths, folders, special files and symlinks."""
 
 import errno
 import os
@@ -14,51 +14,49 @@ from worker.config.yaml_reader import FILE_CAP
 from worker.model.errors import Problem
 
 
-def no_stdin(size: int) -> bytes:
+def fail_on_stdin(size: int) -> bytes:
     """Fail if standard input is read."""
     raise AssertionError(size)
 
 
-def found(*paths: object) -> list[tuple[str, bytes]]:
-    """What is read from paths; nothing may be wrong."""
-    sources = list(read([str(path) for path in paths], no_stdin))
+def read_paths(*paths: object) -> list[tuple[str, bytes]]:
+    """Read valid paths."""
+    sources = list(read([str(path) for path in paths], fail_on_stdin))
     assert [source for source in sources if isinstance(source, Problem)] == []
     return [source for source in sources if not isinstance(source, Problem)]
 
 
 def problems(*paths: object) -> list[str]:
-    """What is wrong with paths, as it is printed."""
-    return [str(source) for source in read([str(path) for path in paths], no_stdin) if isinstance(source, Problem)]
+    """Return the formatted problems of paths."""
+    return [str(source) for source in read([str(path) for path in paths], fail_on_stdin) if isinstance(source, Problem)]
 
 
-def test_file(tmp_path: Path) -> None:
-    """A file is read whole, whatever its name ends with, and goes by the path that was given."""
+def test_file_is_read_under_the_given_path(tmp_path: Path) -> None:
     path = tmp_path / "numbers.txt"
     path.write_bytes(b"version: 1\r\n")
-    assert found(path) == [(str(path), b"version: 1\r\n")]
+    assert read_paths(path) == [(str(path), b"version: 1\r\n")]
 
 
-def test_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A path stays as short as it was given, as messages repeat it."""
+def test_relative_path_stays_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "config").mkdir()
     (tmp_path / "config" / "a.yaml").write_bytes(b"x")
     monkeypatch.chdir(tmp_path)
-    assert found("config") == [("config/a.yaml", b"x")]
+    assert read_paths("config") == [("config/a.yaml", b"x")]
 
 
-def test_folder_is_walked(tmp_path: Path) -> None:
-    """A folder gives its *.yaml and *.yml files, folders in it included, by name; hidden ones stay out."""
+def test_folder_is_read_recursively_by_name(tmp_path: Path) -> None:
+    """Hidden files and folders are skipped."""
     for name in ("b.yaml", "a.yml", "c.txt", "d.yaml~", ".e.yaml", "y/a.yaml", "x/z/b.yaml", ".git/g.yaml", "h.YAML"):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(name.encode())
-    assert [(Path(name).relative_to(tmp_path).as_posix(), data.decode()) for name, data in found(tmp_path)] == [
+    assert [(Path(name).relative_to(tmp_path).as_posix(), data.decode()) for name, data in read_paths(tmp_path)] == [
         (name, name) for name in ("a.yml", "b.yaml", "x/z/b.yaml", "y/a.yaml")
     ]
 
 
-def test_links_are_followed(tmp_path: Path) -> None:
-    """Files and folders behind links are read, as a mounted ConfigMap has them."""
+def test_symlinks_are_followed(tmp_path: Path) -> None:
+    """A mounted ConfigMap consists of symlinks."""
     (tmp_path / "..data").mkdir()
     (tmp_path / "..data" / "main.yaml").write_bytes(b"1")
     (tmp_path / "main.yaml").symlink_to("..data/main.yaml")
@@ -68,79 +66,75 @@ def test_links_are_followed(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "link").symlink_to(elsewhere)
-    assert found(tmp_path / "main.yaml", folder) == [
+    assert read_paths(tmp_path / "main.yaml", folder) == [
         (str(tmp_path / "main.yaml"), b"1"),
         (str(folder / "link" / "team.yaml"), b"2"),
     ]
 
 
-def test_folder_that_contains_itself(tmp_path: Path) -> None:
-    """A folder that leads back into itself is read once."""
+def test_symlink_loop_is_read_once(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_bytes(b"1")
     (tmp_path / "loop").symlink_to(tmp_path)
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "up").symlink_to("..")
-    assert found(tmp_path) == [(str(tmp_path / "a.yaml"), b"1")]
+    assert read_paths(tmp_path) == [(str(tmp_path / "a.yaml"), b"1")]
 
 
-def test_folder_without_files(tmp_path: Path) -> None:
-    """A folder that has nothing to read is a problem, and not an empty desired state."""
+def test_folder_without_yaml_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "a.txt").write_bytes(b"")
     assert problems(tmp_path) == [f"{tmp_path}:1:1: the folder has no *.yaml or *.yml files"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_folder_that_may_not_be_read(tmp_path: Path) -> None:
-    """A folder without permission is an error and not left out."""
+def test_folder_without_read_permission_is_reported(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_bytes(b"1")
     closed = tmp_path / "closed"
     closed.mkdir(mode=0)
     assert problems(tmp_path) == [f"{closed}:1:1: the folder cannot be read: Permission denied"]
 
 
-def test_folder_that_goes_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder that cannot be read is reported beside the files of the others, under a printable name."""
+def test_unreadable_folder_is_reported_beside_other_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.yaml").write_bytes(b"1")
     closed = tmp_path / "closed\x1b"
     closed.mkdir()
     scandir: Callable[[str], object] = os.scandir
 
-    def refusing(path: str) -> object:
+    def fail(path: str) -> object:
         if path == str(closed):
             raise OSError(errno.EACCES, os.strerror(errno.EACCES), path)
         return scandir(path)
 
-    # root may read everything, so that nothing real can refuse
-    monkeypatch.setattr(os, "scandir", refusing)
-    first, second = read([str(tmp_path)], no_stdin)
+    # root can read every folder, so the failure is simulated
+    monkeypatch.setattr(os, "scandir", fail)
+    first, second = read([str(tmp_path)], fail_on_stdin)
     assert first == (str(tmp_path / "a.yaml"), b"1")
     assert str(second) == f"'{tmp_path}/closed\\x1b':1:1: the folder cannot be read: Permission denied"
 
 
 @pytest.mark.parametrize(("number", "count"), [(errno.ENOENT, 0), (errno.ESTALE, 1)])
-def test_folder_that_goes_while_it_is_walked(
+def test_folder_removed_during_the_walk_is_skipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, count: int
 ) -> None:
-    """A removed folder counts as none, an unreadable one is reported; the files of the others are there."""
+    """A folder that cannot be read is reported."""
     (tmp_path / "a.yaml").write_bytes(b"1")
     gone = tmp_path / "gone"
     gone.mkdir()
     stat = Path.stat
 
-    def failing(path: Path, **more: bool) -> os.stat_result:
+    def fail(path: Path, **options: bool) -> os.stat_result:
         if path == gone:
             raise OSError(number, os.strerror(number), str(path))
-        return stat(path, **more)
+        return stat(path, **options)
 
-    monkeypatch.setattr(Path, "stat", failing)
-    first, *others = read([str(tmp_path)], no_stdin)
+    monkeypatch.setattr(Path, "stat", fail)
+    first, *problems_left = read([str(tmp_path)], fail_on_stdin)
     assert first == (str(tmp_path / "a.yaml"), b"1")
-    assert len(others) == count
+    assert len(problems_left) == count
 
 
-def unreadable(tmp_path: Path) -> dict[str, tuple[str, str]]:
-    """Paths that are no file, each with its error."""
+def create_unreadable_paths(tmp_path: Path) -> dict[str, tuple[str, str]]:
+    """Create paths that are not regular files, and return each with its error."""
     (tmp_path / "dangling.yaml").symlink_to("nowhere")
     (tmp_path / "loop.yaml").symlink_to("loop.yaml")
     os.mkfifo(tmp_path / "fifo.yaml")
@@ -158,17 +152,16 @@ def unreadable(tmp_path: Path) -> dict[str, tuple[str, str]]:
 
 
 @pytest.mark.parametrize("kind", ["dangling", "loop", "fifo", "device", "missing", "below a file", "too long", "empty"])
-def test_what_is_no_file(kind: str, tmp_path: Path) -> None:
-    """Anything but a file is refused at once: a FIFO is not waited for, a device not read to its end."""
-    path, reason = unreadable(tmp_path)[kind]
+def test_special_file_is_refused_at_once(kind: str, tmp_path: Path) -> None:
+    """A FIFO does not block, and a device is not read."""
+    path, reason = create_unreadable_paths(tmp_path)[kind]
     assert problems(path) == [f"{path or repr('')}:1:1: {reason}"]
 
 
-def test_what_is_no_file_in_a_folder(tmp_path: Path) -> None:
-    """Anything in a folder that has a file's name and is none is reported, and the files are read."""
-    unreadable(tmp_path)
+def test_special_files_in_a_folder_are_reported(tmp_path: Path) -> None:
+    create_unreadable_paths(tmp_path)
     (tmp_path / "good.yaml").write_bytes(b"1")
-    sources = list(read([str(tmp_path)], no_stdin))
+    sources = list(read([str(tmp_path)], fail_on_stdin))
     assert [Path(source.source).stem if isinstance(source, Problem) else source[1] for source in sources] == [
         "dangling",
         "fifo",
@@ -179,7 +172,7 @@ def test_what_is_no_file_in_a_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_file_that_may_not_be_read(tmp_path: Path) -> None:
+def test_file_without_read_permission_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
     path.touch(mode=0)
     assert problems(path) == [f"{path}:1:1: cannot be read: Permission denied"]
@@ -194,21 +187,19 @@ def test_file_that_may_not_be_read(tmp_path: Path) -> None:
         ("a\udcffb.yaml", "a\\udcffb.yaml"),
     ],
 )
-def test_names_that_cannot_be_shown(name: str, shown: str, tmp_path: Path) -> None:
-    """A file whose name would deceive a terminal or break a log is not read, and reported under an escaped name."""
+def test_file_with_unprintable_name_is_refused(name: str, shown: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"1")
     message = f"'{tmp_path}/{shown}':1:1: the name has unprintable characters: rename the file or folder"
     assert problems(tmp_path) == problems(tmp_path / name) == [message]
 
 
-def test_empty_folder_that_cannot_be_shown(tmp_path: Path) -> None:
-    """A folder without files is reported under an escaped name too."""
+def test_empty_folder_with_unprintable_name_is_escaped(tmp_path: Path) -> None:
     (tmp_path / "\x1b").mkdir()
     assert problems(tmp_path / "\x1b") == [f"'{tmp_path}/\\x1b':1:1: the folder has no *.yaml or *.yml files"]
 
 
-def test_same_file_twice(tmp_path: Path) -> None:
-    """A file given twice, by itself, through its folder or a link, is reported with the name it had first."""
+def test_same_file_given_twice_is_refused(tmp_path: Path) -> None:
+    """The same file may come from a folder or a symlink. The first name is reported."""
     path, link = tmp_path / "a.yaml", tmp_path / "b.yaml"
     path.write_bytes(b"1")
     link.symlink_to(path)
@@ -219,27 +210,24 @@ def test_same_file_twice(tmp_path: Path) -> None:
     ]
 
 
-def test_stdin() -> None:
-    """`-` is standard input, asked for no more than a file may have."""
-    asked: list[int] = []
+def test_dash_reads_standard_input_up_to_the_limit() -> None:
+    sizes: list[int] = []
 
     def stdin(size: int) -> bytes:
-        asked.append(size)
+        sizes.append(size)
         return b"version: 1"
 
     assert list(read(["-"], stdin)) == [("stdin", b"version: 1")]
-    assert asked == [FILE_CAP + 1]
+    assert sizes == [FILE_CAP + 1]
 
 
-def test_stdin_twice() -> None:
-    """Standard input given twice is an error, rather than empty the second time."""
+def test_standard_input_given_twice_is_refused() -> None:
     assert [str(each) for each in read(["-", "-"], lambda _: b"x")][1:] == [
         "stdin:1:1: standard input is given twice: give - once"
     ]
 
 
-def test_stdin_that_cannot_be_read() -> None:
-    """Standard input that is closed is a problem like that of a file."""
+def test_closed_standard_input_is_reported() -> None:
 
     def closed(size: int) -> bytes:
         raise OSError(errno.EBADF, os.strerror(errno.EBADF), size)
@@ -247,17 +235,16 @@ def test_stdin_that_cannot_be_read() -> None:
     assert [str(each) for each in read(["-"], closed)] == ["stdin:1:1: cannot be read: Bad file descriptor"]
 
 
-def test_files_are_bounded(tmp_path: Path) -> None:
-    """Of a file without end no more is read than shows that it is too long."""
+def test_file_is_read_up_to_one_byte_above_the_limit(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
     with path.open("wb") as file:
         file.truncate(FILE_CAP * 4)
-    ((_, data),) = found(path)
+    ((_, data),) = read_paths(path)
     assert len(data) == FILE_CAP + 1
 
 
-def test_yaml_files_of_a_folder_alone(tmp_path: Path) -> None:
-    """Those that a walk would find in the folder itself; none in one that is not there. An identity needs a file."""
+def test_yaml_files_lists_one_folder(tmp_path: Path) -> None:
+    """A missing folder has no files, and a missing file no identity."""
     for name in ("b.yml", "a.yaml", ".hidden.yaml", "c.txt", "sub/d.yaml"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("")
@@ -271,8 +258,7 @@ def test_yaml_files_of_a_folder_alone(tmp_path: Path) -> None:
     assert read_identity("nowhere.yaml") is read_identity("a\0b") is None
 
 
-def test_one_file(tmp_path: Path) -> None:
-    """A single file is read in the same way; the error names what it should have been."""
+def test_read_file_reads_one_file(tmp_path: Path) -> None:
     path = tmp_path / "w.yaml"
     path.write_bytes(b"x")
     assert read_file(str(path)) == (str(path), b"x")
@@ -281,8 +267,7 @@ def test_one_file(tmp_path: Path) -> None:
     assert str(read_file("")) == "'':1:1: the path is empty: give a file"
 
 
-def test_everything_is_read_in_the_order_given(tmp_path: Path) -> None:
-    """Files, folders, standard input and what cannot be read come in the order in which they were given."""
+def test_paths_are_read_in_the_given_order(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     for name in ("z.yaml", "sub/b.yaml", "sub/a.yaml"):
         (tmp_path / name).write_bytes(b"")
@@ -291,8 +276,7 @@ def test_everything_is_read_in_the_order_given(tmp_path: Path) -> None:
     assert [Path(name).name for name in names] == ["z.yaml", "stdin", "none", "a.yaml", "b.yaml"]
 
 
-def test_a_file_is_replaced_as_a_whole_and_a_link_to_it_stays(tmp_path: Path) -> None:
-    """It gets the given mode, and nothing is left beside it."""
+def test_replace_sets_the_mode_and_keeps_symlinks(tmp_path: Path) -> None:
     target, link = tmp_path / "plan.json", tmp_path / "link.json"
     for mode in (0o600, 0o644):
         files.replace(target, b"%o" % mode, mode=mode)
@@ -303,8 +287,7 @@ def test_a_file_is_replaced_as_a_whole_and_a_link_to_it_stays(tmp_path: Path) ->
     assert {path.name for path in tmp_path.iterdir()} == {"plan.json", "link.json"}
 
 
-def test_a_file_that_cannot_be_replaced_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A full disk leaves the old file, and no half of a new one."""
+def test_failed_replacement_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "plan.json"
     target.write_bytes(b"old")
 
@@ -318,20 +301,17 @@ def test_a_file_that_cannot_be_replaced_stays(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("write", [files.check_writable, lambda path: files.replace(Path(path), b"x", mode=0o600)])
-def test_a_folder_or_a_place_that_does_not_exist_is_no_file_to_write(
-    write: Callable[[str], None], tmp_path: Path
-) -> None:
-    """The error names the path that was given."""
+def test_folder_and_missing_folder_cannot_be_written(write: Callable[[str], None], tmp_path: Path) -> None:
+    """The error names the given path."""
     with pytest.raises(IsADirectoryError) as folder:
         write(str(tmp_path))
     missing = tmp_path / "missing" / "plan.json"
-    with pytest.raises(FileNotFoundError) as gone:
+    with pytest.raises(FileNotFoundError) as not_found:
         write(str(missing))
-    assert (folder.value.filename, gone.value.filename) == (str(tmp_path), str(missing))
+    assert (folder.value.filename, not_found.value.filename) == (str(tmp_path), str(missing))
 
 
-def test_a_check_writes_nothing(tmp_path: Path) -> None:
-    """It also accepts no path, and what cannot be replaced."""
+def test_check_writable_creates_no_file(tmp_path: Path) -> None:
     files.check_writable(None)
     files.check_writable("/dev/stderr")
     files.check_writable(str(tmp_path / "plan.json"))
@@ -339,10 +319,10 @@ def test_a_check_writes_nothing(tmp_path: Path) -> None:
 
 
 def test_devices_pipes_and_descriptors_are_special(tmp_path: Path) -> None:
-    """They are written in place."""
+    """Special files are written in place."""
     os.mkfifo(tmp_path / "pipe")
-    special = ("/dev/null", "/dev/stderr", "/dev/fd/2", "/dev/fd/7", "/proc/self/fd/9", str(tmp_path / "pipe"))
-    assert all(files.is_special(Path(path)) for path in special)
+    paths = ("/dev/null", "/dev/stderr", "/dev/fd/2", "/dev/fd/7", "/proc/self/fd/9", str(tmp_path / "pipe"))
+    assert all(files.is_special(Path(path)) for path in paths)
     (tmp_path / "file").touch()
     assert not any(files.is_special(path) for path in (tmp_path, tmp_path / "file", tmp_path / "missing"))
     reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
@@ -352,7 +332,7 @@ def test_devices_pipes_and_descriptors_are_special(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "found"),
+    ("name", "expected"),
     [
         ("stdin", None),
         ("/elsewhere/b/x.yaml", "b/x.yaml"),
@@ -363,10 +343,10 @@ def test_devices_pipes_and_descriptors_are_special(tmp_path: Path) -> None:
         ("c/y.yaml", None),
     ],
 )
-def test_a_planned_file_is_found_by_the_longest_tail_of_its_path(name: str, found: str | None, tmp_path: Path) -> None:
+def test_planned_file_is_located_by_longest_path_suffix(name: str, expected: str | None, tmp_path: Path) -> None:
     for path in ("x.yaml", "b/x.yaml", "a/b/x.yaml"):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).touch()
-    assert files.locate(name, str(tmp_path)) == (None if found is None else str(tmp_path / found))
+    assert files.locate(name, str(tmp_path)) == (None if expected is None else str(tmp_path / expected))
     assert files.locate(str(tmp_path / "x.yaml"), None) == str(tmp_path / "x.yaml")
     assert files.locate(str(tmp_path / "y.yaml"), None) is None

@@ -1,4 +1,4 @@
-"""Settings, each with its default, its forms and its refusals."""
+"""Settings: defaults, sources, and the problems of invalid values."""
 
 from pathlib import Path
 
@@ -22,26 +22,25 @@ from worker.config.urls import ENDPOINTS, parse_endpoint
 from worker.model.errors import SettingsError
 
 
-def of_file(text: str | bytes) -> Settings:
-    """The settings of a file w.yaml."""
+def load_text(text: str | bytes) -> Settings:
+    """Return the settings of a file w.yaml."""
     return load(("w.yaml", text if isinstance(text, bytes) else text.encode()), {}, {})
 
 
-def of_environment(**variables: str) -> Settings:
-    """The settings of environment variables, named without SENDERID_."""
+def load_variables(**variables: str) -> Settings:
+    """Return the settings of environment variables. Their names omit SENDERID_."""
     return load(None, {f"SENDERID_{name}": value for name, value in variables.items()}, {})
 
 
 def problems(text: str | bytes | None = None, **variables: str) -> list[str]:
-    """What is wrong with a file w.yaml and with variables, named without SENDERID_."""
+    """Return the problems of a file w.yaml and of variables. Their names omit SENDERID_."""
     source = None if text is None else ("w.yaml", text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(SettingsError) as refused:
+    with pytest.raises(SettingsError) as error:
         load(source, {f"SENDERID_{name}": value for name, value in variables.items()}, {})
-    return [str(problem) for problem in refused.value.problems]
+    return [str(problem) for problem in error.value.problems]
 
 
-def test_defaults() -> None:
-    """Every setting has the default that is promised."""
+def test_documented_defaults() -> None:
     assert load(None, {}, {}) == Settings(
         endpoint="solapi",
         rate_limit=RateLimit(writes=80, reads=16, per_seconds=5.0),
@@ -59,27 +58,24 @@ def test_defaults() -> None:
     )
 
 
-def test_file_of_the_project_has_the_defaults() -> None:
+def test_sample_settings_file_has_the_defaults() -> None:
     path = Path(__file__).parents[3] / "config" / "worker.yaml"
-    assert of_file(path.read_bytes()) == Settings()
+    assert load_text(path.read_bytes()) == Settings()
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "---\n", "~\n", "{}\n", b"\xef\xbb\xbf{}"])
-def test_empty_file(text: str | bytes) -> None:
-    """A file that says nothing leaves the defaults."""
-    assert of_file(text) == Settings()
+def test_empty_file_has_the_defaults(text: str | bytes) -> None:
+    assert load_text(text) == Settings()
 
 
-def test_unknown_variables_of_others() -> None:
-    """Variables that do not start with SENDERID_ are ignored."""
+def test_variables_without_the_prefix_are_ignored() -> None:
     assert (
         load(None, {"SENDERID": "x", "XSENDERID_ENDPOINT": "x", "senderid_endpoint": "x", "PATH": "/bin"}, {})
         == Settings()
     )
 
 
-def test_precedence() -> None:
-    """An option wins over the environment, the environment over the file, the file over the default."""
+def test_option_precedes_environment_precedes_file() -> None:
     source = ("w.yaml", b"rate_limit: {writes: 1, reads: 1, per_seconds: 1}\nconcurrency: 1\n")
     environment = {"SENDERID_RATE_LIMIT__WRITES": "2", "SENDERID_RATE_LIMIT__READS": "2"}
     assert load(source, environment, {"rate_limit.writes": 3}) == Settings(
@@ -127,24 +123,22 @@ WRONG = {
     [(variable, value, words) for variable, (words, values) in WRONG.items() for value in values],
     ids=lambda text: text[:30],
 )
-def test_wrong_values(variable: str, value: str, words: str) -> None:
-    """A wrong value is reported at its place, in the file and in the environment, with what is allowed."""
+def test_invalid_value_is_reported_in_file_and_environment(variable: str, value: str, words: str) -> None:
     (problem,) = problems(**{variable: value})
     assert problem.startswith(f"environment variable SENDERID_{variable}:1:1: ")
     *sections, name = variable.lower().split("__")
     head = "".join(f"{section}:\n  " for section in sections)
-    (same,) = problems(f"{head}{name}: {value}\n")
+    (file_problem,) = problems(f"{head}{name}: {value}\n")
     column = len(name) + 3 + 2 * len(sections)
-    assert same.startswith(f"w.yaml:{len(sections) + 1}:{column}: ")
-    for each in (problem, same):
+    assert file_problem.startswith(f"w.yaml:{len(sections) + 1}:{column}: ")
+    for each in (problem, file_problem):
         assert words in each
         assert len(each) < 300
 
 
 @pytest.mark.parametrize("value", ["[1]", "{a: 1}", "", "~", "''"])
 @pytest.mark.parametrize("name", ["concurrency", "deadline_seconds", "endpoint"])
-def test_values_that_are_no_single_text(name: str, value: str) -> None:
-    """A list, a mapping or nothing in place of a value is reported with what should be there."""
+def test_value_that_is_not_a_scalar_is_refused(name: str, value: str) -> None:
     (problem,) = problems(f"{name}: {value}\n")
     assert f"{name} must be " in problem
 
@@ -153,15 +147,13 @@ def test_values_that_are_no_single_text(name: str, value: str) -> None:
     "variable", ["CONCURRENCY", "ENDPOINT", "LOG__LEVEL", "LEDGER__PATH", "SAFETY__MAX_DEACTIVATIONS"]
 )
 @pytest.mark.parametrize("value", ["", " "])
-def test_empty_variables(variable: str, value: str) -> None:
-    """A variable that is set to nothing is an error, and not the default by guess."""
+def test_empty_variable_is_refused(variable: str, value: str) -> None:
     (problem,) = problems(**{variable: value})
     assert problem.endswith(", not nothing")
 
 
-def test_blanks_around_variables() -> None:
-    """Blanks and line ends around a variable's value, as shells leave them, do not count."""
-    assert of_environment(CONCURRENCY=" 5\n", ENDPOINT=" coolsms ", LOG__LEVEL="debug ") == Settings(
+def test_blanks_around_variables_are_stripped() -> None:
+    assert load_variables(CONCURRENCY=" 5\n", ENDPOINT=" coolsms ", LOG__LEVEL="debug ") == Settings(
         concurrency=5, endpoint="coolsms", log=LogSettings(level="debug")
     )
 
@@ -169,14 +161,12 @@ def test_blanks_around_variables() -> None:
 @pytest.mark.parametrize(
     ("text", "path"), [("/var/lib/x", "/var/lib/x"), ("~", None), ("null", None), ("", None), ("'~'", "~")]
 )
-def test_ledger_path(text: str, path: str | None) -> None:
-    """The ledger has a path, or none and its default place."""
-    assert of_file(f"ledger: {{path: {text}}}").ledger.path == path
+def test_ledger_path_is_text_or_null(text: str, path: str | None) -> None:
+    assert load_text(f"ledger: {{path: {text}}}").ledger.path == path
 
 
 @pytest.mark.parametrize("text", ["''", '"a\\0b"', "[a]"])
-def test_wrong_ledger_path(text: str) -> None:
-    """A path that no file can have is refused when the settings are read."""
+def test_invalid_ledger_path_is_refused(text: str) -> None:
     assert problems(f"ledger: {{path: {text}}}")[0].startswith("w.yaml:1:16: path must be text, not ")
 
 
@@ -200,8 +190,7 @@ def test_wrong_ledger_path(text: str) -> None:
         ("[" + "a," * 2000, "1:1: more than 1,000 values in one entry: check the indentation"),
     ],
 )
-def test_wrong_files(text: str | bytes, message: str) -> None:
-    """A mistake in a settings file is reported at its place, with what to write."""
+def test_invalid_settings_file_is_reported_at_its_location(text: str | bytes, message: str) -> None:
     assert problems(text) == [f"w.yaml:{message}"]
 
 
@@ -218,21 +207,19 @@ def test_wrong_files(text: str | bytes, message: str) -> None:
         ("TOKEN", "; did you mean 'SENDERID_KIT_TOKEN'?"),
     ],
 )
-def test_unknown_variables(variable: str, message: str) -> None:
-    """An unknown SENDERID_ variable is an error with a suggestion, without its value, which may be secret."""
+def test_unknown_variable_is_refused_with_a_suggestion(variable: str, message: str) -> None:
+    """Its value may be secret and is not repeated."""
     (problem,) = problems(**{variable: "hunter2"})
     assert problem.startswith(f"environment variable SENDERID_{variable}:1:1: unknown setting{message}")
     assert "hunter2" not in problem
 
 
 @pytest.mark.parametrize("variable", ["ALLOW", "FILES", "IMAGE", "MASK", "TOKEN"])
-def test_variables_of_the_gitlab_template_are_not_settings(variable: str) -> None:
-    """The template's variables are in the environment of its jobs; the command ignores them."""
+def test_variables_of_the_gitlab_template_are_ignored(variable: str) -> None:
     assert load(None, {f"SENDERID_KIT_{variable}": "hunter2"}, {}) == Settings()
 
 
-def test_everything_wrong_is_reported_at_once() -> None:
-    """The problems of the file come in the order of its lines, then those of the environment by name."""
+def test_problems_of_file_and_environment_are_reported_in_order() -> None:
     messages = problems("log: {level: loud}\nrate_limit: {writes: 0}\nx: 1\n", RETRY__ATTEMPTS="0", ENDPOINT="x", X="1")
     assert [problem.split(": ")[0] for problem in messages] == [
         "w.yaml:1:14",
@@ -244,22 +231,19 @@ def test_everything_wrong_is_reported_at_once() -> None:
     ]
 
 
-def test_problems_are_bounded() -> None:
-    """A file reports its first thousand problems and counts the rest."""
-    with pytest.raises(SettingsError) as refused:
-        of_file("--- 1\n" * 3001)
-    assert (len(refused.value.problems), refused.value.omitted_count) == (1000, 2001)
+def test_problems_are_limited() -> None:
+    with pytest.raises(SettingsError) as error:
+        load_text("--- 1\n" * 3001)
+    assert (len(error.value.problems), error.value.omitted_count) == (1000, 2001)
 
 
 @pytest.mark.parametrize("name", ENDPOINTS)
-def test_endpoints_by_name(name: str) -> None:
-    """Every endpoint that has a name is https, and is what the settings give back."""
+def test_named_endpoint_is_https(name: str) -> None:
     assert parse_endpoint(name).url.startswith("https://")
-    assert of_environment(ENDPOINT=name).endpoint == name
+    assert load_variables(ENDPOINT=name).endpoint == name
 
 
-def test_only_the_old_host_needs_both_headers() -> None:
-    """Credentials go out under two headers to the one host that asks for it, and nowhere else."""
+def test_only_the_old_host_gets_both_headers() -> None:
     assert [name for name in ENDPOINTS if parse_endpoint(name).both_headers] == ["coolsms-rest"]
 
 
@@ -276,8 +260,7 @@ def test_only_the_old_host_needs_both_headers() -> None:
         ("http://[::1]:8080", "http://[::1]:8080"),
     ],
 )
-def test_endpoints_by_url(text: str, url: str) -> None:
-    """An endpoint may be any https URL, and plain http to this very machine."""
+def test_endpoint_is_https_or_loopback_url(text: str, url: str) -> None:
     assert parse_endpoint(text).url == url
     assert not parse_endpoint(text).both_headers
 
@@ -315,13 +298,12 @@ def test_endpoints_by_url(text: str, url: str) -> None:
     ],
     ids=lambda text: text[:40],
 )
-def test_wrong_endpoints(text: str, words: str) -> None:
-    """An endpoint that is none, is another than it seems, or is in the open is refused with the reason."""
-    with pytest.raises(ValueError, match=r"endpoint") as refused:
+def test_invalid_endpoint_is_refused_with_the_reason(text: str, words: str) -> None:
+    with pytest.raises(ValueError, match=r"endpoint") as error:
         parse_endpoint(text)
-    assert words in str(refused.value)
-    assert str(refused.value).isprintable()
-    assert len(str(refused.value)) < 250
+    assert words in str(error.value)
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) < 250
 
 
 @pytest.mark.parametrize(
@@ -339,8 +321,7 @@ def test_wrong_endpoints(text: str, words: str) -> None:
         "https://us er:hunter2@example.com",
     ],
 )
-def test_passwords_in_endpoints_are_not_repeated(text: str) -> None:
-    """Whatever else is wrong with an endpoint, no message has its password or token."""
+def test_password_in_endpoint_is_not_repeated(text: str) -> None:
     for messages in (problems(ENDPOINT=text), problems(f"endpoint: '{text}'")):
         assert "hunter2" not in "".join(messages)
         assert "an endpoint must not have a user, password, query or fragment" in messages[0]
@@ -364,26 +345,24 @@ def test_passwords_in_endpoints_are_not_repeated(text: str) -> None:
         (999_999_999, 1, 999_999_999),
     ],
 )
-def test_threshold(value: int | str, active: int, allowed: int) -> None:
-    """A percentage is of the ACTIVE numbers, rounded down and at least 2; a number is itself."""
+def test_percentage_is_rounded_down_to_at_least_two(value: int | str, active: int, allowed: int) -> None:
+    """A plain number is unchanged."""
     assert threshold(value, active) == allowed
 
 
 @pytest.mark.parametrize(
     "value", ["", "%", "-1", -1, "101%", "999%", "1.5%", "%30", "30%%", "٣%", "1 0", 10**9, True, "30\n%", "9" * 9000]
 )
-def test_wrong_threshold(value: int | str) -> None:
-    """What is no number and no percentage is an error that says what is, rather than no limit."""
-    with pytest.raises(ValueError, match=r"^max_deactivations must be a whole number .* such as 30%, not ") as refused:
+def test_invalid_threshold_is_refused(value: int | str) -> None:
+    with pytest.raises(ValueError, match=r"^max_deactivations must be a whole number .* such as 30%, not ") as error:
         threshold(value, 10)
-    assert len(str(refused.value)) < 200
+    assert len(str(error.value)) < 200
 
 
 @pytest.mark.parametrize("value", ["16", "0", "30%", "100 %"])
-def test_max_deactivations_in_every_form(value: str) -> None:
-    """The file, the environment and an option take the same forms of a threshold."""
-    assert of_file(f"safety: {{max_deactivations: {value}}}").safety == SafetySettings(value)
-    assert of_environment(SAFETY__MAX_DEACTIVATIONS=value).safety == SafetySettings(value)
+def test_max_deactivations_has_one_format_in_all_sources(value: str) -> None:
+    assert load_text(f"safety: {{max_deactivations: {value}}}").safety == SafetySettings(value)
+    assert load_variables(SAFETY__MAX_DEACTIVATIONS=value).safety == SafetySettings(value)
     assert load(None, {}, {"safety.max_deactivations": value}).safety == SafetySettings(value)
 
 
@@ -396,8 +375,7 @@ def test_max_deactivations_in_every_form(value: str) -> None:
         ("https://x.y", False),
     ],
 )
-def test_known_endpoints_are_the_vendors_and_this_machine(text: str, known: bool) -> None:  # noqa: FBT001 - a case
-    """The vendor's hosts and the loopback addresses are trusted without a setting."""
+def test_only_vendor_and_loopback_endpoints_are_known(text: str, known: bool) -> None:  # noqa: FBT001 - a case
     assert parse_endpoint(text).is_known is known
 
 
@@ -415,10 +393,12 @@ _SERVICE_LINKS = {
 }
 
 
-def test_service_links_of_kubernetes_are_no_settings() -> None:
-    """A service named `senderid`, or `senderid-status-page`, in the namespace stops no run."""
-    named = {name.replace("SENDERID_", "SENDERID_STATUS_PAGE_", 1): value for name, value in _SERVICE_LINKS.items()}
-    assert load(None, _SERVICE_LINKS | named, {}) == Settings()
+def test_kubernetes_service_links_are_ignored() -> None:
+    """A service in the namespace may be named `senderid` or `senderid-status-page`."""
+    status_page_links = {
+        name.replace("SENDERID_", "SENDERID_STATUS_PAGE_", 1): value for name, value in _SERVICE_LINKS.items()
+    }
+    assert load(None, _SERVICE_LINKS | status_page_links, {}) == Settings()
 
 
 @pytest.mark.parametrize(
@@ -435,8 +415,7 @@ def test_service_links_of_kubernetes_are_no_settings() -> None:
         "SENDERID__SERVICE_HOST",
     ],
 )
-def test_what_only_resembles_a_service_link_is_a_mistake(variable: str) -> None:
-    """A misspelt setting is never passed over."""
-    with pytest.raises(SettingsError) as refused:
+def test_variable_that_resembles_a_service_link_is_refused(variable: str) -> None:
+    with pytest.raises(SettingsError) as error:
         load(None, {variable: "1"}, {})
-    assert [problem.source for problem in refused.value.problems] == [f"environment variable {variable}"]
+    assert [problem.source for problem in error.value.problems] == [f"environment variable {variable}"]

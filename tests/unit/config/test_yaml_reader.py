@@ -1,4 +1,4 @@
-"""YAML as events with places, and what is refused of it."""
+"""YAML parsing: events with locations, refused features, and limits."""
 
 import pytest
 import yaml
@@ -28,20 +28,20 @@ from worker.model.errors import Problem
 
 
 def refusal(text: str) -> str:
-    """Where and why a text is refused."""
-    with pytest.raises(YamlError) as refused:
+    """Return the location and the reason of the refusal."""
+    with pytest.raises(YamlError) as error:
         list(parse_events("f", text))
-    return str(refused.value)
+    return str(error.value)
 
 
-def composed(text: str) -> Node:
-    """The first value of a text."""
+def compose_text(text: str) -> Node:
+    """Return the first node of a text."""
     stream = parse_events("f", text)
     return compose("f", next(event for event in stream if is_value_start(event)), stream)
 
 
 def plain(node: Node) -> object:
-    """A node as plain lists and texts with their places."""
+    """Convert a node to lists, mappings and texts with locations."""
     match node:
         case Scalar():
             return (node.text, node.line, node.column)
@@ -53,15 +53,14 @@ def plain(node: Node) -> object:
 
 
 def mapping(text: str) -> Mapping:
-    """The mapping of a text."""
-    node = composed(text)
+    """Return the mapping of a text."""
+    node = compose_text(text)
     assert isinstance(node, Mapping)
     return node
 
 
 @pytest.mark.parametrize("data", [b"a: b", b"\xef\xbb\xbfa: b"])
-def test_utf8_with_or_without_mark(data: bytes) -> None:
-    """UTF-8 is read with and without a byte-order mark."""
+def test_utf8_is_decoded_with_and_without_byte_order_mark(data: bytes) -> None:
     assert decode("f", data) == "a: b"
 
 
@@ -89,15 +88,14 @@ def test_utf8_with_or_without_mark(data: bytes) -> None:
     ],
     ids=lambda value: repr(value)[:30],
 )
-def test_undecodable(data: bytes, message: str) -> None:
-    """What is not UTF-8 text is refused at its line and its column in characters, with what to do."""
-    with pytest.raises(YamlError) as refused:
+def test_undecodable_file_is_refused_at_its_location(data: bytes, message: str) -> None:
+    """Columns count characters."""
+    with pytest.raises(YamlError) as error:
         decode("f", data)
-    assert str(refused.value) == message
+    assert str(error.value) == message
 
 
-def test_file_of_exactly_the_cap() -> None:
-    """A file may be as long as the cap."""
+def test_file_of_exactly_the_limit_is_decoded() -> None:
     assert len(decode("f", b"a" * FILE_CAP)) == FILE_CAP
 
 
@@ -115,8 +113,7 @@ def test_file_of_exactly_the_cap() -> None:
         ("a: ! b", "f:1:4: tags (!name) are not allowed: write the plain value"),
     ],
 )
-def test_ambiguous_yaml(text: str, message: str) -> None:
-    """Tags, anchors and aliases are refused at their place, with what to write instead."""
+def test_tags_anchors_and_aliases_are_refused(text: str, message: str) -> None:
     assert refusal(text) == message
 
 
@@ -149,53 +146,48 @@ def test_ambiguous_yaml(text: str, message: str) -> None:
         ("a: \x7f", "f:1:4: control character"),
     ],
 )
-def test_not_yaml(text: str, message: str) -> None:
-    """What is not YAML is refused at its line and column, with what to look for."""
-    where, what = message.split(": ", 1)
-    place, found = refusal(text).split(": ", 1)
-    assert place == where
-    with pytest.raises(YamlError, match=what):
+def test_invalid_yaml_is_refused_at_its_location(text: str, message: str) -> None:
+    expected_location, reason = message.split(": ", 1)
+    location, message_text = refusal(text).split(": ", 1)
+    assert location == expected_location
+    with pytest.raises(YamlError, match=reason):
         list(parse_events("f", text))
-    assert found.isprintable()
+    assert message_text.isprintable()
 
 
 @pytest.mark.parametrize("bracket", ["[", "{", "- ", "? "])
-def test_depth_is_bounded(bracket: str) -> None:
-    """Hundreds of open brackets are refused at the first one too many; thousands too, where libyaml stops reading."""
+def test_nesting_depth_is_limited(bracket: str) -> None:
+    """At thousands of levels, libyaml itself stops."""
     message = "nested deeper than 8 levels: check for an extra bracket"
     assert refusal(bracket * 900) == f"f:1:{DEPTH_CAP * len(bracket) + 1}: {message}"
     assert refusal(bracket * 6000).endswith(f": {message}")
 
 
-def test_depth_of_exactly_the_cap() -> None:
-    """As many levels as the cap are read, also one after the other."""
+def test_nesting_of_exactly_the_limit_is_parsed() -> None:
     level = "[" * DEPTH_CAP + "]" * DEPTH_CAP
     assert len(list(parse_events("f", f"- {level[1:-1]}\n" * 9))) > DEPTH_CAP * 9
 
 
 @pytest.mark.parametrize(
-    ("text", "place"),
+    ("text", "location"),
     [(f"a: {'b' * (SCALAR_CAP + 1)}", "1:4"), ("b" * 1_000_000, "1:1"), (f"- '{'b' * 70_000}'", "1:3")],
 )
-def test_scalars_are_bounded(text: str, place: str) -> None:
-    """A value of a megabyte is refused where it begins, and is not repeated."""
-    assert refusal(text) == f"f:{place}: value longer than 10,000 characters: check for an unclosed quote"
+def test_length_of_values_is_limited(text: str, location: str) -> None:
+    assert refusal(text) == f"f:{location}: value longer than 10,000 characters: check for an unclosed quote"
 
 
-def test_scalar_of_exactly_the_cap() -> None:
-    """A value may be as long as the cap."""
-    assert plain(composed("a" * SCALAR_CAP)) == ("a" * SCALAR_CAP, 1, 1)
+def test_value_of_exactly_the_limit_is_parsed() -> None:
+    assert plain(compose_text("a" * SCALAR_CAP)) == ("a" * SCALAR_CAP, 1, 1)
 
 
 @pytest.mark.parametrize("text", ["01000000000", "on", "yes", "1_000", "0x10", "1:30", "2026-01-01", "=", "<<", ".nan"])
-def test_values_are_the_text_as_written(text: str) -> None:
-    """What YAML 1.1 takes for an octal number, a flag, a time or a merge stays the text that stands in the file."""
-    assert plain(composed(text)) == (text, 1, 1)
+def test_values_are_unconverted_text(text: str) -> None:
+    """YAML 1.1 would convert these to integers, booleans, times or merges."""
+    assert plain(compose_text(text)) == (text, 1, 1)
 
 
-def test_values_have_places() -> None:
-    """Every value has its line and column, counted from 1 in characters, with line ends of any system."""
-    assert plain(composed("# 한국어\r\nb: [c, 한: d]\r\n한: 'e'\r\n")) == {
+def test_values_have_line_and_column() -> None:
+    assert plain(compose_text("# 한국어\r\nb: [c, 한: d]\r\n한: 'e'\r\n")) == {
         ("b", 2, 1): [("c", 2, 5), {("한", 2, 8): ("d", 2, 11)}],
         ("한", 3, 1): ("e", 3, 4),
     }
@@ -205,29 +197,25 @@ def test_values_have_places() -> None:
     ("text", "null"),
     [("~", True), ("null", True), ("Null", True), ("NULL", True), ("''", False), ("'~'", False), ("no", False)],
 )
-def test_null(text: str, *, null: bool) -> None:
-    """Only what YAML means by nothing is nothing; in quotes it is a text."""
-    node = composed(text)
+def test_only_unquoted_null_is_null(text: str, *, null: bool) -> None:
+    node = compose_text(text)
     assert isinstance(node, Scalar)
     assert node.null is null
 
 
 def test_empty_value_is_null() -> None:
-    """A key without a value has nothing."""
     ((_, value),) = mapping("a:\n").items
     assert isinstance(value, Scalar)
     assert value.null
 
 
-def test_keys_may_be_anything_and_stand_twice() -> None:
-    """A mapping keeps its keys in order, those that stand twice and those that are no text included."""
+def test_mapping_keeps_duplicate_and_complex_keys() -> None:
     keys = [key for key, _ in mapping("{a: 1, [b]: 2, {c: d}: 3, a: 4}").items]
     assert [describe(key) for key in keys] == ["'a'", "a list", "a mapping", "'a'"]
 
 
 @pytest.mark.parametrize("text", ["{}", "{a: b}", "[a, b]"])
-def test_composing_reads_no_further(text: str) -> None:
-    """Composing one value leaves the next one to be read."""
+def test_compose_consumes_one_value(text: str) -> None:
     stream = parse_events("f", f"- {text}\n- next\n")
     starts = (event for event in stream if is_value_start(event))
     next(starts)
@@ -236,8 +224,7 @@ def test_composing_reads_no_further(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["a", "{}", "{a: b, c: [d, {e: f}]}", "[[], [a]]"])
-def test_skipping_reads_no_further(text: str) -> None:
-    """Skipping a value, however nested, leaves the next one to be read."""
+def test_skip_consumes_one_value(text: str) -> None:
     stream = parse_events("f", f"- {text}\n- next\n")
     starts = (event for event in stream if is_value_start(event))
     next(starts)
@@ -245,19 +232,17 @@ def test_skipping_reads_no_further(text: str) -> None:
     assert plain(compose("f", next(stream), stream)) == ("next", 2, 3)
 
 
-def test_composed_values_are_bounded() -> None:
-    """As many values as the cap are composed, and one more is refused where they begin."""
-    node = composed(f"[{'a,' * NODE_CAP}]")
+def test_number_of_composed_values_is_limited() -> None:
+    node = compose_text(f"[{'a,' * NODE_CAP}]")
     assert isinstance(node, Sequence)
     assert len(node.items) == NODE_CAP
     with pytest.raises(YamlError, match=r"^f:1:1: more than 1,000 values in one entry: check the indentation"):
-        composed(f"[{'a,' * (NODE_CAP + 1)}]")
+        compose_text(f"[{'a,' * (NODE_CAP + 1)}]")
 
 
-def test_events_without_values_begin_nothing() -> None:
-    """Only scalars, mappings and lists begin a value."""
-    begun = [type(event) for event in parse_events("f", "a: [b]") if is_value_start(event)]
-    assert begun == [yaml.MappingStartEvent, yaml.ScalarEvent, yaml.SequenceStartEvent, yaml.ScalarEvent]
+def test_only_scalars_mappings_and_lists_start_a_value() -> None:
+    starts = [type(event) for event in parse_events("f", "a: [b]") if is_value_start(event)]
+    assert starts == [yaml.MappingStartEvent, yaml.ScalarEvent, yaml.SequenceStartEvent, yaml.ScalarEvent]
 
 
 @pytest.mark.parametrize(
@@ -274,28 +259,24 @@ def test_events_without_values_begin_nothing() -> None:
         (f"{'x' * 99}: 1\n", [f"f:1:1: unknown key '{'x' * 40}…'; use one of color, size"]),
     ],
 )
-def test_keys(text: str, messages: list[str]) -> None:
-    """A key that is unknown or no key is reported with the closest one, in printable characters."""
+def test_unknown_key_is_reported_with_a_suggestion(text: str, messages: list[str]) -> None:
     reader = Reader("f")
     reader.fields(mapping(text), ("color", "size"))
     assert [str(problem) for problem in reader.problems] == messages
 
 
-def test_known_keys_are_found() -> None:
-    """The first value of every known key is found beside keys that are wrong."""
+def test_fields_returns_the_first_value_of_each_known_key() -> None:
     fields = Reader("f").fields(mapping("size: 1\nwidth: 2\nsize: 3\ncolor: red\n"), ("color", "size"))
     assert {name: plain(value) for name, value in fields.items()} == {"size": ("1", 1, 7), "color": ("red", 4, 8)}
 
 
-def test_secret_keys_are_not_repeated() -> None:
-    """Where a secret may stand in the place of a key, the key is not repeated."""
+def test_unknown_key_that_may_be_a_secret_is_not_repeated() -> None:
     reader = Reader("f")
     reader.fields(mapping("hunter2: 1\n"), ("env", "file"), secret=True)
     assert list(map(str, reader.problems)) == ["f:1:1: unknown key; use one of env, file"]
 
 
-def test_problems_are_bounded_and_counted() -> None:
-    """A reader keeps the first thousand problems and counts the rest, of unknown keys too."""
+def test_problems_are_limited_and_counted() -> None:
     reader = Reader("f")
     node = mapping("a: b")
     for _ in range(PROBLEM_CAP + 5):
@@ -307,17 +288,15 @@ def test_problems_are_bounded_and_counted() -> None:
 @pytest.mark.parametrize(
     ("node", "expected"), [("a", "'a'"), ("~", "nothing"), ("''", "''"), ("[a]", "a list"), ("{a: b}", "a mapping")]
 )
-def test_described(node: str, expected: str) -> None:
-    """A message says what stands in a wrong place without more than is needed."""
-    assert describe(composed(node)) == expected
+def test_describe_names_the_kind_of_a_node(node: str, expected: str) -> None:
+    assert describe(compose_text(node)) == expected
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [("a", "'a'"), ("\x1b\u202e", "'\\x1b\\u202e'"), ("x" * 40, f"'{'x' * 40}'"), ("x" * 41, f"'{'x' * 40}…'")],
 )
-def test_shown(text: str, expected: str) -> None:
-    """A wrong text is repeated in printable characters, and not all of it if it is long."""
+def test_quote_escapes_and_truncates(text: str, expected: str) -> None:
     assert quote(text) == expected
 
 
@@ -329,6 +308,5 @@ def test_shown(text: str, expected: str) -> None:
         ("x", "; use one of account, note"),
     ],
 )
-def test_suggestion(text: str, expected: str) -> None:
-    """The closest known word is suggested, and all of them where none is close."""
+def test_suggest_returns_the_closest_key_or_all(text: str, expected: str) -> None:
     assert suggest(text, ("account", "note")) == expected
