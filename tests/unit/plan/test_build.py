@@ -1,4 +1,4 @@
-"""The plan of an account as one pure function: schedules settled, numbers compared, rules applied."""
+"""The plan of an account is built by one pure function: schedules, comparison and safety rules."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -29,10 +29,10 @@ HOUR = timedelta(hours=1)
 ON, OFF = Desired(Status.ACTIVE), Desired(Status.INACTIVE)
 
 
-def _desired(plain: Status | None = Status.INACTIVE, **more: Desired) -> DesiredAccount:
-    """An account whose number A is ACTIVE from 12:00 to 13:00, and otherwise as `plain` says."""
+def _desired(plain: Status | None = Status.INACTIVE, **overrides: Desired) -> DesiredAccount:
+    """Return an account whose number A is ACTIVE from 12:00 to 13:00, and has the status `plain` otherwise."""
     schedule = Schedule(plain, (DatedWindow(Status.ACTIVE, NOON, NOON + HOUR),), (), "Asia/Seoul")
-    numbers = {A: Desired(Status.ACTIVE)} | {name[1:]: desired for name, desired in more.items()}
+    numbers = {A: Desired(Status.ACTIVE)} | {name[1:]: desired for name, desired in overrides.items()}
     return DesiredAccount("main", "main.yaml", numbers, [1] * len(numbers), schedules={A: schedule})
 
 
@@ -47,31 +47,31 @@ def _build(desired: DesiredAccount, observed: ObservedAccount, now: datetime = N
 @pytest.mark.parametrize(
     ("now", "action"), [(NOON - HOUR, "unchanged"), (NOON, "activate"), (NOON + HOUR, "unchanged")]
 )
-def test_schedules_are_settled_at_the_given_time(now: datetime, action: str) -> None:
-    """The plan compares what the schedule asks for at `now`; no caller settles it first."""
+def test_schedules_are_evaluated_at_the_given_time(now: datetime, action: str) -> None:
+    """The plan compares the status that the schedule desires at `now`."""
     draft = _build(_desired(), _observed(n01000000001="INACTIVE"), now)
     assert draft.plan.counts[Action(action)] == 1
 
 
 @pytest.mark.parametrize("plain", [Status.INACTIVE, None])
 def test_draft_is_outdated_once_a_window_has_ended(plain: Status | None) -> None:
-    """A plan made within a window is outdated as soon as the schedule asks for another status, or for none."""
+    """A plan made in a window is outdated once the schedule desires another status or none."""
     desired = _desired(plain)
     draft = _build(desired, _observed(n01000000001="INACTIVE"))
     assert not draft.is_outdated(desired, NOON + HOUR / 2)
     assert draft.is_outdated(desired, NOON + HOUR)
 
 
-def test_failed_draft_has_the_numbers_of_its_time() -> None:
-    """An account that cannot be read still says what was desired then."""
+def test_failed_draft_has_the_desired_numbers_of_its_time() -> None:
+    """A draft of an unreadable account has the desired status at its time."""
     error = LedgerError("gone")
     for now, status in ((NOON, Status.ACTIVE), (NOON + HOUR, Status.INACTIVE)):
         draft = failed_draft(_desired(), Terms(), error, now)
         assert (draft.plan.verdict, draft.error, draft.desired[A].status) == (Verdict.ERROR, error, status)
 
 
-def test_drift_leaves_out_what_the_file_changed() -> None:
-    """With `drift` a plan is about numbers that differ although their file did not change."""
+def test_drift_leaves_out_changes_of_the_file() -> None:
+    """With `drift`, a plan has the numbers that differ although their file did not change."""
     desired = DesiredAccount("main", "main.yaml", {A: ON, B: ON, C: ON}, [1, 2, 3])
     observed = _observed(n01000000001="INACTIVE", n01000000002="INACTIVE", n01000000003="ACTIVE")
     memory = AccountMemory({A: Status.INACTIVE, B: Status.ACTIVE})
@@ -91,7 +91,7 @@ def test_drift_leaves_out_what_the_file_changed() -> None:
     ],
 )
 def test_selection_narrows_every_plan(selection: Selection, expected: set[str], *, drift: bool) -> None:
-    """Also a plan of drift, which leaves out what the file changed, and the draft of an account that failed."""
+    """The selection applies to plans of drift and to drafts of failed accounts too."""
     changed_by_file = "01000000004"
     numbers = {A: ON, B: ON, C: ON, changed_by_file: ON}
     desired = DesiredAccount("main", "main.yaml", numbers, [1, 2, 3, 4])
@@ -104,19 +104,19 @@ def test_selection_narrows_every_plan(selection: Selection, expected: set[str], 
     assert set(failed_draft(desired, terms, LedgerError("gone"), NOON).desired) - {changed_by_file} == expected
 
 
-def test_plan_is_judged_by_the_thresholds_in_force() -> None:
-    """The file's own thresholds win over the terms', and a selection narrows the plan."""
+def test_safety_of_the_file_overrides_the_terms() -> None:
+    """The thresholds of the file override those of the terms. A selection narrows the plan."""
     desired = DesiredAccount("main", "main.yaml", {A: OFF, B: OFF}, [1, 2], safety=SafetyOverride(min_active=2))
     observed = _observed(n01000000001="ACTIVE", n01000000002="ACTIVE")
     draft = _build(desired, observed)
     assert (draft.plan.verdict, draft.plan.active) == (Verdict.REFUSED, 2)
     assert [refusal.rule for refusal in draft.plan.refusals] == ["min-active"]
-    only = _build(desired, observed, selection=Selection(only=frozenset({B})), allow=frozenset({"all"}))
-    assert (only.plan.verdict, [change.phone for change in only.plan.changes]) == (Verdict.OK, [B])
+    selected = _build(desired, observed, selection=Selection(only=frozenset({B})), allow=frozenset({"all"}))
+    assert (selected.plan.verdict, [change.phone for change in selected.plan.changes]) == (Verdict.OK, [B])
 
 
-def test_draft_has_what_the_ledger_must_learn() -> None:
-    """The count of registered numbers is noted if it changed, and notices come with the plan."""
+def test_draft_has_the_data_that_the_ledger_records() -> None:
+    """The count of registered numbers is set if it changed. Notices are part of the plan."""
     desired = DesiredAccount("main", "main.yaml", {A: ON}, [1])
     observed = _observed(n01000000001="PENDING")
     known, unknown = (build(desired, observed, Terms(), AccountMemory(registered=count), NOON) for count in (1, 2))
@@ -126,8 +126,7 @@ def test_draft_has_what_the_ledger_must_learn() -> None:
 
 
 @pytest.mark.parametrize("drift", [False, True])
-def test_terms_are_those_of_the_settings(*, drift: bool) -> None:
-    """A run's terms hold the settings' safety, in-use guard and health."""
+def test_terms_take_safety_in_use_and_health_from_the_settings(*, drift: bool) -> None:
     settings = Settings(
         safety=SafetySettings(max_deactivations=7), in_use=InUse(enabled=True), health=Health(limit_percent=50)
     )
@@ -135,5 +134,5 @@ def test_terms_are_those_of_the_settings(*, drift: bool) -> None:
     terms = Terms.of(settings, selection, allow, drift=drift)
     expected = Terms(settings.safety, selection, allow, drift, settings.in_use, settings.health)
     assert (terms, Terms.of(settings, selection, allow).drift) == (expected, False)
-    left = replace(expected, selection=Selection(frozenset({A}), frozenset({B, C})), drift=False)
-    assert terms.without([C]) == left
+    narrowed = replace(expected, selection=Selection(frozenset({A}), frozenset({B, C})), drift=False)
+    assert terms.without([C]) == narrowed

@@ -1,4 +1,4 @@
-"""A saved plan compared with its files as they are now: which writes they still ask for, and why not the others."""
+"""A saved plan compared with its current files: desired writes, and the reasons for the others."""
 
 from datetime import UTC, datetime
 
@@ -43,7 +43,7 @@ def _reasons(text: str, saved: SavedAccount = SAVED, *missing: str) -> dict[str,
     return stale_writes(saved, CurrentFiles(_account(text), missing), NOW)
 
 
-def test_a_file_that_still_asks_for_the_plan_leaves_all_of_it() -> None:
+def test_file_that_still_desires_the_plan_leaves_all_of_it() -> None:
     """Notes, other numbers, a pin of the same account and the same endpoint by name change nothing."""
     text = f"account_id: '1'\nendpoint: solapi\nnumbers:\n  {ON}: {{status: ACTIVE, note: new}}\n  {OFF}: INACTIVE\n"
     assert _reasons(f"{text}  01000000003: ACTIVE") == {}
@@ -58,13 +58,13 @@ def test_a_file_that_still_asks_for_the_plan_leaves_all_of_it() -> None:
         ("{status: ACTIVE, until: 2026-11-01, then: INACTIVE}", "main.yaml:4 now desires INACTIVE: plan again"),
     ],
 )
-def test_a_number_that_its_file_now_wants_otherwise_is_no_longer_asked_for(entry: str, reason: str) -> None:
-    """The reason names the line and what it says now; the other number of the plan stays."""
+def test_write_is_stale_if_the_file_desires_another_status(entry: str, reason: str) -> None:
+    """The reason names the line and its current content. The other number of the plan stays."""
     assert _reasons(f"numbers:\n  {OFF}: INACTIVE\n  {ON}: {entry}") == {ON: reason}
 
 
-def test_the_moment_decides_what_a_schedule_asks_for() -> None:
-    """Until the instant at which the status ends the write is asked for, and from then on it is not."""
+def test_schedule_is_evaluated_at_the_given_time() -> None:
+    """The write is desired until the status ends, and is stale from then on."""
     files = CurrentFiles(_account(f"numbers:\n  {ON}: {{status: ACTIVE, until: '2026-11-24T09:00+09:00'}}"))
     saved = replace(SAVED, changes=SAVED.changes[:1])
     end = datetime(2026, 11, 24, tzinfo=UTC)
@@ -73,7 +73,7 @@ def test_the_moment_decides_what_a_schedule_asks_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("planned", "filed", "until"),
+    ("planned", "entry", "until"),
     [
         (None, "ACTIVE", None),
         ("2026-11-25T00:00:00Z", "ACTIVE", "2026-11-25T00:00:00Z"),
@@ -82,26 +82,25 @@ def test_the_moment_decides_what_a_schedule_asks_for() -> None:
         ("2026-11-24T12:00:00Z", "{status: ACTIVE, until: '2026-11-25T09:00+09:00'}", "2026-11-24T12:00:00Z"),
     ],
 )
-def test_a_write_ends_when_its_plan_or_its_file_says_so(planned: str | None, filed: str, until: str | None) -> None:
-    """The sooner of both counts."""
+def test_write_ends_at_the_earlier_end_of_plan_and_file(planned: str | None, entry: str, until: str | None) -> None:
     changes = (replace(SAVED.changes[0], until=planned), SAVED.changes[1])
-    found = with_current_ends(changes, CurrentFiles(_account(f"numbers: {{{ON}: {filed}}}")), NOW)
-    assert [change.until for change in found] == [until, None]
+    changes_with_ends = with_current_ends(changes, CurrentFiles(_account(f"numbers: {{{ON}: {entry}}}")), NOW)
+    assert [change.until for change in changes_with_ends] == [until, None]
     assert with_current_ends(changes, CurrentFiles(None, ("main.yaml",)), NOW) == changes
 
 
 @pytest.mark.parametrize("policy", ["report", "ignore", "deactivate"])
-def test_a_number_that_is_no_longer_listed_is_not_written(policy: str) -> None:
-    """Unless the file has unlisted numbers deactivated, and that is what the plan does."""
+def test_write_is_stale_if_the_number_is_no_longer_listed(policy: str) -> None:
+    """A planned deactivation stays if the file deactivates unlisted numbers."""
     unlisted = "this number is no longer listed in main.yaml: plan again"
     expected = {ON: unlisted} if policy == "deactivate" else {ON: unlisted, OFF: unlisted}
     assert _reasons(f"unmanaged: {policy}\nnumbers: {{}}") == expected
 
 
-def test_an_account_that_no_file_has_any_more_is_not_written() -> None:
-    """Every number of it has the reason, which names the plan's files, each once."""
-    lost = "account 'main' is no longer in main.yaml, sales.yaml: plan again"
-    assert stale_writes(SPLIT, CurrentFiles(None), NOW) == {ON: lost, OFF: lost}
+def test_all_writes_are_stale_if_no_file_has_the_account() -> None:
+    """The reason names each file of the plan once."""
+    reason = "account 'main' is no longer in main.yaml, sales.yaml: plan again"
+    assert stale_writes(SPLIT, CurrentFiles(None), NOW) == {ON: reason, OFF: reason}
 
 
 @pytest.mark.parametrize(
@@ -115,21 +114,21 @@ def test_an_account_that_no_file_has_any_more_is_not_written() -> None:
         ),
     ],
 )
-def test_a_document_of_another_account_asks_for_nothing_of_the_plan(key: str, reason: str) -> None:
-    """Another pin, endpoint or credentials: whatever the numbers say, they are of another account."""
+def test_all_writes_are_stale_if_the_file_is_of_another_account(key: str, reason: str) -> None:
+    """Another pin, endpoint or credentials make it another account, whatever its numbers."""
     assert _reasons(f"{key}\nnumbers: {{{ON}: ACTIVE, {OFF}: INACTIVE}}") == {ON: reason, OFF: reason}
 
 
-def test_credentials_that_a_document_names_no_longer_are_others() -> None:
-    """It now is reached with the default ones; where a file is missing, that one may name them."""
+def test_removed_credentials_are_different_credentials() -> None:
+    """The account would use the default credentials. If a file is missing, it may have the credentials."""
     saved = replace(SAVED, credentials=OTHER)
     listed = f"numbers: {{{ON}: ACTIVE, {OFF}: INACTIVE}}"
     assert set(_reasons(listed, saved)) == {ON, OFF}
     assert _reasons(listed, saved, "sales.yaml") == {}
 
 
-def test_what_only_a_missing_file_could_say_is_taken_as_unchanged() -> None:
-    """A number that the files at hand do not list stays; one that they want otherwise does not."""
+def test_numbers_of_a_missing_file_are_assumed_unchanged() -> None:
+    """A number that the other files do not list stays; one for which they desire another status is stale."""
     assert stale_writes(SPLIT, CurrentFiles(None, ("main.yaml", "sales.yaml")), NOW) == {}
     assert _reasons("numbers: {}", SPLIT, "sales.yaml") == {}
     assert _reasons(f"numbers: {{{OFF}: ACTIVE}}", SPLIT, "sales.yaml") == {
@@ -137,8 +136,8 @@ def test_what_only_a_missing_file_could_say_is_taken_as_unchanged() -> None:
     }
 
 
-def test_of_a_split_account_the_file_that_lists_a_number_is_named() -> None:
-    """Lines count within one file each. A number that none of them lists is looked for in all."""
+def test_reason_names_the_file_that_lists_the_number() -> None:
+    """Lines count within one file of a split account. A number that no file lists names all files."""
     account = _account(f"numbers: {{{OFF}: ACTIVE}}")
     account = replace(account, parts=(SourceFile("sales.yaml"),), elsewhere={OFF: "sales.yaml"})
     assert stale_writes(SPLIT, CurrentFiles(account), NOW) == {
@@ -147,8 +146,8 @@ def test_of_a_split_account_the_file_that_lists_a_number_is_named() -> None:
     }
 
 
-def test_files_that_are_not_there_are_a_notice() -> None:
-    """It names each of them and both options; there is none where all were found."""
+def test_missing_files_are_a_notice() -> None:
+    """The notice names each missing file and both options. Without missing files there is no notice."""
     assert missing_file_notices(CurrentFiles(_account("numbers: {}"))) == ()
     message = (
         "the plan was not compared with main.yaml, sales.yaml: not found; add --files with the folder that the files "
@@ -157,7 +156,7 @@ def test_files_that_are_not_there_are_a_notice() -> None:
     assert missing_file_notices(CurrentFiles(None, ("main.yaml", "sales.yaml"))) == (Notice(NoticeKind.FILES, message),)
 
 
-def test_the_files_of_a_split_account_are_named_once_each() -> None:
+def test_files_of_a_split_account_are_listed_once() -> None:
     """Two documents of one file are one file."""
     assert sources(SAVED) == ("main.yaml",)
     assert sources(SPLIT) == ("main.yaml", "sales.yaml")

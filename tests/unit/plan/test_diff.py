@@ -1,4 +1,4 @@
-"""Plans, their fingerprints and their files, case by case."""
+"""Plans, their fingerprints and plan files, case by case."""
 
 import json
 from collections.abc import Callable
@@ -29,31 +29,31 @@ DOWN = Change("0222", Action.DEACTIVATE, "ACTIVE", "INACTIVE", "listed as INACTI
 GONE = Change("0233", Action.MISSING, None, "ACTIVE", "")
 
 
-def seen(**statuses: str) -> dict[str, Observed]:
-    """Observed numbers, named `n` and digits."""
+def observe(**statuses: str) -> dict[str, Observed]:
+    """Return observed numbers; each key is `n` and the number."""
     return {name[1:]: Observed(name[1:], Status(status)) for name, status in statuses.items()}
 
 
-def one(want: Desired, status: str | None) -> Change | None:
-    """The change of one number, None where it is unchanged."""
-    changes = diff({PHONE: want}, {} if status is None else {PHONE: Observed(PHONE, Status(status))})
+def diff_one(desired: Desired, status: str | None) -> Change | None:
+    """Return the change of one number, or None if it is unchanged."""
+    changes = diff({PHONE: desired}, {} if status is None else {PHONE: Observed(PHONE, Status(status))})
     return changes[0] if changes else None
 
 
 def planned(*changes: Change, name: str = "main", account_id: str | None = "12925149") -> AccountPlan:
-    """An account's plan of these changes."""
+    """Return the plan of an account with these changes."""
     return AccountPlan(account=name, account_id=account_id, counts=tally(Action, {}), changes=changes)
 
 
 def saved(*changes: Change, name: str = "main") -> SavedAccount:
-    """An account of a plan file."""
+    """Return an account of a plan file."""
     credentials = CredentialsRef(SecretRef(env="MAIN_API_KEY"), SecretRef(file="/run/secrets/main"))
     desired = DesiredAccount(name, f"{name}.yaml", {}, [], credentials=credentials)
     return SavedAccount.of(desired, planned(*changes, name=name), endpoint="solapi", safety=Safety("20%", 2))
 
 
 def plan_file() -> SavedPlan:
-    """A plan of two writes and a number that is missing, made at noon."""
+    """Return a plan of two writes and a missing number, created at noon."""
     return SavedPlan.of(
         [saved(UP, DOWN, GONE)],
         id="c0ffee",
@@ -64,7 +64,7 @@ def plan_file() -> SavedPlan:
 
 
 def resealed(edit: Callable[[Any], object]) -> bytes:
-    """Return an edited plan file with a valid seal, as anyone who knows the format could make it."""
+    """Return an edited plan file with a valid seal, as anyone who knows the format could create it."""
     document = json.loads(sealed(plan_file()))
     edit(document)
     plan = msgspec.convert(document | {"seal": ""}, type=SavedPlan)
@@ -72,7 +72,7 @@ def resealed(edit: Callable[[Any], object]) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("want", "status", "action"),
+    ("desired", "status", "action"),
     [
         (Desired(Status.ACTIVE), "ACTIVE", None),
         (Desired(Status.INACTIVE), "INACTIVE", None),
@@ -93,18 +93,20 @@ def resealed(edit: Callable[[Any], object]) -> bytes:
         (Desired(Status.INACTIVE, managed=False), "ACTIVE", Action.DEACTIVATE),
     ],
 )
-def test_action(want: Desired, status: str | None, action: Action | None) -> None:
-    """Desired and observed status decide the action; the plan has both, and counts each."""
-    change = one(want, status)
+def test_desired_and_observed_status_decide_the_action(
+    desired: Desired, status: str | None, action: Action | None
+) -> None:
+    """The change has both statuses."""
+    change = diff_one(desired, status)
     if action is None:
         assert change is None
     else:
         assert change is not None
-        assert (change.phone, change.action, change.observed, change.desired) == (PHONE, action, status, want.status)
+        assert (change.phone, change.action, change.observed, change.desired) == (PHONE, action, status, desired.status)
 
 
 @pytest.mark.parametrize(
-    ("want", "status", "words"),
+    ("desired", "status", "expected_words"),
     [
         (Desired(Status.ACTIVE), "INACTIVE", ["listed as ACTIVE"]),
         (Desired(Status.INACTIVE), "ACTIVE", ["listed as INACTIVE"]),
@@ -122,30 +124,28 @@ def test_action(want: Desired, status: str | None, action: Action | None) -> Non
         (Desired(Status.EXPIRED, managed=False), "EXPIRED", ["not listed", "cannot be written", "ignore it"]),
     ],
 )
-def test_reason(want: Desired, status: str | None, words: list[str]) -> None:
-    """The reason of a change names the cause and what the operator can do."""
-    change = one(want, status)
+def test_reason_names_cause_and_remedy(desired: Desired, status: str | None, expected_words: list[str]) -> None:
+    change = diff_one(desired, status)
     assert change is not None
-    assert [word for word in words if word not in change.reason] == []
+    assert [word for word in expected_words if word not in change.reason] == []
 
 
-def test_reason_repeats_nothing_foreign() -> None:
-    """A status from outside does not appear in our sentences."""
-    change = one(Desired(Status.ACTIVE), "\x1b[31mFROZEN")
+def test_reason_does_not_contain_an_unknown_status() -> None:
+    """A status from the API is untrusted text and does not appear in the reason."""
+    change = diff_one(Desired(Status.ACTIVE), "\x1b[31mFROZEN")
     assert change is not None
     assert "\x1b" not in change.reason
 
 
-def test_note_and_owner_come_along() -> None:
-    """A change carries the note and the owner that the file gives its number."""
-    change = one(Desired(Status.ACTIVE, note="old head office", owner="marketing"), "INACTIVE")
+def test_change_has_note_and_owner() -> None:
+    change = diff_one(Desired(Status.ACTIVE, note="old head office", owner="marketing"), "INACTIVE")
     assert change is not None
     assert (change.note, change.owner) == ("old head office", "marketing")
 
 
-def test_order_is_by_action_then_phone() -> None:
-    """Activations come first, then deactivations, then changes that are only reported; phones ascend within each."""
-    wanted = {
+def test_changes_are_ordered_by_action_then_phone() -> None:
+    """Activations come first, then deactivations, then changes that are only reported."""
+    desired_numbers = {
         "0211": ON,
         "0299": OFF,
         "0288": Desired(Status.ACTIVE, managed=False),
@@ -156,7 +156,7 @@ def test_order_is_by_action_then_phone() -> None:
         "0233": ON,
         "0222": ON,
     }
-    observed = seen(
+    observed = observe(
         n0299="ACTIVE",
         n0288="ACTIVE",
         n0277="INACTIVE",
@@ -166,7 +166,7 @@ def test_order_is_by_action_then_phone() -> None:
         n0222="INACTIVE",
         n0211="ACTIVE",
     )
-    changes = diff(wanted, observed)
+    changes = diff(desired_numbers, observed)
     assert [(change.action, change.phone) for change in changes] == [
         ("activate", "0222"),
         ("activate", "0233"),
@@ -180,27 +180,27 @@ def test_order_is_by_action_then_phone() -> None:
 
 
 def change(observed: str, desired: str, phone: str = PHONE) -> Change:
-    """A number that is not as desired."""
+    """Return a change of a number that is out of sync."""
     return Change(phone, Action.ACTIVATE if desired == "ACTIVE" else Action.DEACTIVATE, observed, desired, "")
 
 
-def test_cause_of_what_is_not_remembered() -> None:
-    """A number that no run has written has no cause, whatever is known of others."""
-    stranger, ours = change("INACTIVE", "ACTIVE", "0211"), change("INACTIVE", "ACTIVE", "0222")
-    assert add_causes([stranger, ours], ObservedAccount("1", {}), AccountMemory({"0222": Status.ACTIVE})) == (
-        stranger,
-        msgspec.structs.replace(ours, cause=Cause.EXTERNAL_DRIFT),
+def test_number_without_a_recorded_write_has_no_cause() -> None:
+    """A number that no run has written has no cause, whatever is recorded for others."""
+    unknown, known = change("INACTIVE", "ACTIVE", "0211"), change("INACTIVE", "ACTIVE", "0222")
+    assert add_causes([unknown, known], ObservedAccount("1", {}), AccountMemory({"0222": Status.ACTIVE})) == (
+        unknown,
+        msgspec.structs.replace(known, cause=Cause.EXTERNAL_DRIFT),
     )
 
 
-def test_since_is_of_external_changes_only() -> None:
-    """It is the time of the last change, where the API has one."""
+def test_since_is_set_for_external_changes_only() -> None:
+    """It is the time of the last change, if the API reports one."""
     observed = ObservedAccount(
-        "1", seen(n0211="INACTIVE", n0222="INACTIVE", n0233="INACTIVE"), updated=(86_400, 172_800, 0)
+        "1", observe(n0211="INACTIVE", n0222="INACTIVE", n0233="INACTIVE"), updated=(86_400, 172_800, 0)
     )
     drifted, configured, unknown = (change("INACTIVE", "ACTIVE", phone) for phone in observed.numbers)
     memory = AccountMemory({"0211": Status.ACTIVE, "0222": Status.INACTIVE, "0233": Status.ACTIVE})
-    assert [each.since for each in add_causes([drifted, configured, unknown], observed, memory)] == [
+    assert [annotated.since for annotated in add_causes([drifted, configured, unknown], observed, memory)] == [
         "1970-01-02T00:00:00Z",
         None,
         None,
@@ -208,7 +208,7 @@ def test_since_is_of_external_changes_only() -> None:
 
 
 @pytest.mark.parametrize(
-    ("want", "status", "outcome"),
+    ("desired", "status", "outcome"),
     [
         (ON, "ACTIVE", {PHONE: Status.ACTIVE}),
         (OFF, "INACTIVE", {}),
@@ -219,19 +219,21 @@ def test_since_is_of_external_changes_only() -> None:
         (Desired(Status.ACTIVE, managed=False), "ACTIVE", {}),
     ],
 )
-def test_confirmed(want: Desired | None, status: str | None, outcome: dict[str, Status]) -> None:
-    """A number that has its desired status, after a run last wrote another one, was confirmed externally."""
-    wanted = {} if want is None else {PHONE: want}
+def test_number_with_the_desired_status_is_confirmed(
+    desired: Desired | None, status: str | None, outcome: dict[str, Status]
+) -> None:
+    """A number that has its desired status, although a run last wrote the other one, was confirmed externally."""
+    desired_numbers = {} if desired is None else {PHONE: desired}
     observed = {} if status is None else {PHONE: Observed(PHONE, Status(status))}
-    assert confirmed_statuses(wanted, observed, AccountMemory({PHONE: Status.INACTIVE})) == outcome
+    assert confirmed_statuses(desired_numbers, observed, AccountMemory({PHONE: Status.INACTIVE})) == outcome
 
 
 def test_undesired_numbers_have_no_change() -> None:
-    assert diff({}, seen(n0211="ACTIVE")) == ()
+    assert diff({}, observe(n0211="ACTIVE")) == ()
 
 
 def test_fingerprint_is_stable() -> None:
-    """The fingerprint of a given plan never changes, as approvals are compared across releases."""
+    """The fingerprint of a given plan never changes, because approvals are compared across releases."""
     assert fingerprint([planned(UP, DOWN)]) == "cd3ea8fcc2d830c7e31472be1e7039846649b07e66420b394c538df0732efc3c"
     two = [planned(UP), planned(DOWN, name="other")]
     assert (
@@ -241,14 +243,13 @@ def test_fingerprint_is_stable() -> None:
     )
 
 
-def test_fingerprint_of_nothing_to_write() -> None:
-    """Accounts without writes do not affect it, whatever else their plans contain."""
+def test_accounts_without_writes_do_not_affect_the_fingerprint() -> None:
     assert fingerprint([planned(GONE), planned(name="other")]) == fingerprint([])
     assert fingerprint([planned(UP, GONE), planned(name="other")]) == fingerprint([planned(UP)])
 
 
 @pytest.mark.parametrize(
-    "other",
+    "plan",
     [
         planned(UP, name="other"),
         planned(UP, account_id="1"),
@@ -258,65 +259,64 @@ def test_fingerprint_of_nothing_to_write() -> None:
         planned(msgspec.structs.replace(UP, phone="0212")),
     ],
 )
-def test_fingerprint_differs_for_different_plans(other: AccountPlan) -> None:
-    """Another account, account id, number or write is another fingerprint."""
-    assert fingerprint([other]) != fingerprint([planned(UP)])
+def test_fingerprint_differs_for_different_plans(plan: AccountPlan) -> None:
+    """Another account, account id, number or write gives another fingerprint."""
+    assert fingerprint([plan]) != fingerprint([planned(UP)])
 
 
-def test_fingerprint_keeps_accounts_apart() -> None:
-    """The same writes spread otherwise over accounts are another plan."""
-    here = fingerprint([planned(UP, name="a"), planned(DOWN, name="b")])
-    assert here != fingerprint([planned(DOWN, name="a"), planned(UP, name="b")])
-    assert here != fingerprint([planned(UP, DOWN, name="a")])
+def test_fingerprint_depends_on_the_account_of_each_write() -> None:
+    """The same writes on other accounts are another plan."""
+    fingerprint_of_both = fingerprint([planned(UP, name="a"), planned(DOWN, name="b")])
+    assert fingerprint_of_both != fingerprint([planned(DOWN, name="a"), planned(UP, name="b")])
+    assert fingerprint_of_both != fingerprint([planned(UP, DOWN, name="a")])
 
 
-def test_fingerprint_of_a_saved_account_is_that_of_its_plan() -> None:
-    """Saving an account's plan does not change its fingerprint."""
+def test_saved_account_has_the_fingerprint_of_its_plan() -> None:
     assert fingerprint([saved(UP, DOWN)]) == fingerprint([planned(UP, DOWN)])
 
 
 @pytest.mark.parametrize("status", ["PENDING", "FROZEN", None])
-def test_what_no_longer_holds_is_a_conflict(status: str | None) -> None:
-    """A number that vanished or went to a third status conflicts with its planned write."""
-    observed = {} if status is None else seen(n0211=status)
+def test_changed_precondition_is_a_conflict(status: str | None) -> None:
+    """A number that is gone or has a third status conflicts with its planned write."""
+    observed = {} if status is None else observe(n0211=status)
     assert preconditions(planned(UP).writes, observed) == Preconditions(conflicts=(UP,))
 
 
-def test_preconditions_sort_writes() -> None:
-    """A write whose number is as the plan saw it is due, and one whose number got there by itself is not."""
-    observed = seen(n0211="INACTIVE", n0222="INACTIVE")
+def test_preconditions_separate_due_and_applied_writes() -> None:
+    """A write is due if its number has the status of the plan, and already applied if it has the desired status."""
+    observed = observe(n0211="INACTIVE", n0222="INACTIVE")
     assert preconditions(planned(UP, DOWN, GONE).writes, observed) == Preconditions(
         due_changes=(UP,), already_done=(DOWN,)
     )
     assert preconditions(saved(UP, DOWN).writes, observed) == Preconditions(due_changes=(UP,), already_done=(DOWN,))
 
 
-def test_plan_file_keeps_only_writes() -> None:
-    """A plan file holds what will be written and what cannot converge, and leaves out accounts that need nothing."""
+def test_plan_file_has_writes_and_impossible_changes_only() -> None:
+    """Accounts without either are omitted."""
     unmanaged = Change("0244", Action.UNMANAGED, "ACTIVE", "ACTIVE", "")
     accounts = [saved(UP, GONE, unmanaged), saved(GONE, name="other"), saved(unmanaged, name="quiet")]
     plan = SavedPlan.of(accounts, id="1d", created_at="2026-03-01T12:00:00Z", version="1", allow=[])
-    kept = [(account.account, account.changes, account.impossible) for account in plan.accounts]
-    assert kept == [("main", (UP,), (GONE,)), ("other", (), (GONE,))]
+    accounts_of_plan = [(account.account, account.changes, account.impossible) for account in plan.accounts]
+    assert accounts_of_plan == [("main", (UP,), (GONE,)), ("other", (), (GONE,))]
     assert plan.fingerprint == fingerprint([planned(UP)])
 
 
-def test_plan_file_keeps_the_revision() -> None:
+def test_plan_file_has_the_revision() -> None:
     """A saved account has the hash of its file and the commit of its checkout, for the history."""
     desired = DesiredAccount("main", "main.yaml", {}, [], sha256="5e", commit="c0ffee")
     account = SavedAccount.of(desired, planned(UP), endpoint="solapi", safety=Safety())
     assert (account.sha256, account.commit) == ("5e", "c0ffee")
 
 
-def test_plan_file_keeps_what_was_left_out() -> None:
-    """Accounts that could not be planned come back with the plan, so that an apply reports them too."""
+def test_plan_file_has_the_accounts_left_out() -> None:
+    """Accounts that could not be planned are read back, so that an apply reports them too."""
     left_out = LeftOut("other", None, Verdict.ERROR, ErrorInfo("ServerError", "down"))
     plan = SavedPlan.of([saved(UP)], [left_out], id="1d", created_at="2026-03-01T12:00:00Z", version="1", allow=[])
     assert unsealed(sealed(plan), now=NOON).left_out == (left_out,)
 
 
 def test_plan_file_is_readable_json() -> None:
-    """A plan file is indented JSON that says when, by what, on which terms, for which account and with which limits."""
+    """A plan file is indented JSON with its creation, version, allowed rules, accounts and limits."""
     text = sealed(plan_file())
     document = json.loads(text)
     assert text == json.dumps(document, indent=2).encode() + b"\n"
@@ -370,13 +370,12 @@ def test_plan_file_is_readable_json() -> None:
     }
 
 
-def test_plan_file_comes_back() -> None:
-    """What was sealed comes back as it was."""
+def test_plan_file_is_read_back_unchanged() -> None:
     assert unsealed(sealed(plan_file()), now=NOON) == plan_file()
 
 
 def test_plan_file_may_be_reformatted() -> None:
-    """White space and the order of keys may change, as only what the file says is sealed."""
+    """White space and the order of keys may change, because the seal covers only the values."""
     document = json.loads(sealed(plan_file()))
     assert unsealed(json.dumps(dict(reversed(document.items()))).encode(), now=NOON) == plan_file()
 
@@ -403,8 +402,8 @@ def test_plan_file_may_be_reformatted() -> None:
         sealed(plan_file()).replace(b'"source"', b'"api_secret": "x", "source"'),
     ],
 )
-def test_what_is_no_plan_file(data: bytes) -> None:
-    """Anything that is not a plan file is refused in one sentence that says what writes one."""
+def test_invalid_plan_file_is_refused(data: bytes) -> None:
+    """The error says which command writes a plan file."""
     with pytest.raises(
         PlanFileError, match=r"^this is not a plan file; plan --out writes one, and desired state goes with -f$"
     ):
@@ -412,22 +411,22 @@ def test_what_is_no_plan_file(data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new"),
+    ("before", "new"),
     [(b"0211", b"0212"), (b'"20%"', b'"90%"'), (b"MAIN_API_KEY", b"EVIL"), (b'"old"', b'"new"'), (b"min-", b"max-")],
 )
-def test_changed_plan_file_is_refused(old: bytes, new: bytes) -> None:
-    """A plan file whose numbers, limits, references, notes or allowances were edited is refused."""
+def test_changed_plan_file_is_refused(before: bytes, new: bytes) -> None:
+    """Edited numbers, limits, references, notes or allowed rules are refused."""
     with pytest.raises(PlanFileError, match=r"^the plan file was changed after it was written; plan again$"):
-        unsealed(sealed(plan_file()).replace(old, new), now=NOON)
+        unsealed(sealed(plan_file()).replace(before, new), now=NOON)
 
 
 @pytest.mark.parametrize("schema", ["senderid.saved-plan/v1", "senderid.saved-plan/v3", "senderid.saved-plan/\x1b[31m"])
-def test_other_version_is_refused(schema: str) -> None:
-    """A plan file of another schema version differs from a broken one, and its text is not repeated."""
+def test_plan_file_of_another_version_is_refused(schema: str) -> None:
+    """The error differs from that of an invalid file and does not repeat the untrusted version."""
     data = json.dumps(json.loads(sealed(plan_file())) | {"schema": schema, "novelty": 1}).encode()
-    with pytest.raises(PlanFileError, match="of another version") as refused:
+    with pytest.raises(PlanFileError, match="of another version") as caught:
         unsealed(data, now=NOON)
-    assert schema not in str(refused.value)
+    assert schema not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -444,8 +443,8 @@ def test_other_version_is_refused(schema: str) -> None:
         lambda document: document.update(fingerprint=""),
     ],
 )
-def test_writes_that_no_plan_makes_are_refused(edit: Callable[[Any], object]) -> None:
-    """A file with a sound seal is refused when a write in it makes no sense or its fingerprint is another plan's."""
+def test_plan_file_with_impossible_writes_is_refused(edit: Callable[[Any], object]) -> None:
+    """A file with a valid seal is refused if a write is inconsistent or the fingerprint does not match."""
 
     def with_fingerprint(document: Any) -> None:
         edit(document)
@@ -465,8 +464,8 @@ def test_writes_that_no_plan_makes_are_refused(edit: Callable[[Any], object]) ->
         {"account_id": "7"},
     ],
 )
-def test_a_plan_file_with_one_account_twice_is_refused(second: dict[str, str]) -> None:
-    """Two names of one account would be written twice, and one name of two accounts be reported as one."""
+def test_plan_file_with_duplicate_account_is_refused(second: dict[str, str]) -> None:
+    """Two names of one account would be written twice; one name of two accounts would be reported as one."""
     data = resealed(lambda document: document["accounts"].append(document["accounts"][0] | second))
     with pytest.raises(PlanFileError, match=r"^the plan file has one account twice; plan again$"):
         unsealed(data, now=NOON)
@@ -480,8 +479,8 @@ def test_a_plan_file_with_one_account_twice_is_refused(second: dict[str, str]) -
         {"account_id": None, "changes": []},
     ],
 )
-def test_a_plan_file_may_have_many_accounts(second: dict[str, Any]) -> None:
-    """Another id, another platform, and an account without an id, which has no numbers."""
+def test_plan_file_may_have_several_accounts(second: dict[str, Any]) -> None:
+    """Accounts with another id or platform, and accounts without an id and numbers, are accepted."""
 
     def edit(document: Any) -> None:
         document["accounts"].append(document["accounts"][0] | {"account": "shop"} | second)
@@ -490,19 +489,18 @@ def test_a_plan_file_may_have_many_accounts(second: dict[str, Any]) -> None:
     assert len(unsealed(resealed(edit), now=NOON).accounts) == 2
 
 
-def test_resealing_alone_is_no_reason_to_refuse() -> None:
-    """A file that was sealed anew without an edit is the same plan."""
+def test_resealed_plan_file_without_an_edit_is_accepted() -> None:
     assert unsealed(resealed(lambda _: None), now=NOON) == plan_file()
 
 
 @pytest.mark.parametrize("seconds", [-300.0, 0.0, 86_400.0])
-def test_plan_file_keeps_for_a_day(seconds: float) -> None:
-    """A plan is good from the moment it is made, clocks a few minutes apart forgiven, until the end of its age."""
+def test_plan_file_is_valid_for_a_day(seconds: float) -> None:
+    """A plan is valid from its creation, with a tolerance of five minutes, until its maximum age."""
     assert unsealed(sealed(plan_file()), now=NOON + timedelta(seconds=seconds)) == plan_file()
 
 
-def test_old_plan_file_is_refused() -> None:
-    """A plan past its age is refused, with its age and the limit, down to seconds."""
+def test_expired_plan_file_is_refused() -> None:
+    """The error has the age and the limit, to the second."""
     with pytest.raises(
         PlanFileError,
         match=r"^the plan is 1 day, 0:06:00 old, and the limit is 1 day, 0:00:00; plan again$",
@@ -513,13 +511,13 @@ def test_old_plan_file_is_refused() -> None:
 
 
 @pytest.mark.parametrize("seconds", [-301.0, 86_401.0])
-def test_plan_file_is_refused_a_second_before_and_after_its_time(seconds: float) -> None:
+def test_plan_file_is_refused_outside_its_validity(seconds: float) -> None:
     with pytest.raises(PlanFileError, match=r"in the future|and the limit is"):
         unsealed(sealed(plan_file()), now=NOON + timedelta(seconds=seconds))
 
 
 def test_plan_file_of_the_future_is_refused() -> None:
-    """A plan made well after now is refused, with the distance in minutes."""
+    """The error has the difference in minutes."""
     with pytest.raises(
         PlanFileError, match=r"^the plan was created 600 minutes in the future; check the clocks of both hosts$"
     ):
@@ -533,17 +531,17 @@ def recorded(
     return NumberRecord(phone=phone, action=None, desired=after, before=before, after=after, outcome=outcome)
 
 
-def test_the_inverse_turns_round_what_was_changed() -> None:
-    """Each changed number goes from what the run left it with to what it had, activations first, and no other does."""
-    others = [outcome for outcome in Outcome if outcome is not Outcome.CHANGED]
+def test_inverse_reverts_changed_numbers() -> None:
+    """Each changed number returns from the status after the run to the one before it, activations first."""
+    other_outcomes = [outcome for outcome in Outcome if outcome is not Outcome.CHANGED]
     numbers = [
         recorded("0213", "INACTIVE", "ACTIVE"),
         recorded("0212", "ACTIVE", "INACTIVE"),
         recorded("0211", "ACTIVE", "INACTIVE"),
         recorded("0219", "INACTIVE", None, None),
-        *(recorded("0220", "INACTIVE", "ACTIVE", outcome) for outcome in others),
+        *(recorded("0220", "INACTIVE", "ACTIVE", outcome) for outcome in other_outcomes),
     ]
-    assert [(c.phone, c.action, c.observed, c.desired) for c in inverse(numbers, "run-1")] == [
+    assert [(item.phone, item.action, item.observed, item.desired) for item in inverse(numbers, "run-1")] == [
         ("0211", Action.ACTIVATE, "INACTIVE", "ACTIVE"),
         ("0212", Action.ACTIVATE, "INACTIVE", "ACTIVE"),
         ("0213", Action.DEACTIVATE, "ACTIVE", "INACTIVE"),
@@ -552,7 +550,7 @@ def test_the_inverse_turns_round_what_was_changed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ours", "observed", "cause", "since"),
+    ("written", "observed", "cause", "since"),
     [
         ("INACTIVE", "INACTIVE", Cause.CONFIG_CHANGE, None),
         ("ACTIVE", "INACTIVE", Cause.EXTERNAL_DRIFT, "2026-11-20T09:00:00Z"),
@@ -561,11 +559,11 @@ def test_the_inverse_turns_round_what_was_changed() -> None:
     ],
 )
 def test_cause_depends_on_the_last_write(
-    ours: str | None, observed: str, cause: Cause | None, since: str | None
+    written: str | None, observed: str, cause: Cause | None, since: str | None
 ) -> None:
-    """The last write, the file and the observed status decide who changed a number, and when."""
+    """The last write, the file and the observed status determine who changed a number, and when."""
     second = int(datetime(2026, 11, 20, 9, tzinfo=UTC).timestamp())
     account = ObservedAccount("1", {PHONE: Observed(PHONE, Status(observed))}, (second,))
-    memory = AccountMemory({} if ours is None else {PHONE: Status(ours)})
+    memory = AccountMemory({} if written is None else {PHONE: Status(written)})
     (change,) = add_causes([Change(PHONE, Action.ACTIVATE, observed, "ACTIVE", "")], account, memory)
     assert (change.cause, change.since) == (cause, since)

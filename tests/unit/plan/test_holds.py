@@ -1,4 +1,4 @@
-"""Holds: the deactivations that a group cannot spare, and their notices."""
+"""Deactivations that are held because a group needs the number, and their reasons."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +17,9 @@ _members = st.lists(_phones, min_size=1, max_size=5, unique=True)
 @st.composite
 def _groups(draw: st.DrawFn) -> tuple[Group, ...]:
     members = draw(st.lists(_members, max_size=4))
-    return tuple(Group(f"g{index}", tuple(some), draw(st.integers(1, len(some)))) for index, some in enumerate(members))
+    return tuple(
+        Group(f"g{index}", tuple(group), draw(st.integers(1, len(group)))) for index, group in enumerate(members)
+    )
 
 
 def _off(phone: str) -> Change:
@@ -33,56 +35,58 @@ def _account(*active: str, inactive: tuple[str, ...] = ()) -> ObservedAccount:
     return ObservedAccount("1", {phone: Observed(phone, status) for phone, status in statuses.items()})
 
 
-def _spared(changes: tuple[Change, ...], observed: ObservedAccount, *gone: str) -> tuple[Change, ...]:
-    return hold_back(changes, observed, groups=(PAIR,), may_be_inactive=gone, pair_swaps="warn")
+def _hold_back(changes: tuple[Change, ...], observed: ObservedAccount, *may_be_inactive: str) -> tuple[Change, ...]:
+    return hold_back(changes, observed, groups=(PAIR,), may_be_inactive=may_be_inactive, pair_swaps="warn")
 
 
 @given(st.lists(_phones, unique=True), st.frozensets(_phones), _groups())
-def test_what_is_let_go_leaves_every_group_its_minimum(
-    asked: list[str], active: frozenset[str], groups: tuple[Group, ...]
+def test_deactivations_leave_every_group_its_minimum(
+    requested: list[str], active: frozenset[str], groups: tuple[Group, ...]
 ) -> None:
-    """Whichever of the deactivations that are not held have happened, no group has too few that had enough."""
-    held = group_holds(asked, active, groups)
-    left = active - {phone for phone in asked if phone not in held}
+    """No group loses a number below its minimum, whichever of the deactivations that are not held take effect."""
+    held = group_holds(requested, active, groups)
+    remaining = active - {phone for phone in requested if phone not in held}
     for group in groups:
-        before, after = (len(some.intersection(group.members)) for some in (active, left))
+        before, after = (len(statuses.intersection(group.members)) for statuses in (active, remaining))
         assert after == before if before < group.min_active else after >= group.min_active
 
 
 @given(st.lists(_phones, unique=True), st.frozensets(_phones), _groups())
-def test_nothing_is_held_without_need(asked: list[str], active: frozenset[str], groups: tuple[Group, ...]) -> None:
-    """Letting one more go would leave some group too few, and what is not ACTIVE anyway is not held."""
-    held = group_holds(asked, active, groups)
-    left = active - {phone for phone in asked if phone not in held}
+def test_only_necessary_holds_are_placed(
+    requested: list[str], active: frozenset[str], groups: tuple[Group, ...]
+) -> None:
+    """Each hold is needed by some group, and only ACTIVE numbers are held."""
+    held = group_holds(requested, active, groups)
+    remaining = active - {phone for phone in requested if phone not in held}
     for phone in held:
         assert phone in active
         assert any(
-            phone in group.members and len((left - {phone}).intersection(group.members)) < group.min_active
+            phone in group.members and len((remaining - {phone}).intersection(group.members)) < group.min_active
             for group in groups
         )
 
 
-def test_activations_that_are_planned_let_deactivations_go() -> None:
-    """A number may give way to its successor, and only to a successor."""
+def test_planned_activation_permits_the_deactivation() -> None:
+    """A number may be deactivated with its successor, and not without one."""
     swap = (_on(B), _off(A))
-    assert _spared(swap, _account(A, inactive=(B,))) == swap
-    (alone,) = _spared((_off(A),), _account(A, inactive=(B,)))
-    assert (alone.action, alone.observed, alone.desired) == (Action.HELD, "ACTIVE", "INACTIVE")
-    assert alone.reason == (
+    assert _hold_back(swap, _account(A, inactive=(B,))) == swap
+    (held,) = _hold_back((_off(A),), _account(A, inactive=(B,)))
+    assert (held.action, held.observed, held.desired) == (Action.HELD, "ACTIVE", "INACTIVE")
+    assert held.reason == (
         "group support would keep 0 ACTIVE numbers, and at least 1 must stay; "
         "activate another member first, or lower its min_active"
     )
 
 
-def test_a_number_that_may_yet_go_is_not_counted_on() -> None:
-    """What a run that died has asked to be switched off is no stand-in, though it shows ACTIVE still."""
+def test_number_with_a_pending_deactivation_does_not_count_as_active() -> None:
+    """A crashed run may have deactivated it, though it is still observed as ACTIVE."""
     both = _account(A, B)
-    assert _spared((_off(A),), both) == (_off(A),)
-    assert _spared((_off(A),), both, B)[0].action is Action.HELD
+    assert _hold_back((_off(A),), both) == (_off(A),)
+    assert _hold_back((_off(A),), both, B)[0].action is Action.HELD
 
 
-def test_held_numbers_stand_in_their_actions_place() -> None:
-    """Activations, deactivations, then what is held; only deactivations are ever held."""
+def test_held_numbers_are_ordered_by_their_action() -> None:
+    """Activations, deactivations, then held numbers. Only deactivations are held."""
     changes = hold((_on(C), _off(A), _off(B)), {A: "why", C: "why"})
     assert [(change.phone, change.action) for change in changes] == [
         (C, Action.ACTIVATE),

@@ -1,4 +1,4 @@
-"""What a run may touch, rule by rule."""
+"""The policy for unlisted numbers, selections and safety rules, rule by rule."""
 
 import re
 
@@ -31,14 +31,14 @@ ON = Desired(Status.ACTIVE)
 OFF = Desired(Status.INACTIVE)
 
 
-def wanting(unmanaged: Unmanaged = Unmanaged.REPORT, **numbers: Desired) -> DesiredAccount:
-    """A desired account; numbers are named `n` and digits."""
+def desire(unmanaged: Unmanaged = Unmanaged.REPORT, **numbers: Desired) -> DesiredAccount:
+    """Return a desired account; each key is `n` and the number."""
     digits = {name[1:]: desired for name, desired in numbers.items()}
     return DesiredAccount("main", "main.yaml", digits, list(range(len(digits))), unmanaged=unmanaged)
 
 
-def seeing(**statuses: str) -> ObservedAccount:
-    """An observed account; numbers are named `n` and digits."""
+def observe(**statuses: str) -> ObservedAccount:
+    """Return an observed account; each key is `n` and the number."""
     numbers = {name[1:]: Observed(name[1:], Status(status)) for name, status in statuses.items()}
     return ObservedAccount("12925149", numbers)
 
@@ -51,14 +51,14 @@ def moves(deactivate: int, activate: int = 0) -> list[Change]:
 
 
 def rules(changes: list[Change], active: int, safety: Safety, *allow: str) -> list[str]:
-    """The names of the rules that refuse."""
+    """Return the names of the rules that refuse."""
     return [refusal.rule for refusal in guard(changes, active, safety, frozenset(allow))]
 
 
 def test_report_leaves_unlisted_numbers_unchanged() -> None:
-    """Under `report` an unlisted number of any status is not managed."""
-    wanted = adopt(wanting(n0211=ON), seeing(n0211="INACTIVE", n0222="ACTIVE", n0233="FROZEN"))
-    assert wanted == {
+    """With `report`, an unlisted number of any status is not managed."""
+    desired_numbers = adopt(desire(n0211=ON), observe(n0211="INACTIVE", n0222="ACTIVE", n0233="FROZEN"))
+    assert desired_numbers == {
         "0211": ON,
         "0222": Desired(Status.ACTIVE, managed=False),
         "0233": Desired(Status("FROZEN"), managed=False),
@@ -68,48 +68,48 @@ def test_report_leaves_unlisted_numbers_unchanged() -> None:
 @pytest.mark.parametrize("phone", ["821012345678", "008212345", "1012345678", "00123"])
 @pytest.mark.parametrize("unmanaged", [Unmanaged.REPORT, Unmanaged.DEACTIVATE])
 def test_number_that_no_file_can_list_is_unchanged(unmanaged: Unmanaged, phone: str) -> None:
-    """It is not deactivated for being unlisted, as a file could only have named another one."""
-    wanted = adopt(wanting(unmanaged), seeing(**{f"n{phone}": "ACTIVE"}))
+    """It is not deactivated as unlisted, because a file could only have named another number."""
+    desired_numbers = adopt(desire(unmanaged), observe(**{f"n{phone}": "ACTIVE"}))
     because = "registered, but no file can list it as the vendor writes it; change it in the vendor's console"
-    assert wanted == {phone: Desired(Status.ACTIVE, managed=False, because=because)}
+    assert desired_numbers == {phone: Desired(Status.ACTIVE, managed=False, because=because)}
 
 
 @pytest.mark.parametrize("phone", ["050712345678", "0101234567", "12345", "999999999999"])
-def test_an_implausible_number_is_accepted_as_far_as_it_is_registered(phone: str) -> None:
-    """A registered number is right; any other is refused with its place, with or without a desired status."""
-    desired = replace(wanting(n01012345678=ON), lines=[7], line=3)
+def test_implausible_number_is_accepted_only_if_registered(phone: str) -> None:
+    """An unregistered one is refused with its position, with or without a desired status."""
+    desired = replace(desire(n01012345678=ON), lines=[7], line=3)
     listed = replace(desired, numbers={**desired.numbers, phone: OFF}, lines=[7, 8])
-    idle = replace(desired, idle={phone: IdleNumber("nothing now")})
-    registered = seeing(**{f"n{phone}": "ACTIVE"})
-    check_registered(desired, seeing())
-    for account, line in ((listed, 8), (idle, 3)):
+    idle_account = replace(desired, idle={phone: IdleNumber("nothing now")})
+    registered = observe(**{f"n{phone}": "ACTIVE"})
+    check_registered(desired, observe())
+    for account, line in ((listed, 8), (idle_account, 3)):
         check_registered(account, registered)
         with pytest.raises(ImplausibleNumber) as raised:
-            check_registered(account, seeing(n01012345678="ACTIVE"))
+            check_registered(account, observe(n01012345678="ACTIVE"))
         message = str(raised.value)
         assert message.startswith(f"main.yaml:{line}:1: {phone} is not registered on this account, and ")
         assert message.endswith(", or remove it from the file")
 
 
-@pytest.mark.parametrize(("count", "named", "rest"), [(1, 0, ""), (2, 1, ")"), (21, 20, ")"), (22, 20, "), …")])
-def test_an_error_names_further_implausible_numbers(count: int, named: int, rest: str) -> None:
-    """The first number of the file is described, and 20 further ones are named with their lines."""
+@pytest.mark.parametrize(("count", "named", "suffix"), [(1, 0, ""), (2, 1, ")"), (21, 20, ")"), (22, 20, "), …")])
+def test_error_names_further_implausible_numbers(count: int, named: int, suffix: str) -> None:
+    """The first number of the file is described; up to 20 more are named with their lines."""
     phones = {f"050{index:08}": ON for index in reversed(range(count))}
     desired = DesiredAccount("main", "main.yaml", phones, list(range(1, count + 1)))
     with pytest.raises(ImplausibleNumber, match=f"^main.yaml:1:1: 050{count - 1:08} is not registered") as raised:
-        check_registered(desired, seeing())
-    _, _, others = str(raised.value).partition("; likewise ")
-    assert others.count("050") == named
-    assert others.endswith(rest)
+        check_registered(desired, observe())
+    _, _, further = str(raised.value).partition("; likewise ")
+    assert further.count("050") == named
+    assert further.endswith(suffix)
     if named:
-        assert others.startswith(f"050{count - 2:08} (:2)")
+        assert further.startswith(f"050{count - 2:08} (:2)")
 
 
-def test_an_error_about_an_implausible_number_is_korean_throughout() -> None:
-    """The advice within it is translated too."""
+def test_error_about_implausible_numbers_is_fully_translated() -> None:
+    """The advice is translated too."""
     desired = DesiredAccount("main", "main.yaml", {"050712345678": ON, "0101234567": ON}, [1, 2])
     with pytest.raises(ImplausibleNumber) as raised:
-        check_registered(desired, seeing())
+        check_registered(desired, observe())
     with use_language("ko"):
         korean = translate(str(raised.value))
     assert re.findall("[a-z]{2,}", korean) == ["main", "yaml"]
@@ -117,26 +117,30 @@ def test_an_error_about_an_implausible_number_is_korean_throughout() -> None:
 
 @pytest.mark.parametrize("unmanaged", Unmanaged)
 def test_listed_number_without_desired_status_is_unchanged(unmanaged: Unmanaged) -> None:
-    """The policy for unlisted numbers does not apply; a notice says why, except under `ignore`."""
+    """The policy for unlisted numbers does not apply. A notice gives the reason, except with `ignore`."""
     desired = replace(
-        wanting(unmanaged, n0211=ON), idle={"0222": IdleNumber("nothing now", "2026-12-01T00:00:00Z", "n", "o")}
+        desire(unmanaged, n0211=ON), idle={"0222": IdleNumber("nothing now", "2026-12-01T00:00:00Z", "n", "o")}
     )
-    rest = Desired(Status.ACTIVE, "n", "o", managed=False, because="nothing now", until="2026-12-01T00:00:00Z")
-    wanted = adopt(desired, seeing(n0211="ACTIVE", n0222="ACTIVE"))
-    assert wanted == ({"0211": ON} if unmanaged is Unmanaged.IGNORE else {"0211": ON, "0222": rest})
-    assert adopt(desired, seeing(n0211="ACTIVE")) == {"0211": ON}
+    unmanaged_number = Desired(
+        Status.ACTIVE, "n", "o", managed=False, because="nothing now", until="2026-12-01T00:00:00Z"
+    )
+    desired_numbers = adopt(desired, observe(n0211="ACTIVE", n0222="ACTIVE"))
+    assert desired_numbers == (
+        {"0211": ON} if unmanaged is Unmanaged.IGNORE else {"0211": ON, "0222": unmanaged_number}
+    )
+    assert adopt(desired, observe(n0211="ACTIVE")) == {"0211": ON}
 
 
-def test_ignore_leaves_unlisted_out() -> None:
-    """Under `ignore` an unlisted number does not exist for the plan."""
-    desired = wanting(Unmanaged.IGNORE, n0211=ON)
-    assert adopt(desired, seeing(n0211="ACTIVE", n0222="ACTIVE")) is desired.numbers
+def test_ignore_omits_unlisted_numbers() -> None:
+    """With `ignore`, an unlisted number is not part of the plan."""
+    desired = desire(Unmanaged.IGNORE, n0211=ON)
+    assert adopt(desired, observe(n0211="ACTIVE", n0222="ACTIVE")) is desired.numbers
 
 
-def test_deactivate_wants_writable_unlisted_inactive() -> None:
-    """Under `deactivate` an unlisted number is desired INACTIVE if that can be written, and unchanged otherwise."""
-    wanted = adopt(wanting(Unmanaged.DEACTIVATE), seeing(n0211="ACTIVE", n0222="INACTIVE", n0233="EXPIRED"))
-    assert wanted == {
+def test_deactivate_desires_writable_unlisted_numbers_inactive() -> None:
+    """An unlisted number whose status cannot be written stays unchanged."""
+    desired_numbers = adopt(desire(Unmanaged.DEACTIVATE), observe(n0211="ACTIVE", n0222="INACTIVE", n0233="EXPIRED"))
+    assert desired_numbers == {
         "0211": Desired(Status.INACTIVE, managed=False),
         "0222": Desired(Status.INACTIVE),
         "0233": Desired(Status.EXPIRED, managed=False),
@@ -144,33 +148,31 @@ def test_deactivate_wants_writable_unlisted_inactive() -> None:
 
 
 @pytest.mark.parametrize("unmanaged", Unmanaged)
-def test_nothing_unlisted_copies_nothing(unmanaged: Unmanaged) -> None:
-    """Where every registered number is listed, the file's own mapping is used and not a copy."""
-    desired = wanting(unmanaged, n0211=ON, n0222=OFF)
-    assert adopt(desired, seeing(n0211="ACTIVE")) is desired.numbers
+def test_mapping_of_the_file_is_not_copied_without_unlisted_numbers(unmanaged: Unmanaged) -> None:
+    desired = desire(unmanaged, n0211=ON, n0222=OFF)
+    assert adopt(desired, observe(n0211="ACTIVE")) is desired.numbers
 
 
-def test_adopting_leaves_the_file_alone() -> None:
-    """Adopting does not add to what the file desires."""
-    desired = wanting(n0211=ON)
-    adopt(desired, seeing(n0222="ACTIVE"))
+def test_adopt_does_not_change_the_desired_numbers() -> None:
+    desired = desire(n0211=ON)
+    adopt(desired, observe(n0222="ACTIVE"))
     assert desired.numbers == {"0211": ON}
 
 
 def test_adopted_numbers_share_values() -> None:
-    """Unlisted numbers of one status share one value, so that a million of them cost little."""
-    wanted = adopt(wanting(), seeing(n0211="ACTIVE", n0222="ACTIVE"))
-    assert wanted["0211"] is wanted["0222"]
+    """Unlisted numbers of one status share one value, so that a million of them use little memory."""
+    desired_numbers = adopt(desire(), observe(n0211="ACTIVE", n0222="ACTIVE"))
+    assert desired_numbers["0211"] is desired_numbers["0222"]
 
 
-def test_empty_selection_is_everything() -> None:
-    """A selection of nothing selects everything and copies nothing."""
-    wanted = {"0211": ON, "0222": OFF}
-    assert select(wanted, Selection()) is wanted
+def test_empty_selection_selects_everything() -> None:
+    """The mapping is not copied."""
+    desired_numbers = {"0211": ON, "0222": OFF}
+    assert select(desired_numbers, Selection()) is desired_numbers
 
 
 @pytest.mark.parametrize(
-    ("only", "exclude", "left"),
+    ("only", "exclude", "expected"),
     [
         ({"0222", "0999"}, set(), ["0222"]),
         (set(), {"0222"}, ["0211", "0233"]),
@@ -178,19 +180,18 @@ def test_empty_selection_is_everything() -> None:
         ({"0999"}, set(), []),
     ],
 )
-def test_selection(only: set[str], exclude: set[str], left: list[str]) -> None:
-    """`only` keeps what it names, `exclude` drops what it names and wins; a number that is not there adds nothing."""
-    wanted = {"0211": ON, "0222": OFF, "0233": ON}
-    assert list(select(wanted, Selection(frozenset(only), frozenset(exclude)))) == left
+def test_selection_applies_only_and_exclude(only: set[str], exclude: set[str], expected: list[str]) -> None:
+    """`exclude` wins over `only`. An unknown number adds nothing."""
+    desired_numbers = {"0211": ON, "0222": OFF, "0233": ON}
+    assert list(select(desired_numbers, Selection(frozenset(only), frozenset(exclude)))) == expected
 
 
-def test_safety_of_the_settings_holds() -> None:
-    """A file without thresholds of its own gets those of the settings."""
+def test_settings_apply_to_a_file_without_thresholds() -> None:
     assert effective_safety(Safety("50%", 3), SafetyOverride()) == Safety("50%", 3)
 
 
-def test_safety_of_the_file_wins() -> None:
-    """A file's thresholds win one by one, 0 included."""
+def test_thresholds_of_the_file_override_the_settings() -> None:
+    """Each threshold is overridden separately, also by 0."""
     assert effective_safety(Safety("50%", 3), SafetyOverride(max_deactivations=0)) == Safety(0, 3)
     assert effective_safety(Safety("50%", 3), SafetyOverride(min_active=0)) == Safety("50%", 0)
     assert effective_safety(Safety("50%", 3), SafetyOverride(pair_swaps="hold")) == Safety("50%", 3, "hold")
@@ -198,24 +199,23 @@ def test_safety_of_the_file_wins() -> None:
     assert effective_safety(Safety(pair_swaps="hold"), SafetyOverride(0)) == Safety(0, pair_swaps="hold")
 
 
-def test_what_is_kept_of_an_account_holds_its_own_thresholds_alone() -> None:
-    """The fleet's share is in no plan file and no ledger, as it belongs to no single account."""
-    kept = effective_safety(SafetySettings("50%", 3, fleet_wide="10%"), SafetyOverride())
-    assert msgspec.to_builtins(kept) == {"max_deactivations": "50%", "min_active": 3, "pair_swaps": "warn"}
+def test_effective_safety_has_no_fleet_wide_threshold() -> None:
+    """The share of the fleet is not stored in plan files or the ledger, because it belongs to no account."""
+    safety = effective_safety(SafetySettings("50%", 3, fleet_wide="10%"), SafetyOverride())
+    assert msgspec.to_builtins(safety) == {"max_deactivations": "50%", "min_active": 3, "pair_swaps": "warn"}
 
 
 @pytest.mark.parametrize(
     ("limit", "active", "allowed"), [("30%", 100, 30), ("30%", 19, 5), ("30%", 3, 2), (4, 100, 4), ("7", 100, 7)]
 )
-def test_max_deactivations_is_the_most_allowed(limit: int | str, active: int, allowed: int) -> None:
-    """A plan may deactivate exactly as many numbers as the threshold says, and not one more."""
+def test_max_deactivations_is_the_largest_allowed_number(limit: int | str, active: int, allowed: int) -> None:
     safety = Safety(limit, 0)
     assert rules(moves(allowed), active, safety) == []
     assert rules(moves(allowed + 1), active, safety) == ["max-deactivations"]
 
 
 def test_max_deactivations_counts_active_numbers() -> None:
-    """The percentage is of the ACTIVE numbers, not of all, and activations do not count against it."""
+    """The percentage applies to ACTIVE numbers, not to all. Activations do not count."""
     assert rules(moves(4, activate=50), 10, Safety("30%", 0)) == ["max-deactivations"]
     assert rules(moves(3, activate=50), 10, Safety("30%", 0)) == []
 
@@ -230,20 +230,22 @@ def test_max_deactivations_counts_active_numbers() -> None:
         (0, 0, 0, False),
     ],
 )
-def test_min_active_counts_what_is_left(active: int, deactivate: int, activate: int, *, refused: bool) -> None:
-    """A plan may not leave an account under `min_active`, activations counted in."""
-    broken = rules(moves(deactivate, activate), active, Safety("100%", 1))
-    assert broken == (["min-active"] if refused else [])
+def test_min_active_counts_the_numbers_after_the_plan(
+    active: int, deactivate: int, activate: int, *, refused: bool
+) -> None:
+    """Planned activations count."""
+    broken_rules = rules(moves(deactivate, activate), active, Safety("100%", 1))
+    assert broken_rules == (["min-active"] if refused else [])
 
 
-def test_min_active_spares_accounts_below_it() -> None:
-    """An account that has fewer than `min_active` numbers already is not held to it."""
+def test_min_active_does_not_apply_to_accounts_below_it() -> None:
+    """An account that already has fewer numbers than `min_active` is not refused."""
     assert rules(moves(1), 4, Safety("100%", 5)) == []
     assert rules(moves(1), 5, Safety("100%", 5)) == ["min-active"]
 
 
 @pytest.mark.parametrize(
-    ("want", "status", "counts"),
+    ("desired", "status", "counts"),
     [
         (OFF, "INACTIVE", True),
         (ON, "INACTIVE", False),
@@ -253,39 +255,41 @@ def test_min_active_spares_accounts_below_it() -> None:
         (None, "INACTIVE", False),
     ],
 )
-def test_spent_counts_what_a_died_run_has_switched_off(
-    want: Desired | None, status: str | None, *, counts: bool
-) -> None:
-    """A number that a killed run deactivated counts while it is still desired INACTIVE and still is."""
-    wanted = {} if want is None else {"0211": want}
+def test_deactivations_of_a_crashed_run_count(desired: Desired | None, status: str | None, *, counts: bool) -> None:
+    """A number that a crashed run deactivated counts while it is desired and observed INACTIVE."""
+    desired_numbers = {} if desired is None else {"0211": desired}
     observed = ObservedAccount("1", {} if status is None else {"0211": Observed("0211", Status(status))})
-    assert _crashed_deactivations(AccountMemory(spent=frozenset({"0211"})), wanted, observed) == int(counts)
-    assert _crashed_deactivations(AccountMemory(), wanted, observed) == 0
+    assert _crashed_deactivations(AccountMemory(spent=frozenset({"0211"})), desired_numbers, observed) == int(counts)
+    assert _crashed_deactivations(AccountMemory(), desired_numbers, observed) == 0
 
 
-def test_a_plan_gains_nothing_by_being_cut_in_pieces() -> None:
-    """What a run that died has switched off counts as if it still were to be: 3 of 10, however they are spread."""
+def test_splitting_a_plan_over_crashed_runs_gains_nothing() -> None:
+    """Deactivations of crashed runs count like planned ones: 3 of 10, however they are split."""
     safety = Safety("30%", 0)
-    for done in range(4):
-        assert guard(moves(3 - done), 10 - done, safety, frozenset(), already_deactivated=done) == ()
-        (refusal,) = guard(moves(4 - done), 10 - done, safety, frozenset(), already_deactivated=done)
+    for deactivated in range(4):
+        assert (
+            guard(moves(3 - deactivated), 10 - deactivated, safety, frozenset(), already_deactivated=deactivated) == ()
+        )
+        (refusal,) = guard(
+            moves(4 - deactivated), 10 - deactivated, safety, frozenset(), already_deactivated=deactivated
+        )
         assert refusal.message.startswith("4 of 10 ACTIVE numbers would be deactivated; at most 3 may be")
 
 
-def test_min_active_holds_over_a_crash() -> None:
-    """An account that a run which died has brought under `min_active` is still held to it."""
-    left = guard(moves(1), 4, Safety("100%", 5), frozenset(), already_deactivated=1)
-    assert [refusal.rule for refusal in left] == ["min-active"]
-    assert left[0].message.startswith("3 of 5 ACTIVE numbers would stay ACTIVE")
+def test_min_active_counts_deactivations_of_a_crashed_run() -> None:
+    """An account that a crashed run brought below `min_active` is still checked."""
+    refusals = guard(moves(1), 4, Safety("100%", 5), frozenset(), already_deactivated=1)
+    assert [refusal.rule for refusal in refusals] == ["min-active"]
+    assert refusals[0].message.startswith("3 of 5 ACTIVE numbers would stay ACTIVE")
 
 
 def test_every_broken_rule_is_reported() -> None:
-    """A plan that breaks both rules of an account is refused by both, in the order of the rules' list."""
+    """A plan that breaks both rules of an account is refused by both, in the order of `RULES`."""
     assert rules(moves(10), 10, Safety()) == list(RULES[:2])
 
 
 @pytest.mark.parametrize(
-    ("allow", "left"),
+    ("allow", "expected"),
     [
         (["max-deactivations"], ["min-active"]),
         (["min-active"], ["max-deactivations"]),
@@ -294,37 +298,36 @@ def test_every_broken_rule_is_reported() -> None:
         (["something-else"], ["max-deactivations", "min-active"]),
     ],
 )
-def test_allow_lets_through_what_it_names(allow: list[str], left: list[str]) -> None:
-    """An allowed rule lets the plan through and no other rule; `all` allows every one."""
-    assert rules(moves(10), 10, Safety(), *allow) == left
+def test_allow_suppresses_only_named_rules(allow: list[str], expected: list[str]) -> None:
+    """`all` allows every rule."""
+    assert rules(moves(10), 10, Safety(), *allow) == expected
 
 
-def test_refusals_say_numbers_and_option() -> None:
-    """A refusal says how many of how many, what the limit is, and which option lets it through."""
-    many, few = guard(moves(10, activate=3), 10, Safety("30%", 5), frozenset())
-    assert many.message == (
+def test_refusals_have_counts_limit_and_option() -> None:
+    too_many, too_few = guard(moves(10, activate=3), 10, Safety("30%", 5), frozenset())
+    assert too_many.message == (
         "10 of 10 ACTIVE numbers would be deactivated; at most 3 may be (max_deactivations: 30%). "
         "To allow it, add --allow max-deactivations"
     )
-    assert few.message == (
+    assert too_few.message == (
         "3 of 10 ACTIVE numbers would stay ACTIVE; at least 5 must (min_active). To allow it, add --allow min-active"
     )
 
 
-def test_changes_without_writes_break_nothing() -> None:
+def test_changes_without_writes_break_no_rule() -> None:
     """Numbers that are only reported do not count as deactivated."""
     changes = [Change(f"02{n:03}", Action.BLOCKED, "PENDING", "INACTIVE", "") for n in range(9)]
     assert rules(changes, 9, Safety(0, 9)) == []
 
 
-def test_senseless_threshold_is_an_error() -> None:
-    """A threshold that is neither a number nor a percentage is an error rather than no limit."""
+def test_invalid_threshold_is_an_error() -> None:
+    """A threshold that is neither a number nor a percentage is an error, not an absent limit."""
     with pytest.raises(ValueError, match="max_deactivations"):
         guard([], 1, Safety("some"), frozenset())
 
 
-def test_what_a_dead_run_took_does_not_refuse_a_plan_that_takes_nothing() -> None:
-    """Numbers that a run which died switched off count beside further deactivations only."""
+def test_crashed_run_does_not_refuse_a_plan_without_deactivations() -> None:
+    """Deactivations of crashed runs count only together with new ones."""
     activation = Change("0100001", Action.ACTIVATE, "INACTIVE", "ACTIVE", "")
     safety = Safety(max_deactivations=0, min_active=1)
     assert guard([], 0, safety, frozenset(), already_deactivated=1) == ()
@@ -335,8 +338,8 @@ def test_what_a_dead_run_took_does_not_refuse_a_plan_that_takes_nothing() -> Non
 
 @pytest.mark.parametrize("action", Action)
 @pytest.mark.parametrize("cause", [None, *Cause])
-def test_whatever_the_file_did_not_change_drifted(action: Action, cause: Cause | None) -> None:
-    """A number that differs has drifted unless its file is known to be why; one that no file lists has not."""
+def test_difference_is_drift_unless_the_file_changed(action: Action, cause: Cause | None) -> None:
+    """An unlisted number has not drifted."""
     expected = action is not Action.UNMANAGED and cause is not Cause.CONFIG_CHANGE
     assert is_drift(Change("0211", action, "ACTIVE", "INACTIVE", "", cause=cause)) is expected
 
@@ -350,8 +353,8 @@ def test_whatever_the_file_did_not_change_drifted(action: Action, cause: Cause |
         (InUseOverride(enabled=False, on_unknown="hold"), InUse(enabled=False, hours=5, on_unknown="hold")),
     ],
 )
-def test_a_files_guard_wins_over_the_settings(override: InUseOverride | None, expected: InUse) -> None:
-    """What a file says of the in-use guard holds for its account, and what it leaves out is the settings'."""
+def test_in_use_guard_of_the_file_overrides_the_settings(override: InUseOverride | None, expected: InUse) -> None:
+    """Keys that the file omits are taken from the settings."""
     assert effective_use(InUse(enabled=False, hours=5, on_unknown="allow"), override) == expected
 
 
@@ -367,10 +370,10 @@ def test_a_files_guard_wins_over_the_settings(override: InUseOverride | None, ex
         ("1", [("0211", "ACTIVE", "ACTIVE")], False),
     ],
 )
-def test_plan_is_within_an_approved_plan_that_has_all_its_writes(
+def test_plan_is_within_an_approved_plan_with_all_its_writes(
     account_id: str, writes: list[tuple[str, str, str]], *, within: bool
 ) -> None:
-    """What is not written does not count."""
+    """Changes that are not written do not count."""
 
     def plan(account_id: str, writes: list[tuple[str, str, str]]) -> AccountPlan:
         changes = [

@@ -1,4 +1,4 @@
-"""Swaps: which activations are impossible, what that holds, and what the notices say."""
+"""Swaps: impossible activations, the deactivations that they hold, and the notices."""
 
 import pytest
 from hypothesis import given
@@ -43,14 +43,14 @@ def _result(phone: str, action: Action, desired: str, after: str | None, outcome
 
 @pytest.mark.parametrize(("change", "obstacle"), [(PENDING, "PENDING"), (MISSING, "missing"), (PROTECTED, "protected")])
 def test_impossible_activation_holds_every_deactivation(change: Change, obstacle: str) -> None:
-    """Blocked, missing and protected numbers hold all deactivations; the reason names number and obstacle."""
+    """Blocked, missing and protected numbers hold all deactivations. The reason names the number and the obstacle."""
     held = hold_swaps((ON, OFF, change), "hold")
-    assert {each.phone: each.action for each in held} == {
+    assert {item.phone: item.action for item in held} == {
         OTHER: Action.ACTIVATE,
         OLD: Action.HELD,
         NEW: change.action,
     }
-    (reason,) = (each.reason for each in held if each.phone == OLD)
+    (reason,) = (item.reason for item in held if item.phone == OLD)
     assert reason == (
         f"held by safety.pair_swaps: cannot activate {NEW} ({obstacle}); "
         "fix that first, leave it out with --exclude, or set pair_swaps to warn"
@@ -58,14 +58,14 @@ def test_impossible_activation_holds_every_deactivation(change: Change, obstacle
 
 
 @pytest.mark.parametrize("change", NO_SWAP)
-def test_possible_plan_holds_nothing(change: Change) -> None:
-    """A number that should not become ACTIVE, or that can, concerns no deactivation."""
+def test_possible_activation_holds_nothing(change: Change) -> None:
+    """A number that should not become ACTIVE, or can, does not affect deactivations."""
     assert hold_swaps((OFF, change), "hold") == (OFF, change)
     assert with_swap_notice(_plan(OFF, change)).notices == ()
 
 
 @pytest.mark.parametrize("change", [PENDING, MISSING, PROTECTED])
-def test_warn_holds_nothing_and_adds_notice(change: Change) -> None:
+def test_warn_adds_a_notice_without_holding(change: Change) -> None:
     """By default the plan is unchanged, and a notice names both sides and the remedy."""
     assert hold_swaps((OFF, change), "warn") == (OFF, change)
     (notice,) = with_swap_notice(_plan(OFF, change)).notices
@@ -76,27 +76,27 @@ def test_warn_holds_nothing_and_adds_notice(change: Change) -> None:
     )
 
 
-def test_plan_without_deactivations_has_no_notice() -> None:
-    """An impossible activation alone silences nothing."""
+def test_plan_without_deactivations_has_no_swap_notice() -> None:
+    """An impossible activation alone does not lose coverage."""
     assert with_swap_notice(_plan(ON, PENDING)).notices == ()
     assert hold_swaps((ON, PENDING), "hold") == (ON, PENDING)
 
 
-def test_held_deactivation_needs_no_notice() -> None:
-    """The reason of a held number says it already."""
+def test_held_deactivation_has_no_swap_notice() -> None:
+    """The reason of the held number already says it."""
     assert with_swap_notice(_plan(*hold_swaps((OFF, PENDING), "hold"))).notices == ()
 
 
-def test_change_outside_the_plan_counts_by_its_status_now() -> None:
-    """An activation that became a conflict is impossible, unless the number is ACTIVE by now."""
-    for now, held in ((Status.PENDING, True), (Status.INACTIVE, True), (None, True), (Status.ACTIVE, False)):
-        numbers = {} if now is None else {OTHER: Observed(OTHER, now)}
+def test_change_outside_the_plan_counts_by_its_current_status() -> None:
+    """An activation that became a conflict is impossible, unless the number is ACTIVE now."""
+    for status, held in ((Status.PENDING, True), (Status.INACTIVE, True), (None, True), (Status.ACTIVE, False)):
+        numbers = {} if status is None else {OTHER: Observed(OTHER, status)}
         conflict = dropped_change(ON, ObservedAccount("1", numbers))
         (change,) = hold_swaps([OFF], "hold", [conflict])
         assert (change.action is Action.HELD) is held
 
 
-def test_a_message_names_few_of_thousands_of_numbers() -> None:
+def test_message_names_five_numbers_and_counts_the_rest() -> None:
     """A message names the first five numbers of each side and counts the others."""
     phones = [f"010{index:08}" for index in range(5000)]
     five = swap_reason(dict.fromkeys(phones[:5], "PENDING"))
@@ -124,8 +124,8 @@ def test_a_message_names_few_of_thousands_of_numbers() -> None:
     ],
 )
 @pytest.mark.parametrize("off", [Outcome.CHANGED, Outcome.UNVERIFIED])
-def test_result_of_a_broken_swap_carries_notice(outcome: Outcome, after: str | None, off: Outcome) -> None:
-    """The result of a run in mode `warn` names what was deactivated and what is not confirmed ACTIVE."""
+def test_result_of_a_broken_swap_has_a_notice(outcome: Outcome, after: str | None, off: Outcome) -> None:
+    """With `warn`, the result names deactivated numbers and numbers that are not confirmed ACTIVE."""
     numbers = (
         _result(NEW, Action.ACTIVATE, "ACTIVE", after, outcome),
         _result(OLD, Action.DEACTIVATE, "INACTIVE", "INACTIVE", off),
@@ -146,7 +146,7 @@ def test_result_of_a_broken_swap_carries_notice(outcome: Outcome, after: str | N
         (Outcome.NOT_ATTEMPTED, Outcome.NOT_ATTEMPTED),
     ],
 )
-def test_result_without_broken_swap_has_no_notice(on: Outcome, off: Outcome) -> None:
+def test_result_without_a_broken_swap_has_no_notice(on: Outcome, off: Outcome) -> None:
     """A complete swap, and a run that deactivated nothing, have no notice."""
     after = "ACTIVE" if on in {Outcome.CHANGED, Outcome.UNCHANGED} else "INACTIVE"
     numbers = (
@@ -157,10 +157,10 @@ def test_result_without_broken_swap_has_no_notice(on: Outcome, off: Outcome) -> 
 
 
 @given(st.dictionaries(_phones, _desired), st.dictionaries(_phones, _statuses), st.sampled_from(["warn", "hold"]))
-def test_no_plan_deactivates_beside_an_impossible_activation(
+def test_no_deactivation_remains_with_an_impossible_activation(
     desired: dict[str, Desired], statuses: dict[str, Status], mode: PairSwaps
 ) -> None:
-    """With `hold` no deactivation remains beside an impossible activation; nothing but deactivations is ever held."""
+    """With `hold`, no deactivation remains with an impossible activation. Only deactivations are held."""
     changes = diff(desired, {phone: Observed(phone, status) for phone, status in statuses.items()})
     impossible = any(
         number.status is Status.ACTIVE
@@ -168,11 +168,11 @@ def test_no_plan_deactivates_beside_an_impossible_activation(
         and (number.protected or statuses.get(phone) is not Status.INACTIVE)
         for phone, number in desired.items()
     )
-    kept = hold_swaps(changes, mode)
-    held = {change.phone for change in kept if change.action is Action.HELD}
-    away = {change.phone for change in changes if change.action is Action.DEACTIVATE}
-    assert held == (away if impossible and mode == "hold" else set())
-    assert {change.phone for change in kept if change.action.writes} == {
+    held_changes = hold_swaps(changes, mode)
+    held = {change.phone for change in held_changes if change.action is Action.HELD}
+    deactivated = {change.phone for change in changes if change.action is Action.DEACTIVATE}
+    assert held == (deactivated if impossible and mode == "hold" else set())
+    assert {change.phone for change in held_changes if change.action.writes} == {
         change.phone for change in changes if change.action.writes
     } - held
-    assert bool(with_swap_notice(_plan(*kept)).notices) == (impossible and bool(away - held))
+    assert bool(with_swap_notice(_plan(*held_changes)).notices) == (impossible and bool(deactivated - held))
