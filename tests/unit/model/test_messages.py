@@ -1,4 +1,4 @@
-"""Messages are texts that keep their template and parameters."""
+"""Messages: text with its template and parameters."""
 
 import pickle
 import sqlite3
@@ -37,17 +37,17 @@ def test_tuples_are_listed_and_messages_nest() -> None:
     assert message.parameters["reason"] is inner
 
 
-def test_values_are_not_read_as_placeholders() -> None:
+def test_parameters_are_not_parsed_as_placeholders() -> None:
     assert Message("{name}", name="{name!r:>9} %s") == "{name!r:>9} %s"
 
 
-def test_error_gives_back_the_message_itself() -> None:
+def test_error_returns_the_same_message_object() -> None:
     message = Message("no account is named {name}", name="main")
     assert str(UsageError(message)) is message
     assert UsageError(message).info.message is message
 
 
-def test_messages_in_a_row_stay_messages() -> None:
+def test_joined_messages_keep_their_parameters() -> None:
     first, second = Message("one {a}", a=1), Message("two")
     row = join([first, second], "; {")
     assert row == "one 1; {two"
@@ -55,16 +55,16 @@ def test_messages_in_a_row_stay_messages() -> None:
     assert join([], "; ") == ""
 
 
-def test_text_of_the_system_is_no_template() -> None:
+def test_system_text_is_not_parsed_as_template() -> None:
     assert system_text("No {such} file") == "No {such} file"
     assert system_text(None) == "unknown error"
 
 
 def test_copies_keep_template_and_parameters() -> None:
     message = Message.plural("{count} {name}", "{count} {name}s", 2, name="account {x}")
-    for other in (copy(message), pickle.loads(pickle.dumps(message))):  # noqa: S301 - our own bytes
-        assert other == "2 account {x}s"
-        assert (other.template, other.many, other.parameters) == (message.template, message.many, message.parameters)
+    for copied in (copy(message), pickle.loads(pickle.dumps(message))):  # noqa: S301 - our own bytes
+        assert copied == "2 account {x}s"
+        assert (copied.template, copied.many, copied.parameters) == (message.template, message.many, message.parameters)
 
 
 def test_message_is_encoded_as_english() -> None:
@@ -90,15 +90,19 @@ def test_message_is_restored_from_its_parts() -> None:
         reason=Message("it is {what}", what="odd"),
         rate=0.5,
     )
-    kept = msgspec.json.encode(to_parts(message))
-    again = restore(str(message), msgspec.json.decode(kept))
-    assert isinstance(again, Message)
-    assert (again.template, again.many, again.parameters) == (message.template, message.many, message.parameters)
-    assert msgspec.json.encode(to_parts(again)) == kept
+    stored = msgspec.json.encode(to_parts(message))
+    restored = restore(str(message), msgspec.json.decode(stored))
+    assert isinstance(restored, Message)
+    assert (restored.template, restored.many, restored.parameters) == (
+        message.template,
+        message.many,
+        message.parameters,
+    )
+    assert msgspec.json.encode(to_parts(restored)) == stored
 
 
 @pytest.mark.parametrize(
-    "kept",
+    "stored",
     [
         None,
         "text",
@@ -113,5 +117,5 @@ def test_message_is_restored_from_its_parts() -> None:
         {"template": "text"},
     ],
 )
-def test_english_text_stands_for_parts_that_are_no_longer_whole(kept: object) -> None:
-    assert type(restore("text", kept)) is str
+def test_invalid_parts_restore_the_english_text(stored: object) -> None:
+    assert type(restore("text", stored)) is str

@@ -1,4 +1,4 @@
-"""Every way of writing a Korean number, and what is refused with which words."""
+"""Phone numbers: accepted spellings, refusals and implausible numbers."""
 
 import pytest
 
@@ -38,27 +38,24 @@ BLANKS = " \u00a0\u2007\u2009\u202f\u3000"
         ("051-123456", "051123456"),
     ],
 )
-def test_spellings(written: str, digits: str) -> None:
-    """Every kind of Korean sender number is taken, however it is separated."""
+def test_every_kind_of_number_is_normalized(written: str, digits: str) -> None:
     assert normalise(written) == digits
 
 
 @pytest.mark.parametrize("code", ["+82", "82", "0082", "+82 (0)", "+ 82", "(+82)", "+82-0", "00 82 "])
 @pytest.mark.parametrize("national", ["10-1234-5678", "2-312-4567", "64-312-4567", "80-123-4567"])
-def test_country_code_gives_way_to_zero(code: str, national: str) -> None:
-    """The country code, in any spelling and with or without the zero after it, is the same as the zero."""
+def test_country_code_is_replaced_by_zero(code: str, national: str) -> None:
     assert normalise(f"{code} {national}") == normalise(f"0{national}")
 
 
 @pytest.mark.parametrize("national", ["1588-1234", "112", "1335"])
-def test_country_code_before_a_nationwide_number(national: str) -> None:
-    """A number that has no area code gets no zero in place of the country code."""
+def test_country_code_before_a_nationwide_number_is_removed(national: str) -> None:
+    """A nationwide number has no area code, so no zero is added."""
     assert normalise(f"+82 {national}") == normalise(national)
 
 
 @pytest.mark.parametrize("separator", HYPHENS + BLANKS + ".")
-def test_separators_of_word_processors(separator: str) -> None:
-    """Every dash and blank that word processors put between digits is a separator."""
+def test_typographic_dashes_and_blanks_are_separators(separator: str) -> None:
     assert normalise(separator.join(["010", "1234", "5678"])) == "01012345678"
 
 
@@ -116,8 +113,7 @@ def test_separators_of_word_processors(separator: str) -> None:
         ("010\ud80012345678", "invisible character U\\+D800"),
     ],
 )
-def test_refusals(written: str, words: str) -> None:
-    """What cannot be a number is refused with the reason and with what to write instead."""
+def test_invalid_number_is_refused_with_advice(written: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         normalise(written)
 
@@ -137,7 +133,7 @@ def test_refusals(written: str, words: str) -> None:
         ("15881234,0", "15881234"),
         ("15.881.234,00", "15881234"),
         ("1,012,345,678", "01012345678"),
-        # another number would be right as well, or none, or digits are lost
+        # several numbers are possible, or none, or digits were lost
         ("1588123.0", None),
         ("1588.0000", None),
         ("023124567.0", None),
@@ -159,12 +155,11 @@ def test_refusals(written: str, words: str) -> None:
         ("8.21012e11", None),
     ],
 )
-def test_amount_is_refused_with_the_only_number_that_is_right(written: str, number: str | None) -> None:
-    """What a spreadsheet made of a number is not a number, and the advice names one only if there is no other."""
-    with pytest.raises(ValueError, match="a spreadsheet converted") as refused:
+def test_spreadsheet_amount_suggests_only_an_unambiguous_number(written: str, number: str | None) -> None:
+    with pytest.raises(ValueError, match="a spreadsheet converted") as error:
         normalise(written)
     advice = "format the column as text and export it again" if number is None else f"write {number}"
-    assert str(refused.value).endswith(f": {advice}")
+    assert str(error.value).endswith(f": {advice}")
 
 
 @pytest.mark.parametrize(
@@ -180,8 +175,7 @@ def test_amount_is_refused_with_the_only_number_that_is_right(written: str, numb
         ("0101234.5678", "01012345678"),
     ],
 )
-def test_dots_between_groups_are_no_decimals(written: str, digits: str) -> None:
-    """Dots separate groups as hyphens do."""
+def test_dots_between_groups_are_separators(written: str, digits: str) -> None:
     assert normalise(written) == digits
 
 
@@ -211,8 +205,8 @@ def test_dots_between_groups_are_no_decimals(written: str, digits: str) -> None:
         ("999", "999", "only special numbers, which start with 1"),
     ],
 )
-def test_implausible_numbers_may_be_listed_with_a_reason(written: str, digits: str, words: str) -> None:
-    """A number that an account is unlikely to have is read, as only the account knows, and the reason is at hand."""
+def test_implausible_number_is_normalized_with_a_reason(written: str, digits: str, words: str) -> None:
+    """Only the account can tell whether a number is registered."""
     assert normalise(written) == parse_digits(written) == digits
     reason = why_implausible(digits)
     assert reason is not None
@@ -221,29 +215,26 @@ def test_implausible_numbers_may_be_listed_with_a_reason(written: str, digits: s
 
 
 @pytest.mark.parametrize("digits", ["01012345678", "023124567", "15881234", "112", "0111234567", "021234567", "02120"])
-def test_usual_and_odd_numbers_are_plausible(digits: str) -> None:
-    """A number that may well be registered has no reason against it, whatever is odd about it."""
+def test_registrable_numbers_are_plausible(digits: str) -> None:
     assert why_implausible(digits) is None
 
 
 @pytest.mark.parametrize("written", ["1012345678", "2312-4567", "0025435771", "112", "999999999999", "0507-1234-5678"])
 def test_any_3_to_12_digits_can_be_searched_for(written: str) -> None:
-    """A search takes any number that an account may have, also what a file must not list."""
+    """The search accepts numbers that a file cannot list."""
     assert parse_digits(written) == written.replace("-", "")
 
 
 @pytest.mark.parametrize("written", ["", "12", "1234567890123", "112.0", "-112", "+1 212 555 1234", "phone"])
-def test_what_no_account_has_cannot_be_searched_for(written: str) -> None:
-    """A search for anything but 3 to 12 digits is refused as in a file."""
+def test_other_text_cannot_be_searched_for(written: str) -> None:
     with pytest.raises(ValueError, match=r"^(no number|.*: |too |missing |a |only |minus )"):
         parse_digits(written)
 
 
-def test_refusal_repeats_no_long_text() -> None:
-    """A refusal is a short sentence whatever the length of the text."""
-    with pytest.raises(ValueError, match="1000000 digits") as refused:
+def test_refusal_of_a_long_text_is_short() -> None:
+    with pytest.raises(ValueError, match="1000000 digits") as error:
         normalise("1" * 1_000_000)
-    assert len(str(refused.value)) < 200
+    assert len(str(error.value)) < 200
 
 
 @pytest.mark.parametrize(
@@ -274,12 +265,11 @@ def test_refusal_repeats_no_long_text() -> None:
         ("1833", "an incomplete nationwide number"),
     ],
 )
-def test_oddities(digits: str, words: str | None) -> None:
-    """Numbers that are possible and probably a mistake are reported, and usual ones are not."""
+def test_unusual_number_has_a_reason(digits: str, words: str | None) -> None:
     assert normalise(digits) == digits
-    odd = why_unusual(digits)
+    reason = why_unusual(digits)
     if words is None:
-        assert odd is None
+        assert reason is None
     else:
-        assert odd is not None
-        assert words in odd
+        assert reason is not None
+        assert words in reason

@@ -1,4 +1,4 @@
-"""Secrets: found wherever they stand, at a cost that does not depend on how many there are."""
+"""Redaction of secrets and credential headers."""
 
 import time
 
@@ -22,35 +22,32 @@ _texts = st.text(alphabet="ab", max_size=30)
         (("aa",), "aaa", "[removed]a"),
     ],
 )
-def test_secrets_are_replaced(secrets: tuple[str, ...], text: str, shown: str) -> None:
-    """Every occurrence goes, the longest secret first, and nothing else does."""
+def test_secrets_are_replaced_longest_first(secrets: tuple[str, ...], text: str, shown: str) -> None:
     assert Secrets(secrets).remove_from(text) == shown
 
 
 @given(st.lists(st.text(alphabet="ab", min_size=1, max_size=6), max_size=5), _texts)
-def test_no_secret_is_left(secrets: list[str], text: str) -> None:
-    """Whatever the text and the secrets, what is left holds none of them, beside the word for what was removed."""
-    left = Secrets(secrets).remove_from(text).split(REMOVED)
-    assert not any(secret in piece for secret in secrets for piece in left)
+def test_no_secret_remains_in_any_text(secrets: list[str], text: str) -> None:
+    pieces = Secrets(secrets).remove_from(text).split(REMOVED)
+    assert not any(secret in piece for secret in secrets for piece in pieces)
 
 
-def test_short_secrets_can_be_left_in() -> None:
-    """Where words of programs stand, only secrets of a length that no word has by chance are taken out."""
+def test_secrets_below_the_minimum_length_remain() -> None:
+    """Short secrets could occur by chance in the text of a program."""
     secrets = Secrets(["a" * SHORTEST_SECRET, "b" * (SHORTEST_SECRET - 1)])
     text = "a" * SHORTEST_SECRET + " " + "b" * SHORTEST_SECRET
     assert secrets.remove_from(text, min_length=SHORTEST_SECRET) == f"{REMOVED} {'b' * SHORTEST_SECRET}"
     assert secrets.remove_from(text) == f"{REMOVED} {REMOVED}b"
 
 
-def test_they_are_counted_once() -> None:
-    """A secret that is added again does not change the count that watchers compare."""
+def test_duplicate_secrets_are_counted_once() -> None:
+    """Watchers compare the count."""
     secrets = Secrets(["abcd", "abcd", "", "xy"])
     assert (len(secrets), set(secrets), secrets.shortest) == (2, {"abcd", "xy"}, 2)
     assert Secrets().shortest is None
 
 
-def test_a_hundred_thousand_cost_no_more_than_one() -> None:
-    """Looking for many secrets of one length takes about as long as looking for one."""
+def test_cost_is_independent_of_the_number_of_secrets() -> None:
     text = "The quick brown fox jumps over the lazy dog. " * 10
     one, many = Secrets(["0" * 32]), Secrets(f"{number:032}" for number in range(100_000))
 
@@ -73,12 +70,11 @@ def test_a_hundred_thousand_cost_no_more_than_one() -> None:
         "authorization: CANARY",
     ],
 )
-def test_a_header_is_taken_out_wherever_it_is_quoted(text: str) -> None:
-    """A credentials header, or its salt and signature alone, is removed from any text in any usual spelling."""
+def test_credential_header_is_removed_in_every_format(text: str) -> None:
     assert "CANARY" not in without_headers(text)
     assert REMOVED in without_headers(text)
 
 
-def test_words_about_signatures_stay() -> None:
+def test_text_about_signatures_is_unchanged() -> None:
     text = "the signature does not match; salts are 12 to 64 bytes; assaulted=yes"
     assert without_headers(text) == text

@@ -1,4 +1,4 @@
-"""Weekly windows at the ends of days, weeks and summer time."""
+"""Weekly windows at the ends of days and weeks."""
 
 from datetime import UTC, datetime
 
@@ -21,8 +21,7 @@ def _changes(schedule: Schedule, after: str, count: int) -> list[str]:
 
 
 @pytest.mark.parametrize("text", ["Sun 22:00-06:00", "Sat-Sun 22:00-06:00", "daily 22:00-06:00"])
-def test_window_of_sunday_night_ends_on_monday_morning(text: str) -> None:
-    """The week's end is no edge: the window holds until it ends, in the next week."""
+def test_sunday_night_window_ends_on_monday_morning(text: str) -> None:
     schedule = Schedule(OFF, (), (_weekly(text),), "UTC")
     for hour, status in ((21, OFF), (22, ON), (23, ON)):
         assert scheduled_status(schedule, datetime(2026, 11, 29, hour, tzinfo=UTC)).status is status
@@ -31,13 +30,12 @@ def test_window_of_sunday_night_ends_on_monday_morning(text: str) -> None:
     assert _changes(schedule, "2026-11-29T21:00:00+00:00", 2) == ["Sun 11-29 22:00 ACTIVE", "Mon 11-30 06:00 INACTIVE"]
 
 
-def test_windows_of_sunday_night_and_monday_can_contradict_each_other() -> None:
+def test_sunday_night_window_conflicts_with_overlapping_monday_window() -> None:
     assert find_contradictions([_weekly("Sun 22:00-06:00"), _weekly("Mon 05:00-09:00", OFF)]) == [(0, 1)]
     assert find_contradictions([_weekly("Sun 22:00-06:00"), _weekly("Mon 06:00-09:00", OFF)]) == []
 
 
-def test_window_ends_at_its_end_and_not_after_it() -> None:
-    """[from, until): at the instant of `until` the number is what it is outside the window."""
+def test_window_excludes_its_end() -> None:
     start, end = datetime(2026, 12, 1, tzinfo=UTC), datetime(2026, 12, 2, tzinfo=UTC)
     schedule = Schedule(OFF, (DatedWindow(ON, start, end),), (), "UTC")
     assert [scheduled_status(schedule, moment).status for moment in (start, end)] == [ON, OFF]

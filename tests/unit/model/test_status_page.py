@@ -1,4 +1,4 @@
-"""Which accounts of the status page need attention."""
+"""Status-page accounts that need attention."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from worker.model.results import Outcome
 from worker.model.status_page import AccountState
 
 
-def state(**more: Any) -> AccountState:
+def account_state(**fields: Any) -> AccountState:
     """Return the state of an account after a run that converged."""
     values: dict[str, Any] = {
         "position": 1,
@@ -23,11 +23,11 @@ def state(**more: Any) -> AccountState:
         "error": None,
         "settled": True,
     }
-    return AccountState(**values | more)
+    return AccountState(**values | fields)
 
 
 @pytest.mark.parametrize(
-    ("more", "calm"),
+    ("fields", "calm"),
     [
         ({}, True),
         ({"settled": False}, False),
@@ -35,13 +35,13 @@ def state(**more: Any) -> AccountState:
         *(({"outcome": outcome}, outcome is Ending.CONVERGED) for outcome in Ending),
     ],
 )
-def test_an_account_is_calm_if_it_converged_and_every_write_is_known(more: dict[str, Any], *, calm: bool) -> None:
-    assert state(**more).calm is calm
+def test_account_is_converged_if_its_run_converged_and_settled(fields: dict[str, Any], *, calm: bool) -> None:
+    assert account_state(**fields).calm is calm
 
 
-def test_numbers_that_an_operator_held_or_protected_are_in_sync() -> None:
+def test_held_and_protected_numbers_are_in_sync() -> None:
     counts = {outcome.value: 1 for outcome in Outcome}
-    names = {outcome for outcome in Outcome if state(counts={outcome.value: 1}).differing}
+    names = {outcome for outcome in Outcome if account_state(counts={outcome.value: 1}).differing}
     assert names == {
         Outcome.FAILED,
         Outcome.BLOCKED,
@@ -50,4 +50,4 @@ def test_numbers_that_an_operator_held_or_protected_are_in_sync() -> None:
         Outcome.UNVERIFIED,
         Outcome.NOT_ATTEMPTED,
     }
-    assert state(counts=counts).differing == len(names)
+    assert account_state(counts=counts).differing == len(names)

@@ -1,4 +1,4 @@
-"""When nothing is to be written, as settings and files say it."""
+"""Suspensions and maintenance windows of settings and files."""
 
 from datetime import UTC, datetime
 
@@ -13,7 +13,7 @@ NOW = datetime(2026, 12, 1, 0, 0, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "expected"),
     [
         ("2026-12-01", datetime(2026, 11, 30, 15, 0, tzinfo=UTC)),
         ("2026-12-01T09:00", datetime(2026, 12, 1, 0, 0, tzinfo=UTC)),
@@ -22,22 +22,21 @@ NOW = datetime(2026, 12, 1, 0, 0, tzinfo=UTC)
         ("2026-12-01T09:00+01:00", datetime(2026, 12, 1, 8, 0, tzinfo=UTC)),
     ],
 )
-def test_moments_are_korean_unless_they_say_otherwise(text: str, found: datetime) -> None:
-    """A date is its midnight; an offset is believed."""
-    assert parse_until(text) == found
+def test_time_without_offset_is_korean_time(text: str, expected: datetime) -> None:
+    """A date is its midnight."""
+    assert parse_until(text) == expected
 
 
 @pytest.mark.parametrize(
     "text", ["", "tomorrow", "2026-13-01", "20261201", "2026-12-01T25:00", "0001-01-01", "2026-12-01T09", "2026-W01-1"]
 )
-def test_invalid_moment_is_refused(text: str) -> None:
-    """The message has valid spellings."""
+def test_invalid_time_is_refused_with_examples(text: str) -> None:
     with pytest.raises(ValueError, match="2026-12-01T09:00"):
         parse_until(text)
 
 
-def test_any_of_the_three_suspends_until_the_time_is_over() -> None:
-    """Nothing given is no suspension; a time that is past ends one, to the second."""
+def test_reason_by_or_until_suspends() -> None:
+    """`until` ends the suspension to the second."""
     assert not Suspend().is_in_force(NOW)
     assert Suspend(reason="moving").is_in_force(NOW)
     assert Suspend(by="kim").is_in_force(NOW)
@@ -45,15 +44,14 @@ def test_any_of_the_three_suspends_until_the_time_is_over() -> None:
     assert not Suspend("moving", "kim", "2026-12-01T09:00").is_in_force(NOW)
 
 
-def _loaded(suspend: str) -> Suspend | None:
+def _load_suspend(suspend: str) -> Suspend | None:
     text = f"version: 1\nsuspend: {suspend}\nnumbers: {{}}\n"
     return desired.load([("a.yaml", text.encode())]).accounts[0].suspend
 
 
-def test_a_file_suspends_its_account() -> None:
-    """All three keys are read as they stand."""
-    assert _loaded("{reason: moving, by: kim, until: 2026-12-01}") == Suspend("moving", "kim", "2026-12-01")
-    assert _loaded("{reason: moving}") == Suspend("moving")
+def test_suspension_of_a_file_is_read() -> None:
+    assert _load_suspend("{reason: moving, by: kim, until: 2026-12-01}") == Suspend("moving", "kim", "2026-12-01")
+    assert _load_suspend("{reason: moving}") == Suspend("moving")
 
 
 @pytest.mark.parametrize(
@@ -66,28 +64,25 @@ def test_a_file_suspends_its_account() -> None:
         ("{whom: kim}", "whom"),
     ],
 )
-def test_wrong_suspension_is_reported_at_its_place(suspend: str, message: str) -> None:
-    """Each mistake has its line and column."""
-    with pytest.raises(DesiredStateError) as caught:
-        _loaded(suspend)
-    assert message in str(caught.value)
+def test_invalid_suspension_is_reported_at_its_location(suspend: str, message: str) -> None:
+    with pytest.raises(DesiredStateError) as error:
+        _load_suspend(suspend)
+    assert message in str(error.value)
 
 
-def test_settings_suspend_everything() -> None:
-    """The section and the environment both may; a wrong time is reported at its place."""
-    found = load(("w.yaml", b"suspend: {reason: audit}\n"), {"SENDERID_SUSPEND__BY": "kim"}, {})
-    assert found.suspend == Suspend("audit", "kim")
-    with pytest.raises(SettingsError) as caught:
+def test_suspension_of_settings_is_read_from_file_and_environment() -> None:
+    settings = load(("w.yaml", b"suspend: {reason: audit}\n"), {"SENDERID_SUSPEND__BY": "kim"}, {})
+    assert settings.suspend == Suspend("audit", "kim")
+    with pytest.raises(SettingsError) as error:
         load(("w.yaml", b"suspend: {until: soon}\n"), {}, {})
-    assert "w.yaml:1:18: invalid until" in str(caught.value)
+    assert "w.yaml:1:18: invalid until" in str(error.value)
 
 
-def test_a_file_has_a_maintenance_window() -> None:
-    """It has times of every week, in any of their spellings, and a reason where one is given."""
-    (found,) = desired.load(
+def test_maintenance_window_of_a_file_is_read() -> None:
+    (account,) = desired.load(
         [("a.yaml", b"version: 1\nmaintenance: {weekly: 'sun 2:00-4:00', reason: backup}\nnumbers: {}\n")]
     ).accounts
-    assert found.maintenance == Maintenance("sun 2:00-4:00", "backup")
+    assert account.maintenance == Maintenance("sun 2:00-4:00", "backup")
 
 
 @pytest.mark.parametrize(
@@ -100,8 +95,7 @@ def test_a_file_has_a_maintenance_window() -> None:
         ("{weekly: Sun 1:00-2:00, until: 3}", "a.yaml:2:38: unknown key 'until'"),
     ],
 )
-def test_wrong_maintenance_window_is_reported_at_its_place(maintenance: str, message: str) -> None:
-    """An invalid weekly time is exit status 65, with its line and column."""
-    with pytest.raises(DesiredStateError) as caught:
+def test_invalid_maintenance_window_is_reported_at_its_location(maintenance: str, message: str) -> None:
+    with pytest.raises(DesiredStateError) as error:
         desired.load([("a.yaml", f"version: 1\nmaintenance: {maintenance}\nnumbers: {{}}\n".encode())])
-    assert str(caught.value.problems[0]).startswith(message)
+    assert str(error.value.problems[0]).startswith(message)

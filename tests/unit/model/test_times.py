@@ -1,4 +1,4 @@
-"""Times as people write them, and every way in which they go wrong."""
+"""Times, time zones and weekly windows: accepted formats and refusals."""
 
 from datetime import UTC, datetime
 
@@ -21,8 +21,8 @@ SEOUL = load_zone("Asia/Seoul")
         ("2028-02-29", "2028-02-28T15:00:00Z"),
     ],
 )
-def test_moments_are_read(text: str, expected: str) -> None:
-    """A day is its midnight, a time without an offset is by the zone's clock, and a blank may stand for the T."""
+def test_time_is_parsed_in_the_given_zone(text: str, expected: str) -> None:
+    """A date is its midnight."""
     assert format_utc(to_utc(parse_moment(text), SEOUL)) == expected
 
 
@@ -42,8 +42,7 @@ def test_moments_are_read(text: str, expected: str) -> None:
         ("9999-12-31", "the year must be from 1970 to 2999"),
     ],
 )
-def test_invalid_moment_is_refused(text: str, message: str) -> None:
-    """Each message says what to write."""
+def test_invalid_time_is_refused_with_advice(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}"):
         parse_moment(text)
 
@@ -61,7 +60,7 @@ def test_invalid_moment_is_refused(text: str, message: str) -> None:
     ],
 )
 def test_invalid_zone_is_refused(name: str, message: str) -> None:
-    """A zone has an IANA name: no path, and nothing that is another zone on another host."""
+    """Paths and host-dependent names such as `localtime` are not IANA names."""
     with pytest.raises(ValueError, match=message):
         load_zone(name)
 
@@ -78,13 +77,11 @@ def test_invalid_zone_is_refused(name: str, message: str) -> None:
         (" Mon , Mon - Mon  18:00 - 00:00 ", ((1080, 1440),)),
     ],
 )
-def test_weekly_windows(text: str, expected: tuple[tuple[int, int], ...]) -> None:
-    """Days and times in every form, as minutes of the week in their order."""
+def test_weekly_windows_become_sorted_minutes_of_the_week(text: str, expected: tuple[tuple[int, int], ...]) -> None:
     assert parse_weekly(text) == expected
 
 
 def test_daily_is_every_day() -> None:
-    """`daily` is the same as Mon-Sun."""
     assert parse_weekly("Daily 09:00-10:00") == parse_weekly("Mon-Sun 09:00-10:00")
     assert len(parse_weekly("daily 09:00-10:00")) == 7
 
@@ -109,13 +106,12 @@ def test_daily_is_every_day() -> None:
     ],
 )
 def test_invalid_weekly_window_is_refused(text: str, message: str) -> None:
-    """Each message says what to write."""
     with pytest.raises(ValueError, match=message):
         parse_weekly(text)
 
 
-def test_moment_is_shown_by_the_clock_of_the_zone_that_is_named() -> None:
-    """Z is UTC, whatever the zone of the moment. Seconds are shown for users where there are any."""
+def test_times_are_formatted_in_the_named_zone() -> None:
+    """`Z` is UTC. Local times omit seconds that are 0."""
     assert format_utc_ms(datetime(2026, 12, 1, 0, 0, 0, 7999, tzinfo=SEOUL)) == "2026-11-30T15:00:00.007Z"
     assert format_utc(datetime(2026, 12, 1, tzinfo=SEOUL)) == "2026-11-30T15:00:00Z"
     assert format_local(datetime(2026, 12, 1, tzinfo=UTC), SEOUL) == "2026-12-01 09:00 KST"

@@ -1,4 +1,4 @@
-"""The values: secrets that stay hidden, statuses that stay as they came, documents as they are promised."""
+"""Values: secrets, statuses, accounts, and the keys of JSON documents."""
 
 import logging
 from collections.abc import Callable
@@ -30,16 +30,14 @@ CANARY = "canary-7f3a"
         lambda secret: logging.makeLogRecord({"msg": "%s", "args": (secret,)}).getMessage(),
     ],
 )
-def test_secret_does_not_show(show: Callable[[Secret], str]) -> None:
-    """A secret appears in no text made of it, alone or inside something else."""
+def test_secret_is_hidden_in_any_text(show: Callable[[Secret], str]) -> None:
     assert CANARY not in show(Secret(CANARY))
 
 
-def test_secret_does_not_encode() -> None:
-    """A secret cannot be encoded as JSON, and the error does not contain it."""
-    with pytest.raises(TypeError) as refused:
+def test_secret_cannot_be_encoded() -> None:
+    with pytest.raises(TypeError) as error:
         msgspec.json.encode(Credentials("key", Secret(CANARY)))
-    assert CANARY not in str(refused.value)
+    assert CANARY not in str(error.value)
 
 
 def test_secret_is_revealed_on_request() -> None:
@@ -47,7 +45,7 @@ def test_secret_is_revealed_on_request() -> None:
 
 
 def test_secrets_compare_by_text() -> None:
-    """Two secrets are equal, and hash alike, when their texts are; a secret equals no plain text."""
+    """A secret does not equal plain text."""
     assert Secret("a") == Secret("a")
     assert hash(Secret("a")) == hash(Secret("a"))
     assert Secret("a") != Secret("b")
@@ -55,8 +53,7 @@ def test_secrets_compare_by_text() -> None:
 
 
 @pytest.mark.parametrize("text", ["FROZEN", "active", ""])
-def test_unknown_status_is_kept(text: str) -> None:
-    """An unknown status keeps its text through JSON, equals itself, and is not writable."""
+def test_unknown_status_keeps_its_text_and_is_not_writable(text: str) -> None:
     status = msgspec.json.decode(msgspec.json.encode(text), type=Status)
     assert status == text
     assert status.value == text
@@ -66,60 +63,52 @@ def test_unknown_status_is_kept(text: str) -> None:
     assert not status.writable
 
 
-def test_unknown_status_is_not_learnt() -> None:
-    """Meeting an unknown status does not add it to the known ones."""
+def test_unknown_status_is_not_added_to_the_enum() -> None:
     Status("FROZEN")
     assert "FROZEN" not in Status.__members__
 
 
-def test_status_is_text() -> None:
-    """Something that is not text is no status."""
+def test_status_must_be_text() -> None:
     with pytest.raises(ValueError, match="7"):
         Status(7)  # type: ignore[arg-type]  # as untyped callers might
 
 
-def test_two_statuses_are_writable() -> None:
-    """ACTIVE and INACTIVE are the only statuses that can be written."""
+def test_only_active_and_inactive_are_writable() -> None:
     assert {status for status in Status if status.writable} == {Status.ACTIVE, Status.INACTIVE}
 
 
-def test_two_actions_write() -> None:
-    """Activating and deactivating are the only actions that write."""
+def test_only_activate_and_deactivate_write() -> None:
     assert {action for action in Action if action.writes} == {Action.ACTIVATE, Action.DEACTIVATE}
 
 
-def test_located_pairs_numbers_with_lines() -> None:
-    """A desired account gives every number with its own line, in the file's order."""
+def test_numbers_with_lines_are_in_file_order() -> None:
     on, off = Desired(Status.ACTIVE), Desired(Status.INACTIVE)
     account = DesiredAccount("main", "main.yaml", {"0299": on, "0211": off}, [7, 4])
     assert list(account.numbers_with_lines()) == [("0299", on, 7), ("0211", off, 4)]
 
 
-def test_active_counts_only_active() -> None:
-    """An observed account counts its ACTIVE numbers, and nothing else, as active."""
+def test_active_counts_only_active_numbers() -> None:
     statuses = [Status.ACTIVE, Status.INACTIVE, Status.PENDING, Status("FROZEN"), Status.ACTIVE]
     numbers = {str(phone): Observed(str(phone), status) for phone, status in enumerate(statuses, 100)}
     assert ObservedAccount("1", numbers).active == 2
 
 
-def test_writes_leave_out_what_does_not_write() -> None:
-    """An account's writes are its activations and deactivations, in the plan's order."""
+def test_writes_are_activations_and_deactivations_in_order() -> None:
     on = Change("0211", Action.ACTIVATE, "INACTIVE", "ACTIVE", "listed")
-    gone = Change("0222", Action.MISSING, None, "ACTIVE", "missing")
+    missing = Change("0222", Action.MISSING, None, "ACTIVE", "missing")
     off = Change("0233", Action.DEACTIVATE, "ACTIVE", "INACTIVE", "listed")
-    plan = AccountPlan(account="main", counts=tally(Action, {}), changes=(on, gone, off))
+    plan = AccountPlan(account="main", counts=tally(Action, {}), changes=(on, missing, off))
     assert plan.writes == (on, off)
 
 
-def test_tally_fills_up() -> None:
-    """A tally has every member of its enum, in order, with 0 for those not found."""
+def test_tally_has_every_member_in_order() -> None:
     counts = tally(Action, {Action.MISSING: 2})
     assert list(counts) == list(Action)
     assert counts == {action: 2 if action is Action.MISSING else 0 for action in Action}
 
 
 def keys(document: Any, *path: str) -> set[str]:
-    """The keys of the object at a path of a decoded document, through the first item of every list."""
+    """Return the keys of the object at a path. Each list is represented by its first item."""
     for step in path:
         document = document[step]
         if isinstance(document, list):
@@ -127,8 +116,7 @@ def keys(document: Any, *path: str) -> set[str]:
     return set(document)
 
 
-def test_plan_document_has_the_promised_keys() -> None:
-    """A plan encodes to exactly the keys that scripts are promised, on every level."""
+def test_plan_document_has_the_documented_keys() -> None:
     account = AccountPlan(
         account="main",
         verdict=Verdict.REFUSED,
@@ -165,13 +153,12 @@ def test_plan_document_has_the_promised_keys() -> None:
         "unmanaged",
         "unchanged",
     }
-    promised = {"phone", "action", "observed", "desired", "reason"}
-    assert keys(document, "accounts", "changes") == promised | {"note", "owner", "cause", "since", "until"}
+    required = {"phone", "action", "observed", "desired", "reason"}
+    assert keys(document, "accounts", "changes") == required | {"note", "owner", "cause", "since", "until"}
     assert document["accounts"][0]["verdict"] == "refused"
 
 
-def test_result_document_has_the_promised_keys() -> None:
-    """A result encodes to exactly the keys that scripts are promised, on every level."""
+def test_result_document_has_the_documented_keys() -> None:
     number = NumberResult(
         phone="0211",
         action=Action.ACTIVATE,
@@ -234,8 +221,8 @@ def test_result_document_has_the_promised_keys() -> None:
     assert keys(document, "accounts", "numbers", "error") == {"code", "message", "http_status"}
 
 
-def test_every_number_of_a_file_is_listed() -> None:
-    """Also one that only a schedule names, or that has no desired status now: a read must not lack it."""
+def test_listed_includes_idle_and_scheduled_numbers() -> None:
+    """A read must contain all of them."""
     desired = DesiredAccount(
         "main",
         "main.yaml",
@@ -255,5 +242,5 @@ def test_numbers_are_counted_by_status() -> None:
     assert [status.writable for status in statuses.values()] == [True, True, True, False]
 
 
-def test_requests_are_added_kind_by_kind() -> None:
+def test_requests_are_added_by_kind() -> None:
     assert Requests(1, 2, 3) + Requests(10, 20, 30) == Requests(11, 22, 33)

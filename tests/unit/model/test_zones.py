@@ -1,4 +1,4 @@
-"""Time zones as people write them: which name to write, and that no suggestion moves a clock."""
+"""Time zone names: suggestions, and warnings about misleading names."""
 
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -19,8 +19,8 @@ from worker.model.zones import (
 WINTER, SUMMER = datetime(2026, 1, 15, tzinfo=UTC), datetime(2026, 7, 15, tzinfo=UTC)
 
 
-def ahead(name: str, moment: datetime) -> int:
-    """Minutes that a zone is ahead of UTC."""
+def utc_offset_minutes(name: str, moment: datetime) -> int:
+    """Return the UTC offset of a zone in minutes."""
     offset = moment.astimezone(ZoneInfo(name)).utcoffset()
     assert offset is not None
     return int(offset.total_seconds() // 60)
@@ -36,8 +36,7 @@ def ahead(name: str, moment: datetime) -> int:
         *("\uff2b\uff33\uff34", "\uff35\uff34\uff23\uff0b\uff19", "서울시"),
     ],
 )
-def test_korean_time_has_its_name(name: str) -> None:
-    """However Korean time is written, the name to write is Asia/Seoul."""
+def test_korean_time_in_any_spelling_suggests_asia_seoul(name: str) -> None:
     with pytest.raises(ValueError, match=r"^unknown time zone: use Asia/Seoul$"):
         load_zone(name)
 
@@ -69,8 +68,8 @@ def test_korean_time_has_its_name(name: str) -> None:
         ("est", r"did you mean 'EST'\?"),
     ],
 )
-def test_zone_to_write(name: str, advice: str) -> None:
-    """What is certain is said, and where people mean several zones all of them, with their offsets."""
+def test_unknown_zone_is_refused_with_suggestions(name: str, advice: str) -> None:
+    """An ambiguous name lists each zone with its offsets."""
     with pytest.raises(ValueError, match=f"^(unknown|ambiguous) time zone[:;] {advice}$"):
         load_zone(name)
 
@@ -107,14 +106,12 @@ def test_zone_to_write(name: str, advice: str) -> None:
         ),
     ],
 )
-def test_what_is_uncertain_is_not_guessed(name: str) -> None:
-    """No abbreviation, offset or other place becomes a zone that only looks like it."""
+def test_uncertain_name_has_no_suggestion(name: str) -> None:
     with pytest.raises(ValueError, match=r": use an IANA name such as Asia/Seoul$"):
         load_zone(name)
 
 
-def test_a_slip_between_two_clocks_is_not_guessed() -> None:
-    """Where two names are equally alike, they must have one offset."""
+def test_misspelling_of_zones_with_different_offsets_has_no_suggestion() -> None:
     assert correct_spelling("Brazil/Est", zone_names()) is None
     assert correct_spelling("Brazil/Est", ["Brazil/East"]) == "Brazil/East"
     assert correct_spelling("Brazil/Eastt", zone_names()) == "Brazil/East"
@@ -122,7 +119,6 @@ def test_a_slip_between_two_clocks_is_not_guessed() -> None:
 
 @pytest.mark.parametrize("name", ["ROK", "EST", "MST", "HST", "UTC", "GMT", "Etc/GMT+9", "Asia/Pyongyang", "Japan"])
 def test_iana_names_are_accepted(name: str) -> None:
-    """A name that IANA has is a zone, whatever is odd about it."""
     assert load_zone(name) == ZoneInfo(name)
 
 
@@ -140,16 +136,15 @@ def test_iana_names_are_accepted(name: str) -> None:
         ("Asia/Seoul", None),
     ],
 )
-def test_names_that_mislead_are_warned_of(name: str, warning: str | None) -> None:
-    """A zone that is right and seldom meant comes with its offset and the other name."""
+def test_misleading_name_is_a_warning(name: str, warning: str | None) -> None:
     assert zone_warning(name) == warning
 
 
 @pytest.mark.parametrize("name", [each for each in sorted(zone_names()) if each.startswith("Etc/GMT")])
-def test_a_warning_has_the_true_offset(name: str) -> None:
-    """The offset in a warning is the zone's own, and the name in it has the opposite one."""
+def test_warning_has_the_true_offset(name: str) -> None:
+    """The suggested zone has the opposite offset."""
     warning = zone_warning(name)
-    minutes = ahead(name, WINTER)
+    minutes = utc_offset_minutes(name, WINTER)
     if minutes == 0:
         assert warning is None
     else:
@@ -160,33 +155,35 @@ def test_a_warning_has_the_true_offset(name: str) -> None:
 
 
 @pytest.mark.parametrize(("minutes", "name"), OFFSETS.items())
-def test_an_offset_is_kept_all_year(minutes: int, name: str) -> None:
-    """The zone for an offset has it in winter and in summer, and every way to write the offset gives it."""
-    assert (ahead(name, WINTER), ahead(name, SUMMER)) == (minutes, minutes)
-    sign, (hours, rest) = "-" if minutes < 0 else "+", divmod(abs(minutes), 60)
-    for written in (f"UTC{sign}{hours}:{rest:02}", f"gmt{sign}{hours:02}{rest:02}", f"{sign}{hours:02}:{rest:02}"):
+def test_zone_suggested_for_an_offset_has_it_all_year(minutes: int, name: str) -> None:
+    assert (utc_offset_minutes(name, WINTER), utc_offset_minutes(name, SUMMER)) == (minutes, minutes)
+    sign, (hours, remainder) = "-" if minutes < 0 else "+", divmod(abs(minutes), 60)
+    for written in (
+        f"UTC{sign}{hours}:{remainder:02}",
+        f"gmt{sign}{hours:02}{remainder:02}",
+        f"{sign}{hours:02}:{remainder:02}",
+    ):
         assert suggest_zones(written, zone_names()) == (name,)
-    if not rest:
+    if not remainder:
         assert suggest_zones(f"UTC {sign}{hours}", zone_names()) == (name,)
 
 
 @pytest.mark.parametrize("written", ABBREVIATIONS)
-def test_an_abbreviation_keeps_its_offset(written: str) -> None:
-    """Each zone for an abbreviation shows its offset at one of two instants, and one that does so all year is there."""
+def test_zones_of_an_abbreviation_have_its_offset(written: str) -> None:
+    """At least one zone has it all year."""
     names = suggest_zones(written.upper(), zone_names())
     assert not {written, written.upper()} & zone_names()
     assert set(names) <= zone_names()
     for name, minutes in ABBREVIATIONS[written].items():
-        assert minutes in {ahead(name, WINTER), ahead(name, SUMMER)}
+        assert minutes in {utc_offset_minutes(name, WINTER), utc_offset_minutes(name, SUMMER)}
         assert name in describe_zone(name)
     if len(set(ABBREVIATIONS[written].values())) == 1:
         (minutes,) = set(ABBREVIATIONS[written].values())
-        assert any(ahead(name, WINTER) == ahead(name, SUMMER) == minutes for name in names)
+        assert any(utc_offset_minutes(name, WINTER) == utc_offset_minutes(name, SUMMER) == minutes for name in names)
 
 
 @pytest.mark.parametrize(("written", "name"), PLACES.items())
-def test_a_place_has_a_zone(written: str, name: str) -> None:
-    """Each place, in any letter case, gives a zone that there is, and is no IANA name itself."""
+def test_place_name_suggests_an_iana_zone(written: str, name: str) -> None:
     assert name in zone_names()
     assert written not in zone_names()
     assert suggest_zones(written, zone_names()) == suggest_zones(written.lower(), zone_names()) == (name,)
