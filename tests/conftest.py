@@ -1,7 +1,7 @@
-"""What tests have in common: a time zone that is not UTC, and property tests that take as long as they need.
+"""Common setup of tests: a time zone other than UTC, and property tests without a deadline.
 
-They have the same examples on every machine; `HYPOTHESIS_PROFILE=wide` (`make wide`) tries ten times as many, new ones
-each time.
+Property tests use the same examples on every machine. `HYPOTHESIS_PROFILE=wide` (`make wide`) runs ten times as many,
+new ones each time.
 """
 
 import os
@@ -16,7 +16,7 @@ from hypothesis import Phase, settings
 from tests.support.examples import FEW, PROFILE, SCALE
 from tests.support.forges import Forge
 
-# documents, logs and signatures are in UTC whatever the zone of the host: +05:45 makes a local time visible
+# documents, logs and signatures are in UTC on every host: +05:45 makes a local time visible
 os.environ.setdefault("TZ", "Asia/Kathmandu")
 time.tzset()
 
@@ -45,20 +45,20 @@ _MEASURED: Final = (
     "e2e/test_verbs.py",
     "e2e/test_watch.py",
 )
-"""Tests that together reach the required coverage."""
+"""The tests that together reach the required coverage."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Measure coverage with those tests, unless they are slow: it doubles their time."""
+    """Measure coverage with these tests only, and not with slow ones: coverage doubles their time."""
     for item in items:
-        place = item.path.relative_to(Path(__file__).parent).as_posix()
-        if not place.startswith(_MEASURED) or item.get_closest_marker("slow"):
+        path = item.path.relative_to(Path(__file__).parent).as_posix()
+        if not path.startswith(_MEASURED) or item.get_closest_marker("slow"):
             item.add_marker("no_cover")
 
 
 @pytest.fixture(autouse=True)
 def _no_cover(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have processes of unmeasured tests start without coverage."""
+    """Start the processes of unmeasured tests without coverage."""
     if request.node.get_closest_marker("no_cover"):
         for name in [name for name in os.environ if name.startswith("COV")]:
             monkeypatch.delenv(name)
@@ -66,8 +66,8 @@ def _no_cover(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture
 def forge() -> Iterator[Forge]:
-    """A GitHub and a GitLab."""
-    started = Forge()
-    started.start()
-    yield started
-    started.stop()
+    """Serve a GitHub and a GitLab."""
+    server = Forge()
+    server.start()
+    yield server
+    server.stop()

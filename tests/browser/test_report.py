@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Opened, Visit
-from tests.support.reports import HOSTILE, fleet, paced
+from tests.support.reports import HOSTILE, fleet_plan, throttled_run
 from worker.render import report
 
 Written = Callable[[str, str], str]
@@ -61,7 +61,7 @@ def test_report_is_accessible_and_self_contained(
     visit: Opened, written: Written, *, size: str, dark: bool, which: str
 ) -> None:
     """axe-core finds nothing, the page does not scroll sideways and makes no request."""
-    url = written(report.plan(fleet(3, 8)) if which == "plan" else report.run(paced()), "report.html")
+    url = written(report.plan(fleet_plan(3, 8)) if which == "plan" else report.run(throttled_run()), "report.html")
     visited = visit(url, size=size, dark=dark)
     assert visited.violations() == []
     assert not visited.overflows()
@@ -71,7 +71,7 @@ def test_report_is_accessible_and_self_contained(
 
 def test_hostile_texts_do_nothing(visit: Opened, written: Written) -> None:
     """Before and after filtering."""
-    visited = visit(written(report.plan(fleet(3, 8, HOSTILE)), "report.html"), size="phone")
+    visited = visit(written(report.plan(fleet_plan(3, 8, HOSTILE)), "report.html"), size="phone")
     visited.page.select_option("select >> nth=1", index=1)
     visited.page.fill("#search", "<script>")
     expect(visited.page).to_have_url(re.compile("[#&]q="))
@@ -82,14 +82,14 @@ def test_hostile_texts_do_nothing(visit: Opened, written: Written) -> None:
 
 
 def test_hostile_link_selects_nothing(visit: Opened, written: Written) -> None:
-    url = written(report.plan(fleet(3, 8)), "report.html")
+    url = written(report.plan(fleet_plan(3, 8)), "report.html")
     visited = visit(f"{url}#q=%3Cimg%20src=x%20onerror=alert(1)%3E&account=%3Cscript%3E&sort=x.y&__proto__=1&what=%")
     assert _matches(visited) == "Accounts: 0 of 4 · Numbers: 0 of 24"
     assert visited.complaints == []
 
 
 def test_report_is_complete_without_scripts(visit: Opened, written: Written) -> None:
-    visited = visit(written(report.plan(fleet(1, 450)), "report.html"), scripts=False)
+    visited = visit(written(report.plan(fleet_plan(1, 450)), "report.html"), scripts=False)
     assert visited.page.locator("#numbers tbody tr:visible").count() == 450
     assert not visited.page.locator("#tools").is_visible()
     assert not visited.page.get_by_text("Show them").first.is_visible()
@@ -97,7 +97,7 @@ def test_report_is_complete_without_scripts(visit: Opened, written: Written) -> 
 
 
 def test_link_repeats_search_filter_and_sort_order(visit: Opened, written: Written) -> None:
-    visited = visit(written(report.plan(fleet(3, 8)), "report.html"))
+    visited = visit(written(report.plan(fleet_plan(3, 8)), "report.html"))
     page = visited.page
     for text in ("01000000005", "010-0000-0005", "지점 5", "0000-0005 DEACTIVATE"):
         page.fill("#search", text)
@@ -123,14 +123,14 @@ def test_link_repeats_search_filter_and_sort_order(visit: Opened, written: Writt
 
 
 def test_task_link_shows_its_rows(visit: Opened, written: Written) -> None:
-    visited = visit(written(report.plan(fleet(3, 8)), "report.html"))
+    visited = visit(written(report.plan(fleet_plan(3, 8)), "report.html"))
     visited.page.get_by_text("Show them").first.click()
     expect(visited.page.locator("#matches")).to_have_text(re.compile("Numbers: 6 of 24$"))
     assert visited.page.evaluate("document.activeElement.parentElement.id") == "numbers"
 
 
 def test_report_is_operable_by_keyboard(visit: Opened, written: Written) -> None:
-    visited = visit(written(report.plan(fleet(3, 8)), "report.html"))
+    visited = visit(written(report.plan(fleet_plan(3, 8)), "report.html"))
     page = visited.page
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
@@ -150,7 +150,7 @@ def test_report_is_operable_by_keyboard(visit: Opened, written: Written) -> None
 
 
 def test_print_has_all_rows_and_no_controls(visit: Opened, written: Written) -> None:
-    visited = visit(written(report.run(paced()), "report.html"))
+    visited = visit(written(report.run(throttled_run()), "report.html"))
     page = visited.page
     page.emulate_media(media="print")
     page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
@@ -158,7 +158,7 @@ def test_print_has_all_rows_and_no_controls(visit: Opened, written: Written) -> 
     assert not page.locator("#tools").is_visible()
     page.evaluate("window.dispatchEvent(new Event('afterprint'))")
     assert page.locator("details[open]").count() == 0
-    many = visit(written(report.plan(fleet(1, 450)), "many.html"))
+    many = visit(written(report.plan(fleet_plan(1, 450)), "many.html"))
     many.page.set_viewport_size({"width": 794, "height": 1123})
     assert len(_shown(many)) == 200
     many.page.emulate_media(media="print")
@@ -168,7 +168,7 @@ def test_print_has_all_rows_and_no_controls(visit: Opened, written: Written) -> 
 
 @pytest.mark.parametrize(("accounts", "each"), [(10, 1_000), (5_000, 2)])
 def test_search_of_ten_thousand_rows_is_fast(visit: Opened, written: Written, accounts: int, each: int) -> None:
-    page = report.plan(fleet(accounts, each))
+    page = report.plan(fleet_plan(accounts, each))
     assert len(page.encode()) < 10_000_000
     visited = visit(written(page, "report.html"))
     assert len(_shown(visited)) == 200

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.support.pages import FIRST, record_run, serving
+from tests.support.pages import FIRST, record_run, serve_pages
 from worker.model.status_page import AttentionItem, DaemonState, LastRead, QuotaUse
 
 Opened = Callable[..., Any]
@@ -43,7 +43,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Any:
     record_run(
         folder, "z", key="vendor None", run="20261124T000300Z-000004", outcome="failed", phones=(), message=HOSTILE
     )
-    with serving(folder / "ledger.db", live=_live, desired=list) as url:
+    with serve_pages(folder / "ledger.db", live=_live, desired=list) as url:
         yield url
 
 
@@ -92,7 +92,7 @@ def test_status_page_is_operable_by_keyboard(pages: str, visit: Opened) -> None:
 
 def test_accounts_are_paged_by_a_hundred(tmp_path: Path, visit: Opened) -> None:
     record_run(tmp_path, *(f"shop {number:04}" for number in range(5000)))
-    with serving(tmp_path / "ledger.db") as url:
+    with serve_pages(tmp_path / "ledger.db") as url:
         seen = visit(url, size="phone")
         assert seen.page.locator("#accounts tbody tr").count() == 100
         assert not seen.overflows()
@@ -106,7 +106,7 @@ def test_open_page_shows_a_run_that_ends(tmp_path: Path, visit: Opened, monkeypa
     """Input and focus stay as they are."""
     monkeypatch.setattr("worker.web.sse._POLL_SECONDS", 0.1)
     path = record_run(tmp_path, "first")
-    with serving(path) as url:
+    with serve_pages(path) as url:
         seen = visit(url, size="desktop")
         page = seen.page
         page.get_by_label("Account name contains").fill("typed")
@@ -125,7 +125,7 @@ def test_open_page_shows_a_run_that_ends(tmp_path: Path, visit: Opened, monkeypa
 
 def test_run_that_ends_before_the_event_stream_opens_is_shown(tmp_path: Path, visit: Opened) -> None:
     path = record_run(tmp_path, "first")
-    with serving(path) as url:
+    with serve_pages(path) as url:
         page = visit(url).page
         asked: list[str] = []
 
@@ -143,7 +143,7 @@ def test_run_that_ends_before_the_event_stream_opens_is_shown(tmp_path: Path, vi
 
 def test_login_keeps_the_token_out_of_urls_and_scripts(tmp_path: Path, visit: Opened) -> None:
     record_run(tmp_path, "main")
-    with serving(tmp_path / "ledger.db", TOKEN) as url:
+    with serve_pages(tmp_path / "ledger.db", TOKEN) as url:
         seen = visit(url, size="phone")
         page = seen.page
         assert seen.violations() == []

@@ -22,17 +22,17 @@ from tests.support.fleet_model import (
     WORLDS,
     Expected,
     Row,
+    expect_apply,
+    expect_calendar,
+    expect_export,
+    expect_history,
+    expect_import,
+    expect_no_numbers,
+    expect_plan,
+    expect_rollback,
+    expect_saved_plan,
+    expect_watch,
     is_valid,
-    of_apply,
-    of_calendar,
-    of_export,
-    of_history,
-    of_import,
-    of_nothing,
-    of_plan,
-    of_rollback,
-    of_saved_plan,
-    of_watch,
 )
 from tests.support.pairwise import pairwise
 from worker.cli.main import senderid
@@ -126,10 +126,10 @@ _PLACES: Final = {
             "detailed_exitcode": {"": (), "detailed": ("--detailed-exitcode",)},
             "at": {"": (), "later": ("--at", LATER)},
         },
-        of_plan,
+        expect_plan,
         alone=("at",),
     ),
-    "drift": _Place({**_COMMON, **_DOCUMENT, **_METRICS}, lambda row: of_plan(row, is_drift=True)),
+    "drift": _Place({**_COMMON, **_DOCUMENT, **_METRICS}, lambda row: expect_plan(row, is_drift=True)),
     "apply": _Place(
         {
             **_COMMON,
@@ -140,7 +140,7 @@ _PLACES: Final = {
             **_DRY,
             **dict.fromkeys(("planfile", "folder", "no_files", "max_age"), _NOT_GIVEN),
         },
-        of_apply,
+        expect_apply,
         alone=("canary", "settings_path"),
     ),
     "apply PLANFILE": _Place(
@@ -158,7 +158,7 @@ _PLACES: Final = {
             "no_files": {"": (), "none": ("--no-files",)},
             "max_age": {"": (), "hour": ("--max-age", "1h")},
         },
-        of_saved_plan,
+        expect_saved_plan,
         "apply",
         alone=("canary", "files"),
     ),
@@ -174,7 +174,7 @@ _PLACES: Final = {
             **_DRY,
             "run": {"first": (_RUN,)},
         },
-        of_rollback,
+        expect_rollback,
     ),
     "watch": _Place(
         {
@@ -189,7 +189,7 @@ _PLACES: Final = {
             "listen": {"": (), "free": ("--listen", "127.0.0.1:0")},
             "token_file": _NOT_GIVEN,
         },
-        of_watch,
+        expect_watch,
     ),
     "history": _Place(
         {
@@ -206,7 +206,7 @@ _PLACES: Final = {
             **_COLOR,
             "lang": _COMMON["lang"],
         },
-        of_history,
+        expect_history,
     ),
     "calendar": _Place(
         {
@@ -217,7 +217,7 @@ _PLACES: Final = {
             "form": {form: ("--format", form) for form in ("text", "json", "icalendar")},
             "output": _DOCUMENT["output"],
         },
-        of_calendar,
+        expect_calendar,
     ),
     "validate": _Place(
         {
@@ -226,9 +226,9 @@ _PLACES: Final = {
             "more": {"": (), "shop": ("d/shop.yaml",)},
             "mask": _DOCUMENT["mask"],
         },
-        of_nothing,
+        expect_no_numbers,
     ),
-    "export": _Place({"world": _COMMON["world"], **_SETTINGS, **_LOG, **_DESIRED}, of_export),
+    "export": _Place({"world": _COMMON["world"], **_SETTINGS, **_LOG, **_DESIRED}, expect_export),
     "import": _Place(
         {
             "world": {"calm": ()},
@@ -238,7 +238,7 @@ _PLACES: Final = {
             "skipped": {"": (), "more": ("--skip-column", "more")},
             "encoding": {"": (), "utf-8": ("--encoding", "utf-8")},
         },
-        of_import,
+        expect_import,
     ),
     "doctor": _Place(
         {
@@ -249,7 +249,7 @@ _PLACES: Final = {
             "form": {form: ("--format", form) for form in ("text", "json")},
             "output": _DOCUMENT["output"],
         },
-        of_nothing,
+        expect_no_numbers,
     ),
 }
 _ELSEWHERE: Final = {

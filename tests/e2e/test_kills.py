@@ -126,7 +126,7 @@ def test_death_at_any_point_is_recovered(scene: Scene, point: str) -> None:
         # what is proven is not worth a note of its own
         scene.command.environment["SENDERID_RETRY__BASE_SECONDS"] = "0.01"
         scene.served.sandbox.script(None, "PUT", [Fault.INTERNAL_ERROR])
-    often = ("before a request", "after an answer", "before an answer is remembered", "after an answer is remembered")
+    often = ("before a request", "after a response", "before a response is recorded", "after a response is recorded")
     for times in (1, 9) if point in often else (1,):
         _dies(scene, point, times)
     scene.converges(deaths=2)

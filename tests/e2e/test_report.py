@@ -3,7 +3,7 @@
 import json
 
 from tests.e2e.conftest import Command, Served
-from tests.support.reports import Read
+from tests.support.reports import ParsedReport
 from worker.sandbox import Fault, SandboxAccount
 
 A, B, C = "01000000001", "01000000002", "0212345678"
@@ -14,14 +14,14 @@ FILES = {
 }
 
 
-def _report(command: Command, *arguments: str, status: int = 0) -> Read:
+def _report(command: Command, *arguments: str, status: int = 0) -> ParsedReport:
     """Parse the report that a command writes to a file."""
     done = command(*arguments, "--format", "html", "--output", "report.html")
     assert (done.returncode, done.stdout) == (status, ""), done.stderr
     page = (command.folder / "report.html").read_text(encoding="utf-8")
     assert page.startswith("<!doctype html>")
     assert page.endswith("</html>\n")
-    return Read(page)
+    return ParsedReport(page)
 
 
 def test_plan_report(command: Command, served: Served) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.support.examples import examples
 from tests.support.records import account_record, attempt, history, number_record, run_record
-from tests.support.reports import HOSTILE, Read, fleet
+from tests.support.reports import HOSTILE, ParsedReport, fleet_plan
 from worker.model.errors import ErrorInfo, NumberError
 from worker.model.history import AttemptState, Ending
 from worker.model.plans import Action
@@ -26,7 +26,7 @@ _texts = st.one_of(
 
 
 def _plan(text: str) -> str:
-    return report.plan(fleet(2, 4, text))
+    return report.plan(fleet_plan(2, 4, text))
 
 
 def _result(text: str) -> str:
@@ -67,7 +67,7 @@ def _elements(page: str) -> list[tuple[str, dict[str, Any]]]:
     """Its elements with the attributes that hold nothing of a text."""
     return [
         (name, {key: value for key, value in attributes.items() if key not in {"aria-label", "href"}})
-        for name, attributes in Read(page).elements
+        for name, attributes in ParsedReport(page).elements
     ]
 
 
@@ -76,7 +76,7 @@ def _alike(report_of: Callable[[str], str], text: str) -> None:
     ours = [each for each in _elements(report_of("x")) if each[0] not in {"meta", "br"}]
     assert [each for each in _elements(page) if each[0] not in {"meta", "br"}] == ours
     shown = "".join(safe(text, 60).split())
-    assert shown.rstrip("….") in "".join(Read(page).visible.split())
+    assert shown.rstrip("….") in "".join(ParsedReport(page).visible.split())
     assert not [char for char in page if char in "\x00\x1b\u202e\u2066\ud800"]
 
 

@@ -22,7 +22,7 @@ from tests.simulation.process import Process, task_factory
 from tests.simulation.transport import SimulatedTransport
 from tests.simulation.watch_scenario import INTERVAL, Event, FileVersion, WatchScenario
 from tests.simulation.world import MEMORY
-from tests.support.ledgers import started
+from tests.support.ledgers import run_info
 from tests.support.loopback import signing_key
 from tests.support.virtual_time import VirtualLoop
 from worker.cli.exit_status import overall
@@ -169,7 +169,7 @@ class _Ledgers:
     @asynccontextmanager
     async def open(self, run_id: str) -> AsyncIterator[Ledger]:
         world = self._world
-        run = started(run_id, command="watch", started_at=world.stamp())
+        run = run_info(run_id, command="watch", started_at=world.stamp())
         process = world.process
         ledger = Ledger(
             world.ledger, run, now=world.stamp, most_bytes=1 << 30, submit=process.submit, open_file=process.opened
@@ -257,7 +257,7 @@ class WatchWorld:
             self._loop.call_at(event.at, self._arm, event)
         self._loop.call_at(self.scenario.storm, self._calm)
         assert isinstance(self._loop, VirtualLoop)
-        self._loop.each_turn(self._on_turn)
+        self._loop.on_each_turn(self._on_turn)
         end = self.scenario.storm + _QUIET_SECONDS
         while self._loop.time() < end:
             self._loop.call_at(end, self._end)

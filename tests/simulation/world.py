@@ -21,7 +21,7 @@ from tests.simulation.model import API_KEY, API_SECRET, EPOCH, OTHER_KEY, Api
 from tests.simulation.process import Happening, Process, task_factory
 from tests.simulation.scenario import DRY_KINDS, RunScript, Scenario
 from tests.simulation.transport import SimulatedTransport
-from tests.support.ledgers import started
+from tests.support.ledgers import run_info
 from tests.support.virtual_time import VirtualLoop
 from worker.ledger import Ledger, LedgerProtocol, NullLedger, memory_reader
 from worker.model.accounts import PlanFile
@@ -103,7 +103,7 @@ class World:
         self.ledger = folder / "ledger.db"
         self._loop = asyncio.get_running_loop()
         assert isinstance(self._loop, VirtualLoop)
-        self._loop.each_turn(self._turn)
+        self._loop.on_each_turn(self._turn)
         self._chance = Random(scenario.seed * 7 + 1)
         self.api = Api(
             dict(scenario.numbers),
@@ -182,7 +182,7 @@ class World:
         if script.kind == "saved":
             record.plan_file = self.plan_file
         plan = None if record.plan_file is None else record.plan_file.id
-        run = started(record.name, command=script.kind, started_at=self._now(), plan=plan)
+        run = run_info(record.name, command=script.kind, started_at=self._now(), plan=plan)
         ledger = Ledger(
             self.ledger, run, now=self._now, most_bytes=1 << 30, submit=process.submit, open_file=process.opened
         )

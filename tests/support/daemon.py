@@ -1,4 +1,4 @@
-"""A daemon in virtual time: the real worker on accounts in memory, with files and a wall clock that a test turns."""
+"""A daemon in virtual time: the real worker on accounts in memory, with files and a clock that a test sets."""
 
 import asyncio
 from array import array
@@ -28,11 +28,11 @@ from worker.sandbox import SandboxAccount
 from worker.solapi.runtime import Runtime
 from worker.solapi.transport import Response, Transport
 
-__all__ = ["Daemon", "Folder", "Tape", "Wire", "account", "wanting"]
+__all__ = ["Daemon", "Folder", "Tape", "Wire", "account", "desired_account"]
 
 
 class Tape:
-    """A log that keeps its lines, but not more than `most`."""
+    """A log that keeps its last 5,000 lines."""
 
     def __init__(self, fields: Mapping[str, Any] | None = None, lines: list[dict[str, Any]] | None = None) -> None:
         self._fields = dict(fields or {})
@@ -44,14 +44,14 @@ class Tape:
 
     def info(self, event: str, **fields: Any) -> None:
         """Keep a line."""
-        given = {name: value for name, value in fields.items() if value is not None}
-        self.lines.append({"event": event, **self._fields, **given})
+        values = {name: value for name, value in fields.items() if value is not None}
+        self.lines.append({"event": event, **self._fields, **values})
         del self.lines[:-5000]
 
     warning = error = info
 
     def debug(self, event: str, **fields: Any) -> None:
-        """Nothing: that is what few want to see."""
+        """Ignore a line."""
 
     def of(self, event: str) -> list[dict[str, Any]]:
         """Return the lines of one event."""
@@ -59,9 +59,9 @@ class Tape:
 
 
 class Wire(Transport):
-    """The way to accounts in memory, by their API keys. `faults` has what the requests of a key meet.
+    """Transport to accounts in memory, selected by API key. `faults` maps a key to the error that its requests raise.
 
-    `reads` and `writes` hold when each request arrived, in seconds of the loop, and the key or the phone.
+    `reads` and `writes` list each request: its arrival in seconds of the loop, and the key or the number.
     """
 
     def __init__(self, accounts: Iterable[SandboxAccount], latency: float = 0.01) -> None:
@@ -81,20 +81,20 @@ class Wire(Transport):
         *,
         sink: Callable[[bytes], None] | None = None,
     ) -> Response:
-        """Carry a request out at once, and answer a moment later."""
+        """Apply a request at once, and respond after `latency` seconds."""
         del method
         key = signing_key(headers["Authorization"])
-        found, now = self._accounts[key], asyncio.get_running_loop().time()
+        account, now = self._accounts[key], asyncio.get_running_loop().time()
         if body is None:
             self.reads.append((now, key))
         if key in self.faults:
             raise self.faults[key]()  # noqa: RSE102 - a new one each time
-        document = found.document()
+        document = account.document()
         if body is not None:
             status = msgspec.json.decode(body)["status"]
             self.writes.append((now, url.name, status))
-            found.switch(url.name, status)
-            document = found.one_number_document(url.name)
+            account.switch(url.name, status)
+            document = account.one_number_document(url.name)
         await asyncio.sleep(self._latency)
         if sink is not None:
             sink(document)
@@ -114,34 +114,36 @@ class Folder(WatchedFiles):
 
     @property
     def accounts(self) -> tuple[DesiredAccount, ...]:
-        """The accounts of the files."""
+        """Return the accounts of the files."""
         return self.desired
 
     @property
     def others(self) -> tuple[DesiredAccount, ...]:
-        """The accounts that the daemon does not manage."""
+        """Return the accounts that the daemon does not manage."""
         return self.unmanaged
 
     @property
     def broken(self) -> dict[str, DesiredStateError]:
-        """The invalid files."""
+        """Return the invalid files."""
         return self.invalid
 
     def write(self, *accounts: DesiredAccount) -> None:
-        """Replace the files, as of the next read."""
-        was, now = ({each.name: each for each in some} for some in (self.desired, accounts))
-        changed = frozenset(name for name in now if now[name] != was.get(name))
-        self._news.append(FileChanges(changed_accounts=changed, removed_accounts=frozenset(was.keys() - now.keys())))
+        """Replace the files. The next read returns the changes."""
+        previous, current = ({each.name: each for each in versions} for versions in (self.desired, accounts))
+        changed = frozenset(name for name in current if current[name] != previous.get(name))
+        self._news.append(
+            FileChanges(changed_accounts=changed, removed_accounts=frozenset(previous.keys() - current.keys()))
+        )
         self.desired = accounts
 
     def refresh(self, *, read_all: bool = False) -> FileChanges:
-        """Return what was written since the last read."""
+        """Return the changes since the last read."""
         del read_all
         return self._news.pop(0) if self._news else FileChanges()
 
 
-class _Books:
-    """Ledgers that are not kept, but counted."""
+class _Ledgers:
+    """A ledger in memory that counts the runs opened."""
 
     def __init__(self) -> None:
         self.memory = NullLedger()
@@ -164,34 +166,34 @@ class _Run(NullLedger):
         super().__init__()
         self._failure = failure
 
-    async def finish(self, *given: Any) -> None:
-        """Nothing, or what it fails with."""
-        del given
+    async def finish(self, *arguments: Any) -> None:
+        """Do nothing, or raise the failure of this run."""
+        del arguments
         if self._failure is not None:
             raise self._failure
 
 
 def account(number: int = 1, **statuses: str) -> SandboxAccount:
-    """Return an account in memory. Its numbers are written n010…, because a name cannot start with a digit."""
+    """Return an account in memory. Write its numbers as n010…, because a keyword cannot start with a digit."""
     numbers = {phone.lstrip("n"): status for phone, status in statuses.items()} or {f"010{number:08}": "INACTIVE"}
     return SandboxAccount.of(numbers, account_id=f"{number}", api_key=f"NCS{number:013}", api_secret="s" * 32)
 
 
-def wanting(found: SandboxAccount, status: str = "ACTIVE", **more: Any) -> DesiredAccount:
-    """Return a file with one desired status for every number of an account."""
-    where = SecretRef(env=found.api_key)
+def desired_account(account: SandboxAccount, status: str = "ACTIVE", **more: Any) -> DesiredAccount:
+    """Return a desired-state file with one status for every number of `account`."""
+    secret = SecretRef(env=account.api_key)
     return DesiredAccount(
-        f"account-{found.account_id}",
-        f"{found.account_id}.yaml",
-        {phone: Desired(Status(status)) for phone in found.numbers},
-        array("I", range(1, len(found.numbers) + 1)),
-        credentials=CredentialsRef(where, where),
+        f"account-{account.account_id}",
+        f"{account.account_id}.yaml",
+        {phone: Desired(Status(status)) for phone in account.numbers},
+        array("I", range(1, len(account.numbers) + 1)),
+        credentials=CredentialsRef(secret, secret),
         **more,
     )
 
 
 class Daemon:
-    """A watch of accounts, on a virtual loop. `skew` is how many seconds its wall clock is ahead."""
+    """A daemon on a virtual loop. `skew` is the number of seconds by which its wall clock is ahead."""
 
     def __init__(
         self,
@@ -210,7 +212,7 @@ class Daemon:
         self.wire = Wire(accounts, latency)
         self.folder = Folder(desired)
         self.tape = Tape()
-        self.books = _Books()
+        self.ledgers = _Ledgers()
         self.runtime = Runtime(clock=self.loop.time, wall=self.wall, uniform=lambda low, high: (low + high) / 2)
         terms = terms or Terms(msgspec.structs.replace(self.settings.safety, max_deactivations="100%", min_active=0))
         self.passes = Passes(
@@ -219,44 +221,40 @@ class Daemon:
             self.wire,
             lambda reference: Credentials(reference.api_key.env or "", Secret("s" * 32)) if reference else _no_client(),
             self.tape,
-            ledgers=self.books,
+            ledgers=self.ledgers,
             conclude=overall,
             runtime=self.runtime,
         )
         self.agenda = Scheduler(rhythm or Interval(300.0), self.now(), uniform=self.runtime.uniform)
         self._runs = 0
-        given: dict[str, Any] = {
+        options: dict[str, Any] = {
             "settings": self.settings,
             "reload_settings": lambda: (self.settings, terms),
-            "new_run_id": self._begin,
+            "new_run_id": self._start_run,
             "runtime": self.runtime,
         } | more
-        self.watch = WatchLoop(self.folder, self.passes, self.agenda, self.tape, **given)
+        self.watch = WatchLoop(self.folder, self.passes, self.agenda, self.tape, **options)
 
     def wall(self) -> float:
-        """Unix time as the daemon sees it."""
+        """Return Unix time as the daemon reads it."""
         return EPOCH + self.loop.time() + self.skew
 
     def now(self) -> datetime:
-        """Return the time as a moment."""
+        """Return the current wall time in UTC."""
         return datetime.fromtimestamp(self.wall(), UTC)
-
-    def passes_began(self) -> list[float]:
-        """When the first read of each run of reads came, in seconds of the loop."""
-        return [moment for moment, _ in self.wire.reads]
 
     def outcomes(self) -> list[RunOutcome]:
         """Return the outcome of each pass."""
         return [line["outcome"] for line in self.tape.of("watch.pass")]
 
     async def live(self, seconds: float, *events: tuple[float, Callable[[], object]]) -> None:
-        """Watch for so long; each of `events` happens at its second."""
+        """Run the daemon for this many seconds. Each event is called at its second."""
         for at, event in events:
             self.loop.call_later(at, event)
         self.loop.call_later(seconds, self.watch.stop, Interrupted("stopped by SIGTERM; run again to continue"))
         await self.watch.run()
 
-    def _begin(self) -> str:
+    def _start_run(self) -> str:
         self._runs += 1
         return f"pass-{self._runs}"
 

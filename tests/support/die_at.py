@@ -12,8 +12,8 @@ from importlib import import_module
 from typing import Any
 
 POINTS = {
-    "before the ledger is made": ("worker.ledger.schema", "_migrate", "before"),
-    "after the ledger is made": ("worker.ledger.schema", "_migrate", "after"),
+    "before the ledger is created": ("worker.ledger.schema", "_migrate", "before"),
+    "after the ledger is created": ("worker.ledger.schema", "_migrate", "after"),
     "before the run's row": ("worker.ledger.writes", "add_run", "before"),
     "after the run's row": ("worker.ledger.ledger:Ledger", "__aenter__", "after"),
     "before the entry": ("worker.ledger.writes", "add_entry", "before"),
@@ -22,23 +22,23 @@ POINTS = {
     "before an intent's commit": ("worker.ledger.writes", "intend", "after"),
     "after an intent's commit": ("worker.ledger.ledger:SqliteAccountLedger", "intend", "after"),
     "before a request": ("worker.solapi.client:AccountWriter", "put", "before"),
-    "after an answer": ("worker.solapi.client:AccountWriter", "put", "after"),
-    "before an answer is remembered": ("worker.ledger.ledger:SqliteAccountLedger", "record_answer", "before"),
-    "after an answer is remembered": ("worker.ledger.ledger:SqliteAccountLedger", "record_answer", "after"),
-    "before answers are noted": ("worker.ledger.writes", "answer", "before"),
-    "before the commit of answers": ("worker.ledger.writes", "answer", "after"),
-    "before the closing look": ("worker.reconcile.executor:Executor", "_verify", "before"),
-    "after the closing look": ("worker.reconcile.executor:Executor", "_verify", "after"),
+    "after a response": ("worker.solapi.client:AccountWriter", "put", "after"),
+    "before a response is recorded": ("worker.ledger.ledger:SqliteAccountLedger", "record_answer", "before"),
+    "after a response is recorded": ("worker.ledger.ledger:SqliteAccountLedger", "record_answer", "after"),
+    "before responses are stored": ("worker.ledger.writes", "answer", "before"),
+    "before the commit of responses": ("worker.ledger.writes", "answer", "after"),
+    "before the verification read": ("worker.reconcile.executor:Executor", "_verify", "before"),
+    "after the verification read": ("worker.reconcile.executor:Executor", "_verify", "after"),
     "before the entry's end": ("worker.ledger.writes", "finish_entry", "before"),
     "before the commit of the entry's end": ("worker.ledger.writes", "finish_entry", "after"),
     "after the entry's end": ("worker.ledger.ledger:SqliteAccountLedger", "finish", "after"),
     "before the run's end": ("worker.ledger.writes", "finish_run", "before"),
     "after the run's end": ("worker.ledger.ledger:Ledger", "finish", "after"),
-    "before what was left open is closed": ("worker.ledger.writes", "settle", "before"),
-    "before the commit of what was closed": ("worker.ledger.writes", "settle", "after"),
-    "after what was left open is closed": ("worker.ledger.ledger:SqliteAccountLedger", "resume", "after"),
+    "before open attempts are settled": ("worker.ledger.writes", "settle", "before"),
+    "before the commit of settled attempts": ("worker.ledger.writes", "settle", "after"),
+    "after open attempts are settled": ("worker.ledger.ledger:SqliteAccountLedger", "resume", "after"),
 }
-"""Module and class, function, and whether to die before it begins or after it has ended."""
+"""Module and class, function, and whether to die before it starts or after it ends."""
 
 
 def _dying(function: Callable[..., Any], when: str, times: int) -> Callable[..., Any]:
@@ -50,29 +50,29 @@ def _dying(function: Callable[..., Any], when: str, times: int) -> Callable[...,
         if left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def called(*given: Any, **more: Any) -> Any:
+    def called(*args: Any, **kwargs: Any) -> Any:
         reach("before")
-        made = function(*given, **more)
+        result = function(*args, **kwargs)
         reach("after")
-        return made
+        return result
 
-    async def awaited(*given: Any, **more: Any) -> Any:
+    async def awaited(*args: Any, **kwargs: Any) -> Any:
         reach("before")
-        made = await function(*given, **more)
+        result = await function(*args, **kwargs)
         reach("after")
-        return made
+        return result
 
     return awaited if asyncio.iscoroutinefunction(function) else called
 
 
 def main() -> None:
-    """Patch, and run the command."""
+    """Patch the function of the point, and run the command."""
     point, times, *arguments = sys.argv[1:]
-    where, name, when = POINTS[point]
-    module, _, owner = where.partition(":")
-    home = import_module(module)
-    home = getattr(home, owner) if owner else home
-    setattr(home, name, _dying(getattr(home, name), when, int(times)))
+    owner_path, name, when = POINTS[point]
+    module, _, owner = owner_path.partition(":")
+    target = import_module(module)
+    target = getattr(target, owner) if owner else target
+    setattr(target, name, _dying(getattr(target, name), when, int(times)))
     sys.argv[1:] = arguments
     import_module("worker.__main__").main()
 

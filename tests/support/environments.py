@@ -1,7 +1,7 @@
-"""Unusual machines that the end-to-end tests run on: `make environments`.
+"""Unusual machines for the end-to-end tests: `make environments`.
 
-`SENDERID_TEST_MACHINE` names them, separated by blanks. Without it commands run in UTC, in a C locale, with a home of
-their own.
+`SENDERID_TEST_MACHINE` names them, separated by blanks. Without it, commands run in UTC, in the C locale and with their
+own home folder.
 """
 
 import atexit
@@ -38,17 +38,20 @@ Messages stay English in the Korean locale, as tests read them; `tests/e2e/test_
 
 
 def prepare() -> dict[str, str]:
-    """Return the variables of commands. Change the umask of this process, and compile what the machines need."""
+    """Return the environment variables of commands.
+
+    Set the umask of this process and compile the slow-disk library if a machine needs them.
+    """
     names = os.environ.get("SENDERID_TEST_MACHINE", "").split()
     assert MACHINES.keys() >= set(names), f"SENDERID_TEST_MACHINE: {', '.join(MACHINES)}"
-    found = {"LANG": "C.UTF-8"}
+    variables = {"LANG": "C.UTF-8"}
     for name in names:
-        found |= MACHINES[name]
+        variables |= MACHINES[name]
     if "private" in names:
         os.umask(0o077)
     if "slow" in names:
-        found["LD_PRELOAD"] = _slow_disk()
-    return found
+        variables["LD_PRELOAD"] = _slow_disk()
+    return variables
 
 
 def _slow_disk() -> str:

@@ -1,4 +1,4 @@
-"""The count of examples of a property test: ten times as many in `make wide`, and few for each mutant."""
+"""The number of examples of a property test: ten times as many in `make wide`, at most 20 for each mutant."""
 
 import os
 from typing import Any, Final
@@ -14,5 +14,5 @@ FEW: Final = 20
 
 
 def examples(most: int, **more: Any) -> settings:
-    """Return the settings of a test that tries `most` examples; ten times as many in `make wide`, few for a mutant."""
+    """Return the settings of a test with `most` examples: ten times as many in `make wide`, at most 20 for a mutant."""
     return settings(max_examples=min(most, FEW) if PROFILE == "mutation" else most * SCALE, **more)

@@ -1,29 +1,29 @@
-"""Changes carried out on an account in memory, in virtual time."""
+"""Execute changes on an account in memory, in virtual time."""
 
 from collections.abc import Callable
 from typing import Any
 
-from tests.support.model_account import ModelAccount, Unheard
+from tests.support.model_account import ModelAccount, Recorder
 from tests.support.virtual_time import run
 from worker.ledger import NullLedger
 from worker.model.plans import Action, Change
 from worker.model.results import NumberResult
 from worker.reconcile.executor import Executor, Needs, Pace
 
-__all__ = ["carry_out", "off", "on"]
+__all__ = ["activation", "deactivation", "execute_changes"]
 
 
-def on(phone: str) -> Change:
-    """Return the change of a number to ACTIVE."""
+def activation(phone: str) -> Change:
+    """Return a change of a number to ACTIVE."""
     return Change(phone, Action.ACTIVATE, "INACTIVE", "ACTIVE", "")
 
 
-def off(phone: str) -> Change:
-    """Return the change of a number to INACTIVE."""
+def deactivation(phone: str) -> Change:
+    """Return a change of a number to INACTIVE."""
     return Change(phone, Action.DEACTIVATE, "ACTIVE", "INACTIVE", "")
 
 
-def carry_out(
+def execute_changes(
     account: ModelAccount,
     *changes: Change,
     deadline: float = 900.0,
@@ -31,11 +31,11 @@ def carry_out(
     wall: Callable[[], float] = lambda: 0.0,
     **needs: Any,
 ) -> tuple[dict[str, NumberResult], Executor]:
-    """Return the results by phone, and the executor."""
+    """Execute changes. Return the results by number, and the executor."""
 
     async def scenario() -> Executor:
         observed = await account.observe()
-        writes = Executor(changes, account, observed, Needs(**needs), journal=NullLedger(), meter=Unheard())
+        writes = Executor(changes, account, observed, Needs(**needs), journal=NullLedger(), meter=Recorder())
         await writes.carry_out(Pace(concurrency, deadline, wall))
         return writes
 

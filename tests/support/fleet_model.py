@@ -1,7 +1,9 @@
-"""A fleet of two accounts, and what `senderid` may do to it: a reference without the worker's code, to judge it.
+"""A reference model of a fleet of two accounts: what each command may write and show.
 
-A first run made of the accounts what the files of then asked for. Since then the files were edited, and the accounts
-were changed by others. A row is the choice of a value for each option of a command, and of a world.
+It shares no code with the worker.
+
+A first run applied the old files to the accounts. Afterwards the files were edited, and others changed the accounts. A
+row selects a value for each option of a command, and a world.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,17 +17,17 @@ __all__ = [
     "Expected",
     "Number",
     "Row",
+    "expect_apply",
+    "expect_calendar",
+    "expect_export",
+    "expect_history",
+    "expect_import",
+    "expect_no_numbers",
+    "expect_plan",
+    "expect_rollback",
+    "expect_saved_plan",
+    "expect_watch",
     "is_valid",
-    "of_apply",
-    "of_calendar",
-    "of_export",
-    "of_history",
-    "of_import",
-    "of_nothing",
-    "of_plan",
-    "of_rollback",
-    "of_saved_plan",
-    "of_watch",
 ]
 
 Row = Mapping[str, str]
@@ -37,10 +39,11 @@ _OFF: Final = "INACTIVE"
 
 
 class Number(NamedTuple):
-    """A number in time: its status before the first run, its lines in the files of then and now, its status now.
+    """A number over time: its status before the first run, its lines in the old and the new files, its status now.
 
-    None means that the account or the files do not have it. `action` is what the files of now ask for, `later` what
-    they ask for in 2040. `drifted` is True if it differs for another reason than an edit of its file.
+    None means that the account or the file does not contain the number. `action` is the action planned from the new
+    files, `later` the action planned in 2040. `drifted` is True if the number differs for another reason than an edit
+    of its file.
     """
 
     account: str
@@ -104,8 +107,8 @@ _GRAVITY: Final = (1, 5, 4, 3, 2, 0)
 class Expected(NamedTuple):
     """The expected result of a command: exit status, written statuses, and the numbers that its document lists.
 
-    `listed` is None for documents that need not list numbers. Further ones may be in a text if they are `noted`, as
-    they need attention whatever is selected. No other than `within` and these may be in the documents and the log.
+    `listed` is None for documents that need not list numbers. A text may also list numbers that are `noted`, because
+    they need attention whatever is selected. Documents and the log contain no number outside `within` and `noted`.
     """
 
     status: int
@@ -116,7 +119,7 @@ class Expected(NamedTuple):
 
 
 class _Plan(NamedTuple):
-    """The actions of an account by number. `writes` is empty if a rule refuses it or the account cannot be read."""
+    """The actions of an account by number. `writes` is empty if a rule refuses them or the account cannot be read."""
 
     account: str
     actions: Mapping[str, str]
@@ -130,7 +133,7 @@ class _Plan(NamedTuple):
 
 
 def is_valid(row: Row) -> bool:
-    """Return False for values that are wrong together; a row may still lack values."""
+    """Return False for option values that are wrong together. The row may be incomplete."""
     accounts = _accounts(row)
     named = _ACCOUNTS[row.get("accounts", "all")]
     return (
@@ -146,39 +149,39 @@ def _selected(row: Row) -> frozenset[str]:
     return frozenset(phone for phone in numbers if numbers[phone].account in accounts and _is_selected(phone, row))
 
 
-def of_plan(row: Row, *, is_drift: bool = False) -> Expected:
-    """Return what `plan` must do, or `drift`."""
+def expect_plan(row: Row, *, is_drift: bool = False) -> Expected:
+    """Return the expected result of `plan`, or of `drift`."""
     plans = _plans(row, is_drift=is_drift)
     detailed = is_drift or row["detailed_exitcode"] == "detailed"
     statuses = []
     for plan in plans:
         pending = plan.writes or (is_drift and plan.actions)
-        found = 3 if plan.is_stuck else 2 if pending else 0
-        statuses.append(1 if not plan.is_readable else 4 if plan.is_refused else found if detailed else 0)
+        status = 3 if plan.is_stuck else 2 if pending else 0
+        statuses.append(1 if not plan.is_readable else 4 if plan.is_refused else status if detailed else 0)
     return Expected(_worst(statuses), frozenset(), _listed(plans), _noted(row), _selected(row))
 
 
-def of_apply(row: Row) -> Expected:
-    """Return what `apply` must do."""
+def expect_apply(row: Row) -> Expected:
+    """Return the expected result of `apply`."""
     if row["dry_run"] == "dry":
-        return of_plan({**row, "detailed_exitcode": "plain"})
-    return _carried_out(row, _plans(row), _selected(row))
+        return expect_plan({**row, "detailed_exitcode": "plain"})
+    return _expect_writes(row, _plans(row), _selected(row))
 
 
-def of_watch(row: Row) -> Expected:
-    """Return what the first pass of `watch` must do, after which SIGTERM ends it."""
-    done = _carried_out(row, _plans(row), _selected(row))
-    writes = frozenset[tuple[str, str]]() if row["dry_run"] == "dry" else done.writes
-    return done._replace(status=143, writes=writes, listed=None)
+def expect_watch(row: Row) -> Expected:
+    """Return the expected result of the first pass of `watch`, which SIGTERM then ends."""
+    applied = _expect_writes(row, _plans(row), _selected(row))
+    writes = frozenset[tuple[str, str]]() if row["dry_run"] == "dry" else applied.writes
+    return applied._replace(status=143, writes=writes, listed=None)
 
 
-def of_saved_plan(row: Row) -> Expected:
-    """Return what `apply` must do with a plan of all that the files of now ask for."""
+def expect_saved_plan(row: Row) -> Expected:
+    """Return the expected result of `apply` with a saved plan of the new files."""
     numbers = WORLDS[row["world"]]
     is_compared = not row["no_files"] and (row["files"] != "moved" or row["folder"] == "moved")
     plans = []
     for account in ("main", "shop"):
-        # what is unlisted is no part of a saved plan, and a number that changed since is a conflict
+        # a saved plan contains no unlisted numbers, and a number that changed since is a conflict
         actions = {
             phone: "conflict" if number.seen == "BLOCKED" else number.action
             for phone, number in numbers.items()
@@ -187,11 +190,14 @@ def of_saved_plan(row: Row) -> Expected:
         if is_compared and row["files"] == "reverted":
             actions |= {phone: "conflict" for phone in actions if numbers[phone].then not in {None, numbers[phone].now}}
         plans.append(_plan(row, account, actions))
-    return _carried_out(row, plans, frozenset(numbers))
+    return _expect_writes(row, plans, frozenset(numbers))
 
 
-def of_rollback(row: Row) -> Expected:
-    """Return what `rollback` of the first run must do: the safety rules are those of that run, not of the settings."""
+def expect_rollback(row: Row) -> Expected:
+    """Return the expected result of `rollback` of the first run.
+
+    The safety rules of that run apply, not those of the settings.
+    """
     plans = []
     for account in ("main", "shop"):
         actions = {
@@ -204,7 +210,7 @@ def of_rollback(row: Row) -> Expected:
     if row["dry_run"] == "dry":
         statuses = [0 if plan.is_readable else 1 for plan in plans]
         return Expected(_worst(statuses), frozenset(), _listed(plans), _noted(row), within)
-    return _carried_out(row, plans, within)
+    return _expect_writes(row, plans, within)
 
 
 def _undo(number: Number) -> str:
@@ -215,8 +221,8 @@ def _undo(number: Number) -> str:
     return "activate" if number.before == _ON else "deactivate"
 
 
-def of_history(row: Row) -> Expected:
-    """Return what `history` must show."""
+def expect_history(row: Row) -> Expected:
+    """Return the expected result of `history`."""
     numbers = {
         phone: number
         for phone, number in WORLDS[row["world"]].items()
@@ -229,36 +235,36 @@ def of_history(row: Row) -> Expected:
     return Expected(0, frozenset(), listed if row["run"] else None, frozenset(), within)
 
 
-def of_calendar(row: Row) -> Expected:
-    """Return what `calendar` must show: it looks ahead for two weeks or ten years, from now or from December 2039."""
+def expect_calendar(row: Row) -> Expected:
+    """Return the expected result of `calendar` for two weeks or ten years, from now or from December 2039."""
     is_due = row["start"] == "later"
     numbers = WORLDS[row["world"]].items()
     due = frozenset(phone for phone, each in numbers if is_due and each.later and each.account in _accounts(row))
     return Expected(0, frozenset(), due, frozenset(), due)
 
 
-def of_export(row: Row) -> Expected:
-    """Return what `export` of the default account must show."""
-    has = frozenset(phone for phone, each in WORLDS[row["world"]].items() if each.account == "main" and each.seen)
-    return Expected(0, frozenset(), None, frozenset(), has)
+def expect_export(row: Row) -> Expected:
+    """Return the expected result of `export` of the default account."""
+    phones = frozenset(phone for phone, each in WORLDS[row["world"]].items() if each.account == "main" and each.seen)
+    return Expected(0, frozenset(), None, frozenset(), phones)
 
 
-def of_import(_row: Row) -> Expected:
-    """Return what `import` of a table with the numbers of `main` must show."""
-    has = frozenset(phone for phone, each in _NUMBERS.items() if each.account == "main")
-    return Expected(0, frozenset(), None, frozenset(), has)
+def expect_import(_row: Row) -> Expected:
+    """Return the expected result of `import` of a table with the numbers of `main`."""
+    phones = frozenset(phone for phone, each in _NUMBERS.items() if each.account == "main")
+    return Expected(0, frozenset(), None, frozenset(), phones)
 
 
-def of_nothing(_row: Row) -> Expected:
-    """Return what a command must do that shows no number: succeed."""
+def expect_no_numbers(_row: Row) -> Expected:
+    """Return the expected result of a command that succeeds and shows no number."""
     return Expected(0, frozenset(), frozenset(), frozenset(), frozenset())
 
 
-def _carried_out(row: Row, plans: Sequence[_Plan], within: frozenset[str]) -> Expected:
+def _expect_writes(row: Row, plans: Sequence[_Plan], within: frozenset[str]) -> Expected:
     statuses = {}
     writes: set[tuple[str, str]] = set()
     listed = _listed(plans)
-    held_back = False
+    is_canary_failed = False
     writing = [plan.account for plan in plans if plan.writes or "conflict" in plan.actions.values()]
     for plan in plans:
         is_locked = row["world"] == "locked" and plan.writes
@@ -268,13 +274,13 @@ def _carried_out(row: Row, plans: Sequence[_Plan], within: frozenset[str]) -> Ex
             listed |= plan.actions.keys() & {phone for phone, number in WORLDS[row["world"]].items() if number.now}
         elif plan.is_refused:
             statuses[plan.account] = 4
-        elif plan.writes and held_back:
+        elif plan.writes and is_canary_failed:
             statuses[plan.account] = 3
         else:
             statuses[plan.account] = 5 if is_locked else 3 if is_failing or plan.is_stuck else 0
             writes |= set() if is_locked else plan.writes.items()
         is_canary = row.get("canary") == "one" and writing[:1] == [plan.account]
-        held_back = held_back or bool(is_canary and (is_locked or is_failing))
+        is_canary_failed = is_canary_failed or bool(is_canary and (is_locked or is_failing))
     return Expected(_worst(statuses.values()), frozenset(writes), frozenset(listed), _noted(row), within)
 
 

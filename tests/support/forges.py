@@ -1,4 +1,4 @@
-"""GitHub and GitLab as far as pipelines use them: real sockets, pages of a hundred, checked tokens, and faults."""
+"""GitHub and GitLab as far as pipelines use them: real sockets, pages of 100 items, checked tokens, and faults."""
 
 import asyncio
 import hashlib
@@ -28,8 +28,8 @@ _AT_ONCE: Final = MappingProxyType({"Retry-After": "0"})
 class Fault(NamedTuple):
     """A fault of one request with this `method` and a path that ends with `path`.
 
-    Without a `status` its connection is reset. With `takes_effect` the request is carried out all the same. `text` is
-    the response's body.
+    Without a `status` the connection is reset. With `takes_effect` the request is executed first. `text` is the body of
+    the response.
     """
 
     method: str
@@ -41,11 +41,12 @@ class Fault(NamedTuple):
 
 
 class Forge:
-    """Both, on a loop and a thread of their own. Tests read the lists, and fill them.
+    """A GitHub and a GitLab server on a loop and a thread of their own. Tests read and fill the lists.
 
-    `faults` are met once each, in their order. `rivals` are comments of our own user that each appear right before the
-    next comment is created. `compared` is what a push changed, and `comparison` how its commits lie to each other.
-    `head` is the newest commit of every branch, `newer` its files by path, and `is_truncated` that not all are listed.
+    Each of `faults` happens once, in order. `rivals` are comments of the same user that are created right before the
+    next comment. `compared` lists the files that a push changed, and `comparison` is the relation of its commits.
+    `head` is the newest commit of every branch, `newer` its files by path, and `is_truncated` is True if the list of
+    files is incomplete.
     """
 
     def __init__(self) -> None:
@@ -71,12 +72,12 @@ class Forge:
         self._runner: web.AppRunner | None = None
 
     def start(self) -> None:
-        """Listen."""
+        """Start the servers."""
         self._thread.start()
         asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(10)
 
     def stop(self) -> None:
-        """Close."""
+        """Stop the servers."""
         assert self._runner is not None
         asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -85,46 +86,46 @@ class Forge:
 
     @property
     def writes(self) -> list[tuple[str, str]]:
-        """Method and path of every request that changes something."""
+        """Return the method and path of every request that is not a GET."""
         return [call for call in self.calls if call[0] != "GET"]
 
     async def _start(self) -> None:
-        app = web.Application(middlewares=[self._read])
+        app = web.Application(middlewares=[self._check_request])
         hub, lab = f"/repos/{REPOSITORY}", f"/projects/{PROJECT}"
         app.add_routes(
             [
                 web.get(hub + "/issues/{number}/comments", self._page(lambda: self.comments)),
-                web.post(hub + "/issues/{number}/comments", self._commented),
-                web.patch(hub + "/issues/comments/{id}", self._recommented),
-                web.delete(hub + "/issues/comments/{id}", self._uncommented),
-                web.get(hub + "/branches/{branch}", self._branch),
-                web.get(hub + "/contents/{path:.+}", self._content),
-                web.get(hub + "/compare/{range}", self._compared),
-                web.get(hub + "/git/trees/{sha}", self._tree),
+                web.post(hub + "/issues/{number}/comments", self._create_comment),
+                web.patch(hub + "/issues/comments/{id}", self._update_comment),
+                web.delete(hub + "/issues/comments/{id}", self._delete_comment),
+                web.get(hub + "/branches/{branch}", self._get_branch),
+                web.get(hub + "/contents/{path:.+}", self._get_content),
+                web.get(hub + "/compare/{range}", self._compare),
+                web.get(hub + "/git/trees/{sha}", self._get_tree),
                 web.get(hub + "/issues", self._page(lambda: self.issues)),
-                web.post(hub + "/issues", self._issued),
-                web.patch(hub + "/issues/{number}", self._reissued),
+                web.post(hub + "/issues", self._create_issue),
+                web.patch(hub + "/issues/{number}", self._update_issue),
                 web.get(hub + "/commits/{sha}/pulls", self._page(lambda: self.pulls)),
-                web.get(hub + "/actions/artifacts", self._listed),
-                web.get(hub + "/actions/artifacts/{id}/zip", self._sent_on),
-                web.get("/blob/{id}", self._blob),
-                web.get("/user", self._user),
+                web.get(hub + "/actions/artifacts", self._list_artifacts),
+                web.get(hub + "/actions/artifacts/{id}/zip", self._redirect_to_blob),
+                web.get("/blob/{id}", self._get_blob),
+                web.get("/user", self._get_user),
                 web.get(lab + "/merge_requests/{number}/notes", self._page(lambda: self.comments)),
-                web.post(lab + "/merge_requests/{number}/notes", self._commented),
-                web.put(lab + "/merge_requests/{number}/notes/{id}", self._recommented),
-                web.delete(lab + "/merge_requests/{number}/notes/{id}", self._uncommented),
-                web.get(lab + "/repository/branches/{branch}", self._branch),
-                web.get(lab + "/repository/files/{path}/raw", self._content),
-                web.get(lab + "/repository/tree", self._treed),
+                web.post(lab + "/merge_requests/{number}/notes", self._create_comment),
+                web.put(lab + "/merge_requests/{number}/notes/{id}", self._update_comment),
+                web.delete(lab + "/merge_requests/{number}/notes/{id}", self._delete_comment),
+                web.get(lab + "/repository/branches/{branch}", self._get_branch),
+                web.get(lab + "/repository/files/{path}/raw", self._get_content),
+                web.get(lab + "/repository/tree", self._list_tree),
                 web.get(lab + "/issues/{number}/notes", self._page(list)),
                 web.get(lab + "/issues", self._page(lambda: self.issues)),
-                web.post(lab + "/issues", self._issued),
-                web.put(lab + "/issues/{number}", self._reissued),
-                web.post(lab + "/issues/{number}/notes", self._remarked),
+                web.post(lab + "/issues", self._create_issue),
+                web.put(lab + "/issues/{number}", self._update_issue),
+                web.post(lab + "/issues/{number}/notes", self._create_issue_note),
                 web.get(lab + "/repository/commits/{sha}/merge_requests", self._page(lambda: self.pulls)),
                 web.get(lab + "/merge_requests/{number}/pipelines", self._page(lambda: self.pipelines)),
-                web.get(lab + "/pipelines/{id}/jobs", self._jobs),
-                web.get(lab + "/jobs/{id}/artifacts/{name}", self._raw),
+                web.get(lab + "/pipelines/{id}/jobs", self._list_jobs),
+                web.get(lab + "/jobs/{id}/artifacts/{name}", self._get_artifact),
             ]
         )
         self._runner = web.AppRunner(app)
@@ -134,7 +135,7 @@ class Forge:
         self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
 
     @web.middleware
-    async def _read(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def _check_request(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         token = request.headers.get("Authorization") or request.headers.get("PRIVATE-TOKEN")
         if request.path.startswith("/blob/"):
             self.tokens_elsewhere.append(token)
@@ -162,7 +163,7 @@ class Forge:
 
         return handle
 
-    async def _commented(self, request: web.Request) -> web.Response:
+    async def _create_comment(self, request: web.Request) -> web.Response:
         body = (await request.json())["body"]
         assert len(body) <= 65_536
         for each in (*self.rivals, body):
@@ -170,22 +171,22 @@ class Forge:
         self.rivals.clear()
         return web.json_response({"id": self.comments[-1]["id"]}, status=201)
 
-    async def _uncommented(self, request: web.Request) -> web.Response:
+    async def _delete_comment(self, request: web.Request) -> web.Response:
         self.comments[:] = [each for each in self.comments if str(each["id"]) != request.match_info["id"]]
         return web.Response(status=204)
 
-    async def _recommented(self, request: web.Request) -> web.Response:
-        (found,) = [each for each in self.comments if str(each["id"]) == request.match_info["id"]]
-        found["body"] = (await request.json())["body"]
+    async def _update_comment(self, request: web.Request) -> web.Response:
+        (comment,) = [each for each in self.comments if str(each["id"]) == request.match_info["id"]]
+        comment["body"] = (await request.json())["body"]
         return web.json_response({})
 
-    async def _remarked(self, _request: web.Request) -> web.Response:
+    async def _create_issue_note(self, _request: web.Request) -> web.Response:
         return web.json_response({"id": next(self._ids)}, status=201)
 
-    async def _branch(self, _request: web.Request) -> web.Response:
+    async def _get_branch(self, _request: web.Request) -> web.Response:
         return web.json_response({"commit": {"sha": self.head, "id": self.head}})
 
-    async def _content(self, request: web.Request) -> web.Response:
+    async def _get_content(self, request: web.Request) -> web.Response:
         assert request.query["ref"] == self.head
         data = self.newer.get(request.match_info["path"])
         return web.Response(status=404) if data is None else web.Response(body=data)
@@ -198,50 +199,50 @@ class Forge:
             for blob in [hashlib.sha1(b"blob %d\0%b" % (len(data), data)).hexdigest()]  # noqa: S324 - as git does
         ]
 
-    async def _tree(self, request: web.Request) -> web.Response:
+    async def _get_tree(self, request: web.Request) -> web.Response:
         assert (request.match_info["sha"], request.query["recursive"]) == (self.head, "1")
         return web.json_response({"tree": self._blobs(), "truncated": self.is_truncated})
 
-    async def _treed(self, request: web.Request) -> web.StreamResponse:
+    async def _list_tree(self, request: web.Request) -> web.StreamResponse:
         assert (request.query["ref"], request.query["recursive"]) == (self.head, "true")
         return await self._page(lambda: self._blobs(request.query.get("path", "")))(request)
 
-    async def _compared(self, _request: web.Request) -> web.Response:
+    async def _compare(self, _request: web.Request) -> web.Response:
         return web.json_response({"status": self.comparison, "files": self.compared})
 
-    async def _issued(self, request: web.Request) -> web.Response:
+    async def _create_issue(self, request: web.Request) -> web.Response:
         number = len(self.issues) + 1
         self.issues.append({"number": number, "iid": number, "user": {"login": BOT}, **await request.json()})
         state = "open" if "/repos/" in request.path else "opened"
         self.issues[-1]["state"] = state
         return web.json_response({"id": next(self._ids)}, status=201)
 
-    async def _reissued(self, request: web.Request) -> web.Response:
-        (found,) = [each for each in self.issues if str(each["number"]) == request.match_info["number"]]
-        found |= await request.json()
-        event = found.pop("state_event", None)
+    async def _update_issue(self, request: web.Request) -> web.Response:
+        (issue,) = [each for each in self.issues if str(each["number"]) == request.match_info["number"]]
+        issue |= await request.json()
+        event = issue.pop("state_event", None)
         if event:
-            found["state"] = {"reopen": "opened", "close": "closed"}[event]
+            issue["state"] = {"reopen": "opened", "close": "closed"}[event]
         return web.json_response({})
 
-    async def _listed(self, request: web.Request) -> web.Response:
-        found = [each for each in self.artifacts if each["name"] == request.query["name"]]
-        return web.json_response({"total_count": len(found), "artifacts": found})
+    async def _list_artifacts(self, request: web.Request) -> web.Response:
+        artifacts = [each for each in self.artifacts if each["name"] == request.query["name"]]
+        return web.json_response({"total_count": len(artifacts), "artifacts": artifacts})
 
-    async def _sent_on(self, request: web.Request) -> web.Response:
+    async def _redirect_to_blob(self, request: web.Request) -> web.Response:
         raise web.HTTPFound(f"{self.url}/blob/{request.match_info['id']}")
 
-    async def _blob(self, request: web.Request) -> web.Response:
+    async def _get_blob(self, request: web.Request) -> web.Response:
         archive = io.BytesIO()
-        with zipfile.ZipFile(archive, "w") as opened:
-            opened.writestr("plan.json", self.files[int(request.match_info["id"])])
+        with zipfile.ZipFile(archive, "w") as zip_file:
+            zip_file.writestr("plan.json", self.files[int(request.match_info["id"])])
         return web.Response(body=archive.getvalue())
 
-    async def _user(self, _request: web.Request) -> web.Response:
+    async def _get_user(self, _request: web.Request) -> web.Response:
         return web.json_response({"id": 5})
 
-    async def _jobs(self, request: web.Request) -> web.Response:
+    async def _list_jobs(self, request: web.Request) -> web.Response:
         return web.json_response([{"id": int(request.match_info["id"]), "name": "senderid-plan", "status": "success"}])
 
-    async def _raw(self, request: web.Request) -> web.Response:
+    async def _get_artifact(self, request: web.Request) -> web.Response:
         return web.Response(body=self.files[int(request.match_info["id"])])

@@ -1,11 +1,11 @@
-"""Start `senderid` by forking a process that has imported it: the same command without the time of its imports.
+"""Start `senderid` by forking a process that has imported it, which saves the time of the imports.
 
-As a script with a socket's path, a package and its arguments, it is the client: it lends the server its streams, folder
-and environment, and ends as the command ends. With the path alone, it is the server. `request` is a client without a
-process of its own.
+With the path of a socket, a package and its arguments, this script is the client: it passes its streams, folder and
+environment to the server, and ends as the command ends. With the path alone, it is the server. `request` is a client
+without a process of its own.
 """
 
-# ruff: noqa: PLC0415, PTH104, PTH109 - the client imports next to nothing: it has to start at once
+# ruff: noqa: PLC0415, PTH104, PTH109 - the client must start fast, so it imports almost nothing
 import json
 import os
 import signal
@@ -28,7 +28,7 @@ def request(
     timeout: float | None = None,
     announce: Callable[[bytes], object] = len,
 ) -> int:
-    """Have the server run the command; return the status that `os.waitpid` reported. `announce` gets its process id.
+    r"""Run the command on the server. Return the status of `os.waitpid`. `announce` is called with the process id.
 
     Raises:
         TimeoutError: the command did not end in time; it is killed.
@@ -36,16 +36,16 @@ def request(
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(timeout)
         connection.connect(path)
-        asked = json.dumps([arguments, folder, dict(environment)]).encode(errors="surrogatepass")
-        socket.send_fds(connection, [len(asked).to_bytes(8, "big")], list(streams))
-        connection.sendall(asked)
+        message = json.dumps([arguments, folder, dict(environment)]).encode(errors="surrogatepass")
+        socket.send_fds(connection, [len(message).to_bytes(8, "big")], list(streams))
+        connection.sendall(message)
         announce(connection.recv(4))
-        reply = connection.recv(4)
-    return int.from_bytes(reply, "big") if reply else signal.SIGKILL
+        response = connection.recv(4)
+    return int.from_bytes(response, "big") if response else signal.SIGKILL
 
 
 def _end_like(status: int) -> None:
-    """End this process with a status of `os.waitpid`, by the same signal if one ended the command."""
+    """End this process with a status of `os.waitpid`, by the same signal if a signal ended the command."""
     if os.WIFSIGNALED(status):
         if os.WTERMSIG(status) != signal.SIGKILL:
             signal.signal(os.WTERMSIG(status), signal.SIG_DFL)
@@ -54,7 +54,7 @@ def _end_like(status: int) -> None:
 
 
 def _serve(path: str) -> None:
-    """Answer requests until the process is killed. Return in the process that is to run the command."""
+    """Serve requests until the process is killed. Return only in the process that is to run the command."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # supervisors need no wait
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path + ".new")
@@ -71,7 +71,7 @@ def _serve(path: str) -> None:
 
 
 def _supervise(connection: socket.socket) -> bool:
-    """Fork the command, and return True in it. Report its status; kill it when the client is gone."""
+    """Fork the command, and return True in it. Report its status; kill it when the client disconnects."""
     import select
 
     head, streams, _, _ = socket.recv_fds(connection, 8, 3)
@@ -94,15 +94,15 @@ def _supervise(connection: socket.socket) -> bool:
     for stream in streams:
         os.close(stream)
     connection.sendall(command.to_bytes(4, "big"))
-    ended = os.pidfd_open(command)
-    if ended not in select.select([ended, connection.fileno()], [], [])[0]:
+    process = os.pidfd_open(command)
+    if process not in select.select([process, connection.fileno()], [], [])[0]:
         os.kill(command, signal.SIGKILL)
     connection.sendall(os.waitpid(command, 0)[1].to_bytes(4, "big"))
     return False
 
 
-def _imported() -> None:
-    """Import everything that a command may import, and keep it out of the collector's way."""
+def _import_everything() -> None:
+    """Import every module that a command may import, and exclude the objects from garbage collection."""
     import gc
     import importlib
     import pkgutil
@@ -119,7 +119,7 @@ def _imported() -> None:
 
 
 def _run(package: str) -> None:
-    """Run `python -m package`, measured if coverage asks for it."""
+    """Run `python -m package`, with coverage if the environment asks for it."""
     if any(name.startswith("COV") for name in os.environ):
         import coverage
 
@@ -141,6 +141,6 @@ if __name__ == "__main__":
                 announce=lambda pid: announced > 2 and os.write(announced, pid),
             )
         )
-    _imported()
+    _import_everything()
     _serve(sys.argv[1])
     _run(sys.argv.pop(1))

@@ -1,4 +1,4 @@
-"""Ledgers of runs in a folder, on a clock that counts."""
+"""Ledgers of runs in a folder, with a clock that advances on each call."""
 
 import asyncio
 import sqlite3
@@ -17,20 +17,31 @@ from worker.model.plans import AccountPlan, Action, Change
 from worker.model.results import AccountResult, NumberResult, Outcome, RunOutcome
 from worker.model.safety import Safety
 
-__all__ = ["became", "clock", "ledger", "never", "planned", "rows", "seen", "started", "subject", "timeless"]
+__all__ = [
+    "account_result",
+    "clock",
+    "immediate_ledger",
+    "ledger",
+    "never_wait",
+    "observed_account",
+    "plan_writes",
+    "rows",
+    "run_info",
+    "subject",
+]
 
 _EPOCH = datetime(2026, 11, 24, tzinfo=UTC)
 
 
 def clock(start: int = 0) -> Callable[[], str]:
-    """Return a clock that advances by a second with each call, as stamps of documents."""
+    """Return a clock that advances by a second with each call. It returns timestamps as documents have them."""
     seconds = count(start)
     return lambda: (_EPOCH + timedelta(seconds=next(seconds))).strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
-def started(run_id: str = "run-1", **more: Any) -> RunInfo:
-    """Start a run in the ledger."""
-    given: dict[str, Any] = {
+def run_info(run_id: str = "run-1", **more: Any) -> RunInfo:
+    """Return the record of a run that starts."""
+    fields: dict[str, Any] = {
         "id": run_id,
         "command": "apply",
         "started_by": "ann",
@@ -40,29 +51,29 @@ def started(run_id: str = "run-1", **more: Any) -> RunInfo:
         "settings": "{}",
         "started_at": "2026-11-24T00:00:00.000Z",
     }
-    return RunInfo(**given | more)
+    return RunInfo(**fields | more)
 
 
 def ledger(folder: Path, *, run_id: str = "run-1", now: Callable[[], str] | None = None, **more: Any) -> Ledger:
     """Return the ledger of a run in a folder."""
-    given: dict[str, Any] = {"now": now or clock(), "most_bytes": 1 << 30} | more
-    return Ledger(folder / "ledger.db", started(run_id), **given)
+    options: dict[str, Any] = {"now": now or clock(), "most_bytes": 1 << 30} | more
+    return Ledger(folder / "ledger.db", run_info(run_id), **options)
 
 
-def timeless(folder: Path, *, run_id: str = "run-1", **more: Any) -> Ledger:
-    """Return a ledger that commits at once, on the loop: for loops whose time does not pass during disk writes."""
+def immediate_ledger(folder: Path, *, run_id: str = "run-1", **more: Any) -> Ledger:
+    """Return a ledger that commits at once and on the loop, for loops in virtual time."""
     clock = asyncio.get_running_loop().time
     return ledger(folder, run_id=run_id, clock=clock, submit=lambda work: work(), **more)
 
 
-async def never(_: float) -> bool:
-    """Never wait for an account that another run holds."""
+async def never_wait(_: float) -> bool:
+    """Return False: do not wait for the lease of an account."""
     return False
 
 
 def subject(key: str = "vendor 1", **more: Any) -> Subject:
-    """Return an account as a file names it."""
-    given: dict[str, Any] = {
+    """Return an account as the ledger identifies it."""
+    fields: dict[str, Any] = {
         "account": "main",
         "account_id": key.rsplit(maxsplit=1)[-1],
         "endpoint": "solapi",
@@ -70,18 +81,18 @@ def subject(key: str = "vendor 1", **more: Any) -> Subject:
         "safety": Safety(),
         "source": "main.yaml",
     }
-    return Subject(key=key, **given | more)
+    return Subject(key=key, **fields | more)
 
 
-def planned(*phones: str, desired: str = "INACTIVE") -> AccountPlan:
-    """Return a plan that writes these phones, each from the other status."""
+def plan_writes(*phones: str, desired: str = "INACTIVE") -> AccountPlan:
+    """Return a plan that writes these numbers, each from the other status."""
     action, before = (Action.DEACTIVATE, "ACTIVE") if desired == "INACTIVE" else (Action.ACTIVATE, "INACTIVE")
     changes = tuple(Change(phone, action, before, desired, "") for phone in phones)
     return AccountPlan(account="main", account_id="1", counts={action: len(phones)}, changes=changes)
 
 
-def became(plan: AccountPlan, outcome: Outcome, **more: Any) -> AccountResult:
-    """Return the result of a plan in which all numbers have one outcome; `more` applies to each number."""
+def account_result(plan: AccountPlan, outcome: Outcome, **more: Any) -> AccountResult:
+    """Return the result of a plan in which all numbers have this outcome. `more` overrides fields of each number."""
     numbers = []
     for change in plan.writes:
         after = change.desired if outcome is Outcome.CHANGED else change.observed
@@ -96,8 +107,8 @@ def became(plan: AccountPlan, outcome: Outcome, **more: Any) -> AccountResult:
     )
 
 
-def seen(**statuses: str) -> ObservedAccount:
-    """Return an observed account; each phone is given with an n before it."""
+def observed_account(**statuses: str) -> ObservedAccount:
+    """Return an observed account. Write its numbers as n010…."""
     numbers = {name[1:]: Observed(name[1:], Status(status)) for name, status in statuses.items()}
     return ObservedAccount("1", numbers)
 

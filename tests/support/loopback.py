@@ -1,6 +1,6 @@
-"""A sandbox and a client of it over real sockets, on a loop whose time passes only when no socket has anything to say.
+"""A sandbox and its client over real sockets, on a loop whose time advances only while all sockets are idle.
 
-Hours of waiting take no time, and what waits for ever fails at once.
+Hours of waiting take no time, and a wait without end fails at once.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from tests.support.model_account import Unheard
+from tests.support.model_account import Recorder
 from worker.config.settings import RateLimit, Retry, Timeout
 from worker.config.urls import Endpoint
 from worker.model.accounts import Status
@@ -24,11 +24,11 @@ from worker.solapi.transport import Transport
 
 __all__ = [
     "EPOCH",
-    "Journal",
+    "LogRecorder",
     "Loopback",
     "Peer",
-    "answer",
     "credentials",
+    "http_response",
     "now",
     "put",
     "run",
@@ -77,7 +77,7 @@ class _Loop(asyncio.SelectorEventLoop):
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run `work` on such a loop and return its result."""
+    """Run `work` on a loop in virtual time, and return its result."""
     with asyncio.Runner(loop_factory=_Loop) as runner:
         return runner.run(work)
 
@@ -88,7 +88,7 @@ def now() -> float:
 
 
 def runtime(**more: Any) -> Runtime:
-    """Time as the loop's, chance as it comes."""
+    """Return a runtime with the time of the loop and real randomness."""
     return Runtime(**{"clock": now, "wall": lambda: EPOCH + now()} | more)
 
 
@@ -100,7 +100,10 @@ def credentials(account: SandboxAccount) -> Credentials:
 async def put(
     client: AccountWriter, phone: str, status: Status, resend: Callable[[], Awaitable[bool]] | None = None
 ) -> None:
-    """Write a number as the executor does. `resend` says if an ambiguous write is sent again; None means that it is."""
+    """Write a number as the executor does.
+
+    `resend` decides if an ambiguous write is sent again; None always resends.
+    """
 
     async def attempt(failure: ApiError | None) -> None:
         if isinstance(failure, Ambiguous) and resend is not None and not await resend():
@@ -111,28 +114,28 @@ async def put(
     await client.retry(attempt)
 
 
-class Journal(Unheard):
-    """Log that ignores the account it is bound to, and passes each line to `on_line`."""
+class LogRecorder(Recorder):
+    """Log that ignores bound fields, and passes the event of each line to `on_line`."""
 
     def __init__(self) -> None:
         super().__init__()
         self.on_line: Callable[[str], None] = lambda _: None
 
     def info(self, event: str, **fields: object) -> None:
-        """Remember a line."""
+        """Keep a line."""
         super().info(event, **fields)
         self.on_line(event)
 
     warning = info
 
     def bind(self, **fields: object) -> Self:
-        """Itself."""
+        """Return this log."""
         del fields
         return self
 
 
 class Loopback:
-    """A sandbox and a transport to it. An async context manager; `options` are the sandbox's."""
+    """A sandbox and a transport to it, as an async context manager. `options` go to the sandbox."""
 
     def __init__(
         self,
@@ -145,7 +148,7 @@ class Loopback:
             accounts, **{"rate_limit": None, "clock": lambda: EPOCH + now(), "monotonic": now} | options
         )
         self.transport = Transport(timeout)
-        self.log = Journal()
+        self.log = LogRecorder()
 
     async def __aenter__(self) -> Self:
         self._stack = AsyncExitStack()
@@ -160,7 +163,7 @@ class Loopback:
 
     def client(self, kind: type[Client], **more: Any) -> Client:
         """Return a client of the first account, with ample time and quota."""
-        given: dict[str, Any] = {
+        options: dict[str, Any] = {
             "endpoint": Endpoint(self.sandbox.url),
             "credentials": credentials(self.account),
             "quota": Quota(RateLimit(writes=10_000, reads=10_000), clock=now),
@@ -168,18 +171,18 @@ class Loopback:
             "log": self.log,
             "runtime": runtime(),
         } | more
-        return kind(self.transport, **given)
+        return kind(self.transport, **options)
 
     def reader(self, **more: Any) -> AccountReader:
-        """Return a client that reads an account."""
+        """Return a client that reads the first account."""
         return self.client(AccountReader, **more)
 
     def writer(self, **more: Any) -> AccountWriter:
-        """One that writes."""
+        """Return a client that writes the first account."""
         return self.client(AccountWriter, **more)
 
     async def write(self, writer: AccountWriter, phone: str, status: Status) -> None:
-        """Write a number, and resolve ambiguous results by a read."""
+        """Write a number, and resolve ambiguous results with a read."""
 
         async def resend() -> bool:
             return (await writer.observe()).numbers[phone].status != status
@@ -187,23 +190,23 @@ class Loopback:
         await put(writer, phone, status, resend)
 
 
-def answer(
+def http_response(
     status: int = 200, body: bytes = b"{}", headers: dict[str, str] | None = None, *, length: int | None = None
 ) -> bytes:
-    """Return a response in the bytes of HTTP."""
-    given = {"Content-Length": str(len(body) if length is None else length), **(headers or {})}
-    lines = "".join(f"{name}: {value}\r\n" for name, value in given.items())
+    """Return the bytes of an HTTP response."""
+    fields = {"Content-Length": str(len(body) if length is None else length), **(headers or {})}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
     return f"HTTP/1.1 {status} Whatever\r\n{lines}\r\n".encode() + body
 
 
 class Peer:
-    """A server that answers each request with the next of `answers`, the last one again and again; b"" hangs up.
+    """A server that sends the next of `responses` to each request, and repeats the last one. b"" closes the connection.
 
-    `requests` holds each request's head as it came. `connections` counts who connected.
+    `requests` holds the head of each request as received. `connections` is the number of connections.
     """
 
-    def __init__(self, *answers: bytes, then_hang_up: bool = False, ssl_context: Any = None) -> None:
-        self._answers = list(answers)
+    def __init__(self, *responses: bytes, then_hang_up: bool = False, ssl_context: Any = None) -> None:
+        self._responses = list(responses)
         self._then_hang_up = then_hang_up
         self._ssl = ssl_context
         self._server: asyncio.Server | None = None
@@ -238,10 +241,10 @@ class Peer:
                     (line.split(":")[1] for line in head.split("\r\n") if line.startswith("Content-Length")), 0
                 )
                 await reader.readexactly(int(length))
-                reply = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
-                writer.write(reply)
+                response = self._responses.pop(0) if len(self._responses) > 1 else self._responses[0]
+                writer.write(response)
                 await writer.drain()
-                if not reply or self._then_hang_up:
+                if not response or self._then_hang_up:
                     break
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
@@ -249,6 +252,6 @@ class Peer:
             writer.close()
 
     def header(self, name: str) -> Sequence[str]:
-        """The values of a header in all requests."""
+        """Return the values of a header in all requests."""
         lines = (line.partition(": ") for head in self.requests for line in head.split("\r\n"))
-        return [value for found, _, value in lines if found.lower() == name.lower()]
+        return [value for field, _, value in lines if field.lower() == name.lower()]

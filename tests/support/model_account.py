@@ -1,4 +1,4 @@
-"""Account in memory with the interface of the API client, and with faults set beforehand."""
+"""An account in memory with the interface of the API client, and with faults set by the test."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
@@ -7,18 +7,18 @@ from worker.model.accounts import NumberUse, Observed, ObservedAccount, Status
 from worker.model.errors import Ambiguous, ApiError, WorkerError
 from worker.model.results import Requests
 
-__all__ = ["ModelAccount", "Unheard"]
+__all__ = ["ModelAccount", "Recorder"]
 
 
-class Unheard:
-    """Log and meter that only remember."""
+class Recorder:
+    """Log and meter that keep what they receive."""
 
     def __init__(self) -> None:
         self.lines: list[tuple[str, dict[str, object]]] = []
         self.advanced = 0
 
     def info(self, event: str, **fields: object) -> None:
-        """Remember a line."""
+        """Keep a line."""
         self.lines.append((event, fields))
 
     warning = info
@@ -29,10 +29,10 @@ class Unheard:
 
 
 class ModelAccount:
-    """Account that `faults` and hooks disturb.
+    """An account that `faults` and hooks disturb.
 
-    `faults` maps a phone to the errors of its next attempts, each raised before or after the write is carried
-    out. `before` and `after` are called with the account around each read, to change it as an operator would.
+    `faults` maps a number to the errors of its next attempts. Each is raised before or after the write takes effect.
+    `on_read` and `on_write` are called before each request, to change the account as an operator would.
     """
 
     def __init__(self, account_id: str = "1", **numbers: str) -> None:
@@ -47,22 +47,22 @@ class ModelAccount:
         self.use = NumberUse()
         self.remembered: list[int | None] = []
         self.asked: list[tuple[tuple[str, ...], int]] = []
-        self.most_at_once = 0
+        self.max_concurrent_writes = 0
         self.slots = 0
         self._at_once: dict[str, int] = {}
         self._halted: WorkerError | None = None
 
     @property
     def requests(self) -> Requests:
-        """Looks and writes until now."""
+        """Return the numbers of reads and writes so far."""
         return Requests(self.reads, len(self.written), 0)
 
     def halt(self, reason: WorkerError) -> None:
-        """Refuse writes from now on."""
+        """Refuse further writes."""
         self._halted = self._halted or reason
 
     async def observe(self, *, closing: bool = False) -> ObservedAccount:
-        """Return the current account after a moment."""
+        """Return the current account after 0.1 s."""
         if self._halted is not None and not closing:
             raise self._halted
         self.reads += 1
@@ -75,12 +75,12 @@ class ModelAccount:
         )
 
     async def confirm(self, observed: ObservedAccount, registered: int | None) -> ObservedAccount:
-        """Return the current account; read again if earlier runs remember more numbers, as the client does."""
+        """Return the current account. Read again if earlier runs registered more numbers, as the client does."""
         self.remembered.append(registered)
         return await self.observe() if registered is not None and registered > len(observed.numbers) else observed
 
     async def usage(self, phones: Collection[str], hours: int) -> NumberUse:
-        """Return the usage that was set beforehand."""
+        """Return the usage that the test set."""
         self.asked.append((tuple(phones), hours))
         return self.use
 
@@ -98,26 +98,26 @@ class ModelAccount:
         raise failure
 
     async def acquire(self) -> None:
-        """Take a slot; there are enough."""
+        """Take a slot. There are always free slots."""
         if self._halted is not None:
             raise self._halted
         self.slots += 1
 
     def release(self) -> None:
-        """Take a slot back."""
+        """Return a slot."""
         self.slots -= 1
 
     async def put(self, phone: str, status: Status) -> None:
-        """Change a number, or meet its next fault."""
+        """Change a number, or raise its next fault."""
         self.written.append((phone, status))
         self.on_write(phone)
         self._at_once[phone] = self._at_once.get(phone, 0) + 1
-        self.most_at_once = max(self.most_at_once, self._at_once[phone])
+        self.max_concurrent_writes = max(self.max_concurrent_writes, self._at_once[phone])
         await asyncio.sleep(1)
         self._at_once[phone] -= 1
         faults = self.faults.get(phone)
-        error, carried_out = faults.pop(0) if faults else (None, True)
-        if carried_out:
+        error, takes_effect = faults.pop(0) if faults else (None, True)
+        if takes_effect:
             self.statuses[phone] = status
         if error is not None:
             raise error

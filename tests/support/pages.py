@@ -1,4 +1,4 @@
-"""A status page that a test fills: ledgers of some accounts, and the pages over them on a loop of their own."""
+"""A status page for tests: ledgers of some accounts, and the pages over them on a loop of their own."""
 
 import asyncio
 import http.client
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from worker.ledger.schema import connect
 from worker.web import Access, StatusPages, serve
 
-__all__ = ["AT", "FIRST", "Answer", "ask", "record_run", "serving"]
+__all__ = ["AT", "FIRST", "Response", "record_run", "request", "serve_pages"]
 
 FIRST = "20261124T000000Z-000001"
 AT = "2026-11-24T00:00:00.000Z"
@@ -31,10 +31,10 @@ def record_run(
     at: str = AT,
     key: str | None = None,
 ) -> Path:
-    """The ledger of a folder after one more run over accounts of these names.
+    """Add a run over accounts with these names to the ledger of a folder. Return the path of the ledger.
 
-    Each has the same phones, of which all were changed, or `bad` is what became of the first, with a `message`.
-    `key` is that of all of them, where it is not made of their names.
+    Each account has the same numbers, all `changed`. If `bad` is set, it is the outcome of the first number, with a
+    `message`. `key` is the key of all accounts; by default it is built from their names.
     """
     path = folder / "ledger.db"
     with closing(connect(path, program="0", now=lambda: AT)) as connection:
@@ -61,12 +61,12 @@ def record_run(
                     message or None,
                 ),
             ).lastrowid
-            for place, phone in enumerate(phones):
-                what = bad if bad and not place else "changed"
+            for index, phone in enumerate(phones):
+                outcome_of_number = bad if bad and not index else "changed"
                 connection.execute(
                     "INSERT INTO outcomes VALUES (?, ?, 'activate', 'ACTIVE', 'INACTIVE', 'ACTIVE', ?, 1, 5, NULL, ?, "
                     "?, NULL)",
-                    (entry, phone, what, "Odd" if bad and not place else None, message or None),
+                    (entry, phone, outcome_of_number, "Odd" if bad and not index else None, message or None),
                 )
                 connection.execute(
                     "INSERT INTO attempts VALUES (?, ?, 1, 'ACTIVE', 'verified', ?, ?, 200, NULL, NULL, NULL)",
@@ -81,46 +81,46 @@ def record_run(
 
 
 @contextmanager
-def serving(ledger: Path, token: str | None = None, **more: Any) -> Iterator[str]:
-    """The pages over a ledger on a thread of their own; gives their URL. `more` goes to the site."""
+def serve_pages(ledger: Path, token: str | None = None, **more: Any) -> Iterator[str]:
+    """Serve the pages of a ledger on a thread. Yield their URL. `more` goes to the site."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     site: list[StatusPages] = []
 
-    async def begin() -> Any:
+    async def start() -> Any:
         site.append(StatusPages(ledger, Access(token, host="127.0.0.1"), **({"now": lambda: NOW} | more)))
         context = serve(None, port=0, pages=site[0].respond)
         return context, await context.__aenter__()
 
-    async def end(context: Any) -> None:
+    async def stop(context: Any) -> None:
         site[0].close()
         await context.__aexit__(None, None, None)
 
-    context, url = asyncio.run_coroutine_threadsafe(begin(), loop).result(10)
+    context, url = asyncio.run_coroutine_threadsafe(start(), loop).result(10)
     try:
         yield url
     finally:
-        asyncio.run_coroutine_threadsafe(end(context), loop).result(10)
+        asyncio.run_coroutine_threadsafe(stop(context), loop).result(10)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
         loop.close()
 
 
-class Answer(NamedTuple):
-    """An answer: status, headers by lower-case names, body."""
+class Response(NamedTuple):
+    """An HTTP response: status, headers by lower-case names, and body."""
 
     status: int
     headers: dict[str, str]
     body: str
 
 
-def ask(url: str, path: str = "/", method: str = "GET", body: str | None = None, **headers: str) -> Answer:
-    """The answer to a request; an underscore in a header's name stands for a hyphen."""
+def request(url: str, path: str = "/", method: str = "GET", body: str | None = None, **headers: str) -> Response:
+    """Send a request and return the response. An underscore in a header name stands for a hyphen."""
     connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=20)
-    given = {name.replace("_", "-"): value for name, value in headers.items()}
-    connection.request(method, path, body, given)
-    answer = connection.getresponse()
-    text = answer.read().decode()
+    fields = {name.replace("_", "-"): value for name, value in headers.items()}
+    connection.request(method, path, body, fields)
+    response = connection.getresponse()
+    text = response.read().decode()
     connection.close()
-    return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, text)
+    return Response(response.status, {name.lower(): value for name, value in response.getheaders()}, text)

@@ -1,4 +1,4 @@
-"""Records of runs, accounts and numbers with defaults."""
+"""Records of runs, accounts and numbers, with default values."""
 
 from typing import Any
 
@@ -11,14 +11,14 @@ __all__ = ["account_record", "attempt", "history", "number_record", "run_record"
 
 
 def attempt(number: int = 1, state: AttemptState = AttemptState.VERIFIED, **more: Any) -> Attempt:
-    """Return one request for ACTIVE."""
-    given: dict[str, Any] = {"asked": "ACTIVE", "intended_at": "2026-11-24T09:00:12.120Z"}
-    return Attempt(number=number, state=state, **given | more)
+    """Return the record of a request for ACTIVE."""
+    fields: dict[str, Any] = {"asked": "ACTIVE", "intended_at": "2026-11-24T09:00:12.120Z"}
+    return Attempt(number=number, state=state, **fields | more)
 
 
 def number_record(phone: str = "01012345678", **more: Any) -> NumberRecord:
-    """Return a number that was activated."""
-    given: dict[str, Any] = {
+    """Return the record of a number that was activated."""
+    fields: dict[str, Any] = {
         "phone": phone,
         "action": Action.ACTIVATE,
         "desired": "ACTIVE",
@@ -28,12 +28,12 @@ def number_record(phone: str = "01012345678", **more: Any) -> NumberRecord:
         "attempts": (attempt(),),
         "duration_ms": 1234,
     }
-    return NumberRecord(**given | more)
+    return NumberRecord(**fields | more)
 
 
 def account_record(*numbers: NumberRecord, **more: Any) -> AccountRecord:
-    """Return an account that converged."""
-    given: dict[str, Any] = {
+    """Return the record of an account that converged."""
+    fields: dict[str, Any] = {
         "account": "main",
         "account_id": "12925149",
         "outcome": Ending.CONVERGED,
@@ -48,12 +48,12 @@ def account_record(*numbers: NumberRecord, **more: Any) -> AccountRecord:
         "settled": True,
         "numbers": numbers,
     }
-    return AccountRecord(**given | more)
+    return AccountRecord(**fields | more)
 
 
 def run_record(*accounts: AccountRecord, **more: Any) -> RunRecord:
-    """Return a run that converged."""
-    given: dict[str, Any] = {
+    """Return the record of a run that converged."""
+    fields: dict[str, Any] = {
         "run_id": "20261124T090012Z-a1b2c3",
         "command": "apply",
         "outcome": Ending.CONVERGED,
@@ -66,9 +66,9 @@ def run_record(*accounts: AccountRecord, **more: Any) -> RunRecord:
         "counts": {"changed": 1, "unchanged": 3},
         "accounts": accounts,
     }
-    return RunRecord(**given | more)
+    return RunRecord(**fields | more)
 
 
 def history(*runs: RunRecord, total: int | None = None) -> History:
-    """Return the document of these runs."""
+    """Return the history of these runs."""
     return History(total=len(runs) if total is None else total, runs=runs)

@@ -1,7 +1,7 @@
-"""Samples of the documents: each fenced block, how to try it, and how to compare its output.
+"""Samples in the documentation: each fenced block, how to run it, and how to compare its output.
 
-A comment above a block says how: `<!-- run -->` runs it in a shell, `<!-- run: yes -->` at a terminal that answers
-yes, and `<!-- skip: REASON -->` skips it. YAML and JSON need no comment: they are loaded.
+A comment above a block controls it: `<!-- run -->` runs it in a shell, `<!-- run: yes -->` at a terminal with the input
+`yes`, and `<!-- skip: REASON -->` skips it. YAML and JSON need no comment: they are loaded.
 """
 
 import re
@@ -24,7 +24,7 @@ _ANY: Final = "…"
 
 
 class Sample(Struct, frozen=True):
-    """One fenced block: its language, its text, its line in the page, and what the comment above it says."""
+    """One fenced block: its language, its text, its line in the page, and the comment above it."""
 
     language: str
     text: str
@@ -34,44 +34,47 @@ class Sample(Struct, frozen=True):
 
 
 class Step(Struct):
-    """A command as it is typed, and what is shown of its output; None where nothing is said of that."""
+    """A command, and its output as the page shows it; None if the page shows no output."""
 
     command: str
     output: str | None
 
 
 def samples(text: str) -> list[Sample]:
-    """Every fenced block of a page, in the page's order."""
+    """Return the fenced blocks of a page in order."""
     tokens = MarkdownIt().parse(text)
-    found = []
-    for before, token in zip([None, *tokens], tokens, strict=False):
+    blocks = []
+    for last, token in zip([None, *tokens], tokens, strict=False):
         if token.type == "fence":
-            said = _MARK.fullmatch(before.content) if before is not None and before.type == "html_block" else None
+            comment = _MARK.fullmatch(last.content) if last is not None and last.type == "html_block" else None
             line = token.map[0] + 1 if token.map else 0
-            mark, remark = (said[1], said[2] or "") if said else ("", "")
-            found.append(Sample(token.info.strip(), token.content, line, mark, remark))
-    return found
+            mark, remark = (comment[1], comment[2] or "") if comment else ("", "")
+            blocks.append(Sample(token.info.strip(), token.content, line, mark, remark))
+    return blocks
 
 
 def steps(sample: Sample) -> list[Step]:
-    """Return the commands of a block: `sh` is one; those of `console` start with `$ ` and precede their output."""
+    """Return the commands of a block.
+
+    A `sh` block is one command; in a `console` block, commands start with `$ ` and precede their output.
+    """
     if sample.language != "console":
         return [Step(sample.text, None)]
-    found: list[Step] = []
+    commands: list[Step] = []
     for line in sample.text.splitlines():
         if line.startswith(_PROMPT):
-            found.append(Step(line.removeprefix(_PROMPT), ""))
-        elif line.startswith(_CONTINUED) and found and not found[-1].output:
-            found[-1].command += f"\n{line.removeprefix(_CONTINUED)}"
+            commands.append(Step(line.removeprefix(_PROMPT), ""))
+        elif line.startswith(_CONTINUED) and commands and not commands[-1].output:
+            commands[-1].command += f"\n{line.removeprefix(_CONTINUED)}"
         else:
-            found[-1].output = f"{found[-1].output}{line}\n"
-    return found
+            commands[-1].output = f"{commands[-1].output}{line}\n"
+    return commands
 
 
 def matches(shown: str, real: str) -> bool:
     """Return True if an output is as shown: `…` is any text in a line, or any lines on a line of its own.
 
-    Blanks at the ends of lines, and empty lines, do not count.
+    Blanks at the ends of lines and empty lines are ignored.
     """
     pattern = ""
     for line in _lines(shown):

@@ -1,4 +1,4 @@
-"""Expected outputs of renderers, kept as files. `UPDATE_SNAPSHOTS=1 pytest …` rewrites them: review their diff."""
+"""Expected outputs of renderers, stored as files. `UPDATE_SNAPSHOTS=1 pytest …` rewrites them: review the diff."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,10 @@ SNAPSHOTS: Final = Path(__file__).parents[1] / "unit" / "render" / "snapshots"
 
 
 def snapshot(name: str, text: str) -> str:
-    r"""Return the expected text, which `text` becomes in an update. Files have `\e` in place of escape characters."""
+    r"""Return the stored text of a snapshot.
+
+    An update stores `text` first. Files contain `\e` in place of escape characters.
+    """
     path = SNAPSHOTS / name
     if os.environ.get("UPDATE_SNAPSHOTS"):
         path.write_text(text.replace("\x1b", "\\e"))

@@ -1,4 +1,7 @@
-"""An event loop whose time passes only when nothing is left to do: hours of waiting in milliseconds, always alike."""
+"""An event loop in virtual time: time advances only when no callback is ready.
+
+Hours take milliseconds, and runs repeat exactly.
+"""
 
 import asyncio
 import selectors
@@ -11,7 +14,10 @@ T = TypeVar("T")
 
 
 class _JumpingSelector(selectors.SelectSelector):
-    """Makes the next timer due instead of waiting for it. Calls `on_turn` before each turn of the loop."""
+    """Selector that advances time to the next timer instead of waiting.
+
+    It calls `on_turn` before each turn of the loop.
+    """
 
     now = 0.0
 
@@ -30,24 +36,24 @@ class _JumpingSelector(selectors.SelectSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """Begins at 0 seconds."""
+    """Event loop in virtual time, which starts at 0 seconds."""
 
     def __init__(self) -> None:
         self._jumping = _JumpingSelector()
         super().__init__(self._jumping)
-        # of what is due, in seconds: after months a float knows no nanoseconds any more, and a timer would never come
+        # in seconds: after months, a float cannot represent nanoseconds, and a timer would never be due
         self._clock_resolution = 1e-8
 
     def time(self) -> float:
-        """Virtual seconds."""
+        """Return the virtual time in seconds."""
         return self._jumping.now
 
-    def each_turn(self, act: Callable[[], bool]) -> None:
-        """Call *act* between any two turns: every task is at an await then. It returns True if it woke any."""
+    def on_each_turn(self, act: Callable[[], bool]) -> None:
+        """Call *act* between any two turns, when every task is at an await. It returns True if it woke a task."""
         self._jumping.on_turn = act
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work` on a virtual loop."""
+    """Run `work` on a virtual loop, and return its result."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         return runner.run(work)

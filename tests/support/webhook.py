@@ -1,4 +1,4 @@
-"""A place on this machine that takes messages as a webhook does, or does not."""
+"""An HTTP server that receives notifications as a webhook does."""
 
 import json
 import threading
@@ -10,7 +10,7 @@ __all__ = ["Webhook"]
 
 
 class Webhook:
-    """Takes JSON over HTTP: 200 under /ok, 500 under /bad, and no answer before its end under /hang."""
+    """Server that receives JSON: status 200 under /ok, 500 under /bad, and no response before its end under /hang."""
 
     def __init__(self) -> None:
         self.received: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""Python's dev mode reports callbacks over 100 ms on stderr, and a slow or busy machine has some: leave these out."""
+"""Hide the warnings of Python's dev mode about callbacks over 100 ms: slow or busy machines cause them."""
 
 import logging
 

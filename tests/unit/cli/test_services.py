@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.support.daemon import Daemon, account, wanting
+from tests.support.daemon import Daemon, account, desired_account
 from tests.support.virtual_time import run
 from worker.cli.options import address
 from worker.cli.services import MetricsListener
@@ -33,7 +33,7 @@ def test_metrics_count_passes_runs_and_numbers() -> None:
     async def scenario() -> None:
         one, two = account(1), account(2, n01000000002="ACTIVE")
         probe = Probe()
-        daemon = Daemon([one, two], [wanting(one), wanting(two)], listeners=[probe.monitor])
+        daemon = Daemon([one, two], [desired_account(one), desired_account(two)], listeners=[probe.monitor])
         probe.monitor.follow(daemon.watch)
         assert probe.monitor.why_not_ready() == "the first pass has not ended yet"
         await daemon.live(700)
@@ -54,8 +54,8 @@ def test_pass_with_ledger_error_counts_as_failed() -> None:
     async def scenario() -> None:
         api_account = account()
         probe = Probe()
-        daemon = Daemon([api_account], [wanting(api_account)], listeners=[probe.monitor])
-        daemon.books.fail = LedgerError("full")
+        daemon = Daemon([api_account], [desired_account(api_account)], listeners=[probe.monitor])
+        daemon.ledgers.fail = LedgerError("full")
         await daemon.live(10)
         assert (probe.line("senderid_passes_total"), probe.line("senderid_failed_passes_total")) == (1, 1)
         assert probe.line("senderid_last_good_pass_timestamp_seconds") == 0
@@ -69,8 +69,8 @@ def test_suspension_metrics_have_the_start_time() -> None:
     async def scenario() -> None:
         one, two = account(1), account(2)
         probe = Probe()
-        suspended = wanting(one, suspend=Suspend("moving"))
-        daemon = Daemon([one, two], [suspended, wanting(two)], listeners=[probe.monitor])
+        suspended = desired_account(one, suspend=Suspend("moving"))
+        daemon = Daemon([one, two], [suspended, desired_account(two)], listeners=[probe.monitor])
         name = 'senderid_account_suspended_since_timestamp_seconds{account="account-%s"}'
         values = []
 
@@ -82,7 +82,10 @@ def test_suspension_metrics_have_the_start_time() -> None:
             read()
 
         await daemon.live(
-            700, (5, read), (310, everything), (320, lambda: daemon.folder.write(wanting(one), wanting(two)))
+            700,
+            (5, read),
+            (310, everything),
+            (320, lambda: daemon.folder.write(desired_account(one), desired_account(two))),
         )
         probe.monitor.on_event("watch.resumed", {"account": None})
         read()
@@ -96,7 +99,7 @@ def test_invalid_file_is_reported_by_metric_and_readiness() -> None:
     async def scenario() -> None:
         api_account = account()
         probe = Probe()
-        daemon = Daemon([api_account], [wanting(api_account)], listeners=[probe.monitor])
+        daemon = Daemon([api_account], [desired_account(api_account)], listeners=[probe.monitor])
         probe.monitor.follow(daemon.watch)
         error = DesiredStateError([Problem("x.yaml", 1, 1, "wrong")])
         values = []

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.support import virtual_time
-from tests.support.model_account import Unheard
+from tests.support.model_account import Recorder
 from worker.config.channels import Channel, Event
 from worker.daemon.notify import dispatcher
 from worker.daemon.notify.changes import Notification
@@ -48,13 +48,13 @@ def run(
     *places: tuple[Channel, Place],
     steps: list[tuple[float, list[Notification]]],
     rest: float = 0,
-    log: Unheard | None = None,
+    log: Recorder | None = None,
 ) -> float:
     """Report news, each after its virtual seconds, wait, and end; return the seconds that the end took."""
 
     async def work() -> float:
         loop = asyncio.get_running_loop()
-        async with Notifier(places, log or Unheard(), host="box", timeout_seconds=10) as notifier:
+        async with Notifier(places, log or Recorder(), host="box", timeout_seconds=10) as notifier:
             for seconds, news in steps:
                 await asyncio.sleep(seconds)
                 notifier.notify(news)
@@ -96,7 +96,7 @@ def test_channel_gets_the_events_that_it_names() -> None:
 
 def test_failure_is_reported_once_and_the_news_are_kept() -> None:
     """Deliveries are retried with growing pauses and with newer news; failure and recovery are reported once."""
-    place, log = Place("refused", "refused", "refused", None, "again", None), Unheard()
+    place, log = Place("refused", "refused", "refused", None, "again", None), Recorder()
     run((channel(), place), steps=[(0, [FAILING]), (50, [WORKS]), (400, [DRIFT])], rest=100, log=log)
     assert [when for when, _ in place.received] == [0.0, 30.0, 90.0, 210.0, 450.0, 480.0]
     assert place.received[3][1] == "Failing:\nmain: failing: x\nWorking again:\nmain: working again"
@@ -112,7 +112,7 @@ def test_failure_is_reported_once_and_the_news_are_kept() -> None:
 
 def test_a_channel_that_hangs_delays_no_other() -> None:
     """A delivery without an answer is given up after its time, and other channels have their news meanwhile."""
-    hanging, other, log = Place("", None), Place(), Unheard()
+    hanging, other, log = Place("", None), Place(), Recorder()
     run((channel(), hanging), (channel(), other), steps=[(0, [FAILING]), (1, [DRIFT])], rest=60, log=log)
     assert [when for when, _ in other.received] == [0.0, 1.0]
     assert [when for when, _ in hanging.received] == [0.0, 40.0]
@@ -130,7 +130,7 @@ def test_waits_grow_to_half_an_hour() -> None:
 
 def test_the_end_delivers_what_waits() -> None:
     """At the end a digest is not waited for, and a message under way is."""
-    place, log = Place(), Unheard()
+    place, log = Place(), Recorder()
     assert run((channel(digest_seconds=3600.0), place), steps=[(1, [FAILING])], log=log) == 0
     assert place.received == [(1.0, "main: failing: x")]
     assert log.lines == []
@@ -139,20 +139,20 @@ def test_the_end_delivers_what_waits() -> None:
 @pytest.mark.parametrize(("answer", "seconds"), [("", 5.0), ("refused", 0.0)])
 def test_the_end_waits_for_no_dead_channel(answer: str, seconds: float) -> None:
     """A channel that hangs or refuses delays the end by five seconds at most, and its unsent news are counted."""
-    place, log = Place(answer), Unheard()
+    place, log = Place(answer), Recorder()
     assert run((channel(), place), steps=[(0, [FAILING, DRIFT])], log=log) == seconds
     assert log.lines[-1] == ("notify.undelivered", {"channel": "ops", "news": 2})
 
 
 def test_without_channels_there_is_nothing_to_do() -> None:
-    log = Unheard()
+    log = Recorder()
     assert run(steps=[(0, [FAILING])], log=log) == 0
     assert log.lines == []
 
 
 def test_what_waits_is_bounded() -> None:
     """Beyond ten thousand, news are counted and dropped, and the count is sent when the channel works again."""
-    place, log = Place("refused", None), Unheard()
+    place, log = Place("refused", None), Recorder()
     crowd = [Notification(Event.FAILING, f"a{index}", "failing: x") for index in range(9_999)]
     run((channel(), place), steps=[(0, crowd), (1, [FAILING] * 5), (60, [DRIFT])], rest=1, log=log)
     assert place.received[1][1].endswith("… and 9,990 more failing\n… and 4 more")
@@ -173,7 +173,7 @@ def test_news_that_arrive_during_a_delivery_are_the_next_message() -> None:
 def test_news_dropped_during_a_delivery_are_counted_in_the_next_message(monkeypatch: pytest.MonkeyPatch) -> None:
     """A message counts what was dropped before it was composed; the next one counts the rest."""
     monkeypatch.setattr(dispatcher, "_QUEUE_CAP", 2)
-    place, log = Place(latency=5.0), Unheard()
+    place, log = Place(latency=5.0), Recorder()
     run((channel(), place), steps=[(0, [FAILING, DRIFT, WORKS]), (1, [DRIFT, DRIFT]), (9, [WORKS])], rest=9, log=log)
     first, second = (body for _, body in place.received)
     assert first.endswith("… and 1 more")
@@ -187,7 +187,7 @@ def test_a_bug_of_a_channel_stops_nothing() -> None:
     async def broken(_: ChannelMessage) -> str | None:
         raise ZeroDivisionError("CANARY")
 
-    log = Unheard()
+    log = Recorder()
 
     async def work() -> None:
         async with Notifier([(channel(), broken)], log, host="box", timeout_seconds=10) as notifier:

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from msgspec.structs import replace
 
-from tests.support.daemon import Daemon, account, wanting
+from tests.support.daemon import Daemon, account, desired_account
 from tests.support.loopback import EPOCH
 from tests.support.virtual_time import run
 from worker.config.settings import RateLimit, Settings
@@ -40,7 +40,7 @@ def _refused() -> Daemon:
     """Return a daemon whose one account would lose its last ACTIVE number, which a safety rule refuses."""
     found = account(n01000000001="ACTIVE")
     settings = Settings(rate_limit=RateLimit(writes=100, reads=100))
-    return Daemon([found], [wanting(found, "INACTIVE")], settings=settings, terms=Terms(settings.safety))
+    return Daemon([found], [desired_account(found, "INACTIVE")], settings=settings, terms=Terms(settings.safety))
 
 
 class _Manager(Systemd):
@@ -62,13 +62,13 @@ def test_it_converges_and_then_only_reads() -> None:
 
     async def scenario() -> None:
         found = account()
-        daemon = Daemon([found], [wanting(found)])
+        daemon = Daemon([found], [desired_account(found)])
         await daemon.live(3650)
         assert found.statuses == {PHONE: "ACTIVE"}
         assert [phone for _, phone, _ in daemon.wire.writes] == [PHONE]
         reads = [at for at, _ in daemon.wire.reads if at > 1]
         assert [round(at) for at in reads] == list(range(300, 3650, 300))
-        assert daemon.books.opened == ["pass-1"]
+        assert daemon.ledgers.opened == ["pass-1"]
         assert len(daemon.tape.of("number")) == 1
         assert daemon.outcomes() == [RunOutcome.CONVERGED] * 13
 
@@ -80,7 +80,7 @@ def test_drift_is_changed_back() -> None:
 
     async def scenario() -> None:
         found = account()
-        daemon = Daemon([found], [wanting(found)])
+        daemon = Daemon([found], [desired_account(found)])
         await daemon.live(700, (400, lambda: found.switch(PHONE, "INACTIVE")))
         assert [round(at) for at, *_ in daemon.wire.writes] == [0, 600]
 
@@ -92,10 +92,10 @@ def test_dry_run_reports_drift_once_and_never_writes() -> None:
 
     async def scenario() -> None:
         found = account()
-        daemon = Daemon([found], [wanting(found)], read_only=True)
+        daemon = Daemon([found], [desired_account(found)], read_only=True)
         await daemon.live(1000)
         assert daemon.wire.writes == []
-        assert daemon.books.opened == []
+        assert daemon.ledgers.opened == []
         (line,) = daemon.tape.of("number.planned")
         assert (line["phone"], line["action"]) == (PHONE, "activate")
         assert len(daemon.wire.reads) == 4
@@ -108,9 +108,9 @@ def test_what_stays_wrong_is_logged_once() -> None:
 
     async def scenario() -> None:
         found = account(n01000000001="PENDING")
-        daemon = Daemon([found], [wanting(found)])
+        daemon = Daemon([found], [desired_account(found)])
         await daemon.live(2000)
-        assert daemon.books.opened == ["pass-1"]
+        assert daemon.ledgers.opened == ["pass-1"]
         assert [line["outcome"] for line in daemon.tape.of("number")] == ["blocked"]
         assert set(daemon.outcomes()) == {RunOutcome.PARTIAL}
 
@@ -136,12 +136,12 @@ def test_failing_account_is_read_less_often() -> None:
 
     async def scenario() -> None:
         good, bad = account(1), account(2)
-        daemon = Daemon([good, bad], [wanting(good), wanting(bad)])
+        daemon = Daemon([good, bad], [desired_account(good), desired_account(bad)])
         daemon.wire.faults[bad.api_key] = lambda: AccountRejected("no", http_status=403)
-        mended = replace(wanting(bad), unmanaged=wanting(bad).unmanaged, line=2)
+        mended = replace(desired_account(bad), unmanaged=desired_account(bad).unmanaged, line=2)
         await daemon.live(
             86_400 + 10_000,
-            (86_400, lambda: daemon.folder.write(wanting(good), mended)),
+            (86_400, lambda: daemon.folder.write(desired_account(good), mended)),
             (86_400, daemon.wire.faults.clear),
         )
         reads = [at for at, key in daemon.wire.reads if key == bad.api_key]
@@ -165,7 +165,7 @@ def test_suspension_is_logged_at_its_ends_and_writes_wait_for_it() -> None:
     async def scenario() -> None:
         found, other = account(1), account(2)
         suspend = Suspend("moving", "kim", _after(1000))
-        daemon = Daemon([found, other], [wanting(found, suspend=suspend), wanting(other)])
+        daemon = Daemon([found, other], [desired_account(found, suspend=suspend), desired_account(other)])
         await daemon.live(1300)
         (began,) = daemon.tape.of("watch.suspended")
         assert (began["account"], began["reason"], began["by"]) == ("account-1", "moving", "kim")
@@ -183,7 +183,7 @@ def test_settings_suspend_everything() -> None:
     async def scenario() -> None:
         found = account()
         settings = Settings(rate_limit=RateLimit(writes=100, reads=100), suspend=Suspend(reason="audit"))
-        daemon = Daemon([found], [wanting(found)], settings=settings)
+        daemon = Daemon([found], [desired_account(found)], settings=settings)
 
         def lift() -> None:
             daemon.settings = replace(settings, suspend=Suspend())
@@ -203,7 +203,7 @@ def test_the_end_of_what_settings_suspend_is_every_accounts_own_time() -> None:
     async def scenario() -> None:
         some = [account(number) for number in (1, 2, 3)]
         settings = Settings(rate_limit=RateLimit(writes=100, reads=100), suspend=Suspend("audit", until=_after(1000)))
-        daemon = Daemon(some, [wanting(each) for each in some], settings=settings)
+        daemon = Daemon(some, [desired_account(each) for each in some], settings=settings)
         await daemon.live(1100)
         assert [round(at) for at, *_ in daemon.wire.writes] == [1000] * 3
 
@@ -223,7 +223,7 @@ def test_broken_settings_keep_their_last_valid_version() -> None:
                 raise error
             return daemon.settings, daemon.passes._terms
 
-        daemon = Daemon([found], [wanting(found)], reload_settings=reread)
+        daemon = Daemon([found], [desired_account(found)], reload_settings=reread)
         assert daemon.watch.why_not_ready() == "the first pass has not ended yet"
         seen: list[str | None] = []
 
@@ -250,7 +250,7 @@ def test_another_quota_of_reloaded_settings_waits_for_what_was_sent() -> None:
 
     async def scenario() -> None:
         found = account()
-        daemon = Daemon([found], [wanting(found)])
+        daemon = Daemon([found], [desired_account(found)])
 
         def faster() -> None:
             daemon.settings = replace(daemon.settings, rate_limit=RateLimit(writes=5, reads=5))
@@ -268,7 +268,7 @@ def test_changed_broken_and_removed_files_are_logged() -> None:
 
     async def scenario() -> None:
         one, two = account(1), account(2)
-        daemon = Daemon([one, two], [wanting(one), wanting(two)])
+        daemon = Daemon([one, two], [desired_account(one), desired_account(two)])
         news = daemon.folder._news
         wrong = DesiredStateError([Problem("1.yaml", 4, 2, "a status is ACTIVE or INACTIVE")])
 
@@ -304,7 +304,7 @@ def test_a_pass_longer_than_the_interval_delays_the_next_and_says_so() -> None:
 
     async def scenario() -> None:
         found = account()
-        daemon = Daemon([found], [wanting(found)], rhythm=Interval(10.0), latency=12.0)
+        daemon = Daemon([found], [desired_account(found)], rhythm=Interval(10.0), latency=12.0)
         await daemon.live(90)
         lines = daemon.tape.of("watch.pass")
         assert all(line["overran"] for line in lines)
@@ -320,7 +320,7 @@ def test_a_clock_that_jumps_costs_at_most_one_interval(jump: float) -> None:
 
     async def scenario() -> None:
         found = account()
-        daemon = Daemon([found], [wanting(found)])
+        daemon = Daemon([found], [desired_account(found)])
 
         def leap() -> None:
             daemon.skew += jump
@@ -339,9 +339,9 @@ def test_a_second_name_of_an_account_stops_writes_until_it_is_gone() -> None:
 
     async def scenario() -> None:
         found = account()
-        first = wanting(found)
+        first = desired_account(found)
         # its own times put it into passes of its own
-        second = replace(wanting(found, "INACTIVE"), name="second", source="second.yaml", schedules=_hourly())
+        second = replace(desired_account(found, "INACTIVE"), name="second", source="second.yaml", schedules=_hourly())
         daemon = Daemon([found], [first], rhythm=Interval(10_000.0))
         await daemon.live(
             60_000,
@@ -370,11 +370,11 @@ def test_a_ledger_that_fails_fails_the_pass_and_nothing_is_sent() -> None:
 
     async def scenario() -> None:
         found = account()
-        daemon = Daemon([found], [wanting(found)])
-        daemon.books.fail = LedgerError("no room")
+        daemon = Daemon([found], [desired_account(found)])
+        daemon.ledgers.fail = LedgerError("no room")
 
         def fix() -> None:
-            daemon.books.fail = None
+            daemon.ledgers.fail = None
 
         await daemon.live(400, (200, fix))
         first, second = daemon.tape.of("watch.pass")
@@ -390,14 +390,14 @@ def test_what_a_failed_ledger_could_not_record_is_reported_again() -> None:
 
     async def scenario() -> None:
         daemon = _refused()
-        daemon.books.fail = LedgerError("no room")
+        daemon.ledgers.fail = LedgerError("no room")
 
         def fix() -> None:
-            daemon.books.fail = None
+            daemon.ledgers.fail = None
 
         await daemon.live(1000, (200, fix))
         assert len(daemon.tape.of("account.refused")) == 2
-        assert daemon.books.opened == ["pass-2"]
+        assert daemon.ledgers.opened == ["pass-2"]
 
     _play(scenario())
 
@@ -415,11 +415,11 @@ def test_writes_are_reported_though_the_ledger_failed() -> None:
 
     async def scenario() -> None:
         found = account()
-        daemon = Daemon([found], [wanting(found)], listeners=[Listening()])
-        daemon.books.fail_at_end = LedgerError("no room")
+        daemon = Daemon([found], [desired_account(found)], listeners=[Listening()])
+        daemon.ledgers.fail_at_end = LedgerError("no room")
         await daemon.live(100)
         (done,) = heard
-        assert (done.outcome, done.error) == (RunOutcome.FAILED, daemon.books.fail_at_end)
+        assert (done.outcome, done.error) == (RunOutcome.FAILED, daemon.ledgers.fail_at_end)
         (seen,) = done.accounts
         assert seen.result is not None
         assert seen.result.counts[Outcome.CHANGED] == 1
@@ -432,7 +432,7 @@ def test_a_stop_within_a_pass_ends_it() -> None:
 
     async def scenario() -> None:
         found = [account(number) for number in range(1, 60)]
-        daemon = Daemon(found, [wanting(each) for each in found], latency=1.0)
+        daemon = Daemon(found, [desired_account(each) for each in found], latency=1.0)
         await daemon.live(1.5)
         assert daemon.outcomes() == [RunOutcome.INTERRUPTED]
         assert daemon.tape.of("watch.backoff") == []
@@ -449,10 +449,10 @@ def test_a_stop_while_the_ledger_opens_sends_nothing() -> None:
 
     async def scenario() -> None:
         found = account()
-        daemon = Daemon([found], [wanting(found)])
-        daemon.books.seconds = 5.0
+        daemon = Daemon([found], [desired_account(found)])
+        daemon.ledgers.seconds = 5.0
         await daemon.live(2)
-        assert daemon.books.opened == ["pass-1"]
+        assert daemon.ledgers.opened == ["pass-1"]
         assert daemon.wire.writes == []
         assert daemon.outcomes() == [RunOutcome.INTERRUPTED]
 
@@ -478,7 +478,7 @@ def test_listeners_hear_of_passes_and_of_everything_else() -> None:
 
     async def scenario() -> None:
         found, ear = account(), Ear()
-        daemon = Daemon([found], [wanting(found)], listeners=(ear,))
+        daemon = Daemon([found], [desired_account(found)], listeners=(ear,))
         await daemon.live(400)
         assert [each.outcome for each in ear.passes] == [RunOutcome.CONVERGED] * 2
         first = ear.passes[0].accounts[0]
@@ -498,7 +498,7 @@ def test_it_reports_whether_it_is_alive() -> None:
 
     async def scenario() -> None:
         found = account()
-        daemon = Daemon([found], [wanting(found)])
+        daemon = Daemon([found], [desired_account(found)])
         await daemon.live(100)
         assert daemon.watch.why_not_alive() is None
         await asyncio.sleep(95)
@@ -512,7 +512,7 @@ def test_the_watchdog_is_fed_as_long_as_the_loop_lives() -> None:
 
     async def scenario() -> None:
         found, manager = account(), _Manager({})
-        daemon = Daemon([found], [wanting(found)], systemd=manager)
+        daemon = Daemon([found], [desired_account(found)], systemd=manager)
         await daemon.live(301)
         assert manager.beats == 21
 
@@ -524,7 +524,7 @@ def test_the_watchdog_of_a_hung_loop_is_not_fed(monkeypatch: pytest.MonkeyPatch)
 
     async def scenario() -> None:
         found, manager = account(), _Manager({})
-        daemon = Daemon([found], [wanting(found)], systemd=manager)
+        daemon = Daemon([found], [desired_account(found)], systemd=manager)
         hung = daemon.loop.time() + 100
         monkeypatch.setattr(daemon.watch, "why_not_alive", lambda: "hung" if daemon.loop.time() > hung else None)
         await daemon.live(301)
@@ -543,8 +543,8 @@ def test_a_pass_woken_by_an_edge_is_about_its_accounts_only() -> None:
 
     async def scenario() -> None:
         one, two = account(1), account(2)
-        scheduled = wanting(one, schedules={PHONE: Schedule(Status.INACTIVE, windows, (), "UTC")})
-        daemon = Daemon([one, two], [scheduled, wanting(two)])
+        scheduled = desired_account(one, schedules={PHONE: Schedule(Status.INACTIVE, windows, (), "UTC")})
+        daemon = Daemon([one, two], [scheduled, desired_account(two)])
         await daemon.live(290)
         assert {key for at, key in daemon.wire.reads if 1 < at < 290} == {one.api_key}
         assert [round(at) for at, phone, _ in daemon.wire.writes if phone == PHONE] == [0, 100, 250]
@@ -559,7 +559,7 @@ def test_a_schedule_edge_during_a_slow_pass_is_acted_on_right_after_it() -> None
 
     async def scenario() -> None:
         found = account()
-        scheduled = wanting(found, schedules={PHONE: Schedule(Status.INACTIVE, (window,), (), "UTC")})
+        scheduled = desired_account(found, schedules={PHONE: Schedule(Status.INACTIVE, (window,), (), "UTC")})
         daemon = Daemon([found], [scheduled], latency=5.0)
         await daemon.live(100)
         (at,) = (at for at, phone, _ in daemon.wire.writes if phone == PHONE)
@@ -576,7 +576,7 @@ def test_edge_just_after_its_file_was_changed_is_on_time(edited: float) -> None:
 
     async def scenario() -> None:
         found = account()
-        before = wanting(found, schedules={PHONE: Schedule(Status.INACTIVE, windows, (), "UTC")})
+        before = desired_account(found, schedules={PHONE: Schedule(Status.INACTIVE, windows, (), "UTC")})
         daemon = Daemon([found], [before])
         await daemon.live(290, (edited, lambda: daemon.folder.write(replace(before, line=2))))
         assert [round(at, 1) for at, *_ in daemon.wire.writes] == [240.0]
@@ -597,7 +597,7 @@ def test_a_year_of_weekly_windows_of_a_file_is_kept_to_the_second() -> None:
 
     async def scenario() -> None:
         found = account()
-        desired = wanting(found, "INACTIVE", schedules={PHONE: schedule})
+        desired = desired_account(found, "INACTIVE", schedules={PHONE: schedule})
         start = datetime.fromtimestamp(EPOCH, UTC)
         year = timedelta(days=365)
         due = [(each.when, each.after) for each in transitions(desired, start, start + year)]
@@ -622,7 +622,9 @@ def test_maintenance_window_is_logged_at_its_ends_and_writes_wait_for_it() -> No
         minute = start.replace(second=0, microsecond=0)
         window = f"daily {minute:%H:%M}-{minute + timedelta(minutes=10):%H:%M}"
         end = (minute + timedelta(minutes=10) - start).total_seconds()
-        daemon = Daemon([one, two], [wanting(one, maintenance=Maintenance(window, "backup")), wanting(two)])
+        daemon = Daemon(
+            [one, two], [desired_account(one, maintenance=Maintenance(window, "backup")), desired_account(two)]
+        )
         await daemon.live(1300)
         (began,) = daemon.tape.of("watch.suspended")
         assert (began["account"], began["reason"]) == ("account-1", "backup")
@@ -638,7 +640,7 @@ def test_the_settings_maintenance_window_holds_every_account() -> None:
     async def scenario() -> None:
         found = account()
         settings = Settings(rate_limit=RateLimit(writes=100, reads=100), maintenance=Maintenance("daily 00:00-24:00"))
-        daemon = Daemon([found], [wanting(found)], settings=settings)
+        daemon = Daemon([found], [desired_account(found)], settings=settings)
         await daemon.live(700)
         assert daemon.wire.writes == []
         (began,) = daemon.tape.of("watch.suspended")
@@ -654,7 +656,7 @@ def test_notice_is_logged_once_over_all_passes() -> None:
         found = account(1, n01000000001="INACTIVE", n01000000002="ACTIVE")
         group = Group("hot", (PHONE,))
         desired = replace(
-            wanting(found, "INACTIVE"), numbers={PHONE: Desired(Status.INACTIVE)}, lines=[1], groups=(group,)
+            desired_account(found, "INACTIVE"), numbers={PHONE: Desired(Status.INACTIVE)}, lines=[1], groups=(group,)
         )
         daemon = Daemon([found], [desired])
         await daemon.live(1000, (700, lambda: found.switch("01000000002", "PENDING")))

@@ -6,7 +6,7 @@ import tracemalloc
 import pytest
 from msgspec.structs import replace
 
-from tests.support.daemon import Daemon, account, wanting
+from tests.support.daemon import Daemon, account, desired_account
 from tests.support.virtual_time import run
 from worker.config.settings import RateLimit, Settings
 from worker.daemon.scheduler import Interval
@@ -19,11 +19,11 @@ def test_a_thousand_passes_take_no_more_memory_than_some() -> None:
 
     async def scenario() -> None:
         found = account()
-        daemon = Daemon([found], [wanting(found)], rhythm=Interval(60.0))
+        daemon = Daemon([found], [desired_account(found)], rhythm=Interval(60.0))
         held: list[int] = []
 
         def read() -> None:
-            for kept in (daemon.tape.lines, daemon.wire.reads, daemon.wire.writes, daemon.books.opened):
+            for kept in (daemon.tape.lines, daemon.wire.reads, daemon.wire.writes, daemon.ledgers.opened):
                 kept.clear()
             gc.collect()
             held.append(tracemalloc.get_traced_memory()[0])
@@ -48,7 +48,7 @@ def test_five_thousand_accounts_with_nothing_to_do_wait_for_the_quota_alone() ->
 
     async def scenario() -> None:
         found = account(n01000000001="ACTIVE")
-        one = wanting(found)
+        one = desired_account(found)
         settings = Settings(rate_limit=RateLimit(writes=80, reads=16, per_seconds=5.0))
         accounts = [
             replace(one, name=f"account-{number}", endpoint=f"https://proxy-{number}.example")

@@ -6,7 +6,7 @@ from typing import cast
 
 import pytest
 
-from tests.support.daemon import Daemon, account, wanting
+from tests.support.daemon import Daemon, account, desired_account
 from tests.support.virtual_time import run
 from worker.daemon.last_good import FileChanges
 from worker.daemon.loop import WatchLoop
@@ -36,8 +36,8 @@ def test_what_a_pass_saw_is_known_until_the_next() -> None:
         following = LiveStatus(lambda: daemon.passes.quotas)
         rung: list[int] = []
         following.on_change = lambda: rung.append(1)
-        suspended = wanting(two, suspend=Suspend("moving", "ann"))
-        daemon = Daemon([one, two], [wanting(one), suspended], listeners=[following])
+        suspended = desired_account(two, suspend=Suspend("moving", "ann"))
+        daemon = Daemon([one, two], [desired_account(one), suspended], listeners=[following])
         following.follow(daemon.watch)
         await daemon.live(200)
         live = following.state()
@@ -48,7 +48,7 @@ def test_what_a_pass_saw_is_known_until_the_next() -> None:
         ]
         assert [(quota.writes_most, quota.per_seconds) for quota in live.quotas] == [(10_000, 5.0)] * 2
         assert len(following.accounts()) == 2
-        daemon.folder.desired = (wanting(one),)
+        daemon.folder.desired = (desired_account(one),)
         assert [seen.account for seen in following.state().seen] == ["account-1"]
 
     run(scenario())
@@ -60,7 +60,12 @@ def test_what_needs_attention_is_known() -> None:
     async def scenario() -> None:
         calm, refused = account(1), account(2, n01000000002="ACTIVE")
         blocked = SandboxAccount.of({"01000000003": "BLOCKED"}, account_id="3", api_key="NCS0000000000003")
-        desired = [wanting(calm), wanting(refused, "INACTIVE"), wanting(blocked), wanting(account(9))]
+        desired = [
+            desired_account(calm),
+            desired_account(refused, "INACTIVE"),
+            desired_account(blocked),
+            desired_account(account(9)),
+        ]
         following = LiveStatus(list)
         daemon = Daemon([calm, refused, blocked], desired, listeners=[following], terms=None)
         following.follow(daemon.watch)
@@ -75,7 +80,7 @@ def test_what_needs_attention_is_known() -> None:
         assert ("broken", None) in needs
         assert any(name == "account-9" for _, name in needs)
         assert any(name == "account-3" for _, name in needs), needs
-        daemon.folder.desired = (wanting(calm),)
+        daemon.folder.desired = (desired_account(calm),)
         assert {need.account for need in following.state().needs} == {None}, "removed accounts need nothing"
 
     run(scenario())
@@ -91,7 +96,7 @@ def test_suspension_is_described_as_far_as_it_was_given(suspend: Suspend, messag
     async def scenario() -> None:
         one = account(1)
         following = LiveStatus(list)
-        daemon = Daemon([one], [wanting(one, suspend=suspend)], listeners=[following])
+        daemon = Daemon([one], [desired_account(one, suspend=suspend)], listeners=[following])
         following.follow(daemon.watch)
         await daemon.live(50)
         assert [need.message for need in following.state().needs if need.kind == "suspended"] == [message]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.support.ledgers import became, clock, planned, seen, started, subject
+from tests.support.ledgers import account_result, clock, observed_account, plan_writes, run_info, subject
 from worker.ledger import memory_reader, writes
 from worker.ledger.readonly import open_read_only
 from worker.ledger.schema import connect, connect_to_read
@@ -40,12 +40,15 @@ def _record_six_runs(connection: sqlite3.Connection) -> Iterator[None]:
     """Record six runs, every other one of which is killed. Yields after each transaction."""
     now = clock()
     for number in range(6):
-        run = started(f"r{number}", started_at=now())
+        run = run_info(f"r{number}", started_at=now())
         writes.add_run(connection, run)
         yield
-        plan = planned(*_PHONES, desired=("INACTIVE", "ACTIVE")[number % 2])
+        plan = plan_writes(*_PHONES, desired=("INACTIVE", "ACTIVE")[number % 2])
         writes.settle(
-            connection, "vendor 1", seen(**dict.fromkeys((f"n{phone}" for phone in _PHONES), "ACTIVE")).numbers, now()
+            connection,
+            "vendor 1",
+            observed_account(**dict.fromkeys((f"n{phone}" for phone in _PHONES), "ACTIVE")).numbers,
+            now(),
         )
         entry = writes.add_entry(connection, run.id, subject(), plan, fingerprint="f" * 64, now=now())
         yield
@@ -54,7 +57,7 @@ def _record_six_runs(connection: sqlite3.Connection) -> Iterator[None]:
             writes.intend(connection, [(entry, phone, 1, asked) for phone in _PHONES[part : part + 10]], now())
             yield
         if number % 2:
-            writes.finish_entry(connection, entry, became(plan, Outcome.CHANGED), {}, now())
+            writes.finish_entry(connection, entry, account_result(plan, Outcome.CHANGED), {}, now())
             yield
             writes.finish_run(connection, run.id, "converged", now())
             yield

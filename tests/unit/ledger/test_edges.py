@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from tests.support.ledgers import became, ledger, never, planned, rows, seen, subject
+from tests.support.ledgers import account_result, ledger, never_wait, observed_account, plan_writes, rows, subject
 from worker.ledger import NullLedger, probe
 from worker.ledger.history import run_record
 from worker.ledger.readonly import open_read_only
@@ -30,14 +30,14 @@ async def test_null_ledger_records_nothing_and_recalls_the_given_memory() -> Non
     ledger = NullLedger(lambda key: memory if key == "vendor 1" else AccountMemory())
     assert await ledger.recall("vendor 1") is memory
     assert await NullLedger().recall("vendor 1") == AccountMemory()
-    async with ledger.hold(subject(), never) as account_ledger:
+    async with ledger.hold(subject(), never_wait) as account_ledger:
         assert account_ledger is ledger
-        assert await account_ledger.resume(seen()) == AccountMemory()
-        await account_ledger.begin(planned(A), "f")
+        assert await account_ledger.resume(observed_account()) == AccountMemory()
+        await account_ledger.begin(plan_writes(A), "f")
         await account_ledger.intend([(A, 1, Status.INACTIVE)])
         account_ledger.record_answer(A, 1, None)
-        await account_ledger.finish(became(planned(A), Outcome.CHANGED), {})
-    await ledger.record(subject(), became(planned(A), Outcome.CHANGED), {})
+        await account_ledger.finish(account_result(plan_writes(A), Outcome.CHANGED), {})
+    await ledger.record(subject(), account_result(plan_writes(A), Outcome.CHANGED), {})
 
 
 async def test_ledger_does_not_wait_for_a_leased_account_by_default(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ async def test_ledger_does_not_wait_for_a_leased_account_by_default(tmp_path: Pa
     async with (
         ledger(tmp_path) as first,
         ledger(tmp_path, run_id="run-2", clock=lambda: 0.0) as second,
-        first.hold(subject(), never),
+        first.hold(subject(), never_wait),
     ):
         with pytest.raises(AccountBusy):
             async with second.hold(subject(), pause):
@@ -77,11 +77,11 @@ async def test_all_commits_run_on_one_named_thread(tmp_path: Path) -> None:
 async def test_run_is_read_back_with_every_time_and_error(tmp_path: Path) -> None:
     """Start and end of a run, an account and an attempt, and each error, are read back unchanged."""
     async with ledger(tmp_path) as run_ledger:
-        async with run_ledger.hold(subject(), never) as account_ledger:
-            await account_ledger.begin(planned(A, B), "f")
+        async with run_ledger.hold(subject(), never_wait) as account_ledger:
+            await account_ledger.begin(plan_writes(A, B), "f")
             await account_ledger.intend([(A, 1, Status.INACTIVE)])
             account_ledger.record_answer(A, 1, Ambiguous("no answer"))
-            result = became(planned(A, B), Outcome.UNVERIFIED, after=None)
+            result = account_result(plan_writes(A, B), Outcome.UNVERIFIED, after=None)
             await account_ledger.finish(result, {})
         await run_ledger.finish(RunOutcome.PARTIAL)
     with open_read_only(tmp_path / "ledger.db") as connection:
@@ -103,15 +103,15 @@ async def test_run_is_read_back_with_every_time_and_error(tmp_path: Path) -> Non
 
 async def test_acceptance_is_recorded_only_for_unverified_writes(tmp_path: Path) -> None:
     """The last responses are recorded only for numbers that no read has confirmed."""
-    async with ledger(tmp_path) as run_ledger, run_ledger.hold(subject(), never) as account_ledger:
-        plan = planned(A, B)
+    async with ledger(tmp_path) as run_ledger, run_ledger.hold(subject(), never_wait) as account_ledger:
+        plan = plan_writes(A, B)
         await account_ledger.begin(plan, "f")
         await account_ledger.intend([(A, 1, Status.INACTIVE), (B, 1, Status.INACTIVE)])
         account_ledger.record_answer(A, 1, None)
         account_ledger.record_answer(B, 1, None)
-        changed = became(planned(A), Outcome.CHANGED).numbers
-        unverified = became(planned(B), Outcome.UNVERIFIED, after=None).numbers
-        result = became(plan, Outcome.CHANGED)
+        changed = account_result(plan_writes(A), Outcome.CHANGED).numbers
+        unverified = account_result(plan_writes(B), Outcome.UNVERIFIED, after=None).numbers
+        result = account_result(plan, Outcome.CHANGED)
         await account_ledger.finish(replace(result, numbers=(*changed, *unverified)), {})
     states = rows(tmp_path, "SELECT phone, state, answered_at IS NULL FROM attempts ORDER BY phone")
     assert states == [(A, "verified", 1), (B, "ok", 0)]
@@ -127,10 +127,10 @@ def test_unwritable_ledger_is_refused_with_file_and_reason(tmp_path: Path, monke
 
 async def test_planned_number_without_attempt_is_not_attempted(tmp_path: Path) -> None:
     """A planned number that the run did not reach is recorded as `not_attempted`, not as unchanged."""
-    async with ledger(tmp_path) as run_ledger, run_ledger.hold(subject(), never) as account_ledger:
-        await account_ledger.begin(planned(A, B), "f")
-        attempted = became(planned(A), Outcome.CHANGED)
-        unattempted = became(planned(B), Outcome.NOT_ATTEMPTED, attempts=0)
+    async with ledger(tmp_path) as run_ledger, run_ledger.hold(subject(), never_wait) as account_ledger:
+        await account_ledger.begin(plan_writes(A, B), "f")
+        attempted = account_result(plan_writes(A), Outcome.CHANGED)
+        unattempted = account_result(plan_writes(B), Outcome.NOT_ATTEMPTED, attempts=0)
         await account_ledger.finish(replace(attempted, numbers=(*attempted.numbers, *unattempted.numbers)), {})
     assert rows(tmp_path, "SELECT phone, outcome FROM outcomes ORDER BY phone") == [
         (A, "changed"),
@@ -140,11 +140,11 @@ async def test_planned_number_without_attempt_is_not_attempted(tmp_path: Path) -
 
 async def test_crashed_run_is_counted_by_outcome(tmp_path: Path) -> None:
     """The next run closes the entry of a crashed run and counts its numbers by outcome."""
-    async with ledger(tmp_path, run_id="dead") as dead, dead.hold(subject(), never) as account_ledger:
-        await account_ledger.begin(planned(A, B), "f")
+    async with ledger(tmp_path, run_id="dead") as dead, dead.hold(subject(), never_wait) as account_ledger:
+        await account_ledger.begin(plan_writes(A, B), "f")
         await account_ledger.intend([(A, 1, Status.INACTIVE)])
-    async with ledger(tmp_path, run_id="next") as following, following.hold(subject(), never) as account_ledger:
-        await account_ledger.resume(seen(**{f"n{A}": "INACTIVE", f"n{B}": "ACTIVE"}))
+    async with ledger(tmp_path, run_id="next") as following, following.hold(subject(), never_wait) as account_ledger:
+        await account_ledger.resume(observed_account(**{f"n{A}": "INACTIVE", f"n{B}": "ACTIVE"}))
     ((counts,),) = rows(tmp_path, "SELECT counts FROM entries")
     assert json.loads(counts) == {"changed": 1, "not_attempted": 1}
 
@@ -153,11 +153,11 @@ async def test_responses_of_accounts_that_finish_together_are_recorded(tmp_path:
     """Two accounts that finish together share a transaction without losing responses."""
     async with ledger(tmp_path) as run_ledger:
         one, two = subject("vendor 1"), subject("vendor 2")
-        async with run_ledger.hold(one, never) as first, run_ledger.hold(two, never) as second:
+        async with run_ledger.hold(one, never_wait) as first, run_ledger.hold(two, never_wait) as second:
             for account_ledger in (first, second):
-                await account_ledger.begin(planned(A), "f")
+                await account_ledger.begin(plan_writes(A), "f")
                 await account_ledger.intend([(A, 1, Status.INACTIVE)])
                 account_ledger.record_answer(A, 1, None)
-            unverified = became(planned(A), Outcome.UNVERIFIED, after=None)
+            unverified = account_result(plan_writes(A), Outcome.UNVERIFIED, after=None)
             await asyncio.gather(first.finish(unverified, {}), second.finish(unverified, {}))
     assert rows(tmp_path, "SELECT state FROM attempts") == [("ok",), ("ok",)]

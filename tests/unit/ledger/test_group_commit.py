@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.ledgers import clock, planned, started, subject
+from tests.support.ledgers import clock, plan_writes, run_info, subject
 from tests.support.virtual_time import run
 from worker.ledger import writes
 from worker.ledger.group_commit import GroupCommits, Intent
@@ -26,8 +26,8 @@ class Disk:
         self.connection = connection
         self.waiting: list[Callable[[], None]] = []
         self.statements: list[str] = []
-        writes.add_run(connection, started())
-        plan = planned(*_PHONES)
+        writes.add_run(connection, run_info())
+        plan = plan_writes(*_PHONES)
         self.entry = writes.add_entry(connection, "run-1", subject(), plan, fingerprint="", now="now")
         connection.set_trace_callback(self.statements.append)
 

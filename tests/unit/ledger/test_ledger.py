@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.ledgers import became, ledger, never, planned, rows, seen, subject
+from tests.support.ledgers import account_result, ledger, never_wait, observed_account, plan_writes, rows, subject
 from worker.ledger import Ledger, memory_reader
 from worker.ledger.records import AttemptState
 from worker.model.accounts import AccountMemory, Status
@@ -36,13 +36,13 @@ def _empty_result(outcome: RunOutcome = RunOutcome.CONVERGED) -> AccountResult:
 async def test_complete_run_is_recorded(tmp_path: Path) -> None:
     """The run, its account, its request and its number are recorded with all their fields."""
     async with ledger(tmp_path) as run_ledger:
-        async with run_ledger.hold(subject(sha256="f00", commit="c0ffee-dirty"), never) as account_ledger:
-            assert await account_ledger.resume(seen(n0100001=ON)) == AccountMemory()
-            await account_ledger.begin(planned(A), "print")
+        async with run_ledger.hold(subject(sha256="f00", commit="c0ffee-dirty"), never_wait) as account_ledger:
+            assert await account_ledger.resume(observed_account(n0100001=ON)) == AccountMemory()
+            await account_ledger.begin(plan_writes(A), "print")
             await account_ledger.intend([(A, 1, OFF)])
             assert rows(tmp_path, "SELECT phone, number, asked, state FROM attempts") == [(A, 1, OFF, "intent")]
             account_ledger.record_answer(A, 1, None)
-            await account_ledger.finish(became(planned(A), Outcome.CHANGED), {})
+            await account_ledger.finish(account_result(plan_writes(A), Outcome.CHANGED), {})
         await run_ledger.finish(RunOutcome.CONVERGED)
     assert rows(tmp_path, "SELECT id, command, started_by, host, pid, outcome FROM runs") == [
         ("run-1", "apply", "ann", "box", 7, "converged")
@@ -73,8 +73,8 @@ async def test_response_determines_the_attempt_state(
     tmp_path: Path, error: ApiError | None, state: AttemptState
 ) -> None:
     """Accepted, rejected and ambiguous requests are distinguished, each with its status and text."""
-    async with ledger(tmp_path) as run_ledger, run_ledger.hold(subject(), never) as account_ledger:
-        await account_ledger.begin(planned(A, B), "")
+    async with ledger(tmp_path) as run_ledger, run_ledger.hold(subject(), never_wait) as account_ledger:
+        await account_ledger.begin(plan_writes(A, B), "")
         await account_ledger.intend([(A, 1, OFF), (B, 1, OFF)])
         account_ledger.record_answer(A, 1, error)
     error_fields = (None, None, None) if error is None else (error.http_status, error.code, str(error))
@@ -87,11 +87,11 @@ async def test_response_determines_the_attempt_state(
 @pytest.mark.parametrize("text", ["a\0b", "\udcff", "발신번호 😀", "x" * 500])
 async def test_unusual_text_of_a_response_is_stored(tmp_path: Path, text: str) -> None:
     """Requests of the same transaction are sent, and the text is stored with replacement characters."""
-    async with ledger(tmp_path) as run_ledger, run_ledger.hold(subject(), never) as account_ledger:
-        await account_ledger.begin(planned(A, B), "")
+    async with ledger(tmp_path) as run_ledger, run_ledger.hold(subject(), never_wait) as account_ledger:
+        await account_ledger.begin(plan_writes(A, B), "")
         await account_ledger.intend([(A, 1, OFF)])
         account_ledger.record_answer(A, 1, NotRegistered(text, http_status=400, api_code=text))
-        await account_ledger.finish(became(planned(A), Outcome.FAILED), {})
+        await account_ledger.finish(account_result(plan_writes(A), Outcome.FAILED), {})
     stored = text.replace("\0", "\ufffd").replace("\udcff", "\ufffd")
     assert rows(tmp_path, "SELECT error_code, error_message FROM attempts WHERE phone = ?", A) == [(stored, stored)]
 
@@ -103,7 +103,7 @@ async def test_account_in_sync_has_no_entry(tmp_path: Path) -> None:
         assert rows(tmp_path, "SELECT id FROM entries") == []
         await run_ledger.record(subject("vendor 1"), _empty_result(), {A: OFF})
         await run_ledger.record(subject("vendor 2"), _empty_result(RunOutcome.REFUSED), {})
-        await run_ledger.record(subject("vendor 3"), became(planned(B), Outcome.NOT_ATTEMPTED), {})
+        await run_ledger.record(subject("vendor 3"), account_result(plan_writes(B), Outcome.NOT_ATTEMPTED), {})
         await run_ledger.finish(RunOutcome.REFUSED)
     assert rows(tmp_path, "SELECT key, outcome, settled FROM entries") == [
         ("vendor 1", "converged", 1),
@@ -121,18 +121,18 @@ async def test_memory_has_the_latest_credentials_of_each_account_name(tmp_path: 
     async with ledger(tmp_path) as run_ledger:
         for name, credentials in (("main", old), ("main", new), ("branch", None)):
             account = subject(account=name, credentials=credentials)
-            await run_ledger.record(account, became(planned(A), Outcome.NOT_ATTEMPTED), {})
+            await run_ledger.record(account, account_result(plan_writes(A), Outcome.NOT_ATTEMPTED), {})
     assert memory_reader(tmp_path / "ledger.db")("vendor 1").names == {"main": new, "branch": None}
 
 
 async def test_completed_plan_ends_the_count_of_deactivations(tmp_path: Path) -> None:
     """A run that only closes the entry of a crashed run is recorded, so that the next plan has its full allowance."""
-    async with ledger(tmp_path, run_id="dead") as run_ledger, run_ledger.hold(subject(), never) as account_ledger:
-        await account_ledger.begin(planned(A), "")
+    async with ledger(tmp_path, run_id="dead") as run_ledger, run_ledger.hold(subject(), never_wait) as account_ledger:
+        await account_ledger.begin(plan_writes(A), "")
         await account_ledger.intend([(A, 1, OFF)])
     async with ledger(tmp_path, run_id="next") as run_ledger:
-        async with run_ledger.hold(subject(), never) as account_ledger:
-            assert await account_ledger.resume(seen(n0100001=OFF)) == AccountMemory(
+        async with run_ledger.hold(subject(), never_wait) as account_ledger:
+            assert await account_ledger.resume(observed_account(n0100001=OFF)) == AccountMemory(
                 {A: OFF}, frozenset({A}), names=NAMES
             )
             await account_ledger.finish(_empty_result(), {})
@@ -145,8 +145,11 @@ async def test_run_without_an_end_is_recorded_as_failed(tmp_path: Path) -> None:
     """A run that exits by an error, or without an end, has failed. Its last responses are recorded."""
 
     async def run_and_fail(run_id: str, *, finish: bool) -> None:
-        async with ledger(tmp_path, run_id=run_id) as run_ledger, run_ledger.hold(subject(), never) as account_ledger:
-            await account_ledger.begin(planned(A), "")
+        async with (
+            ledger(tmp_path, run_id=run_id) as run_ledger,
+            run_ledger.hold(subject(), never_wait) as account_ledger,
+        ):
+            await account_ledger.begin(plan_writes(A), "")
             await account_ledger.intend([(A, 1, OFF)])
             account_ledger.record_answer(A, 1, None)
             if finish:
@@ -171,14 +174,14 @@ async def test_two_runs_share_a_ledger(tmp_path: Path) -> None:
     async with ledger(tmp_path, run_id="one") as run_account, ledger(tmp_path, run_id="two") as two:
 
         async def scenario(run_ledger: Ledger, key: str) -> None:
-            async with run_ledger.hold(subject(key), never) as account_ledger:
+            async with run_ledger.hold(subject(key), never_wait) as account_ledger:
                 phones = [f"010{n:08}" for n in range(50)]
-                await account_ledger.begin(planned(*phones), "")
+                await account_ledger.begin(plan_writes(*phones), "")
                 for number in range(1, 4):
                     await account_ledger.intend([(phone, number, OFF) for phone in phones])
                     for phone in phones:
                         account_ledger.record_answer(phone, number, Ambiguous("again") if number < 3 else None)
-                await account_ledger.finish(became(planned(*phones), Outcome.CHANGED, attempts=3), {})
+                await account_ledger.finish(account_result(plan_writes(*phones), Outcome.CHANGED, attempts=3), {})
             await run_ledger.finish(RunOutcome.CONVERGED)
 
         await asyncio.gather(scenario(run_account, "vendor 1"), scenario(two, "vendor 2"))
@@ -203,12 +206,12 @@ async def test_fleet_shares_one_run(tmp_path: Path) -> None:
         run_ledger._connection.set_trace_callback(lambda text: commits.append(text) if text == "COMMIT" else None)
 
         async def run_account(number: int) -> None:
-            async with run_ledger.hold(subject(f"vendor {number}"), never) as account_ledger:
-                await account_ledger.resume(seen(n0100001=ON))
-                await account_ledger.begin(planned(A), "")
+            async with run_ledger.hold(subject(f"vendor {number}"), never_wait) as account_ledger:
+                await account_ledger.resume(observed_account(n0100001=ON))
+                await account_ledger.begin(plan_writes(A), "")
                 await account_ledger.intend([(A, 1, OFF)])
                 account_ledger.record_answer(A, 1, None)
-                await account_ledger.finish(became(planned(A), Outcome.CHANGED), {})
+                await account_ledger.finish(account_result(plan_writes(A), Outcome.CHANGED), {})
 
         await asyncio.gather(*map(run_account, range(200)))
         run_ledger._connection.set_trace_callback(None)
@@ -236,8 +239,8 @@ async def test_failed_commit_refuses_every_later_request(
 ) -> None:
     """After the first failure every request, end of an entry and read is refused. Closing the ledger does not fail."""
     phones = [f"010{n:08}" for n in range(2000)]
-    async with ledger(tmp_path) as run_ledger, run_ledger.hold(subject(), never) as account_ledger:
-        await account_ledger.begin(planned(*phones), "")
+    async with ledger(tmp_path) as run_ledger, run_ledger.hold(subject(), never_wait) as account_ledger:
+        await account_ledger.begin(plan_writes(*phones), "")
         break_ledger(run_ledger)
         results = await asyncio.gather(
             *(account_ledger.intend([(phone, 1, OFF)]) for phone in phones), return_exceptions=True
@@ -272,7 +275,7 @@ async def test_run_end_trims_the_ledger(tmp_path: Path) -> None:
     """A run that ends with the ledger over its limit deletes the oldest runs, never itself."""
     for number in range(4):
         async with ledger(tmp_path, run_id=f"r{number}", most_bytes=1) as run_ledger:
-            await run_ledger.record(subject(), became(planned(A), Outcome.FAILED), {})
+            await run_ledger.record(subject(), account_result(plan_writes(A), Outcome.FAILED), {})
             await run_ledger.finish(RunOutcome.PARTIAL)
     assert rows(tmp_path, "SELECT id, outcome FROM runs") == [("r3", "partial")]
     assert rows(tmp_path, "SELECT run FROM entries") == [("r3",)]

@@ -8,7 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.ledgers import became, clock, ledger, never, planned, seen, started, subject
+from tests.support.ledgers import (
+    account_result,
+    clock,
+    ledger,
+    never_wait,
+    observed_account,
+    plan_writes,
+    run_info,
+    subject,
+)
 from worker.ledger import NullLedger, writes
 from worker.ledger.records import AttemptState
 from worker.ledger.schema import connect
@@ -30,8 +39,8 @@ class Store:
 
     def start_run(self, name: str, *, plan: str | None = None, key: str = KEY) -> int:
         """Add a run with an entry for an account, which plans to write A and B."""
-        writes.add_run(self.connection, started(name, plan=plan, started_at=f"start of {name}"))
-        return writes.add_entry(self.connection, name, subject(key), planned(A, B), fingerprint="f", now=BEFORE)
+        writes.add_run(self.connection, run_info(name, plan=plan, started_at=f"start of {name}"))
+        return writes.add_entry(self.connection, name, subject(key), plan_writes(A, B), fingerprint="f", now=BEFORE)
 
     def intend(self, entry: int, phone: str = A, at: str = AFTER) -> None:
         """Record the intent of a request."""
@@ -84,7 +93,7 @@ def test_unsent_intents_do_not_use_up_the_plan(store: Store) -> None:
     """Intents are recorded before they are sent; those never sent are deleted at the end of the run."""
     entry = store.start_run("r1", plan="p1")
     store.intend(entry)
-    result = became(planned(A, B), Outcome.NOT_ATTEMPTED, attempts=0)
+    result = account_result(plan_writes(A, B), Outcome.NOT_ATTEMPTED, attempts=0)
     writes.finish_entry(store.connection, entry, result, {}, AFTER)
     assert store.earlier_run() is None
 
@@ -121,7 +130,7 @@ def test_run_that_ended_before_the_plan_does_not_supersede_it(store: Store) -> N
         entry = store.start_run(name)
         store.intend(entry, at=at)
         writes.answer(store.connection, [(entry, A, 1, AttemptState.REJECTED, 400, "X", "no")], at)
-        writes.finish_entry(store.connection, entry, became(planned(A, B), Outcome.FAILED), {}, at)
+        writes.finish_entry(store.connection, entry, account_result(plan_writes(A, B), Outcome.FAILED), {}, at)
         assert (store.earlier_run() is not None) == (name == "r2")
 
 
@@ -156,14 +165,14 @@ def test_lookup_is_fast_with_a_long_history(store: Store) -> None:
 async def test_account_ledger_finds_an_earlier_run(tmp_path: Path) -> None:
     """An account ledger asks for its own account and run, while it has the lease."""
     async with ledger(tmp_path, run_id="r1", now=clock(43_300)) as first:
-        async with first.hold(subject(), never) as account_ledger:
+        async with first.hold(subject(), never_wait) as account_ledger:
             assert await account_ledger.earlier_run(PLAN, [A]) is None
-            await account_ledger.resume(seen(n01000000001="ACTIVE"))
-            await account_ledger.begin(planned(A), "f")
-            await account_ledger.intend([(A, 1, planned(A).writes[0].desired)])  # type: ignore[list-item]
+            await account_ledger.resume(observed_account(n01000000001="ACTIVE"))
+            await account_ledger.begin(plan_writes(A), "f")
+            await account_ledger.intend([(A, 1, plan_writes(A).writes[0].desired)])  # type: ignore[list-item]
             assert await account_ledger.earlier_run(PLAN, [A]) is None
         await first.finish(RunOutcome.PARTIAL)
-    async with ledger(tmp_path, run_id="r2") as second, second.hold(subject(), never) as account_ledger:
+    async with ledger(tmp_path, run_id="r2") as second, second.hold(subject(), never_wait) as account_ledger:
         use = await account_ledger.earlier_run(PLAN, [A])
         assert use is not None
         assert use.run == "r1"
@@ -172,7 +181,7 @@ async def test_account_ledger_finds_an_earlier_run(tmp_path: Path) -> None:
 
 async def test_unreadable_ledger_is_an_error(tmp_path: Path) -> None:
     """If earlier runs cannot be determined, nothing may be written."""
-    async with ledger(tmp_path) as run_ledger, run_ledger.hold(subject(), never) as account_ledger:
+    async with ledger(tmp_path) as run_ledger, run_ledger.hold(subject(), never_wait) as account_ledger:
         with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection, connection:
             connection.execute("DROP TABLE attempts")
         with pytest.raises(LedgerError, match="cannot be used"):

@@ -6,9 +6,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from tests.support.ledgers import ledger, never
+from tests.support.ledgers import ledger, never_wait
 from tests.support.loopback import Loopback, credentials, run, runtime
-from tests.support.model_account import Unheard
+from tests.support.model_account import Recorder
 from worker.config.settings import Settings
 from worker.ledger import Ledger, Subject
 from worker.ledger.ledger import SqliteAccountLedger
@@ -27,7 +27,7 @@ _SUBJECT = Subject(
 )
 
 
-class _Log(Unheard):
+class _Log(Recorder):
     def bind(self, **fields: object) -> "_Log":
         del fields
         return self
@@ -48,7 +48,7 @@ def _rows(folder: Path, sql: str) -> list[Any]:
 
 
 async def _start_account(run_ledger: Ledger, *phones: str) -> SqliteAccountLedger:
-    async with run_ledger.hold(_SUBJECT, never) as account_ledger:
+    async with run_ledger.hold(_SUBJECT, never_wait) as account_ledger:
         await account_ledger.begin(_plan(*phones), "f")
         await account_ledger.intend([(phone, 1, Status.INACTIVE) for phone in phones])
         return account_ledger
@@ -103,7 +103,10 @@ def test_open_entry_of_a_crashed_run_is_closed_without_writes(tmp_path: Path) ->
                 **{name: getattr(_SUBJECT, name) for name in Subject.__struct_fields__ if name != "key"},
                 key=f"{loopback.sandbox.url} 1",
             )
-            async with ledger(tmp_path, run_id="dead") as run_ledger, run_ledger.hold(subject, never) as account_ledger:
+            async with (
+                ledger(tmp_path, run_id="dead") as run_ledger,
+                run_ledger.hold(subject, never_wait) as account_ledger,
+            ):
                 await account_ledger.begin(_plan(A), "f")
                 await account_ledger.intend([(A, 1, Status.INACTIVE)])
             async with ledger(tmp_path, run_id="next") as run_ledger:
@@ -116,9 +119,9 @@ def test_open_entry_of_a_crashed_run_is_closed_without_writes(tmp_path: Path) ->
                     runtime=runtime(),
                 )
                 drafts = await fleet.plan([desired], Terms())
-                (result,) = await fleet.apply([desired], drafts, Terms(), Unheard())
+                (result,) = await fleet.apply([desired], drafts, Terms(), Recorder())
                 second_drafts = await fleet.plan([desired], Terms())
-                await fleet.apply([desired], second_drafts, Terms(), Unheard())
+                await fleet.apply([desired], second_drafts, Terms(), Recorder())
                 return result
 
     result = run(scenario())

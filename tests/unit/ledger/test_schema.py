@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.ledgers import clock, started
+from tests.support.ledgers import clock, run_info
 from worker.ledger import history, probe, schema, writes
 from worker.ledger.schema import MIGRATIONS, connect, connect_to_read
 from worker.model.errors import ErrorInfo, LedgerError
@@ -52,7 +52,7 @@ def test_ledger_files_are_readable_by_owner_only(tmp_path: Path) -> None:
     path = tmp_path / "far" / "state" / "ledger.db"
     for _ in range(2):
         with closing(_open(path)) as connection:
-            writes.add_run(connection, started())
+            writes.add_run(connection, run_info())
             modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in (path.parent, *path.parent.iterdir())}
         assert modes == {"state": 0o700, **dict.fromkeys(["ledger.db", "ledger.db-shm", "ledger.db-wal"], 0o600)}
         for file in path.parent.iterdir():
@@ -87,7 +87,7 @@ def test_migration_keeps_existing_rows(tmp_path: Path) -> None:
     """A migration sees the existing rows and is recorded with its time and program."""
     path = tmp_path / "ledger.db"
     with closing(_open(path)) as connection:
-        writes.add_run(connection, started("r1"))
+        writes.add_run(connection, run_info("r1"))
     with closing(connect(path, program="2", now=clock(60), migrations=[*MIGRATIONS, _NEXT_MIGRATION])) as connection:
         assert connection.execute("SELECT * FROM notes").fetchall() == [("r1", "kept")]
         first, *_, last = connection.execute("SELECT version, applied_at, program FROM migrations").fetchall()
@@ -125,7 +125,7 @@ def test_failed_migration_changes_nothing(tmp_path: Path, broken: str) -> None:
     """The file, its version and its migration record are unchanged, and this program can still use it."""
     path = tmp_path / "ledger.db"
     with closing(_open(path)) as connection:
-        writes.add_run(connection, started("r1"))
+        writes.add_run(connection, run_info("r1"))
     before = _dump(path)
     with pytest.raises(LedgerError, match="cannot be used"):
         _open(path, [*MIGRATIONS, f"{_NEXT_MIGRATION}; {broken}"])
@@ -251,7 +251,7 @@ def test_empty_file_with_a_full_log_is_damaged(tmp_path: Path) -> None:
     """SQLite would delete the log with its rows. The ledger is refused, and the log stays."""
     path, log = tmp_path / "ledger.db", tmp_path / "ledger.db-wal"
     with closing(_open(path)) as connection:
-        writes.add_run(connection, started())
+        writes.add_run(connection, run_info())
         log_bytes = log.read_bytes()
     path.write_bytes(b"")
     log.write_bytes(log_bytes)
@@ -274,7 +274,7 @@ def test_damaged_page_is_detected_on_open(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     with closing(_open(path)) as connection:
         for number in range(99):
-            writes.add_run(connection, started(f"r{number}", settings="x" * 1000))
+            writes.add_run(connection, run_info(f"r{number}", settings="x" * 1000))
     data = bytearray(path.read_bytes())
     data[len(data) // 2 : len(data) // 2 + 4096] = b"\xa5" * 4096
     path.write_bytes(data)

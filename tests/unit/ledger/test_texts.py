@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.ledgers import clock, ledger, never, started
+from tests.support.ledgers import clock, ledger, never_wait, run_info
 from worker.ledger import Ledger, Subject
 from worker.model.accounts import Status
 from worker.model.errors import Ambiguous, ErrorInfo, NumberError, NumberRejected
@@ -53,7 +53,7 @@ async def _record_responses(folder: Path, text: str) -> None:
     result = AccountResult(
         account="a", outcome=RunOutcome.PARTIAL, error=ErrorInfo(text, text), counts={}, numbers=tuple(numbers)
     )
-    async with ledger(folder) as run_ledger, run_ledger.hold(_SUBJECT, never) as account_ledger:
+    async with ledger(folder) as run_ledger, run_ledger.hold(_SUBJECT, never_wait) as account_ledger:
         await account_ledger.begin(plan, "print")
         await account_ledger.intend([(phone, 1, Status.ACTIVE) for phone in (PHONE, OTHER)])
         account_ledger.record_answer(PHONE, 1, NumberRejected(text, http_status=400, api_code=text))
@@ -76,7 +76,7 @@ async def test_any_message_is_stored_without_losing_rows(tmp_path: Path, text: s
 
 async def test_undecodable_user_and_host_names_are_stored(tmp_path: Path) -> None:
     """Names of user and host with undecodable bytes do not prevent a run from starting."""
-    run = started(started_by="ann\udcff", host="box\udcfe")
+    run = run_info(started_by="ann\udcff", host="box\udcfe")
     async with Ledger(tmp_path / "ledger.db", run, now=clock(), most_bytes=1 << 30):
         pass
     assert _rows(tmp_path, "SELECT started_by, host FROM runs") == [("ann\ufffd", "box\ufffd")]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from tests.support.ledgers import became, clock, planned, seen, started, subject
+from tests.support.ledgers import account_result, clock, observed_account, plan_writes, run_info, subject
 from worker.ledger import retention, writes
 from worker.ledger.group_commit import Answer
 from worker.ledger.records import CRASHED, AttemptState
@@ -36,7 +36,7 @@ class Store:
     def start_entry(self, plan: AccountPlan, key: str = KEY) -> int:
         """Add a run with one entry and return the id of the entry."""
         self.runs += 1
-        run = started(f"r{self.runs}", started_at=self.now())
+        run = run_info(f"r{self.runs}", started_at=self.now())
         writes.add_run(self.connection, run)
         return writes.add_entry(self.connection, run.id, subject(key), plan, fingerprint="f", now=self.now())
 
@@ -56,7 +56,7 @@ class Store:
 
     def settle(self, key: str = KEY, **statuses: str) -> None:
         """Settle open attempts by a read of the account."""
-        writes.settle(self.connection, key, seen(**statuses).numbers, self.now())
+        writes.settle(self.connection, key, observed_account(**statuses).numbers, self.now())
 
     def recall(self, key: str = KEY) -> AccountMemory:
         """Return the memory of the account."""
@@ -106,7 +106,7 @@ def test_read_settles_open_attempts_of_a_killed_run(  # noqa: PLR0917 - a table
     code: str | None,
 ) -> None:
     """The read decides the outcome of the number, whatever the state of the request."""
-    entry = store.start_entry(planned(A, B))
+    entry = store.start_entry(plan_writes(A, B))
     store.intend(entry, A)
     if state is not AttemptState.INTENT:
         store.record_response(entry, A, state)
@@ -144,7 +144,7 @@ def test_rejected_number_of_a_crashed_run_stays_failed(
     store: Store, read: dict[str, str], outcome: Outcome, after: str | None
 ) -> None:
     """The number has failed with the last API error, unless someone else set the desired status."""
-    entry = store.start_entry(planned(A))
+    entry = store.start_entry(plan_writes(A))
     store.intend(entry, A)
     store.record_response(entry, A, AttemptState.REJECTED, 429, "TooManyRequests", "slow down")
     store.intend(entry, A, number=2)
@@ -158,7 +158,7 @@ def test_rejected_number_of_a_crashed_run_stays_failed(
 
 def test_read_settles_all_attempts_of_a_number(store: Store) -> None:
     """An ambiguous attempt and its retry get the same state; a rejected attempt keeps its own."""
-    entry = store.start_entry(planned(A))
+    entry = store.start_entry(plan_writes(A))
     for number, state in enumerate((AttemptState.AMBIGUOUS, AttemptState.REJECTED, None), 1):
         store.intend(entry, A, number=number)
         if state is not None:
@@ -178,10 +178,10 @@ def test_read_settles_all_attempts_of_a_number(store: Store) -> None:
 )
 def test_later_read_settles_unverified_attempts_only(store: Store, read: str, expected: AttemptState) -> None:
     """An unverified attempt is settled later; the recorded outcome stays."""
-    entry = store.start_entry(planned(A))
+    entry = store.start_entry(plan_writes(A))
     store.intend(entry, A)
     store.record_response(entry, A, AttemptState.OK)
-    store.finish(entry, became(planned(A), Outcome.UNVERIFIED, after=None))
+    store.finish(entry, account_result(plan_writes(A), Outcome.UNVERIFIED, after=None))
     before = store.outcomes(entry), store.query("SELECT finished_at, outcome FROM entries")
     assert store.states(entry) == {A: AttemptState.OK}
     assert store.recall() == AccountMemory(unsettled=True, names=NAMES)
@@ -205,10 +205,10 @@ def test_verification_read_settles_open_attempts(
     store: Store, outcome: Outcome, after: str | None, expected: AttemptState
 ) -> None:
     """Without a verification read, the attempts of the entry stay open."""
-    entry = store.start_entry(planned(A))
+    entry = store.start_entry(plan_writes(A))
     store.intend(entry, A)
     store.record_response(entry, A, AttemptState.AMBIGUOUS)
-    store.finish(entry, became(planned(A), outcome, after=after))
+    store.finish(entry, account_result(plan_writes(A), outcome, after=after))
     assert store.states(entry) == {A: expected}
     assert store.query("SELECT settled FROM entries") == [(expected is not AttemptState.AMBIGUOUS,)]
     assert store.recall().written == ({A: OFF} if outcome is Outcome.CHANGED else {})
@@ -216,7 +216,7 @@ def test_verification_read_settles_open_attempts(
 
 def test_lost_attempt_does_not_take_credit_from_its_retry(store: Store) -> None:
     """An ambiguous write is sent again only after a read found the old status, so the last one took effect."""
-    plan = planned(A, B)
+    plan = plan_writes(A, B)
     entry = store.start_entry(plan)
     store.intend(entry, A, B)
     store.record_response(entry, A, AttemptState.AMBIGUOUS)
@@ -224,7 +224,7 @@ def test_lost_attempt_does_not_take_credit_from_its_retry(store: Store) -> None:
     store.intend(entry, A, B, number=2)
     store.record_response(entry, A, AttemptState.OK, number=2)
     store.record_response(entry, B, AttemptState.REJECTED, 400, "ValidationError", "no", number=2)
-    result = became(plan, Outcome.CHANGED)
+    result = account_result(plan, Outcome.CHANGED)
     store.finish(entry, replace(result, numbers=tuple(replace(number, attempts=2) for number in result.numbers)))
     assert store.query("SELECT phone, number, state FROM attempts ORDER BY phone, number") == [
         (A, 1, AttemptState.LOST),
@@ -236,10 +236,10 @@ def test_lost_attempt_does_not_take_credit_from_its_retry(store: Store) -> None:
 
 def test_number_missing_from_the_result_is_unchanged(store: Store) -> None:
     """Each planned number has an outcome when the entry ends, even if its request was never sent."""
-    entry = store.start_entry(planned(A, B))
+    entry = store.start_entry(plan_writes(A, B))
     store.intend(entry, A, B)
     store.record_response(entry, B, AttemptState.REJECTED, None, "ConnectionFailed", "refused")
-    store.finish(entry, became(planned(A), Outcome.CHANGED))
+    store.finish(entry, account_result(plan_writes(A), Outcome.CHANGED))
     assert store.outcomes(entry) == {A: (Outcome.CHANGED, OFF, 1, None), B: (Outcome.UNCHANGED, OFF, 1, None)}
     assert store.recall().written == {A: OFF}
 
@@ -248,7 +248,7 @@ def test_error_texts_are_stored_in_full(store: Store) -> None:
     """NUL and lone surrogates are replaced; emoji and long texts are stored unchanged."""
     texts = ["a\0b", "\udc00é", "발신번호 😀", "x" * 500]
     phones = [f"010000{n}" for n in range(4)]
-    entry = store.start_entry(planned(*phones))
+    entry = store.start_entry(plan_writes(*phones))
     store.intend(entry, *phones)
     rows: list[Answer] = [
         (entry, phone, 1, AttemptState.REJECTED, 400, text, text) for phone, text in zip(phones, texts, strict=True)
@@ -256,7 +256,7 @@ def test_error_texts_are_stored_in_full(store: Store) -> None:
     writes.answer(store.connection, rows, "now")
     stored = ["a\ufffdb", "\ufffdé", *texts[2:]]
     assert [text for (text,) in store.query("SELECT error_message FROM attempts ORDER BY phone")] == stored
-    result = became(planned(*phones), Outcome.FAILED)
+    result = account_result(plan_writes(*phones), Outcome.FAILED)
     numbers = [
         replace(number, error=NumberError(text, text)) for number, text in zip(result.numbers, texts, strict=True)
     ]
@@ -265,19 +265,19 @@ def test_error_texts_are_stored_in_full(store: Store) -> None:
         zip(stored, stored, strict=True)
     )
     undecodable = replace(subject("vendor 2"), account="a\udcff", source="d/\udcff.yaml")
-    writes.add_entry(store.connection, "r1", undecodable, planned(), fingerprint="", now="now")
+    writes.add_entry(store.connection, "r1", undecodable, plan_writes(), fingerprint="", now="now")
     assert store.query("SELECT account, source FROM entries WHERE key = 'vendor 2'") == [("a\ufffd", "d/\ufffd.yaml")]
 
 
 def test_last_written_status_is_remembered_for_each_account(store: Store) -> None:
     """A later run overwrites it, a failed one does not, changes by others are recorded, and accounts do not mix."""
     for key in (KEY, "vendor 2"):
-        entry = store.start_entry(planned(A, B), key)
-        store.finish(entry, became(planned(A, B), Outcome.CHANGED))
-    entry = store.start_entry(planned(A, desired=ON))
-    store.finish(entry, became(planned(A, desired=ON), Outcome.CHANGED))
-    entry = store.start_entry(planned(C))
-    store.finish(entry, became(planned(C), Outcome.FAILED), {A: Status(ON), B: Status(ON)})
+        entry = store.start_entry(plan_writes(A, B), key)
+        store.finish(entry, account_result(plan_writes(A, B), Outcome.CHANGED))
+    entry = store.start_entry(plan_writes(A, desired=ON))
+    store.finish(entry, account_result(plan_writes(A, desired=ON), Outcome.CHANGED))
+    entry = store.start_entry(plan_writes(C))
+    store.finish(entry, account_result(plan_writes(C), Outcome.FAILED), {A: Status(ON), B: Status(ON)})
     assert store.recall().written == {A: ON, B: ON}
     assert store.recall("vendor 2").written == {A: OFF, B: OFF}
     assert store.recall("vendor 3") == AccountMemory()
@@ -286,16 +286,16 @@ def test_last_written_status_is_remembered_for_each_account(store: Store) -> Non
 
 
 def _record_crash(store: Store, *phones: str, desired: str = OFF) -> int:
-    entry = store.start_entry(planned(*phones, desired=desired))
+    entry = store.start_entry(plan_writes(*phones, desired=desired))
     store.intend(entry, *phones, desired=desired)
     return entry
 
 
 def _record_run(store: Store, outcome: RunOutcome, *phones: str) -> None:
-    plan = planned(*phones)
+    plan = plan_writes(*phones)
     entry = store.start_entry(plan)
     store.intend(entry, *phones)
-    numbers = became(plan, Outcome.CHANGED)
+    numbers = account_result(plan, Outcome.CHANGED)
     store.finish(entry, replace(numbers, outcome=outcome))
 
 
@@ -349,7 +349,7 @@ def test_open_runs_are_never_pruned(store: Store) -> None:
     _record_run(store, RunOutcome.CONVERGED, A)
     _record_crash(store, B)
     entry = _record_crash(store, C)
-    store.finish(entry, became(planned(C), Outcome.UNVERIFIED, after=None))
+    store.finish(entry, account_result(plan_writes(C), Outcome.UNVERIFIED, after=None))
     assert retention.prune(store.connection, "9999") == 1
     assert store.query("SELECT id FROM runs") == [("r2",), ("r3",)]
     assert store.query("SELECT DISTINCT entry FROM attempts") == store.query("SELECT id FROM entries") == [(2,), (3,)]
@@ -420,7 +420,7 @@ def test_trim_keeps_the_run_that_ends(store: Store) -> None:
 def test_trim_keeps_a_run_that_has_just_started(store: Store) -> None:
     """Another process may have started a run that has no entry yet."""
     _record_runs(store, 2)
-    writes.add_run(store.connection, started("other", started_at="2000-01-01T00:00:00.000Z"))
+    writes.add_run(store.connection, run_info("other", started_at="2000-01-01T00:00:00.000Z"))
     assert retention.trim(store.connection, 1, keep="r2") == 1
     assert store.query("SELECT id FROM runs ORDER BY id") == [("other",), ("r2",)]
 
@@ -437,13 +437,13 @@ def test_prune_returns_free_pages(store: Store) -> None:
 
 def _use_every_statement(store: Store) -> None:
     _record_crash(store, A, B)
-    entry = store.start_entry(planned(C))
+    entry = store.start_entry(plan_writes(C))
     store.intend(entry, C)
     store.record_response(entry, C, AttemptState.REJECTED, 400, "x", "y")
     store.settle(n0100001=OFF, n0100002=ON, n0100003=ON)
     _record_run(store, RunOutcome.PARTIAL, C)
-    entry = store.start_entry(planned(C))
-    store.finish(entry, became(planned(C), Outcome.CHANGED), {A: Status(ON)})
+    entry = store.start_entry(plan_writes(C))
+    store.finish(entry, account_result(plan_writes(C), Outcome.CHANGED), {A: Status(ON)})
     store.recall()
     retention.trim(store.connection, 1, keep="r4")
     retention.prune(store.connection, "9999")

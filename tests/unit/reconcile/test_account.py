@@ -8,7 +8,7 @@ import pytest
 from msgspec import structs
 from msgspec.structs import replace
 
-from tests.support.model_account import ModelAccount, Unheard
+from tests.support.model_account import ModelAccount, Recorder
 from tests.support.virtual_time import run
 from worker.ledger import NullLedger
 from worker.model.accounts import AccountMemory, Desired, DesiredAccount, NumberUse, SafetyOverride, Status, Unmanaged
@@ -48,19 +48,19 @@ async def _forgetful(_: str | None) -> AccountMemory:
 
 
 def _draft(desired: DesiredAccount, account: ModelAccount, terms: Terms | None = None) -> Draft:
-    return run(make_draft(desired, account, terms or Terms(), _forgetful, Unheard(), now=_NOW))
+    return run(make_draft(desired, account, terms or Terms(), _forgetful, Recorder(), now=_NOW))
 
 
 def _apply(
-    desired: DesiredAccount, account: ModelAccount, terms: Terms | None = None, log: Unheard | None = None
+    desired: DesiredAccount, account: ModelAccount, terms: Terms | None = None, log: Recorder | None = None
 ) -> AccountResult:
     terms = terms or Terms()
     drawn = _draft(desired, account, terms)
-    heard = log or Unheard()
+    heard = log or Recorder()
 
     async def applied() -> AccountResult:
         conclusion = await apply(
-            desired, drawn.plan, account, terms, now=_NOW, ledger=NullLedger(), pace=_PACE, log=heard, meter=Unheard()
+            desired, drawn.plan, account, terms, now=_NOW, ledger=NullLedger(), pace=_PACE, log=heard, meter=Recorder()
         )
         await log_result(conclusion, heard)
         return conclusion.result
@@ -85,7 +85,7 @@ def test_a_plan_takes_one_read() -> None:
 def test_every_number_of_a_plan_has_one_line() -> None:
     """Planned lines cover the whole account, the unchanged numbers included, each once."""
     account = ModelAccount(n01000000001="INACTIVE", n01000000002="ACTIVE", n01000000004="PENDING")
-    log = Unheard()
+    log = Recorder()
     log_plan(_draft(_desired(n01000000001=_ON, n01000000002=_ON, n01000000003=_ON), account), log)
     assert Counter((event, fields["phone"]) for event, fields in log.lines if event != "notice") == {
         ("number.planned", phone): 1 for phone in (A, B, C, D)
@@ -96,7 +96,7 @@ def test_an_apply_converges_and_gives_every_number_an_outcome() -> None:
     """Each number has one final log line and one outcome, and the next plan is empty."""
     account = ModelAccount(n01000000001="INACTIVE", n01000000002="ACTIVE", n01000000004="PENDING")
     desired = _desired(n01000000001=_ON, n01000000002=_ON, n01000000003=_ON)
-    log = Unheard()
+    log = Recorder()
     result = _apply(desired, account, log=log)
     assert result.outcome is RunOutcome.PARTIAL
     assert {o: n for o, n in result.counts.items() if n} == {
@@ -209,7 +209,7 @@ def test_a_bug_after_the_first_write_leaves_its_numbers_unverified() -> None:
 def test_a_refused_plan_carries_its_refusals_into_the_result() -> None:
     account = ModelAccount(n01000000001="ACTIVE")
     drawn = _draft(_desired(n01000000001=_OFF), account)
-    log = Unheard()
+    log = Recorder()
     log_plan(drawn, log)
     assert [(event, fields.get("error_code")) for event, fields in log.lines] == [
         ("account.refused", "min-active"),
@@ -231,7 +231,7 @@ def test_an_account_that_cannot_be_planned_gives_each_number_an_outcome() -> Non
     """Credentials that fail leave every listed number not attempted, with the account's error."""
     desired = _desired(n01000000001=_ON, n01000000002=_OFF)
     drawn = failed_draft(desired, Terms(), AccountRejected("no", api_code="InvalidApiKey"), _NOW)
-    log = Unheard()
+    log = Recorder()
     log_plan(drawn, log)
     assert log.lines == [
         ("account.failed", {"http_status": None, "error_code": "InvalidApiKey", "error_message": "no"})
@@ -250,7 +250,7 @@ def _saved(account: ModelAccount, desired: DesiredAccount, safety: Safety | None
 
 
 def _apply_saved(saved: SavedAccount, account: ModelAccount, moment: datetime = _NOW) -> AccountResult:
-    heard = Unheard()
+    heard = Recorder()
     pace = Pace(4, 900.0, moment.timestamp)
     carried = apply_saved(
         saved, account, frozenset(), ledger=NullLedger(), pace=pace, log=heard, meter=heard, now=moment
@@ -305,7 +305,7 @@ def test_an_apply_relies_on_the_answer_of_its_plan() -> None:
     account = ModelAccount(n01000000001="ACTIVE", n01000000002="ACTIVE", n01000000003="INACTIVE")
     account.use = NumberUse({A: "busy"}, frozenset({B}), "who knows")
     terms = structs.replace(_GUARDED, in_use=InUse(enabled=True, on_unknown="allow"))
-    log = Unheard()
+    log = Recorder()
     result = _apply(_desired(n01000000001=_OFF, n01000000002=_OFF, n01000000003=_ON), account, terms, log)
     assert account.asked == [((A, B), 24)]
     assert {number.phone: number.outcome for number in result.numbers} == {

@@ -5,7 +5,7 @@ from typing import Final
 
 import pytest
 
-from tests.support.execution import carry_out, on
+from tests.support.execution import activation, execute_changes
 from tests.support.model_account import ModelAccount
 from worker.model.accounts import Observed, ObservedAccount, Status
 from worker.model.errors import (
@@ -71,7 +71,7 @@ def test_verified_write_is_changed_exactly_if_this_run_may_have_made_it(*, arriv
     for sequence in SEQUENCES:
         account = Account(arrives_late=arrives_late, verification_fails=False)
         account.faults[PHONE] = [ANSWERS[name] for name in sequence]
-        result = carry_out(account, on(PHONE))[0][PHONE]
+        result = execute_changes(account, activation(PHONE))[0][PHONE]
         if account.statuses[PHONE] != "ACTIVE":
             expected = Outcome.FAILED
         else:
@@ -86,14 +86,14 @@ def test_write_without_verification_is_failed_only_if_it_cannot_arrive_any_more(
         account = Account(arrives_late=False, verification_fails=True)
         account.faults[PHONE] = [ANSWERS[name] for name in sequence]
         expected = Outcome.FAILED if (NOT_RECEIVED | REFUSED).issuperset(sequence) else Outcome.UNVERIFIED
-        assert carry_out(account, on(PHONE))[0][PHONE].outcome is expected, sequence
+        assert execute_changes(account, activation(PHONE))[0][PHONE].outcome is expected, sequence
 
 
 @pytest.mark.parametrize("status", [Status.INACTIVE, Status.ACTIVE, Status.BLOCKED, None])
 @pytest.mark.parametrize("has_varied", [False, True])
 def test_external_change_is_never_overruled_by_a_waiting_write(status: Status | None, *, has_varied: bool) -> None:
     """A write is sent only if every read since the plan has shown the planned status; changed back is changed too."""
-    attempt = WriteAttempt(on(PHONE))
+    attempt = WriteAttempt(activation(PHONE))
     attempt.status_varied = has_varied
     latest = ObservedAccount("1", {} if status is None else {PHONE: Observed(PHONE, status)})
     unchanged = status is Status.INACTIVE and not has_varied

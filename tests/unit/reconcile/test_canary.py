@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.examples import examples
-from tests.support.loopback import Journal
+from tests.support.loopback import LogRecorder
 from worker.config.settings import CanarySettings
 from worker.model.errors import CanaryFailed
 from worker.model.plans import Action, Change, tally
@@ -32,7 +32,7 @@ class Run:
     def __init__(self, *accounts: Account, canary: int = 1, max_failed: int | str = "10%") -> None:
         self.accounts = accounts
         self.settings = CanarySettings(canary, max_failed)
-        self.log = Journal()
+        self.log = LogRecorder()
         self.batches: list[list[int]] = []
         self.held: list[int] = []
         self.why = ""

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from msgspec import structs
 
-from tests.support.execution import carry_out, off, on
+from tests.support.execution import activation, deactivation, execute_changes
 from tests.support.model_account import ModelAccount
 from worker.model.accounts import Group, ObservedAccount, Status
 from worker.model.errors import (
@@ -28,7 +28,7 @@ A, B, C, D = "0100001", "0100002", "0100003", "0100004"
 def test_write_is_changed_once_a_read_has_confirmed_it() -> None:
     """One attempt, one verification read, and the number is as desired."""
     account = ModelAccount(n0100001="INACTIVE")
-    results, writes = carry_out(account, on(A))
+    results, writes = execute_changes(account, activation(A))
     result = results[A]
     assert (result.outcome, result.before, result.after, result.attempts) == (Outcome.CHANGED, "INACTIVE", "ACTIVE", 1)
     assert (account.reads, writes.stop_reason) == (2, None)
@@ -36,14 +36,14 @@ def test_write_is_changed_once_a_read_has_confirmed_it() -> None:
 
 def test_without_writes_there_is_no_verification_read() -> None:
     account = ModelAccount(n0100001="INACTIVE")
-    results, _ = carry_out(account)
+    results, _ = execute_changes(account)
     assert (results, account.reads) == ({}, 1)
 
 
 def test_activations_go_before_deactivations() -> None:
     """No number goes silent before those that shall speak do."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE", n0100003="INACTIVE")
-    carry_out(account, off(A), on(B), on(C))
+    execute_changes(account, deactivation(A), activation(B), activation(C))
     assert [phone for phone, _ in account.written] == [B, C, A]
 
 
@@ -51,7 +51,7 @@ def test_an_accepted_write_that_does_not_show_is_unverified() -> None:
     """200 without effect is never called changed."""
     account = ModelAccount(n0100001="INACTIVE")
     account.on_read = lambda read: account.statuses.update({A: Status.INACTIVE}) if read == 2 else None
-    results, _ = carry_out(account, on(A))
+    results, _ = execute_changes(account, activation(A))
     assert results[A].outcome is Outcome.UNVERIFIED
     assert results[A].error is not None
 
@@ -60,7 +60,7 @@ def test_without_the_verification_read_nothing_is_called_changed() -> None:
     """If the account cannot be read afterwards, accepted writes stay unverified."""
     account = ModelAccount(n0100001="INACTIVE")
     account.failing_reads = {2: ServerError("down")}
-    results, _ = carry_out(account, on(A))
+    results, _ = execute_changes(account, activation(A))
     assert (results[A].outcome, results[A].after) == (Outcome.UNVERIFIED, None)
 
 
@@ -68,7 +68,7 @@ def test_a_lost_answer_to_a_write_that_was_carried_out_is_not_sent_again() -> No
     """A read shows the new status, so one request was enough."""
     account = ModelAccount(n0100001="INACTIVE")
     account.faults = {A: [(Ambiguous("reset"), True)]}
-    results, _ = carry_out(account, on(A))
+    results, _ = execute_changes(account, activation(A))
     assert (results[A].outcome, len(account.written)) == (Outcome.CHANGED, 1)
 
 
@@ -76,7 +76,7 @@ def test_a_lost_answer_to_a_write_that_was_not_carried_out_is_sent_again() -> No
     """A read shows the old status, so the write is sent once more."""
     account = ModelAccount(n0100001="INACTIVE")
     account.faults = {A: [(Ambiguous("timeout"), False)]}
-    results, _ = carry_out(account, on(A))
+    results, _ = execute_changes(account, activation(A))
     assert (results[A].outcome, results[A].attempts) == (Outcome.CHANGED, 2)
 
 
@@ -85,7 +85,7 @@ def test_a_number_that_someone_else_changed_meanwhile_is_a_conflict() -> None:
     account = ModelAccount(n0100001="INACTIVE")
     account.faults = {A: [(Ambiguous("timeout"), False)]}
     account.on_read = lambda read: account.statuses.update({A: Status.BLOCKED}) if read == 2 else None
-    results, _ = carry_out(account, on(A))
+    results, _ = execute_changes(account, activation(A))
     assert (results[A].outcome, results[A].after, results[A].attempts) == (Outcome.CONFLICT, "BLOCKED", 1)
 
 
@@ -95,7 +95,7 @@ def test_external_revert_of_an_ambiguous_write_is_conflict() -> None:
     account.faults = {B: [(Ambiguous("reset"), False)], D: [(Ambiguous("reset"), False)]}
     people = {2: Status.ACTIVE, 3: Status.INACTIVE}
     account.on_read = lambda read: account.statuses.update({D: people[read]} if read in people else {})
-    results, _ = carry_out(account, on(A), on(B), on(C), on(D), concurrency=2)
+    results, _ = execute_changes(account, activation(A), activation(B), activation(C), activation(D), concurrency=2)
     assert {results[phone].outcome for phone in (A, B, C)} == {Outcome.CHANGED}
     assert (results[D].outcome, results[D].after, results[D].attempts) == (Outcome.CONFLICT, "INACTIVE", 1)
 
@@ -109,7 +109,7 @@ def test_a_number_that_vanished_is_a_conflict() -> None:
             del account.statuses[A]
 
     account.on_read = vanish
-    results, _ = carry_out(account, on(A))
+    results, _ = execute_changes(account, activation(A))
     assert results[A].outcome is Outcome.CONFLICT
 
 
@@ -118,7 +118,7 @@ def test_simultaneous_ambiguous_writes_share_one_read() -> None:
     numbers = {f"01000{index:02}": "INACTIVE" for index in range(21)}
     account = ModelAccount(**{f"n{phone}": status for phone, status in numbers.items()})
     account.faults = {phone: [(Ambiguous("reset"), False)] for phone in list(numbers)[1:]}
-    results, _ = carry_out(account, *map(on, numbers), concurrency=20)
+    results, _ = execute_changes(account, *map(activation, numbers), concurrency=20)
     assert {result.outcome for result in results.values()} == {Outcome.CHANGED}
     assert account.reads == 3
 
@@ -128,7 +128,7 @@ def test_one_bad_number_stops_no_other(error: type[NotRegistered], outcome: Outc
     """A refusal of one number is that number's outcome, and the rest goes on."""
     account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE")
     account.faults = {A: [(error("no", http_status=400), False)]}
-    results, writes = carry_out(account, on(A), on(B))
+    results, writes = execute_changes(account, activation(A), activation(B))
     assert (results[A].outcome, results[B].outcome, writes.stop_reason) == (outcome, Outcome.CHANGED, None)
     failure = results[A].error
     assert failure is not None
@@ -139,7 +139,7 @@ def test_credentials_that_may_not_write_cost_one_request() -> None:
     """The first write goes ahead alone, and its refusal stops the account before the second."""
     account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE", n0100003="ACTIVE")
     account.faults = {A: [(AccountRejected("forbidden", http_status=403), False)]}
-    results, writes = carry_out(account, on(A), on(B), off(C))
+    results, writes = execute_changes(account, activation(A), activation(B), deactivation(C))
     assert len(account.written) == 1
     assert results[A].outcome is Outcome.FAILED
     assert {results[B].outcome, results[C].outcome} == {Outcome.NOT_ATTEMPTED}
@@ -150,7 +150,7 @@ def test_a_failure_without_effect_is_failed() -> None:
     """Attempts that never reached the API leave the number failed, with their error."""
     account = ModelAccount(n0100001="INACTIVE")
     account.faults = {A: [(ConnectionFailed("refused"), False)]}
-    results, _ = carry_out(account, on(A))
+    results, _ = execute_changes(account, activation(A))
     assert (results[A].outcome, results[A].after) == (Outcome.FAILED, "INACTIVE")
 
 
@@ -159,7 +159,7 @@ def test_a_failure_is_failed_even_if_the_account_cannot_be_read() -> None:
     account = ModelAccount(n0100001="INACTIVE")
     account.faults = {A: [(ConnectionFailed("refused"), False)]}
     account.failing_reads = {2: ServerError("down")}
-    results, _ = carry_out(account, on(A))
+    results, _ = execute_changes(account, activation(A))
     assert results[A].outcome is Outcome.FAILED
 
 
@@ -168,7 +168,7 @@ def test_a_number_that_became_right_without_us_is_unchanged() -> None:
     account = ModelAccount(n0100001="INACTIVE")
     account.faults = {A: [(ConnectionFailed("refused"), False)]}
     account.on_read = lambda read: account.statuses.update({A: Status.ACTIVE}) if read == 2 else None
-    results, _ = carry_out(account, on(A))
+    results, _ = execute_changes(account, activation(A))
     assert results[A].outcome is Outcome.UNCHANGED
 
 
@@ -176,7 +176,7 @@ def test_ambiguous_last_attempt_is_decided_by_the_verification_read() -> None:
     """Five lost answers, the last one carried out: the read confirms the change."""
     account = ModelAccount(n0100001="INACTIVE")
     account.faults[A] = [*[(Ambiguous("reset"), False)] * 4, (Ambiguous("reset"), True)]
-    results, _ = carry_out(account, on(A))
+    results, _ = execute_changes(account, activation(A))
     assert (results[A].outcome, results[A].attempts) == (Outcome.CHANGED, 5)
 
 
@@ -185,7 +185,7 @@ def test_ambiguous_write_that_no_read_can_settle_is_not_sent_again() -> None:
     account = ModelAccount(n0100001="INACTIVE")
     account.faults = {A: [(Ambiguous("reset"), True)]}
     account.failing_reads = {2: ServerError("down"), 3: ServerError("down")}
-    results, _ = carry_out(account, on(A))
+    results, _ = execute_changes(account, activation(A))
     assert (results[A].outcome, results[A].attempts) == (Outcome.UNVERIFIED, 1)
 
 
@@ -194,7 +194,7 @@ def test_read_of_another_account_stops_this_one() -> None:
     account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE")
     account.faults = {A: [(Ambiguous("reset"), False)]}
     account.failing_reads = {2: AccountRejected("another account")}
-    results, writes = carry_out(account, on(A), on(B))
+    results, writes = execute_changes(account, activation(A), activation(B))
     assert isinstance(writes.stop_reason, AccountRejected)
     assert results[B].outcome is Outcome.NOT_ATTEMPTED
 
@@ -203,7 +203,7 @@ def test_failed_activations_hold_dependent_deactivations() -> None:
     """The last ACTIVE number is not switched off when the number that should replace it did not come up."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
     account.faults = {B: [(NotRegistered("no"), False)]}
-    results, writes = carry_out(account, off(A), on(B), least_active=1)
+    results, writes = execute_changes(account, deactivation(A), activation(B), least_active=1)
     assert (results[A].outcome, account.statuses[A]) == (Outcome.NOT_ATTEMPTED, "ACTIVE")
     assert writes.stop_reason is not None
     error = results[A].error
@@ -215,14 +215,14 @@ def test_activations_of_a_group_are_verified_before_its_deactivations() -> None:
     """An activation that was accepted and does not show holds the deactivation of the last ACTIVE number."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
     account.on_read = lambda read: account.statuses.update({B: Status.INACTIVE}) if read >= 2 else None
-    results, _ = carry_out(account, off(A), on(B), least_active=1)
+    results, _ = execute_changes(account, deactivation(A), activation(B), least_active=1)
     assert (results[A].outcome, results[B].outcome) == (Outcome.NOT_ATTEMPTED, Outcome.UNVERIFIED)
 
 
 def test_swap_proceeds_after_its_activation_is_verified() -> None:
     """With the new number proven ACTIVE the old one may go."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
-    results, _ = carry_out(account, off(A), on(B), least_active=1)
+    results, _ = execute_changes(account, deactivation(A), activation(B), least_active=1)
     assert {result.outcome for result in results.values()} == {Outcome.CHANGED}
 
 
@@ -231,7 +231,7 @@ def test_unverifiable_activations_hold_the_deactivations(error: ServerError | Ac
     """Without a read nothing is confirmed, so the last ACTIVE number stays."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
     account.failing_reads = {2: error}
-    results, _ = carry_out(account, off(A), on(B), least_active=1)
+    results, _ = execute_changes(account, deactivation(A), activation(B), least_active=1)
     assert results[A].outcome is Outcome.NOT_ATTEMPTED
     assert account.statuses[A] is Status.ACTIVE
 
@@ -240,7 +240,7 @@ def test_the_deadline_leaves_the_rest_untried_and_proves_what_was_done() -> None
     """When the account's time is up, what was sent is proven and what was not is not attempted."""
     numbers = [f"01000{index:02}" for index in range(10)]
     account = ModelAccount(**{f"n{phone}": "INACTIVE" for phone in numbers})
-    results, writes = carry_out(account, *map(on, numbers), deadline=2.5, concurrency=1)
+    results, writes = execute_changes(account, *map(activation, numbers), deadline=2.5, concurrency=1)
     outcomes = [results[phone].outcome for phone in numbers]
     assert outcomes == [Outcome.CHANGED] * 3 + [Outcome.NOT_ATTEMPTED] * 7
     assert isinstance(writes.stop_reason, DeadlineExceeded)
@@ -250,7 +250,7 @@ def test_interrupted_run_reports_what_it_did_and_did_not() -> None:
     """Writes in flight are verified and the others not attempted, each with the reason."""
     account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE")
     account.on_write = lambda _: account.halt(Interrupted("SIGINT"))
-    results, writes = carry_out(account, on(A), on(B))
+    results, writes = execute_changes(account, activation(A), activation(B))
     assert (results[A].outcome, results[B].outcome) == (Outcome.CHANGED, Outcome.NOT_ATTEMPTED)
     error = results[B].error
     assert error is not None
@@ -274,7 +274,7 @@ def test_verification_of_a_stopped_run_is_bounded() -> None:
 
     account = Hanging(n0100001="INACTIVE", n0100002="INACTIVE")
     account.on_write = lambda _: account.halt(Interrupted("SIGTERM"))
-    results, _ = carry_out(account, on(A), on(B))
+    results, _ = execute_changes(account, activation(A), activation(B))
     assert results[A].outcome is Outcome.UNVERIFIED
     assert 20 < account.given_up < 30
 
@@ -283,7 +283,7 @@ def test_stop_during_activations_is_the_reason_of_the_deactivations_too() -> Non
     """They were not held because activations failed, and no read is asked for that."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE", n0100003="INACTIVE")
     account.on_write = lambda _: account.halt(Interrupted("SIGINT"))
-    results, writes = carry_out(account, on(B), on(C), off(A), least_active=1)
+    results, writes = execute_changes(account, activation(B), activation(C), deactivation(A), least_active=1)
     assert isinstance(writes.stop_reason, Interrupted)
     error = results[A].error
     assert error is not None
@@ -296,8 +296,8 @@ def test_one_number_is_never_written_twice_at_once() -> None:
     numbers = [f"01000{index:02}" for index in range(30)]
     account = ModelAccount(**{f"n{phone}": "INACTIVE" for phone in numbers})
     account.faults = {phone: [(Ambiguous("reset"), bool(index % 2))] for index, phone in enumerate(numbers)}
-    results, _ = carry_out(account, *map(on, numbers), concurrency=10)
-    assert account.most_at_once == 1
+    results, _ = execute_changes(account, *map(activation, numbers), concurrency=10)
+    assert account.max_concurrent_writes == 1
     assert {result.outcome for result in results.values()} == {Outcome.CHANGED}
 
 
@@ -307,7 +307,7 @@ def test_what_landed_before_a_stop_is_changed(error: WorkerError) -> None:
     account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE")
     account.faults = {B: [(Ambiguous("timeout"), True)]}
     account.on_write = lambda phone: account.halt(error) if phone == B else None
-    results, writes = carry_out(account, on(A), on(B))
+    results, writes = execute_changes(account, activation(A), activation(B))
     assert (results[B].outcome, results[B].after) == (Outcome.CHANGED, "ACTIVE")
     assert writes.stop_reason is error
 
@@ -317,7 +317,7 @@ def test_a_refusal_that_took_effect_is_changed(error: ApiError) -> None:
     """The verification read outweighs the answer."""
     account = ModelAccount(n0100001="INACTIVE")
     account.faults = {A: [(error, True)]}
-    results, _ = carry_out(account, on(A))
+    results, _ = execute_changes(account, activation(A))
     assert (results[A].outcome, results[A].after, results[A].error) == (Outcome.CHANGED, "ACTIVE", None)
 
 
@@ -326,7 +326,7 @@ def test_stop_between_attempts_counts_them() -> None:
     account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE")
     account.faults = {B: [(Ambiguous("timeout"), False)]}
     account.on_write = lambda phone: account.halt(Interrupted("stopped by SIGINT")) if phone == B else None
-    results, _ = carry_out(account, on(A), on(B))
+    results, _ = execute_changes(account, activation(A), activation(B))
     error = results[B].error
     assert results[B].outcome is Outcome.FAILED
     assert error is not None
@@ -348,7 +348,7 @@ def test_number_that_a_read_shows_changed_externally_is_not_written(seen: str | 
             account.statuses[B] = Status(seen)
 
     account.on_read = interfere
-    results, _ = carry_out(account, on(A), off(B))
+    results, _ = execute_changes(account, activation(A), deactivation(B))
     assert [phone for phone, _ in account.written] == [A]
     assert (results[A].outcome, results[B].outcome, results[B].after) == (Outcome.CHANGED, outcome, seen)
     assert results[B].attempts == 0
@@ -360,7 +360,7 @@ def test_number_changed_and_set_back_while_its_write_waits_is_conflict() -> None
     account.faults[A] = [(Ambiguous("?"), False), (Ambiguous("?"), True)]
     statuses = {2: Status.INACTIVE, 3: Status.ACTIVE}
     account.on_read = lambda read: account.statuses.update({B: statuses[read]}) if read in statuses else None
-    results, _ = carry_out(account, on(A), off(B))
+    results, _ = execute_changes(account, activation(A), deactivation(B))
     assert {phone for phone, _ in account.written} == {A}
     assert (results[B].outcome, results[B].after, results[B].attempts) == (Outcome.CONFLICT, "ACTIVE", 0)
 
@@ -371,7 +371,7 @@ def test_a_refused_write_whose_number_others_then_change_is_not_tried_again() ->
     account.faults[B] = [(ServerError("later"), False), (ServerError("later"), False)]
     account.faults[C] = [(Ambiguous("?"), True)]
     account.on_read = lambda read: account.statuses.update({B: Status.ACTIVE}) if read == 2 else None
-    results, _ = carry_out(account, on(A), on(B), on(C))
+    results, _ = execute_changes(account, activation(A), activation(B), activation(C))
     assert [phone for phone, _ in account.written].count(B) == 2
     assert (results[B].outcome, results[B].after, results[B].attempts) == (Outcome.UNCHANGED, "ACTIVE", 2)
 
@@ -379,7 +379,7 @@ def test_a_refused_write_whose_number_others_then_change_is_not_tried_again() ->
 def test_activation_is_verified_before_the_paired_deactivation() -> None:
     """In a group the deactivation is sent after a read has confirmed the activation."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
-    results, _ = carry_out(account, on(B), off(A), groups=(Group("support", (A, B)),))
+    results, _ = execute_changes(account, activation(B), deactivation(A), groups=(Group("support", (A, B)),))
     assert account.written == [(B, "ACTIVE"), (A, "INACTIVE")]
     assert account.reads == 3
     assert {result.outcome for result in results.values()} == {Outcome.CHANGED}
@@ -389,7 +389,9 @@ def test_deactivations_after_a_failed_activation_are_held() -> None:
     """The group keeps its number, and the hold names the group; independent deactivations are sent."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE", n0100003="ACTIVE")
     account.faults = {B: [(NotWritable("no", http_status=409), False)]}
-    results, writes = carry_out(account, on(B), off(A), off(C), groups=(Group("support", (A, B)),))
+    results, writes = execute_changes(
+        account, activation(B), deactivation(A), deactivation(C), groups=(Group("support", (A, B)),)
+    )
     assert (results[B].outcome, results[C].outcome) == (Outcome.BLOCKED, Outcome.CHANGED)
     assert (results[A].outcome, results[A].attempts, results[A].after) == (Outcome.HELD, 0, "ACTIVE")
     error = results[A].error
@@ -402,7 +404,7 @@ def test_unverifiable_activation_allows_no_deactivation() -> None:
     """Accepted or not, the deactivation is held unless a read shows the activation."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
     account.failing_reads = {2: ServerError("down")}
-    results, _ = carry_out(account, on(B), off(A), groups=(Group("support", (A, B)),))
+    results, _ = execute_changes(account, activation(B), deactivation(A), groups=(Group("support", (A, B)),))
     assert (results[B].outcome, results[A].outcome) == (Outcome.CHANGED, Outcome.HELD)
     assert account.statuses[A] is Status.ACTIVE
 
@@ -411,7 +413,7 @@ def test_credentials_that_are_rejected_at_the_proof_stop_the_account() -> None:
     """Nothing more is sent, and the rest is not attempted for that reason."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
     account.failing_reads = {2: AccountRejected("no", http_status=401)}
-    results, writes = carry_out(account, on(B), off(A), groups=(Group("support", (A, B)),))
+    results, writes = execute_changes(account, activation(B), deactivation(A), groups=(Group("support", (A, B)),))
     assert results[A].outcome is Outcome.NOT_ATTEMPTED
     assert isinstance(writes.stop_reason, AccountRejected)
 
@@ -422,7 +424,7 @@ def test_read_that_shows_a_member_inactive_holds_the_rest_of_its_group() -> None
     account.faults = {D: [(Ambiguous("reset"), False)]}
     account.on_read = lambda read: account.statuses.update({A: Status.INACTIVE}) if read == 2 else None
     group = Group("support", (A, B, C), 2)
-    results, _ = carry_out(account, off(D), off(C), groups=(group,), concurrency=1)
+    results, _ = execute_changes(account, deactivation(D), deactivation(C), groups=(group,), concurrency=1)
     assert (results[D].outcome, results[C].outcome) == (Outcome.CHANGED, Outcome.HELD)
     assert account.statuses[C] is Status.ACTIVE
 
@@ -432,7 +434,7 @@ def test_ambiguous_deactivation_is_not_sent_again_once_its_group_cannot_spare_it
     account = ModelAccount(n0100001="ACTIVE", n0100002="ACTIVE")
     account.faults = {A: [(Ambiguous("reset"), False)]}
     account.on_read = lambda read: account.statuses.update({B: Status.INACTIVE}) if read == 2 else None
-    results, _ = carry_out(account, off(A), groups=(Group("support", (A, B)),))
+    results, _ = execute_changes(account, deactivation(A), groups=(Group("support", (A, B)),))
     assert (results[A].outcome, results[A].attempts, results[A].after) == (Outcome.HELD, 1, "ACTIVE")
     assert len(account.written) == 1
 
@@ -442,7 +444,9 @@ def test_early_read_holds_nothing_whose_successor_is_confirmed_later() -> None:
     account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE", n0100003="INACTIVE", n0100004="ACTIVE")
     account.faults = {A: [(Ambiguous("reset"), True)]}
     group = Group("pair", (C, D))
-    results, _ = carry_out(account, on(A), on(B), on(C), off(D), groups=(group,), concurrency=1)
+    results, _ = execute_changes(
+        account, activation(A), activation(B), activation(C), deactivation(D), groups=(group,), concurrency=1
+    )
     assert {result.outcome for result in results.values()} == {Outcome.CHANGED}
 
 
@@ -451,7 +455,7 @@ def test_successor_that_an_early_read_shows_inactive_holds_its_predecessor() -> 
     account = ModelAccount(n0100001="INACTIVE", n0100003="ACTIVE", n0100004="ACTIVE")
     account.faults = {A: [(Ambiguous("reset"), True)]}
     account.on_read = lambda read: account.statuses.update({C: Status.INACTIVE}) if read == 2 else None
-    results, _ = carry_out(account, on(A), off(D), groups=(Group("pair", (C, D)),))
+    results, _ = execute_changes(account, activation(A), deactivation(D), groups=(Group("pair", (C, D)),))
     assert (results[A].outcome, results[D].outcome) == (Outcome.CHANGED, Outcome.HELD)
 
 
@@ -460,12 +464,12 @@ def test_what_the_file_has_ceased_to_want_does_not_leave() -> None:
     account = ModelAccount(n0100001="ACTIVE", n0100002="ACTIVE", n0100003="ACTIVE")
     until = "1970-01-01T00:00:10Z"
     changes = (
-        off(A),
-        structs.replace(off(B), until="1970-01-01T00:01:00Z"),
-        structs.replace(off(C), until=until),
+        deactivation(A),
+        structs.replace(deactivation(B), until="1970-01-01T00:01:00Z"),
+        structs.replace(deactivation(C), until=until),
     )
     clock = iter([0.0, 9.9, 10.0])
-    results, _ = carry_out(account, *changes, concurrency=1, wall=lambda: next(clock))
+    results, _ = execute_changes(account, *changes, concurrency=1, wall=lambda: next(clock))
     assert (results[A].outcome, results[B].outcome) == (Outcome.CHANGED, Outcome.CHANGED)
     assert (results[C].outcome, results[C].attempts, results[C].after) == (Outcome.CONFLICT, 0, "ACTIVE")
     error = results[C].error

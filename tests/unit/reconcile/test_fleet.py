@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.support.ledgers import never, subject, timeless
-from tests.support.loopback import Journal, Loopback, credentials, run, runtime
+from tests.support.ledgers import immediate_ledger, never_wait, subject
+from tests.support.loopback import LogRecorder, Loopback, credentials, run, runtime
 from worker.config.settings import CanarySettings, RateLimit, Retry, Settings
 from worker.ledger import LedgerProtocol, NullLedger, Subject
 from worker.model.accounts import AccountMemory, Desired, DesiredAccount, Status
@@ -63,7 +63,7 @@ class _Reseller:
         self.keys: dict[str, Credentials | Exception] = {
             account.account_id: credentials(account) for account in self.accounts
         }
-        self.log = Journal()
+        self.log = LogRecorder()
         self.settings = msgspec.structs.replace(
             Settings(
                 endpoint=loopback.sandbox.url,
@@ -476,10 +476,10 @@ def test_a_busy_account_is_left_alone(tmp_path: Path) -> None:
 
     async def scenario(reseller: _Reseller) -> None:
         drafts = await reseller.plan()
-        async with timeless(tmp_path, run_id="other") as other, timeless(tmp_path) as ours:
+        async with immediate_ledger(tmp_path, run_id="other") as other, immediate_ledger(tmp_path) as ours:
             fleet = reseller.kept_by(ours)
             held = subject(identity.key(reseller.desired[1].endpoint or reseller.settings.endpoint, "1"))
-            async with other.hold(held, never):
+            async with other.hold(held, never_wait):
                 results = await fleet.apply(reseller.desired, drafts, _TERMS, reseller.log)
             assert _outcomes(results) == [RunOutcome.CONVERGED, RunOutcome.LOCKED, RunOutcome.CONVERGED]
             assert reseller.converged() == ["0", "2"]

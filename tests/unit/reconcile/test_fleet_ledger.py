@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from tests.support.ledgers import never, rows, subject, timeless
-from tests.support.loopback import Journal, Loopback, credentials, run, runtime
+from tests.support.ledgers import immediate_ledger, never_wait, rows, subject
+from tests.support.loopback import LogRecorder, Loopback, credentials, run, runtime
 from worker.config.settings import RateLimit, Retry, Settings
 from worker.ledger import Ledger, Subject, group_commit, memory_reader
 from worker.ledger import writes as store
@@ -53,7 +53,7 @@ class Household:
         given: dict[str, Any] = {"rate_limit": RateLimit(writes=10_000, reads=10_000), "retry": Retry(base_seconds=0.1)}
         self.settings = Settings(endpoint=loopback.sandbox.url, **given | settings)
         self.desired = [self._wanted(account, ON) for account in self.accounts]
-        self.log = Journal()
+        self.log = LogRecorder()
 
     @staticmethod
     def _wanted(account: SandboxAccount, status: str) -> DesiredAccount:
@@ -85,7 +85,7 @@ class Household:
 
     def book(self, run_id: str, **more: Any) -> Ledger:
         """A run's ledger."""
-        return timeless(self.folder, run_id=run_id, **more)
+        return immediate_ledger(self.folder, run_id=run_id, **more)
 
     async def apply(self, run_id: str, terms: Terms = _TERMS, **more: Any) -> list[AccountResult]:
         """A whole run, noted as such."""
@@ -232,7 +232,7 @@ def test_what_cannot_be_closed_now_stays_open_and_harms_nothing(tmp_path: Path) 
         await _die(household, "dead", Fault.STALL)
         async with household.book("holder") as holder:
             subject = household.subject("0")
-            async with holder.hold(subject, never):
+            async with holder.hold(subject, never_wait):
                 (result,) = await household.apply("next", lock_timeout=60.0)
         assert result.outcome is RunOutcome.CONVERGED
         household.sandbox.script(None, "GET", [None, Fault.FORBIDDEN])
@@ -279,7 +279,7 @@ def test_a_run_that_waited_does_what_the_other_left_to_do(tmp_path: Path) -> Non
         async with household.book("first") as first, household.book("second", lock_timeout=60.0) as second:
             fleet = household.fleet(second)
             drafts = await fleet.plan(household.desired, _TERMS)
-            async with first.hold(household.subject("0"), never):
+            async with first.hold(household.subject("0"), never_wait):
                 waiting = asyncio.create_task(household.carry_out(fleet, drafts=drafts))
                 await asyncio.sleep(1)
                 done, left, _ = account.statuses
@@ -303,7 +303,7 @@ def test_a_run_that_waited_writes_nothing_that_was_not_approved(tmp_path: Path) 
         async with household.book("first") as first, household.book("second", lock_timeout=60.0) as second:
             fleet = household.fleet(second)
             drafts = await fleet.plan(household.desired, _TERMS)
-            async with first.hold(household.subject("0"), never):
+            async with first.hold(household.subject("0"), never_wait):
                 waiting = asyncio.create_task(household.carry_out(fleet, drafts=drafts))
                 await asyncio.sleep(1)
                 account.switch(done, OFF)
@@ -325,7 +325,7 @@ def test_accounts_that_wait_keep_no_other_waiting(tmp_path: Path) -> None:
             release = asyncio.Event()
 
             async def hold(desired: DesiredAccount) -> None:
-                async with first.hold(household.subject(desired.name), never):
+                async with first.hold(household.subject(desired.name), never_wait):
                     await release.wait()
 
             holding = [asyncio.create_task(hold(desired)) for desired in household.desired[:16]]
@@ -348,7 +348,7 @@ def test_a_run_that_is_stopped_while_it_waits_was_interrupted(tmp_path: Path) ->
         loop = asyncio.get_running_loop()
         async with household.book("first") as first, household.book("second", lock_timeout=3600.0) as second:
             fleet = household.fleet(second)
-            async with first.hold(household.subject("0"), never):
+            async with first.hold(household.subject("0"), never_wait):
                 loop.call_later(10, fleet.interrupt, Interrupted("SIGINT"))
                 (result,) = await household.carry_out(fleet)
         assert (result.outcome, loop.time() < 3000) == (RunOutcome.INTERRUPTED, True)

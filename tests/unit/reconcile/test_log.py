@@ -1,6 +1,6 @@
 """The log lines of a plan and of a result, field by field."""
 
-from tests.support.model_account import Unheard
+from tests.support.model_account import Recorder
 from tests.support.virtual_time import run
 from worker.model.accounts import Desired, Status
 from worker.model.errors import NumberError, Refusal, ServerError
@@ -23,7 +23,7 @@ def test_a_plan_is_logged_with_its_notices_refusals_and_every_number() -> None:
         refusals=(Refusal("min-active", "few"),),
         notices=(SOON,),
     )
-    log = Unheard()
+    log = Recorder()
     log_plan(Draft(plan, {A: Desired(Status.ACTIVE), B: Desired(Status.INACTIVE)}), log)
     assert log.lines == [
         SOON_LINE,
@@ -35,7 +35,7 @@ def test_a_plan_is_logged_with_its_notices_refusals_and_every_number() -> None:
 
 def test_an_account_without_a_plan_is_logged_with_its_error() -> None:
     error = ServerError("no", http_status=503)
-    log = Unheard()
+    log = Recorder()
     log_plan(Draft(AccountPlan(account="main", counts={}, notices=(SOON,)), {}, error), log)
     fields = {"http_status": 503, "error_code": "ServerError", "error_message": "no"}
     assert log.lines == [("account.failed", fields)]
@@ -47,7 +47,7 @@ def test_a_result_is_logged_with_the_attempts_and_the_error_of_each_number() -> 
     failed = NumberResult(A, Action.ACTIVATE, "ACTIVE", "INACTIVE", None, Outcome.FAILED, 2, error, 70)
     idle = NumberResult(B, Action.UNCHANGED, "ACTIVE", "ACTIVE", "ACTIVE", Outcome.UNCHANGED)
     result = AccountResult(account="main", outcome=RunOutcome.PARTIAL, counts={}, numbers=(failed,), notices=(SOON,))
-    log = Unheard()
+    log = Recorder()
     run(log_result(Conclusion(result, [idle]), log))
     fields = {"phone": B, "action": "unchanged", "desired": "ACTIVE", "before": "ACTIVE", "after": "ACTIVE"}
     other = {"phone": A, "action": "activate", "desired": "ACTIVE", "before": "INACTIVE", "after": None}

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.loopback import EPOCH, Journal, Loopback, credentials, now, run, runtime
+from tests.support.loopback import EPOCH, LogRecorder, Loopback, credentials, now, run, runtime
 from worker.config.settings import RateLimit, Retry, Settings, Timeout
 from worker.model.accounts import Desired, DesiredAccount, Status
 from worker.model.credentials import Credentials, CredentialsRef, SecretRef
@@ -49,7 +49,7 @@ class _Down:
         self.loopback = loopback
         self.wire = loopback.sandbox.wire
         self.accounts = [loopback.account, *(account for other in others for account in other.accounts.values())]
-        self.log = Journal()
+        self.log = LogRecorder()
         given: dict[str, Any] = {
             "rate_limit": RateLimit(writes=50, reads=50, per_seconds=1.0),
             "retry": Retry(base_seconds=0.1),

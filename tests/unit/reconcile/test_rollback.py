@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from msgspec.structs import replace
 
-from tests.support.model_account import ModelAccount, Unheard
+from tests.support.model_account import ModelAccount, Recorder
 from tests.support.virtual_time import run
 from worker.ledger import NullLedger
 from worker.model.accounts import AccountMemory, Group
@@ -57,7 +57,7 @@ def _preview(saved: SavedAccount, account: ModelAccount, memory: AccountMemory |
         assert account_id == "1"
         return memory or AccountMemory()
 
-    return run(preview(saved, account, frozenset(), recall, Unheard()))
+    return run(preview(saved, account, frozenset(), recall, Recorder()))
 
 
 def test_a_run_is_undone_as_it_was_done() -> None:
@@ -93,7 +93,7 @@ def test_a_rollback_is_refused_by_the_rules_of_its_run_unless_they_are_allowed(
     async def recall(_: str | None) -> AccountMemory:
         return AccountMemory()
 
-    drawn = run(preview(saved, account, frozenset(allow), recall, Unheard()))
+    drawn = run(preview(saved, account, frozenset(allow), recall, Recorder()))
     assert [refusal.rule for refusal in drawn.plan.refusals] == rules
     assert (drawn.plan.account, drawn.plan.account_id, drawn.plan.active) == ("main", "1", 2)
 
@@ -154,8 +154,8 @@ def test_what_was_shown_as_left_alone_is_never_written() -> None:
             frozenset(),
             ledger=NullLedger(),
             pace=Pace(4, 900.0),
-            log=Unheard(),
-            meter=Unheard(),
+            log=Recorder(),
+            meter=Recorder(),
             now=moment,
         )
     ).result

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from tests.support.model_account import ModelAccount, Unheard
+from tests.support.model_account import ModelAccount, Recorder
 from tests.support.virtual_time import run
 from worker.config.files import locate
 from worker.ledger import NullLedger
@@ -74,7 +74,7 @@ def _applied(
     files: CurrentFiles | None = None,
     wall: datetime = NOW,
 ) -> AccountResult:
-    heard = Unheard()
+    heard = Recorder()
     return run(
         apply_saved(
             saved,

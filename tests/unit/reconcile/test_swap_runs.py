@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 import pytest
 from msgspec import structs
 
-from tests.support.execution import carry_out, off, on
-from tests.support.model_account import ModelAccount, Unheard
+from tests.support.execution import activation, deactivation, execute_changes
+from tests.support.model_account import ModelAccount, Recorder
 from tests.support.virtual_time import run
 from worker.ledger import NullLedger
 from worker.model.accounts import (
@@ -51,12 +51,12 @@ def _swap(
     account: ModelAccount, pair_swaps: PairSwaps, deadline: float = 900.0
 ) -> tuple[dict[str, NumberResult], Executor]:
     """A is the old number, B its successor, and C and D are another pair."""
-    return carry_out(
+    return execute_changes(
         account,
-        on(B),
-        on(D),
-        off(A),
-        off(C),
+        activation(B),
+        activation(D),
+        deactivation(A),
+        deactivation(C),
         pair_swaps=pair_swaps,
         deadline=deadline,
     )
@@ -148,7 +148,9 @@ def test_hold_stops_once_a_later_read_shows_the_successor_gone() -> None:
     account = _pairs()
     account.faults = {A: [(Ambiguous("reset"), True)]}
     account.on_read = lambda read: account.statuses.update({B: Status.BLOCKED}) if read == 3 else None
-    results, _ = carry_out(account, on(B), off(A), off(C), pair_swaps="hold", concurrency=1)
+    results, _ = execute_changes(
+        account, activation(B), deactivation(A), deactivation(C), pair_swaps="hold", concurrency=1
+    )
     assert (results[A].outcome, results[C].outcome) == (Outcome.CHANGED, Outcome.HELD)
     assert account.statuses[C] is Status.ACTIVE
 
@@ -156,7 +158,7 @@ def test_hold_stops_once_a_later_read_shows_the_successor_gone() -> None:
 def test_hold_costs_no_read_without_activations() -> None:
     """Deactivations alone are no swap."""
     account = ModelAccount(n01000000001="ACTIVE", n01000000002="ACTIVE")
-    results, _ = carry_out(account, off(A), pair_swaps="hold")
+    results, _ = execute_changes(account, deactivation(A), pair_swaps="hold")
     assert (results[A].outcome, account.reads) == (Outcome.CHANGED, 2)
 
 
@@ -165,7 +167,9 @@ def test_swap_and_group_holds_show_one_reason() -> None:
     account = _pairs()
     account.faults = {B: [(NotWritable("no", http_status=409), False)]}
     group = Group("support", (A, B))
-    results, _ = carry_out(account, on(B), off(A), off(C), groups=(group,), pair_swaps="hold")
+    results, _ = execute_changes(
+        account, activation(B), deactivation(A), deactivation(C), groups=(group,), pair_swaps="hold"
+    )
     assert (results[A].outcome, results[C].outcome) == (Outcome.HELD, Outcome.HELD)
     reason = results[A].error
     assert reason is not None
@@ -186,19 +190,19 @@ async def _forgetful(_: str | None) -> AccountMemory:
 
 
 def _draft(desired: DesiredAccount, account: ModelAccount, terms: Terms) -> Draft:
-    return run(make_draft(desired, account, terms, _forgetful, Unheard(), now=_NOW))
+    return run(make_draft(desired, account, terms, _forgetful, Recorder(), now=_NOW))
 
 
 def _apply(desired: DesiredAccount, account: ModelAccount, terms: Terms) -> AccountResult:
     drawn = _draft(desired, account, terms)
-    pace, heard = Pace(4, 900.0), Unheard()
+    pace, heard = Pace(4, 900.0), Recorder()
     return run(
         apply(desired, drawn.plan, account, terms, now=_NOW, ledger=NullLedger(), pace=pace, log=heard, meter=heard)
     ).result
 
 
 def _apply_saved(saved: SavedAccount, account: ModelAccount, moment: datetime = _NOW) -> AccountResult:
-    heard = Unheard()
+    heard = Recorder()
     pace = Pace(4, 900.0, moment.timestamp)
     carried = apply_saved(
         saved, account, frozenset(), ledger=NullLedger(), pace=pace, log=heard, meter=heard, now=moment
@@ -388,7 +392,7 @@ def test_rollback_holds_when_the_old_number_cannot_come_back() -> None:
     """Undoing a swap whose old number is BLOCKED by now leaves the successor ACTIVE, in preview and run."""
     account = ModelAccount(n01000000001="BLOCKED", n01000000002="ACTIVE")
     saved = _undoing("hold")
-    shown = run(preview(saved, account, frozenset(), _forgetful, Unheard()))
+    shown = run(preview(saved, account, frozenset(), _forgetful, Recorder()))
     assert _actions(shown) == {A: Action.BLOCKED, B: Action.HELD}
     assert shown.plan.counts[Action.HELD] == 1
     result = _apply_saved(limit_to_preview(saved, shown.plan), account)
@@ -399,7 +403,7 @@ def test_rollback_holds_when_the_old_number_is_lost_after_the_preview() -> None:
     """The run reads again: a number that became BLOCKED since the preview holds the deactivation."""
     account = ModelAccount(n01000000001="INACTIVE", n01000000002="ACTIVE")
     saved = _undoing("hold")
-    shown = run(preview(saved, account, frozenset(), _forgetful, Unheard()))
+    shown = run(preview(saved, account, frozenset(), _forgetful, Recorder()))
     assert _actions(shown) == {A: Action.ACTIVATE, B: Action.DEACTIVATE}
     account.statuses[A] = Status.BLOCKED
     result = _apply_saved(limit_to_preview(saved, shown.plan), account)
@@ -410,7 +414,7 @@ def test_rollback_that_warns_shows_the_notice() -> None:
     """By default the successor is deactivated, and preview and result say what that means."""
     account = ModelAccount(n01000000001="BLOCKED", n01000000002="ACTIVE")
     saved = _undoing("warn")
-    shown = run(preview(saved, account, frozenset(), _forgetful, Unheard()))
+    shown = run(preview(saved, account, frozenset(), _forgetful, Recorder()))
     assert NoticeKind.SWAP in {notice.kind for notice in shown.plan.notices}
     result = _apply_saved(limit_to_preview(saved, shown.plan), account)
     assert _outcomes(result)[B] is Outcome.CHANGED

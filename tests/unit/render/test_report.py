@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.support.records import account_record, attempt, history, number_record, run_record
-from tests.support.reports import HOSTILE, Read, changed, fleet, paced
+from tests.support.reports import HOSTILE, ParsedReport, change_at, fleet_plan, throttled_run
 from worker.model.credentials import CredentialsRef, SecretRef
 from worker.model.errors import ErrorInfo, NumberError, Refusal
 from worker.model.history import Ending
@@ -56,17 +56,17 @@ def ended(outcome: Outcome, error: NumberError | None = None, phone: str = PHONE
 @pytest.mark.parametrize(
     "page",
     [
-        report.plan(fleet(3, 8)),
+        report.plan(fleet_plan(3, 8)),
         report.result(done(account(ended(Outcome.CHANGED)))),
-        report.run(paced()),
-        report.runs(history(paced())),
+        report.run(throttled_run()),
+        report.runs(history(throttled_run())),
         report.number(PHONE, history(run_record(account_record(number_record())))),
     ],
     ids=["plan", "result", "run", "runs", "number"],
 )
 def test_a_report_asks_for_nothing_and_runs_nothing_else(page: str) -> None:
     """No element names a source, no attribute holds code or style, and the policy allows exactly what stands there."""
-    read = Read(page)
+    read = ParsedReport(page)
     for name, attributes in read.elements:
         assert not {"src", "srcset", "style", "action", "data", "poster"} & set(attributes), name
         assert not [key for key in attributes if key.startswith("on")], name
@@ -83,8 +83,8 @@ def test_a_report_asks_for_nothing_and_runs_nothing_else(page: str) -> None:
 
 def test_a_plan_shows_changes_and_refusals() -> None:
     """Each number has its change, cause, note and owner; each account its share; each refusal the option for it."""
-    page = report.plan(fleet(3, 8))
-    read = Read(page)
+    page = report.plan(fleet_plan(3, 8))
+    read = ParsedReport(page)
     assert "Plan: 6 to activate, 6 to deactivate" in read.visible
     assert "Refused by max-deactivations:" in read.visible
     assert "To allow it: --allow max-deactivations" in read.visible
@@ -102,7 +102,7 @@ def test_a_quiet_account_is_a_name() -> None:
     """Accounts that are as desired are named, and have no rows."""
     quiet = AccountPlan(account="quiet-one", counts=tally(Action, {Action.UNCHANGED: 3}))
     page = report.plan(planned(quiet), drift=True)
-    read = Read(page)
+    read = ParsedReport(page)
     assert "1 account is as desired" in read.visible
     assert "quiet-one" in read.visible
     assert read.rows == []
@@ -112,9 +112,9 @@ def test_a_quiet_account_is_a_name() -> None:
 
 def test_a_plan_of_changes_alone_is_no_warning() -> None:
     """Changes alone are no warning, what needs attention is one; a plan of another time names it."""
-    writes = AccountPlan(account="main", counts=tally(Action, {Action.ACTIVATE: 1}), changes=(changed(0),))
+    writes = AccountPlan(account="main", counts=tally(Action, {Action.ACTIVATE: 1}), changes=(change_at(0),))
     assert 'class="notice verdict" data-tone="info"' in report.plan(planned(writes))
-    blocked = AccountPlan(account="main", counts=tally(Action, {Action.BLOCKED: 1}), changes=(changed(2),))
+    blocked = AccountPlan(account="main", counts=tally(Action, {Action.BLOCKED: 1}), changes=(change_at(2),))
     page = report.plan(planned(blocked, at="2026-12-01T00:00:00.000Z"))
     assert 'class="notice verdict" data-tone="warn"' in page
     assert "This is the plan for" in page
@@ -123,7 +123,7 @@ def test_a_plan_of_changes_alone_is_no_warning() -> None:
 
 def test_many_reasons_share_an_item() -> None:
     """Numbers that are blocked for many reasons are one task, which says so."""
-    many = tuple(replace(changed(2), phone=f"010{place:08d}", reason=f"reason {place}") for place in range(40))
+    many = tuple(replace(change_at(2), phone=f"010{place:08d}", reason=f"reason {place}") for place in range(40))
     page = report.plan(planned(AccountPlan(account="main", counts=tally(Action, {Action.BLOCKED: 40}), changes=many)))
     assert "reason 0 There are 39 other reasons: see below." in page
     assert "40 blocked:" in page
@@ -132,12 +132,12 @@ def test_many_reasons_share_an_item() -> None:
 def test_notices_are_shown_once() -> None:
     """What the status of a blocked number says already is no notice; of the others the alike stand together."""
     notices = (
-        Notice(NoticeKind.PENDING, "it waits", changed(2).phone),
+        Notice(NoticeKind.PENDING, "it waits", change_at(2).phone),
         Notice(NoticeKind.EXPIRING, "it ends on 2026-12-24", PHONE),
         Notice(NoticeKind.LIMIT, "the account is nearly full", None),
     )
     counts = tally(Action, {Action.BLOCKED: 1})
-    page = report.plan(planned(AccountPlan(account="main", counts=counts, changes=(changed(2),), notices=notices)))
+    page = report.plan(planned(AccountPlan(account="main", counts=counts, changes=(change_at(2),), notices=notices)))
     assert "it waits" not in page
     assert "it ends on 2026-12-24" in page
     assert "the account is nearly full" in page
@@ -158,14 +158,14 @@ def test_more_rows_than_a_browser_opens_are_counted() -> None:
 
 
 def _rows(number: int) -> tuple[TableRow, ...]:
-    return numbers_table(plan_view(fleet(1, number)).accounts, is_plan=True).rows
+    return numbers_table(plan_view(fleet_plan(1, number)).accounts, is_plan=True).rows
 
 
 def test_a_share_is_never_rounded_to_nothing() -> None:
     """One number of a thousand is one percent that goes; of nothing nothing goes."""
     assert (Share(1000, 0, 1).percent, Share(1000, 0, 1).after) == (1, 999)
     assert (Share(0, 2, 0).percent, Share(0, 2, 0).after) == (0, 2)
-    page = report.plan(planned(AccountPlan(account="a", counts=tally(Action, {}), changes=(changed(2),), active=0)))
+    page = report.plan(planned(AccountPlan(account="a", counts=tally(Action, {}), changes=(change_at(2),), active=0)))
     assert "% deactivated" not in page
 
 
@@ -195,10 +195,10 @@ def test_a_result_shows_outcomes_and_advice() -> None:
         ),
         " Saved:\n there\n",
     )
-    read = Read(page)
+    read = ParsedReport(page)
     assert "Partial: 1 changed, 1 failed" in read.visible
     assert "Stopped: CircuitOpen: the API stays down." in read.visible
-    assert "PolicyRefusal" not in Read(page.split('<h2 id="attention">')[1].split("</section>")[0]).visible
+    assert "PolicyRefusal" not in ParsedReport(page.split('<h2 id="attention">')[1].split("</section>")[0]).visible
     assert "Refused by min-active:" in read.visible
     assert "ServerError (503): the API is down." in read.visible
     assert "Saved: there" in read.visible
@@ -219,7 +219,7 @@ def test_errors_of_accounts_are_not_repeated_for_numbers() -> None:
 
 def test_a_run_draws_its_writes_against_the_quota() -> None:
     """The chart says in words what it shows; retries, refusals and the pause are drawn; the same stands in a table."""
-    read = Read(report.run(paced()))
+    read = ParsedReport(report.run(throttled_run()))
     summary = "64 writes; at most 31 in any 5 s; the quota is 45; 2 retries; 2 refused by the vendor's quota; 1 pause."
     (drawing,) = [each for each in read.named("svg") if each.get("role") == "img"]
     assert drawing["aria-label"] == summary
@@ -255,7 +255,7 @@ def test_run_without_a_quota_or_writes_draws_the_rest() -> None:
     page = report.run(run_record(open_, outcome=Ending.UNFINISHED, finished_at=None, counts={"activate": 1}))
     assert "It is still running or it crashed" in page
     assert "<figure" not in page
-    assert "… unfinished" in " ".join(Read(page).visible.split())
+    assert "… unfinished" in " ".join(ParsedReport(page).visible.split())
 
 
 def test_a_pause_without_a_refusal() -> None:
@@ -288,19 +288,19 @@ def test_runs_and_a_number_are_tables() -> None:
     """Each run has its row with its id; a number's history has one for each run; a list that is cut says so."""
     many = tuple(account_record(account=f"a{place}") for place in range(7))
     page = report.runs(history(run_record(*many), run_record(outcome=Ending.UNFINISHED, finished_at=None), total=9))
-    read = Read(page)
+    read = ParsedReport(page)
     assert "2 of 9 runs. All of them: --limit 0" in read.visible
     assert "+2" in read.line("20261124T090012Z-a1b2c3")[5]
-    assert "2 runs." in Read(report.runs(history(run_record(), run_record()))).visible
+    assert "2 runs." in ParsedReport(report.runs(history(run_record(), run_record()))).visible
     page = report.number(PHONE, history(run_record(account_record(number_record()), account_record(numbers=None))))
     assert "1 run with this number." in page
-    assert Read(page).line("20261124T090012Z-a1b2c3")[2:4] == ["main 12925149", "+ changed"]
-    assert Read(report.runs(history())).rows == []
+    assert ParsedReport(page).line("20261124T090012Z-a1b2c3")[2:4] == ["main 12925149", "+ changed"]
+    assert ParsedReport(report.runs(history())).rows == []
 
 
 def test_hostile_texts_are_text() -> None:
     """Markup in every foreign field adds no element to a report, and what turns a text around is shown as harmless."""
-    plain, hostile = Read(report.plan(fleet(3, 8))), Read(report.plan(fleet(3, 8, HOSTILE)))
+    plain, hostile = ParsedReport(report.plan(fleet_plan(3, 8))), ParsedReport(report.plan(fleet_plan(3, 8, HOSTILE)))
     assert {name for name, _ in hostile.elements} == {name for name, _ in plain.elements}
     assert len(hostile.scripts) == len(plain.scripts)
     assert "<script>alert(1)</script><img src=x onerror=alert(2)>" in hostile.visible

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from tests.support.daemon import Daemon, account, wanting
+from tests.support.daemon import Daemon, account, desired_account
 from tests.support.loopback import Loopback, run
 from worker.config.settings import Retry
 from worker.model.accounts import Observed, ObservedAccount, Status
@@ -202,7 +202,7 @@ def test_a_missing_number_is_read_again_once_until_it_comes_back() -> None:
     async def scenario() -> None:
         found = account(n01000000001="ACTIVE", n01000000002="ACTIVE")
         gone = found.numbers["01000000002"]
-        daemon = Daemon([found], [wanting(found)])
+        daemon = Daemon([found], [desired_account(found)])
         found.remove(gone.phone)
 
         def come_back() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from tests.support.model_account import Unheard
+from tests.support.model_account import Recorder
 from tests.support.virtual_time import run
 from worker.model.errors import (
     AccountRejected,
@@ -30,7 +30,7 @@ class _Circuit:
     def __init__(self, *probes: ApiError | None) -> None:
         self.probes = list(probes)
         self.probed: list[float] = []
-        self.log = Unheard()
+        self.log = Recorder()
         self.now = asyncio.get_running_loop().time
         self.breaker = Breaker(self._probe, clock=self.now, sleep=asyncio.sleep, log=self.log)
 

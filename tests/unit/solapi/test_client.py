@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.loopback import EPOCH, Loopback, Peer, answer, now, put, run, runtime
+from tests.support.loopback import EPOCH, Loopback, Peer, http_response, now, put, run, runtime
 from worker.config.settings import RateLimit, Retry
 from worker.config.urls import Endpoint
 from worker.model.accounts import Status
@@ -17,7 +17,7 @@ from worker.solapi.client import AccountReader
 from worker.solapi.limiter import Quota
 
 PHONE, OTHER = "01012345678", "0212345678"
-_EMPTY = answer(body=b'{"accountId": "1", "senderIds": []}')
+_EMPTY = http_response(body=b'{"accountId": "1", "senderIds": []}')
 
 
 def _account() -> SandboxAccount:
@@ -102,8 +102,8 @@ def test_a_pinned_account_must_be_confirmed_by_every_reply(reply: bytes) -> None
     async def unpinned(client: Any, _: Peer) -> None:
         assert (await client.observe()).numbers == {}
 
-    _at(answer(body=reply), account_id="1")(pinned)
-    _at(answer(body=reply))(unpinned)
+    _at(http_response(body=reply), account_id="1")(pinned)
+    _at(http_response(body=reply))(unpinned)
 
 
 def test_a_pinned_account_without_numbers_is_confirmed_by_its_id() -> None:
@@ -128,7 +128,7 @@ def test_an_id_is_text_and_a_message_is_short() -> None:
         assert len(peer.requests) == 4
 
     numeric, endless = b'{"accountId": 1, "senderIds": []}', b'{"accountId": "%b", "senderIds": []}' % (b"9" * 10**6)
-    _at(_EMPTY, answer(body=numeric), answer(), answer(body=endless))(scenario)
+    _at(_EMPTY, http_response(body=numeric), http_response(), http_response(body=endless))(scenario)
 
 
 def test_unknown_status_is_kept_and_not_written() -> None:
@@ -153,18 +153,18 @@ def test_an_error_in_a_200_is_no_empty_account() -> None:
         with pytest.raises(ServerError, match="InternalError"):
             await client.observe()
 
-    _at(answer(body=b'{"errorCode": "InternalError"}'), retry=Retry(attempts=1))(scenario)
+    _at(http_response(body=b'{"errorCode": "InternalError"}'), retry=Retry(attempts=1))(scenario)
 
 
 @pytest.mark.parametrize(
     "reply",
     [
-        answer(body=b'{"phoneNumber": "01012345678", "status": "ACTIVE"}'),
-        answer(body=b'{"errorCode": "InternalError"}'),
-        answer(body=b"x" * 100_000),
-        answer(body=b"{}", headers={"Content-Encoding": "br"}),
-        answer(body=b"{}", headers={"Content-Encoding": "gzip"}),
-        answer(206),
+        http_response(body=b'{"phoneNumber": "01012345678", "status": "ACTIVE"}'),
+        http_response(body=b'{"errorCode": "InternalError"}'),
+        http_response(body=b"x" * 100_000),
+        http_response(body=b"{}", headers={"Content-Encoding": "br"}),
+        http_response(body=b"{}", headers={"Content-Encoding": "gzip"}),
+        http_response(206),
     ],
 )
 def test_reply_without_success_is_ambiguous(reply: bytes) -> None:
@@ -187,9 +187,9 @@ def test_reply_without_success_is_ambiguous(reply: bytes) -> None:
 @pytest.mark.parametrize(
     "reply",
     [
-        answer(),
-        answer(body=b'{"phoneNumber": "01012345678", "status": "INACTIVE"}'),
-        answer(body=b"{" + b" " * 100_000),
+        http_response(),
+        http_response(body=b'{"phoneNumber": "01012345678", "status": "INACTIVE"}'),
+        http_response(body=b"{" + b" " * 100_000),
     ],
 )
 def test_success_is_believed_until_the_verification_read(reply: bytes) -> None:
@@ -235,7 +235,7 @@ def test_a_wait_is_as_long_as_the_server_asks_within_reason(headers: dict[str, s
         assert len(peer.requests) == 2
         assert client.requests == Requests(2, 0, 1)
 
-    _at(answer(429, headers=headers), _EMPTY)(scenario)
+    _at(http_response(429, headers=headers), _EMPTY)(scenario)
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT"])
@@ -377,7 +377,7 @@ def test_a_date_that_cannot_be_used_corrects_nothing(date: str | None) -> None:
         assert len(peer.requests) == 1
 
     headers = {} if date is None else {"Date": date}
-    _at(answer(403, b'{"errorCode": "RequestTimeTooSkewed"}', headers))(scenario)
+    _at(http_response(403, b'{"errorCode": "RequestTimeTooSkewed"}', headers))(scenario)
 
 
 def test_halt_ends_every_wait_and_lets_a_verification_read_through() -> None:

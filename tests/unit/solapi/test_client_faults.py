@@ -5,7 +5,7 @@ from collections.abc import Callable
 import aiohttp
 import pytest
 
-from tests.support.loopback import Loopback, Peer, answer, put, run
+from tests.support.loopback import Loopback, Peer, http_response, put, run
 from worker.config.urls import Endpoint
 from worker.model.accounts import Status
 from worker.model.errors import (
@@ -186,7 +186,7 @@ def test_a_read_that_meets_one_fault_for_ever(fault: Fault) -> None:
 @pytest.mark.parametrize("method", ["GET", "PUT"])
 def test_a_dropped_connection_is_not_sent_on_in_secret(method: str) -> None:
     """On a connection that was kept alive and drops, aiohttp by itself sends again; the client does not."""
-    document = answer(body=b'{"accountId": "1", "senderIds": []}')
+    document = http_response(body=b'{"accountId": "1", "senderIds": []}')
 
     async def bare() -> list[str]:
         async with Peer(document, b"", document) as peer, aiohttp.ClientSession() as session:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import trustme
 
-from tests.support.loopback import Loopback, Peer, answer, now, run, runtime
+from tests.support.loopback import Loopback, Peer, http_response, now, run, runtime
 from worker.config.settings import Retry, Timeout
 from worker.config.urls import Endpoint
 from worker.model.accounts import Status
@@ -31,7 +31,7 @@ def test_a_redirect_is_not_followed(status: int) -> None:
     """Neither a read nor a write reaches the target of a redirect, and the account stops."""
 
     async def scenario() -> None:
-        async with Peer(answer()) as target, Peer(answer(status, b"", {"Location": target.url})) as peer:
+        async with Peer(http_response()) as target, Peer(http_response(status, b"", {"Location": target.url})) as peer:
             async with Loopback(_account()) as loopback:
                 writer = loopback.writer(endpoint=Endpoint(peer.url))
                 for call in (writer.observe(), loopback.write(writer, PHONE, Status.INACTIVE)):
@@ -48,7 +48,7 @@ def test_proxies_of_the_environment_are_not_used(name: str, monkeypatch: pytest.
     """A proxy that is set in the environment gets nothing to see."""
 
     async def scenario() -> None:
-        async with Peer(answer()) as proxy:
+        async with Peer(http_response()) as proxy:
             monkeypatch.setenv(name, proxy.url)
             async with Loopback(_account()) as loopback:
                 assert (await loopback.reader().observe()).numbers
@@ -64,7 +64,7 @@ def test_a_certificate_that_cannot_be_verified_ends_the_account(host: str) -> No
     async def scenario() -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         trustme.CA().issue_cert(host).configure_cert(context)
-        async with Peer(answer(), ssl_context=context) as peer, Loopback(_account()) as loopback:
+        async with Peer(http_response(), ssl_context=context) as peer, Loopback(_account()) as loopback:
             writer = loopback.writer(endpoint=Endpoint(peer.url))
             for call in (writer.observe(), loopback.write(writer, PHONE, Status.INACTIVE)):
                 with pytest.raises(AccountRejected, match="certificate cannot be verified"):
@@ -78,7 +78,7 @@ def test_tls_that_is_none_ends_the_account() -> None:
     """A server that does not speak TLS gets no request in clear text."""
 
     async def scenario() -> None:
-        async with Peer(answer()) as peer, Loopback(_account()) as loopback:
+        async with Peer(http_response()) as peer, Loopback(_account()) as loopback:
             reader = loopback.reader(endpoint=Endpoint(peer.url.replace("http", "https")), retry=_ONCE)
             with pytest.raises(ApiError, match=r"TLS|connection"):
                 await reader.observe()
@@ -107,7 +107,7 @@ def test_credentials_go_out_under_the_names_that_the_endpoint_wants(*, both: boo
     """The old host gets them under both names, alike; every other one under `Authorization` alone."""
 
     async def scenario() -> None:
-        async with Peer(answer()) as peer, Loopback(_account()) as loopback:
+        async with Peer(http_response()) as peer, Loopback(_account()) as loopback:
             writer = loopback.writer(endpoint=Endpoint(peer.url, both_headers=both))
             await writer.observe()
             await loopback.write(writer, PHONE, Status.INACTIVE)
@@ -123,17 +123,17 @@ def test_credentials_go_out_under_the_names_that_the_endpoint_wants(*, both: boo
 @pytest.mark.parametrize(
     ("sent", "lost"),
     [
-        (answer(body=b'{"senderIds": [', length=500), True),
+        (http_response(body=b'{"senderIds": [', length=500), True),
         (b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{"sen', True),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzzz\r\n", True),
         (b"", True),
         (b"SSH-2.0-OpenSSH_9.6\r\n", True),
         (b"HTTP/1.1 200 OK\r\nA: " + b"x" * 100_000 + b"\r\n\r\n", True),
-        (answer(body=b"<html>"), False),
-        (answer(body=b"\x00\xff"), False),
-        (answer(body=b'{"x": ' + b"[" * 5000), False),
-        (answer(body=b"{}", headers={"Content-Encoding": "gzip"}), False),
-        (answer(body=b"{}", headers={"Content-Encoding": "br"}), False),
+        (http_response(body=b"<html>"), False),
+        (http_response(body=b"\x00\xff"), False),
+        (http_response(body=b'{"x": ' + b"[" * 5000), False),
+        (http_response(body=b"{}", headers={"Content-Encoding": "gzip"}), False),
+        (http_response(body=b"{}", headers={"Content-Encoding": "br"}), False),
     ],
 )
 def test_half_an_answer_is_none(sent: bytes, *, lost: bool) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.loopback import Journal
+from tests.support.loopback import LogRecorder
 from worker.config.settings import Settings, Timeout
 from worker.model.credentials import Credentials, CredentialsRef, Secret, SecretRef
 from worker.model.errors import CredentialsMissing
@@ -15,8 +15,8 @@ _FILE = CredentialsRef(SecretRef(env="KEY"), SecretRef(file="/run/secrets/s"))
 
 def _connected(secret: str, site: DefaultTarget) -> bool:
     found = Credentials("K", Secret(secret))
-    fleet = Fleet(Settings(), Transport(Timeout()), lambda _: found, Journal())
-    with fleet.client(AccountReader, site, Journal()):
+    fleet = Fleet(Settings(), Transport(Timeout()), lambda _: found, LogRecorder())
+    with fleet.client(AccountReader, site, LogRecorder()):
         return True
 
 

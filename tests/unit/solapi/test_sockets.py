@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.support.loopback import Journal, Loopback, answer, credentials, now, run, runtime
+from tests.support.loopback import LogRecorder, Loopback, credentials, http_response, now, run, runtime
 from worker.config.settings import RateLimit, Retry, Settings, Timeout
 from worker.config.urls import Endpoint
 from worker.model.accounts import Desired, DesiredAccount, Status
@@ -24,7 +24,7 @@ from worker.solapi.client import AccountWriter
 
 PHONE = "01012345678"
 _DOCUMENT = b'{"accountId": "1", "senderIds": [{"phoneNumber": "01012345678", "status": "ACTIVE"}]}'
-_ANSWER = answer(body=_DOCUMENT, headers={"Connection": "close"})
+_ANSWER = http_response(body=_DOCUMENT, headers={"Connection": "close"})
 _UNTOLD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 _TIMEOUT = Timeout(connect_seconds=1.0, total_seconds=20.0)
 
@@ -85,8 +85,8 @@ def _drips_after(begun: bytes) -> Play:
         pytest.param(_drips(b"H"), id="no HTTP"),
         pytest.param(_drips(b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 999), id="head"),
         pytest.param(_drips_after(_UNTOLD), id="body"),
-        pytest.param(_drips_after(answer(body=b" ", length=10**6)), id="body of a known length"),
-        pytest.param(_drips_after(answer(500, b" ", length=10**6)), id="error"),
+        pytest.param(_drips_after(http_response(body=b" ", length=10**6)), id="body of a known length"),
+        pytest.param(_drips_after(http_response(500, b" ", length=10**6)), id="error"),
     ],
 )
 def test_a_byte_now_and_then_gains_no_time(play: Play) -> None:
@@ -123,9 +123,9 @@ def _shuts(begun: bytes, how: int) -> Play:
         b"",
         b"HTTP/1.1 200",
         b"HTTP/1.1 200 OK\r\nContent-Length: 90\r\n",
-        answer(body=_DOCUMENT[:40], length=len(_DOCUMENT)),
+        http_response(body=_DOCUMENT[:40], length=len(_DOCUMENT)),
         _UNTOLD + b"9\r\n" + _DOCUMENT[:9] + b"\r\n",
-        answer(500, b"{", length=100),
+        http_response(500, b"{", length=100),
     ],
 )
 def test_half_a_connection_is_a_broken_one(begun: bytes) -> None:
@@ -162,7 +162,7 @@ def test_a_whole_answer_counts_whatever_side_is_shut_after_it(begun: bytes, how:
     _at(_shuts(begun, how), scenario)
 
 
-@pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 2", answer(body=_DOCUMENT[:40], length=len(_DOCUMENT))])
+@pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 2", http_response(body=_DOCUMENT[:40], length=len(_DOCUMENT))])
 def test_reset_is_reported_at_once(begun: bytes) -> None:
     """A reset before or in an answer fails a read and leaves a write ambiguous."""
 
@@ -204,7 +204,7 @@ def test_accounts_at_a_silent_server_stop_no_other(stalled: int, good: int, *, a
         keys = {account.account_id: credentials(account) for account in accounts}
         done: dict[str, float] = {}
 
-        class Noting(Journal):
+        class Noting(LogRecorder):
             def info(self, event: str, **fields: object) -> None:
                 super().info(event, **fields)
                 if event == "number":
@@ -234,7 +234,7 @@ def test_accounts_at_a_silent_server_stop_no_other(stalled: int, good: int, *, a
                 terms = Terms(Safety(min_active=0), allow=frozenset({"fleet-wide"}))
                 drafts = await fleet.plan(desired, terms)
                 planned = now()
-                results = await fleet.apply(desired, drafts, terms, Journal())
+                results = await fleet.apply(desired, drafts, terms, LogRecorder())
             outcomes = [RunOutcome.FAILED] * stalled + [RunOutcome.CONVERGED] * good
             assert [result.outcome for result in results] == outcomes
             assert all(set(account.statuses.values()) == {"ACTIVE"} for account in accounts)

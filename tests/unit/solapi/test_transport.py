@@ -14,7 +14,7 @@ from aiohttp.client_reqrep import ConnectionKey
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from tests.support.loopback import Loopback, Peer, answer, now, run
+from tests.support.loopback import Loopback, Peer, http_response, now, run
 from worker.config.settings import Retry, Timeout
 from worker.model.errors import AccountRejected, Ambiguous, ApiError, ConnectionFailed, ServerError
 from worker.sandbox import Fault, SandboxAccount
@@ -175,7 +175,7 @@ async def test_requests_do_not_wait_for_connections_of_others() -> None:
     async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         await arrived.wait()
-        writer.write(answer())
+        writer.write(http_response())
         writer.close()
 
     server = await asyncio.start_server(respond, "127.0.0.1", 0, backlog=count)
@@ -186,7 +186,7 @@ async def test_requests_do_not_wait_for_connections_of_others() -> None:
 
 
 async def test_cookies_are_not_sent_back() -> None:
-    async with Peer(answer(headers={"Set-Cookie": "session=1"})) as peer, Transport(Timeout()) as transport:
+    async with Peer(http_response(headers={"Set-Cookie": "session=1"})) as peer, Transport(Timeout()) as transport:
         url = URL(peer.url).with_host("localhost")
         for _ in range(2):
             await transport.exchange("GET", url, {})

@@ -10,7 +10,7 @@ from aiohttp.client_reqrep import ConnectionKey
 from yarl import URL
 
 from tests.support.loopback import put
-from tests.support.model_account import Unheard
+from tests.support.model_account import Recorder
 from worker.config.settings import RateLimit, Retry, Timeout
 from worker.config.urls import Endpoint
 from worker.model.accounts import Status
@@ -60,7 +60,7 @@ async def _with_client(do: Do, attempts: int = 3) -> Requests:
             Credentials("NCSAAAAAAAAAAAAA", Secret("secret")),
             quota,
             retry=Retry(attempts=attempts, base_seconds=0.001),
-            log=Unheard(),
+            log=Recorder(),
         )
         await do(client)
         return client.requests

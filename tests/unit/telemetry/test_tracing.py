@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from tests.support import loopback
-from tests.support.loopback import Journal, Loopback
+from tests.support.loopback import LogRecorder, Loopback
 from worker.cli.tracing import Observers, trace_run
 from worker.config.settings import Retry, Settings
 from worker.model.accounts import Desired, DesiredAccount, Status
@@ -49,7 +49,7 @@ def run_spans(*names: str, faults: list[Fault | None] | None = None) -> tuple[tu
             served.transport.watcher = traces
             settings = Settings(endpoint=served.sandbox.url, retry=Retry(base_seconds=0.1))
             with traces.run("r1"):
-                log = traces.log(Journal())
+                log = traces.log(LogRecorder())
 
                 def own(reference: CredentialsRef | None) -> Credentials:
                     assert reference is not None
@@ -153,7 +153,7 @@ def test_traces_are_off_unless_asked_for(environment: dict[str, str], monkeypatc
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setitem(sys.modules, "worker.telemetry.tracing", None)
-    log = Journal()
+    log = LogRecorder()
     with trace_run(log, "r1") as (same, traces):  # type: ignore[arg-type] # all that is used of a log
         assert (same, traces) == (log, None)
 
@@ -173,7 +173,7 @@ def test_traces_that_cannot_be_made_are_a_warning(
         monkeypatch.setenv(name, value)
     for name in modules:
         monkeypatch.setitem(sys.modules, name, None)
-    log = Journal()
+    log = LogRecorder()
     with trace_run(log, "r1") as (same, traces):  # type: ignore[arg-type] # all that is used of a log
         assert (same, traces) == (log, None)
     ((event, fields),) = log.lines

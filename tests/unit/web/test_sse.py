@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.pages import ask, record_run, serving
+from tests.support.pages import record_run, request, serve_pages
 from worker.web import Access, StatusPages
 from worker.web.sse import MOST
 
@@ -33,7 +33,7 @@ def test_listeners_get_changes_without_their_content(tmp_path: Path, monkeypatch
     """What a run records makes an event, which has a count and no name."""
     monkeypatch.setattr("worker.web.sse._POLL_SECONDS", 0.05)
     path = record_run(tmp_path, "main")
-    with serving(path) as url, _listen(url) as found:
+    with serve_pages(path) as url, _listen(url) as found:
         assert b"text/event-stream" in _until(found, b"event: hello")
         record_run(tmp_path, "secret-name", run="20261124T010000Z-000002")
         assert b"secret-name" not in _until(found, b"event: change")
@@ -43,9 +43,9 @@ def test_a_page_says_what_it_shows(tmp_path: Path) -> None:
     """Its version is the first event of a listener, as long as nothing changed between."""
     path = record_run(tmp_path, "main")
     versions = []
-    with serving(path) as url:
+    with serve_pages(path) as url:
         for run in ("20261124T010000Z-000002", "20261124T010000Z-000003"):
-            shown = re.findall(r'data-version="(\w+)"', ask(url).body)
+            shown = re.findall(r'data-version="(\w+)"', request(url).body)
             with _listen(url) as found:
                 assert _until(found, b"\n\n").endswith(f"event: hello\ndata: {shown[0]}\n\n\r\n".encode())
             versions.append(shown[0])
@@ -55,21 +55,21 @@ def test_a_page_says_what_it_shows(tmp_path: Path) -> None:
 
 def test_asking_for_the_headers_of_events_takes_no_place(tmp_path: Path) -> None:
     """HEAD is answered at once, however often it comes."""
-    with serving(tmp_path / "ledger.db") as url:
+    with serve_pages(tmp_path / "ledger.db") as url:
         for _ in range(MOST + 1):
-            answer = ask(url, "/events", "HEAD")
+            answer = request(url, "/events", "HEAD")
             assert (answer.status, answer.headers["content-type"], answer.body) == (200, "text/event-stream", "")
         assert _free(url)
 
 
 def test_listeners_are_limited(tmp_path: Path) -> None:
     """Beyond them it is 503; a place that was left is free again, and pages are served all the while."""
-    with serving(tmp_path / "ledger.db") as url:
+    with serve_pages(tmp_path / "ledger.db") as url:
         crowd = [_listen(url) for _ in range(MOST)]
         for each in crowd:
             _until(each, b"event: hello")
-        assert ask(url, "/events").status == 503
-        assert ask(url).status == 200
+        assert request(url, "/events").status == 503
+        assert request(url).status == 200
         for each in crowd:
             each.close()
         _eventually(lambda: _free(url))
@@ -90,7 +90,7 @@ def test_silence_is_broken_by_signs_of_life_and_a_stream_ends(tmp_path: Path, mo
     """So that proxies keep it, and none is kept for ever."""
     monkeypatch.setattr("worker.web.sse._KEEP_ALIVE_SECONDS", 0.02)
     monkeypatch.setattr("worker.web.sse._LIFETIME", 1.0)
-    with serving(tmp_path / "ledger.db") as url, _listen(url) as found:
+    with serve_pages(tmp_path / "ledger.db") as url, _listen(url) as found:
         _until(found, b": alive")
         while found.recv(4096):
             pass
