@@ -10,7 +10,16 @@ from tests.support.loopback import EPOCH, Loopback, Peer, http_response, now, pu
 from worker.config.settings import RateLimit, Retry
 from worker.config.urls import Endpoint
 from worker.model.accounts import Status
-from worker.model.errors import AccountRejected, Ambiguous, ApiError, ClockSkewed, Interrupted, NotWritable, ServerError
+from worker.model.errors import (
+    AccountRejected,
+    Ambiguous,
+    ApiError,
+    ClockSkewed,
+    ConnectionFailed,
+    Interrupted,
+    NotWritable,
+    ServerError,
+)
 from worker.model.results import Requests
 from worker.sandbox import Fault, SandboxAccount
 from worker.solapi.client import AccountReader
@@ -89,12 +98,18 @@ def test_an_answer_of_another_account_ends_everything(own: str | None) -> None:
     run(scenario())
 
 
-@pytest.mark.parametrize("reply", [b"{}", b'{"accountId": "2", "senderIds": []}'])
-def test_a_pinned_account_must_be_confirmed_by_every_reply(reply: bytes) -> None:
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [
+        (b"{}", "the response has no account id, so account_id 1 is not confirmed"),
+        (b'{"accountId": "2", "senderIds": []}', "the response is of account 2, not 1"),
+    ],
+)
+def test_a_pinned_account_must_be_confirmed_by_every_reply(reply: bytes, message: str) -> None:
     """Neither an empty object nor another account without numbers passes; without a pin both do."""
 
     async def pinned(client: Any, peer: Peer) -> None:
-        with pytest.raises(AccountRejected, match="account") as raised:
+        with pytest.raises(AccountRejected, match=f"^{message}$") as raised:
             await client.observe()
         assert raised.value.code == "WrongAccount"
         assert len(peer.requests) == 1
@@ -189,14 +204,15 @@ def test_reply_without_success_is_ambiguous(reply: bytes) -> None:
     [
         http_response(),
         http_response(body=b'{"phoneNumber": "01012345678", "status": "INACTIVE"}'),
-        http_response(body=b"{" + b" " * 100_000),
+        http_response(body=b"\n{" + b" " * 100_000),
     ],
 )
 def test_success_is_believed_until_the_verification_read(reply: bytes) -> None:
     """An object that does not contradict the write is a success, and a long one is not read to its end."""
 
     async def scenario(client: Any, peer: Peer) -> None:
-        await put(client, PHONE, Status.INACTIVE, _no)
+        await client.acquire()
+        await client.put(PHONE, Status.INACTIVE)
         assert len(peer.requests) == 1
 
     _at(reply)(scenario)
@@ -208,6 +224,7 @@ _DATE = {"Date": "Fri, 15 Jan 2027 08:00:00 GMT"}
 @pytest.mark.parametrize(
     ("headers", "seconds"),
     [
+        ({"Retry-After": "1"}, 1),
         ({"Retry-After": "7"}, 7),
         ({"Retry-After": "60"}, 60),
         ({"Retry-After": "Fri, 15 Jan 2027 08:00:03 GMT", **_DATE}, 3),
@@ -466,5 +483,123 @@ def test_verification_read_has_its_own_retries() -> None:
             assert writer.requests.retries == 10
             loopback.sandbox.script(None, "GET", [Fault.UNAVAILABLE] * 4)
             assert (await writer.observe(closing=True)).numbers[PHONE].status is Status.ACTIVE
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("reply", "message", "status"),
+    [
+        (
+            http_response(body=b'{"phoneNumber": "01012345678", "status": "ACTIVE"}'),
+            "the response reports the number as ACTIVE",
+            200,
+        ),
+        (http_response(body=b"x" * 100_000), "the response is not JSON", 200),
+        (
+            http_response(503, b"{}", {"Content-Encoding": "gzip"}),
+            "the response claims to be gzip but is not",
+            503,
+        ),
+    ],
+)
+def test_ambiguous_reply_to_a_write_has_its_reason_and_status(reply: bytes, message: str, status: int) -> None:
+    async def scenario(client: Any, _: Peer) -> None:
+        await client.acquire()
+        with pytest.raises(Ambiguous) as raised:
+            await client.put(PHONE, Status.INACTIVE)
+        assert (str(raised.value), raised.value.http_status) == (message, status)
+
+    _at(reply)(scenario)
+
+
+def test_read_has_the_time_at_which_it_ended() -> None:
+    async def scenario() -> None:
+        async with Loopback(_account()) as loopback:
+            await asyncio.sleep(5)
+            assert (await loopback.reader().observe()).seen_at == EPOCH + now()
+
+    run(scenario())
+
+
+def test_slot_of_a_broken_connection_is_free_after_one_window() -> None:
+    """The request cannot arrive later, unlike one that timed out."""
+
+    async def scenario() -> None:
+        async with Loopback(_account()) as loopback:
+            quota = Quota(RateLimit(writes=1, reads=9, per_seconds=5.0), clock=now)
+            loopback.sandbox.script(PHONE, "PUT", [Fault.RESET_BEFORE])
+            await put(loopback.writer(quota=quota), PHONE, Status.INACTIVE)
+            first, second = (request.when for request in loopback.sandbox.wire)
+            assert second - first == pytest.approx(5, abs=0.1)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+def test_failed_requests_open_the_circuit(method: str) -> None:
+    """After ten failures in a row, the next request waits for a probe."""
+
+    async def scenario() -> None:
+        async with Loopback(_account()) as loopback:
+            writer = loopback.writer(retry=Retry(attempts=1))
+            loopback.sandbox.script(None, method, [Fault.RESET_BEFORE] * 10)
+            for _ in range(10):
+                assert loopback.log.lines == []
+                with pytest.raises((ConnectionFailed, Ambiguous)):
+                    await (writer.observe() if method == "GET" else put(writer, PHONE, Status.INACTIVE))
+            assert [event for event, _ in loopback.log.lines] == ["circuit.opened"]
+            await writer.observe()
+            assert [event for event, _ in loopback.log.lines] == ["circuit.opened", "circuit.closed"]
+
+    run(scenario())
+
+
+def test_retry_that_waits_for_a_probe_costs_no_budget() -> None:
+    """The budget is ten retries: nine before the circuit opens, none while it is open, one after it is closed."""
+
+    async def scenario() -> None:
+        async with Loopback(_account()) as loopback:
+            reader = loopback.reader(retry=Retry(attempts=20, base_seconds=0.01))
+            outage, probe = [Fault.UNAVAILABLE] * 10, None
+            loopback.sandbox.script(None, "GET", [*outage, probe, Fault.UNAVAILABLE])
+            await reader.observe()
+            assert len(loopback.sandbox.wire) == 13
+
+    run(scenario())
+
+
+def test_closing_read_that_lacks_numbers_is_repeated_after_halt() -> None:
+    async def scenario() -> None:
+        async with Loopback(_account()) as loopback:
+            writer = loopback.writer(listed=(PHONE, "0311234567"))
+            writer.halt(Interrupted("stop"))
+            await writer.observe(closing=True)
+            assert [event for event, _ in loopback.log.lines] == ["account.reread"]
+            assert len(loopback.sandbox.wire) == 2
+
+    run(scenario())
+
+
+def test_comparison_with_the_last_run_is_not_made_after_halt() -> None:
+    async def scenario() -> None:
+        async with Loopback(_account()) as loopback:
+            writer = loopback.writer()
+            observed = await writer.observe()
+            writer.halt(Interrupted("stop"))
+            with pytest.raises(Interrupted):
+                await writer.confirm(observed, 100)
+
+    run(scenario())
+
+
+def test_read_after_halt_is_refused_with_its_reason_however_late() -> None:
+    async def scenario() -> None:
+        async with Loopback(_account()) as loopback:
+            writer = loopback.writer()
+            writer.halt(Interrupted("stop"))
+            await asyncio.sleep(60)
+            with pytest.raises(Interrupted, match="stop"):
+                await writer.observe()
 
     run(scenario())

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.loopback import EPOCH, Loopback, now, run
+from tests.support.loopback import EPOCH, Loopback, now, run, runtime
 from worker.config.settings import RateLimit, Retry
 from worker.model.accounts import NumberUse
 from worker.model.errors import AccountRejected, Interrupted, Refusal, ServerError
@@ -407,3 +407,20 @@ def test_what_a_plan_held_stays_held() -> None:
         Action.DEACTIVATE,
         Action.HELD,
     ]
+
+
+def test_times_of_the_queries_are_by_the_clock_of_the_server() -> None:
+    async def scenario() -> None:
+        async with Loopback(_account()) as loopback:
+            reader = loopback.reader(runtime=runtime(wall=lambda: EPOCH + now() - 3600))
+            await reader.observe()
+            await reader.usage([A], 24)
+            groups = next(request for request in loopback.sandbox.wire if request.path == "/messages/v4/groups")
+            assert groups.query["value"] == _text(NOW - MINUTE)
+
+    run(scenario())
+
+
+def test_failed_query_is_the_reason_why_the_use_is_unknown() -> None:
+    usage, _ = _usage(_account(), A, faults=(Fault.UNAVAILABLE,) * 2)
+    assert usage == NumberUse(unknown=frozenset({A}), why="ServerError: HTTP 503")
