@@ -1,4 +1,4 @@
-"""The state of an account after a pass, and the news that it makes."""
+"""Notification state of an account after a pass, and the resulting notifications."""
 
 import msgspec
 import pytest
@@ -27,89 +27,88 @@ HELD = Change(B, Action.HELD, "ACTIVE", "INACTIVE", "group support needs 1")
 SOON = Notice(NoticeKind.EXPIRING, "ends on 2026-12-01", A)
 
 
-def plan(*changes: Change, verdict: Verdict = Verdict.OK, **more: object) -> AccountPlan:
-    """A plan of account main."""
-    return AccountPlan(account="main", verdict=verdict, counts={}, changes=changes, **more)  # type: ignore[arg-type]
+def plan(*changes: Change, verdict: Verdict = Verdict.OK, **fields: object) -> AccountPlan:
+    """Return a plan of account main."""
+    return AccountPlan(account="main", verdict=verdict, counts={}, changes=changes, **fields)  # type: ignore[arg-type]
 
 
 def number(change: Change, outcome: Outcome, error: NumberError | None = None) -> NumberResult:
-    """What became of a change."""
+    """Return the result of a change."""
     return NumberResult(change.phone, change.action, change.desired, change.observed, change.desired, outcome, 1, error)
 
 
-def result(*numbers: NumberResult, outcome: RunOutcome = RunOutcome.CONVERGED, **more: object) -> AccountResult:
-    """A result of account main."""
-    return AccountResult(account="main", outcome=outcome, counts={}, numbers=numbers, **more)  # type: ignore[arg-type]
+def result(*numbers: NumberResult, outcome: RunOutcome = RunOutcome.CONVERGED, **fields: object) -> AccountResult:
+    """Return a result of account main."""
+    return AccountResult(account="main", outcome=outcome, counts={}, numbers=numbers, **fields)  # type: ignore[arg-type]
 
 
-def news(before: NotifiedAccount, now: NotifiedAccount) -> list[str]:
-    """Return the news of account main, with their lines."""
+def notification_lines(previous: NotifiedAccount, current: NotifiedAccount) -> list[str]:
+    """Return the notifications of account main with their lines."""
     return [
         " / ".join((each.title, *each.lines))
-        for each in notifications(NotifyState(accounts={"main": before}), NotifyState(accounts={"main": now}))
+        for each in notifications(NotifyState(accounts={"main": previous}), NotifyState(accounts={"main": current}))
     ]
 
 
-def test_drift_is_reported_once_and_its_end_too() -> None:
-    """Numbers that others changed and that no run wrote back are reported once by cause, and when they are right."""
+def test_drift_and_its_end_are_each_reported_once() -> None:
     drifted = update_account(NotifiedAccount(), plan(DRIFTED, BOTH, ASKED), None, "r1")
     assert drifted.drift == {A: Cause.EXTERNAL_DRIFT, B: Cause.BOTH}
-    assert news(NotifiedAccount(), drifted) == [
+    assert notification_lines(NotifiedAccount(), drifted) == [
         f"2 numbers changed by others (1 of them also in the file) / {A} / {B}",
     ]
     again = update_account(drifted, plan(DRIFTED, BOTH), None, "r2")
-    assert news(drifted, again) == []
-    assert news(again, update_account(again, plan(), None, "r3")) == ["external changes were reverted"]
+    assert notification_lines(drifted, again) == []
+    assert notification_lines(again, update_account(again, plan(), None, "r3")) == ["external changes were reverted"]
 
 
-def test_drift_fixed_by_the_same_pass_is_reported_with_it() -> None:
-    """It is news of both events, and leaves nothing behind."""
-    done = result(number(DRIFTED, Outcome.CHANGED), number(ASKED, Outcome.CHANGED))
-    now = update_account(NotifiedAccount(), plan(DRIFTED, ASKED), done, "r1")
-    assert now == NotifiedAccount(written=WriteSummary("r1", 1, 1, 1, (A,)))
-    assert news(NotifiedAccount(), now) == [
+def test_drift_reverted_by_the_same_pass_is_reported_as_reverted() -> None:
+    """The state then contains no drift."""
+    outcome = result(number(DRIFTED, Outcome.CHANGED), number(ASKED, Outcome.CHANGED))
+    current = update_account(NotifiedAccount(), plan(DRIFTED, ASKED), outcome, "r1")
+    assert current == NotifiedAccount(written=WriteSummary("r1", 1, 1, 1, (A,)))
+    assert notification_lines(NotifiedAccount(), current) == [
         "1 activated, 1 deactivated (run r1)",
         f"1 number changed by others, reverted (run r1) / {A}",
     ]
-    assert news(now, update_account(now, plan(), None, "r2")) == []
+    assert notification_lines(current, update_account(current, plan(), None, "r2")) == []
 
 
 @pytest.mark.parametrize("outcome", list(Outcome))
-def test_drift_is_over_exactly_when_the_number_is_as_desired(outcome: Outcome) -> None:
-    """Also if others reverted it before the write, so that the run changed nothing."""
-    now = update_account(NotifiedAccount(), plan(DRIFTED), result(number(DRIFTED, outcome)), "r1")
-    assert (now.drift == {}) == (outcome in {Outcome.CHANGED, Outcome.UNCHANGED})
+def test_drift_ends_if_the_number_has_its_desired_status(outcome: Outcome) -> None:
+    """The run may have changed nothing, because another client reverted the number first."""
+    current = update_account(NotifiedAccount(), plan(DRIFTED), result(number(DRIFTED, outcome)), "r1")
+    assert (current.drift == {}) == (outcome in {Outcome.CHANGED, Outcome.UNCHANGED})
 
 
-def test_an_account_that_cannot_be_read_keeps_what_was_known() -> None:
-    """A failed read is reported with its reason, and resolves neither drift nor holds."""
-    before = update_account(NotifiedAccount(), plan(DRIFTED, HELD, notices=(SOON,)), None, "r1")
+def test_failed_read_keeps_drift_and_holds() -> None:
+    previous = update_account(NotifiedAccount(), plan(DRIFTED, HELD, notices=(SOON,)), None, "r1")
     broken = plan(verdict=Verdict.ERROR, error=ErrorInfo("ServerError", "the server failed"))
-    failing = update_account(before, broken, None, "r2")
-    assert (failing.drift, failing.held, failing.notices) == (before.drift, before.held, before.notices)
-    assert news(before, failing) == ["failing: the server failed (ServerError)"]
-    assert news(failing, update_account(failing, broken, None, "r3")) == []
-    assert news(failing, update_account(failing, plan(DRIFTED, HELD, notices=(SOON,)), None, "r4")) == ["working again"]
+    failing = update_account(previous, broken, None, "r2")
+    assert (failing.drift, failing.held, failing.notices) == (previous.drift, previous.held, previous.notices)
+    assert notification_lines(previous, failing) == ["failing: the server failed (ServerError)"]
+    assert notification_lines(failing, update_account(failing, broken, None, "r3")) == []
+    assert notification_lines(failing, update_account(failing, plan(DRIFTED, HELD, notices=(SOON,)), None, "r4")) == [
+        "working again"
+    ]
 
 
 @pytest.mark.parametrize("outcome", [RunOutcome.LOCKED, RunOutcome.INTERRUPTED, RunOutcome.REFUSED])
-def test_pass_that_could_not_run_is_no_news(outcome: RunOutcome) -> None:
-    """A busy account, a stop and a stale plan leave the state unchanged."""
-    before = update_account(NotifiedAccount(), plan(DRIFTED), None, "r1")
-    held = result(outcome=outcome, error=ErrorInfo("AccountBusy", "another run holds it"))
-    assert update_account(before, plan(DRIFTED, HELD), held, "r2") == before
+def test_pass_that_could_not_run_is_not_reported(outcome: RunOutcome) -> None:
+    """This covers a busy account, a stop and a stale plan."""
+    previous = update_account(NotifiedAccount(), plan(DRIFTED), None, "r1")
+    locked = result(outcome=outcome, error=ErrorInfo("AccountBusy", "another run holds it"))
+    assert update_account(previous, plan(DRIFTED, HELD), locked, "r2") == previous
 
 
-def test_account_that_is_not_read_because_of_a_stop_is_not_failing() -> None:
-    before = update_account(NotifiedAccount(), plan(DRIFTED), None, "r1")
+def test_account_not_read_because_of_a_stop_is_not_failing() -> None:
+    previous = update_account(NotifiedAccount(), plan(DRIFTED), None, "r1")
     stopped = plan(verdict=Verdict.ERROR, error=ErrorInfo("Interrupted", "stopped by SIGTERM"))
-    assert update_account(before, stopped, None, "r2") == before
+    assert update_account(previous, stopped, None, "r2") == previous
 
 
 def test_writes_before_a_stop_are_reported() -> None:
-    """Numbers that an interrupted run had changed are news all the same."""
     stopped = result(number(ASKED, Outcome.CHANGED), outcome=RunOutcome.INTERRUPTED)
-    assert news(NotifiedAccount(), update_account(NotifiedAccount(), plan(ASKED), stopped, "r1")) == [
+    assert notification_lines(NotifiedAccount(), update_account(NotifiedAccount(), plan(ASKED), stopped, "r1")) == [
         "1 activated (run r1)"
     ]
 
@@ -123,55 +122,54 @@ def test_writes_before_a_stop_are_reported() -> None:
     ],
 )
 def test_writes_are_counted_by_direction(written: WriteSummary, line: str) -> None:
-    assert news(NotifiedAccount(), NotifiedAccount(written=written)) == [line]
+    assert notification_lines(NotifiedAccount(), NotifiedAccount(written=written)) == [line]
 
 
-def test_numbers_that_fail_make_an_account_failing() -> None:
-    """Failed and unverified writes are reported with their count and the first reason."""
+def test_account_with_failed_numbers_is_failing() -> None:
+    """The notification has their count and the first reason."""
     error = NumberError("ServerError", "the server failed", 502)
     failed = result(
         number(DRIFTED, Outcome.FAILED, error), number(ASKED, Outcome.UNVERIFIED), outcome=RunOutcome.PARTIAL
     )
-    now = update_account(NotifiedAccount(), plan(DRIFTED, ASKED), failed, "r1")
-    assert now.failing == "2 numbers failed or are unverified: the server failed (ServerError)"
-    assert now.drift == {A: Cause.EXTERNAL_DRIFT}
-    unproven = result(number(ASKED, Outcome.UNVERIFIED), outcome=RunOutcome.PARTIAL)
-    assert update_account(now, plan(ASKED), unproven, "r2").failing == "1 number failed or is unverified"
+    current = update_account(NotifiedAccount(), plan(DRIFTED, ASKED), failed, "r1")
+    assert current.failing == "2 numbers failed or are unverified: the server failed (ServerError)"
+    assert current.drift == {A: Cause.EXTERNAL_DRIFT}
+    unverified = result(number(ASKED, Outcome.UNVERIFIED), outcome=RunOutcome.PARTIAL)
+    assert update_account(current, plan(ASKED), unverified, "r2").failing == "1 number failed or is unverified"
 
 
-def test_a_run_that_ends_early_is_a_failure() -> None:
-    """The account's error says why numbers were not tried; notices are those of its read."""
-    out = result(
+def test_account_whose_run_failed_is_failing() -> None:
+    failed = result(
         number(ASKED, Outcome.NOT_ATTEMPTED), outcome=RunOutcome.FAILED, error=ErrorInfo("CircuitOpen", "no answer")
     )
-    now = update_account(NotifiedAccount(), plan(ASKED, notices=(SOON,)), out, "r1")
-    assert (now.failing, now.notices) == ("no answer (CircuitOpen)", (SOON,))
+    current = update_account(NotifiedAccount(), plan(ASKED, notices=(SOON,)), failed, "r1")
+    assert (current.failing, current.notices) == ("no answer (CircuitOpen)", (SOON,))
 
 
-def test_refusals_are_reported_by_rule() -> None:
-    """A refused plan is reported with the rule's message, and when it is refused no longer."""
+def test_refusal_and_its_end_are_reported_by_rule() -> None:
     refused = plan(ASKED, verdict=Verdict.REFUSED, refusals=(Refusal("min-active", "would leave none"),))
-    now = update_account(NotifiedAccount(), refused, None, "r1")
-    assert news(NotifiedAccount(), now) == ["nothing is written: refused by min-active / min-active: would leave none"]
-    assert news(now, NotifiedAccount()) == ["no longer refused by min-active"]
-    late = result(outcome=RunOutcome.REFUSED, refusals=(Refusal("max-deactivations", "takes 9"),))
-    assert update_account(NotifiedAccount(), plan(), late, "r2").refused == {"max-deactivations": "takes 9"}
+    current = update_account(NotifiedAccount(), refused, None, "r1")
+    assert notification_lines(NotifiedAccount(), current) == [
+        "nothing is written: refused by min-active / min-active: would leave none"
+    ]
+    assert notification_lines(current, NotifiedAccount()) == ["no longer refused by min-active"]
+    later_refusal = result(outcome=RunOutcome.REFUSED, refusals=(Refusal("max-deactivations", "takes 9"),))
+    assert update_account(NotifiedAccount(), plan(), later_refusal, "r2").refused == {"max-deactivations": "takes 9"}
 
 
-def test_holds_are_reported_with_their_reasons() -> None:
-    """Held deactivations are reported once each, some by name and the rest counted."""
+def test_held_deactivations_are_reported_with_their_reasons() -> None:
+    """The first five are listed and the rest is counted."""
     held = [Change(f"0101111000{index}", Action.HELD, "ACTIVE", "INACTIVE", "in use") for index in range(7)]
-    now = update_account(NotifiedAccount(), plan(*held), None, "r1")
-    (line,) = news(NotifiedAccount(), now)
+    current = update_account(NotifiedAccount(), plan(*held), None, "r1")
+    (line,) = notification_lines(NotifiedAccount(), current)
     assert line.startswith("7 deactivations held / 01011110000: in use / ")
     assert line.endswith("01011110004: in use / … and 2 more")
     ended = result(number(DRIFTED, Outcome.HELD, NumberError("ActivationsFailed", "group support needs 1")))
     assert update_account(NotifiedAccount(), plan(DRIFTED), ended, "r2").held == {A: "group support needs 1"}
-    assert news(now, NotifiedAccount()) == ["no deactivation is held any more"]
+    assert notification_lines(current, NotifiedAccount()) == ["no deactivation is held any more"]
 
 
-def test_files_and_suspensions_are_reported() -> None:
-    """A broken file is reported with its first problem, a suspension with its reason, and both with their end."""
+def test_invalid_files_and_suspensions_are_reported_with_their_end() -> None:
     state = NotifyState(
         accounts={"b": NotifiedAccount(suspended="moving")}, broken={"a.yaml": "a.yaml:1:1: no"}, suspended="x"
     )
@@ -190,7 +188,6 @@ def test_files_and_suspensions_are_reported() -> None:
 
 
 def test_daemon_reports_its_start_and_end() -> None:
-    """Its start names how much it watches, its end why."""
     assert start_notification(1, "1.0") == Notification(Event.DAEMON, None, "watching 1 account (senderid 1.0)")
     assert stop_notification("SIGTERM") == Notification(Event.DAEMON, None, "stopped watching: SIGTERM", over=True)
 
@@ -200,8 +197,8 @@ def test_invalid_saved_state_is_refused(data: bytes) -> None:
     assert decode(data) is None
 
 
-def test_a_kept_state_of_another_version_is_read() -> None:
-    """Fields that are not known are left out, and missing ones have their defaults."""
+def test_saved_state_of_another_version_is_read() -> None:
+    """Unknown fields are ignored, and missing ones have their defaults."""
     assert decode(b'{"newer": 1, "accounts": {"a": {"failing": "x", "newer": []}}}') == NotifyState(
         accounts={"a": NotifiedAccount(failing="x")}
     )
@@ -222,7 +219,7 @@ REVERTED_NOTES = [
 
 
 @pytest.mark.parametrize(
-    ("before", "now", "notes"),
+    ("previous", "current", "expected"),
     [
         (NotifiedAccount(), FAILED, [(Event.FAILING, "failing: no answer", (), False)]),
         (FAILED, NotifiedAccount(), [(Event.FAILING, "working again", (), True)]),
@@ -290,19 +287,19 @@ REVERTED_NOTES = [
         ),
     ],
 )
-def test_a_notification_has_its_event_and_says_if_the_state_is_over(
-    before: NotifiedAccount, now: NotifiedAccount, notes: list[tuple[Event, str, tuple[str, ...], bool]]
+def test_notification_has_its_event_and_marks_the_end_of_a_state(
+    previous: NotifiedAccount, current: NotifiedAccount, expected: list[tuple[Event, str, tuple[str, ...], bool]]
 ) -> None:
-    sent = notifications(NotifyState(accounts={"main": before}), NotifyState(accounts={"main": now}))
-    assert [(each.event, each.title, each.lines, each.over) for each in sent] == notes
+    sent = notifications(NotifyState(accounts={"main": previous}), NotifyState(accounts={"main": current}))
+    assert [(each.event, each.title, each.lines, each.over) for each in sent] == expected
     assert {each.account for each in sent} <= {"main"}
 
 
 def test_a_pass_keeps_the_suspension_and_takes_the_notices_of_the_result() -> None:
-    """Rules of the plan and of the result both refuse."""
-    before = NotifiedAccount(suspended="moving", notices=(ENDS,), written=REVERTED)
+    """Refusals of the plan and of the result are combined."""
+    previous = NotifiedAccount(suspended="moving", notices=(ENDS,), written=REVERTED)
     refused = plan(notices=(ENDS,), refusals=(Refusal("min-active", "few"),))
-    done = result(notices=(BLOCKED,), refusals=(Refusal("fleet-wide", "many"),))
-    assert update_account(before, refused, done, "r3") == NotifiedAccount(
+    outcome = result(notices=(BLOCKED,), refusals=(Refusal("fleet-wide", "many"),))
+    assert update_account(previous, refused, outcome, "r3") == NotifiedAccount(
         suspended="moving", notices=(BLOCKED,), refused={"min-active": "few", "fleet-wide": "many"}, written=REVERTED
     )

@@ -1,4 +1,4 @@
-"""Files that are looked at again and again, on a real disk."""
+"""Watched files on a real disk."""
 
 import os
 from pathlib import Path
@@ -22,27 +22,27 @@ def _write(path: Path, phone: str, *, at: int = OLD) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two files, of two accounts."""
+    """Return a folder with two files of two accounts."""
     _write(tmp_path / "d" / "a.yaml", "01000000001")
     _write(tmp_path / "d" / "b.yaml", "01000000002")
     return tmp_path / "d"
 
 
 class _Reads:
-    """Which files were read."""
+    """Recorder of the files that were read."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.paths: list[str] = []
         real = sources.read_file
 
-        def read(path: str, *given: object, **more: object) -> tuple[str, bytes] | Problem:
+        def read(path: str, *arguments: object, **options: object) -> tuple[str, bytes] | Problem:
             self.paths.append(Path(path).name)
-            return real(path, *given, **more)  # type: ignore[arg-type]
+            return real(path, *arguments, **options)  # type: ignore[arg-type]
 
         monkeypatch.setattr(sources, "read_file", read)
 
     def taken(self) -> list[str]:
-        """Those since the last time."""
+        """Return the files read since the last call."""
         taken, self.paths = self.paths, []
         return taken
 
@@ -51,19 +51,19 @@ def _far_later() -> float:
     return 4_000_000_000.0
 
 
-def test_only_what_changed_is_read_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file whose times, size and inode are as before is not opened; a touched one with the same bytes is no news."""
+def test_only_changed_files_are_read_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Times, size and inode identify an unchanged file. A touched file with the same bytes changes no account."""
     reads = _Reads(monkeypatch)
     files = WatchedFiles([str(folder)], wall=_far_later)
     files.begin()
     assert reads.taken() == ["a.yaml", "b.yaml"]
-    before = files.accounts
+    original = files.accounts
     assert files.refresh() == FileChanges()
     assert reads.taken() == []
     os.utime(folder / "a.yaml", (OLD + 9, OLD + 9))
     assert files.refresh() == FileChanges()
     assert reads.taken() == ["a.yaml"]
-    assert all(one is other for one, other in zip(before, files.accounts, strict=True))
+    assert all(old is new for old, new in zip(original, files.accounts, strict=True))
     _write(folder / "b.yaml", "01000000003")
     assert files.refresh().changed_accounts == {"b"}
     assert list(files.accounts[1].numbers) == ["01000000003"]
@@ -72,10 +72,10 @@ def test_only_what_changed_is_read_again(folder: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(("age", "reads_again"), [(1.9, 2), (2.1, 0)])
-def test_a_young_file_is_read_until_its_times_can_be_believed(
+def test_recently_changed_file_is_read_again(
     age: float, reads_again: int, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Within two seconds a file may change twice and look the same: it is read again meanwhile."""
+    """Within two seconds, a second change may leave times and size equal."""
     reads = _Reads(monkeypatch)
     changed = [(folder / name).stat().st_ctime for name in ("a.yaml", "b.yaml")]
     oldest, newest = min(changed), max(changed)
@@ -85,21 +85,20 @@ def test_a_young_file_is_read_until_its_times_can_be_believed(
     assert len(reads.taken()) == 2 + reads_again
 
 
-def test_deleted_files_are_reported_and_new_ones_found(folder: Path) -> None:
-    """A file that is removed takes its account along, a new one brings one."""
+def test_deleted_and_new_files_are_detected(folder: Path) -> None:
     files = WatchedFiles([str(folder)])
     files.begin()
     (folder / "a.yaml").unlink()
     _write(folder / "c.yaml", "01000000003")
-    news = files.refresh()
-    assert news == FileChanges(
+    changes = files.refresh()
+    assert changes == FileChanges(
         removed_files=(str(folder / "a.yaml"),), removed_accounts=frozenset({"a"}), changed_accounts=frozenset({"c"})
     )
     assert [account.name for account in files.accounts] == ["b", "c"]
 
 
-def test_a_named_file_that_goes_is_deleted_and_a_folder_that_goes_is_not(folder: Path) -> None:
-    """A failed mount must not delete a thousand accounts: a missing folder is broken, and its accounts stay."""
+def test_missing_file_is_deleted_but_missing_folder_keeps_its_accounts(folder: Path) -> None:
+    """A failed mount must not remove a thousand accounts."""
     files = WatchedFiles([str(folder / "a.yaml"), str(folder)])
     with pytest.raises(DesiredStateError, match="same file"):
         files.begin()
@@ -109,25 +108,23 @@ def test_a_named_file_that_goes_is_deleted_and_a_folder_that_goes_is_not(folder:
     (folder.parent / "x.yaml").unlink()
     assert files.refresh().removed_accounts == {"x"}
     folder.rename(folder.parent / "elsewhere")
-    news = files.refresh()
-    assert list(news.problems) == [str(folder)]
+    changes = files.refresh()
+    assert list(changes.problems) == [str(folder)]
     assert [account.name for account in files.accounts] == ["a", "b"]
     (folder.parent / "elsewhere").rename(folder)
     assert files.refresh().fixed_files == (str(folder),)
 
 
-def test_a_second_name_of_a_file_is_a_problem_of_the_newcomer(folder: Path) -> None:
-    """A link to a watched file is an error, and the accounts stay."""
+def test_symlink_to_a_watched_file_is_invalid(folder: Path) -> None:
     files = WatchedFiles([str(folder)], wall=_far_later)
     files.begin()
     (folder / "z.yaml").symlink_to(folder / "a.yaml")
-    news = files.refresh()
-    assert "same file" in str(news.problems[str(folder / "z.yaml")])
+    changes = files.refresh()
+    assert "same file" in str(changes.problems[str(folder / "z.yaml")])
     assert len(files.accounts) == 2
 
 
-def test_it_can_be_about_some_accounts(folder: Path) -> None:
-    """Named accounts alone are watched, also after their files changed."""
+def test_narrowed_watch_keeps_its_selection_after_changes(folder: Path) -> None:
     files = WatchedFiles([str(folder)])
     files.begin()
     files.narrow(["b"])
@@ -141,8 +138,8 @@ def test_it_can_be_about_some_accounts(folder: Path) -> None:
     assert files.others == ()
 
 
-def test_a_conflict_of_the_given_check_is_a_problem(folder: Path) -> None:
-    """At the start it is an error. Later the files that it names are broken."""
+def test_conflict_of_the_given_check_is_a_problem(folder: Path) -> None:
+    """At the start it is an error. Later, the files that it names are invalid."""
     conflicts = [Conflict(Problem(str(folder / "b.yaml"), 1, 1, "also a"), (str(folder / "b.yaml"),))]
     with pytest.raises(DesiredStateError, match="also a"):
         WatchedFiles([str(folder)], lambda _: conflicts).begin()

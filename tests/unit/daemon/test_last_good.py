@@ -1,4 +1,4 @@
-"""Desired state that outlives broken files, and files that stop to agree."""
+"""Last valid version of desired-state files that become invalid or conflict."""
 
 import pytest
 
@@ -13,7 +13,7 @@ def _file(*active: str, more: str = "") -> bytes:
     return f"version: 1\n{more}numbers:\n{numbers}".encode()
 
 
-def _begun(**files: bytes) -> LastGood:
+def _start_state(**files: bytes) -> LastGood:
     state = LastGood()
     assert state.begin([(f"{name}.yaml", data) for name, data in files.items()]) == ()
     return state
@@ -23,120 +23,112 @@ def _phones(state: LastGood) -> dict[str, list[str]]:
     return {account.name: list(account.numbers) for account in state.accounts}
 
 
-def test_first_read_is_strict() -> None:
-    """Any mistake at the start is an error with all problems, as for any command."""
-    with pytest.raises(DesiredStateError) as caught:
+def test_first_read_reports_all_problems() -> None:
+    with pytest.raises(DesiredStateError) as error:
         LastGood().begin([("a.yaml", b"version: 1\n"), Problem("b.yaml", 1, 1, "cannot be read")])
-    assert len(caught.value.problems) == 2
+    assert len(error.value.problems) == 2
 
 
-def test_nothing_new_is_no_news() -> None:
-    """Files that are as they were, by their times or by their bytes, bring nothing, and accounts stay as they are."""
-    state = _begun(a=_file(A), b=_file(B))
-    before = state.accounts
+def test_unchanged_files_change_no_account() -> None:
+    """Files count as unchanged by their times or their bytes."""
+    state = _start_state(a=_file(A), b=_file(B))
+    original = state.accounts
     assert state.take([("a.yaml", None), ("b.yaml", _file(B))]) == FileChanges()
-    assert all(one is other for one, other in zip(before, state.accounts, strict=True))
+    assert all(old is new for old, new in zip(original, state.accounts, strict=True))
 
 
-def test_a_changed_file_changes_its_accounts_only() -> None:
-    """Another text is read; who is in other files is not said to have changed."""
-    state = _begun(a=_file(A), b=_file(B))
-    news = state.take([("a.yaml", _file("0212345678")), ("b.yaml", None)])
-    assert news == FileChanges(changed_accounts=frozenset({"a"}))
+def test_changed_file_changes_only_its_accounts() -> None:
+    state = _start_state(a=_file(A), b=_file(B))
+    changes = state.take([("a.yaml", _file("0212345678")), ("b.yaml", None)])
+    assert changes == FileChanges(changed_accounts=frozenset({"a"}))
     assert _phones(state) == {"a": ["0212345678"], "b": [B]}
 
 
-def test_broken_file_keeps_its_last_valid_version() -> None:
-    """Each broken text is reported once, the accounts stay, and the fixed file counts."""
-    state = _begun(a=_file(A), b=_file(B))
+def test_invalid_file_keeps_its_last_valid_version() -> None:
+    """Each invalid text is reported once."""
+    state = _start_state(a=_file(A), b=_file(B))
     broken = b"version: 1\nnumbers:\n  01000000001: XACTIVE\n"
-    news = state.take([("a.yaml", broken), ("b.yaml", None)])
-    assert list(news.problems) == ["a.yaml"]
-    assert news.changed_accounts == frozenset()
+    changes = state.take([("a.yaml", broken), ("b.yaml", None)])
+    assert list(changes.problems) == ["a.yaml"]
+    assert changes.changed_accounts == frozenset()
     assert _phones(state) == {"a": [A], "b": [B]}
     assert state.take([("a.yaml", None), ("b.yaml", None)]) == FileChanges()
     assert list(state.broken) == ["a.yaml"]
     assert list(state.take([("a.yaml", broken + b"  1: x\n"), ("b.yaml", None)]).problems) == ["a.yaml"]
-    news = state.take([("a.yaml", _file(A, more="unmanaged: ignore\n")), ("b.yaml", None)])
-    assert news == FileChanges(fixed_files=("a.yaml",), changed_accounts=frozenset({"a"}))
+    changes = state.take([("a.yaml", _file(A, more="unmanaged: ignore\n")), ("b.yaml", None)])
+    assert changes == FileChanges(fixed_files=("a.yaml",), changed_accounts=frozenset({"a"}))
     assert state.broken == {}
 
 
-def test_broken_file_that_is_reverted_is_fixed() -> None:
-    """The old text is valid again, which is reported."""
-    state = _begun(a=_file(A))
+def test_invalid_file_that_is_reverted_is_fixed() -> None:
+    state = _start_state(a=_file(A))
     assert state.take([("a.yaml", b"version: 2\n")]).problems
     assert state.take([("a.yaml", _file(A))]).fixed_files == ("a.yaml",)
     assert _phones(state) == {"a": [A]}
 
 
-def test_broken_file_that_is_deleted_is_removed_and_not_fixed() -> None:
-    """It is reported once, by the change that happened; no trace of it stays."""
-    state = _begun(a=_file(A), b=_file(B))
+def test_deleted_invalid_file_is_removed_and_not_fixed() -> None:
+    state = _start_state(a=_file(A), b=_file(B))
     assert state.take([("a.yaml", b"version: 2\n"), ("b.yaml", None)]).problems
     assert state.take([("b.yaml", None)]) == FileChanges(removed_files=("a.yaml",), removed_accounts=frozenset({"a"}))
     assert (state.broken, _phones(state)) == ({}, {"b": [B]})
     assert state.take([("b.yaml", None)]) == FileChanges()
 
 
-def test_a_file_that_cannot_be_read_is_not_a_deleted_one() -> None:
-    """A file without permission, and a folder behind which it may be, leave its accounts in the watch."""
-    state = _begun(**{"d/a": _file(A), "d/b": _file(B)})
-    news = state.take([Problem("d", 1, 1, "the folder cannot be read")])
-    assert list(news.problems) == ["d"]
-    assert news.removed_files == ()
+def test_unreadable_file_is_not_a_deleted_file() -> None:
+    """An unreadable folder keeps the accounts of its files."""
+    state = _start_state(**{"d/a": _file(A), "d/b": _file(B)})
+    changes = state.take([Problem("d", 1, 1, "the folder cannot be read")])
+    assert list(changes.problems) == ["d"]
+    assert changes.removed_files == ()
     assert _phones(state) == {"d/a.yaml"[2:-5]: [A], "b": [B]}
-    news = state.take([Problem("d/a.yaml", 1, 1, "cannot be read"), ("d/b.yaml", _file(B))])
-    assert (list(news.problems), news.fixed_files, news.removed_files) == (["d/a.yaml"], ("d",), ())
+    changes = state.take([Problem("d/a.yaml", 1, 1, "cannot be read"), ("d/b.yaml", _file(B))])
+    assert (list(changes.problems), changes.fixed_files, changes.removed_files) == (["d/a.yaml"], ("d",), ())
     assert state.take([("d/a.yaml", _file(A)), ("d/b.yaml", None)]).fixed_files == ("d/a.yaml",)
     assert _phones(state) == {"a": [A], "b": [B]}
 
 
-def test_a_deleted_file_takes_its_accounts_along_and_may_come_back() -> None:
-    """Its accounts leave and are named; the same text later is new."""
-    state = _begun(a=_file(A), b=_file(B))
-    news = state.take([("a.yaml", None)])
-    assert news == FileChanges(removed_files=("b.yaml",), removed_accounts=frozenset({"b"}))
+def test_deleted_file_removes_its_accounts_until_it_is_restored() -> None:
+    state = _start_state(a=_file(A), b=_file(B))
+    changes = state.take([("a.yaml", None)])
+    assert changes == FileChanges(removed_files=("b.yaml",), removed_accounts=frozenset({"b"}))
     assert _phones(state) == {"a": [A]}
     assert state.take([("a.yaml", None), ("b.yaml", _file(B))]).changed_accounts == {"b"}
 
 
-def test_of_files_that_stop_to_agree_the_newcomer_is_broken() -> None:
-    """A number cannot be ACTIVE in two accounts: the file that changed is broken until it agrees again."""
-    state = _begun(a=_file(A), z=_file(B))
-    news = state.take([("a.yaml", _file(A, B)), ("z.yaml", None)])
-    assert list(news.problems) == ["a.yaml"], "although a is listed before z, z was there first"
-    assert "it can be ACTIVE in one account only" in str(news.problems["a.yaml"])
+def test_changed_file_that_conflicts_with_another_is_invalid() -> None:
+    """A number cannot be ACTIVE in two accounts. The file is valid again when the conflict ends."""
+    state = _start_state(a=_file(A), z=_file(B))
+    changes = state.take([("a.yaml", _file(A, B)), ("z.yaml", None)])
+    assert list(changes.problems) == ["a.yaml"], "although a is listed before z, z was there first"
+    assert "it can be ACTIVE in one account only" in str(changes.problems["a.yaml"])
     assert _phones(state) == {"a": [A], "z": [B]}
     assert state.take([("a.yaml", None), ("z.yaml", None)]) == FileChanges()
-    news = state.take([("a.yaml", None), ("z.yaml", _file("0212345678"))])
-    assert news == FileChanges(fixed_files=("a.yaml",), changed_accounts=frozenset({"a", "z"}))
+    changes = state.take([("a.yaml", None), ("z.yaml", _file("0212345678"))])
+    assert changes == FileChanges(fixed_files=("a.yaml",), changed_accounts=frozenset({"a", "z"}))
     assert _phones(state) == {"a": [A, B], "z": ["0212345678"]}
 
 
-def test_a_number_that_moves_between_files_is_no_clash() -> None:
-    """Two files that change together are judged together."""
-    state = _begun(a=_file(A), b=_file(B))
-    news = state.take([("a.yaml", _file(B)), ("b.yaml", _file(A))])
-    assert news == FileChanges(changed_accounts=frozenset({"a", "b"}))
+def test_number_moved_between_files_is_not_a_conflict() -> None:
+    state = _start_state(a=_file(A), b=_file(B))
+    changes = state.take([("a.yaml", _file(B)), ("b.yaml", _file(A))])
+    assert changes == FileChanges(changed_accounts=frozenset({"a", "b"}))
 
 
-def test_where_one_half_of_a_move_is_broken_the_other_waits() -> None:
-    """The file that would take a number which its last good owner still has is broken too, until both are right."""
-    state = _begun(a=_file(A), b=_file(B))
+def test_move_between_files_takes_effect_when_both_are_valid() -> None:
+    state = _start_state(a=_file(A), b=_file(B))
     assert set(state.take([("a.yaml", b"version: 1\n"), ("b.yaml", _file(A, B))]).problems) == {"a.yaml", "b.yaml"}
     assert _phones(state) == {"a": [A], "b": [B]}
-    news = state.take([("a.yaml", _file("0212345678")), ("b.yaml", None)])
-    assert set(news.fixed_files) == {"a.yaml", "b.yaml"}
+    changes = state.take([("a.yaml", _file("0212345678")), ("b.yaml", None)])
+    assert set(changes.fixed_files) == {"a.yaml", "b.yaml"}
     assert _phones(state) == {"a": ["0212345678"], "b": [A, B]}
 
 
-def test_two_new_files_of_one_account_name_leave_the_first() -> None:
-    """Of two that came together the later one is broken, and has no accounts."""
-    state = _begun(a=_file(A))
-    twice = [("b.yaml", _file(B, more="account: x\n")), ("x.yaml", _file("0212345678"))]
-    news = state.take([("a.yaml", None), *twice])
-    assert list(news.problems) == ["x.yaml"]
+def test_second_of_two_new_files_for_one_account_is_invalid() -> None:
+    state = _start_state(a=_file(A))
+    duplicates = [("b.yaml", _file(B, more="account: x\n")), ("x.yaml", _file("0212345678"))]
+    changes = state.take([("a.yaml", None), *duplicates])
+    assert list(changes.problems) == ["x.yaml"]
     assert _phones(state) == {"a": [A], "x": [B]}
 
 
@@ -144,10 +136,9 @@ def test_two_new_files_of_one_account_name_leave_the_first() -> None:
     ("folder", "name"),
     [("c", "c/a.yaml"), ("./c", "c/a.yaml"), (".", "a.yaml"), ("/x/./y", "/x/y/z/a.yaml"), ("c/", "c/a.yaml")],
 )
-def test_a_folder_that_cannot_be_read_hides_its_files_however_it_is_spelled(folder: str, name: str) -> None:
-    """Their accounts stay as they were; files beside it are not concerned."""
+def test_unreadable_folder_keeps_its_accounts_in_any_spelling(folder: str, name: str) -> None:
     state = LastGood()
     state.begin([(name, _file(A, more="account: a\n")), ("other/b.yaml", _file(B))])
-    news = state.take([Problem(folder, 1, 1, "has no *.yaml or *.yml files"), ("other/b.yaml", None)])
-    assert (news.removed_files, news.removed_accounts) == ((), frozenset())
+    changes = state.take([Problem(folder, 1, 1, "has no *.yaml or *.yml files"), ("other/b.yaml", None)])
+    assert (changes.removed_files, changes.removed_accounts) == ((), frozenset())
     assert _phones(state) == {"a": [A], "b": [B]}

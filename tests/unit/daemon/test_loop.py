@@ -1,4 +1,4 @@
-"""The daemon in virtual time: passes at their times, failures, suspensions, files, clocks that jump."""
+"""The daemon in virtual time: passes, failures, suspensions, files and clock changes."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -30,21 +30,23 @@ PHONE = "01000000001"
 
 
 def _after(seconds: float) -> str:
-    """Return the moment *seconds* after the test's start, as files write it."""
+    """Return the time *seconds* after the start of the test in ISO 8601."""
     return (datetime.fromisoformat("1970-01-01T00:00:00+00:00") + timedelta(seconds=EPOCH + seconds)).strftime(
         "%Y-%m-%dT%H:%M:%S+00:00"
     )
 
 
-def _refused() -> Daemon:
-    """Return a daemon whose one account would lose its last ACTIVE number, which a safety rule refuses."""
-    found = account(n01000000001="ACTIVE")
+def _refused_daemon() -> Daemon:
+    """Return a daemon whose only account would lose its last ACTIVE number, which a safety rule refuses."""
+    api_account = account(n01000000001="ACTIVE")
     settings = Settings(rate_limit=RateLimit(writes=100, reads=100))
-    return Daemon([found], [desired_account(found, "INACTIVE")], settings=settings, terms=Terms(settings.safety))
+    return Daemon(
+        [api_account], [desired_account(api_account, "INACTIVE")], settings=settings, terms=Terms(settings.safety)
+    )
 
 
 class _Manager(Systemd):
-    """A service manager that wants a beat every 15 seconds, and counts them."""
+    """Service manager with a watchdog interval of 15 seconds that counts notifications."""
 
     watchdog = 15.0
     beats = 0
@@ -57,14 +59,14 @@ def _play(scenario: Coroutine[Any, Any, None]) -> None:
     run(scenario)
 
 
-def test_it_converges_and_then_only_reads() -> None:
-    """The first pass writes; later ones read once each interval, open no ledger and log no number."""
+def test_first_pass_converges_and_later_passes_only_read() -> None:
+    """Later passes open no ledger and log no number."""
 
     async def scenario() -> None:
-        found = account()
-        daemon = Daemon([found], [desired_account(found)])
+        api_account = account()
+        daemon = Daemon([api_account], [desired_account(api_account)])
         await daemon.live(3650)
-        assert found.statuses == {PHONE: "ACTIVE"}
+        assert api_account.statuses == {PHONE: "ACTIVE"}
         assert [phone for _, phone, _ in daemon.wire.writes] == [PHONE]
         reads = [at for at, _ in daemon.wire.reads if at > 1]
         assert [round(at) for at in reads] == list(range(300, 3650, 300))
@@ -75,24 +77,22 @@ def test_it_converges_and_then_only_reads() -> None:
     _play(scenario())
 
 
-def test_drift_is_changed_back() -> None:
-    """The next pass fixes it without a question."""
+def test_drift_is_reverted_by_the_next_pass() -> None:
 
     async def scenario() -> None:
-        found = account()
-        daemon = Daemon([found], [desired_account(found)])
-        await daemon.live(700, (400, lambda: found.switch(PHONE, "INACTIVE")))
+        api_account = account()
+        daemon = Daemon([api_account], [desired_account(api_account)])
+        await daemon.live(700, (400, lambda: api_account.switch(PHONE, "INACTIVE")))
         assert [round(at) for at, *_ in daemon.wire.writes] == [0, 600]
 
     _play(scenario())
 
 
-def test_dry_run_reports_drift_once_and_never_writes() -> None:
-    """Held accounts are read; each change is logged when it appears, and not again."""
+def test_read_only_daemon_reports_drift_once_and_never_writes() -> None:
 
     async def scenario() -> None:
-        found = account()
-        daemon = Daemon([found], [desired_account(found)], read_only=True)
+        api_account = account()
+        daemon = Daemon([api_account], [desired_account(api_account)], read_only=True)
         await daemon.live(1000)
         assert daemon.wire.writes == []
         assert daemon.ledgers.opened == []
@@ -103,12 +103,11 @@ def test_dry_run_reports_drift_once_and_never_writes() -> None:
     _play(scenario())
 
 
-def test_what_stays_wrong_is_logged_once() -> None:
-    """A number that no write can fix is logged and recorded by the first pass that meets it."""
+def test_number_that_cannot_be_fixed_is_logged_once() -> None:
 
     async def scenario() -> None:
-        found = account(n01000000001="PENDING")
-        daemon = Daemon([found], [desired_account(found)])
+        api_account = account(n01000000001="PENDING")
+        daemon = Daemon([api_account], [desired_account(api_account)])
         await daemon.live(2000)
         assert daemon.ledgers.opened == ["pass-1"]
         assert [line["outcome"] for line in daemon.tape.of("number")] == ["blocked"]
@@ -117,11 +116,10 @@ def test_what_stays_wrong_is_logged_once() -> None:
     _play(scenario())
 
 
-def test_refused_plan_is_logged_once_and_tried_at_each_pass() -> None:
-    """A safety rule holds in a daemon too; no later pass writes, and the refusal fills no log."""
+def test_refused_plan_is_logged_once_and_retried_by_each_pass() -> None:
 
     async def scenario() -> None:
-        daemon = _refused()
+        daemon = _refused_daemon()
         await daemon.live(2000)
         assert daemon.wire.writes == []
         assert [line["error_code"] for line in daemon.tape.of("account.refused")] == ["min-active"]
@@ -131,23 +129,23 @@ def test_refused_plan_is_logged_once_and_tried_at_each_pass() -> None:
     _play(scenario())
 
 
-def test_failing_account_is_read_less_often() -> None:
-    """Its reads back off up to an hour, the others keep theirs; success or a changed file ends the backoff."""
+def test_failing_account_backs_off() -> None:
+    """Its wait grows up to an hour. Success or a changed file ends the backoff. Other accounts do not wait."""
 
     async def scenario() -> None:
         good, bad = account(1), account(2)
         daemon = Daemon([good, bad], [desired_account(good), desired_account(bad)])
         daemon.wire.faults[bad.api_key] = lambda: AccountRejected("no", http_status=403)
-        mended = replace(desired_account(bad), unmanaged=desired_account(bad).unmanaged, line=2)
+        fixed = replace(desired_account(bad), unmanaged=desired_account(bad).unmanaged, line=2)
         await daemon.live(
             86_400 + 10_000,
-            (86_400, lambda: daemon.folder.write(desired_account(good), mended)),
+            (86_400, lambda: daemon.folder.write(desired_account(good), fixed)),
             (86_400, daemon.wire.faults.clear),
         )
         reads = [at for at, key in daemon.wire.reads if key == bad.api_key]
         failed = [at for at in reads if at < 86_400]
         gaps = [round(later - earlier) for earlier, later in pairwise(failed)]
-        # three quarters of what a rest is at most, the middle of what is drawn, up to the next pass of the rhythm
+        # the jitter is fixed at three quarters of the maximum, rounded up to the next pass
         assert gaps[:4] == [300, 600, 1200, 2100]
         assert set(gaps[4:]) == {3000}, "never longer than an hour"
         assert len({at for at, key in daemon.wire.reads if key == good.api_key and at > 1}) == 96_400 // 300
@@ -159,17 +157,17 @@ def test_failing_account_is_read_less_often() -> None:
     _play(scenario())
 
 
-def test_suspension_is_logged_at_its_ends_and_writes_wait_for_it() -> None:
-    """A suspended account is read and not written; the writes follow as soon as it ends, not at a pass."""
+def test_suspension_logs_start_and_end_and_delays_writes() -> None:
+    """The account is read meanwhile, and its writes follow at the end of the suspension."""
 
     async def scenario() -> None:
-        found, other = account(1), account(2)
+        api_account, other = account(1), account(2)
         suspend = Suspend("moving", "kim", _after(1000))
-        daemon = Daemon([found, other], [desired_account(found, suspend=suspend), desired_account(other)])
+        daemon = Daemon([api_account, other], [desired_account(api_account, suspend=suspend), desired_account(other)])
         await daemon.live(1300)
-        (began,) = daemon.tape.of("watch.suspended")
-        assert (began["account"], began["reason"], began["by"]) == ("account-1", "moving", "kim")
-        assert began["until"].startswith(_after(1000)[:19])
+        (start_line,) = daemon.tape.of("watch.suspended")
+        assert (start_line["account"], start_line["reason"], start_line["by"]) == ("account-1", "moving", "kim")
+        assert start_line["until"].startswith(_after(1000)[:19])
         assert [line["account"] for line in daemon.tape.of("watch.resumed")] == ["account-1"]
         assert [(round(at), phone) for at, phone, _ in daemon.wire.writes] == [(0, "01000000002"), (1000, PHONE)]
         assert [line["trigger"] for line in daemon.tape.of("watch.pass")].count("transition") == 1
@@ -177,13 +175,13 @@ def test_suspension_is_logged_at_its_ends_and_writes_wait_for_it() -> None:
     _play(scenario())
 
 
-def test_settings_suspend_everything() -> None:
-    """With `suspend` in the settings no account is written, and SIGHUP with settings without it ends that."""
+def test_suspension_in_settings_covers_all_accounts() -> None:
+    """SIGHUP with settings without it ends the suspension."""
 
     async def scenario() -> None:
-        found = account()
+        api_account = account()
         settings = Settings(rate_limit=RateLimit(writes=100, reads=100), suspend=Suspend(reason="audit"))
-        daemon = Daemon([found], [desired_account(found)], settings=settings)
+        daemon = Daemon([api_account], [desired_account(api_account)], settings=settings)
 
         def lift() -> None:
             daemon.settings = replace(settings, suspend=Suspend())
@@ -197,40 +195,40 @@ def test_settings_suspend_everything() -> None:
     _play(scenario())
 
 
-def test_the_end_of_what_settings_suspend_is_every_accounts_own_time() -> None:
-    """All accounts are written in the second in which it ends, and none waits for the next pass."""
+def test_accounts_are_written_when_a_suspension_in_settings_ends() -> None:
+    """No account waits for the next pass."""
 
     async def scenario() -> None:
-        some = [account(number) for number in (1, 2, 3)]
+        accounts = [account(number) for number in (1, 2, 3)]
         settings = Settings(rate_limit=RateLimit(writes=100, reads=100), suspend=Suspend("audit", until=_after(1000)))
-        daemon = Daemon(some, [desired_account(each) for each in some], settings=settings)
+        daemon = Daemon(accounts, [desired_account(each) for each in accounts], settings=settings)
         await daemon.live(1100)
         assert [round(at) for at, *_ in daemon.wire.writes] == [1000] * 3
 
     _play(scenario())
 
 
-def test_broken_settings_keep_their_last_valid_version() -> None:
-    """The reload logs the error, and the daemon is not ready until they are fixed."""
+def test_invalid_settings_keep_the_last_valid_version() -> None:
+    """The daemon is not ready until they are fixed."""
 
     async def scenario() -> None:
-        found = account()
-        wrong = True
+        api_account = account()
+        is_invalid = True
         error = SettingsError([Problem("worker.yaml", 3, 1, "no such key"), *[Problem("w", 1, 1, "x")] * 4])
 
         def reread() -> Any:
-            if wrong:
+            if is_invalid:
                 raise error
             return daemon.settings, daemon.passes._terms
 
-        daemon = Daemon([found], [desired_account(found)], reload_settings=reread)
+        daemon = Daemon([api_account], [desired_account(api_account)], reload_settings=reread)
         assert daemon.watch.why_not_ready() == "the first pass has not ended yet"
-        seen: list[str | None] = []
+        reasons: list[str | None] = []
 
         def fix() -> None:
-            nonlocal wrong
-            seen.append(daemon.watch.why_not_ready())
-            wrong = False
+            nonlocal is_invalid
+            reasons.append(daemon.watch.why_not_ready())
+            is_invalid = False
             daemon.watch.reload()
 
         await daemon.live(300, (100, daemon.watch.reload), (200, fix))
@@ -238,73 +236,76 @@ def test_broken_settings_keep_their_last_valid_version() -> None:
         assert "worker.yaml:3:1: no such key" in first["error_message"]
         assert first["error_message"].endswith("and 2 more")
         assert "error_code" not in second
-        assert seen[0] is not None
-        assert "settings" in seen[0]
+        assert reasons[0] is not None
+        assert "settings" in reasons[0]
         assert daemon.watch.why_not_ready() is None
 
     _play(scenario())
 
 
-def test_another_quota_of_reloaded_settings_waits_for_what_was_sent() -> None:
-    """A changed rate limit holds from the next pass on, after a window in which the old one's requests still count."""
+def test_changed_quota_starts_after_the_old_window() -> None:
+    """Requests under the old quota still count in it."""
 
     async def scenario() -> None:
-        found = account()
-        daemon = Daemon([found], [desired_account(found)])
+        api_account = account()
+        daemon = Daemon([api_account], [desired_account(api_account)])
 
-        def faster() -> None:
+        def change_quota() -> None:
             daemon.settings = replace(daemon.settings, rate_limit=RateLimit(writes=5, reads=5))
             daemon.watch.reload()
 
-        await daemon.live(400, (100, faster), (200, daemon.watch.reload))
+        await daemon.live(400, (100, change_quota), (200, daemon.watch.reload))
         reads = [at for at, _ in daemon.wire.reads if at > 1]
         assert [round(at) for at in reads] == [125, 200]
 
     _play(scenario())
 
 
-def test_changed_broken_and_removed_files_are_logged() -> None:
-    """Broken ones with the reason, fixed and removed ones by name."""
+def test_invalid_fixed_and_removed_files_are_logged() -> None:
 
     async def scenario() -> None:
         one, two = account(1), account(2)
         daemon = Daemon([one, two], [desired_account(one), desired_account(two)])
-        news = daemon.folder._news
-        wrong = DesiredStateError([Problem("1.yaml", 4, 2, "a status is ACTIVE or INACTIVE")])
+        changes = daemon.folder._news
+        error = DesiredStateError([Problem("1.yaml", 4, 2, "a status is ACTIVE or INACTIVE")])
 
-        def breaks() -> None:
-            daemon.folder.invalid = {"1.yaml": wrong}
-            news.append(FileChanges(problems={"1.yaml": wrong}))
+        def break_file() -> None:
+            daemon.folder.invalid = {"1.yaml": error}
+            changes.append(FileChanges(problems={"1.yaml": error}))
 
-        def fixes() -> None:
+        def fix_file() -> None:
             daemon.folder.invalid = {}
-            news.append(FileChanges(fixed_files=("1.yaml",)))
+            changes.append(FileChanges(fixed_files=("1.yaml",)))
 
-        def goes() -> None:
+        def remove_file() -> None:
             daemon.folder.desired = daemon.folder.desired[:1]
-            news.append(FileChanges(removed_files=("2.yaml",), removed_accounts=frozenset({"account-2"})))
+            changes.append(FileChanges(removed_files=("2.yaml",), removed_accounts=frozenset({"account-2"})))
 
         await daemon.live(
-            1000, (400, breaks), (500, lambda: seen.append(daemon.watch.why_not_ready())), (650, fixes), (700, goes)
+            1000,
+            (400, break_file),
+            (500, lambda: reasons.append(daemon.watch.why_not_ready())),
+            (650, fix_file),
+            (700, remove_file),
         )
         (line,) = daemon.tape.of("watch.file_broken")
         assert "1.yaml:4:2: a status" in line["error_message"]
         assert [line["file"] for line in daemon.tape.of("watch.file_mended")] == ["1.yaml"]
         assert [line["file"] for line in daemon.tape.of("watch.file_removed")] == ["2.yaml"]
         assert {key for at, key in daemon.wire.reads if at > 800} == {one.api_key}
-        assert seen
-        assert "1.yaml" in str(seen[0])
+        assert reasons
+        assert "1.yaml" in str(reasons[0])
 
-    seen: list[str | None] = []
+    reasons: list[str | None] = []
     _play(scenario())
 
 
-def test_a_pass_longer_than_the_interval_delays_the_next_and_says_so() -> None:
-    """Passes never overlap or pile up: after one that overran a whole interval is waited."""
+def test_pass_longer_than_the_interval_delays_the_next_and_logs_it() -> None:
+    """Passes never overlap."""
 
     async def scenario() -> None:
-        found = account()
-        daemon = Daemon([found], [desired_account(found)], rhythm=Interval(10.0), latency=12.0)
+        api_account = account()
+        daemon = Daemon([api_account], [desired_account(api_account)], rhythm=Interval(10.0), latency=12.0)
         await daemon.live(90)
         lines = daemon.tape.of("watch.pass")
         assert all(line["overran"] for line in lines)
@@ -315,17 +316,16 @@ def test_a_pass_longer_than_the_interval_delays_the_next_and_says_so() -> None:
 
 
 @pytest.mark.parametrize("jump", [-90_000.0, 90_000.0, -3.0, 7.0])
-def test_a_clock_that_jumps_costs_at_most_one_interval(jump: float) -> None:
-    """Whatever the wall clock does, the next read is at most an interval and a nap later, without a burst."""
+def test_clock_jump_delays_a_pass_by_at_most_one_interval(jump: float) -> None:
 
     async def scenario() -> None:
-        found = account()
-        daemon = Daemon([found], [desired_account(found)])
+        api_account = account()
+        daemon = Daemon([api_account], [desired_account(api_account)])
 
-        def leap() -> None:
+        def move_clock() -> None:
             daemon.skew += jump
 
-        await daemon.live(3000, (1000, leap))
+        await daemon.live(3000, (1000, move_clock))
         reads = [0.0, *(at for at, _ in daemon.wire.reads if at > 1), 3000.0]
         gaps = [later - earlier for earlier, later in pairwise(reads)]
         assert max(gaps) <= 300 + 300 + 30 + 0.1
@@ -334,15 +334,17 @@ def test_a_clock_that_jumps_costs_at_most_one_interval(jump: float) -> None:
     _play(scenario())
 
 
-def test_a_second_name_of_an_account_stops_writes_until_it_is_gone() -> None:
-    """What an earlier pass has seen counts: each of two names of one account is refused, also alone in a pass."""
+def test_duplicate_account_is_refused_until_one_name_is_removed() -> None:
+    """Each name is refused, even if the other one was read by an earlier pass."""
 
     async def scenario() -> None:
-        found = account()
-        first = desired_account(found)
-        # its own times put it into passes of its own
-        second = replace(desired_account(found, "INACTIVE"), name="second", source="second.yaml", schedules=_hourly())
-        daemon = Daemon([found], [first], rhythm=Interval(10_000.0))
+        api_account = account()
+        first = desired_account(api_account)
+        # the schedule starts separate passes for this account
+        second = replace(
+            desired_account(api_account, "INACTIVE"), name="second", source="second.yaml", schedules=_hourly()
+        )
+        daemon = Daemon([api_account], [first], rhythm=Interval(10_000.0))
         await daemon.live(
             60_000,
             (100, lambda: daemon.folder.write(first, second)),
@@ -358,19 +360,18 @@ def test_a_second_name_of_an_account_stops_writes_until_it_is_gone() -> None:
 
 
 def _hourly() -> dict[str, Schedule]:
-    """A schedule by which a number is to be INACTIVE, and at some times of a day for other reasons."""
+    """Return a schedule with daily windows for an otherwise INACTIVE number."""
     text = "daily 01:00-02:00, 03:00-04:00"
     return {
         PHONE: Schedule(Status.INACTIVE, (), (WeeklyWindow(Status.ACTIVE, text, parse_weekly(text)),), "Asia/Seoul")
     }
 
 
-def test_a_ledger_that_fails_fails_the_pass_and_nothing_is_sent() -> None:
-    """Where the ledger cannot be written nothing is; the next pass tries again, and then it is."""
+def test_pass_with_ledger_error_fails_and_sends_nothing() -> None:
 
     async def scenario() -> None:
-        found = account()
-        daemon = Daemon([found], [desired_account(found)])
+        api_account = account()
+        daemon = Daemon([api_account], [desired_account(api_account)])
         daemon.ledgers.fail = LedgerError("no room")
 
         def fix() -> None:
@@ -385,11 +386,11 @@ def test_a_ledger_that_fails_fails_the_pass_and_nothing_is_sent() -> None:
     _play(scenario())
 
 
-def test_what_a_failed_ledger_could_not_record_is_reported_again() -> None:
-    """A refused plan has no writes, and is still logged and recorded by the next pass that can."""
+def test_refusal_that_was_not_recorded_is_reported_again() -> None:
+    """A refused plan has no writes that would cause another report."""
 
     async def scenario() -> None:
-        daemon = _refused()
+        daemon = _refused_daemon()
         daemon.ledgers.fail = LedgerError("no room")
 
         def fix() -> None:
@@ -402,37 +403,36 @@ def test_what_a_failed_ledger_could_not_record_is_reported_again() -> None:
     _play(scenario())
 
 
-def test_writes_are_reported_though_the_ledger_failed() -> None:
-    """The pass failed, and channels still get the number that it changed."""
-    heard: list[Pass] = []
+def test_writes_are_reported_after_a_ledger_error() -> None:
+    passes: list[Pass] = []
 
     class Listening:
-        def on_pass(self, done: Pass) -> None:
-            heard.append(done)
+        def on_pass(self, last_pass: Pass) -> None:
+            passes.append(last_pass)
 
         def on_event(self, *_: Any) -> None:
             pass
 
     async def scenario() -> None:
-        found = account()
-        daemon = Daemon([found], [desired_account(found)], listeners=[Listening()])
+        api_account = account()
+        daemon = Daemon([api_account], [desired_account(api_account)], listeners=[Listening()])
         daemon.ledgers.fail_at_end = LedgerError("no room")
         await daemon.live(100)
-        (done,) = heard
-        assert (done.outcome, done.error) == (RunOutcome.FAILED, daemon.ledgers.fail_at_end)
-        (seen,) = done.accounts
-        assert seen.result is not None
-        assert seen.result.counts[Outcome.CHANGED] == 1
+        (last_pass,) = passes
+        assert (last_pass.outcome, last_pass.error) == (RunOutcome.FAILED, daemon.ledgers.fail_at_end)
+        (account_pass,) = last_pass.accounts
+        assert account_pass.result is not None
+        assert account_pass.result.counts[Outcome.CHANGED] == 1
 
     _play(scenario())
 
 
-def test_a_stop_within_a_pass_ends_it() -> None:
-    """Nothing more starts; the pass is logged as interrupted, and no account as failed."""
+def test_stop_interrupts_the_pass() -> None:
+    """No account is logged as failed."""
 
     async def scenario() -> None:
-        found = [account(number) for number in range(1, 60)]
-        daemon = Daemon(found, [desired_account(each) for each in found], latency=1.0)
+        api_accounts = [account(number) for number in range(1, 60)]
+        daemon = Daemon(api_accounts, [desired_account(each) for each in api_accounts], latency=1.0)
         await daemon.live(1.5)
         assert daemon.outcomes() == [RunOutcome.INTERRUPTED]
         assert daemon.tape.of("watch.backoff") == []
@@ -444,12 +444,11 @@ def test_a_stop_within_a_pass_ends_it() -> None:
     _play(scenario())
 
 
-def test_a_stop_while_the_ledger_opens_sends_nothing() -> None:
-    """The account was read and planned; its write does not start any more."""
+def test_stop_while_the_ledger_opens_sends_nothing() -> None:
 
     async def scenario() -> None:
-        found = account()
-        daemon = Daemon([found], [desired_account(found)])
+        api_account = account()
+        daemon = Daemon([api_account], [desired_account(api_account)])
         daemon.ledgers.seconds = 5.0
         await daemon.live(2)
         assert daemon.ledgers.opened == ["pass-1"]
@@ -459,17 +458,16 @@ def test_a_stop_while_the_ledger_opens_sends_nothing() -> None:
     _play(scenario())
 
 
-def test_listeners_hear_of_passes_and_of_everything_else() -> None:
-    """Who listens gets each pass whole, and each other event with its fields."""
+def test_listeners_receive_passes_and_events() -> None:
 
-    class Ear:
+    class Listener:
         def __init__(self) -> None:
             self.passes: list[Pass] = []
             self.events: list[str] = []
             self.fields: list[dict[str, Any]] = []
 
-        def on_pass(self, done: Pass) -> None:
-            self.passes.append(done)
+        def on_pass(self, completed: Pass) -> None:
+            self.passes.append(completed)
 
         def on_event(self, event: str, fields: Any) -> None:
             assert isinstance(fields, dict)
@@ -477,28 +475,27 @@ def test_listeners_hear_of_passes_and_of_everything_else() -> None:
             self.fields.append(fields)
 
     async def scenario() -> None:
-        found, ear = account(), Ear()
-        daemon = Daemon([found], [desired_account(found)], listeners=(ear,))
+        api_account, listener = account(), Listener()
+        daemon = Daemon([api_account], [desired_account(api_account)], listeners=(listener,))
         await daemon.live(400)
-        assert [each.outcome for each in ear.passes] == [RunOutcome.CONVERGED] * 2
-        first = ear.passes[0].accounts[0]
+        assert [each.outcome for each in listener.passes] == [RunOutcome.CONVERGED] * 2
+        first = listener.passes[0].accounts[0]
         assert first.result is not None
         assert first.result.account == first.plan.account == "account-1"
-        assert ear.passes[1].accounts[0].result is None
-        assert ear.passes[1].counts == {"unchanged": 1}
-        assert ear.events == ["watch.started", "watch.stopping"]
-        assert ear.fields[0]["accounts"] == 1
-        assert daemon.watch.last is ear.passes[1]
+        assert listener.passes[1].accounts[0].result is None
+        assert listener.passes[1].counts == {"unchanged": 1}
+        assert listener.events == ["watch.started", "watch.stopping"]
+        assert listener.fields[0]["accounts"] == 1
+        assert daemon.watch.last is listener.passes[1]
 
     _play(scenario())
 
 
-def test_it_reports_whether_it_is_alive() -> None:
-    """A daemon that has not read its clock for three naps reports since when."""
+def test_daemon_is_not_alive_after_three_missed_wakeups() -> None:
 
     async def scenario() -> None:
-        found = account()
-        daemon = Daemon([found], [desired_account(found)])
+        api_account = account()
+        daemon = Daemon([api_account], [desired_account(api_account)])
         await daemon.live(100)
         assert daemon.watch.why_not_alive() is None
         await asyncio.sleep(95)
@@ -507,24 +504,23 @@ def test_it_reports_whether_it_is_alive() -> None:
     _play(scenario())
 
 
-def test_the_watchdog_is_fed_as_long_as_the_loop_lives() -> None:
-    """A service manager that asks for it hears of the daemon at half of its patience."""
+def test_watchdog_is_notified_while_the_loop_runs() -> None:
 
     async def scenario() -> None:
-        found, manager = account(), _Manager({})
-        daemon = Daemon([found], [desired_account(found)], systemd=manager)
+        api_account, manager = account(), _Manager({})
+        daemon = Daemon([api_account], [desired_account(api_account)], systemd=manager)
         await daemon.live(301)
         assert manager.beats == 21
 
     _play(scenario())
 
 
-def test_the_watchdog_of_a_hung_loop_is_not_fed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The service manager restarts a daemon that does not get to its passes any more."""
+def test_watchdog_is_not_notified_while_the_loop_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service manager then restarts the daemon."""
 
     async def scenario() -> None:
-        found, manager = account(), _Manager({})
-        daemon = Daemon([found], [desired_account(found)], systemd=manager)
+        api_account, manager = account(), _Manager({})
+        daemon = Daemon([api_account], [desired_account(api_account)], systemd=manager)
         hung = daemon.loop.time() + 100
         monkeypatch.setattr(daemon.watch, "why_not_alive", lambda: "hung" if daemon.loop.time() > hung else None)
         await daemon.live(301)
@@ -533,8 +529,7 @@ def test_the_watchdog_of_a_hung_loop_is_not_fed(monkeypatch: pytest.MonkeyPatch)
     _play(scenario())
 
 
-def test_a_pass_woken_by_an_edge_is_about_its_accounts_only() -> None:
-    """An account's own time does not make the others be looked at."""
+def test_schedule_change_reads_only_its_accounts() -> None:
     start = datetime.fromtimestamp(EPOCH, UTC)
     windows = tuple(
         DatedWindow(Status.ACTIVE, start + timedelta(seconds=first), start + timedelta(seconds=first + 100))
@@ -552,15 +547,14 @@ def test_a_pass_woken_by_an_edge_is_about_its_accounts_only() -> None:
     _play(scenario())
 
 
-def test_a_schedule_edge_during_a_slow_pass_is_acted_on_right_after_it() -> None:
-    """The edge does not wait for the next pass of the trigger, nor for the next edge."""
+def test_schedule_change_during_a_pass_starts_another_pass_at_once() -> None:
     start = datetime.fromtimestamp(EPOCH, UTC)
     window = DatedWindow(Status.ACTIVE, start + timedelta(seconds=3), start + timedelta(seconds=200))
 
     async def scenario() -> None:
-        found = account()
-        scheduled = desired_account(found, schedules={PHONE: Schedule(Status.INACTIVE, (window,), (), "UTC")})
-        daemon = Daemon([found], [scheduled], latency=5.0)
+        api_account = account()
+        scheduled = desired_account(api_account, schedules={PHONE: Schedule(Status.INACTIVE, (window,), (), "UTC")})
+        daemon = Daemon([api_account], [scheduled], latency=5.0)
         await daemon.live(100)
         (at,) = (at for at, phone, _ in daemon.wire.writes if phone == PHONE)
         assert at < 20, "a pass that starts at once reads twice, 5 seconds each"
@@ -569,24 +563,24 @@ def test_a_schedule_edge_during_a_slow_pass_is_acted_on_right_after_it() -> None
 
 
 @pytest.mark.parametrize("edited", [239.0, 240.0 - 0.001])
-def test_edge_just_after_its_file_was_changed_is_on_time(edited: float) -> None:
-    """The daemon reads the change when the edge wakes it; the edge is due all the same."""
+def test_schedule_change_after_an_edit_is_on_time(edited: float) -> None:
+    """The daemon reads the edit in the same pass."""
     start = datetime.fromtimestamp(EPOCH, UTC) + timedelta(seconds=240)
     windows = (DatedWindow(Status.ACTIVE, start, start + timedelta(seconds=1000)),)
 
     async def scenario() -> None:
-        found = account()
-        before = desired_account(found, schedules={PHONE: Schedule(Status.INACTIVE, windows, (), "UTC")})
-        daemon = Daemon([found], [before])
-        await daemon.live(290, (edited, lambda: daemon.folder.write(replace(before, line=2))))
+        api_account = account()
+        original = desired_account(api_account, schedules={PHONE: Schedule(Status.INACTIVE, windows, (), "UTC")})
+        daemon = Daemon([api_account], [original])
+        await daemon.live(290, (edited, lambda: daemon.folder.write(replace(original, line=2))))
         assert [round(at, 1) for at, *_ in daemon.wire.writes] == [240.0]
 
     _play(scenario())
 
 
 @pytest.mark.slow
-def test_a_year_of_weekly_windows_of_a_file_is_kept_to_the_second() -> None:
-    """Office hours with a holiday over them: each edge is written within a second, none is lost, none comes twice."""
+def test_a_year_of_weekly_windows_is_written_to_the_second() -> None:
+    """Each change is written exactly once and within a second."""
     holiday = datetime.fromtimestamp(EPOCH, UTC) + timedelta(days=100)
     schedule = Schedule(
         Status.INACTIVE,
@@ -596,25 +590,25 @@ def test_a_year_of_weekly_windows_of_a_file_is_kept_to_the_second() -> None:
     )
 
     async def scenario() -> None:
-        found = account()
-        desired = desired_account(found, "INACTIVE", schedules={PHONE: schedule})
+        api_account = account()
+        desired = desired_account(api_account, "INACTIVE", schedules={PHONE: schedule})
         start = datetime.fromtimestamp(EPOCH, UTC)
         year = timedelta(days=365)
         due = [(each.when, each.after) for each in transitions(desired, start, start + year)]
         assert 500 < len(due) < 530
-        daemon = Daemon([found], [desired], rhythm=Interval(7 * 3600.0), longest_sleep=3600.0)
+        daemon = Daemon([api_account], [desired], rhythm=Interval(7 * 3600.0), longest_sleep=3600.0)
         await daemon.live(year.total_seconds())
         written = daemon.wire.writes
         assert [status for *_, status in written] == [status for _, status in due]
-        late = [moment - (when - start).total_seconds() for (moment, *_), (when, _) in zip(written, due, strict=True)]
-        assert min(late) >= 0
-        assert max(late) < 1
+        delays = [moment - (when - start).total_seconds() for (moment, *_), (when, _) in zip(written, due, strict=True)]
+        assert min(delays) >= 0
+        assert max(delays) < 1
 
     _play(scenario())
 
 
-def test_maintenance_window_is_logged_at_its_ends_and_writes_wait_for_it() -> None:
-    """A file's window holds its account; the writes follow as soon as it ends, not at a pass."""
+def test_maintenance_window_logs_start_and_end_and_delays_writes() -> None:
+    """The writes follow at the end of the window."""
 
     async def scenario() -> None:
         one, two = account(1), account(2)
@@ -626,40 +620,43 @@ def test_maintenance_window_is_logged_at_its_ends_and_writes_wait_for_it() -> No
             [one, two], [desired_account(one, maintenance=Maintenance(window, "backup")), desired_account(two)]
         )
         await daemon.live(1300)
-        (began,) = daemon.tape.of("watch.suspended")
-        assert (began["account"], began["reason"]) == ("account-1", "backup")
+        (start_line,) = daemon.tape.of("watch.suspended")
+        assert (start_line["account"], start_line["reason"]) == ("account-1", "backup")
         assert [line["account"] for line in daemon.tape.of("watch.resumed")] == ["account-1"]
         assert [(round(at), phone) for at, phone, _ in daemon.wire.writes] == [(0, "01000000002"), (round(end), PHONE)]
 
     _play(scenario())
 
 
-def test_the_settings_maintenance_window_holds_every_account() -> None:
-    """Without a reason, the window is logged by its times."""
+def test_maintenance_window_in_settings_covers_all_accounts() -> None:
+    """Without a reason, the log shows the times of the window."""
 
     async def scenario() -> None:
-        found = account()
+        api_account = account()
         settings = Settings(rate_limit=RateLimit(writes=100, reads=100), maintenance=Maintenance("daily 00:00-24:00"))
-        daemon = Daemon([found], [desired_account(found)], settings=settings)
+        daemon = Daemon([api_account], [desired_account(api_account)], settings=settings)
         await daemon.live(700)
         assert daemon.wire.writes == []
-        (began,) = daemon.tape.of("watch.suspended")
-        assert ("account" in began, began["reason"]) == (False, "maintenance: daily 00:00-24:00")
+        (start_line,) = daemon.tape.of("watch.suspended")
+        assert ("account" in start_line, start_line["reason"]) == (False, "maintenance: daily 00:00-24:00")
 
     _play(scenario())
 
 
-def test_notice_is_logged_once_over_all_passes() -> None:
-    """Only a new notice makes another line."""
+def test_notice_is_logged_once() -> None:
+    """A new notice is logged."""
 
     async def scenario() -> None:
-        found = account(1, n01000000001="INACTIVE", n01000000002="ACTIVE")
+        api_account = account(1, n01000000001="INACTIVE", n01000000002="ACTIVE")
         group = Group("hot", (PHONE,))
         desired = replace(
-            desired_account(found, "INACTIVE"), numbers={PHONE: Desired(Status.INACTIVE)}, lines=[1], groups=(group,)
+            desired_account(api_account, "INACTIVE"),
+            numbers={PHONE: Desired(Status.INACTIVE)},
+            lines=[1],
+            groups=(group,),
         )
-        daemon = Daemon([found], [desired])
-        await daemon.live(1000, (700, lambda: found.switch("01000000002", "PENDING")))
+        daemon = Daemon([api_account], [desired])
+        await daemon.live(1000, (700, lambda: api_account.switch("01000000002", "PENDING")))
         assert [(line["kind"], line.get("phone")) for line in daemon.tape.of("notice")] == [
             ("group", None),
             ("pending", "01000000002"),

@@ -1,4 +1,4 @@
-"""The outcome of an account in a pass, the counts of a pass, and which lines a pass demotes."""
+"""Outcome and backoff of an account, counts of a pass, and demoted log lines."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -18,14 +18,14 @@ from worker.plan.build import Terms
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
 
-def planned(verdict: Verdict = Verdict.OK, *actions: Action, error: ErrorInfo | None = None) -> AccountPlan:
-    """Return a plan with a change of each action."""
+def plan_with(verdict: Verdict = Verdict.OK, *actions: Action, error: ErrorInfo | None = None) -> AccountPlan:
+    """Return a plan with one change for each action."""
     changes = tuple(Change(f"02{index}", action, "", "", "") for index, action in enumerate(actions))
     counts = {action: actions.count(action) for action in Action}
     return AccountPlan(account="main", verdict=verdict, counts=counts, changes=changes, error=error)
 
 
-def ended(outcome: RunOutcome, **counts: int) -> AccountResult:
+def result_with(outcome: RunOutcome, **counts: int) -> AccountResult:
     """Return a result with these counts."""
     return AccountResult(
         account="main", outcome=outcome, counts={Outcome(name): count for name, count in counts.items()}
@@ -35,32 +35,32 @@ def ended(outcome: RunOutcome, **counts: int) -> AccountResult:
 @pytest.mark.parametrize(
     ("each", "outcome", "failed"),
     [
-        (AccountPass(planned()), RunOutcome.CONVERGED, False),
-        (AccountPass(planned(Verdict.OK, Action.ACTIVATE)), RunOutcome.PARTIAL, False),
-        (AccountPass(planned(Verdict.OK, Action.UNMANAGED)), RunOutcome.CONVERGED, False),
-        (AccountPass(planned(Verdict.REFUSED, Action.ACTIVATE)), RunOutcome.REFUSED, False),
-        (AccountPass(planned(Verdict.ERROR, error=ErrorInfo("X", "x"))), RunOutcome.FAILED, True),
-        (AccountPass(planned(), ended(RunOutcome.FAILED)), RunOutcome.FAILED, True),
-        (AccountPass(planned(), ended(RunOutcome.PARTIAL, held=1)), RunOutcome.PARTIAL, False),
-        (AccountPass(planned(), ended(RunOutcome.PARTIAL, failed=1)), RunOutcome.PARTIAL, True),
-        (AccountPass(planned(), ended(RunOutcome.PARTIAL, unverified=1)), RunOutcome.PARTIAL, True),
+        (AccountPass(plan_with()), RunOutcome.CONVERGED, False),
+        (AccountPass(plan_with(Verdict.OK, Action.ACTIVATE)), RunOutcome.PARTIAL, False),
+        (AccountPass(plan_with(Verdict.OK, Action.UNMANAGED)), RunOutcome.CONVERGED, False),
+        (AccountPass(plan_with(Verdict.REFUSED, Action.ACTIVATE)), RunOutcome.REFUSED, False),
+        (AccountPass(plan_with(Verdict.ERROR, error=ErrorInfo("X", "x"))), RunOutcome.FAILED, True),
+        (AccountPass(plan_with(), result_with(RunOutcome.FAILED)), RunOutcome.FAILED, True),
+        (AccountPass(plan_with(), result_with(RunOutcome.PARTIAL, held=1)), RunOutcome.PARTIAL, False),
+        (AccountPass(plan_with(), result_with(RunOutcome.PARTIAL, failed=1)), RunOutcome.PARTIAL, True),
+        (AccountPass(plan_with(), result_with(RunOutcome.PARTIAL, unverified=1)), RunOutcome.PARTIAL, True),
         (
-            AccountPass(planned(Verdict.ERROR, error=ErrorInfo("X", "x")), ended(RunOutcome.LOCKED)),
+            AccountPass(plan_with(Verdict.ERROR, error=ErrorInfo("X", "x")), result_with(RunOutcome.LOCKED)),
             RunOutcome.LOCKED,
             False,
         ),
     ],
 )
-def test_an_account_backs_off_if_it_could_not_be_read_or_written(
-    each: AccountPass, outcome: RunOutcome, *, failed: bool
-) -> None:
+def test_account_backs_off_if_a_read_or_write_failed(each: AccountPass, outcome: RunOutcome, *, failed: bool) -> None:
     assert (each.outcome, each.failed) == (outcome, failed)
 
 
-def test_a_pass_counts_outcomes_and_else_actions() -> None:
+def test_counts_of_a_pass_are_outcomes_or_actions() -> None:
     accounts = (
-        AccountPass(planned(Verdict.OK, Action.HELD, Action.BLOCKED)),
-        AccountPass(planned(Verdict.OK, Action.ACTIVATE), ended(RunOutcome.PARTIAL, changed=2, held=3, failed=0)),
+        AccountPass(plan_with(Verdict.OK, Action.HELD, Action.BLOCKED)),
+        AccountPass(
+            plan_with(Verdict.OK, Action.ACTIVATE), result_with(RunOutcome.PARTIAL, changed=2, held=3, failed=0)
+        ),
     )
     assert Pass("1", NOW, NOW, RunOutcome.PARTIAL, accounts).counts == {"held": 4, "blocked": 1, "changed": 2}
 
@@ -81,7 +81,7 @@ def test_a_pass_counts_outcomes_and_else_actions() -> None:
         ("warning", "other", {"action": None}, False),
     ],
 )
-def test_a_pass_demotes_lines_of_unchanged_state(
+def test_pass_demotes_lines_of_unchanged_state(
     level: str, event: str, fields: dict[str, Any], *, is_demoted: bool
 ) -> None:
     log = Mock()
@@ -91,22 +91,22 @@ def test_a_pass_demotes_lines_of_unchanged_state(
     assert log.mock_calls == [call.bind(account="main"), expected(event, **fields)]
 
 
-def test_a_pass_plans_at_its_moment_and_knows_the_accounts_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An account left out may be the same as one of the pass."""
-    planned_with: list[Any] = []
+def test_pass_plans_at_its_time_with_all_accounts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An account outside of the pass may be a duplicate of one in it."""
+    calls: list[Any] = []
 
     class _Fleet:
         def __init__(self, *_: Any, **__: Any) -> None:
             pass
 
-        async def plan(self, *arguments: Any, **more: Any) -> list[Any]:
-            planned_with.append((arguments, more))
+        async def plan(self, *arguments: Any, **options: Any) -> list[Any]:
+            calls.append((arguments, options))
             return []
 
     monkeypatch.setattr("worker.daemon.passes.Fleet", _Fleet)
     other = DesiredAccount("b", "b.yaml", {}, ())
     terms = Terms(allow=frozenset({"all"}))
     passes = Passes(Settings(), terms, Mock(), Mock(), Mock(), ledgers=Mock(), conclude=lambda _: RunOutcome.CONVERGED)
-    done = run(passes.carry_out("r1", [], frozenset(), NOW, [other]))
-    assert planned_with == [(([], terms, [other]), {"now": NOW})]
-    assert (done.run_id, done.outcome, done.accounts) == ("r1", RunOutcome.CONVERGED, ())
+    result = run(passes.carry_out("r1", [], frozenset(), NOW, [other]))
+    assert calls == [(([], terms, [other]), {"now": NOW})]
+    assert (result.run_id, result.outcome, result.accounts) == ("r1", RunOutcome.CONVERGED, ())

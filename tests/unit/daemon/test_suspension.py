@@ -1,4 +1,4 @@
-"""Maintenance windows suspend an account, by the local time of its zone."""
+"""Maintenance windows that suspend an account."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -18,13 +18,13 @@ SECOND = timedelta(seconds=1)
     ("now", "ends"),
     [(START - SECOND, None), (START, "2026-11-28T19:00:00Z"), (END - SECOND, "2026-11-28T19:00:00Z"), (END, None)],
 )
-def test_an_account_is_suspended_within_its_window(now: datetime, ends: str | None) -> None:
-    """From its first second, until its end."""
+def test_account_is_suspended_within_its_window(now: datetime, ends: str | None) -> None:
+    """The window excludes its end."""
     suspend = active_window(WINDOW, "Asia/Seoul", now)
     assert suspend == (None if ends is None else Suspend("maintenance: Sun 02:00-04:00", None, ends))
 
 
-def test_a_window_has_its_own_reason() -> None:
+def test_window_with_a_reason_suspends_with_that_reason() -> None:
     suspend = active_window(Maintenance("Sun 02:00-04:00", "backup"), "Asia/Seoul", START)
     assert suspend == Suspend("backup", None, "2026-11-28T19:00:00Z")
 
@@ -38,12 +38,11 @@ def test_a_window_has_its_own_reason() -> None:
         (END, START + timedelta(days=7)),
     ],
 )
-def test_the_next_edge_of_a_window_is_its_start_or_end(after: datetime, edge: datetime) -> None:
+def test_next_edge_is_the_start_or_end_of_the_window(after: datetime, edge: datetime) -> None:
     assert next_edge(WINDOW, "Asia/Seoul", after) == edge
     assert next_edge(WINDOW, "UTC", after + timedelta(hours=9)) == edge + timedelta(hours=9)
 
 
-def test_without_a_window_nothing_is_suspended() -> None:
-    """There is no edge either."""
+def test_account_without_a_window_is_not_suspended() -> None:
     assert active_window(Maintenance(None), "Asia/Seoul", START) is None
     assert next_edge(Maintenance(None), "Asia/Seoul", START) is None

@@ -1,4 +1,4 @@
-"""What the daemon's passes and events make news, also after a restart."""
+"""Notifications about passes and events, also after a restart."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -17,60 +17,60 @@ DRIFT = Change("0212345678", Action.ACTIVATE, "INACTIVE", "ACTIVE", "listed", ca
 
 
 def drifted(account: str = "main") -> AccountPass:
-    """An account with a number that others changed."""
+    """Return an account with an external change."""
     return AccountPass(AccountPlan(account=account, counts={}, changes=(DRIFT,)))
 
 
-def fine(account: str = "main") -> AccountPass:
-    """An account as desired."""
+def converged(account: str = "main") -> AccountPass:
+    """Return a converged account."""
     return AccountPass(AccountPlan(account=account, counts={}))
 
 
-def broken(account: str = "main") -> AccountPass:
-    """An account that cannot be read."""
+def unreadable(account: str = "main") -> AccountPass:
+    """Return an account that cannot be read."""
     error = ErrorInfo("ServerError", "the server failed")
     return AccountPass(AccountPlan(account=account, verdict=Verdict.ERROR, error=error, counts={}))
 
 
-class Room:
-    """Newsroom that starts from a kept state; `titles` has the titles of its news, `kept` the last state."""
+class Recorder:
+    """Tracker that starts from a stored state. `titles` lists its notifications, `stored` is its last state."""
 
-    def __init__(self, kept: bytes | None = None, names: tuple[str, ...] = ("main", "b")) -> None:
+    def __init__(self, stored: bytes | None = None, names: tuple[str, ...] = ("main", "b")) -> None:
         self.titles: list[str] = []
-        self.kept = kept
+        self.stored = stored
         self.writes = 0
         self.names = names
-        state = NotifyState() if kept is None else decode(kept)
+        state = NotifyState() if stored is None else decode(stored)
         assert state is not None
-        self.room = Tracker(state, send=self._send, keep=self._keep, names=lambda: self.names, version="1.0")
+        self.tracker = Tracker(state, send=self._send, keep=self._store, names=lambda: self.names, version="1.0")
 
     def _send(self, news: Sequence[Notification]) -> None:
         assert news
         self.titles += [each.title if each.account is None else f"{each.account}: {each.title}" for each in news]
 
-    def _keep(self, data: bytes) -> None:
-        self.kept = data
+    def _store(self, data: bytes) -> None:
+        self.stored = data
         self.writes += 1
 
     def passes(self, *accounts: AccountPass) -> None:
-        """A pass."""
-        self.room.on_pass(Pass("r1", NOW, NOW, RunOutcome.CONVERGED, accounts))
+        """Report a pass."""
+        self.tracker.on_pass(Pass("r1", NOW, NOW, RunOutcome.CONVERGED, accounts))
 
     def event(self, name: str, **fields: object) -> None:
-        """An event of the daemon."""
-        self.room.on_event(f"watch.{name}", fields)
+        """Report an event of the daemon."""
+        self.tracker.on_event(f"watch.{name}", fields)
 
 
-def test_passes_report_their_edges() -> None:
-    """A finding is reported and kept once; passes with the same finding report and keep nothing."""
-    room = Room()
+def test_finding_is_reported_once() -> None:
+    """Further passes with the same finding do not store the state again."""
+    tracker = Recorder()
     for _ in range(3):
-        room.passes(drifted(), fine("b"))
-    assert room.titles == ["main: 1 number changed by others"]
-    assert room.writes == 1
-    room.passes(broken("b"))
-    room.passes(fine(), fine("b"))
-    assert room.titles[1:] == [
+        tracker.passes(drifted(), converged("b"))
+    assert tracker.titles == ["main: 1 number changed by others"]
+    assert tracker.writes == 1
+    tracker.passes(unreadable("b"))
+    tracker.passes(converged(), converged("b"))
+    assert tracker.titles[1:] == [
         "b: failing: the server failed (ServerError)",
         "main: external changes were reverted",
         "b: working again",
@@ -78,113 +78,108 @@ def test_passes_report_their_edges() -> None:
 
 
 @pytest.mark.parametrize("account", [None, "main"])
-def test_suspension_is_over_when_it_ends(account: str | None) -> None:
-    """That of all accounts and that of one are each reported at both ends."""
-    room = Room()
-    room.event("suspended", account=account, reason="moving", by=None, until=None)
-    room.passes(fine(), fine("b"))
-    assert [title for title in room.titles if "moving" in title]
-    reported = len(room.titles)
-    room.event("resumed", account=account)
-    room.passes(fine(), fine("b"))
-    assert len(room.titles) == reported + 1
-    room.passes(fine(), fine("b"))
-    assert len(room.titles) == reported + 1
+def test_start_and_end_of_a_suspension_are_reported(account: str | None) -> None:
+    tracker = Recorder()
+    tracker.event("suspended", account=account, reason="moving", by=None, until=None)
+    tracker.passes(converged(), converged("b"))
+    assert [title for title in tracker.titles if "moving" in title]
+    reported = len(tracker.titles)
+    tracker.event("resumed", account=account)
+    tracker.passes(converged(), converged("b"))
+    assert len(tracker.titles) == reported + 1
+    tracker.passes(converged(), converged("b"))
+    assert len(tracker.titles) == reported + 1
 
 
-def test_state_that_is_no_news_is_kept_too() -> None:
-    """A notice that ended silently is news again if it comes back after a restart."""
+def test_unreported_change_of_state_is_stored() -> None:
+    """A notice that ended without a notification is reported again after a restart."""
     soon = Notice(NoticeKind.EXPIRING, "its registration ends on 2026-12-01", "0212345678")
     expiring = AccountPass(AccountPlan(account="main", counts={}, notices=(soon,)))
-    first = Room()
-    first.passes(expiring)
-    first.passes(fine())
-    assert len(first.titles) == 1
-    second = Room(first.kept)
-    second.passes(expiring)
-    assert second.titles == first.titles
+    before_restart = Recorder()
+    before_restart.passes(expiring)
+    before_restart.passes(converged())
+    assert len(before_restart.titles) == 1
+    after_restart = Recorder(before_restart.stored)
+    after_restart.passes(expiring)
+    assert after_restart.titles == before_restart.titles
 
 
-def test_restart_repeats_no_news() -> None:
-    """Only the end of what was reported before the restart is news."""
-    first = Room()
-    first.event("suspended", account="b", reason="moving", by=None, until=None)
-    first.passes(drifted(), fine("b"))
-    second = Room(first.kept)
-    second.event("started", accounts=2, mode="apply")
-    second.event("suspended", account="b", reason="moving", by=None, until=None)
-    second.passes(drifted(), fine("b"))
-    assert second.titles == ["watching 2 accounts (senderid 1.0)"]
-    second.passes(fine())
-    assert second.titles[1:] == ["main: external changes were reverted"]
+def test_restart_repeats_no_notification() -> None:
+    """The end of a state reported before the restart is reported."""
+    before_restart = Recorder()
+    before_restart.event("suspended", account="b", reason="moving", by=None, until=None)
+    before_restart.passes(drifted(), converged("b"))
+    after_restart = Recorder(before_restart.stored)
+    after_restart.event("started", accounts=2, mode="apply")
+    after_restart.event("suspended", account="b", reason="moving", by=None, until=None)
+    after_restart.passes(drifted(), converged("b"))
+    assert after_restart.titles == ["watching 2 accounts (senderid 1.0)"]
+    after_restart.passes(converged())
+    assert after_restart.titles[1:] == ["main: external changes were reverted"]
 
 
-def test_suspensions_begin_and_end() -> None:
-    """They are reported with their reason and their end, also one that came during a stop."""
-    room = Room()
-    room.event("suspended", account=None, reason=None, by=None, until=None)
-    room.event("suspended", account="main", reason="moving", by="ops", until=None)
-    room.passes(fine(), fine("b"))
-    assert room.titles == [
+def test_suspensions_of_one_and_all_accounts_are_reported() -> None:
+    """The end of a suspension is reported even if it ended while the daemon was stopped."""
+    tracker = Recorder()
+    tracker.event("suspended", account=None, reason=None, by=None, until=None)
+    tracker.event("suspended", account="main", reason="moving", by="ops", until=None)
+    tracker.passes(converged(), converged("b"))
+    assert tracker.titles == [
         "suspended, nothing is written: no reason given",
         "main: suspended, nothing is written: moving",
     ]
-    room.event("resumed", account=None)
-    room.passes(fine())
-    assert room.titles[2:] == ["no longer suspended"]
-    later = Room(room.kept)
-    later.passes(fine())
-    assert later.titles == ["main: no longer suspended"]
+    tracker.event("resumed", account=None)
+    tracker.passes(converged())
+    assert tracker.titles[2:] == ["no longer suspended"]
+    restarted = Recorder(tracker.stored)
+    restarted.passes(converged())
+    assert restarted.titles == ["main: no longer suspended"]
 
 
-def test_files_and_settings_break_and_are_fixed() -> None:
-    """Reported at once: that they break, are fixed, are gone, or are right at a new start."""
-    room = Room()
-    room.event("file_broken", file="a.yaml", error_code="X", error_message="a.yaml:1:1: no")
-    room.event("file_broken", file="a.yaml", error_code="X", error_message="a.yaml:2:1: no")
-    room.event("reloaded", accounts=2, error_code="SettingsError", error_message="w.yaml:1:1: no")
-    room.event("file_mended", file="a.yaml")
-    room.event("reloaded", accounts=2, error_code=None, error_message=None)
-    assert room.titles == [
+def test_invalid_files_and_settings_are_reported_until_fixed() -> None:
+    tracker = Recorder()
+    tracker.event("file_broken", file="a.yaml", error_code="X", error_message="a.yaml:1:1: no")
+    tracker.event("file_broken", file="a.yaml", error_code="X", error_message="a.yaml:2:1: no")
+    tracker.event("reloaded", accounts=2, error_code="SettingsError", error_message="w.yaml:1:1: no")
+    tracker.event("file_mended", file="a.yaml")
+    tracker.event("reloaded", accounts=2, error_code=None, error_message=None)
+    assert tracker.titles == [
         "a.yaml is invalid; using its last valid version, if any",
         "settings is invalid; using its last valid version, if any",
         "a.yaml is valid again or was deleted",
         "settings is valid again or was deleted",
     ]
-    room.event("file_broken", file="b.yaml", error_code="X", error_message="b.yaml:1:1: no")
-    again = Room(room.kept)
-    again.event("started", accounts=2)
-    assert again.titles == ["watching 2 accounts (senderid 1.0)", "b.yaml is valid again or was deleted"]
+    tracker.event("file_broken", file="b.yaml", error_code="X", error_message="b.yaml:1:1: no")
+    restarted = Recorder(tracker.stored)
+    restarted.event("started", accounts=2)
+    assert restarted.titles == ["watching 2 accounts (senderid 1.0)", "b.yaml is valid again or was deleted"]
 
 
-def test_accounts_that_leave_are_forgotten() -> None:
-    """An account that is watched no longer makes no news, and starts afresh when it comes back."""
-    room = Room()
-    room.passes(drifted(), drifted("b"))
-    room.names = ("b",)
-    room.passes(drifted("b"))
-    assert len(room.titles) == 2
-    room.names = ("main", "b")
-    room.passes(drifted())
-    assert room.titles[2:] == ["main: 1 number changed by others"]
+def test_removed_account_is_forgotten() -> None:
+    tracker = Recorder()
+    tracker.passes(drifted(), drifted("b"))
+    tracker.names = ("b",)
+    tracker.passes(drifted("b"))
+    assert len(tracker.titles) == 2
+    tracker.names = ("main", "b")
+    tracker.passes(drifted())
+    assert tracker.titles[2:] == ["main: 1 number changed by others"]
 
 
-def test_end_is_news_and_events_of_passes_are_not() -> None:
-    """The daemon's end is news with its reason."""
-    room = Room()
-    room.event("backoff", account="main", attempts=1, duration_ms=1)
-    room.event("stopping", error_code="Interrupted", error_message="stopped by SIGTERM")
-    assert room.titles == ["stopped watching: stopped by SIGTERM"]
-    assert room.writes == 0
+def test_stop_is_reported_and_backoff_is_not() -> None:
+    tracker = Recorder()
+    tracker.event("backoff", account="main", attempts=1, duration_ms=1)
+    tracker.event("stopping", error_code="Interrupted", error_message="stopped by SIGTERM")
+    assert tracker.titles == ["stopped watching: stopped by SIGTERM"]
+    assert tracker.writes == 0
 
 
-def test_a_failed_read_between_two_passes_repeats_no_news() -> None:
-    """The state before it is kept, and its end is news."""
-    room = Room()
-    room.passes(drifted())
-    room.passes(broken())
-    room.passes(drifted())
-    assert room.titles == [
+def test_failed_read_between_two_passes_repeats_no_notification() -> None:
+    tracker = Recorder()
+    tracker.passes(drifted())
+    tracker.passes(unreadable())
+    tracker.passes(drifted())
+    assert tracker.titles == [
         "main: 1 number changed by others",
         "main: failing: the server failed (ServerError)",
         "main: working again",
