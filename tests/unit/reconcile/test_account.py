@@ -1,4 +1,4 @@
-"""One account from the first read to the verification read: plans, refusals, and an outcome for every number."""
+"""One account from the first read to the verification read: plans, refusals, and one outcome for each number."""
 
 from array import array
 from collections import Counter
@@ -43,38 +43,46 @@ def _desired(unmanaged: Unmanaged = Unmanaged.REPORT, **numbers: Desired) -> Des
     return DesiredAccount("main", "main.yaml", phones, array("I", range(1, len(phones) + 1)), unmanaged=unmanaged)
 
 
-async def _forgetful(_: str | None) -> AccountMemory:
+async def _recall_nothing(_: str | None) -> AccountMemory:
     return AccountMemory()
 
 
 def _draft(desired: DesiredAccount, account: ModelAccount, terms: Terms | None = None) -> Draft:
-    return run(make_draft(desired, account, terms or Terms(), _forgetful, Recorder(), now=_NOW))
+    return run(make_draft(desired, account, terms or Terms(), _recall_nothing, Recorder(), now=_NOW))
 
 
 def _apply(
     desired: DesiredAccount, account: ModelAccount, terms: Terms | None = None, log: Recorder | None = None
 ) -> AccountResult:
     terms = terms or Terms()
-    drawn = _draft(desired, account, terms)
-    heard = log or Recorder()
+    draft = _draft(desired, account, terms)
+    run_log = log or Recorder()
 
-    async def applied() -> AccountResult:
+    async def apply_and_log() -> AccountResult:
         conclusion = await apply(
-            desired, drawn.plan, account, terms, now=_NOW, ledger=NullLedger(), pace=_PACE, log=heard, meter=Recorder()
+            desired,
+            draft.plan,
+            account,
+            terms,
+            now=_NOW,
+            ledger=NullLedger(),
+            pace=_PACE,
+            log=run_log,
+            meter=Recorder(),
         )
-        await log_result(conclusion, heard)
+        await log_result(conclusion, run_log)
         return conclusion.result
 
-    return run(applied())
+    return run(apply_and_log())
 
 
-def test_a_plan_takes_one_read() -> None:
-    """Planning reads the account once and counts every number in one action."""
+def test_plan_takes_one_read() -> None:
+    """Each number is counted in one action."""
     account = ModelAccount(n01000000001="INACTIVE", n01000000002="ACTIVE", n01000000004="PENDING")
-    drawn = _draft(_desired(n01000000001=_ON, n01000000002=_ON, n01000000003=_ON), account)
+    draft = _draft(_desired(n01000000001=_ON, n01000000002=_ON, n01000000003=_ON), account)
     assert account.reads == 1
-    assert drawn.plan.verdict is Verdict.OK
-    assert {a: n for a, n in drawn.plan.counts.items() if n} == {
+    assert draft.plan.verdict is Verdict.OK
+    assert {action: count for action, count in draft.plan.counts.items() if count} == {
         Action.ACTIVATE: 1,
         Action.UNCHANGED: 1,
         Action.MISSING: 1,
@@ -82,8 +90,8 @@ def test_a_plan_takes_one_read() -> None:
     }
 
 
-def test_every_number_of_a_plan_has_one_line() -> None:
-    """Planned lines cover the whole account, the unchanged numbers included, each once."""
+def test_every_number_of_a_plan_is_logged_once() -> None:
+    """Unchanged numbers are logged too."""
     account = ModelAccount(n01000000001="INACTIVE", n01000000002="ACTIVE", n01000000004="PENDING")
     log = Recorder()
     log_plan(_draft(_desired(n01000000001=_ON, n01000000002=_ON, n01000000003=_ON), account), log)
@@ -92,26 +100,26 @@ def test_every_number_of_a_plan_has_one_line() -> None:
     }
 
 
-def test_an_apply_converges_and_gives_every_number_an_outcome() -> None:
-    """Each number has one final log line and one outcome, and the next plan is empty."""
+def test_apply_converges_with_one_outcome_for_each_number() -> None:
+    """Each number has one final log line and one outcome, and the next plan has no writes."""
     account = ModelAccount(n01000000001="INACTIVE", n01000000002="ACTIVE", n01000000004="PENDING")
     desired = _desired(n01000000001=_ON, n01000000002=_ON, n01000000003=_ON)
     log = Recorder()
     result = _apply(desired, account, log=log)
     assert result.outcome is RunOutcome.PARTIAL
-    assert {o: n for o, n in result.counts.items() if n} == {
+    assert {outcome: count for outcome, count in result.counts.items() if count} == {
         Outcome.CHANGED: 1,
         Outcome.UNCHANGED: 1,
         Outcome.MISSING: 1,
         Outcome.UNMANAGED: 1,
     }
-    closed = Counter(fields["phone"] for event, fields in log.lines if event == "number")
-    assert closed == dict.fromkeys((A, B, C, D), 1)
+    final_lines = Counter(fields["phone"] for event, fields in log.lines if event == "number")
+    assert final_lines == dict.fromkeys((A, B, C, D), 1)
     assert not _draft(desired, account).plan.writes
 
 
-def test_a_plan_that_is_no_longer_true_is_refused() -> None:
-    """Nothing is written if the account is edited between the plan and the second read."""
+def test_stale_plan_is_refused() -> None:
+    """Nothing is written if the account changes between the plan and the second read."""
     account = ModelAccount(n01000000001="INACTIVE", n01000000002="INACTIVE")
     account.on_read = lambda read: account.statuses.update({B: Status.ACTIVE}) if read == 2 else None
     with pytest.raises(StalePlan):
@@ -119,8 +127,8 @@ def test_a_plan_that_is_no_longer_true_is_refused() -> None:
     assert account.written == []
 
 
-def test_a_rule_that_only_now_refuses_stops_the_plan() -> None:
-    """The second read applies the rules again, to an account that may have shrunk."""
+def test_safety_rules_are_checked_on_the_second_read() -> None:
+    """An account with fewer ACTIVE numbers than at the time of the plan can make the plan stale."""
     account = ModelAccount(n01000000001="ACTIVE", n01000000002="ACTIVE", n01000000003="ACTIVE")
     account.on_read = lambda read: account.statuses.update({C: Status.BLOCKED}) if read == 2 else None
     terms = Terms(Safety(max_deactivations=9, min_active=2))
@@ -129,22 +137,21 @@ def test_a_rule_that_only_now_refuses_stops_the_plan() -> None:
     assert account.written == []
 
 
-def test_the_files_own_thresholds_hold() -> None:
-    """A threshold in the desired-state file wins over the settings' one."""
+def test_threshold_of_the_file_overrides_the_settings() -> None:
     account = ModelAccount(n01000000001="ACTIVE", n01000000002="ACTIVE", n01000000003="ACTIVE")
     desired = DesiredAccount("main", "m.yaml", {A: _OFF}, array("I", [1]), safety=SafetyOverride(max_deactivations=0))
     assert [refusal.rule for refusal in _draft(desired, account).plan.refusals] == ["max-deactivations"]
 
 
-def test_allowing_min_active_releases_deactivations_from_activations() -> None:
-    """With min-active allowed, the operator accepts an account without ACTIVE numbers."""
+def test_allowed_min_active_permits_deactivating_the_last_number() -> None:
+    """With `min-active` allowed, the operator accepts an account without ACTIVE numbers."""
     account = ModelAccount(n01000000001="ACTIVE")
     terms = Terms(allow=frozenset({"min-active"}))
     assert _apply(_desired(n01000000001=_OFF), account, terms).outcome is RunOutcome.CONVERGED
     assert account.statuses[A] is Status.INACTIVE
 
 
-def test_a_selection_leaves_other_numbers_alone() -> None:
+def test_selection_limits_plan_and_writes() -> None:
     """Only the selected number is planned and written."""
     account = ModelAccount(n01000000001="INACTIVE", n01000000002="INACTIVE")
     terms = Terms(selection=Selection(only=frozenset({B})))
@@ -153,15 +160,15 @@ def test_a_selection_leaves_other_numbers_alone() -> None:
     assert sum(result.counts.values()) == 1
 
 
-def test_unlisted_numbers_are_switched_off_where_the_file_says_so() -> None:
-    """Under `unmanaged: deactivate` an unlisted ACTIVE number is written INACTIVE."""
+def test_unlisted_numbers_are_deactivated_if_configured() -> None:
+    """With `unmanaged: deactivate`, an unlisted ACTIVE number becomes INACTIVE."""
     account = ModelAccount(n01000000001="ACTIVE", n01000000002="ACTIVE")
     _apply(_desired(Unmanaged.DEACTIVATE, n01000000001=_ON), account)
     assert account.written == [(B, "INACTIVE")]
 
 
 def test_protected_number_is_reported_and_unchanged() -> None:
-    """A protected number that differs is an outcome of its own and no failure."""
+    """A protected number that is out of sync has an outcome of its own and no error."""
     account = ModelAccount(n01000000001="ACTIVE")
     result = _apply(_desired(n01000000001=Desired(Status.INACTIVE, protected=True)), account)
     assert (result.outcome, account.written) == (RunOutcome.CONVERGED, [])
@@ -181,63 +188,59 @@ def test_protected_number_is_reported_and_unchanged() -> None:
         (LedgerError("disk"), RunOutcome.FAILED),
     ],
 )
-def test_an_account_that_was_not_written_says_why(error: WorkerError, outcome: RunOutcome) -> None:
-    """Whatever stopped it, the account's outcome is that, and its pending numbers were not attempted."""
+def test_unapplied_account_has_the_outcome_of_its_error(error: WorkerError, outcome: RunOutcome) -> None:
+    """Planned writes are not attempted; numbers that need no write keep their outcome."""
     account = ModelAccount(n01000000001="INACTIVE", n01000000002="ACTIVE", n01000000003="PENDING")
-    drawn = _draft(_desired(n01000000001=_ON, n01000000002=_ON, n01000000003=_ON), account)
-    result = conclude_unapplied(drawn, Requests(), error).result
+    draft = _draft(_desired(n01000000001=_ON, n01000000002=_ON, n01000000003=_ON), account)
+    result = conclude_unapplied(draft, Requests(), error).result
     assert result.outcome is outcome
-    assert {number.phone: number.outcome for number in result.numbers} == {
-        A: Outcome.NOT_ATTEMPTED,
-        C: Outcome.BLOCKED,
-    }
+    assert {number.phone: number.outcome for number in result.numbers} == {A: Outcome.NOT_ATTEMPTED, C: Outcome.BLOCKED}
     assert result.counts[Outcome.UNCHANGED] == 1
     assert result.error is not None
 
 
-def test_a_bug_after_the_first_write_leaves_its_numbers_unverified() -> None:
-    """Writes were sent and not verified, so no number is called not attempted."""
+def test_unexpected_error_after_the_first_write_is_unverified() -> None:
+    """Writes were sent and not verified, so no number is reported as not attempted."""
     account = ModelAccount(n01000000001="INACTIVE", n01000000003="PENDING")
-    drawn = _draft(_desired(n01000000001=_ON, n01000000003=_ON), account)
-    result = conclude_unapplied(drawn, Requests(2, 1, 0), WorkerError("a bug")).result
+    draft = _draft(_desired(n01000000001=_ON, n01000000003=_ON), account)
+    result = conclude_unapplied(draft, Requests(2, 1, 0), WorkerError("a bug")).result
     assert {number.phone: (number.outcome, number.after) for number in result.numbers} == {
         A: (Outcome.UNVERIFIED, None),
         C: (Outcome.BLOCKED, "PENDING"),
     }
 
 
-def test_a_refused_plan_carries_its_refusals_into_the_result() -> None:
+def test_refused_plan_has_its_refusals_in_the_result() -> None:
     account = ModelAccount(n01000000001="ACTIVE")
-    drawn = _draft(_desired(n01000000001=_OFF), account)
+    draft = _draft(_desired(n01000000001=_OFF), account)
     log = Recorder()
-    log_plan(drawn, log)
+    log_plan(draft, log)
     assert [(event, fields.get("error_code")) for event, fields in log.lines] == [
         ("account.refused", "min-active"),
         ("number.planned", None),
     ]
-    result = conclude_unapplied(drawn, Requests()).result
+    result = conclude_unapplied(draft, Requests()).result
     assert result.outcome is RunOutcome.REFUSED
     assert [refusal.rule for refusal in result.refusals] == ["min-active"]
 
 
-def test_nothing_to_do_is_converged() -> None:
-    """An account in sync needs no second read."""
+def test_account_in_sync_is_converged_after_one_read() -> None:
     account = ModelAccount(n01000000001="ACTIVE")
     result = conclude_unapplied(_draft(_desired(n01000000001=_ON), account), Requests()).result
     assert (result.outcome, result.numbers, account.reads) == (RunOutcome.CONVERGED, (), 1)
 
 
-def test_an_account_that_cannot_be_planned_gives_each_number_an_outcome() -> None:
-    """Credentials that fail leave every listed number not attempted, with the account's error."""
+def test_unplanned_account_has_an_outcome_for_each_number() -> None:
+    """If the credentials are rejected, each listed number is not attempted, with the error of the account."""
     desired = _desired(n01000000001=_ON, n01000000002=_OFF)
-    drawn = failed_draft(desired, Terms(), AccountRejected("no", api_code="InvalidApiKey"), _NOW)
+    draft = failed_draft(desired, Terms(), AccountRejected("no", api_code="InvalidApiKey"), _NOW)
     log = Recorder()
-    log_plan(drawn, log)
+    log_plan(draft, log)
     assert log.lines == [
         ("account.failed", {"http_status": None, "error_code": "InvalidApiKey", "error_message": "no"})
     ]
-    assert drawn.plan.verdict is Verdict.ERROR
-    result = conclude_unapplied(drawn, Requests()).result
+    assert draft.plan.verdict is Verdict.ERROR
+    result = conclude_unapplied(draft, Requests()).result
     assert result.outcome is RunOutcome.FAILED
     assert result.counts[Outcome.NOT_ATTEMPTED] == 2
     assert {number.error.code for number in result.numbers if number.error} == {"InvalidApiKey"}
@@ -250,31 +253,29 @@ def _saved(account: ModelAccount, desired: DesiredAccount, safety: Safety | None
 
 
 def _apply_saved(saved: SavedAccount, account: ModelAccount, moment: datetime = _NOW) -> AccountResult:
-    heard = Recorder()
+    log = Recorder()
     pace = Pace(4, 900.0, moment.timestamp)
-    carried = apply_saved(
-        saved, account, frozenset(), ledger=NullLedger(), pace=pace, log=heard, meter=heard, now=moment
-    )
-    return run(carried).result
+    applying = apply_saved(saved, account, frozenset(), ledger=NullLedger(), pace=pace, log=log, meter=log, now=moment)
+    return run(applying).result
 
 
-def test_a_saved_plan_writes_nothing_that_the_file_has_ceased_to_want() -> None:
-    """From the moment until which a change was wanted it is a conflict that says so; the rest is written."""
+def test_expired_change_of_a_saved_plan_is_conflict() -> None:
+    """A change is not written once its desired status has ended. The other changes are written."""
     account = ModelAccount(n01000000001="INACTIVE", n01000000002="INACTIVE")
     until = replace(_ON, until="2026-11-24T09:00:00Z", because="scheduled ACTIVE: sale")
     saved = _saved(account, _desired(n01000000001=until, n01000000002=_ON))
     result = _apply_saved(saved, account, datetime(2026, 11, 24, 9, tzinfo=UTC))
     assert account.written == [(B, "ACTIVE")]
-    lapsed = next(number for number in result.numbers if number.phone == A)
-    assert (lapsed.outcome, lapsed.before, lapsed.after) == (Outcome.CONFLICT, "INACTIVE", "INACTIVE")
-    assert lapsed.error is not None
-    assert lapsed.error.message.startswith("the desired status ACTIVE ended at 2026-11-24T09:00:00Z")
+    expired = next(number for number in result.numbers if number.phone == A)
+    assert (expired.outcome, expired.before, expired.after) == (Outcome.CONFLICT, "INACTIVE", "INACTIVE")
+    assert expired.error is not None
+    assert expired.error.message.startswith("the desired status ACTIVE ended at 2026-11-24T09:00:00Z")
     account = ModelAccount(n01000000001="INACTIVE", n01000000002="ACTIVE")
     assert _apply_saved(saved, account, datetime(2026, 11, 24, 8, 59, 59, tzinfo=UTC)).counts[Outcome.CHANGED] == 1
 
 
-def test_a_saved_plan_writes_exactly_its_changes_where_they_still_hold() -> None:
-    """What changed meanwhile is a conflict or already done; the rest is written; nothing else is touched."""
+def test_saved_plan_writes_only_changes_that_are_still_due() -> None:
+    """Numbers that changed since the plan are a conflict or unchanged. No other number is written."""
     account = ModelAccount(
         n01000000001="INACTIVE", n01000000002="INACTIVE", n01000000003="INACTIVE", n01000000004="INACTIVE"
     )
@@ -287,8 +288,8 @@ def test_a_saved_plan_writes_exactly_its_changes_where_they_still_hold() -> None
     assert (result.counts[Outcome.UNCHANGED], result.outcome) == (1, RunOutcome.PARTIAL)
 
 
-def test_a_saved_plan_meets_the_safety_rules_again() -> None:
-    """A plan that was harmless when it was made is refused if by now it would silence the account."""
+def test_saved_plan_is_checked_by_the_safety_rules_again() -> None:
+    """A plan is refused if it would now leave the account without ACTIVE numbers."""
     account = ModelAccount(n01000000001="ACTIVE", n01000000002="ACTIVE")
     saved = _saved(account, _desired(n01000000001=_OFF))
     account.statuses[B] = Status.INACTIVE
@@ -300,8 +301,8 @@ def test_a_saved_plan_meets_the_safety_rules_again() -> None:
 _GUARDED = Terms(Safety("100%", 0), in_use=InUse(enabled=True))
 
 
-def test_an_apply_relies_on_the_answer_of_its_plan() -> None:
-    """Use is queried once per deactivation; held numbers stay held at the second read, and notices are kept."""
+def test_apply_reuses_the_usage_query_of_its_plan() -> None:
+    """Usage is queried once for each deactivation. Held numbers stay held on the second read, and notices are kept."""
     account = ModelAccount(n01000000001="ACTIVE", n01000000002="ACTIVE", n01000000003="INACTIVE")
     account.use = NumberUse({A: "busy"}, frozenset({B}), "who knows")
     terms = structs.replace(_GUARDED, in_use=InUse(enabled=True, on_unknown="allow"))
@@ -319,18 +320,18 @@ def test_an_apply_relies_on_the_answer_of_its_plan() -> None:
 
 def test_drift_does_not_query_usage() -> None:
     account = ModelAccount(n01000000001="ACTIVE")
-    drawn = _draft(_desired(n01000000001=_OFF), account, structs.replace(_GUARDED, drift=True))
-    assert [change.action for change in drawn.plan.changes] == [Action.DEACTIVATE]
+    draft = _draft(_desired(n01000000001=_OFF), account, structs.replace(_GUARDED, drift=True))
+    assert [change.action for change in draft.plan.changes] == [Action.DEACTIVATE]
     assert account.asked == []
 
 
-def test_notices_of_a_result_are_of_the_verification_read() -> None:
+def test_result_has_the_notices_of_the_verification_read() -> None:
     account = ModelAccount(n01000000001="INACTIVE", n01000000002="PENDING")
 
-    def review(read: int) -> None:
+    def block_number(read: int) -> None:
         if read == 3:
             account.statuses[B] = Status.BLOCKED
 
-    account.on_read = review
+    account.on_read = block_number
     result = _apply(_desired(n01000000001=_ON, n01000000002=_ON), account)
     assert [(notice.kind, notice.phone) for notice in result.notices] == [(NoticeKind.BLOCKED, B)]

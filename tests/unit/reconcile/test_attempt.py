@@ -1,4 +1,4 @@
-"""Verdicts on writes: every sequence of answers, against what really happened."""
+"""Outcomes of writes: every sequence of responses, compared with the status of the account."""
 
 from itertools import product
 from typing import Final
@@ -24,7 +24,7 @@ from worker.reconcile.attempt import WriteAttempt
 
 PHONE: Final = "0100001"
 
-ANSWERS: Final[dict[str, tuple[ApiError | None, bool]]] = {
+RESPONSES: Final[dict[str, tuple[ApiError | None, bool]]] = {
     "accepted": (None, True),
     "timeout": (Ambiguous("no answer", timed_out=True), False),
     "timeout, carried out": (Ambiguous("no answer", timed_out=True), True),
@@ -36,20 +36,20 @@ ANSWERS: Final[dict[str, tuple[ApiError | None, bool]]] = {
     "credentials refused": (AccountRejected("no permission", http_status=403), False),
     "answer of another account": (AccountRejected("the answer is of account 2"), True),
 }
-"""What a request can meet, and whether the write was carried out."""
+"""Responses to a request, each with True if the write takes effect."""
 
 RETRIED: Final = ("timeout", "connection refused", "rate limited")
-FINAL: Final = tuple(name for name in ANSWERS if name not in {"connection refused", "rate limited", "timeout"})
+FINAL: Final = tuple(name for name in RESPONSES if name not in {"connection refused", "rate limited", "timeout"})
 SEQUENCES: Final = [
     (*before, last) for length in range(3) for before in product(RETRIED, repeat=length) for last in FINAL
 ]
 REFUSED: Final = frozenset({"number refused", "number refused, carried out", "credentials refused"})
 NOT_RECEIVED: Final = frozenset({"connection refused", "connection refused at last", "rate limited"})
-"""Answers that prove that the request was not carried out, and never will be."""
+"""Responses that prove that the request has not taken effect and never will."""
 
 
 class Account(ModelAccount):
-    """An account whose verification read fails, or is preceded by the arrival of a request that was given up."""
+    """An account whose verification read fails, or whose abandoned request takes effect before that read."""
 
     def __init__(self, *, arrives_late: bool, verification_fails: bool) -> None:
         super().__init__(n0100001="INACTIVE")
@@ -57,7 +57,7 @@ class Account(ModelAccount):
         self._verification_fails = verification_fails
 
     async def observe(self, *, closing: bool = False) -> ObservedAccount:
-        """Read it."""
+        """Return the account, or raise the configured error."""
         if closing and self._arrives_late:
             self.statuses[PHONE] = Status.ACTIVE
         if closing and self._verification_fails:
@@ -66,11 +66,11 @@ class Account(ModelAccount):
 
 
 @pytest.mark.parametrize("arrives_late", [False, True])
-def test_verified_write_is_changed_exactly_if_this_run_may_have_made_it(*, arrives_late: bool) -> None:
-    """The number is as desired: CHANGED if any request may have been carried out, else UNCHANGED; otherwise FAILED."""
+def test_verified_write_is_changed_only_if_this_run_may_have_caused_it(*, arrives_late: bool) -> None:
+    """A number as desired is CHANGED if any request may have taken effect, else UNCHANGED. Otherwise it is FAILED."""
     for sequence in SEQUENCES:
         account = Account(arrives_late=arrives_late, verification_fails=False)
-        account.faults[PHONE] = [ANSWERS[name] for name in sequence]
+        account.faults[PHONE] = [RESPONSES[name] for name in sequence]
         result = execute_changes(account, activation(PHONE))[0][PHONE]
         if account.statuses[PHONE] != "ACTIVE":
             expected = Outcome.FAILED
@@ -80,19 +80,19 @@ def test_verified_write_is_changed_exactly_if_this_run_may_have_made_it(*, arriv
         assert result.attempts == len(sequence), sequence
 
 
-def test_write_without_verification_is_failed_only_if_it_cannot_arrive_any_more() -> None:
-    """Without the read no write is CHANGED; one whose answer was good or lost is UNVERIFIED."""
+def test_unverified_write_is_failed_only_if_it_cannot_take_effect() -> None:
+    """Without a verification read, a write that was accepted or has no response is UNVERIFIED."""
     for sequence in SEQUENCES:
         account = Account(arrives_late=False, verification_fails=True)
-        account.faults[PHONE] = [ANSWERS[name] for name in sequence]
+        account.faults[PHONE] = [RESPONSES[name] for name in sequence]
         expected = Outcome.FAILED if (NOT_RECEIVED | REFUSED).issuperset(sequence) else Outcome.UNVERIFIED
         assert execute_changes(account, activation(PHONE))[0][PHONE].outcome is expected, sequence
 
 
 @pytest.mark.parametrize("status", [Status.INACTIVE, Status.ACTIVE, Status.BLOCKED, None])
 @pytest.mark.parametrize("has_varied", [False, True])
-def test_external_change_is_never_overruled_by_a_waiting_write(status: Status | None, *, has_varied: bool) -> None:
-    """A write is sent only if every read since the plan has shown the planned status; changed back is changed too."""
+def test_external_change_is_not_overwritten_by_a_pending_write(status: Status | None, *, has_varied: bool) -> None:
+    """A write is sent only if every read since the plan showed the planned status."""
     attempt = WriteAttempt(activation(PHONE))
     attempt.status_varied = has_varied
     latest = ObservedAccount("1", {} if status is None else {PHONE: Observed(PHONE, status)})
@@ -104,8 +104,8 @@ def test_external_change_is_never_overruled_by_a_waiting_write(status: Status | 
         assert attempt.result(status, None, verified=True).outcome is expected
 
 
-def test_a_held_write_has_the_reason_and_no_duration() -> None:
-    """Its error is named for logs and documents. Once a request was sent, what the account shows counts."""
+def test_held_write_has_a_reason_and_no_duration() -> None:
+    """Once a request was sent, the status of the account counts."""
     attempt = WriteAttempt(Change(PHONE, Action.ACTIVATE, "INACTIVE", "ACTIVE", "listed"))
     attempt.hold_reason = "group support needs 1"
     assert not attempt.may_send(None, 0.0)
@@ -118,7 +118,7 @@ def test_a_held_write_has_the_reason_and_no_duration() -> None:
 
 
 @pytest.mark.parametrize(("now", "is_sent"), [(99.9, True), (100.0, False)])
-def test_a_write_is_sent_until_its_desired_status_ends(now: float, *, is_sent: bool) -> None:
+def test_write_is_sent_until_its_desired_status_ends(now: float, *, is_sent: bool) -> None:
     until = "1970-01-01T00:01:40Z"
     change = Change(PHONE, Action.ACTIVATE, "INACTIVE", "ACTIVE", "listed", until=until)
     attempt = WriteAttempt(change)

@@ -1,4 +1,4 @@
-"""The canary of a run: who goes first, what counts as failed, and what becomes of the others."""
+"""The canary of a run: the accounts that go first, the failures that count, and the result for the other accounts."""
 
 import asyncio
 from collections.abc import Sequence
@@ -17,9 +17,9 @@ from worker.model.results import AccountResult, NumberResult, Outcome, RunOutcom
 from worker.reconcile.canary import canary_first
 
 Account = tuple[Outcome, ...]
-"""What becomes of each number of an account that is to be written."""
+"""The outcomes of the numbers of an account that are to be written."""
 
-_DONE, _NOT = Outcome.CHANGED, Outcome.FAILED
+_CHANGED, _FAILED = Outcome.CHANGED, Outcome.FAILED
 
 
 def _phone(place: int) -> str:
@@ -27,7 +27,7 @@ def _phone(place: int) -> str:
 
 
 class Run:
-    """A run over accounts: `batches` were carried out together, each by its places, and `held` were held back."""
+    """A run over accounts. `batches` has the indexes of the accounts applied together, `held` of those held back."""
 
     def __init__(self, *accounts: Account, canary: int = 1, max_failed: int | str = "10%") -> None:
         self.accounts = accounts
@@ -39,7 +39,7 @@ class Run:
         self.ended: dict[int, RunOutcome] = {}
 
     def play(self) -> list[str]:
-        """The names of the results."""
+        """Run the accounts and return the names of the results."""
         results = asyncio.run(
             canary_first(
                 range(len(self.accounts)),
@@ -70,7 +70,7 @@ class Run:
             for number, outcome in enumerate(outcomes)
             if outcome is not Outcome.UNCHANGED
         )
-        # a number that was not to be written has a part in no verdict
+        # a number without a planned write does not count for the verdict
         others = (NumberResult("0212345678", Action.BLOCKED, "ACTIVE", "PENDING", "PENDING", Outcome.BLOCKED),)
         return AccountResult(
             account=f"a{place}",
@@ -80,18 +80,18 @@ class Run:
         )
 
 
-def test_the_canary_goes_first_and_the_others_follow() -> None:
-    """The first accounts with writes are the canary; those without are not held up; all results are in their order."""
-    run = Run((), (_DONE,), (_DONE,), (), (_DONE,), (_DONE,), canary=2)
+def test_canary_goes_first() -> None:
+    """The first accounts with writes are the canary. Accounts without writes do not wait."""
+    run = Run((), (_CHANGED,), (_CHANGED,), (), (_CHANGED,), (_CHANGED,), canary=2)
     assert run.play() == ["a0", "a1", "a2", "a3", "a4", "a5"]
     assert run.batches == [[0, 1, 2, 3], [4, 5]]
     assert run.held == []
     assert run.log.lines == [("canary.passed", {"accounts": 2, "numbers": 2, "counts": {Outcome.CHANGED: 2}})]
 
 
-def test_a_canary_that_fails_holds_the_others_back() -> None:
-    """Accounts behind it with writes are not started, and both their results and the log say why."""
-    run = Run((_DONE, _NOT), (), (_DONE,), (_DONE,))
+def test_failed_canary_holds_later_accounts() -> None:
+    """Later accounts with writes are not started. Their results and the log give the reason."""
+    run = Run((_CHANGED, _FAILED), (), (_CHANGED,), (_CHANGED,))
     assert run.play() == ["a0", "a1", "a2", "a3"]
     assert (run.batches, run.held) == ([[0, 1]], [2, 3])
     assert run.why == (
@@ -104,25 +104,25 @@ def test_a_canary_that_fails_holds_the_others_back() -> None:
 
 
 @pytest.mark.parametrize("outcome", Outcome)
-def test_only_changed_and_unchanged_are_no_failure(outcome: Outcome) -> None:
-    """Any other outcome of a number that was to be written is a failure: held, conflict, unverified, not attempted."""
-    run = Run((outcome,), (_DONE,), max_failed=0)
+def test_only_changed_and_unchanged_numbers_pass_the_canary(outcome: Outcome) -> None:
+    """Any other outcome of a number to be written is a failure."""
+    run = Run((outcome,), (_CHANGED,), max_failed=0)
     run.play()
     assert run.held == ([] if outcome in {Outcome.CHANGED, Outcome.UNCHANGED} else [1])
 
 
 @pytest.mark.parametrize(("canary", "accounts"), [(0, 3), (3, 3), (4, 3), (2, 0)])
-def test_without_a_canary_or_others_all_go_at_once(canary: int, accounts: int) -> None:
-    """Without a canary, or without accounts behind it, there is one batch and no verdict."""
-    run = Run(*[(_NOT,)] * accounts, (), canary=canary)
+def test_all_accounts_start_at_once_without_a_canary(canary: int, accounts: int) -> None:
+    """Without a canary, or without later accounts, there is one batch and no verdict."""
+    run = Run(*[(_FAILED,)] * accounts, (), canary=canary)
     run.play()
     assert run.batches == [list(range(accounts + 1))]
     assert (run.held, run.log.lines) == ([], [])
 
 
-def test_an_interruption_is_no_failure_of_the_canary() -> None:
-    """After a signal during the canary the others are interrupted, without a mention of the canary."""
-    run = Run((_DONE,), (Outcome.NOT_ATTEMPTED,), (_DONE,), canary=2)
+def test_interruption_is_not_a_failed_canary() -> None:
+    """If a signal stops the canary, the other accounts are interrupted. Neither log nor results report the canary."""
+    run = Run((_CHANGED,), (Outcome.NOT_ATTEMPTED,), (_CHANGED,), canary=2)
     run.ended[1] = RunOutcome.INTERRUPTED
     run.play()
     assert run.batches == [[0, 1], [2]]
@@ -130,9 +130,9 @@ def test_an_interruption_is_no_failure_of_the_canary() -> None:
 
 
 @pytest.mark.parametrize(("limit", "held"), [(2, []), ("50%", []), (1, [2]), ("49%", [2])])
-def test_as_many_may_fail(limit: int | str, held: list[int]) -> None:
-    """As many of the canary's numbers may fail as the limit says, a number or a share of all of them together."""
-    run = Run((_DONE, _NOT, _DONE), (_NOT,), (_DONE,), canary=2, max_failed=limit)
+def test_canary_passes_up_to_the_limit_of_failures(limit: int | str, held: list[int]) -> None:
+    """The limit is a number, or a share of all numbers of the canary."""
+    run = Run((_CHANGED, _FAILED, _CHANGED), (_FAILED,), (_CHANGED,), canary=2, max_failed=limit)
     run.play()
     assert run.held == held
 
@@ -143,10 +143,8 @@ def test_as_many_may_fail(limit: int | str, held: list[int]) -> None:
     st.integers(0, 5),
     st.integers(0, 100),
 )
-def test_every_account_has_one_result_and_no_other_begins_after_a_failure(
-    accounts: list[Account], canary: int, share: int
-) -> None:
-    """Each account is carried out or held back, once; held are those with writes behind a canary that failed."""
+def test_failed_canary_starts_no_further_account(accounts: list[Account], canary: int, share: int) -> None:
+    """Each account is applied or held back exactly once. Held are accounts with writes after a failed canary."""
     run = Run(*accounts, canary=canary, max_failed=f"{share}%")
     assert run.play() == [f"a{place}" for place in range(len(accounts))]
     assert sorted([*(place for batch in run.batches for place in batch), *run.held]) == list(range(len(accounts)))
@@ -156,7 +154,7 @@ def test_every_account_has_one_result_and_no_other_begins_after_a_failure(
     assert run.held == (writing[canary:] if canary and failed * 100 > share * len(ahead) else [])
 
 
-def test_a_senseless_limit_is_an_error() -> None:
-    run: Any = Run((_DONE,), (_DONE,), max_failed="few")
+def test_invalid_limit_is_an_error() -> None:
+    run: Any = Run((_CHANGED,), (_CHANGED,), max_failed="few")
     with pytest.raises(ValueError, match=r"^max_failed must be"):
         run.play()

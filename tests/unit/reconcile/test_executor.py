@@ -1,4 +1,4 @@
-"""Carrying out: every number gets one true outcome, whatever the network and other people do meanwhile."""
+"""Writes of an account: each number has one correct outcome, whatever the network and other operators do."""
 
 import asyncio
 
@@ -25,8 +25,8 @@ from worker.model.results import Outcome
 A, B, C, D = "0100001", "0100002", "0100003", "0100004"
 
 
-def test_write_is_changed_once_a_read_has_confirmed_it() -> None:
-    """One attempt, one verification read, and the number is as desired."""
+def test_confirmed_write_is_changed() -> None:
+    """One attempt and one verification read, which shows the desired status."""
     account = ModelAccount(n0100001="INACTIVE")
     results, writes = execute_changes(account, activation(A))
     result = results[A]
@@ -34,21 +34,19 @@ def test_write_is_changed_once_a_read_has_confirmed_it() -> None:
     assert (account.reads, writes.stop_reason) == (2, None)
 
 
-def test_without_writes_there_is_no_verification_read() -> None:
+def test_verification_read_is_skipped_without_writes() -> None:
     account = ModelAccount(n0100001="INACTIVE")
     results, _ = execute_changes(account)
     assert (results, account.reads) == ({}, 1)
 
 
-def test_activations_go_before_deactivations() -> None:
-    """No number goes silent before those that shall speak do."""
+def test_activations_are_written_before_deactivations() -> None:
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE", n0100003="INACTIVE")
     execute_changes(account, deactivation(A), activation(B), activation(C))
     assert [phone for phone, _ in account.written] == [B, C, A]
 
 
-def test_an_accepted_write_that_does_not_show_is_unverified() -> None:
-    """200 without effect is never called changed."""
+def test_accepted_write_without_effect_is_unverified() -> None:
     account = ModelAccount(n0100001="INACTIVE")
     account.on_read = lambda read: account.statuses.update({A: Status.INACTIVE}) if read == 2 else None
     results, _ = execute_changes(account, activation(A))
@@ -56,23 +54,22 @@ def test_an_accepted_write_that_does_not_show_is_unverified() -> None:
     assert results[A].error is not None
 
 
-def test_without_the_verification_read_nothing_is_called_changed() -> None:
-    """If the account cannot be read afterwards, accepted writes stay unverified."""
+def test_accepted_write_without_a_verification_read_is_unverified() -> None:
     account = ModelAccount(n0100001="INACTIVE")
     account.failing_reads = {2: ServerError("down")}
     results, _ = execute_changes(account, activation(A))
     assert (results[A].outcome, results[A].after) == (Outcome.UNVERIFIED, None)
 
 
-def test_a_lost_answer_to_a_write_that_was_carried_out_is_not_sent_again() -> None:
-    """A read shows the new status, so one request was enough."""
+def test_lost_response_to_an_effective_write_is_not_retried() -> None:
+    """A read shows the new status, so one request is enough."""
     account = ModelAccount(n0100001="INACTIVE")
     account.faults = {A: [(Ambiguous("reset"), True)]}
     results, _ = execute_changes(account, activation(A))
     assert (results[A].outcome, len(account.written)) == (Outcome.CHANGED, 1)
 
 
-def test_a_lost_answer_to_a_write_that_was_not_carried_out_is_sent_again() -> None:
+def test_lost_response_to_an_ineffective_write_is_retried() -> None:
     """A read shows the old status, so the write is sent once more."""
     account = ModelAccount(n0100001="INACTIVE")
     account.faults = {A: [(Ambiguous("timeout"), False)]}
@@ -80,7 +77,7 @@ def test_a_lost_answer_to_a_write_that_was_not_carried_out_is_sent_again() -> No
     assert (results[A].outcome, results[A].attempts) == (Outcome.CHANGED, 2)
 
 
-def test_a_number_that_someone_else_changed_meanwhile_is_a_conflict() -> None:
+def test_external_change_during_an_ambiguous_write_is_conflict() -> None:
     """An ambiguous write whose number has a third status is reported and not overwritten."""
     account = ModelAccount(n0100001="INACTIVE")
     account.faults = {A: [(Ambiguous("timeout"), False)]}
@@ -90,31 +87,33 @@ def test_a_number_that_someone_else_changed_meanwhile_is_a_conflict() -> None:
 
 
 def test_external_revert_of_an_ambiguous_write_is_conflict() -> None:
-    """Another number's read showed it changed while its own answer was lost: the old status is an external change."""
+    """A shared read showed the new status before the response was lost. The old status is then an external change."""
     account = ModelAccount(**{f"n{phone}": "INACTIVE" for phone in (A, B, C, D)})
     account.faults = {B: [(Ambiguous("reset"), False)], D: [(Ambiguous("reset"), False)]}
-    people = {2: Status.ACTIVE, 3: Status.INACTIVE}
-    account.on_read = lambda read: account.statuses.update({D: people[read]} if read in people else {})
+    external_statuses = {2: Status.ACTIVE, 3: Status.INACTIVE}
+    account.on_read = lambda read: account.statuses.update(
+        {D: external_statuses[read]} if read in external_statuses else {}
+    )
     results, _ = execute_changes(account, activation(A), activation(B), activation(C), activation(D), concurrency=2)
     assert {results[phone].outcome for phone in (A, B, C)} == {Outcome.CHANGED}
     assert (results[D].outcome, results[D].after, results[D].attempts) == (Outcome.CONFLICT, "INACTIVE", 1)
 
 
-def test_a_number_that_vanished_is_a_conflict() -> None:
-    """A number that the verification read does not have was removed externally."""
+def test_removed_number_is_conflict() -> None:
+    """A number that is missing in the verification read was removed externally."""
     account = ModelAccount(n0100001="INACTIVE")
 
-    def vanish(read: int) -> None:
+    def remove_number(read: int) -> None:
         if read == 2:
             del account.statuses[A]
 
-    account.on_read = vanish
+    account.on_read = remove_number
     results, _ = execute_changes(account, activation(A))
     assert results[A].outcome is Outcome.CONFLICT
 
 
 def test_simultaneous_ambiguous_writes_share_one_read() -> None:
-    """Twenty lost answers at once cost one read, not twenty."""
+    """Twenty lost responses cost one read, not twenty."""
     numbers = {f"01000{index:02}": "INACTIVE" for index in range(21)}
     account = ModelAccount(**{f"n{phone}": status for phone, status in numbers.items()})
     account.faults = {phone: [(Ambiguous("reset"), False)] for phone in list(numbers)[1:]}
@@ -124,8 +123,7 @@ def test_simultaneous_ambiguous_writes_share_one_read() -> None:
 
 
 @pytest.mark.parametrize(("error", "outcome"), [(NotRegistered, Outcome.FAILED), (NotWritable, Outcome.BLOCKED)])
-def test_one_bad_number_stops_no_other(error: type[NotRegistered], outcome: Outcome) -> None:
-    """A refusal of one number is that number's outcome, and the rest goes on."""
+def test_rejected_number_does_not_stop_the_others(error: type[NotRegistered], outcome: Outcome) -> None:
     account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE")
     account.faults = {A: [(error("no", http_status=400), False)]}
     results, writes = execute_changes(account, activation(A), activation(B))
@@ -135,8 +133,8 @@ def test_one_bad_number_stops_no_other(error: type[NotRegistered], outcome: Outc
     assert failure.http_status == 400
 
 
-def test_credentials_that_may_not_write_cost_one_request() -> None:
-    """The first write goes ahead alone, and its refusal stops the account before the second."""
+def test_credentials_without_write_permission_cost_one_request() -> None:
+    """The first write is sent alone. Its rejection stops the account before the second write."""
     account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE", n0100003="ACTIVE")
     account.faults = {A: [(AccountRejected("forbidden", http_status=403), False)]}
     results, writes = execute_changes(account, activation(A), activation(B), deactivation(C))
@@ -146,16 +144,15 @@ def test_credentials_that_may_not_write_cost_one_request() -> None:
     assert isinstance(writes.stop_reason, AccountRejected)
 
 
-def test_a_failure_without_effect_is_failed() -> None:
-    """Attempts that never reached the API leave the number failed, with their error."""
+def test_unsent_write_is_failed() -> None:
+    """Attempts that did not reach the API leave the number failed, with their error."""
     account = ModelAccount(n0100001="INACTIVE")
     account.faults = {A: [(ConnectionFailed("refused"), False)]}
     results, _ = execute_changes(account, activation(A))
     assert (results[A].outcome, results[A].after) == (Outcome.FAILED, "INACTIVE")
 
 
-def test_a_failure_is_failed_even_if_the_account_cannot_be_read() -> None:
-    """What was never sent needs no proof."""
+def test_unsent_write_is_failed_even_if_the_verification_read_fails() -> None:
     account = ModelAccount(n0100001="INACTIVE")
     account.faults = {A: [(ConnectionFailed("refused"), False)]}
     account.failing_reads = {2: ServerError("down")}
@@ -163,8 +160,8 @@ def test_a_failure_is_failed_even_if_the_account_cannot_be_read() -> None:
     assert results[A].outcome is Outcome.FAILED
 
 
-def test_a_number_that_became_right_without_us_is_unchanged() -> None:
-    """If every attempt failed before it was sent and the number is as desired, it was someone else."""
+def test_number_set_by_others_is_unchanged() -> None:
+    """Each attempt failed before it was sent, so someone else set the desired status."""
     account = ModelAccount(n0100001="INACTIVE")
     account.faults = {A: [(ConnectionFailed("refused"), False)]}
     account.on_read = lambda read: account.statuses.update({A: Status.ACTIVE}) if read == 2 else None
@@ -172,16 +169,16 @@ def test_a_number_that_became_right_without_us_is_unchanged() -> None:
     assert results[A].outcome is Outcome.UNCHANGED
 
 
-def test_ambiguous_last_attempt_is_decided_by_the_verification_read() -> None:
-    """Five lost answers, the last one carried out: the read confirms the change."""
+def test_verification_read_decides_the_last_ambiguous_attempt() -> None:
+    """Five responses are lost, and the last write took effect."""
     account = ModelAccount(n0100001="INACTIVE")
     account.faults[A] = [*[(Ambiguous("reset"), False)] * 4, (Ambiguous("reset"), True)]
     results, _ = execute_changes(account, activation(A))
     assert (results[A].outcome, results[A].attempts) == (Outcome.CHANGED, 5)
 
 
-def test_ambiguous_write_that_no_read_can_settle_is_not_sent_again() -> None:
-    """Where the account cannot be read, the write is not repeated, and stays unverified."""
+def test_ambiguous_write_is_not_retried_without_a_read() -> None:
+    """The write is not sent again, and stays unverified."""
     account = ModelAccount(n0100001="INACTIVE")
     account.faults = {A: [(Ambiguous("reset"), True)]}
     account.failing_reads = {2: ServerError("down"), 3: ServerError("down")}
@@ -189,7 +186,7 @@ def test_ambiguous_write_that_no_read_can_settle_is_not_sent_again() -> None:
     assert (results[A].outcome, results[A].attempts) == (Outcome.UNVERIFIED, 1)
 
 
-def test_read_of_another_account_stops_this_one() -> None:
+def test_read_of_another_account_stops_the_account() -> None:
     """If the read after an ambiguous write has another account id, nothing more is written."""
     account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE")
     account.faults = {A: [(Ambiguous("reset"), False)]}
@@ -200,7 +197,7 @@ def test_read_of_another_account_stops_this_one() -> None:
 
 
 def test_failed_activations_hold_dependent_deactivations() -> None:
-    """The last ACTIVE number is not switched off when the number that should replace it did not come up."""
+    """The last ACTIVE number is not deactivated if its successor was not activated."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
     account.faults = {B: [(NotRegistered("no"), False)]}
     results, writes = execute_changes(account, deactivation(A), activation(B), least_active=1)
@@ -211,8 +208,8 @@ def test_failed_activations_hold_dependent_deactivations() -> None:
     assert error.code == "ActivationsFailed"
 
 
-def test_activations_of_a_group_are_verified_before_its_deactivations() -> None:
-    """An activation that was accepted and does not show holds the deactivation of the last ACTIVE number."""
+def test_activations_are_verified_before_dependent_deactivations() -> None:
+    """An accepted activation that a read does not show holds the deactivation of the last ACTIVE number."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
     account.on_read = lambda read: account.statuses.update({B: Status.INACTIVE}) if read >= 2 else None
     results, _ = execute_changes(account, deactivation(A), activation(B), least_active=1)
@@ -220,14 +217,13 @@ def test_activations_of_a_group_are_verified_before_its_deactivations() -> None:
 
 
 def test_swap_proceeds_after_its_activation_is_verified() -> None:
-    """With the new number proven ACTIVE the old one may go."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
     results, _ = execute_changes(account, deactivation(A), activation(B), least_active=1)
     assert {result.outcome for result in results.values()} == {Outcome.CHANGED}
 
 
 @pytest.mark.parametrize("error", [ServerError("down"), AccountRejected("revoked")])
-def test_unverifiable_activations_hold_the_deactivations(error: ServerError | AccountRejected) -> None:
+def test_unverifiable_activations_hold_dependent_deactivations(error: ServerError | AccountRejected) -> None:
     """Without a read nothing is confirmed, so the last ACTIVE number stays."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
     account.failing_reads = {2: error}
@@ -236,8 +232,8 @@ def test_unverifiable_activations_hold_the_deactivations(error: ServerError | Ac
     assert account.statuses[A] is Status.ACTIVE
 
 
-def test_the_deadline_leaves_the_rest_untried_and_proves_what_was_done() -> None:
-    """When the account's time is up, what was sent is proven and what was not is not attempted."""
+def test_deadline_leaves_remaining_numbers_not_attempted() -> None:
+    """Writes that were sent before the deadline are verified."""
     numbers = [f"01000{index:02}" for index in range(10)]
     account = ModelAccount(**{f"n{phone}": "INACTIVE" for phone in numbers})
     results, writes = execute_changes(account, *map(activation, numbers), deadline=2.5, concurrency=1)
@@ -246,8 +242,8 @@ def test_the_deadline_leaves_the_rest_untried_and_proves_what_was_done() -> None
     assert isinstance(writes.stop_reason, DeadlineExceeded)
 
 
-def test_interrupted_run_reports_what_it_did_and_did_not() -> None:
-    """Writes in flight are verified and the others not attempted, each with the reason."""
+def test_interrupted_run_reports_an_outcome_for_each_number() -> None:
+    """Writes in flight are verified. The other numbers are not attempted, each with the reason."""
     account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE")
     account.on_write = lambda _: account.halt(Interrupted("SIGINT"))
     results, writes = execute_changes(account, activation(A), activation(B))
@@ -258,8 +254,8 @@ def test_interrupted_run_reports_what_it_did_and_did_not() -> None:
     assert isinstance(writes.stop_reason, Interrupted)
 
 
-def test_verification_of_a_stopped_run_is_bounded() -> None:
-    """Service managers kill what does not end: a read that hangs is given up, and its writes are unverified."""
+def test_verification_read_of_a_stopped_run_has_a_timeout() -> None:
+    """Service managers kill a process that does not exit. A read that hangs is abandoned."""
 
     class Hanging(ModelAccount):
         given_up = 0.0
@@ -279,8 +275,8 @@ def test_verification_of_a_stopped_run_is_bounded() -> None:
     assert 20 < account.given_up < 30
 
 
-def test_stop_during_activations_is_the_reason_of_the_deactivations_too() -> None:
-    """They were not held because activations failed, and no read is asked for that."""
+def test_interruption_during_activations_is_the_reason_for_deactivations() -> None:
+    """Deactivations are not attempted because of the stop, not held because of activations."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE", n0100003="INACTIVE")
     account.on_write = lambda _: account.halt(Interrupted("SIGINT"))
     results, writes = execute_changes(account, activation(B), activation(C), deactivation(A), least_active=1)
@@ -292,7 +288,7 @@ def test_stop_during_activations_is_the_reason_of_the_deactivations_too() -> Non
 
 
 def test_one_number_is_never_written_twice_at_once() -> None:
-    """However many are under way, each number has at most one request on the wire."""
+    """Each number has at most one request in flight."""
     numbers = [f"01000{index:02}" for index in range(30)]
     account = ModelAccount(**{f"n{phone}": "INACTIVE" for phone in numbers})
     account.faults = {phone: [(Ambiguous("reset"), bool(index % 2))] for index, phone in enumerate(numbers)}
@@ -302,8 +298,8 @@ def test_one_number_is_never_written_twice_at_once() -> None:
 
 
 @pytest.mark.parametrize("error", [Interrupted("stopped"), AccountRejected("no", http_status=401)])
-def test_what_landed_before_a_stop_is_changed(error: WorkerError) -> None:
-    """A write whose answer was lost right before the stop is changed if the verification read shows it."""
+def test_effective_write_before_a_stop_is_changed(error: WorkerError) -> None:
+    """The response is lost right before the stop, and the verification read shows the new status."""
     account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE")
     account.faults = {B: [(Ambiguous("timeout"), True)]}
     account.on_write = lambda phone: account.halt(error) if phone == B else None
@@ -313,16 +309,16 @@ def test_what_landed_before_a_stop_is_changed(error: WorkerError) -> None:
 
 
 @pytest.mark.parametrize("error", [NotWritable("no", http_status=409), AccountRejected("other account")])
-def test_a_refusal_that_took_effect_is_changed(error: ApiError) -> None:
-    """The verification read outweighs the answer."""
+def test_rejected_write_that_took_effect_is_changed(error: ApiError) -> None:
+    """The verification read overrides the response."""
     account = ModelAccount(n0100001="INACTIVE")
     account.faults = {A: [(error, True)]}
     results, _ = execute_changes(account, activation(A))
     assert (results[A].outcome, results[A].after, results[A].error) == (Outcome.CHANGED, "ACTIVE", None)
 
 
-def test_stop_between_attempts_counts_them() -> None:
-    """A number that was tried in vain before the stop is failed, and its error says how often it was tried."""
+def test_error_of_a_stopped_write_has_the_attempts() -> None:
+    """A number whose attempts failed before the stop is failed, with the count of attempts."""
     account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE")
     account.faults = {B: [(Ambiguous("timeout"), False)]}
     account.on_write = lambda phone: account.halt(Interrupted("stopped by SIGINT")) if phone == B else None
@@ -334,28 +330,28 @@ def test_stop_between_attempts_counts_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seen", "outcome"), [("INACTIVE", Outcome.UNCHANGED), ("BLOCKED", Outcome.CONFLICT), (None, Outcome.CONFLICT)]
+    ("status", "outcome"), [("INACTIVE", Outcome.UNCHANGED), ("BLOCKED", Outcome.CONFLICT), (None, Outcome.CONFLICT)]
 )
-def test_number_that_a_read_shows_changed_externally_is_not_written(seen: str | None, outcome: Outcome) -> None:
-    """The read was for another number; the pending one is left unchanged and reported."""
+def test_externally_changed_number_is_not_written(status: str | None, outcome: Outcome) -> None:
+    """A read for another number shows the change. The pending number is not written."""
     account = ModelAccount(n0100001="INACTIVE", n0100002="ACTIVE")
     account.faults[A] = [(Ambiguous("?"), True)]
 
-    def interfere(read: int) -> None:
-        if read == 2 and seen is None:
+    def change_externally(read: int) -> None:
+        if read == 2 and status is None:
             del account.statuses[B]
-        elif read == 2 and seen is not None:
-            account.statuses[B] = Status(seen)
+        elif read == 2 and status is not None:
+            account.statuses[B] = Status(status)
 
-    account.on_read = interfere
+    account.on_read = change_externally
     results, _ = execute_changes(account, activation(A), deactivation(B))
     assert [phone for phone, _ in account.written] == [A]
-    assert (results[A].outcome, results[B].outcome, results[B].after) == (Outcome.CHANGED, outcome, seen)
+    assert (results[A].outcome, results[B].outcome, results[B].after) == (Outcome.CHANGED, outcome, status)
     assert results[B].attempts == 0
 
 
-def test_number_changed_and_set_back_while_its_write_waits_is_conflict() -> None:
-    """The first of two reads shows the external change; the later write does not overrule it."""
+def test_number_changed_and_reverted_before_its_write_is_conflict() -> None:
+    """A read shows the external change; the pending write does not overwrite it."""
     account = ModelAccount(n0100001="INACTIVE", n0100002="ACTIVE")
     account.faults[A] = [(Ambiguous("?"), False), (Ambiguous("?"), True)]
     statuses = {2: Status.INACTIVE, 3: Status.ACTIVE}
@@ -365,8 +361,8 @@ def test_number_changed_and_set_back_while_its_write_waits_is_conflict() -> None
     assert (results[B].outcome, results[B].after, results[B].attempts) == (Outcome.CONFLICT, "ACTIVE", 0)
 
 
-def test_a_refused_write_whose_number_others_then_change_is_not_tried_again() -> None:
-    """Before the retry a read shows the desired status: the outcome is unchanged."""
+def test_rejected_write_is_not_retried_after_an_external_change() -> None:
+    """A read before the retry shows the desired status: the outcome is unchanged."""
     account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE", n0100003="INACTIVE")
     account.faults[B] = [(ServerError("later"), False), (ServerError("later"), False)]
     account.faults[C] = [(Ambiguous("?"), True)]
@@ -377,7 +373,6 @@ def test_a_refused_write_whose_number_others_then_change_is_not_tried_again() ->
 
 
 def test_activation_is_verified_before_the_paired_deactivation() -> None:
-    """In a group the deactivation is sent after a read has confirmed the activation."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
     results, _ = execute_changes(account, activation(B), deactivation(A), groups=(Group("support", (A, B)),))
     assert account.written == [(B, "ACTIVE"), (A, "INACTIVE")]
@@ -385,8 +380,8 @@ def test_activation_is_verified_before_the_paired_deactivation() -> None:
     assert {result.outcome for result in results.values()} == {Outcome.CHANGED}
 
 
-def test_deactivations_after_a_failed_activation_are_held() -> None:
-    """The group keeps its number, and the hold names the group; independent deactivations are sent."""
+def test_failed_activation_holds_the_deactivations_of_its_group() -> None:
+    """The reason names the group. Deactivations of other numbers are sent."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE", n0100003="ACTIVE")
     account.faults = {B: [(NotWritable("no", http_status=409), False)]}
     results, writes = execute_changes(
@@ -400,8 +395,8 @@ def test_deactivations_after_a_failed_activation_are_held() -> None:
     assert writes.stop_reason is None
 
 
-def test_unverifiable_activation_allows_no_deactivation() -> None:
-    """Accepted or not, the deactivation is held unless a read shows the activation."""
+def test_unverified_activation_holds_the_deactivation() -> None:
+    """The deactivation is held unless a read shows the activation, even if the activation was accepted."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
     account.failing_reads = {2: ServerError("down")}
     results, _ = execute_changes(account, activation(B), deactivation(A), groups=(Group("support", (A, B)),))
@@ -409,8 +404,8 @@ def test_unverifiable_activation_allows_no_deactivation() -> None:
     assert account.statuses[A] is Status.ACTIVE
 
 
-def test_credentials_that_are_rejected_at_the_proof_stop_the_account() -> None:
-    """Nothing more is sent, and the rest is not attempted for that reason."""
+def test_credentials_rejected_by_the_verification_read_stop_the_account() -> None:
+    """Nothing more is sent, and the remaining numbers are not attempted."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
     account.failing_reads = {2: AccountRejected("no", http_status=401)}
     results, writes = execute_changes(account, activation(B), deactivation(A), groups=(Group("support", (A, B)),))
@@ -418,8 +413,8 @@ def test_credentials_that_are_rejected_at_the_proof_stop_the_account() -> None:
     assert isinstance(writes.stop_reason, AccountRejected)
 
 
-def test_read_that_shows_a_member_inactive_holds_the_rest_of_its_group() -> None:
-    """An operator deactivates one meanwhile; the read after an ambiguous write shows it, and the last one stays."""
+def test_inactive_member_in_a_read_holds_its_group() -> None:
+    """An operator deactivates one member. The read after an ambiguous write shows it, and the last member is held."""
     account = ModelAccount(**{f"n{phone}": "ACTIVE" for phone in (A, B, C, D)})
     account.faults = {D: [(Ambiguous("reset"), False)]}
     account.on_read = lambda read: account.statuses.update({A: Status.INACTIVE}) if read == 2 else None
@@ -429,8 +424,8 @@ def test_read_that_shows_a_member_inactive_holds_the_rest_of_its_group() -> None
     assert account.statuses[C] is Status.ACTIVE
 
 
-def test_ambiguous_deactivation_is_not_sent_again_once_its_group_cannot_spare_it() -> None:
-    """The read that shows it was not carried out also shows that an operator deactivated the number beside it."""
+def test_ambiguous_deactivation_is_not_retried_if_its_group_needs_the_number() -> None:
+    """The read shows that the write had no effect, and that an operator deactivated the other member."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="ACTIVE")
     account.faults = {A: [(Ambiguous("reset"), False)]}
     account.on_read = lambda read: account.statuses.update({B: Status.INACTIVE}) if read == 2 else None
@@ -439,8 +434,8 @@ def test_ambiguous_deactivation_is_not_sent_again_once_its_group_cannot_spare_it
     assert len(account.written) == 1
 
 
-def test_early_read_holds_nothing_whose_successor_is_confirmed_later() -> None:
-    """An ambiguous write causes a read before the successor is sent; the swap is carried out all the same."""
+def test_early_read_does_not_hold_a_pending_swap() -> None:
+    """A read for an ambiguous write happens before the successor is activated. The swap still completes."""
     account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE", n0100003="INACTIVE", n0100004="ACTIVE")
     account.faults = {A: [(Ambiguous("reset"), True)]}
     group = Group("pair", (C, D))
@@ -450,8 +445,8 @@ def test_early_read_holds_nothing_whose_successor_is_confirmed_later() -> None:
     assert {result.outcome for result in results.values()} == {Outcome.CHANGED}
 
 
-def test_successor_that_an_early_read_shows_inactive_holds_its_predecessor() -> None:
-    """An operator deactivates it while activations are in flight."""
+def test_inactive_successor_in_a_read_holds_its_predecessor() -> None:
+    """An operator deactivates the successor while activations are in flight."""
     account = ModelAccount(n0100001="INACTIVE", n0100003="ACTIVE", n0100004="ACTIVE")
     account.faults = {A: [(Ambiguous("reset"), True)]}
     account.on_read = lambda read: account.statuses.update({C: Status.INACTIVE}) if read == 2 else None
@@ -459,8 +454,8 @@ def test_successor_that_an_early_read_shows_inactive_holds_its_predecessor() -> 
     assert (results[A].outcome, results[D].outcome) == (Outcome.CHANGED, Outcome.HELD)
 
 
-def test_what_the_file_has_ceased_to_want_does_not_leave() -> None:
-    """A write whose time is over when its turn comes is a conflict that says so; what is still wanted is written."""
+def test_expired_change_is_conflict() -> None:
+    """A change whose desired status has ended before its write is a conflict. Other changes are written."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="ACTIVE", n0100003="ACTIVE")
     until = "1970-01-01T00:00:10Z"
     changes = (
