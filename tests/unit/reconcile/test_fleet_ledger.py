@@ -1,4 +1,4 @@
-"""A fleet that keeps a ledger: full disks, runs that died, and runs that wait for each other, on real sockets."""
+"""Fleets with a ledger, on real sockets: full disks, crashed runs, and runs that wait for each other."""
 
 import asyncio
 import sqlite3
@@ -43,117 +43,122 @@ def _account(number: int, numbers: int = 3, status: str = OFF) -> SandboxAccount
 
 
 class Household:
-    """Accounts that want every number ACTIVE, and the ledger of them in a folder."""
+    """Accounts with all numbers desired ACTIVE, and their ledger in a folder."""
 
     def __init__(self, loopback: Loopback, folder: Path, **settings: Any) -> None:
         self.loopback = loopback
         self.folder = folder
         self.sandbox = loopback.sandbox
         self.accounts = list(loopback.sandbox.accounts.values())
-        given: dict[str, Any] = {"rate_limit": RateLimit(writes=10_000, reads=10_000), "retry": Retry(base_seconds=0.1)}
-        self.settings = Settings(endpoint=loopback.sandbox.url, **given | settings)
-        self.desired = [self._wanted(account, ON) for account in self.accounts]
+        defaults: dict[str, Any] = {
+            "rate_limit": RateLimit(writes=10_000, reads=10_000),
+            "retry": Retry(base_seconds=0.1),
+        }
+        self.settings = Settings(endpoint=loopback.sandbox.url, **defaults | settings)
+        self.desired = [self._desired_account(account, ON) for account in self.accounts]
         self.log = LogRecorder()
 
     @staticmethod
-    def _wanted(account: SandboxAccount, status: str) -> DesiredAccount:
+    def _desired_account(account: SandboxAccount, status: str) -> DesiredAccount:
         name = account.account_id
-        where = SecretRef(env=name)
-        wanted = dict.fromkeys(account.statuses, Desired(Status(status)))
-        lines = array("I", range(len(wanted)))
-        return DesiredAccount(name, "x.yaml", wanted, lines, credentials=CredentialsRef(where, where))
+        secret_ref = SecretRef(env=name)
+        desired_numbers = dict.fromkeys(account.statuses, Desired(Status(status)))
+        lines = array("I", range(len(desired_numbers)))
+        return DesiredAccount(
+            name, "x.yaml", desired_numbers, lines, credentials=CredentialsRef(secret_ref, secret_ref)
+        )
 
-    def wants(self, status: str) -> None:
-        """Every number is to be so from now on."""
-        self.desired = [self._wanted(account, status) for account in self.accounts]
+    def set_desired(self, status: str) -> None:
+        """Set the desired status of every number."""
+        self.desired = [self._desired_account(account, status) for account in self.accounts]
 
     def subject(self, name: str) -> Subject:
-        """One of the accounts, as the ledger knows it."""
+        """Return an account as the ledger identifies it."""
         return subject(identity.key(self.settings.endpoint, name))
 
-    def fleet(self, keeper: Ledger) -> Fleet:
-        """A run's fleet."""
+    def fleet(self, ledger: Ledger) -> Fleet:
+        """Return the fleet of a run."""
         keys = {account.account_id: credentials(account) for account in self.accounts}
         return Fleet(
             self.settings,
             self.loopback.transport,
             lambda reference: keys[str(reference and reference.api_key.env)],
             self.log,
-            ledger=keeper,
+            ledger=ledger,
             runtime=runtime(),
         )
 
-    def book(self, run_id: str, **more: Any) -> Ledger:
-        """A run's ledger."""
-        return immediate_ledger(self.folder, run_id=run_id, **more)
+    def ledger(self, run_id: str, **options: Any) -> Ledger:
+        """Return the ledger of a run."""
+        return immediate_ledger(self.folder, run_id=run_id, **options)
 
-    async def apply(self, run_id: str, terms: Terms = _TERMS, **more: Any) -> list[AccountResult]:
-        """A whole run, noted as such."""
-        async with self.book(run_id, **more) as book:
-            return await self.carry_out(self.fleet(book), terms)
+    async def apply(self, run_id: str, terms: Terms = _TERMS, **options: Any) -> list[AccountResult]:
+        """Plan and apply in a run of its own, with its ledger."""
+        async with self.ledger(run_id, **options) as run_ledger:
+            return await self.plan_and_apply(self.fleet(run_ledger), terms)
 
-    async def carry_out(
+    async def plan_and_apply(
         self, fleet: Fleet, terms: Terms = _TERMS, drafts: list[Draft] | None = None
     ) -> list[AccountResult]:
-        """Plan and apply."""
+        """Plan, unless `drafts` are given, and apply."""
         drafts = drafts or await fleet.plan(self.desired, terms)
         return await fleet.apply(self.desired, drafts, terms, self.log)
 
     @property
     def writes(self) -> Counter[tuple[str | None, str | None]]:
-        """What arrived."""
-        return Counter((each.phone, each.desired) for each in self.sandbox.wire if each.method == "PUT")
+        """Count the writes that arrived, by number and status."""
+        return Counter((request.phone, request.desired) for request in self.sandbox.wire if request.method == "PUT")
 
     def entries(self, run_id: str) -> tuple[AccountRecord, ...]:
-        """Return a run's accounts from the ledger."""
+        """Return the accounts of a run from the ledger."""
         with open_read_only(self.folder / "ledger.db") as connection:
             assert connection is not None
             return run_record(connection, run_id).accounts
 
-    def noted(self) -> Counter[tuple[Any, ...]]:
-        """What the ledger has of it."""
+    def recorded_attempts(self) -> Counter[tuple[Any, ...]]:
+        """Count the attempts in the ledger, by number and status."""
         return Counter(rows(self.folder, "SELECT phone, asked FROM attempts"))
 
 
-def _play(
+def _run_scenario(
     scenario: Callable[[Household], Coroutine[Any, Any, None]],
     folder: Path,
     *accounts: SandboxAccount,
     **settings: Any,
 ) -> None:
-    async def whole() -> None:
+    async def scenario_with_sandbox() -> None:
         async with Loopback(*accounts) as loopback:
             await scenario(Household(loopback, folder, **settings))
 
-    run(whole())
+    run(scenario_with_sandbox())
 
 
-@pytest.mark.parametrize("done", [False, True])
+@pytest.mark.parametrize("is_durable", [False, True])
 @pytest.mark.parametrize("nth", range(2, 10))
-def test_a_disk_that_fails_at_the_nth_commit_stops_the_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nth: int, *, done: bool
+def test_failed_commit_stops_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nth: int, *, is_durable: bool
 ) -> None:
-    """Nothing is sent from then on, also where the commit that failed reached the disk; the next run converges."""
+    """Nothing more is sent, even if the failed commit reached the disk. The next run converges."""
     commit = group_commit._Batch.commit
-    left = nth
+    remaining = nth
     durable = Counter[tuple[Any, ...]]()
 
     async def scenario(household: Household) -> None:
-        def failing(batch: group_commit._Batch, connection: sqlite3.Connection, now: str) -> None:
-            nonlocal left, durable
-            left -= 1
-            if left == 0:
-                durable = household.noted()
-                if done:
+        def failing_commit(batch: group_commit._Batch, connection: sqlite3.Connection, now: str) -> None:
+            nonlocal remaining, durable
+            remaining -= 1
+            if remaining == 0:
+                durable = household.recorded_attempts()
+                if is_durable:
                     commit(batch, connection, now)
                 raise sqlite3.OperationalError("database or disk is full")
             commit(batch, connection, now)
 
-        monkeypatch.setattr(group_commit._Batch, "commit", failing)
-        async with household.book("first") as book:
-            (result,) = await household.carry_out(household.fleet(book))
+        monkeypatch.setattr(group_commit._Batch, "commit", failing_commit)
+        async with household.ledger("first") as run_ledger:
+            (result,) = await household.plan_and_apply(household.fleet(run_ledger))
         monkeypatch.undo()
-        assert left <= 0
+        assert remaining <= 0
         assert result.outcome is RunOutcome.FAILED
         assert result.error is not None
         assert (result.error.code, "disk is full" in result.error.message) == ("LedgerError", True)
@@ -161,13 +166,13 @@ def test_a_disk_that_fails_at_the_nth_commit_stops_the_run(
         assert household.writes.total() < 120
         for number in result.numbers:
             assert (number.outcome is Outcome.CHANGED) == bool(household.writes[number.phone, ON])
-        (again,) = await household.apply("second")
-        assert again.outcome is RunOutcome.CONVERGED
+        (second_result,) = await household.apply("second")
+        assert second_result.outcome is RunOutcome.CONVERGED
         assert set(household.accounts[0].statuses.values()) == {ON}
         assert rows(tmp_path, "SELECT id FROM entries WHERE NOT settled") == []
         assert rows(tmp_path, "SELECT phone FROM outcomes WHERE outcome IS NULL") == []
 
-    _play(scenario, tmp_path, _account(0, 120), concurrency=3)
+    _run_scenario(scenario, tmp_path, _account(0, 120), concurrency=3)
 
 
 async def _until(condition: Callable[[], bool]) -> None:
@@ -176,61 +181,64 @@ async def _until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.1)
 
 
-async def _die(household: Household, run_id: str, fault: Fault) -> None:
-    """A run that dies after its first request was lost on the way, or on the way back."""
+async def _crash(household: Household, run_id: str, fault: Fault) -> None:
+    """Run until the first request has arrived or is lost, then cancel the run."""
     phone = next(iter(household.accounts[0].statuses))
     household.sandbox.script(phone, "PUT", [fault])
-    async with household.book(run_id) as book:
-        applying = asyncio.create_task(household.carry_out(household.fleet(book)))
+    async with household.ledger(run_id) as run_ledger:
+        apply_task = asyncio.create_task(household.plan_and_apply(household.fleet(run_ledger)))
         await _until(lambda: bool(household.writes))
-        applying.cancel()
-        await asyncio.wait([applying])
+        apply_task.cancel()
+        await asyncio.wait([apply_task])
 
 
-@pytest.mark.parametrize("wanted", [ON, OFF])
-def test_a_run_with_nothing_to_do_closes_what_a_dead_one_left_open(tmp_path: Path, wanted: str) -> None:
-    """All that the dead run sent had landed: it is called changed, and the next plan has its whole allowance."""
+@pytest.mark.parametrize("desired", [ON, OFF])
+def test_converged_run_closes_the_entry_of_a_crashed_run(tmp_path: Path, desired: str) -> None:
+    """All writes of the crashed run took effect, so they are changed, and the next plan has its full allowance."""
 
     async def scenario(household: Household) -> None:
-        household.wants(wanted)
-        await _die(household, "dead", Fault.STALL)
+        household.set_desired(desired)
+        await _crash(household, "dead", Fault.STALL)
         assert rows(tmp_path, "SELECT state FROM attempts") == [("intent",)]
         (result,) = await household.apply("next")
         assert (result.outcome, result.requests.writes) == (RunOutcome.CONVERGED, 0)
         assert result.requests.reads == 2
         assert rows(tmp_path, "SELECT state FROM attempts") == [("verified",)]
-        over = [("next", "converged", 1)] if wanted == OFF else []
-        assert rows(tmp_path, "SELECT run, outcome, settled FROM entries") == [("dead", "crashed", 1), *over]
+        expected_entries = [("next", "converged", 1)] if desired == OFF else []
+        assert rows(tmp_path, "SELECT run, outcome, settled FROM entries") == [
+            ("dead", "crashed", 1),
+            *expected_entries,
+        ]
         (account,) = household.accounts
         memory = memory_reader(tmp_path / "ledger.db")(f"{household.sandbox.url} {account.account_id}")
         assert (memory.spent, memory.unsettled) == (frozenset(), False)
         (result,) = await household.apply("later")
         assert result.requests.reads == 1
-        assert len(rows(tmp_path, "SELECT id FROM entries")) == 1 + len(over)
+        assert len(rows(tmp_path, "SELECT id FROM entries")) == 1 + len(expected_entries)
 
-    _play(scenario, tmp_path, _account(0, 1, OFF if wanted == ON else ON))
+    _run_scenario(scenario, tmp_path, _account(0, 1, OFF if desired == ON else ON))
 
 
-def test_a_refused_run_closes_what_a_dead_one_left_open(tmp_path: Path) -> None:
-    """What is remembered of the account is true whether or not the next plan may be carried out."""
+def test_refused_run_closes_the_entry_of_a_crashed_run(tmp_path: Path) -> None:
+    """Attempts are settled whether or not the next plan may be applied."""
 
     async def scenario(household: Household) -> None:
-        await _die(household, "dead", Fault.STALL)
-        household.wants(OFF)
+        await _crash(household, "dead", Fault.STALL)
+        household.set_desired(OFF)
         (result,) = await household.apply("next", Terms(Safety(min_active=1)))
         assert result.outcome is RunOutcome.REFUSED
         assert rows(tmp_path, "SELECT state FROM attempts") == [("verified",)]
         assert rows(tmp_path, "SELECT run, outcome FROM entries") == [("dead", "crashed"), ("next", "refused")]
 
-    _play(scenario, tmp_path, _account(0, 1))
+    _run_scenario(scenario, tmp_path, _account(0, 1))
 
 
-def test_what_cannot_be_closed_now_stays_open_and_harms_nothing(tmp_path: Path) -> None:
-    """While another run has the account, or it cannot be read, a run with nothing to do has done nothing wrong."""
+def test_unsettled_entry_stays_open_without_failing_the_run(tmp_path: Path) -> None:
+    """The account is leased by another run or cannot be read, and the run has nothing to write."""
 
     async def scenario(household: Household) -> None:
-        await _die(household, "dead", Fault.STALL)
-        async with household.book("holder") as holder:
+        await _crash(household, "dead", Fault.STALL)
+        async with household.ledger("holder") as holder:
             subject = household.subject("0")
             async with holder.hold(subject, never_wait):
                 (result,) = await household.apply("next", lock_timeout=60.0)
@@ -242,225 +250,225 @@ def test_what_cannot_be_closed_now_stays_open_and_harms_nothing(tmp_path: Path) 
         (result,) = await household.apply("last")
         assert rows(tmp_path, "SELECT state FROM attempts") == [("verified",)]
 
-    _play(scenario, tmp_path, _account(0, 1))
+    _run_scenario(scenario, tmp_path, _account(0, 1))
 
 
 @pytest.mark.parametrize("error", [CredentialsMissing("gone"), LookupError("a bug")])
-def test_an_account_that_cannot_be_closed_stops_no_other(tmp_path: Path, error: Exception) -> None:
-    """Credentials that are gone after the plan, or a bug, leave what is open to the next run and the others alone."""
+def test_account_that_cannot_be_settled_does_not_stop_the_others(tmp_path: Path, error: Exception) -> None:
+    """Missing credentials or a bug leave the entry open for the next run."""
 
     async def scenario(household: Household) -> None:
-        await _die(household, "dead", Fault.STALL)
+        await _crash(household, "dead", Fault.STALL)
         household.accounts[1].switch(next(iter(household.accounts[1].statuses)), OFF)
-        async with household.book("next") as book:
-            fleet = household.fleet(book)
+        async with household.ledger("next") as run_ledger:
+            fleet = household.fleet(run_ledger)
             drafts = await fleet.plan(household.desired, _TERMS)
             resolve = fleet._credentials
 
-            def lost(reference: CredentialsRef | None) -> Credentials:
+            def resolve_or_raise(reference: CredentialsRef | None) -> Credentials:
                 if reference == household.desired[0].credentials:
                     raise error
                 return resolve(reference)
 
-            fleet._credentials = lost
-            results = await household.carry_out(fleet, drafts=drafts)
+            fleet._credentials = resolve_or_raise
+            results = await household.plan_and_apply(fleet, drafts=drafts)
         assert [result.outcome for result in results] == [RunOutcome.CONVERGED] * 2
         assert all(set(account.statuses.values()) == {ON} for account in household.accounts)
         assert len(rows(tmp_path, "SELECT id FROM entries WHERE NOT settled")) == 1
 
-    _play(scenario, tmp_path, _account(0, 1), _account(1, 1))
+    _run_scenario(scenario, tmp_path, _account(0, 1), _account(1, 1))
 
 
-def test_a_run_that_waited_does_what_the_other_left_to_do(tmp_path: Path) -> None:
-    """If another run has applied a part of the plan meanwhile, the rest is applied."""
+def test_waiting_run_applies_the_remaining_changes(tmp_path: Path) -> None:
+    """Another run has applied a part of the plan meanwhile."""
 
     async def scenario(household: Household) -> None:
         (account,) = household.accounts
-        async with household.book("first") as first, household.book("second", lock_timeout=60.0) as second:
+        async with household.ledger("first") as first, household.ledger("second", lock_timeout=60.0) as second:
             fleet = household.fleet(second)
             drafts = await fleet.plan(household.desired, _TERMS)
             async with first.hold(household.subject("0"), never_wait):
-                waiting = asyncio.create_task(household.carry_out(fleet, drafts=drafts))
+                apply_task = asyncio.create_task(household.plan_and_apply(fleet, drafts=drafts))
                 await asyncio.sleep(1)
-                done, left, _ = account.statuses
-                account.switch(done, ON)
-            (result,) = await waiting
+                already_active, inactive, _ = account.statuses
+                account.switch(already_active, ON)
+            (result,) = await apply_task
             assert result.outcome is RunOutcome.CONVERGED
-            assert {number.phone for number in result.numbers} == {left, _}
+            assert {number.phone for number in result.numbers} == {inactive, _}
             assert set(account.statuses.values()) == {ON}
-            assert household.writes == Counter({(left, ON): 1, (_, ON): 1})
+            assert household.writes == Counter({(inactive, ON): 1, (_, ON): 1})
 
-    _play(scenario, tmp_path, _account(0, 3))
+    _run_scenario(scenario, tmp_path, _account(0, 3))
 
 
-def test_a_run_that_waited_writes_nothing_that_was_not_approved(tmp_path: Path) -> None:
-    """Where more is to be done than the plan had, it is stale as ever."""
+def test_waiting_run_refuses_additional_changes(tmp_path: Path) -> None:
+    """If the account needs more changes than the plan has, the plan is stale."""
 
     async def scenario(household: Household) -> None:
         (account,) = household.accounts
-        done, *_ = account.statuses
-        account.switch(done, ON)
-        async with household.book("first") as first, household.book("second", lock_timeout=60.0) as second:
+        already_active, *_ = account.statuses
+        account.switch(already_active, ON)
+        async with household.ledger("first") as first, household.ledger("second", lock_timeout=60.0) as second:
             fleet = household.fleet(second)
             drafts = await fleet.plan(household.desired, _TERMS)
             async with first.hold(household.subject("0"), never_wait):
-                waiting = asyncio.create_task(household.carry_out(fleet, drafts=drafts))
+                apply_task = asyncio.create_task(household.plan_and_apply(fleet, drafts=drafts))
                 await asyncio.sleep(1)
-                account.switch(done, OFF)
-            (result,) = await waiting
+                account.switch(already_active, OFF)
+            (result,) = await apply_task
             assert result.outcome is RunOutcome.REFUSED
             assert not household.writes
 
-    _play(scenario, tmp_path, _account(0, 3))
+    _run_scenario(scenario, tmp_path, _account(0, 3))
 
 
-def test_accounts_that_wait_keep_no_other_waiting(tmp_path: Path) -> None:
-    """With every turn taken by an account that another run holds, the free ones are done, and then those as well."""
+def test_waiting_accounts_do_not_block_the_others(tmp_path: Path) -> None:
+    """If all slots are taken by leased accounts, the other accounts are applied first."""
 
     async def scenario(household: Household) -> None:
-        async with household.book("first") as first, household.book("second", lock_timeout=3600.0) as second:
+        async with household.ledger("first") as first, household.ledger("second", lock_timeout=3600.0) as second:
             fleet = household.fleet(second)
-            held = [household.sandbox.accounts[account.api_key] for account in household.accounts[:16]]
-            free = [account for account in household.accounts if account not in held]
+            leased = [household.sandbox.accounts[account.api_key] for account in household.accounts[:16]]
+            free = [account for account in household.accounts if account not in leased]
             release = asyncio.Event()
 
-            async def hold(desired: DesiredAccount) -> None:
+            async def hold_lease(desired: DesiredAccount) -> None:
                 async with first.hold(household.subject(desired.name), never_wait):
                     await release.wait()
 
-            holding = [asyncio.create_task(hold(desired)) for desired in household.desired[:16]]
-            applying = asyncio.create_task(household.carry_out(fleet))
+            leases = [asyncio.create_task(hold_lease(desired)) for desired in household.desired[:16]]
+            apply_task = asyncio.create_task(household.plan_and_apply(fleet))
             await _until(lambda: all(set(account.statuses.values()) == {ON} for account in free))
-            assert all(set(account.statuses.values()) == {OFF} for account in held)
+            assert all(set(account.statuses.values()) == {OFF} for account in leased)
             release.set()
-            results = await applying
+            results = await apply_task
             assert {result.outcome for result in results} == {RunOutcome.CONVERGED}
-            assert all(set(account.statuses.values()) == {ON} for account in held)
-            await asyncio.gather(*holding)
+            assert all(set(account.statuses.values()) == {ON} for account in leased)
+            await asyncio.gather(*leases)
 
-    _play(scenario, tmp_path, *map(_account, range(24)), accounts_concurrency=4)
+    _run_scenario(scenario, tmp_path, *map(_account, range(24)), accounts_concurrency=4)
 
 
-def test_a_run_that_is_stopped_while_it_waits_was_interrupted(tmp_path: Path) -> None:
-    """It ends as interrupted and not as locked, long before its time is up, and has sent nothing."""
+def test_waiting_run_that_is_stopped_is_interrupted(tmp_path: Path) -> None:
+    """The outcome is `interrupted`, not `locked`. Nothing is sent."""
 
     async def scenario(household: Household) -> None:
         loop = asyncio.get_running_loop()
-        async with household.book("first") as first, household.book("second", lock_timeout=3600.0) as second:
+        async with household.ledger("first") as first, household.ledger("second", lock_timeout=3600.0) as second:
             fleet = household.fleet(second)
             async with first.hold(household.subject("0"), never_wait):
                 loop.call_later(10, fleet.interrupt, Interrupted("SIGINT"))
-                (result,) = await household.carry_out(fleet)
+                (result,) = await household.plan_and_apply(fleet)
         assert (result.outcome, loop.time() < 3000) == (RunOutcome.INTERRUPTED, True)
         assert {number.outcome for number in result.numbers} == {Outcome.NOT_ATTEMPTED}
         assert not household.writes
 
-    _play(scenario, tmp_path, _account(0))
+    _run_scenario(scenario, tmp_path, _account(0))
 
 
-def test_a_bug_in_the_bookkeeping_takes_nothing_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the end of an account cannot be noted for whatever reason, its numbers still are what they became."""
+def test_unexpected_ledger_error_keeps_the_outcomes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the end of an account cannot be recorded, its numbers keep their outcomes."""
 
-    def buggy(*_: object) -> None:
+    def raise_bug(*_: object) -> None:
         raise LookupError("the secret is 1234")
 
     async def scenario(household: Household) -> None:
-        monkeypatch.setattr(store, "finish_entry", buggy)
+        monkeypatch.setattr(store, "finish_entry", raise_bug)
         (result,) = await household.apply("first")
         assert result.outcome is RunOutcome.FAILED
         assert result.error is not None
         assert (result.error.code, result.error.message) == ("InternalError", "LookupError")
         assert {number.outcome for number in result.numbers} == {Outcome.CHANGED}
 
-    _play(scenario, tmp_path, _account(0))
+    _run_scenario(scenario, tmp_path, _account(0))
 
 
 def _rereads(household: Household) -> list[object]:
     return [fields["reason"] for event, fields in household.log.lines if event == "account.reread"]
 
 
-def test_a_run_notes_how_many_numbers_an_account_has(tmp_path: Path) -> None:
-    """With writes and without; an unchanged count costs nothing, and a run that only plans notes nothing."""
+def test_run_records_the_count_of_registered_numbers(tmp_path: Path) -> None:
+    """An unchanged count is not written again, and a run that only plans records nothing."""
 
     async def scenario(household: Household) -> None:
         name = household.accounts[0].account_id
         key = household.subject(name).key
 
-        async def noted() -> list[tuple[Any, ...]]:
+        async def record_count() -> list[tuple[Any, ...]]:
             await household.apply(f"run-{len(household.sandbox.wire)}")
             return rows(household.folder, "SELECT key, numbers, run FROM registered")
 
-        async with household.book("plan") as book:
-            await household.fleet(book).plan(household.desired, _TERMS)
+        async with household.ledger("plan") as run_ledger:
+            await household.fleet(run_ledger).plan(household.desired, _TERMS)
         assert rows(household.folder, "SELECT * FROM registered") == []
-        assert await noted() == [(key, 3, "run-1")]
-        assert await noted() == [(key, 3, "run-1")]
+        assert await record_count() == [(key, 3, "run-1")]
+        assert await record_count() == [(key, 3, "run-1")]
         household.accounts[0].remove("01000010002")
-        household.wants(ON)
-        assert await noted() == [(key, 2, "run-8")]
+        household.set_desired(ON)
+        assert await record_count() == [(key, 2, "run-8")]
 
-    _play(scenario, tmp_path, _account(1))
+    _run_scenario(scenario, tmp_path, _account(1))
 
 
-@pytest.mark.parametrize(("left", "rereads"), [(7, 0), (6, 1)])
-def test_an_account_that_shrank_since_the_last_run_is_read_again(tmp_path: Path, left: int, rereads: int) -> None:
-    """Exactly 30 % fewer numbers are believed, one fewer is read once more: in the plan, and no more in the apply."""
+@pytest.mark.parametrize(("count", "rereads"), [(7, 0), (6, 1)])
+def test_account_that_shrank_since_the_last_run_is_read_again(tmp_path: Path, count: int, rereads: int) -> None:
+    """Exactly 30 % fewer numbers are accepted. One number less is read again by the plan, but not by the apply."""
 
     async def scenario(household: Household) -> None:
         account = household.accounts[0]
         await household.apply("first")
-        for phone in list(account.statuses)[left:]:
+        for phone in list(account.statuses)[count:]:
             account.remove(phone)
         account.switch("01000010000", OFF)
-        household.wants(ON)
-        before = len(household.sandbox.wire)
+        household.set_desired(ON)
+        requests_before = len(household.sandbox.wire)
         (result,) = await household.apply("second")
         assert result.outcome is RunOutcome.CONVERGED
-        reads = [each.method for each in household.sandbox.wire[before:]].count("GET")
+        reads = [request.method for request in household.sandbox.wire[requests_before:]].count("GET")
         assert result.requests.reads == reads == 3 + rereads
-        assert _rereads(household) == [f"registered numbers fell from 10 to {left}"] * rereads
+        assert _rereads(household) == [f"registered numbers fell from 10 to {count}"] * rereads
 
-    _play(scenario, tmp_path, _account(1, numbers=10))
+    _run_scenario(scenario, tmp_path, _account(1, numbers=10))
 
 
-def test_a_shrunken_reply_settles_nothing_of_a_saved_plan(tmp_path: Path) -> None:
-    """The count of the last run has the first read of `apply PLANFILE` repeated, before anything is closed by it."""
+def test_shrunken_response_does_not_settle_a_saved_plan(tmp_path: Path) -> None:
+    """The first read of `apply PLANFILE` is repeated because the last run counted more numbers."""
 
     async def scenario(household: Household) -> None:
         await household.apply("first")
-        household.wants(OFF)
-        async with household.book("second") as book:
-            fleet = household.fleet(book)
-            (drawn,) = await fleet.plan(household.desired, _TERMS)
+        household.set_desired(OFF)
+        async with household.ledger("second") as run_ledger:
+            fleet = household.fleet(run_ledger)
+            (draft,) = await fleet.plan(household.desired, _TERMS)
             saved = SavedAccount.of(
                 household.desired[0],
-                drawn.plan,
+                draft.plan,
                 endpoint=household.settings.endpoint,
                 safety=_TERMS.safety,
             )
-            one = replace(saved, changes=saved.changes[:1])
-            fleet = household.fleet(book)
+            first_change = replace(saved, changes=saved.changes[:1])
+            fleet = household.fleet(run_ledger)
             household.sandbox.script(None, "GET", [Fault.SHRUNKEN])
-            (result,) = await fleet.apply_saved([one], _TERMS.allow, household.log)
+            (result,) = await fleet.apply_saved([first_change], _TERMS.allow, household.log)
         assert result.outcome is RunOutcome.CONVERGED
         assert _rereads(household) == ["registered numbers fell from 4 to 2"]
         assert rows(household.folder, "SELECT numbers FROM registered") == [(4,)]
 
-    _play(scenario, tmp_path, _account(1, numbers=4))
+    _run_scenario(scenario, tmp_path, _account(1, numbers=4))
 
 
-def test_a_rollback_previews_what_a_second_read_shows(tmp_path: Path) -> None:
-    """Its preview compares the account with the count of the last run as well."""
+def test_rollback_preview_repeats_a_shrunken_read(tmp_path: Path) -> None:
+    """The preview compares the account with the count of the last run too."""
 
     async def scenario(household: Household) -> None:
         await household.apply("first")
         (entry,) = household.entries("first")
-        undo = inverse_plan(entry, "first")
-        one = replace(undo, changes=undo.changes[:1])
-        async with household.book("second") as book:
+        rollback = inverse_plan(entry, "first")
+        first_change = replace(rollback, changes=rollback.changes[:1])
+        async with household.ledger("second") as run_ledger:
             household.sandbox.script(None, "GET", [Fault.SHRUNKEN])
-            (drawn,) = await household.fleet(book).preview([one], _TERMS.allow)
-        assert [change.action for change in drawn.plan.changes] == ["deactivate"]
+            (draft,) = await household.fleet(run_ledger).preview([first_change], _TERMS.allow)
+        assert [change.action for change in draft.plan.changes] == ["deactivate"]
         assert _rereads(household) == ["registered numbers fell from 4 to 2"]
 
-    _play(scenario, tmp_path, _account(1, numbers=4))
+    _run_scenario(scenario, tmp_path, _account(1, numbers=4))

@@ -15,7 +15,7 @@ SOON = Notice(NoticeKind.EXPIRING, "ends soon", B)
 SOON_LINE = ("notice", {"kind": "expiring", "phone": B, "message": "ends soon"})
 
 
-def test_a_plan_is_logged_with_its_notices_refusals_and_every_number() -> None:
+def test_plan_is_logged_with_notices_refusals_and_every_number() -> None:
     plan = AccountPlan(
         account="main",
         counts={},
@@ -33,7 +33,7 @@ def test_a_plan_is_logged_with_its_notices_refusals_and_every_number() -> None:
     ]
 
 
-def test_an_account_without_a_plan_is_logged_with_its_error() -> None:
+def test_account_without_a_plan_is_logged_with_its_error() -> None:
     error = ServerError("no", http_status=503)
     log = Recorder()
     log_plan(Draft(AccountPlan(account="main", counts={}, notices=(SOON,)), {}, error), log)
@@ -41,19 +41,19 @@ def test_an_account_without_a_plan_is_logged_with_its_error() -> None:
     assert log.lines == [("account.failed", fields)]
 
 
-def test_a_result_is_logged_with_the_attempts_and_the_error_of_each_number() -> None:
+def test_result_is_logged_with_attempts_and_errors() -> None:
     """Unchanged numbers come first. Without attempts there is no duration."""
     error = NumberError("ServerError", "the server failed", 502)
     failed = NumberResult(A, Action.ACTIVATE, "ACTIVE", "INACTIVE", None, Outcome.FAILED, 2, error, 70)
-    idle = NumberResult(B, Action.UNCHANGED, "ACTIVE", "ACTIVE", "ACTIVE", Outcome.UNCHANGED)
+    unchanged = NumberResult(B, Action.UNCHANGED, "ACTIVE", "ACTIVE", "ACTIVE", Outcome.UNCHANGED)
     result = AccountResult(account="main", outcome=RunOutcome.PARTIAL, counts={}, numbers=(failed,), notices=(SOON,))
     log = Recorder()
-    run(log_result(Conclusion(result, [idle]), log))
+    run(log_result(Conclusion(result, [unchanged]), log))
     fields = {"phone": B, "action": "unchanged", "desired": "ACTIVE", "before": "ACTIVE", "after": "ACTIVE"}
-    other = {"phone": A, "action": "activate", "desired": "ACTIVE", "before": "INACTIVE", "after": None}
-    tries = {"attempts": 2, "duration_ms": 70, "http_status": 502, "error_code": "ServerError"}
+    failed_fields = {"phone": A, "action": "activate", "desired": "ACTIVE", "before": "INACTIVE", "after": None}
+    attempt_fields = {"attempts": 2, "duration_ms": 70, "http_status": 502, "error_code": "ServerError"}
     assert log.lines == [
         ("number", fields | {"outcome": "unchanged"}),
         SOON_LINE,
-        ("number", other | {"outcome": "failed", "error_message": "the server failed"} | tries),
+        ("number", failed_fields | {"outcome": "failed", "error_message": "the server failed"} | attempt_fields),
     ]

@@ -1,4 +1,4 @@
-"""The result of accounts that are not carried out."""
+"""Results of accounts that are not applied."""
 
 import pytest
 
@@ -12,7 +12,7 @@ from worker.reconcile.results import conclude, left_out_result, unchanged_result
 @pytest.mark.parametrize(
     ("verdict", "outcome"), [(Verdict.REFUSED, RunOutcome.REFUSED), (Verdict.ERROR, RunOutcome.FAILED)]
 )
-def test_an_account_that_a_saved_plan_leaves_out_keeps_its_reason(verdict: Verdict, outcome: RunOutcome) -> None:
+def test_account_left_out_of_a_saved_plan_keeps_its_reason(verdict: Verdict, outcome: RunOutcome) -> None:
     message = "the saved plan has no writes for this account; plan again: too many"
     assert left_out_result(LeftOut("main", "7", verdict, ErrorInfo("MaxChanges", "too many"))) == AccountResult(
         account="main",
@@ -28,7 +28,7 @@ def _written(phone: str, outcome: Outcome) -> NumberResult:
 
 
 def test_unchanged_numbers_are_counted_and_logged_but_not_listed() -> None:
-    """A write that turned out to be unnecessary, and the numbers that only the plan counts."""
+    """These are unnecessary writes, and numbers that the plan only counts."""
     numbers = [_written("0101", Outcome.CHANGED), _written("0102", Outcome.UNCHANGED)]
     desired = [("0103", "ACTIVE"), ("0104", "INACTIVE")]
     conclusion = conclude("main", "7", numbers, requests=Requests(1, 2), stop_reason=None, desired=desired, count=2)

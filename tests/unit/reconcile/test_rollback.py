@@ -1,4 +1,4 @@
-"""What undoing a run comes to, on an account that others change too."""
+"""Rollbacks of a run, on an account that others change too."""
 
 from datetime import UTC, datetime
 
@@ -48,7 +48,7 @@ def _record(*numbers: NumberRecord, safety: Safety | None = None) -> AccountReco
     )
 
 
-def _undoing(*numbers: NumberRecord, safety: Safety | None = None) -> SavedAccount:
+def _rollback(*numbers: NumberRecord, safety: Safety | None = None) -> SavedAccount:
     return inverse_plan(_record(*numbers, safety=safety), "run-1")
 
 
@@ -60,96 +60,93 @@ def _preview(saved: SavedAccount, account: ModelAccount, memory: AccountMemory |
     return run(preview(saved, account, frozenset(), recall, Recorder()))
 
 
-def test_a_run_is_undone_as_it_was_done() -> None:
-    """The rollback uses the account's endpoint, rules and file of the run."""
-    saved = _undoing(_changed(A, "ACTIVE", "INACTIVE"), safety=Safety("20%", 3))
+def test_rollback_uses_the_context_of_its_run() -> None:
+    """Endpoint, safety rules, credentials, groups and file are those of the run."""
+    saved = _rollback(_changed(A, "ACTIVE", "INACTIVE"), safety=Safety("20%", 3))
     assert (saved.account, saved.account_id, saved.endpoint, saved.safety) == ("main", "1", "solapi", Safety("20%", 3))
     assert (saved.source, saved.sha256, saved.commit) == ("main.yaml", "ab", "cd")
     assert inverse_plan(replace(_record(), numbers=None), "run-1").changes == ()
     reference = SecretRef(env="KEY")
-    guarded = replace(
+    record = replace(
         _record(),
         credentials=CredentialsRef(reference, reference),
         in_use=InUse(enabled=True, hours=7),
         groups=(Group("support", (A,), 1),),
     )
-    undone = inverse_plan(guarded, "run-1")
-    assert (undone.credentials, undone.in_use, undone.groups) == (
-        guarded.credentials,
-        guarded.in_use,
-        guarded.groups,
+    rollback = inverse_plan(record, "run-1")
+    assert (rollback.credentials, rollback.in_use, rollback.groups) == (
+        record.credentials,
+        record.in_use,
+        record.groups,
     )
 
 
 @pytest.mark.parametrize(
     ("allow", "rules"), [((), ["max-deactivations"]), (("max-deactivations",), []), (("all",), [])]
 )
-def test_a_rollback_is_refused_by_the_rules_of_its_run_unless_they_are_allowed(
-    allow: tuple[str, ...], rules: list[str]
-) -> None:
-    saved = _undoing(*(_changed(phone, "INACTIVE", "ACTIVE") for phone in (A, B)), safety=Safety(1, 0))
+def test_rollback_is_refused_by_the_rules_of_its_run_unless_allowed(allow: tuple[str, ...], rules: list[str]) -> None:
+    saved = _rollback(*(_changed(phone, "INACTIVE", "ACTIVE") for phone in (A, B)), safety=Safety(1, 0))
     account = ModelAccount(n0100001="ACTIVE", n0100002="ACTIVE")
 
     async def recall(_: str | None) -> AccountMemory:
         return AccountMemory()
 
-    drawn = run(preview(saved, account, frozenset(allow), recall, Recorder()))
-    assert [refusal.rule for refusal in drawn.plan.refusals] == rules
-    assert (drawn.plan.account, drawn.plan.account_id, drawn.plan.active) == ("main", "1", 2)
+    draft = run(preview(saved, account, frozenset(allow), recall, Recorder()))
+    assert [refusal.rule for refusal in draft.plan.refusals] == rules
+    assert (draft.plan.account, draft.plan.account_id, draft.plan.active) == ("main", "1", 2)
 
 
-def test_only_what_still_holds_is_due() -> None:
-    """A number still as the run left it is due, one that is as before is unchanged, and any other is blocked."""
-    saved = _undoing(
+def test_only_numbers_as_the_run_left_them_are_due() -> None:
+    """A number as before the run is unchanged. A number with any other status is blocked."""
+    saved = _rollback(
         _changed(A, "ACTIVE", "INACTIVE"), _changed(B, "INACTIVE", "ACTIVE"), _changed(C, "ACTIVE", "INACTIVE")
     )
-    drawn = _preview(saved, ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE", n0100003="PENDING"))
-    assert [(change.phone, change.action, change.observed) for change in drawn.plan.changes] == [
+    draft = _preview(saved, ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE", n0100003="PENDING"))
+    assert [(change.phone, change.action, change.observed) for change in draft.plan.changes] == [
         (A, Action.ACTIVATE, "INACTIVE"),
         (C, Action.BLOCKED, "PENDING"),
     ]
-    assert {action: n for action, n in drawn.plan.counts.items() if n} == {
+    assert {action: n for action, n in draft.plan.counts.items() if n} == {
         Action.ACTIVATE: 1,
         Action.BLOCKED: 1,
         Action.UNCHANGED: 1,
     }
-    assert [phone for phone, _ in drawn.unchanged()] == [B]
-    gone = _preview(saved, ModelAccount(n0100002="INACTIVE"))
-    assert {change.phone: change.observed for change in gone.plan.changes} == {A: None, C: None}
+    assert [phone for phone, _ in draft.unchanged()] == [B]
+    draft_without_numbers = _preview(saved, ModelAccount(n0100002="INACTIVE"))
+    assert {change.phone: change.observed for change in draft_without_numbers.plan.changes} == {A: None, C: None}
 
 
-def test_the_rules_count_what_a_run_that_died_switched_off() -> None:
-    """A rollback that died and is started again gains nothing by it."""
-    saved = _undoing(*(_changed(phone, "INACTIVE", "ACTIVE") for phone in (A, B, C)), safety=Safety(2, 0))
+def test_deactivations_of_a_crashed_rollback_count() -> None:
+    """A rollback that crashed does not get a new allowance when it is started again."""
+    saved = _rollback(*(_changed(phone, "INACTIVE", "ACTIVE") for phone in (A, B, C)), safety=Safety(2, 0))
     account = ModelAccount(n0100001="INACTIVE", n0100002="ACTIVE", n0100003="ACTIVE")
     assert _preview(saved, account).plan.verdict is Verdict.OK
-    drawn = _preview(saved, account, AccountMemory(spent=frozenset({A})))
-    assert [refusal.rule for refusal in drawn.plan.refusals] == ["max-deactivations"]
-    assert drawn.plan.verdict is Verdict.REFUSED
+    draft = _preview(saved, account, AccountMemory(spent=frozenset({A})))
+    assert [refusal.rule for refusal in draft.plan.refusals] == ["max-deactivations"]
+    assert draft.plan.verdict is Verdict.REFUSED
 
 
-def test_an_account_that_cannot_be_read_keeps_its_numbers() -> None:
-    """Each of its numbers can still be reported."""
-    drawn = failed_preview(_undoing(_changed(A, "ACTIVE", "INACTIVE")), CredentialsMissing("no key"))
-    assert (drawn.plan.verdict, drawn.plan.error, list(drawn.desired)) == (
+def test_unreadable_account_keeps_its_numbers_in_the_preview() -> None:
+    draft = failed_preview(_rollback(_changed(A, "ACTIVE", "INACTIVE")), CredentialsMissing("no key"))
+    assert (draft.plan.verdict, draft.plan.error, list(draft.desired)) == (
         Verdict.ERROR,
         CredentialsMissing("no key").info,
         [A],
     )
 
 
-def test_what_was_shown_as_left_alone_is_never_written() -> None:
-    """A number that returns to the run's value after the first read was not shown as due, so it is left unchanged."""
-    saved = _undoing(
+def test_number_not_due_in_the_preview_is_not_written() -> None:
+    """A number that returns to the status after the run once the preview was shown is not written."""
+    saved = _rollback(
         _changed(A, "ACTIVE", "INACTIVE"), _changed(B, "ACTIVE", "INACTIVE"), _changed(C, "ACTIVE", "INACTIVE")
     )
-    drawn = _preview(saved, ModelAccount(n0100001="INACTIVE", n0100002="PENDING", n0100003="ACTIVE"))
+    draft = _preview(saved, ModelAccount(n0100001="INACTIVE", n0100002="PENDING", n0100003="ACTIVE"))
     account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE", n0100003="INACTIVE")
-    shown = limit_to_preview(saved, drawn.plan)
+    due = limit_to_preview(saved, draft.plan)
     moment = datetime(2026, 11, 24, tzinfo=UTC)
     result = run(
         apply_saved(
-            shown,
+            due,
             account,
             frozenset(),
             ledger=NullLedger(),

@@ -1,4 +1,4 @@
-"""A saved plan is carried out once, and of its writes those alone that its files still ask for."""
+"""A saved plan is applied once, and only the writes that its files still desire."""
 
 from array import array
 from collections.abc import Collection
@@ -42,8 +42,8 @@ SAVED = SavedAccount(
 )
 
 
-class _Remembering(NullLedger):
-    """A ledger that knows of an earlier run."""
+class _LedgerWithEarlierRun(NullLedger):
+    """A null ledger that reports an earlier run."""
 
     def __init__(self, earlier: PlanFileUse | None) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class _Remembering(NullLedger):
         self.asked: list[tuple[PlanFile, Collection[str]]] = []
 
     async def earlier_run(self, plan: PlanFile, phones: Collection[str]) -> PlanFileUse | None:
-        """The run, whatever is asked."""
+        """Return the earlier run for any plan."""
         self.asked.append((plan, phones))
         return self.earlier
 
@@ -65,7 +65,7 @@ def _files(**numbers: str) -> CurrentFiles:
     return CurrentFiles(DesiredAccount("main", "main.yaml", listed, array("I", range(3, 3 + len(listed)))))
 
 
-def _applied(
+def _apply_saved(
     account: ModelAccount,
     saved: SavedAccount = SAVED,
     *,
@@ -74,7 +74,7 @@ def _applied(
     files: CurrentFiles | None = None,
     wall: datetime = NOW,
 ) -> AccountResult:
-    heard = Recorder()
+    log = Recorder()
     return run(
         apply_saved(
             saved,
@@ -82,8 +82,8 @@ def _applied(
             frozenset(),
             ledger=ledger or NullLedger(),
             pace=Pace(4, 900.0, wall.timestamp),
-            log=heard,
-            meter=heard,
+            log=log,
+            meter=log,
             now=NOW,
             plan=plan,
             files=files,
@@ -91,33 +91,32 @@ def _applied(
     ).result
 
 
-def test_a_used_up_plan_is_refused_before_the_account_is_asked_anything() -> None:
-    """Neither its numbers nor their use are read; the ledger is asked about the plan's numbers."""
-    account, ledger = _account(), _Remembering(EARLIER)
-    with pytest.raises(PolicyRefusal) as refused:
-        _applied(account, replace(SAVED, in_use=InUse(enabled=True)), ledger=ledger, plan=PLAN)
-    assert [refusal.rule for refusal in refused.value.refusals] == ["replay"]
+def test_used_up_plan_is_refused_before_any_request() -> None:
+    """Neither the numbers nor their usage are read. The ledger is asked about the numbers of the plan."""
+    account, ledger = _account(), _LedgerWithEarlierRun(EARLIER)
+    with pytest.raises(PolicyRefusal) as caught:
+        _apply_saved(account, replace(SAVED, in_use=InUse(enabled=True)), ledger=ledger, plan=PLAN)
+    assert [refusal.rule for refusal in caught.value.refusals] == ["replay"]
     assert ledger.asked == [(PLAN, [A, B])]
     assert (account.reads, account.written) == (0, [])
 
 
-def test_a_plan_that_no_run_used_up_is_carried_out() -> None:
-    """The ledger is asked and knows of none."""
-    account, ledger = _account(), _Remembering(None)
-    result = _applied(account, replace(SAVED, changes=SAVED.changes[:1]), ledger=ledger, plan=PLAN)
+def test_unused_plan_is_applied() -> None:
+    account, ledger = _account(), _LedgerWithEarlierRun(None)
+    result = _apply_saved(account, replace(SAVED, changes=SAVED.changes[:1]), ledger=ledger, plan=PLAN)
     assert (result.outcome, account.written) == (RunOutcome.CONVERGED, [(A, "INACTIVE")])
     assert len(ledger.asked) == 1
 
 
-def test_what_is_of_no_plan_file_is_no_replay() -> None:
-    """A rollback, or an apply with --allow replay, does not ask the ledger."""
-    account, ledger = _account(), _Remembering(EARLIER)
-    _applied(account, replace(SAVED, changes=SAVED.changes[:1]), ledger=ledger)
+def test_only_plan_files_are_checked_for_replay() -> None:
+    """A rollback, and an apply with `--allow replay`, do not ask the ledger."""
+    account, ledger = _account(), _LedgerWithEarlierRun(EARLIER)
+    _apply_saved(account, replace(SAVED, changes=SAVED.changes[:1]), ledger=ledger)
     assert (ledger.asked, account.written) == ([], [(A, "INACTIVE")])
 
 
-def test_a_refusal_names_the_run_its_time_and_the_option() -> None:
-    """For a plan that was carried out, and for one whose numbers another run wrote since."""
+def test_replay_refusal_names_run_time_and_option() -> None:
+    """The plan was applied before, or another run wrote to its numbers since."""
     assert "replay" in RULES
     assert replay(EARLIER).message == (
         "run r1 carried out this plan already, at 2026-11-24T01:00:00.000Z: plan again, or add --allow replay to carry "
@@ -129,13 +128,13 @@ def test_a_refusal_names_the_run_its_time_and_the_option() -> None:
     )
 
 
-def test_a_number_that_its_file_wants_otherwise_is_a_conflict_and_the_rest_is_written() -> None:
-    """The safety rules count what is left: two deactivations would be one too many."""
+def test_stale_write_is_conflict_and_the_others_are_written() -> None:
+    """The safety rules count the remaining writes: two deactivations would exceed the limit."""
     account = _account()
     with pytest.raises(PolicyRefusal, match="2 of 3 ACTIVE numbers would be deactivated"):
-        _applied(account, files=_files(n0100001="INACTIVE", n0100002="INACTIVE"))
+        _apply_saved(account, files=_files(n0100001="INACTIVE", n0100002="INACTIVE"))
     assert account.written == []
-    result = _applied(account, files=_files(n0100001="INACTIVE", n0100002="ACTIVE"))
+    result = _apply_saved(account, files=_files(n0100001="INACTIVE", n0100002="ACTIVE"))
     assert account.written == [(A, "INACTIVE")]
     conflict = next(number for number in result.numbers if number.phone == B)
     assert (conflict.outcome, conflict.before, conflict.after) == (Outcome.CONFLICT, "ACTIVE", "ACTIVE")
@@ -144,25 +143,24 @@ def test_a_number_that_its_file_wants_otherwise_is_a_conflict_and_the_rest_is_wr
     assert (result.outcome, result.counts[Outcome.CHANGED]) == (RunOutcome.PARTIAL, 1)
 
 
-def test_a_number_that_is_already_as_planned_is_a_conflict_where_its_file_wants_otherwise() -> None:
-    """It is no success that the number is as the plan wanted it."""
+def test_stale_write_is_conflict_even_if_the_number_has_the_planned_status() -> None:
     account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE")
-    result = _applied(account, files=_files(n0100001="INACTIVE", n0100002="ACTIVE"))
+    result = _apply_saved(account, files=_files(n0100001="INACTIVE", n0100002="ACTIVE"))
     assert {number.phone: number.outcome for number in result.numbers} == {B: Outcome.CONFLICT}
     assert account.written == []
 
 
-def test_numbers_that_no_file_asks_for_are_not_asked_about() -> None:
-    """The in-use guard hears of those alone that may be written."""
+def test_usage_of_stale_writes_is_not_queried() -> None:
+    """The in-use guard queries only numbers that may be written."""
     account = _account()
     saved = replace(SAVED, in_use=InUse(enabled=True))
-    _applied(account, saved, files=_files(n0100001="INACTIVE", n0100002="ACTIVE"))
+    _apply_saved(account, saved, files=_files(n0100001="INACTIVE", n0100002="ACTIVE"))
     assert [phones for phones, _ in account.asked] == [(A,)]
 
 
 @pytest.mark.parametrize(("second", "written"), [(-1, [(A, "INACTIVE")]), (0, [])])
-def test_what_the_file_ceases_to_ask_for_on_the_way_is_not_written(second: int, written: list[tuple[str, str]]) -> None:
-    """The file gained an end since it was planned, and reads took until then."""
+def test_write_that_expires_during_the_apply_is_conflict(second: int, written: list[tuple[str, str]]) -> None:
+    """The file got an end after the plan was made, which passes during the reads."""
     end = datetime(2026, 11, 24, 9, tzinfo=UTC)
     schedule = Schedule(None, (DatedWindow(Status.INACTIVE, None, end),), (), "UTC")
     account = _account()
@@ -170,23 +168,21 @@ def test_what_the_file_ceases_to_ask_for_on_the_way_is_not_written(second: int, 
     assert files.desired is not None
     scheduled = CurrentFiles(replace(files.desired, schedules={A: schedule}))
     saved = replace(SAVED, changes=SAVED.changes[:1])
-    result = _applied(account, saved, files=scheduled, wall=end + timedelta(seconds=second))
+    result = _apply_saved(account, saved, files=scheduled, wall=end + timedelta(seconds=second))
     assert account.written == written
     assert result.counts[Outcome.CONFLICT] == (not written)
 
 
-def test_files_that_are_not_found_are_a_notice_of_the_result() -> None:
-    """The writes go on."""
+def test_missing_files_are_a_notice_of_the_result() -> None:
+    """The writes are sent."""
     account = _account()
-    result = _applied(account, replace(SAVED, changes=SAVED.changes[:1]), files=CurrentFiles(None, ("main.yaml",)))
+    result = _apply_saved(account, replace(SAVED, changes=SAVED.changes[:1]), files=CurrentFiles(None, ("main.yaml",)))
     assert [notice.kind for notice in result.notices] == [NoticeKind.FILES]
     assert (result.outcome, account.written) == (RunOutcome.CONVERGED, [(A, "INACTIVE")])
 
 
-def test_a_file_is_found_at_its_path_or_by_the_longest_end_of_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """From the working directory without a folder; within the folder, and never outside of it, with one."""
+def test_file_is_located_by_its_path_or_its_longest_suffix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a folder, paths are relative to the working directory. With a folder, only files in it are located."""
     monkeypatch.chdir(tmp_path)
     for name in ("here/a.yaml", "moved/a.yaml", "moved/config/a.yaml", "moved/b.yaml", "c.yaml", "stdin"):
         path = tmp_path / name
@@ -206,7 +202,7 @@ def test_a_file_is_found_at_its_path_or_by_the_longest_end_of_it(
     assert locate("x" * 5000, "moved") is None
 
 
-def test_a_link_that_leads_nowhere_is_found(tmp_path: Path) -> None:
-    """It was meant to be read: that it cannot be is an error rather than a file less."""
+def test_broken_symlink_is_located(tmp_path: Path) -> None:
+    """It is an error when it is read, not a missing file."""
     (tmp_path / "main.yaml").symlink_to("nowhere")
     assert locate("config/main.yaml", str(tmp_path)) == str(tmp_path / "main.yaml")

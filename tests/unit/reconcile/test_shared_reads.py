@@ -1,4 +1,4 @@
-"""Reads that several tasks share: each caller gets one that started after its call."""
+"""Reads shared by several tasks: each caller gets a read that started after its call."""
 
 import asyncio
 
@@ -13,14 +13,14 @@ SECONDS = 5.0
 
 
 class SlowAccount:
-    """An account whose reads take five seconds; a read's account id is the second at which the read started."""
+    """An account whose reads take five seconds. The account id of a read is the second at which it started."""
 
     def __init__(self, *, fails: bool = False) -> None:
         self.starts: list[float] = []
         self._fails = fails
 
     async def observe(self, *, closing: bool = False) -> ObservedAccount:
-        """Read it."""
+        """Return the account after five seconds, or raise ConnectionFailed."""
         del closing
         start = asyncio.get_running_loop().time()
         self.starts.append(start)
@@ -31,11 +31,11 @@ class SlowAccount:
 
 
 def test_caller_during_a_read_gets_a_later_one() -> None:
-    """A read that was under way may not show what its caller asks about; callers of one moment share the next one."""
-    account, shown = SlowAccount(), []
+    """A read in progress may be too old for its caller. Callers during one read share the next one."""
+    account, observed_ids = SlowAccount(), []
 
     async def scenario() -> None:
-        reads = SharedReads(account, lambda read: shown.append(read.account_id))  # type: ignore[arg-type]
+        reads = SharedReads(account, lambda read: observed_ids.append(read.account_id))  # type: ignore[arg-type]
 
         async def caller(at: float) -> str | None:
             await asyncio.sleep(at)
@@ -47,7 +47,7 @@ def test_caller_during_a_read_gets_a_later_one() -> None:
 
     virtual_time.run(scenario())
     assert account.starts == [0.0, 5.0, 10.0]
-    assert shown == ["0", "5", "10"]
+    assert observed_ids == ["0", "5", "10"]
 
 
 def test_failed_read_fails_its_callers_and_the_next_one_is_sent() -> None:

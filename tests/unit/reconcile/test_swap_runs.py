@@ -1,4 +1,4 @@
-"""`safety.pair_swaps` in runs: applies, saved plans and rollbacks, on an account in memory."""
+"""`safety.pair_swaps` in applies, saved plans and rollbacks, with an account in memory."""
 
 from array import array
 from datetime import UTC, datetime
@@ -50,7 +50,7 @@ _NOW = datetime(2026, 11, 24, tzinfo=UTC)
 def _swap(
     account: ModelAccount, pair_swaps: PairSwaps, deadline: float = 900.0
 ) -> tuple[dict[str, NumberResult], Executor]:
-    """A is the old number, B its successor, and C and D are another pair."""
+    """Replace A by B, and C by D."""
     return execute_changes(
         account,
         activation(B),
@@ -66,15 +66,15 @@ def _pairs() -> ModelAccount:
     return ModelAccount(n01000000001="ACTIVE", n01000000002="INACTIVE", n01000000003="ACTIVE", n01000000004="INACTIVE")
 
 
-def test_hold_deactivates_once_a_read_shows_every_activation() -> None:
-    """A complete swap costs one read more, between its activations and its deactivations."""
+def test_hold_deactivates_after_a_read_confirms_every_activation() -> None:
+    """A complete swap costs one more read, between its activations and its deactivations."""
     account = _pairs()
     results, _ = _swap(account, "hold")
     assert {result.outcome for result in results.values()} == {Outcome.CHANGED}
     assert account.reads == 3
-    plain = _pairs()
-    _swap(plain, "warn")
-    assert plain.reads == 2
+    warned_account = _pairs()
+    _swap(warned_account, "warn")
+    assert warned_account.reads == 2
 
 
 @pytest.mark.parametrize(
@@ -85,8 +85,8 @@ def test_hold_deactivates_once_a_read_shows_every_activation() -> None:
         (ConnectionFailed("refused"), Outcome.FAILED),
     ],
 )
-def test_hold_keeps_every_deactivation_when_one_activation_fails(error: ApiError, outcome: Outcome) -> None:
-    """Nothing says which number the failed one replaces, so both old numbers stay ACTIVE."""
+def test_hold_keeps_every_deactivation_if_one_activation_fails(error: ApiError, outcome: Outcome) -> None:
+    """It is unknown which number the failed one replaces, so both old numbers stay ACTIVE."""
     account = _pairs()
     account.faults = {B: [(error, False)]}
     results, writes = _swap(account, "hold")
@@ -99,16 +99,15 @@ def test_hold_keeps_every_deactivation_when_one_activation_fails(error: ApiError
     assert {phone for phone, _ in account.written} == {B, D}
 
 
-def test_warn_deactivates_although_an_activation_failed() -> None:
-    """By default a failed activation stops no deactivation."""
+def test_warn_deactivates_despite_a_failed_activation() -> None:
     account = _pairs()
     account.faults = {B: [(NotWritable("no", http_status=409), False)]}
     results, _ = _swap(account, "warn")
     assert (results[A].outcome, results[C].outcome) == (Outcome.CHANGED, Outcome.CHANGED)
 
 
-def test_hold_believes_no_acknowledgement_without_a_read() -> None:
-    """An activation that was accepted and does not show holds the deactivations."""
+def test_hold_requires_a_read_that_confirms_the_activation() -> None:
+    """An accepted activation that a read does not show holds the deactivations."""
     account = _pairs()
     account.on_read = lambda read: account.statuses.update({B: Status.PENDING}) if read >= 2 else None
     results, _ = _swap(account, "hold")
@@ -118,7 +117,7 @@ def test_hold_believes_no_acknowledgement_without_a_read() -> None:
     assert f"{B} (PENDING)" in reason.message
 
 
-def test_hold_keeps_deactivations_when_the_read_fails() -> None:
+def test_hold_keeps_deactivations_if_the_read_fails() -> None:
     """Without a read no activation is confirmed."""
     account = _pairs()
     account.failing_reads = {2: ServerError("down")}
@@ -126,8 +125,7 @@ def test_hold_keeps_deactivations_when_the_read_fails() -> None:
     assert (results[B].outcome, results[A].outcome, results[C].outcome) == (Outcome.CHANGED, Outcome.HELD, Outcome.HELD)
 
 
-def test_hold_deactivates_when_a_lost_answer_turns_out_done() -> None:
-    """An ambiguous activation that a read shows ACTIVE holds nothing."""
+def test_hold_deactivates_after_a_read_confirms_an_ambiguous_activation() -> None:
     account = _pairs()
     account.faults = {B: [(Ambiguous("reset"), True)]}
     results, _ = _swap(account, "hold")
@@ -135,7 +133,7 @@ def test_hold_deactivates_when_a_lost_answer_turns_out_done() -> None:
 
 
 def test_hold_deactivates_nothing_after_the_deadline() -> None:
-    """When the time is up during the activations, the deactivations are not attempted."""
+    """If the deadline passes during the activations, the deactivations are not attempted."""
     account = _pairs()
     results, writes = _swap(account, "hold", deadline=0.5)
     assert isinstance(writes.stop_reason, DeadlineExceeded)
@@ -143,8 +141,8 @@ def test_hold_deactivates_nothing_after_the_deadline() -> None:
     assert (account.statuses[A], account.statuses[C]) == (Status.ACTIVE, Status.ACTIVE)
 
 
-def test_hold_stops_once_a_later_read_shows_the_successor_gone() -> None:
-    """A read between two deactivations shows the successor BLOCKED: what has not left yet is held."""
+def test_hold_stops_if_a_later_read_shows_the_successor_inactive() -> None:
+    """A read between two deactivations shows the successor BLOCKED, so the second one is held."""
     account = _pairs()
     account.faults = {A: [(Ambiguous("reset"), True)]}
     account.on_read = lambda read: account.statuses.update({B: Status.BLOCKED}) if read == 3 else None
@@ -156,14 +154,14 @@ def test_hold_stops_once_a_later_read_shows_the_successor_gone() -> None:
 
 
 def test_hold_costs_no_read_without_activations() -> None:
-    """Deactivations alone are no swap."""
+    """Deactivations alone are not a swap."""
     account = ModelAccount(n01000000001="ACTIVE", n01000000002="ACTIVE")
     results, _ = execute_changes(account, deactivation(A), pair_swaps="hold")
     assert (results[A].outcome, account.reads) == (Outcome.CHANGED, 2)
 
 
-def test_swap_and_group_holds_show_one_reason() -> None:
-    """Where both rules hold a number, the result names the swap; the group stays whole."""
+def test_swap_hold_takes_precedence_over_group_hold() -> None:
+    """If both rules hold a number, the result names the swap."""
     account = _pairs()
     account.faults = {B: [(NotWritable("no", http_status=409), False)]}
     group = Group("support", (A, B))
@@ -185,29 +183,27 @@ def _terms(pair_swaps: PairSwaps = "warn") -> Terms:
     return Terms(Safety("100%", 0, pair_swaps))
 
 
-async def _forgetful(_: str | None) -> AccountMemory:
+async def _recall_nothing(_: str | None) -> AccountMemory:
     return AccountMemory()
 
 
 def _draft(desired: DesiredAccount, account: ModelAccount, terms: Terms) -> Draft:
-    return run(make_draft(desired, account, terms, _forgetful, Recorder(), now=_NOW))
+    return run(make_draft(desired, account, terms, _recall_nothing, Recorder(), now=_NOW))
 
 
 def _apply(desired: DesiredAccount, account: ModelAccount, terms: Terms) -> AccountResult:
-    drawn = _draft(desired, account, terms)
-    pace, heard = Pace(4, 900.0), Recorder()
+    draft = _draft(desired, account, terms)
+    pace, log = Pace(4, 900.0), Recorder()
     return run(
-        apply(desired, drawn.plan, account, terms, now=_NOW, ledger=NullLedger(), pace=pace, log=heard, meter=heard)
+        apply(desired, draft.plan, account, terms, now=_NOW, ledger=NullLedger(), pace=pace, log=log, meter=log)
     ).result
 
 
 def _apply_saved(saved: SavedAccount, account: ModelAccount, moment: datetime = _NOW) -> AccountResult:
-    heard = Recorder()
+    log = Recorder()
     pace = Pace(4, 900.0, moment.timestamp)
-    carried = apply_saved(
-        saved, account, frozenset(), ledger=NullLedger(), pace=pace, log=heard, meter=heard, now=moment
-    )
-    return run(carried).result
+    applying = apply_saved(saved, account, frozenset(), ledger=NullLedger(), pace=pace, log=log, meter=log, now=moment)
+    return run(applying).result
 
 
 def _saved(desired: DesiredAccount, account: ModelAccount, pair_swaps: PairSwaps) -> SavedAccount:
@@ -219,72 +215,71 @@ def _outcomes(result: AccountResult) -> dict[str, Outcome]:
     return {number.phone: number.outcome for number in result.numbers}
 
 
-def _actions(drawn: Draft) -> dict[str, Action]:
-    return {change.phone: change.action for change in drawn.plan.changes}
+def _actions(draft: Draft) -> dict[str, Action]:
+    return {change.phone: change.action for change in draft.plan.changes}
 
 
 def test_hold_keeps_unlisted_numbers_too() -> None:
-    """What `unmanaged: deactivate` switches off counts like any other deactivation."""
+    """Deactivations by `unmanaged: deactivate` are held like others."""
     account = ModelAccount(n01000000001="ACTIVE", n01000000002="PENDING")
     desired = _desired(Unmanaged.DEACTIVATE, n01000000002=_ON)
-    drawn = _draft(desired, account, _terms("hold"))
-    assert _actions(drawn) == {A: Action.HELD, B: Action.BLOCKED}
-    assert drawn.plan.counts[Action.HELD] == 1
+    draft = _draft(desired, account, _terms("hold"))
+    assert _actions(draft) == {A: Action.HELD, B: Action.BLOCKED}
+    assert draft.plan.counts[Action.HELD] == 1
 
 
 @pytest.mark.parametrize(("settings", "own", "action"), [("warn", "hold", "held"), ("hold", "warn", "deactivate")])
-def test_the_file_decides_for_its_account(settings: PairSwaps, own: PairSwaps, action: str) -> None:
-    """A file's pair_swaps wins over the settings, both ways."""
+def test_pair_swaps_of_the_file_overrides_the_settings(settings: PairSwaps, own: PairSwaps, action: str) -> None:
     account = ModelAccount(n01000000001="ACTIVE", n01000000002="PENDING")
     desired = structs.replace(_desired(n01000000001=_OFF, n01000000002=_ON), safety=SafetyOverride(pair_swaps=own))
     assert _actions(_draft(desired, account, _terms(settings)))[A] == action
 
 
-def test_held_swaps_count_for_no_other_rule() -> None:
-    """A plan that would break max-deactivations is not refused if pair_swaps holds all of it."""
+def test_held_swaps_do_not_count_for_other_rules() -> None:
+    """A plan that would break max-deactivations is not refused if pair_swaps holds all deactivations."""
     account = ModelAccount(n01000000001="ACTIVE", n01000000003="ACTIVE")
     desired = _desired(n01000000001=_OFF, n01000000003=_OFF, n01000000002=_ON)
-    refused = _draft(desired, account, Terms(Safety(0, 0)))
-    assert refused.plan.verdict is Verdict.REFUSED
-    assert [notice.kind for notice in refused.plan.notices] == [NoticeKind.SWAP]
-    held = _draft(desired, account, Terms(Safety(0, 0, "hold")))
-    assert (held.plan.verdict, held.plan.writes) == (Verdict.OK, ())
+    refused_draft = _draft(desired, account, Terms(Safety(0, 0)))
+    assert refused_draft.plan.verdict is Verdict.REFUSED
+    assert [notice.kind for notice in refused_draft.plan.notices] == [NoticeKind.SWAP]
+    held_draft = _draft(desired, account, Terms(Safety(0, 0, "hold")))
+    assert (held_draft.plan.verdict, held_draft.plan.writes) == (Verdict.OK, ())
 
 
-def test_selection_leaves_the_successor_out_of_the_plan() -> None:
-    """An excluded successor is no part of the plan, so nothing is held for it."""
+def test_excluded_successor_does_not_hold_a_deactivation() -> None:
+    """An excluded successor is not part of the plan."""
     account = ModelAccount(n01000000001="ACTIVE", n01000000002="PENDING")
     desired = _desired(n01000000001=_OFF, n01000000002=_ON)
     for selection in (Selection(only=frozenset({A})), Selection(exclude=frozenset({B}))):
-        drawn = _draft(desired, account, structs.replace(_terms("hold"), selection=selection))
-        assert _actions(drawn) == {A: Action.DEACTIVATE}
+        draft = _draft(desired, account, structs.replace(_terms("hold"), selection=selection))
+        assert _actions(draft) == {A: Action.DEACTIVATE}
 
 
-def test_notice_leaves_out_what_the_in_use_guard_holds() -> None:
-    """The notice names only the deactivations that remain."""
+def test_swap_notice_omits_numbers_held_by_the_in_use_guard() -> None:
+    """The notice names only the remaining deactivations."""
     account = ModelAccount(n01000000001="ACTIVE", n01000000003="ACTIVE", n01000000002="PENDING")
     account.use = NumberUse({A: "busy"})
     desired = _desired(n01000000001=_OFF, n01000000003=_OFF, n01000000002=_ON)
     terms = structs.replace(_terms(), in_use=InUse(enabled=True))
-    (notice,) = (each for each in _draft(desired, account, terms).plan.notices if each.kind is NoticeKind.SWAP)
+    (notice,) = (item for item in _draft(desired, account, terms).plan.notices if item.kind is NoticeKind.SWAP)
     assert f"would deactivate {C};" in notice.message
-    held = _draft(desired, account, structs.replace(terms, safety=Safety("100%", 0, "hold")))
-    assert _actions(held) == {A: Action.HELD, C: Action.HELD, B: Action.BLOCKED}
+    held_draft = _draft(desired, account, structs.replace(terms, safety=Safety("100%", 0, "hold")))
+    assert _actions(held_draft) == {A: Action.HELD, C: Action.HELD, B: Action.BLOCKED}
     assert account.asked == [((A, C), 24)]
 
 
 def test_drift_shows_held_swaps() -> None:
-    """The read-only check shows the same holds as a plan."""
+    """Drift has the same holds as a plan."""
     account = ModelAccount(n01000000001="ACTIVE", n01000000002="PENDING")
     desired = _desired(n01000000001=_OFF, n01000000002=_ON)
-    held = _draft(desired, account, structs.replace(_terms("hold"), drift=True))
-    assert _actions(held) == {A: Action.HELD, B: Action.BLOCKED}
-    warned = _draft(desired, account, structs.replace(_terms(), drift=True))
-    assert NoticeKind.SWAP in {notice.kind for notice in warned.plan.notices}
+    held_draft = _draft(desired, account, structs.replace(_terms("hold"), drift=True))
+    assert _actions(held_draft) == {A: Action.HELD, B: Action.BLOCKED}
+    warned_draft = _draft(desired, account, structs.replace(_terms(), drift=True))
+    assert NoticeKind.SWAP in {notice.kind for notice in warned_draft.plan.notices}
 
 
-def test_result_carries_the_notice_of_a_run_that_warns() -> None:
-    """An apply that deactivates beside an impossible or failed activation says so in its result."""
+def test_result_with_warn_has_a_swap_notice() -> None:
+    """The run deactivates a number although an activation is impossible or failed."""
     for desired in (
         _desired(n01000000001=_OFF, n01000000002=_ON),
         _desired(n01000000001=_OFF, n01000000002=_PROTECTED),
@@ -298,32 +293,31 @@ def test_result_carries_the_notice_of_a_run_that_warns() -> None:
 
 
 def test_complete_swap_has_no_notice() -> None:
-    """When every activation is confirmed there is nothing to report."""
     account = ModelAccount(n01000000001="ACTIVE", n01000000002="INACTIVE")
     result = _apply(_desired(n01000000001=_OFF, n01000000002=_ON), account, _terms())
     assert (_outcomes(result), result.notices) == ({A: Outcome.CHANGED, B: Outcome.CHANGED}, ())
 
 
-@pytest.mark.parametrize("now", [Status.PENDING, None])
+@pytest.mark.parametrize("current_status", [Status.PENDING, None])
 @pytest.mark.parametrize(("mode", "outcome"), [("hold", "held"), ("warn", "changed")])
-def test_saved_plan_holds_when_an_activation_became_a_conflict(
-    mode: PairSwaps, outcome: str, now: Status | None
+def test_saved_plan_holds_if_an_activation_became_a_conflict(
+    mode: PairSwaps, outcome: str, current_status: Status | None
 ) -> None:
-    """Between plan and apply the successor became PENDING or was removed: the old number stays ACTIVE."""
+    """The successor became PENDING or was removed after the plan was made: the old number stays ACTIVE."""
     account = ModelAccount(n01000000001="ACTIVE", n01000000002="INACTIVE")
     saved = _saved(_desired(n01000000001=_OFF, n01000000002=_ON), account, mode)
-    if now is None:
+    if current_status is None:
         del account.statuses[B]
     else:
-        account.statuses[B] = now
+        account.statuses[B] = current_status
     result = _apply_saved(saved, account)
     assert _outcomes(result) == {A: outcome, B: "conflict"}
     assert bool(account.written) == (mode == "warn")
     assert (NoticeKind.SWAP in {notice.kind for notice in result.notices}) == (mode == "warn")
 
 
-def test_saved_plan_holds_when_an_activation_has_lapsed() -> None:
-    """A successor that the file no longer wants ACTIVE is not activated, so the old number is held."""
+def test_saved_plan_holds_if_an_activation_has_expired() -> None:
+    """A successor that the file no longer desires ACTIVE is not activated, so the old number is held."""
     account = ModelAccount(n01000000001="ACTIVE", n01000000002="INACTIVE")
     until = Desired(Status.ACTIVE, until="2026-11-24T09:00:00Z", because="scheduled ACTIVE: sale")
     saved = _saved(_desired(n01000000001=_OFF, n01000000002=until), account, "hold")
@@ -331,7 +325,7 @@ def test_saved_plan_holds_when_an_activation_has_lapsed() -> None:
     assert (_outcomes(result), account.written) == ({A: Outcome.HELD, B: Outcome.CONFLICT}, [])
 
 
-def test_saved_plan_deactivates_when_its_successor_is_active_by_now() -> None:
+def test_saved_plan_deactivates_if_its_successor_is_already_active() -> None:
     """An operator activated the successor: the deactivation completes the swap."""
     account = ModelAccount(n01000000001="ACTIVE", n01000000002="INACTIVE")
     saved = _saved(_desired(n01000000001=_OFF, n01000000002=_ON), account, "hold")
@@ -340,31 +334,31 @@ def test_saved_plan_deactivates_when_its_successor_is_active_by_now() -> None:
     assert (_outcomes(result), account.statuses[A]) == ({A: Outcome.CHANGED}, Status.INACTIVE)
 
 
-def test_saved_plan_keeps_the_numbers_that_cannot_be_activated() -> None:
-    """A plan that warns keeps protected successors beside its deactivations, and none without them."""
+def test_saved_plan_has_the_impossible_activations() -> None:
+    """With `warn`, a plan with deactivations has its protected successors too."""
     account = ModelAccount(n01000000001="ACTIVE", n01000000002="INACTIVE", n01000000003="PENDING")
     saved = _saved(_desired(n01000000001=_OFF, n01000000002=_PROTECTED, n01000000003=_ON), account, "warn")
     assert {change.phone for change in saved.impossible} == {B, C}
     result = _apply_saved(saved, account)
     assert _outcomes(result) == {A: Outcome.CHANGED, B: Outcome.PROTECTED, C: Outcome.BLOCKED}
-    (notice,) = (each for each in result.notices if each.kind is NoticeKind.SWAP)
+    (notice,) = (item for item in result.notices if item.kind is NoticeKind.SWAP)
     assert f"{C} (blocked)" in notice.message
     assert f"{B} (protected)" in notice.message
-    without = _saved(_desired(n01000000002=_PROTECTED, n01000000003=_ON), account, "warn")
-    assert {change.phone for change in without.impossible} == {C}
+    saved_without_deactivations = _saved(_desired(n01000000002=_PROTECTED, n01000000003=_ON), account, "warn")
+    assert {change.phone for change in saved_without_deactivations.impossible} == {C}
 
 
-def test_saved_plan_that_is_held_entirely_writes_nothing() -> None:
-    """The plan of an impossible swap has no writes; an apply reports the held number as held."""
+def test_saved_plan_with_held_changes_only_writes_nothing() -> None:
+    """The plan of an impossible swap has no writes. An apply reports the held number."""
     account = ModelAccount(n01000000001="ACTIVE", n01000000002="PENDING")
     saved = _saved(_desired(n01000000001=_OFF, n01000000002=_ON), account, "hold")
     assert saved.changes == ()
     assert (_outcomes(_apply_saved(saved, account)), account.written) == ({A: Outcome.HELD, B: Outcome.BLOCKED}, [])
 
 
-def _undoing(pair_swaps: PairSwaps) -> SavedAccount:
-    """A run that swapped A for B, to be undone."""
-    swapped = [
+def _rollback(pair_swaps: PairSwaps) -> SavedAccount:
+    """Return the rollback of a run that replaced A by B."""
+    numbers = [
         NumberRecord(
             phone=phone, action=None, desired=after, before=before, after=after, outcome=Outcome.CHANGED, duration_ms=1
         )
@@ -383,39 +377,39 @@ def _undoing(pair_swaps: PairSwaps) -> SavedAccount:
         fingerprint="f",
         counts={},
         settled=True,
-        numbers=tuple(swapped),
+        numbers=tuple(numbers),
     )
     return inverse_plan(record, "run-1")
 
 
-def test_rollback_holds_when_the_old_number_cannot_come_back() -> None:
-    """Undoing a swap whose old number is BLOCKED by now leaves the successor ACTIVE, in preview and run."""
+def test_rollback_holds_if_the_old_number_is_blocked() -> None:
+    """The successor stays ACTIVE, in preview and run."""
     account = ModelAccount(n01000000001="BLOCKED", n01000000002="ACTIVE")
-    saved = _undoing("hold")
-    shown = run(preview(saved, account, frozenset(), _forgetful, Recorder()))
-    assert _actions(shown) == {A: Action.BLOCKED, B: Action.HELD}
-    assert shown.plan.counts[Action.HELD] == 1
-    result = _apply_saved(limit_to_preview(saved, shown.plan), account)
+    saved = _rollback("hold")
+    shown_draft = run(preview(saved, account, frozenset(), _recall_nothing, Recorder()))
+    assert _actions(shown_draft) == {A: Action.BLOCKED, B: Action.HELD}
+    assert shown_draft.plan.counts[Action.HELD] == 1
+    result = _apply_saved(limit_to_preview(saved, shown_draft.plan), account)
     assert (_outcomes(result), account.written) == ({A: Outcome.CONFLICT, B: Outcome.HELD}, [])
 
 
-def test_rollback_holds_when_the_old_number_is_lost_after_the_preview() -> None:
-    """The run reads again: a number that became BLOCKED since the preview holds the deactivation."""
+def test_rollback_holds_if_the_old_number_is_blocked_after_the_preview() -> None:
+    """The run reads again and finds the number BLOCKED."""
     account = ModelAccount(n01000000001="INACTIVE", n01000000002="ACTIVE")
-    saved = _undoing("hold")
-    shown = run(preview(saved, account, frozenset(), _forgetful, Recorder()))
-    assert _actions(shown) == {A: Action.ACTIVATE, B: Action.DEACTIVATE}
+    saved = _rollback("hold")
+    shown_draft = run(preview(saved, account, frozenset(), _recall_nothing, Recorder()))
+    assert _actions(shown_draft) == {A: Action.ACTIVATE, B: Action.DEACTIVATE}
     account.statuses[A] = Status.BLOCKED
-    result = _apply_saved(limit_to_preview(saved, shown.plan), account)
+    result = _apply_saved(limit_to_preview(saved, shown_draft.plan), account)
     assert (_outcomes(result), account.written) == ({A: Outcome.CONFLICT, B: Outcome.HELD}, [])
 
 
-def test_rollback_that_warns_shows_the_notice() -> None:
-    """By default the successor is deactivated, and preview and result say what that means."""
+def test_rollback_with_warn_has_a_swap_notice() -> None:
+    """By default the successor is deactivated. Preview and result have the notice."""
     account = ModelAccount(n01000000001="BLOCKED", n01000000002="ACTIVE")
-    saved = _undoing("warn")
-    shown = run(preview(saved, account, frozenset(), _forgetful, Recorder()))
-    assert NoticeKind.SWAP in {notice.kind for notice in shown.plan.notices}
-    result = _apply_saved(limit_to_preview(saved, shown.plan), account)
+    saved = _rollback("warn")
+    shown_draft = run(preview(saved, account, frozenset(), _recall_nothing, Recorder()))
+    assert NoticeKind.SWAP in {notice.kind for notice in shown_draft.plan.notices}
+    result = _apply_saved(limit_to_preview(saved, shown_draft.plan), account)
     assert _outcomes(result)[B] is Outcome.CHANGED
     assert NoticeKind.SWAP in {notice.kind for notice in result.notices}
