@@ -440,24 +440,24 @@ def test_head_and_files_of_a_branch_are_read() -> None:
 
 def test_blobs_lists_files_and_refuses_a_truncated_list() -> None:
     """Folders are not listed."""
-    listed = [
+    entries = [
         {"path": f"numbers/{name}", "type": kind, "sha": name, "id": name}
         for name, kind in (("a", "blob"), ("b", "tree"))
     ]
-    github, api = make_forge(GitHub, {f"/git/trees/{HEAD}": {"tree": listed, "truncated": False}})
+    github, api = make_forge(GitHub, {f"/git/trees/{HEAD}": {"tree": entries, "truncated": False}})
     assert github.blobs(HEAD, PurePath("numbers")) == {PurePath("numbers/a"): "a"}
     assert api.queries == [(f"{ROOT[GitHub]}/git/trees/{HEAD}", {"recursive": "1"})]
     with pytest.raises(CiError, match="more files than GitHub lists"):
-        make_forge(GitHub, {f"/git/trees/{HEAD}": {"tree": listed, "truncated": True}})[0].blobs(
+        make_forge(GitHub, {f"/git/trees/{HEAD}": {"tree": entries, "truncated": True}})[0].blobs(
             HEAD, PurePath("numbers")
         )
 
-    gitlab, api = make_forge(GitLab, {"/repository/tree": listed})
+    gitlab, api = make_forge(GitLab, {"/repository/tree": entries})
     assert gitlab.blobs(HEAD, PurePath("numbers/kr")) == {PurePath("numbers/a"): "a"}
     assert gitlab.blobs(HEAD, PurePath()) == {PurePath("numbers/a"): "a"}
     all_files = {"ref": HEAD, "recursive": "true"}
     assert [query for _, query in api.queries] == [all_files | {"path": "numbers/kr"}, all_files]
     assert make_forge(GitLab, {})[0].blobs(HEAD, PurePath("numbers")) == {}
     with pytest.raises(CiError, match="numbers has more files than this job reads"):
-        make_forge(GitLab, {"/repository/tree": listed[:1] * MOST_ITEMS})[0].blobs(HEAD, PurePath("numbers"))
-    assert make_forge(GitLab, {"/repository/tree": listed[:1] * (MOST_ITEMS - 1)})[0].blobs(HEAD, PurePath("numbers"))
+        make_forge(GitLab, {"/repository/tree": entries[:1] * MOST_ITEMS})[0].blobs(HEAD, PurePath("numbers"))
+    assert make_forge(GitLab, {"/repository/tree": entries[:1] * (MOST_ITEMS - 1)})[0].blobs(HEAD, PurePath("numbers"))

@@ -42,7 +42,7 @@ def _result(*outcomes: RunOutcome) -> Result:
         (_plan(Verdict.ERROR), 1, 1),
     ],
 )
-def test_exit_status_of_a_plan(plan: AccountPlan, plain: int, detailed: int) -> None:
+def test_plan_sets_the_exit_status(plan: AccountPlan, plain: int, detailed: int) -> None:
     """A successful plan is 0. With --detailed-exitcode, pending changes are 2 and impossible ones 3."""
     assert of_plans([plan], detailed=False) == plain
     assert of_plans([plan], detailed=True) == detailed

@@ -47,7 +47,7 @@ def english_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ],
 )
 def test_language_precedence(arguments: Sequence[str], environment: Mapping[str, str], language: str) -> None:
-    """The option precedes SENDERID_LANG, LC_ALL, LC_MESSAGES and LANG. The default is English."""
+    """The option overrides SENDERID_LANG, then LC_ALL, LC_MESSAGES and LANG. The default is English."""
     assert requested_language(arguments, environment) == language
 
 

@@ -125,14 +125,14 @@ def test_file_without_usable_checkout_has_no_commit(
 
 def test_git_timeout_leaves_the_commit_empty(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
-    def slow(*_: object, timeout: float, **__: object) -> None:
+    def time_out(*_: object, timeout: float, **__: object) -> None:
         raise subprocess.TimeoutExpired("git", timeout)
 
-    monkeypatch.setattr(subprocess, "run", slow)
+    monkeypatch.setattr(subprocess, "run", time_out)
     assert _commits(checkout / "top.yaml") == [None]
 
 
-def test_ledger_path_is_that_of_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ledger_path_comes_from_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`~` is the home folder. The default is in the XDG state folder."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
@@ -144,10 +144,10 @@ def test_ledger_path_is_that_of_the_settings(tmp_path: Path, monkeypatch: pytest
 def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
     """Simulate a user with only a numeric id, as in containers."""
 
-    def unknown(uid: int) -> pwd.struct_passwd:
+    def fail(uid: int) -> pwd.struct_passwd:
         raise KeyError(uid)
 
-    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    monkeypatch.setattr(pwd, "getpwuid", fail)
     for name in ("HOME", "XDG_STATE_HOME"):
         monkeypatch.delenv(name, raising=False)
 
@@ -193,10 +193,10 @@ async def test_user_without_name_is_recorded_by_uid(
 ) -> None:
     """In a container the user often has no passwd entry."""
 
-    def nameless() -> str:
+    def fail() -> str:
         raise error
 
-    monkeypatch.setattr(getpass, "getuser", nameless)
+    monkeypatch.setattr(getpass, "getuser", fail)
     _, user, *_ = await _recorded_run(Settings(ledger=LedgerSettings(path=str(tmp_path / "l.db"))))
     assert user == f"uid {os.getuid()}"
 
@@ -215,13 +215,13 @@ async def test_unreadable_ledger_warns_once(tmp_path: Path, capsys: pytest.Captu
 def test_git_variables_of_a_hook_are_ignored(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Git sets GIT_DIR, GIT_WORK_TREE and GIT_INDEX_FILE for its hooks. The commit is that of the file's checkout."""
     commit = _git(checkout, "rev-parse", "HEAD")
-    other = tmp_path / "other"
-    other.mkdir()
-    _git(other, "init", "-q")
-    _git(other, "commit", "-q", "--allow-empty", "-m", "another")
-    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
-    monkeypatch.setenv("GIT_WORK_TREE", str(other))
-    monkeypatch.setenv("GIT_INDEX_FILE", str(other / ".git" / "index"))
+    other_repository = tmp_path / "other"
+    other_repository.mkdir()
+    _git(other_repository, "init", "-q")
+    _git(other_repository, "commit", "-q", "--allow-empty", "-m", "another")
+    monkeypatch.setenv("GIT_DIR", str(other_repository / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(other_repository))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(other_repository / ".git" / "index"))
     assert _commits(checkout / "top.yaml") == [commit]
 
 

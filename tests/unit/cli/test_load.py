@@ -63,8 +63,8 @@ def test_default_settings_file_is_read() -> None:
     assert load_settings(write_file("other.yaml", "accounts_concurrency: 4"), {}) == Settings(accounts_concurrency=4)
 
 
-def test_settings_precedence(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Options precede the environment, which precedes the file. None is an option that was not given."""
+def test_option_overrides_environment_and_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An option that is None was not given."""
     write_file("config/worker.yaml", "rate_limit: {writes: 1, reads: 1, per_seconds: 1}")
     monkeypatch.setenv("SENDERID_RATE_LIMIT__WRITES", "2")
     monkeypatch.setenv("SENDERID_RATE_LIMIT__READS", "2")
@@ -102,7 +102,7 @@ def test_accounts_default_to_config_desired() -> None:
     assert [account.name for account in load_accounts(Settings(), [])] == ["a", "b"]
 
 
-def test_missing_default_folder_suggests_a_start() -> None:
+def test_missing_default_folder_is_refused_with_advice() -> None:
     with pytest.raises(
         DesiredStateError, match=r"^config/desired:1:1: .*: give files with -f, or start with `senderid ex"
     ):

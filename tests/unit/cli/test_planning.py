@@ -10,7 +10,7 @@ from worker.plan.build import Draft
 
 @pytest.mark.parametrize(("refused", "writes"), [((), 2), ((0,), 1), ((0, 1), 0)])
 def test_writes_of_refused_plans_are_not_counted(refused: tuple[int, ...], writes: int) -> None:
-    """Without writes to count, the command does not ask for confirmation."""
+    """If there are no writes to count, the command does not ask for confirmation."""
     change = Change("01012345678", Action.ACTIVATE, "INACTIVE", "ACTIVE", "")
     plans = (
         AccountPlan(

@@ -24,10 +24,10 @@ class Clock:
 
 
 class Terminal(io.TextIOWrapper):
-    """Terminal that records its output. If `gone` is set, each write fails."""
+    """Terminal that records its output. Each write fails while `fails` is set."""
 
     def __init__(self) -> None:
-        self.gone = False
+        self.fails = False
         super().__init__(io.BytesIO(), encoding="utf-8", write_through=True)
 
     def isatty(self) -> bool:
@@ -36,7 +36,7 @@ class Terminal(io.TextIOWrapper):
 
     def write(self, text: str) -> int:
         """Record a text."""
-        if self.gone:
+        if self.fails:
             raise OSError(5, "Input/output error")
         return super().write(text)
 
@@ -197,8 +197,8 @@ def test_lines_above_the_bar_are_unchanged(lines: list[str], clock: Clock, termi
         start = len(terminal.text)
         progress.write("".join(f"{line}\n" for line in lines).encode())
         progress.flush()
-        written = terminal.text[start:]
-    assert "".join(f"{line}\n" for line in lines) in written
+        output = terminal.text[start:]
+    assert "".join(f"{line}\n" for line in lines) in output
 
 
 def test_lines_above_the_bar_keep_their_colours(clock: Clock, terminal: Terminal) -> None:
@@ -220,9 +220,9 @@ def test_undecodable_bytes_above_the_bar_are_replaced(clock: Clock, terminal: Te
 def test_bar_is_omitted_if_the_terminal_fails(clock: Clock, terminal: Terminal) -> None:
     with redirect_stderr(terminal), Progress(enabled=True) as progress:
         progress.expect(20)
-        terminal.gone = True
+        terminal.fails = True
         advance(progress, clock, 20)
-        terminal.gone = False
+        terminal.fails = False
         advance(progress, clock, 20)
     assert terminal.raw == ""
 
@@ -231,5 +231,5 @@ def test_terminal_that_fails_under_the_bar_does_not_end_the_run(clock: Clock, te
     with redirect_stderr(terminal), Progress(enabled=True) as progress:
         progress.expect(20)
         advance(progress, clock, 15)
-        terminal.gone = True
+        terminal.fails = True
         advance(progress, clock, 5)

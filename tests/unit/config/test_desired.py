@@ -168,8 +168,8 @@ def test_status_is_case_insensitive(status: str, form: str) -> None:
 )
 def test_invalid_status_is_refused(status: str, shown: str) -> None:
     assert problem_of(f"{HEAD}  010-1234-5678: {status}\n") == f"3:18: status must be ACTIVE or INACTIVE, not {shown}"
-    listed = f"version: 1\nnumbers:\n- phone: 010-1234-5678\n  status: {status}\n"
-    assert problem_of(listed) == f"4:11: status must be ACTIVE or INACTIVE, not {shown}"
+    list_form = f"version: 1\nnumbers:\n- phone: 010-1234-5678\n  status: {status}\n"
+    assert problem_of(list_form) == f"4:11: status must be ACTIVE or INACTIVE, not {shown}"
 
 
 def test_missing_status_is_reported_after_the_colon() -> None:
@@ -525,7 +525,7 @@ def test_unusual_number_is_a_warning() -> None:
 
 
 def test_implausible_number_is_a_warning() -> None:
-    """Only the account can tell whether a number is registered."""
+    """The API alone knows whether a number is registered."""
     state = load([("a.yaml", f"{HEAD}  0507-1234-5678: ACTIVE\n  '010-1234-567': INACTIVE\n".encode())])
     assert list(state.accounts[0].numbers) == ["050712345678", "0101234567"]
     forwarding, short = state.warnings

@@ -118,19 +118,19 @@ def test_folder_removed_during_the_walk_is_skipped(
 ) -> None:
     """A folder that cannot be read is reported."""
     (tmp_path / "a.yaml").write_bytes(b"1")
-    gone = tmp_path / "gone"
-    gone.mkdir()
+    removed_folder = tmp_path / "gone"
+    removed_folder.mkdir()
     stat = Path.stat
 
     def fail(path: Path, **options: bool) -> os.stat_result:
-        if path == gone:
+        if path == removed_folder:
             raise OSError(number, os.strerror(number), str(path))
         return stat(path, **options)
 
     monkeypatch.setattr(Path, "stat", fail)
-    first, *problems_left = read([str(tmp_path)], fail_on_stdin)
+    first, *folder_problems = read([str(tmp_path)], fail_on_stdin)
     assert first == (str(tmp_path / "a.yaml"), b"1")
-    assert len(problems_left) == count
+    assert len(folder_problems) == count
 
 
 def create_unreadable_paths(tmp_path: Path) -> dict[str, tuple[str, str]]:

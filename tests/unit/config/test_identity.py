@@ -259,7 +259,7 @@ def test_folder_is_walked_once_for_all_its_accounts(tmp_path: Path, monkeypatch:
 def test_part_without_its_head_is_refused(tmp_path: Path) -> None:
     """Without its head it would use the default credentials. Two documents without keys are not refused."""
     part = write_file(tmp_path / "part.yaml", document("main"))
-    other = write_file(tmp_path / "other.yaml", document("main"))
+    other_part = write_file(tmp_path / "other.yaml", document("main"))
     assert completeness_problems(part) == []
     head = write_file(tmp_path / "head.yaml", document("main", "K"))
     assert completeness_problems(part) == [
@@ -269,7 +269,7 @@ def test_part_without_its_head_is_refused(tmp_path: Path) -> None:
         )
     ]
     assert completeness_problems(head) == [], "nothing that it does not list is written"
-    assert completeness_problems(head, part, other) == []
+    assert completeness_problems(head, part, other_part) == []
 
 
 def test_names_are_read_from_invalid_files() -> None:

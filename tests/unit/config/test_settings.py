@@ -75,7 +75,7 @@ def test_variables_without_the_prefix_are_ignored() -> None:
     )
 
 
-def test_option_precedes_environment_precedes_file() -> None:
+def test_option_overrides_environment_and_file() -> None:
     source = ("w.yaml", b"rate_limit: {writes: 1, reads: 1, per_seconds: 1}\nconcurrency: 1\n")
     environment = {"SENDERID_RATE_LIMIT__WRITES": "2", "SENDERID_RATE_LIMIT__READS": "2"}
     assert load(source, environment, {"rate_limit.writes": 3}) == Settings(

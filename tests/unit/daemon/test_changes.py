@@ -51,14 +51,14 @@ def notification_lines(previous: NotifiedAccount, current: NotifiedAccount) -> l
 
 
 def test_drift_and_its_end_are_each_reported_once() -> None:
-    drifted = update_account(NotifiedAccount(), plan(DRIFTED, BOTH, ASKED), None, "r1")
-    assert drifted.drift == {A: Cause.EXTERNAL_DRIFT, B: Cause.BOTH}
-    assert notification_lines(NotifiedAccount(), drifted) == [
+    first = update_account(NotifiedAccount(), plan(DRIFTED, BOTH, ASKED), None, "r1")
+    assert first.drift == {A: Cause.EXTERNAL_DRIFT, B: Cause.BOTH}
+    assert notification_lines(NotifiedAccount(), first) == [
         f"2 numbers changed by others (1 of them also in the file) / {A} / {B}",
     ]
-    again = update_account(drifted, plan(DRIFTED, BOTH), None, "r2")
-    assert notification_lines(drifted, again) == []
-    assert notification_lines(again, update_account(again, plan(), None, "r3")) == ["external changes were reverted"]
+    second = update_account(first, plan(DRIFTED, BOTH), None, "r2")
+    assert notification_lines(first, second) == []
+    assert notification_lines(second, update_account(second, plan(), None, "r3")) == ["external changes were reverted"]
 
 
 def test_drift_reverted_by_the_same_pass_is_reported_as_reverted() -> None:
@@ -114,41 +114,41 @@ def test_writes_before_a_stop_are_reported() -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "line"),
+    ("summary", "line"),
     [
         (WriteSummary("r1", activated=1200), "1,200 activated (run r1)"),
         (WriteSummary("r1", deactivated=2), "2 deactivated (run r1)"),
         (WriteSummary("r1", activated=1, deactivated=2), "1 activated, 2 deactivated (run r1)"),
     ],
 )
-def test_writes_are_counted_by_direction(written: WriteSummary, line: str) -> None:
-    assert notification_lines(NotifiedAccount(), NotifiedAccount(written=written)) == [line]
+def test_writes_are_counted_by_direction(summary: WriteSummary, line: str) -> None:
+    assert notification_lines(NotifiedAccount(), NotifiedAccount(written=summary)) == [line]
 
 
 def test_account_with_failed_numbers_is_failing() -> None:
     """The notification has their count and the first reason."""
     error = NumberError("ServerError", "the server failed", 502)
-    failed = result(
+    failed_result = result(
         number(DRIFTED, Outcome.FAILED, error), number(ASKED, Outcome.UNVERIFIED), outcome=RunOutcome.PARTIAL
     )
-    current = update_account(NotifiedAccount(), plan(DRIFTED, ASKED), failed, "r1")
+    current = update_account(NotifiedAccount(), plan(DRIFTED, ASKED), failed_result, "r1")
     assert current.failing == "2 numbers failed or are unverified: the server failed (ServerError)"
     assert current.drift == {A: Cause.EXTERNAL_DRIFT}
-    unverified = result(number(ASKED, Outcome.UNVERIFIED), outcome=RunOutcome.PARTIAL)
-    assert update_account(current, plan(ASKED), unverified, "r2").failing == "1 number failed or is unverified"
+    unverified_result = result(number(ASKED, Outcome.UNVERIFIED), outcome=RunOutcome.PARTIAL)
+    assert update_account(current, plan(ASKED), unverified_result, "r2").failing == "1 number failed or is unverified"
 
 
 def test_account_whose_run_failed_is_failing() -> None:
-    failed = result(
+    failed_result = result(
         number(ASKED, Outcome.NOT_ATTEMPTED), outcome=RunOutcome.FAILED, error=ErrorInfo("CircuitOpen", "no answer")
     )
-    current = update_account(NotifiedAccount(), plan(ASKED, notices=(SOON,)), failed, "r1")
+    current = update_account(NotifiedAccount(), plan(ASKED, notices=(SOON,)), failed_result, "r1")
     assert (current.failing, current.notices) == ("no answer (CircuitOpen)", (SOON,))
 
 
 def test_refusal_and_its_end_are_reported_by_rule() -> None:
-    refused = plan(ASKED, verdict=Verdict.REFUSED, refusals=(Refusal("min-active", "would leave none"),))
-    current = update_account(NotifiedAccount(), refused, None, "r1")
+    refused_plan = plan(ASKED, verdict=Verdict.REFUSED, refusals=(Refusal("min-active", "would leave none"),))
+    current = update_account(NotifiedAccount(), refused_plan, None, "r1")
     assert notification_lines(NotifiedAccount(), current) == [
         "nothing is written: refused by min-active / min-active: would leave none"
     ]
@@ -159,13 +159,13 @@ def test_refusal_and_its_end_are_reported_by_rule() -> None:
 
 def test_held_deactivations_are_reported_with_their_reasons() -> None:
     """The first five are listed and the rest is counted."""
-    held = [Change(f"0101111000{index}", Action.HELD, "ACTIVE", "INACTIVE", "in use") for index in range(7)]
-    current = update_account(NotifiedAccount(), plan(*held), None, "r1")
+    changes = [Change(f"0101111000{index}", Action.HELD, "ACTIVE", "INACTIVE", "in use") for index in range(7)]
+    current = update_account(NotifiedAccount(), plan(*changes), None, "r1")
     (line,) = notification_lines(NotifiedAccount(), current)
     assert line.startswith("7 deactivations held / 01011110000: in use / ")
     assert line.endswith("01011110004: in use / … and 2 more")
-    ended = result(number(DRIFTED, Outcome.HELD, NumberError("ActivationsFailed", "group support needs 1")))
-    assert update_account(NotifiedAccount(), plan(DRIFTED), ended, "r2").held == {A: "group support needs 1"}
+    held_result = result(number(DRIFTED, Outcome.HELD, NumberError("ActivationsFailed", "group support needs 1")))
+    assert update_account(NotifiedAccount(), plan(DRIFTED), held_result, "r2").held == {A: "group support needs 1"}
     assert notification_lines(current, NotifiedAccount()) == ["no deactivation is held any more"]
 
 
@@ -290,16 +290,16 @@ REVERTED_NOTES = [
 def test_notification_has_its_event_and_marks_the_end_of_a_state(
     previous: NotifiedAccount, current: NotifiedAccount, expected: list[tuple[Event, str, tuple[str, ...], bool]]
 ) -> None:
-    sent = notifications(NotifyState(accounts={"main": previous}), NotifyState(accounts={"main": current}))
-    assert [(each.event, each.title, each.lines, each.over) for each in sent] == expected
-    assert {each.account for each in sent} <= {"main"}
+    reported = notifications(NotifyState(accounts={"main": previous}), NotifyState(accounts={"main": current}))
+    assert [(each.event, each.title, each.lines, each.over) for each in reported] == expected
+    assert {each.account for each in reported} <= {"main"}
 
 
-def test_a_pass_keeps_the_suspension_and_takes_the_notices_of_the_result() -> None:
+def test_pass_keeps_the_suspension_and_takes_the_notices_of_the_result() -> None:
     """Refusals of the plan and of the result are combined."""
     previous = NotifiedAccount(suspended="moving", notices=(ENDS,), written=REVERTED)
-    refused = plan(notices=(ENDS,), refusals=(Refusal("min-active", "few"),))
+    refused_plan = plan(notices=(ENDS,), refusals=(Refusal("min-active", "few"),))
     outcome = result(notices=(BLOCKED,), refusals=(Refusal("fleet-wide", "many"),))
-    assert update_account(previous, refused, outcome, "r3") == NotifiedAccount(
+    assert update_account(previous, refused_plan, outcome, "r3") == NotifiedAccount(
         suspended="moving", notices=(BLOCKED,), refused={"min-active": "few", "fleet-wide": "many"}, written=REVERTED
     )

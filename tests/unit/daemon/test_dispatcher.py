@@ -111,10 +111,16 @@ def test_failed_delivery_is_retried_with_newer_notifications() -> None:
 
 
 def test_hanging_channel_does_not_delay_other_channels() -> None:
-    hanging, other, log = Receiver("", None), Receiver(), Recorder()
-    run((channel(), hanging), (channel(), other), steps=[(0, [FAILING]), (1, [DRIFT])], wait=60, log=log)
-    assert [second for second, _ in other.received] == [0.0, 1.0]
-    assert [second for second, _ in hanging.received] == [0.0, 40.0]
+    hanging_receiver, other_receiver, log = Receiver("", None), Receiver(), Recorder()
+    run(
+        (channel(), hanging_receiver),
+        (channel(), other_receiver),
+        steps=[(0, [FAILING]), (1, [DRIFT])],
+        wait=60,
+        log=log,
+    )
+    assert [second for second, _ in other_receiver.received] == [0.0, 1.0]
+    assert [second for second, _ in hanging_receiver.received] == [0.0, 40.0]
     assert log.lines[0][1]["error_message"] == "no response within 10 s"
 
 

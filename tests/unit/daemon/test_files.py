@@ -41,10 +41,10 @@ class _Reads:
 
         monkeypatch.setattr(sources, "read_file", read)
 
-    def taken(self) -> list[str]:
+    def take(self) -> list[str]:
         """Return the files read since the last call."""
-        taken, self.paths = self.paths, []
-        return taken
+        paths, self.paths = self.paths, []
+        return paths
 
 
 def _far_later() -> float:
@@ -56,19 +56,19 @@ def test_only_changed_files_are_read_again(folder: Path, monkeypatch: pytest.Mon
     reads = _Reads(monkeypatch)
     files = WatchedFiles([str(folder)], wall=_far_later)
     files.begin()
-    assert reads.taken() == ["a.yaml", "b.yaml"]
+    assert reads.take() == ["a.yaml", "b.yaml"]
     original = files.accounts
     assert files.refresh() == FileChanges()
-    assert reads.taken() == []
+    assert reads.take() == []
     os.utime(folder / "a.yaml", (OLD + 9, OLD + 9))
     assert files.refresh() == FileChanges()
-    assert reads.taken() == ["a.yaml"]
+    assert reads.take() == ["a.yaml"]
     assert all(old is new for old, new in zip(original, files.accounts, strict=True))
     _write(folder / "b.yaml", "01000000003")
     assert files.refresh().changed_accounts == {"b"}
     assert list(files.accounts[1].numbers) == ["01000000003"]
     assert files.refresh(read_all=True) == FileChanges()
-    assert reads.taken() == ["b.yaml", "a.yaml", "b.yaml"]
+    assert reads.take() == ["b.yaml", "a.yaml", "b.yaml"]
 
 
 @pytest.mark.parametrize(("age", "reads_again"), [(1.9, 2), (2.1, 0)])
@@ -82,7 +82,7 @@ def test_recently_changed_file_is_read_again(
     files = WatchedFiles([str(folder)], wall=lambda: (oldest if age < 2 else newest) + age)
     files.begin()
     files.refresh()
-    assert len(reads.taken()) == 2 + reads_again
+    assert len(reads.take()) == 2 + reads_again
 
 
 def test_deleted_and_new_files_are_detected(folder: Path) -> None:

@@ -149,9 +149,9 @@ def test_failing_account_backs_off() -> None:
         assert gaps[:4] == [300, 600, 1200, 2100]
         assert set(gaps[4:]) == {3000}, "never longer than an hour"
         assert len({at for at, key in daemon.wire.reads if key == good.api_key and at > 1}) == 96_400 // 300
-        again = [at for at in reads if at > 86_401]
-        assert round(again[0]) == 86_700
-        assert len(again) == 10_000 // 300
+        reads_after_change = [at for at in reads if at > 86_401]
+        assert round(reads_after_change[0]) == 86_700
+        assert len(reads_after_change) == 10_000 // 300
         assert [line["account"] for line in daemon.tape.of("account.failed")] == ["account-2"], "logged once"
 
     _play(scenario())
@@ -161,9 +161,12 @@ def test_suspension_logs_start_and_end_and_delays_writes() -> None:
     """The account is read meanwhile, and its writes follow at the end of the suspension."""
 
     async def scenario() -> None:
-        api_account, other = account(1), account(2)
+        api_account, other_account = account(1), account(2)
         suspend = Suspend("moving", "kim", _after(1000))
-        daemon = Daemon([api_account, other], [desired_account(api_account, suspend=suspend), desired_account(other)])
+        daemon = Daemon(
+            [api_account, other_account],
+            [desired_account(api_account, suspend=suspend), desired_account(other_account)],
+        )
         await daemon.live(1300)
         (start_line,) = daemon.tape.of("watch.suspended")
         assert (start_line["account"], start_line["reason"], start_line["by"]) == ("account-1", "moving", "kim")
@@ -579,7 +582,7 @@ def test_schedule_change_after_an_edit_is_on_time(edited: float) -> None:
 
 
 @pytest.mark.slow
-def test_a_year_of_weekly_windows_is_written_to_the_second() -> None:
+def test_year_of_weekly_windows_is_written_to_the_second() -> None:
     """Each change is written exactly once and within a second."""
     holiday = datetime.fromtimestamp(EPOCH, UTC) + timedelta(days=100)
     schedule = Schedule(
@@ -598,9 +601,9 @@ def test_a_year_of_weekly_windows_is_written_to_the_second() -> None:
         assert 500 < len(due) < 530
         daemon = Daemon([api_account], [desired], rhythm=Interval(7 * 3600.0), longest_sleep=3600.0)
         await daemon.live(year.total_seconds())
-        written = daemon.wire.writes
-        assert [status for *_, status in written] == [status for _, status in due]
-        delays = [moment - (when - start).total_seconds() for (moment, *_), (when, _) in zip(written, due, strict=True)]
+        writes = daemon.wire.writes
+        assert [status for *_, status in writes] == [status for _, status in due]
+        delays = [moment - (when - start).total_seconds() for (moment, *_), (when, _) in zip(writes, due, strict=True)]
         assert min(delays) >= 0
         assert max(delays) < 1
 

@@ -30,13 +30,13 @@ def test_status_shows_the_last_pass() -> None:
     """It contains drift by account, quotas and suspensions, and listeners are called."""
 
     async def scenario() -> None:
-        one, two = account(1), account(2)
+        first, second = account(1), account(2)
         daemon: Daemon
         status = LiveStatus(lambda: daemon.passes.quotas)
         calls: list[int] = []
         status.on_change = lambda: calls.append(1)
-        suspended = desired_account(two, suspend=Suspend("moving", "ann"))
-        daemon = Daemon([one, two], [desired_account(one), suspended], listeners=[status])
+        suspended = desired_account(second, suspend=Suspend("moving", "ann"))
+        daemon = Daemon([first, second], [desired_account(first), suspended], listeners=[status])
         status.follow(daemon.watch)
         await daemon.live(200)
         live = status.state()
@@ -47,13 +47,13 @@ def test_status_shows_the_last_pass() -> None:
         ]
         assert [(quota.writes_most, quota.per_seconds) for quota in live.quotas] == [(10_000, 5.0)] * 2
         assert len(status.accounts()) == 2
-        daemon.folder.desired = (desired_account(one),)
+        daemon.folder.desired = (desired_account(first),)
         assert [read.account for read in status.state().seen] == ["account-1"]
 
     run(scenario())
 
 
-def test_status_lists_what_needs_attention() -> None:
+def test_status_lists_files_and_accounts_that_need_attention() -> None:
 
     async def scenario() -> None:
         converged, refused = account(1), account(2, n01000000002="ACTIVE")

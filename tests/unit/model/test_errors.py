@@ -40,7 +40,7 @@ def make_error(kind: type[WorkerError]) -> WorkerError:
     return kind("said so")
 
 
-def test_documented_hierarchy_is_the_real_one() -> None:
+def test_documented_hierarchy_matches_the_classes() -> None:
     """The module docstring draws each public error under its base class."""
     documented: dict[str, str] = {}
     path = ["Exception"]
@@ -79,8 +79,8 @@ def test_error_lists_each_problem_on_a_line() -> None:
 
 
 def test_problems_sort_by_file_and_line_number() -> None:
-    late, early = Problem("a.yaml", 10, 1, "late"), Problem("a.yaml", 9, 1, "early")
-    assert sorted([late, early]) == [early, late]
+    line_10, line_9 = Problem("a.yaml", 10, 1, "late"), Problem("a.yaml", 9, 1, "early")
+    assert sorted([line_10, line_9]) == [line_9, line_10]
 
 
 def test_policy_refusal_joins_its_messages() -> None:

@@ -206,7 +206,7 @@ def test_dots_between_groups_are_separators(written: str, digits: str) -> None:
     ],
 )
 def test_implausible_number_is_normalized_with_a_reason(written: str, digits: str, words: str) -> None:
-    """Only the account can tell whether a number is registered."""
+    """The API alone knows whether a number is registered."""
     assert normalise(written) == parse_digits(written) == digits
     reason = why_implausible(digits)
     assert reason is not None
