@@ -1,4 +1,4 @@
-"""A check that the messages of a test are in the catalogue of translations."""
+"""A check of the messages that a test makes: each has a translation, and no value is missing."""
 
 import sys
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ from typing import Final
 import pytest
 from babel.messages.pofile import read_po
 
+from worker.model.errors import WorkerError
 from worker.model.messages import Message, Parameter
 from worker.render.i18n import LOCALE
 
@@ -23,31 +24,40 @@ def _translated() -> frozenset[str]:
 
 
 _TRANSLATED: Final = _translated()
+_MISSING: Final = (None, "None", ("None",))
 
 
 @contextmanager
 def watch_messages() -> Iterator[list[str]]:
-    """Yield a list that gets the template of each message that the worker makes and that has no translation.
+    """Yield a list that gets each message and error of the worker that is wrong for the user.
 
-    The templates that `worker.model.messages` itself joins from others do not count.
+    Such a message has no translation, or shows `None`; such an error has no text. Templates that
+    `worker.model.messages` itself joins from other messages do not count.
     """
-    missing: list[str] = []
+    wrong: list[str] = []
     new, plural = Message.__new__, Message.plural
 
-    def check(*templates: str) -> None:
+    def check(templates: tuple[str, ...], parameters: dict[str, Parameter]) -> None:
         module = sys._getframe(2).f_globals["__name__"]
         if module.startswith("worker.") and module != Message.__module__:
-            missing.extend(template for template in templates if template not in _TRANSLATED)
+            wrong.extend(template for template in templates if template not in _TRANSLATED)
+            wrong.extend(f"{name} of {templates}" for name, value in parameters.items() if value in _MISSING)
 
     def checked_new(cls: type[Message], template: str, /, **parameters: Parameter) -> Message:
-        check(template)
+        check((template,), parameters)
         return new(cls, template, **parameters)
 
     def checked_plural(one: str, many: str, /, count: int, **parameters: Parameter) -> Message:
-        check(one, many)
+        check((one, many), {"count": count, **parameters})
         return plural(one, many, count, **parameters)
+
+    def checked_error(cls: type[WorkerError], *arguments: object, **_: object) -> WorkerError:
+        if None in arguments:
+            wrong.append(cls.__name__)
+        return Exception.__new__(cls, *arguments)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Message, "__new__", checked_new)
         patch.setattr(Message, "plural", checked_plural)
-        yield missing
+        patch.setattr(WorkerError, "__new__", checked_error, raising=False)
+        yield wrong

@@ -37,8 +37,8 @@ def answers() -> Iterator[Answers]:
 
 
 @pytest.fixture(autouse=True)
-def _translated_messages() -> Iterator[None]:
-    """Check that each message of the test has a translation."""
-    with watch_messages() as missing:
+def _complete_messages() -> Iterator[None]:
+    """Check that each message of the test has a translation and all its values."""
+    with watch_messages() as wrong:
         yield
-    assert missing == []
+    assert wrong == []
