@@ -1,4 +1,4 @@
-"""Calendars as people and calendar programs read them."""
+"""Calendars as text and as iCalendar files."""
 
 from datetime import UTC, datetime
 
@@ -10,8 +10,8 @@ from worker.render.ics import icalendar
 from worker.render.text.calendar import AccountCalendar, Calendar, CalendarEntry, account_calendar, text
 
 
-def made(*accounts: AccountCalendar) -> Calendar:
-    """A calendar of one day."""
+def calendar_of(*accounts: AccountCalendar) -> Calendar:
+    """Return a calendar of one day."""
     return Calendar(
         created_at="2026-11-24T09:00:00.123Z",
         start="2026-11-30T15:00:00Z",
@@ -20,25 +20,25 @@ def made(*accounts: AccountCalendar) -> Calendar:
     )
 
 
-def due(place: int = 0, **more: str) -> CalendarEntry:
-    """One number that comes due at nine in Seoul."""
+def entry(index: int = 0, **fields: str) -> CalendarEntry:
+    """Return a change of one number at 09:00 in Seoul."""
     return CalendarEntry(
-        f"010000000{place:02}", "2026-12-01T00:00:00Z", "INACTIVE", None, "nothing is scheduled", **more
+        f"010000000{index:02}", "2026-12-01T00:00:00Z", "INACTIVE", None, "nothing is scheduled", **fields
     )
 
 
-def test_a_calendar_without_anything_says_so() -> None:
-    """Without changes; with several zones the span is in UTC."""
+def test_calendar_without_changes_is_one_sentence() -> None:
+    """With several time zones the range is in UTC."""
     zones = [AccountCalendar(zone, zone, ()) for zone in ("Asia/Seoul", "Europe/Berlin")]
     expected = "No changes from {} until {}.\n"
-    assert text(made(*zones), color=False) == expected.format("2026-11-30 15:00 UTC", "2026-12-01 15:00 UTC")
-    assert text(made(zones[0]), color=False) == expected.format("2026-12-01 00:00 KST", "2026-12-02 00:00 KST")
+    assert text(calendar_of(*zones), color=False) == expected.format("2026-11-30 15:00 UTC", "2026-12-01 15:00 UTC")
+    assert text(calendar_of(zones[0]), color=False) == expected.format("2026-12-01 00:00 KST", "2026-12-02 00:00 KST")
 
 
-def test_many_alike_are_a_sample_and_a_count() -> None:
-    """More than twenty numbers of one change are not all shown, and notes stand beside those that are."""
+def test_many_entries_are_a_sample_and_a_count() -> None:
+    """More than twenty numbers of one change are sampled. The notes of shown numbers are shown."""
     page = text(
-        made(AccountCalendar("main", "Asia/Seoul", tuple(due(n, note="a\nb", owner="o") for n in range(25)))),
+        calendar_of(AccountCalendar("main", "Asia/Seoul", tuple(entry(n, note="a\nb", owner="o") for n in range(25)))),
         color=False,
     )
     assert page.count("INACTIVE → not set") == 21
@@ -47,39 +47,41 @@ def test_many_alike_are_a_sample_and_a_count() -> None:
     assert page.endswith("25 changes from 2026-12-01 00:00 KST until 2026-12-02 00:00 KST.\n")
 
 
-def test_foreign_text_does_nothing_to_a_terminal() -> None:
-    """Neither a name nor a note nor a reason gets an escape code through, in no format."""
-    evil = CalendarEntry(
+def test_untrusted_text_does_not_control_a_terminal() -> None:
+    """Names, notes and reasons cannot contain escape codes in any format."""
+    hostile = CalendarEntry(
         "01000000001", "2026-12-01T00:00:00Z", None, "ACTIVE", "\x1b[2Jreason", "\x1b[2Jnote", "\x1b[2Jowner"
     )
-    calendar = made(AccountCalendar("\x1b[2Jname", "Asia/Seoul", (evil,)))
+    calendar = calendar_of(AccountCalendar("\x1b[2Jname", "Asia/Seoul", (hostile,)))
     assert "\x1b" not in text(calendar, color=False)
     assert b"\x1b" not in icalendar(calendar)
 
 
-def test_an_event_has_what_a_calendar_program_needs() -> None:
-    """Its time in UTC, when it was made, a text, and an id that only the change itself makes another one."""
+def test_event_has_id_times_and_text() -> None:
+    """The time is in UTC, and only the change determines the id."""
     first, second = (
-        Read.from_ical(icalendar(made(AccountCalendar("main", "Asia/Seoul", (each,))))).walk("VEVENT")[0]
-        for each in (due(1, note="a"), due(1, note="b"))
+        Read.from_ical(icalendar(calendar_of(AccountCalendar("main", "Asia/Seoul", (item,))))).walk("VEVENT")[0]
+        for item in (entry(1, note="a"), entry(1, note="b"))
     )
     assert first["UID"] == second["UID"]
     assert str(first["SUMMARY"]) == "010-0000-0001: INACTIVE → not set (main)"
     assert str(first["DESCRIPTION"]) == "nothing is scheduled\na"
     assert first["DTSTAMP"].to_ical() == b"20261124T090000Z"
     assert first["DTSTART"].to_ical() == b"20261201T000000Z"
-    others = (
-        AccountCalendar("main", "Asia/Seoul", (due(2),)),
-        AccountCalendar("main", "Asia/Seoul", (replace(due(1), at="2026-12-02T00:00:00Z"),)),
-        AccountCalendar("main", "Asia/Seoul", (replace(due(1), after="ACTIVE"),)),
-        AccountCalendar("branch", "Asia/Seoul", (due(1),)),
+    other_accounts = (
+        AccountCalendar("main", "Asia/Seoul", (entry(2),)),
+        AccountCalendar("main", "Asia/Seoul", (replace(entry(1), at="2026-12-02T00:00:00Z"),)),
+        AccountCalendar("main", "Asia/Seoul", (replace(entry(1), after="ACTIVE"),)),
+        AccountCalendar("branch", "Asia/Seoul", (entry(1),)),
     )
-    events = [Read.from_ical(icalendar(made(other))).walk("VEVENT")[0] for other in others]
+    events = [
+        Read.from_ical(icalendar(calendar_of(other_account))).walk("VEVENT")[0] for other_account in other_accounts
+    ]
     assert len({str(event["UID"]) for event in (first, *events)}) == 5
 
 
-def test_an_account_s_calendar_is_what_its_schedules_change() -> None:
-    """Each change in the span, with what the number's entry says for people; what lies beyond it is left out."""
+def test_account_calendar_has_the_changes_of_its_schedules() -> None:
+    """Each change in the range has the note and owner of its number. Changes outside the range are omitted."""
     start, end = datetime(2026, 12, 1, tzinfo=UTC), datetime(2026, 12, 22, tzinfo=UTC)
     numbers = {"0211": Desired(Status.INACTIVE, "note", "owner"), "0222": Desired(Status.ACTIVE)}
     schedule = Schedule(Status.INACTIVE, (DatedWindow(Status.ACTIVE, start, end, "sale"),), (), "Asia/Seoul")

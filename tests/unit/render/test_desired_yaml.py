@@ -1,4 +1,4 @@
-"""Exported files: what an account has, in a file that asks for nothing else."""
+"""Exported files: they desire the observed status of an account and nothing else."""
 
 from textwrap import dedent
 
@@ -13,13 +13,13 @@ from worker.render.desired_yaml import desired_yaml
 
 
 def account(*numbers: tuple[str, str], account_id: str | None = "12925149") -> ObservedAccount:
-    """An account with these numbers and statuses."""
+    """Return an account with these numbers and statuses."""
     return ObservedAccount(account_id, {phone: Observed(phone, Status(status)) for phone, status in numbers})
 
 
-def test_exported_file() -> None:
-    """Numbers stand in the order of their digits, hyphenated; those that cannot be asked for are comments."""
-    seen = account(
+def test_export_lists_numbers_in_order() -> None:
+    """Numbers are sorted by their digits and hyphenated. Numbers that cannot be listed are comments."""
+    observed = account(
         ("15881234", "ACTIVE"),
         ("01012345678", "ACTIVE"),
         ("023124567", "INACTIVE"),
@@ -28,7 +28,7 @@ def test_exported_file() -> None:
         ("050712345678", "INACTIVE"),
         ("01044445555", "FROZEN\n  0211: ACTIVE"),
     )
-    assert desired_yaml(seen, name="main", endpoint="solapi") == dedent("""\
+    assert desired_yaml(observed, name="main", endpoint="solapi") == dedent("""\
         # yaml-language-server: $schema=senderid.schema.json
         version: 1
         account: "main"
@@ -48,8 +48,8 @@ def test_exported_file() -> None:
         """)
 
 
-def test_account_without_numbers() -> None:
-    """An account that has nothing gives a file that wants nothing."""
+def test_export_of_an_account_without_numbers() -> None:
+    """The file desires nothing."""
     text = desired_yaml(account(account_id=None), name="main")
     assert text == dedent("""\
         # yaml-language-server: $schema=senderid.schema.json
@@ -61,20 +61,20 @@ def test_account_without_numbers() -> None:
     assert load([("main.yaml", text.encode())]).accounts[0].numbers == {}
 
 
-def test_exported_file_changes_nothing() -> None:
-    """The file loads, and its plan has no write and reports only numbers that it does not list."""
-    seen = account(("01012345678", "ACTIVE"), ("023124567", "INACTIVE"), ("0311234567", "EXPIRED"))
-    (desired,) = load([("x.yaml", desired_yaml(seen, name="main").encode())]).accounts
+def test_exported_file_has_an_empty_plan() -> None:
+    """The file loads, and its plan has no write and reports only unlisted numbers."""
+    observed = account(("01012345678", "ACTIVE"), ("023124567", "INACTIVE"), ("0311234567", "EXPIRED"))
+    (desired,) = load([("x.yaml", desired_yaml(observed, name="main").encode())]).accounts
     assert desired.numbers == {"01012345678": Desired(Status.ACTIVE), "023124567": Desired(Status.INACTIVE)}
-    assert desired.account_id == seen.account_id
+    assert desired.account_id == observed.account_id
     assert desired.unmanaged is Unmanaged.REPORT
-    changes = diff(adopt(desired, seen), seen.numbers)
+    changes = diff(adopt(desired, observed), observed.numbers)
     assert [change.action for change in changes] == [Action.UNMANAGED]
     assert [change.phone for change in changes] == ["0311234567"]
 
 
 @pytest.mark.parametrize(
-    ("name", "read"),
+    ("name", "expected"),
     [
         ("main", "main"),
         ("본사", "본사"),
@@ -90,14 +90,14 @@ def test_exported_file_changes_nothing() -> None:
         (" \n ", "file-stem"),
     ],
 )
-def test_any_name_can_be_read_again(name: str, read: str) -> None:
-    """A valid name is kept; any other one is corrected or left out."""
+def test_exported_name_can_be_loaded(name: str, expected: str) -> None:
+    """A valid name is kept; any other name is corrected or omitted."""
     text = desired_yaml(account(), name=name)
-    assert load([("file-stem.yaml", text.encode())]).accounts[0].name == read
+    assert load([("file-stem.yaml", text.encode())]).accounts[0].name == expected
 
 
 @pytest.mark.parametrize(
-    ("account_id", "pinned"),
+    ("account_id", "expected"),
     [
         ("12925149", "12925149"),
         ("007", "007"),
@@ -110,22 +110,21 @@ def test_any_name_can_be_read_again(name: str, read: str) -> None:
         (None, None),
     ],
 )
-def test_account_id_is_pinned_unchanged_or_not_at_all(account_id: str | None, pinned: str | None) -> None:
-    """An id that a file cannot hold is left out: a corrected one would be another account's."""
+def test_account_id_is_exported_unchanged_or_omitted(account_id: str | None, expected: str | None) -> None:
+    """An id that a file cannot hold is omitted, because a corrected id would be another account."""
     text = desired_yaml(account(account_id=account_id), name="main")
-    assert load([("main.yaml", text.encode())]).accounts[0].account_id == pinned
+    assert load([("main.yaml", text.encode())]).accounts[0].account_id == expected
 
 
-def test_long_endpoint_is_not_cut() -> None:
-    """A URL is written whole, however long it is."""
+def test_long_endpoint_is_not_truncated() -> None:
     url = "https://api.example.com/" + "path/" * 50
     text = desired_yaml(account(), name="main", endpoint=url)
     assert load([("main.yaml", text.encode())]).accounts[0].endpoint == url
 
 
-def test_comments_stay_comments() -> None:
-    """What stands in a comment is one short line, whatever an API calls a status or a number."""
-    evil = "\u2028\x85\r" + "x" * 10_000
-    text = desired_yaml(account((evil, evil)), name="main")
+def test_comment_is_one_short_line() -> None:
+    """This holds for any status or number that the API returns."""
+    hostile = "\u2028\x85\r" + "x" * 10_000
+    text = desired_yaml(account((hostile, hostile)), name="main")
     assert text.splitlines()[-1].startswith("#   ")
     assert max(map(len, text.splitlines())) < 250

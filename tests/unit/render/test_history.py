@@ -20,17 +20,17 @@ HOSTILE = "\x1b[31m\nroot\u202e"
 
 
 def golden(page: str) -> str:
-    """A page as it stands in this file."""
+    """Return an expected page without the indentation of this file."""
     return dedent(page).lstrip("\n")
 
 
 def runs(*record: RunRecord, total: int | None = None, columns: int = 80) -> str:
-    """Runs as a table."""
+    """Return runs as a table."""
     return text.runs(history(*record, total=total), color=False, width=columns)
 
 
-def test_runs_are_a_table() -> None:
-    """Each run has a row with when, how it ended, which accounts and numbers, and one with its id, its verb and who."""
+def test_each_run_has_two_rows() -> None:
+    """The first row has time, outcome, accounts and numbers; the second has id, command and user."""
     accounts = (account_record(), account_record(account="campaigns"))
     page = runs(
         run_record(account_record(), command="rollback 20261124T090012Z-a1b2c3", run_id="20261125T000000Z-ffffff"),
@@ -42,19 +42,19 @@ def test_runs_are_a_table() -> None:
         run_record(account_record(), counts={"unchanged": 4}),
         total=7,
     )
-    assert page == snapshot("history_runs_are_a_table.txt", page)
+    assert page == snapshot("history_runs.txt", page)
 
 
-def test_no_runs_and_one() -> None:
-    """Nothing is said in a sentence, without a table's head, and one run is counted as one."""
+def test_no_runs_and_one_run() -> None:
+    """Without runs there is a sentence instead of a table."""
     assert runs() == "No runs.\n"
     assert runs(run_record()).endswith("\n1 run.\n")
     assert text.number("01012345678", history(), color=False) == "No runs with 010-1234-5678.\n"
 
 
-def test_one_run_in_full() -> None:
-    """The run says who, where, by what version and settings; each account by which file; each number its attempts."""
-    mixed = attempt(1, AttemptState.REJECTED, error=NumberError("RateLimited", "the quota is used up", 429))
+def test_run_is_shown_in_full() -> None:
+    """A run has user, host, version and settings, each account its file, and each number its attempts."""
+    rate_limited = attempt(1, AttemptState.REJECTED, error=NumberError("RateLimited", "the quota is used up", 429))
     record = run_record(
         account_record(
             number_record(
@@ -65,7 +65,7 @@ def test_one_run_in_full() -> None:
                 attempts=(attempt(1, AttemptState.REJECTED, error=REJECTED),),
                 duration_ms=0,
             ),
-            number_record(attempts=(mixed, attempt(2))),
+            number_record(attempts=(rate_limited, attempt(2))),
             number_record("15881234", outcome=Outcome.MISSING, before=None, after=None, attempts=(), duration_ms=0),
             sha256="ab" * 32,
             commit="c0ffee-dirty",
@@ -75,18 +75,18 @@ def test_one_run_in_full() -> None:
         settings={"endpoint": "solapi", "retry": {"attempts": 5}, "ledger": {"path": None}},
         outcome=Ending.PARTIAL,
     )
-    shown = text.run(record, color=False)
-    assert shown == snapshot("history_one_run_in_full.txt", shown)
+    page = text.run(record, color=False)
+    assert page == snapshot("history_run_in_full.txt", page)
 
 
-def test_a_run_names_the_plan_file_that_it_carried_out() -> None:
-    """So that one finds the run that used a plan up, by the file's id."""
+def test_run_names_the_plan_file_that_it_applied() -> None:
+    """The id of the file finds the run that used it up."""
     assert "\n  plan file 5f1c\n" in text.run(run_record(plan="5f1c"), color=False)
     assert "plan file" not in text.run(run_record(), color=False)
 
 
-def test_a_run_without_an_end() -> None:
-    """It says that it may have died and what settles that, and its numbers are unfinished; one without accounts too."""
+def test_run_without_an_end() -> None:
+    """The page says that the run may have crashed and how to settle it. Its numbers are unfinished."""
     number = number_record(outcome=None, after=None, attempts=(attempt(1, AttemptState.INTENT),), duration_ms=0)
     account = account_record(
         number,
@@ -98,13 +98,13 @@ def test_a_run_without_an_end() -> None:
         credentials=CredentialsRef(SecretRef(env="MAIN_KEY"), SecretRef(file="/run/secrets/main")),
     )
     record = run_record(account, outcome=Ending.UNFINISHED, finished_at=None)
-    shown = text.run(record, color=False)
-    assert shown == snapshot("history_a_run_without_an_end.txt", shown)
+    page = text.run(record, color=False)
+    assert page == snapshot("history_unfinished_run.txt", page)
     assert text.run(run_record(), color=False).endswith("\n\nThe ledger has no account of this run.\n")
 
 
 def test_many_numbers_are_a_sample() -> None:
-    """Of more than twenty numbers with one outcome ten are shown with their attempts, and the rest is counted."""
+    """Of more than twenty numbers with one outcome, ten are shown with their attempts and the others are counted."""
     numbers = [number_record(f"0101234{n:04}") for n in range(21)]
     page = text.run(
         run_record(account_record(*numbers, number_record("15881234", outcome=Outcome.FAILED))), color=False
@@ -114,8 +114,8 @@ def test_many_numbers_are_a_sample() -> None:
     assert text.run(run_record(account_record(*numbers[:20])), color=False).count("attempt 1") == 20
 
 
-def test_many_accounts_are_shown_in_brief() -> None:
-    """Beyond twenty accounts the rest is counted by how they ended."""
+def test_many_accounts_are_summarised() -> None:
+    """Accounts after the twentieth are counted by outcome."""
     accounts = [account_record(account=f"shop-{n}") for n in range(25)]
     page = text.run(run_record(*accounts), color=False)
     assert "5 more accounts: converged, 1 changed (shop-20, shop-21, shop-22" in page
@@ -124,18 +124,18 @@ def test_many_accounts_are_shown_in_brief() -> None:
 
 
 def test_history_of_one_number() -> None:
-    """Each run that had to do with the number says what became of it, newest first; an account without numbers too."""
+    """Runs are newest first, each with the outcome of the number. An account without numbers is shown too."""
     document = history(
         run_record(account_record(number_record(action=Action.DEACTIVATE, before="ACTIVE", after="INACTIVE"))),
         run_record(account_record(numbers=None), outcome=Ending.CRASHED),
     )
-    shown = text.number("01012345678", document, color=False)
-    assert shown == snapshot("history_of_one_number.txt", shown)
+    page = text.number("01012345678", document, color=False)
+    assert page == snapshot("history_number.txt", page)
 
 
 @pytest.mark.parametrize("columns", [80, 120])
-def test_foreign_text_does_nothing_to_a_terminal(columns: int) -> None:
-    """Names, errors and settings of any content stay on their lines, within the page, and none is obeyed."""
+def test_untrusted_text_does_not_control_a_terminal(columns: int) -> None:
+    """Names, errors and settings stay on their lines and within the width of the page."""
     number = number_record(error=NumberError(HOSTILE, HOSTILE * 30), outcome=Outcome.CONFLICT, after=HOSTILE)
     account = account_record(
         number, account=HOSTILE * 30, account_id=HOSTILE, source=HOSTILE, endpoint=HOSTILE, commit=HOSTILE
@@ -161,8 +161,7 @@ def test_foreign_text_does_nothing_to_a_terminal(columns: int) -> None:
         assert max(map(width, page.splitlines())) <= columns
 
 
-def test_colours_change_nothing_else() -> None:
-    """With colours the pages are the same but for the escape codes."""
+def test_colours_change_only_escape_codes() -> None:
     record = run_record(account_record(number_record(), error=ErrorInfo("E", "text")), settings={"endpoint": "solapi"})
     pages = [
         (

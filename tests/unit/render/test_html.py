@@ -14,27 +14,27 @@ def _macro(call: str, **values: object) -> str:
     return html._environment().from_string(text).render(**values)
 
 
-def test_foreign_text_does_nothing() -> None:
-    """Markup is escaped, and what turns a text around or takes no room is made visible."""
+def test_untrusted_text_is_escaped() -> None:
+    """Markup is escaped, and bidirectional and invisible characters are replaced."""
     rendered = _macro("foreign(text)", text='<script>alert("x")</script>\u202e\u0000')
     assert rendered == "<bdi>&lt;script&gt;alert(&#34;x&#34;)&lt;/script&gt;\ufffd\ufffd</bdi>"
 
 
-def test_a_value_that_is_missing_is_a_bug_and_not_a_blank() -> None:
-    """A template that names what it was not given fails."""
+def test_missing_value_is_an_error() -> None:
+    """A template that uses an undefined value fails."""
     with pytest.raises(UndefinedError):
         _macro("foreign(missing)")
 
 
-def test_marks_have_their_word_and_numbers_their_groups() -> None:
-    """A chip has a word besides its colour; phone numbers have hyphens."""
+def test_macros_render_words_and_grouped_numbers() -> None:
+    """A chip has a word in addition to its colour. Phone numbers have hyphens."""
     assert " failed</span>" in _macro('chip("failed", "bad", "x")')
     assert ">010-1234-5678</span>" in _macro('phone("01012345678")')
     assert "1,234,567" in _macro('tile(1234567, "changed", "good")')
     assert '<time datetime="2026-11-24T09:00:00Z">2026-11-24 09:00:00' in _macro('moment("2026-11-24T09:00:00Z")')
 
 
-def test_an_inlined_asset_is_named_by_its_hash() -> None:
-    """The policy of a document allows exactly the bytes that stand in it."""
+def test_inlined_asset_has_its_hash() -> None:
+    """The content security policy of a document allows exactly its inlined bytes."""
     text, source = html.inline_asset("style.css")
     assert b64decode(source.removeprefix("'sha256-").removesuffix("'")) == sha256(str(text).encode()).digest()

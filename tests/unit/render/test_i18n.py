@@ -1,4 +1,4 @@
-"""The language that people are spoken to in."""
+"""The language of messages."""
 
 import pytest
 
@@ -6,16 +6,16 @@ from worker.model.messages import Message
 from worker.render import i18n
 
 
-def test_english_is_spoken_until_another_is_chosen() -> None:
-    """Without a choice messages stay as they are written, and a number picks its form."""
+def test_english_is_the_default_language() -> None:
+    """Messages stay unchanged, and a count selects singular or plural."""
     assert i18n.current_language() == "en"
     assert i18n.gettext("Plan") == "Plan"
     assert i18n.ngettext("one", "many", 1) == "one"
     assert i18n.ngettext("one", "many", 2) == "many"
 
 
-def test_a_language_is_spoken_for_a_while_only() -> None:
-    """What is chosen within a context ends with it; a message without a translation stays English."""
+def test_language_is_limited_to_its_context() -> None:
+    """A message without a translation stays English."""
     with i18n.use_language("ko"):
         assert i18n.current_language() == "ko"
         assert i18n.gettext("no such message") == "no such message"
@@ -26,7 +26,7 @@ def test_a_language_is_spoken_for_a_while_only() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wish", "code"),
+    ("requested", "expected"),
     [
         ("ko", "ko"),
         ("ko_KR.UTF-8", "ko"),
@@ -37,9 +37,9 @@ def test_a_language_is_spoken_for_a_while_only() -> None:
         (None, None),
     ],
 )
-def test_wishes_are_understood_as_systems_and_browsers_write_them(wish: str | None, code: str | None) -> None:
-    """Locale names and language tags select their language; an unsupported one selects none."""
-    assert i18n.language_of(wish) == code
+def test_language_is_selected_by_locale_names_and_language_tags(requested: str | None, expected: str | None) -> None:
+    """An unsupported language selects none."""
+    assert i18n.language_of(requested) == expected
 
 
 def test_message_is_translated_by_template() -> None:

@@ -1,4 +1,4 @@
-"""Messages are translated by their templates and parameters."""
+"""Translation of messages by their templates and parameters."""
 
 from io import BytesIO
 from pathlib import Path
@@ -12,21 +12,21 @@ from worker.render.i18n_catalog import Catalogue
 
 
 def _catalogue() -> Catalogue:
-    found = Catalog(locale="ko")
-    found.add("marked", "표시됨")
-    found.add("elsewhere", "다른 맥락", context="other")
-    found.add(("{count} account", "{count} accounts"), ("계정 {count}개",))
-    found.add("{name!r} has {count:,} numbers", "{name!r}: 번호 {count:,}개")
-    found.add(("{count:,} number of {name}", "{count:,} numbers of {name}"), ("{name}: 번호 {count:,}개",))
-    found.add("No such file", "파일이 없습니다")
+    catalog = Catalog(locale="ko")
+    catalog.add("marked", "표시됨")
+    catalog.add("elsewhere", "다른 맥락", context="other")
+    catalog.add(("{count} account", "{count} accounts"), ("계정 {count}개",))
+    catalog.add("{name!r} has {count:,} numbers", "{name!r}: 번호 {count:,}개")
+    catalog.add(("{count:,} number of {name}", "{count:,} numbers of {name}"), ("{name}: 번호 {count:,}개",))
+    catalog.add("No such file", "파일이 없습니다")
     file = BytesIO()
-    write_mo(file, found)
+    write_mo(file, catalog)
     file.seek(0)
     return Catalogue(file)
 
 
-def test_marked_messages_are_found_by_their_english() -> None:
-    """`gettext` and `ngettext` translate unfinished messages, and return unknown ones unchanged."""
+def test_messages_are_found_by_their_english_text() -> None:
+    """`gettext` and `ngettext` translate templates and return unknown ones unchanged."""
     catalogue = _catalogue()
     assert catalogue.gettext("marked") == "표시됨"
     assert catalogue.gettext("unmarked") == "unmarked"
@@ -53,6 +53,6 @@ def test_message_is_translated_by_template_and_parameters(message: Message, text
     assert _catalogue().message(message) == text
 
 
-def test_a_catalogue_that_was_not_built_is_none(tmp_path: Path) -> None:
-    """A bare checkout has no compiled catalogue, and needs none."""
+def test_missing_catalogue_is_none(tmp_path: Path) -> None:
+    """A bare checkout has no compiled catalogue and needs none."""
     assert Catalogue.at(tmp_path / "senderid.mo") is None

@@ -1,4 +1,4 @@
-"""JSON documents: what they say, and that nothing in them can do harm."""
+"""JSON documents: their fields, and the escaping of untrusted text."""
 
 import json
 from typing import Any
@@ -16,13 +16,13 @@ HOSTILE = "\x1b[31m\n\u202e\u2028\x85\x9b\u200b고객 😀\\"
 
 
 def plan(*changes: Change, account: str = "main") -> Plan:
-    """A plan of one account."""
-    only = AccountPlan(account=account, counts=tally(Action, {}), changes=changes)
-    return Plan(created_at="2026-03-01T12:00:00.000Z", fingerprint="f" * 64, accounts=(only,))
+    """Return a plan of one account."""
+    account_plan = AccountPlan(account=account, counts=tally(Action, {}), changes=changes)
+    return Plan(created_at="2026-03-01T12:00:00.000Z", fingerprint="f" * 64, accounts=(account_plan,))
 
 
-def test_plan_document() -> None:
-    """A plan's document has every field that is promised, null where there is nothing, and ends with a newline."""
+def test_plan_document_has_every_field() -> None:
+    """Absent values are null, and the document ends with a newline."""
     change = Change("0211", Action.ACTIVATE, Status.INACTIVE, Status.ACTIVE, "listed as ACTIVE", note="본사")
     data = encode(plan(change))
     assert data.endswith(b"}\n")
@@ -63,8 +63,8 @@ def test_plan_document() -> None:
     }
 
 
-def test_result_document() -> None:
-    """A result's document has every field that is promised, with statuses and outcomes as words."""
+def test_result_document_has_every_field() -> None:
+    """Statuses and outcomes are words."""
     error = NumberError("ServerError", "the server failed", 502)
     number = NumberResult(
         "0211", Action.DEACTIVATE, Status.INACTIVE, Status.ACTIVE, Status("FROZEN"), Outcome.CONFLICT, 2, error, 70
@@ -110,8 +110,8 @@ def test_result_document() -> None:
     }
 
 
-def test_foreign_text_comes_back_and_does_nothing() -> None:
-    """Text of others survives in full, while the document's own bytes hold nothing that a terminal obeys."""
+def test_untrusted_text_is_preserved_and_inert() -> None:
+    """The decoded text is unchanged, and the encoded document has no character that controls a terminal."""
     data = encode(plan(account=HOSTILE))
     assert json.loads(data)["accounts"][0]["account"] == HOSTILE
     text = data.decode()
@@ -132,7 +132,7 @@ def test_foreign_text_comes_back_and_does_nothing() -> None:
     ],
 )
 def test_lone_surrogates_are_replaced(text: str, replaced: str) -> None:
-    """What UTF-8 cannot encode becomes U+FFFD, in values and in keys; the rest is unchanged."""
+    """Characters that UTF-8 cannot encode become U+FFFD in values and keys; other text is unchanged."""
     document = plan(Change("0211", Action.ACTIVATE, "INACTIVE", "ACTIVE", text), account="\ud800")
     decoded = msgspec.json.decode(encode(document), type=Plan)
     assert decoded.accounts[0].changes[0].reason == replaced
@@ -144,13 +144,13 @@ def test_lone_surrogates_are_replaced(text: str, replaced: str) -> None:
 
 
 @pytest.mark.parametrize("value", [None, True, 7, 2.5, [], {}, [{"a": ("b",)}]])
-def test_encodable_leaves_the_rest(value: Any) -> None:
-    """What is no text is as it was, but that tuples become lists."""
+def test_encodable_leaves_other_values_unchanged(value: Any) -> None:
+    """Only tuples become lists."""
     assert json.dumps(encodable(value)) == json.dumps(value)
 
 
-def test_inert_escapes_what_acts() -> None:
-    """Characters that act are escaped one by one, next to a backslash too, and others are left alone."""
+def test_inert_escapes_control_characters() -> None:
+    """They are escaped one by one, also after a backslash. Other characters stay unchanged."""
     data = json.dumps({"key": HOSTILE}, ensure_ascii=False).encode()
     assert json.loads(inert(data)) == {"key": HOSTILE}
     assert rb"\u202e\u2028\u0085\u009b\u200b" in inert(data)
@@ -158,8 +158,7 @@ def test_inert_escapes_what_acts() -> None:
     assert inert(b'{"plain": 1}') == b'{"plain": 1}'
 
 
-def test_every_direction_and_line_character_is_escaped() -> None:
-    """Bidirectional controls and unusual line separators are escaped."""
-    acting = [*range(0x80, 0xA0), *range(0x200B, 0x2010), *range(0x2028, 0x202F), *range(0x2060, 0x2070)]
-    data = json.dumps("".join(map(chr, acting)), ensure_ascii=False).encode()
+def test_bidirectional_and_separator_characters_are_escaped() -> None:
+    control_characters = [*range(0x80, 0xA0), *range(0x200B, 0x2010), *range(0x2028, 0x202F), *range(0x2060, 0x2070)]
+    data = json.dumps("".join(map(chr, control_characters)), ensure_ascii=False).encode()
     assert inert(data).isascii()

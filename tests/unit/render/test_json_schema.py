@@ -1,4 +1,4 @@
-"""JSON Schemas: sound themselves, true of what is written, and in agreement with what is read."""
+"""JSON Schemas: they are valid, and agree with the documents that are written and the files that are loaded."""
 
 import json
 import re
@@ -30,7 +30,7 @@ SAMPLES = sorted(CONFIG.glob("desired/*.yaml"))
 
 
 class CoreLoader(yaml.SafeLoader):
-    """Reads scalars as YAML 1.2 does, and with it most editors: only true, null and decimal numbers are no text."""
+    """Load scalars as YAML 1.2 and most editors do: only booleans, null and decimal numbers are not text."""
 
 
 CoreLoader.yaml_implicit_resolvers = {}
@@ -44,18 +44,18 @@ for tag, pattern, first in (
 CoreLoader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.value))
 
 
-def wrong(name: str, document: object) -> list[str]:
-    """What a schema has against a document."""
+def validation_errors(name: str, document: object) -> list[str]:
+    """Return the messages of the errors that a schema reports in a document."""
     return [error.message for error in Draft202012Validator(schema(name)).iter_errors(document)]
 
 
-def read(text: str, loader: type[yaml.BaseLoader | yaml.SafeLoader]) -> Any:
-    """A document with keys that are text, as JSON and so schemas have them."""
+def load_yaml(text: str, loader: type[yaml.BaseLoader | yaml.SafeLoader]) -> Any:
+    """Return a document whose keys are text, as in JSON."""
     return json.loads(json.dumps(yaml.load(text, Loader=loader)))  # noqa: S506 - loaders of plain values only
 
 
 def plan() -> Any:
-    """A plan's document, with everything that one can have."""
+    """Return the document of a plan with every field set."""
     changes = (
         Change("01012345678", Action.ACTIVATE, Status.INACTIVE, Status.ACTIVE, "listed", "note", "owner"),
         Change("0211", Action.MISSING, None, "ACTIVE", "not registered"),
@@ -75,7 +75,7 @@ def plan() -> Any:
 
 
 def result() -> Any:
-    """A result's document, with everything that one can have."""
+    """Return the document of a result with every field set."""
     error = NumberError("ServerError", "the server failed", 502)
     numbers = tuple(
         NumberResult("0211", Action.DEACTIVATE, "INACTIVE", "ACTIVE", None, outcome, 2, error, 70)
@@ -85,18 +85,18 @@ def result() -> Any:
         AccountResult(account="main", outcome=outcome, error=ErrorInfo("E", "t"), counts={}, numbers=numbers)
         for outcome in RunOutcome
     )
-    made = Result(
+    document = Result(
         run_id="r",
         started_at="2026-03-01T12:00:00Z",
         finished_at="2026-03-01T12:00:00Z",
         outcome=RunOutcome.PARTIAL,
         accounts=accounts,
     )
-    return json.loads(encode(made))
+    return json.loads(encode(document))
 
 
 def history() -> Any:
-    """A history's document, with everything that one can have."""
+    """Return the document of a history with every field set."""
     error = NumberError("ServerError", "the server failed", 502)
     numbers = [
         number_record(outcome=outcome, attempts=tuple(attempt(1, state, error=error) for state in AttemptState))
@@ -109,46 +109,45 @@ def history() -> Any:
 
 
 def line(**fields: object) -> dict[str, object]:
-    """A log line."""
+    """Return a log line."""
     return {"timestamp": "2026-03-01T12:00:00.123Z", "level": "info", "event": "number", "run_id": "r"} | fields
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_schema_is_sound(name: str) -> None:
-    """Every schema is a valid one of the draft that it names, has a title and an id of its own, and is JSON."""
-    made = schema(name)
-    Draft202012Validator.check_schema(made)
-    assert made["$schema"] == Draft202012Validator.META_SCHEMA["$id"]
-    assert made["$id"] == f"urn:senderid:schema:{name}:v1"
-    assert made["title"][0].isupper()
-    Draft202012Validator.check_schema(json.loads(encode(made)))
+def test_schema_is_valid(name: str) -> None:
+    """A schema is valid for its draft, has a title and an id of its own, and is JSON."""
+    document = schema(name)
+    Draft202012Validator.check_schema(document)
+    assert document["$schema"] == Draft202012Validator.META_SCHEMA["$id"]
+    assert document["$id"] == f"urn:senderid:schema:{name}:v1"
+    assert document["title"][0].isupper()
+    Draft202012Validator.check_schema(json.loads(encode(document)))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_descriptions_read_well(name: str) -> None:
-    """Descriptions, which editors show, are not indented as the source that some are taken from."""
-    described = re.findall(r'"description": "((?:[^"\\]|\\.)*)"', json.dumps(schema(name)))
-    assert len(described) > 3
-    assert [each for each in described if "  " in each] == []
+def test_descriptions_have_no_source_indentation(name: str) -> None:
+    """Editors show the descriptions, some of which come from docstrings."""
+    descriptions = re.findall(r'"description": "((?:[^"\\]|\\.)*)"', json.dumps(schema(name)))
+    assert len(descriptions) > 3
+    assert [text for text in descriptions if "  " in text] == []
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_descriptions_name_the_variables_that_are_read(name: str) -> None:
-    """No description names a variable of the environment that nothing reads."""
+def test_descriptions_name_existing_environment_variables(name: str) -> None:
     assert set(re.findall(r"\bSOLAPI_\w+", json.dumps(schema(name)))) <= {"SOLAPI_API_KEY", "SOLAPI_API_SECRET"}
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_patterns_are_compiled_alike_everywhere(name: str) -> None:
-    """No pattern of a schema uses what only Python's regular expressions know."""
+def test_patterns_are_portable(name: str) -> None:
+    """No pattern uses syntax that only Python's regular expressions have."""
     patterns = re.findall(r'"pattern": "((?:[^"\\]|\\.)*)"', json.dumps(schema(name)))
-    assert [each for each in patterns if re.search(r"\(\?[^:=!]|\\[AZz]", json.loads(f'"{each}"'))] == []
+    assert [pattern for pattern in patterns if re.search(r"\(\?[^:=!]|\\[AZz]", json.loads(f'"{pattern}"'))] == []
 
 
-def test_desired_schema_has_the_values_and_defaults_of_the_types() -> None:
-    """The packaged file repeats what enums and constants say; this holds them together."""
-    made = schema("desired")
-    properties, status = made["properties"], made["$defs"]["status"]["anyOf"][0]
+def test_desired_schema_matches_enums_and_defaults() -> None:
+    """The packaged file repeats the values of enums and constants."""
+    desired_schema = schema("desired")
+    properties, status = desired_schema["properties"], desired_schema["$defs"]["status"]["anyOf"][0]
     assert status["enum"] == [Status.ACTIVE, Status.INACTIVE]
     assert properties["endpoint"]["anyOf"][0]["enum"] == list(ENDPOINTS)
     assert properties["unmanaged"]["enum"] == list(Unmanaged)
@@ -157,29 +156,27 @@ def test_desired_schema_has_the_values_and_defaults_of_the_types() -> None:
     assert properties["timezone"]["default"] == DEFAULT_ZONE
 
 
-def test_unknown_schema() -> None:
-    """There is no schema of another name."""
+def test_unknown_schema_raises_key_error() -> None:
     with pytest.raises(KeyError):
         schema("histories")
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.name)
 @pytest.mark.parametrize("loader", [yaml.SafeLoader, CoreLoader, yaml.BaseLoader])
-def test_samples_of_desired_state(path: Path, loader: type[yaml.SafeLoader]) -> None:
-    """Every sample file is as the schema wants it, whether a reader takes its scalars for numbers or for text."""
-    assert wrong("desired", read(path.read_text(encoding="utf-8"), loader)) == []
+def test_sample_of_desired_state_is_valid(path: Path, loader: type[yaml.SafeLoader]) -> None:
+    """Each sample is valid, whether scalars are loaded as numbers or as text."""
+    assert validation_errors("desired", load_yaml(path.read_text(encoding="utf-8"), loader)) == []
 
 
 @pytest.mark.parametrize("loader", [yaml.SafeLoader, CoreLoader])
-def test_sample_of_settings(loader: type[yaml.SafeLoader]) -> None:
-    """The sample of settings is as the schema wants it, and has every key that the schema knows."""
-    document = read((CONFIG / "worker.yaml").read_text(encoding="utf-8"), loader)
-    assert wrong("settings", document) == []
+def test_sample_of_settings_is_valid_and_complete(loader: type[yaml.SafeLoader]) -> None:
+    """The sample has every key of the schema."""
+    document = load_yaml((CONFIG / "worker.yaml").read_text(encoding="utf-8"), loader)
+    assert validation_errors("settings", document) == []
     assert document.keys() == schema("settings")["properties"].keys()
 
 
-def test_there_are_samples() -> None:
-    """The samples that these tests are about are found."""
+def test_samples_are_found() -> None:
     assert [path.name for path in SAMPLES] == ["campaigns.yaml", "main.yaml"]
 
 
@@ -267,8 +264,8 @@ DESIRED = [
     ("version: 1\ntimezone: []\nnumbers: {}", False),
     ("version: 1\ntimezone: ''\nnumbers: {}", False),
     *(
-        (f"version: 1\nnumbers: {{010-1234-5678: {entry}}}", right)
-        for entry, right in (
+        (f"version: 1\nnumbers: {{010-1234-5678: {entry}}}", is_valid)
+        for entry, is_valid in (
             ("{status: ACTIVE, until: 2026-12-01, then: inactive, reason: moving}", True),
             ("{status: ACTIVE, until: 2026-12-01T09:00+09:00}", True),
             ("{status: ACTIVE, until: 2026-12-01 09:00:30}", True),
@@ -298,36 +295,36 @@ DESIRED = [
 ]
 
 
-@pytest.mark.parametrize(("text", "right"), DESIRED)
+@pytest.mark.parametrize(("text", "is_valid"), DESIRED)
 @pytest.mark.parametrize("loader", [CoreLoader, yaml.BaseLoader])
-def test_desired_schema_agrees_with_the_loader(text: str, loader: type[yaml.SafeLoader], *, right: bool) -> None:
-    """What the schema says of a file, so that editors can show it, is what the worker says when it reads it."""
+def test_desired_schema_agrees_with_the_loader(text: str, loader: type[yaml.SafeLoader], *, is_valid: bool) -> None:
+    """Editors show an error exactly if the worker rejects the file."""
     try:
         desired.load([("a.yaml", text.encode())])
         accepted = True
     except DesiredStateError:
         accepted = False
-    assert accepted is right
-    assert (wrong("desired", read(text, loader)) == []) is right
+    assert accepted is is_valid
+    assert (validation_errors("desired", load_yaml(text, loader)) == []) is is_valid
 
 
-def test_every_spelling_of_a_number_passes_the_schema() -> None:
-    """Any character that may stand between digits for the worker may stand there for the schema."""
+def test_schema_accepts_every_spelling_of_a_number() -> None:
+    """Each separator that the worker accepts between digits is accepted by the schema."""
     pattern = schema("desired")["properties"]["numbers"]["anyOf"][0]["propertyNames"]["pattern"]
-    between = []
+    separators = []
     for char in map(chr, range(0x10000)):
         spelling = f"010{char}1234{char}5678"
         try:
             normalise(spelling)
         except ValueError:
             continue
-        between.append(char)
+        separators.append(char)
         assert re.search(pattern, spelling), ascii(char)
-    assert {" ", "-", ".", "(", ")", "\u2013", "\u3000"} < set(between)
+    assert {" ", "-", ".", "(", ")", "\u2013", "\u3000"} < set(separators)
 
 
 @pytest.mark.parametrize(
-    ("text", "right"),
+    ("text", "is_valid"),
     [
         ("", True),
         ("endpoint: coolsms\nconcurrency: 4", True),
@@ -369,24 +366,24 @@ def test_every_spelling_of_a_number_passes_the_schema() -> None:
         ("notify: {channels: [{name: ops, url: {env: A}, colour: red}]}", False),
     ],
 )
-def test_settings_schema_agrees_with_the_loader(text: str, *, right: bool) -> None:
-    """What the schema says of a settings file is what the worker says when it reads it."""
+def test_settings_schema_agrees_with_the_loader(text: str, *, is_valid: bool) -> None:
+    """Editors show an error exactly if the worker rejects the settings."""
     try:
         settings.load(("worker.yaml", text.encode()), {}, {})
         accepted = True
     except SettingsError:
         accepted = False
-    assert accepted is right
-    assert (wrong("settings", read(text, CoreLoader) or {}) == []) is right
+    assert accepted is is_valid
+    assert (validation_errors("settings", load_yaml(text, CoreLoader) or {}) == []) is is_valid
 
 
 @pytest.mark.parametrize(
     ("name", "document"), [("plan", plan()), ("result", result()), ("history", history()), ("log", line())]
 )
-def test_documents_are_as_their_schemas_say(name: str, document: Any) -> None:
-    """Documents with everything in them are valid, and may gain fields."""
-    assert wrong(name, document) == []
-    assert wrong(name, document | {"new_in_later_versions": 1}) == []
+def test_documents_match_their_schemas(name: str, document: Any) -> None:
+    """Documents with every field are valid, and later versions may add fields."""
+    assert validation_errors(name, document) == []
+    assert validation_errors(name, document | {"new_in_later_versions": 1}) == []
 
 
 @pytest.mark.parametrize(
@@ -404,21 +401,21 @@ def test_documents_are_as_their_schemas_say(name: str, document: Any) -> None:
         (["accounts", 2, "refusals", 0], "min-active"),
     ],
 )
-def test_wrong_plan_is_refused(path: list[str | int], value: object) -> None:
-    """A plan with a value that none has is not valid, and neither is one whose key is misspelt."""
+def test_invalid_plan_is_rejected(path: list[str | int], value: object) -> None:
+    """A value that is not defined is invalid."""
     document: Any = plan()
     inner = document
     for step in path[:-1]:
         inner = inner[step]
-    whole = json.dumps(document)
+    original = json.dumps(document)
     inner[path[-1]] = value
-    assert wrong("plan", document) != []
-    document = json.loads(whole)
-    assert wrong("plan", document) == []
+    assert validation_errors("plan", document) != []
+    document = json.loads(original)
+    assert validation_errors("plan", document) == []
 
 
 @pytest.mark.parametrize(
-    ("name", "place", "key"),
+    ("name", "path", "key"),
     [
         ("plan", [], "fingerprint"),
         ("plan", ["accounts", 0], "counts"),
@@ -438,14 +435,14 @@ def test_wrong_plan_is_refused(path: list[str | int], value: object) -> None:
         ("log", [], "run_id"),
     ],
 )
-def test_misspelt_key_is_refused(name: str, place: list[str | int], key: str) -> None:
-    """A document without a key, or with a misspelt one, is invalid: every key is always written."""
+def test_misspelt_key_is_rejected(name: str, path: list[str | int], key: str) -> None:
+    """A document without a key is invalid too, because every key is always written."""
     document: Any = {"plan": plan, "result": result, "history": history, "log": line}[name]()
     inner = document
-    for step in place:
+    for step in path:
         inner = inner[step]
     inner[f"{key}s"] = inner.pop(key)
-    assert wrong(name, document) != []
+    assert validation_errors(name, document) != []
 
 
 @pytest.mark.parametrize(
@@ -463,12 +460,12 @@ def test_misspelt_key_is_refused(name: str, place: list[str | int], key: str) ->
         {"timestamp": "2026-03-01T12:00:00+09:00"},
     ],
 )
-def test_wrong_log_line_is_refused(fields: dict[str, object]) -> None:
-    """A line with a value that none has, or with a null, is not valid."""
-    assert wrong("log", line(**fields)) != []
+def test_invalid_log_line_is_rejected(fields: dict[str, object]) -> None:
+    """Undefined values and nulls are invalid."""
+    assert validation_errors("log", line(**fields)) != []
 
 
-def test_log_schema_names_its_events() -> None:
-    """The events that there are stand in the schema as examples, as there may be more."""
+def test_log_schema_lists_the_events_as_examples() -> None:
+    """Events of later versions are valid too."""
     assert schema("log")["properties"]["event"]["examples"] == [event.value for event in LogEvent]
-    assert wrong("log", line(event="something.new")) == []
+    assert validation_errors("log", line(event="something.new")) == []

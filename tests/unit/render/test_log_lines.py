@@ -1,4 +1,4 @@
-"""Log lines for people: short, one line each, and only what is worth reading while a run goes on."""
+"""Log lines on a console: short, one line for each event, and limited to the events of interest during a run."""
 
 from typing import Any
 
@@ -20,10 +20,10 @@ NUMBER: dict[str, Any] = {
 }
 
 
-def shown(*, color: bool = False, everything: bool = False, **fields: Any) -> str | None:
-    """A line of a run on a console."""
+def console(*, color: bool = False, show_all: bool = False, **fields: Any) -> str | None:
+    """Return the console line of an event, or None if it is hidden."""
     line = {"timestamp": "2026-03-01T12:00:00.123Z", "level": "info", "run_id": "20260301T120000Z-abc"} | fields
-    return console_line(line, Paint(color=color), show_all=everything)
+    return console_line(line, Paint(color=color), show_all=show_all)
 
 
 @pytest.mark.parametrize(
@@ -59,44 +59,44 @@ def shown(*, color: bool = False, everything: bool = False, **fields: Any) -> st
         ),
     ],
 )
-def test_line(fields: dict[str, Any], line: str) -> None:
-    """A line begins with time, level and account, then says what happened, to which number and why."""
-    assert shown(**fields) == line
+def test_line_has_time_level_account_and_event(fields: dict[str, Any], line: str) -> None:
+    """Number, outcome and error follow."""
+    assert console(**fields) == line
 
 
 def test_line_in_colour() -> None:
-    """Level and event are what colours make out."""
-    assert shown(color=True, event="account.failed", level="error", error_code="E", error_message="m") == (
+    """Level and event are coloured."""
+    assert console(color=True, event="account.failed", level="error", error_code="E", error_message="m") == (
         "12:00:00Z \x1b[31merror  \x1b[0m              \x1b[1maccount.failed\x1b[0m E: m\n"
     )
 
 
 @pytest.mark.parametrize("outcome", Outcome)
-def test_outcomes_that_are_shown(outcome: Outcome) -> None:
-    """While a run is in progress, changes and failures are shown; the rest is in the result."""
-    line = shown(**NUMBER | {"outcome": outcome})
-    worth = {Outcome.CHANGED, Outcome.FAILED, Outcome.CONFLICT, Outcome.UNVERIFIED}
-    assert (line is not None) is (outcome in worth)
-    assert shown(everything=True, **NUMBER | {"outcome": outcome}) is not None
+def test_only_changes_and_failures_are_shown_during_a_run(outcome: Outcome) -> None:
+    """Other outcomes are in the result."""
+    line = console(**NUMBER | {"outcome": outcome})
+    shown_outcomes = {Outcome.CHANGED, Outcome.FAILED, Outcome.CONFLICT, Outcome.UNVERIFIED}
+    assert (line is not None) is (outcome in shown_outcomes)
+    assert console(show_all=True, **NUMBER | {"outcome": outcome}) is not None
 
 
 @pytest.mark.parametrize("event", LogEvent)
-def test_events_that_are_shown(event: LogEvent) -> None:
-    """What the result or the plan has anyway is left out, unless everything is requested."""
-    silent = {
+def test_events_that_the_result_repeats_are_hidden(event: LogEvent) -> None:
+    """All events are shown if requested."""
+    hidden = {
         LogEvent.RUN_STARTED,
         LogEvent.RUN_FINISHED,
         LogEvent.ACCOUNT_OBSERVED,
         LogEvent.NUMBER_PLANNED,
         LogEvent.NUMBER,
     }
-    silent |= {LogEvent.NOTICE}
-    assert (shown(event=event) is None) is (event in silent)
-    assert shown(event=event, everything=True) == f"12:00:00Z info                 {event}\n"
+    hidden |= {LogEvent.NOTICE}
+    assert (console(event=event) is None) is (event in hidden)
+    assert console(event=event, show_all=True) == f"12:00:00Z info                 {event}\n"
 
 
 @pytest.mark.parametrize(
-    ("fields", "then"),
+    ("fields", "expected"),
     [
         ({"event": "number", "before": "ACTIVE", "after": "INACTIVE", "desired": "INACTIVE"}, "INACTIVE"),
         ({"event": "number", "before": "ACTIVE", "desired": "INACTIVE"}, "?"),
@@ -104,41 +104,40 @@ def test_events_that_are_shown(event: LogEvent) -> None:
         ({"event": "number.planned", "before": "ACTIVE"}, "?"),
     ],
 )
-def test_status_is_not_made_up(fields: dict[str, Any], then: str) -> None:
-    """What a number has after a run is shown only if it was seen, and what a plan wants only in a plan."""
-    assert f"ACTIVE → {then}\n" in (shown(everything=True, **fields) or "")
+def test_status_is_shown_only_if_known(fields: dict[str, Any], expected: str) -> None:
+    """The status after a run is shown only if it was read, and the desired status only for a plan."""
+    assert f"ACTIVE → {expected}\n" in (console(show_all=True, **fields) or "")
 
 
-def test_counts_are_words() -> None:
-    """Counts read as a sentence, without zeros."""
-    line = shown(event="run.finished", everything=True, counts={Action.ACTIVATE: 1200, Action.BLOCKED: 0, "x\ny": 1})
+def test_counts_are_listed_without_zeros() -> None:
+    line = console(event="run.finished", show_all=True, counts={Action.ACTIVATE: 1200, Action.BLOCKED: 0, "x\ny": 1})
     assert line == "12:00:00Z info                 run.finished 1,200 activate, 1 x y\n"
 
 
 def test_other_fields_are_shown_by_name() -> None:
-    """A field that has no place of its own is shown with its name."""
-    line = shown(event="some.thing", numbers=5, raised_at=["a.py:1 f"], note="two\nlines\x1b")
+    """A field without a fixed position is shown with its name."""
+    line = console(event="some.thing", numbers=5, raised_at=["a.py:1 f"], note="two\nlines\x1b")
     assert line == "12:00:00Z info                 some.thing numbers=5 raised_at=['a.py:1 f'] note=two lines\ufffd\n"
 
 
-def test_foreign_text_stays_on_its_line() -> None:
-    """Whatever a field holds, a line is one line without anything that a terminal obeys."""
-    evil = "\x1b[2J\r\n\u2028\u202e\ud800" + "x" * 10_000
+def test_untrusted_text_stays_on_its_line() -> None:
+    """A line has no control characters, whatever its fields contain."""
+    hostile = "\x1b[2J\r\n\u2028\u202e\ud800" + "x" * 10_000
     names = ("event", "account", "phone", "action", "outcome", "before", "after", "http_status", "error_code", "other")
-    fields: dict[str, Any] = dict.fromkeys(names, evil)
-    line = shown(everything=True, counts={evil: 1}, **fields)
+    fields: dict[str, Any] = dict.fromkeys(names, hostile)
+    line = console(show_all=True, counts={hostile: 1}, **fields)
     assert line is not None
     assert {char for char in line if not char.isprintable()} == {"\n"}
     assert line.index("\n") == len(line) - 1
     assert len(line) < 13_000
 
 
-def test_phone_may_be_anything() -> None:
-    """A phone that is no text is shown rather than an error raised."""
-    assert "1012345678" in (shown(event="some.thing", phone=1012345678) or "")
+def test_phone_of_another_type_is_shown() -> None:
+    """A phone that is not text does not raise an error."""
+    assert "1012345678" in (console(event="some.thing", phone=1012345678) or "")
 
 
-def test_a_message_without_a_code_is_shown() -> None:
-    """A warning such as `traces.failed` says what is wrong."""
-    line = shown(event="traces.failed", level="warning", error_message="no traces")
+def test_message_without_a_code_is_shown() -> None:
+    """Warnings such as `traces.failed` have a message only."""
+    line = console(event="traces.failed", level="warning", error_message="no traces")
     assert line == "12:00:00Z warning              traces.failed no traces\n"

@@ -1,4 +1,4 @@
-"""Plans, results and runs as comments: what comes first, what is folded, and what is left out where it is much."""
+"""Plans, results and runs as Markdown comments: the order, the folding, and the shortening of long comments."""
 
 import re
 from collections import Counter
@@ -18,31 +18,31 @@ NOW = "2026-11-25T00:00:00Z"
 REFUSED = Refusal("max-deactivations", "3 of 4 ACTIVE numbers would be deactivated. To allow it, add --allow x")
 
 
-def change(number: int, action: Action = Action.ACTIVATE, **more: str | Cause | None) -> Change:
-    """A change of one number."""
+def change(number: int, action: Action = Action.ACTIVATE, **fields: str | Cause | None) -> Change:
+    """Return a change of one number."""
     observed = "INACTIVE" if action is Action.ACTIVATE else "ACTIVE"
-    made = Change(f"010{number:08d}", action, observed, "ACTIVE" if action is Action.ACTIVATE else "INACTIVE", "listed")
-    return structs.replace(made, **more)
+    base = Change(f"010{number:08d}", action, observed, "ACTIVE" if action is Action.ACTIVATE else "INACTIVE", "listed")
+    return structs.replace(base, **fields)
 
 
-def account(name: str, *changes: Change, unchanged: int = 1, refused: bool = False, **more: object) -> AccountPlan:
-    """The plan of an account."""
-    counts = tally(Action, Counter(each.action for each in changes))
+def account(name: str, *changes: Change, unchanged: int = 1, refused: bool = False, **fields: object) -> AccountPlan:
+    """Return the plan of an account."""
+    counts = tally(Action, Counter(change.action for change in changes))
     counts[Action.UNCHANGED] = unchanged
-    made = AccountPlan(account=name, account_id="12925149", counts=counts, changes=changes)
+    account_plan = AccountPlan(account=name, account_id="12925149", counts=counts, changes=changes)
     if refused:
-        made = structs.replace(made, verdict=Verdict.REFUSED, refusals=(REFUSED,))
-    return structs.replace(made, **more)
+        account_plan = structs.replace(account_plan, verdict=Verdict.REFUSED, refusals=(REFUSED,))
+    return structs.replace(account_plan, **fields)
 
 
 def plan(*accounts: AccountPlan) -> str:
-    """A plan of accounts as Markdown."""
+    """Return a plan as Markdown."""
     return markdown.plan(Plan(created_at=NOW, fingerprint="f", accounts=accounts))
 
 
-def test_a_small_plan_is_shown_in_full() -> None:
-    """Counts and verdict come first, then what is refused and by which option it passes, then every number."""
-    shown = plan(
+def test_small_plan_is_shown_in_full() -> None:
+    """Counts and verdict come first, then refusals with their options, then each number."""
+    comment = plan(
         account(
             "main",
             change(1, note="본사", owner="@everyone", cause=Cause.EXTERNAL_DRIFT, since="2026-11-24T08:12:00Z"),
@@ -58,133 +58,130 @@ def test_a_small_plan_is_shown_in_full() -> None:
         account("calm"),
         AccountPlan(account="lost", verdict=Verdict.ERROR, error=ErrorInfo("Code", "no key"), counts={}),
     )
-    assert shown == snapshot("markdown_small_plan.md", shown)
+    assert comment == snapshot("markdown_small_plan.md", comment)
 
 
-def test_a_plan_without_changes_is_a_line() -> None:
-    """Where there is nothing to do that is all that is said."""
+def test_plan_without_changes_is_one_line() -> None:
     assert plan(account("main")) == "### No changes. 1 number is as desired.\n"
 
 
-def test_many_accounts_are_folded_and_what_they_need_is_not() -> None:
-    """Beyond some rows accounts are folded; attention items stand above, for all of them together."""
-    waiting = [account(f"a{index}", change(index, Action.MISSING, reason="register it")) for index in range(40)]
-    shown = plan(*waiting)
-    assert "- **40 missing** (`a0`, `a1`, `a2`, `a3`, `a4` and 35 more): register it\n" in shown
-    assert shown.index("register it") < shown.index("<details>")
-    assert shown.count("<details><summary><code>a") == 40
-    assert shown.count("</details>") == 40
+def test_many_accounts_are_folded_below_attention_items() -> None:
+    """Attention items of all accounts are listed first and not folded."""
+    accounts = [account(f"a{index}", change(index, Action.MISSING, reason="register it")) for index in range(40)]
+    comment = plan(*accounts)
+    assert "- **40 missing** (`a0`, `a1`, `a2`, `a3`, `a4` and 35 more): register it\n" in comment
+    assert comment.index("register it") < comment.index("<details>")
+    assert comment.count("<details><summary><code>a") == 40
+    assert comment.count("</details>") == 40
 
 
-def test_accounts_with_the_same_changes_share_them() -> None:
-    """The same change in many accounts is shown once, with their number."""
-    shown = plan(
+def test_accounts_with_equal_changes_are_merged() -> None:
+    """A change that many accounts share is shown once, with the count of accounts."""
+    comment = plan(
         *(account(f"shop{index}", change(7, Action.DEACTIVATE)) for index in range(412)), account("b", change(8))
     )
-    assert shown.count("010-0000-0007") == 1
+    assert comment.count("010-0000-0007") == 1
     assert (
-        "#### Same in 412 accounts: `shop0`, `shop1`, `shop2`, `shop3`, `shop4` and 407 more: 1 to deactivate" in shown
+        "#### Same in 412 accounts: `shop0`, `shop1`, `shop2`, `shop3`, `shop4` and 407 more: 1 to deactivate"
+        in comment
     )
-    assert "`010-0000-0008`" in shown
+    assert "`010-0000-0008`" in comment
 
 
-def test_a_long_table_of_a_small_plan_is_folded() -> None:
-    """A table of more rows than are read at a glance is folded below its count."""
-    shown = plan(account("main", *map(change, range(25))))
-    assert "<details><summary><b>25 to activate</b></summary>\n\nlisted\n\n| Number" in shown
-    assert shown.count("| `010-") == 25
+def test_long_table_of_a_small_plan_is_folded() -> None:
+    comment = plan(account("main", *map(change, range(25))))
+    assert "<details><summary><b>25 to activate</b></summary>\n\nlisted\n\n| Number" in comment
+    assert comment.count("| `010-") == 25
 
 
-@pytest.mark.parametrize(("numbers", "shown"), [(500, 500), (3000, 500)])
-def test_a_table_that_does_not_fit_is_a_sample(numbers: int, shown: int) -> None:
-    """Tables are shortened to what fits, never cut, and say which numbers they leave out."""
-    text = plan(account("main", *map(change, range(numbers))))
-    assert text.count("| `010-") == shown
-    if numbers > shown:
-        assert f"and {numbers - shown:,} more, from `010-0000-0500` to `010-0000-2999`" in text
-        assert f"{numbers - shown:,} numbers are left out of the tables." in text
-        assert "--format json" in text
+@pytest.mark.parametrize(("numbers", "expected_rows"), [(500, 500), (3000, 500)])
+def test_table_over_the_size_limit_is_a_sample(numbers: int, expected_rows: int) -> None:
+    """Tables are shortened by whole rows, and the range of omitted numbers is shown."""
+    comment = plan(account("main", *map(change, range(numbers))))
+    assert comment.count("| `010-") == expected_rows
+    if numbers > expected_rows:
+        assert f"and {numbers - expected_rows:,} more, from `010-0000-0500` to `010-0000-2999`" in comment
+        assert f"{numbers - expected_rows:,} numbers are left out of the tables." in comment
+        assert "--format json" in comment
 
 
-def test_one_number_left_out_is_singular() -> None:
-    """A single number that is left out is in the singular."""
-    wide = "\U0001d41a"  # four bytes, one column: 101 such rows do not fit, and 100 do
-    shown = plan(account("main", *(change(index, note=wide * 78, owner=wide * 71) for index in range(101))))
-    assert "and 1 more, from `010-0000-0100` to `010-0000-0100`" in shown
-    assert "1 number is left out of the tables." in shown
+def test_one_omitted_number_is_singular() -> None:
+    character = "\U0001d41a"  # four bytes, one column: 101 such rows do not fit, and 100 do
+    comment = plan(account("main", *(change(index, note=character * 78, owner=character * 71) for index in range(101))))
+    assert "and 1 more, from `010-0000-0100` to `010-0000-0100`" in comment
+    assert "1 number is left out of the tables." in comment
 
 
-def test_accounts_that_do_not_fit_are_a_line_each() -> None:
-    """Where tables of all accounts do not fit, each account is a line, and alike ones share it."""
-    shown = plan(
+def test_accounts_over_the_size_limit_are_one_line_each() -> None:
+    """If the tables of all accounts do not fit, accounts with the same counts share a line."""
+    comment = plan(
         *(account(f"a{index}", *(change(index * 10 + more) for more in range(1 + index % 3))) for index in range(900))
     )
-    assert "<details>" not in shown
-    assert "| to activate | 1,800 | 900 |" in shown
-    assert "- 300 accounts (`a2`, `a5`, `a8`, `a11`, `a14` and 295 more): 3 to activate" in shown
-    assert "1,800 numbers are only counted here." in shown
+    assert "<details>" not in comment
+    assert "| to activate | 1,800 | 900 |" in comment
+    assert "- 300 accounts (`a2`, `a5`, `a8`, `a11`, `a14` and 295 more): 3 to activate" in comment
+    assert "1,800 numbers are only counted here." in comment
 
 
-def test_kinds_of_accounts_that_do_not_fit_are_counted() -> None:
-    """Where even a line a kind does not fit, the worst are shown and the rest counted; the page still fits."""
-    huge = [
+def test_account_lines_over_the_size_limit_are_counted() -> None:
+    """The most severe lines are shown and the others counted. The comment stays within its limit."""
+    accounts = [
         structs.replace(account(f"{'가' * 30}{index}", change(index, note="n")), counts={Action.ACTIVATE: index + 1})
         for index in range(5000)
     ]
-    shown = plan(*huge)
-    assert len(shown.encode()) <= markdown.CAP
-    assert "- and 4,980 more like these\n" in shown
-    assert "5,000 numbers are only counted here." in shown
+    comment = plan(*accounts)
+    assert len(comment.encode()) <= markdown.CAP
+    assert "- and 4,980 more like these\n" in comment
+    assert "5,000 numbers are only counted here." in comment
 
 
-def test_long_lists_are_cut_by_lines_and_by_size() -> None:
-    """Of many refusals, errors and notices the first are shown, and how many more there are."""
+def test_long_lists_are_limited_by_lines_and_size() -> None:
+    """The first refusals, errors and notices are shown, with the count of the others."""
     failing = [
         AccountPlan(account=f"a{index}", verdict=Verdict.ERROR, error=ErrorInfo("Code", f"why {index}"), counts={})
         for index in range(30)
     ]
-    wide = [Notice(NoticeKind.LIMIT, "→" * 420 + str(index)) for index in range(21)]
+    long_notices = [Notice(NoticeKind.LIMIT, "→" * 420 + str(index)) for index in range(21)]
     assert "- and 10 more like these\n" in plan(*failing, account("b"))
-    assert re.search(r"- and \d+ more like these\n", plan(account("b", notices=tuple(wide))))
+    assert re.search(r"- and \d+ more like these\n", plan(account("b", notices=tuple(long_notices))))
     assert " more like these" not in plan(*failing[:21], account("b"))
-    many = tuple(Notice(NoticeKind.EXPIRING, "soon", f"010{index:08d}") for index in range(12))
-    assert "`010-0000-0009` and 2 more: soon\n" in plan(account("b", notices=many))
+    expiring = tuple(Notice(NoticeKind.EXPIRING, "soon", f"010{index:08d}") for index in range(12))
+    assert "`010-0000-0009` and 2 more: soon\n" in plan(account("b", notices=expiring))
 
 
-def test_several_accounts_share_an_error() -> None:
-    """Accounts with the same error are counted and named."""
-    lost = [
+def test_accounts_with_the_same_error_are_grouped() -> None:
+    failed = [
         AccountPlan(account=f"a{index}", verdict=Verdict.ERROR, error=ErrorInfo("Code", "why"), counts={})
         for index in range(3)
     ]
-    assert "- 3 accounts: `a0`, `a1`, `a2`: Code: why\n" in plan(*lost)
+    assert "- 3 accounts: `a0`, `a1`, `a2`: Code: why\n" in plan(*failed)
 
 
 def result(*accounts: AccountResult, remark: str = "") -> str:
-    """A result of accounts as Markdown."""
+    """Return a result as Markdown."""
     return markdown.result(
         Result(run_id="r", started_at=NOW, finished_at=NOW, outcome=RunOutcome.PARTIAL, accounts=accounts), remark
     )
 
 
-def done(name: str, outcome: RunOutcome, *numbers: NumberResult, **more: object) -> AccountResult:
-    """The result of an account."""
-    counts = tally(Outcome, Counter(each.outcome for each in numbers))
-    made = AccountResult(account=name, outcome=outcome, counts=counts, requests=Requests(1, 1, 0), numbers=numbers)
-    return structs.replace(made, **more)
+def account_result(name: str, outcome: RunOutcome, *numbers: NumberResult, **fields: object) -> AccountResult:
+    """Return the result of an account."""
+    counts = tally(Outcome, Counter(item.outcome for item in numbers))
+    base = AccountResult(account=name, outcome=outcome, counts=counts, requests=Requests(1, 1, 0), numbers=numbers)
+    return structs.replace(base, **fields)
 
 
 def number(index: int, outcome: Outcome, error: NumberError | None = None) -> NumberResult:
-    """What became of a number."""
+    """Return the result of a number."""
     after = "ACTIVE" if outcome is Outcome.CHANGED else "INACTIVE"
     return NumberResult(f"010{index:08d}", Action.ACTIVATE, "ACTIVE", "INACTIVE", after, outcome, 1, error)
 
 
-def test_a_result_shows_failures_first() -> None:
-    """What went wrong comes first, with what to do, then what was changed, then remarks."""
-    shown = result(
-        done("fine", RunOutcome.CONVERGED, number(1, Outcome.CHANGED)),
-        done(
+def test_result_shows_failures_first() -> None:
+    """Failures and their advice come first, then changes, then notices."""
+    comment = result(
+        account_result("fine", RunOutcome.CONVERGED, number(1, Outcome.CHANGED)),
+        account_result(
             "bad",
             RunOutcome.PARTIAL,
             number(2, Outcome.CHANGED),
@@ -192,20 +189,19 @@ def test_a_result_shows_failures_first() -> None:
             number(4, Outcome.BLOCKED, NumberError("Blocked", "ask them")),
             notices=(Notice(NoticeKind.BLOCKED, "said already", "01000000004"),),
         ),
-        done("refused", RunOutcome.REFUSED, refusals=(REFUSED,), error=ErrorInfo("PolicyRefusal", "no")),
-        done("held", RunOutcome.LOCKED, error=ErrorInfo("AccountBusy", "another run has it")),
-        done("quiet", RunOutcome.CONVERGED),
+        account_result("refused", RunOutcome.REFUSED, refusals=(REFUSED,), error=ErrorInfo("PolicyRefusal", "no")),
+        account_result("held", RunOutcome.LOCKED, error=ErrorInfo("AccountBusy", "another run has it")),
+        account_result("quiet", RunOutcome.CONVERGED),
         remark="\nThe desired state\nstill asks.\n",
     )
-    assert shown == snapshot("markdown_result.md", shown)
+    assert comment == snapshot("markdown_result.md", comment)
 
 
-def test_a_large_result_says_what_to_do_above_what_is_folded() -> None:
-    """Where accounts are folded, failures are listed above them once."""
+def test_large_result_lists_failures_above_folded_accounts() -> None:
     error = NumberError("Code", "no", 400)
-    shown = result(
+    comment = result(
         *(
-            done(
+            account_result(
                 f"a{index}",
                 RunOutcome.PARTIAL,
                 number(index, Outcome.FAILED, error),
@@ -215,13 +211,13 @@ def test_a_large_result_says_what_to_do_above_what_is_folded() -> None:
         )
     )
     assert (
-        "- **20 failed** (`a0`, `a1`, `a2`, `a3`, `a4` and 15 more): Code (400): no. Its status is unchanged" in shown
+        "- **20 failed** (`a0`, `a1`, `a2`, `a3`, `a4` and 15 more): Code (400): no. Its status is unchanged" in comment
     )
-    assert shown.count("<details>") == 20
+    assert comment.count("<details>") == 20
 
 
-def test_a_run_shows_its_attempts() -> None:
-    """A run shows who started it, its files and each number with its attempts; an unfinished one says so."""
+def test_run_shows_attempts() -> None:
+    """A run has its user, its files and the attempts of each number. An unfinished run is marked."""
     attempt = Attempt(1, "ACTIVE", AttemptState.OK, NOW)
     account = AccountRecord(
         account="main",
@@ -263,23 +259,23 @@ def test_a_run_shows_its_attempts() -> None:
         counts={"activate": 1, "failed": 1, "held": 0},
         accounts=(account,),
     )
-    shown = markdown.run(record)
-    assert shown.startswith("### Run `20261125T000000Z-abcdef`: unfinished\n\n**It is still running or it crashed")
-    assert "#### `main` (`12925149`): unfinished, 1 to activate, 1 failed\n" in shown
-    assert "\n`from d.yaml`\n" in shown
-    assert "| `010-0000-0001` | INACTIVE, not ACTIVE | 1: ok, 1: ok | Code (400): no |" in shown
-    assert "**1 unfinished**" in shown
-    assert shown.endswith("`apply by me@here, 2026-11-25 00:00:00 UTC, senderid 0`\n")
-    ended = structs.replace(
+    comment = markdown.run(record)
+    assert comment.startswith("### Run `20261125T000000Z-abcdef`: unfinished\n\n**It is still running or it crashed")
+    assert "#### `main` (`12925149`): unfinished, 1 to activate, 1 failed\n" in comment
+    assert "\n`from d.yaml`\n" in comment
+    assert "| `010-0000-0001` | INACTIVE, not ACTIVE | 1: ok, 1: ok | Code (400): no |" in comment
+    assert "**1 unfinished**" in comment
+    assert comment.endswith("`apply by me@here, 2026-11-25 00:00:00 UTC, senderid 0`\n")
+    failed_run = structs.replace(
         record, outcome=Ending.FAILED, accounts=(structs.replace(account, numbers=None, error=ErrorInfo("Code", "no")),)
     )
-    assert "- `main`: Code: no\n" in markdown.run(ended)
-    crowded = structs.replace(
+    assert "- `main`: Code: no\n" in markdown.run(failed_run)
+    large_run = structs.replace(
         record,
         accounts=tuple(
             structs.replace(account, account=f"a{index}", source=f"{index}.yaml", numbers=(account.numbers or ()) * 20)
             for index in range(60)
         ),
     )
-    assert "| to activate | 1 | 60 |" in markdown.run(crowded)
-    assert "| --- |" not in markdown.run(structs.replace(crowded, counts={}))
+    assert "| to activate | 1 | 60 |" in markdown.run(large_run)
+    assert "| --- |" not in markdown.run(structs.replace(large_run, counts={}))

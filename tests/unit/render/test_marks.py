@@ -1,4 +1,4 @@
-"""The one table of symbols, words, tones and order."""
+"""The table of symbols, words, tones and order."""
 
 from worker.model.history import Ending
 from worker.model.plans import Action, Verdict
@@ -7,7 +7,7 @@ from worker.render.marks import ENDINGS, MARKS, UNFINISHED, VERDICTS, mark_of, r
 
 
 def test_every_action_outcome_ending_and_verdict_has_a_mark() -> None:
-    """Another one, which the ledger of a later version may have, is shown by its name, after all others."""
+    """An unknown value, which a later version may have recorded, is shown by its name and last."""
     assert set(MARKS) == {*Action, *Outcome}
     assert set(ENDINGS) == set(Ending)
     assert set(VERDICTS) == set(Verdict)
@@ -15,8 +15,8 @@ def test_every_action_outcome_ending_and_verdict_has_a_mark() -> None:
     assert rank("half_changed") > max(map(rank, MARKS))
 
 
-def test_numbers_are_shown_in_the_order_in_which_they_matter() -> None:
-    """What is not finished comes first, then writes, what needs attention, what is done, and what is as desired."""
+def test_numbers_are_ordered_by_urgency() -> None:
+    """Unfinished numbers come first, then writes, attention, changed, and numbers as desired."""
     assert min([*Action, *Outcome, None], key=rank) is None
     assert mark_of(None) is UNFINISHED
     unique = list(dict.fromkeys(str(key) for key in sorted([*Action, *Outcome], key=rank)))
@@ -37,8 +37,8 @@ def test_numbers_are_shown_in_the_order_in_which_they_matter() -> None:
     ]
 
 
-def test_tone_says_whether_to_act() -> None:
-    """Nothing that is stuck or went wrong looks good, and nothing that went well looks wrong."""
+def test_tone_reflects_the_need_to_act() -> None:
+    """Failed and stuck states are not good, and successful states are not bad."""
     tones = {str(name): mark.tone for table in (MARKS, ENDINGS, VERDICTS) for name, mark in table.items()}
     assert {name for name, tone in tones.items() if tone == "good"} == {"activate", "changed", "converged", "ok"}
     assert {name for name, tone in tones.items() if tone == "bad"} == {

@@ -1,4 +1,4 @@
-"""Numbers as an example masks them, in documents, texts and lines of a log."""
+"""Masking of phone numbers, by an example, in documents, texts and log lines."""
 
 import io
 import json
@@ -22,11 +22,11 @@ MASK = Mask.of("010****5678")
 PHONE = "01012345678"
 NOW = "2026-11-25T00:00:00Z"
 TEXT = f"call {PHONE}, 010-1234-5678 or +82 10-1234-5678"
-HIDDEN = "call 010****5678, 010****5678 or 010****5678"
+MASKED_TEXT = "call 010****5678, 010****5678 or 010****5678"
 
 
 @pytest.mark.parametrize(
-    ("example", "digits", "shown"),
+    ("example", "digits", "expected"),
     [
         ("010****5678", "01012345678", "010****5678"),
         ("010-****-5678", "01012345678", "010****5678"),
@@ -41,16 +41,16 @@ HIDDEN = "call 010****5678, 010****5678 or 010****5678"
         ("***", "01012345678", "***********"),
     ],
 )
-def test_a_number_shows_what_its_example_shows(example: str, digits: str, shown: str) -> None:
-    """Shorter numbers show less, so that as many digits are hidden; longer ones hide more."""
-    assert Mask.of(example).number(digits) == shown
+def test_number_is_masked_like_the_example(example: str, digits: str, expected: str) -> None:
+    """Shorter numbers show fewer digits, so that the same count is hidden; longer ones hide more."""
+    assert Mask.of(example).number(digits) == expected
 
 
 @pytest.mark.parametrize(
     "example", ["", "01012345678", "010*2345678", "010**345678", "a****", "0*1***", "0" * 9 + "****", "\uff10****"]
 )
-def test_what_is_no_mask_is_refused(example: str) -> None:
-    """An example without stars, with too few, in two places or too long, or of anything else is none."""
+def test_invalid_mask_is_refused(example: str) -> None:
+    """An example needs enough consecutive stars, a valid length, and only digits, hyphens and stars."""
     with pytest.raises(ValueError, match="010\\*\\*\\*\\*5678"):
         Mask.of(example)
 
@@ -80,8 +80,8 @@ def test_what_is_no_mask_is_refused(example: str) -> None:
         "v1.01012345678",
     ],
 )
-def test_every_spelling_is_found_in_a_text(written: str) -> None:
-    """However a number is written in a text, four of its digits stay hidden; what stands around it stays."""
+def test_every_spelling_of_a_number_is_masked(written: str) -> None:
+    """Four digits are hidden, and the text around the number stays."""
     masked = MASK.text(f"a {written} b")
     assert "1234" not in masked
     assert "\uff11\uff12" not in masked
@@ -91,8 +91,8 @@ def test_every_spelling_is_found_in_a_text(written: str) -> None:
 
 
 @pytest.mark.parametrize("written", ["1588-1234", "15881234", "+82 1588-1234", "02-312-4567", "(02) 312-4567"])
-def test_other_kinds_of_numbers_are_found_too(written: str) -> None:
-    """Nationwide numbers and those of an area are numbers too."""
+def test_other_kinds_of_numbers_are_masked(written: str) -> None:
+    """Nationwide and area numbers are masked too."""
     assert MASK.text(written).count("*") == 4
 
 
@@ -109,34 +109,33 @@ def test_other_kinds_of_numbers_are_found_too(written: str) -> None:
         "",
     ],
 )
-def test_what_is_no_number_stays(text: str) -> None:
-    """Dates, times, counts, ids and runs are not taken for numbers."""
+def test_other_text_is_not_masked(text: str) -> None:
+    """Dates, times, counts and ids are not taken for phone numbers."""
     assert MASK.text(text) == text
 
 
-@pytest.mark.parametrize("before", ["2026-01-02 ", "09:00 ", "desk 02, ", "07 ", "02-312-4567/", "1588-1234 ", "3) "])
+@pytest.mark.parametrize("prefix", ["2026-01-02 ", "09:00 ", "desk 02, ", "07 ", "02-312-4567/", "1588-1234 ", "3) "])
 @pytest.mark.parametrize(
     "number", ["010-5885-0712", "010:5885:0712", "010    5885    0712", "82010-5885-0712", "010x5885x0712"]
 )
-def test_digits_before_a_number_do_not_hide_it(before: str, number: str) -> None:
-    """A number that begins within what looks like another is hidden all the same, as is whatever that was."""
-    masked = MASK.text(f"{before}{number}")
+def test_preceding_digits_do_not_prevent_masking(prefix: str, number: str) -> None:
+    """A number that starts within another apparent number is masked, as is that one."""
+    masked = MASK.text(f"{prefix}{number}")
     assert "5885" not in masked
     assert "312-4567" not in masked
-    line = json.dumps({"phone": "112", "note": f"{before}{number}"}, separators=(",", ":"))
+    line = json.dumps({"phone": "112", "note": f"{prefix}{number}"}, separators=(",", ":"))
     assert "5885" not in MASK.line(line)
     assert json.loads(MASK.line(line))["phone"] == "***"
 
 
-def test_several_numbers_of_a_text_are_found() -> None:
-    """Numbers in a list are numbers each."""
+def test_several_numbers_of_a_text_are_masked() -> None:
     assert (
         MASK.text("010-1234-5678, 010-1234-5678 02-312-4567 1588-1234") == "010****5678, 010****5678 0****4567 ****1234"
     )
 
 
-def test_a_log_line_stays_json() -> None:
-    """In a line of JSON texts and the phone are masked, and bare numbers are left numbers."""
+def test_masked_log_line_is_valid_json() -> None:
+    """Texts and the phone are masked, and other numbers keep their type."""
     line = json.dumps(
         {
             "phone": "1335",
@@ -158,36 +157,40 @@ def test_a_log_line_stays_json() -> None:
     assert MASK.line(f'12:00:00Z info 010-1234-5678 x":{PHONE}') == '12:00:00Z info 010****5678 x":010****5678'
 
 
-def test_a_plan_has_no_number_in_full() -> None:
-    """Every text of a plan is masked, and what else it says stays."""
+def test_masked_plan_has_no_number_in_full() -> None:
+    """All other values stay."""
     change = Change(PHONE, Action.DEACTIVATE, "ACTIVE", "INACTIVE", TEXT, TEXT, TEXT)
-    bare = Change("1335", Action.MISSING, None, "ACTIVE", "about 1335 and 13-35, not 21335")
+    short_number = Change("1335", Action.MISSING, None, "ACTIVE", "about 1335 and 13-35, not 21335")
     account = AccountPlan(
         account=TEXT,
         account_id="12925149",
         refusals=(Refusal("min-active", TEXT),),
         error=ErrorInfo("Code", TEXT),
         counts={Action.DEACTIVATE: 1},
-        changes=(change, bare),
+        changes=(change, short_number),
         notices=(Notice(NoticeKind.GROUP, TEXT, PHONE), Notice(NoticeKind.LIMIT, TEXT)),
     )
     plan = MASK.document(Plan(created_at=NOW, fingerprint="f", accounts=(account, AccountPlan(account="a", counts={}))))
     masked = plan.accounts[0]
-    assert masked.changes[0] == Change("010****5678", Action.DEACTIVATE, "ACTIVE", "INACTIVE", HIDDEN, HIDDEN, HIDDEN)
-    assert (masked.changes[1].phone, masked.changes[1].reason) == ("****", "about **** and ****, not 21335")
-    assert masked.notices == (Notice(NoticeKind.GROUP, HIDDEN, "010****5678"), Notice(NoticeKind.LIMIT, HIDDEN))
-    assert (masked.account, masked.account_id, masked.refusals) == (
-        HIDDEN,
-        "12925149",
-        (Refusal("min-active", HIDDEN),),
+    assert masked.changes[0] == Change(
+        "010****5678", Action.DEACTIVATE, "ACTIVE", "INACTIVE", MASKED_TEXT, MASKED_TEXT, MASKED_TEXT
     )
-    assert masked.error == ErrorInfo("Code", HIDDEN)
+    assert (masked.changes[1].phone, masked.changes[1].reason) == ("****", "about **** and ****, not 21335")
+    assert masked.notices == (
+        Notice(NoticeKind.GROUP, MASKED_TEXT, "010****5678"),
+        Notice(NoticeKind.LIMIT, MASKED_TEXT),
+    )
+    assert (masked.account, masked.account_id, masked.refusals) == (
+        MASKED_TEXT,
+        "12925149",
+        (Refusal("min-active", MASKED_TEXT),),
+    )
+    assert masked.error == ErrorInfo("Code", MASKED_TEXT)
     assert plan.accounts[1] == AccountPlan(account="a", counts={})
     assert "1234" not in msgspec.json.encode(plan).decode()
 
 
-def test_a_result_has_no_number_in_full() -> None:
-    """Every text of a result is masked."""
+def test_masked_result_has_no_number_in_full() -> None:
     number = NumberResult(
         PHONE, Action.ACTIVATE, "ACTIVE", TEXT, None, Outcome.FAILED, 2, NumberError("Code", TEXT, 400)
     )
@@ -208,18 +211,18 @@ def test_a_result_has_no_number_in_full() -> None:
             "010****5678",
             Action.ACTIVATE,
             "ACTIVE",
-            HIDDEN,
+            MASKED_TEXT,
             None,
             Outcome.FAILED,
             2,
-            NumberError("Code", HIDDEN, 400),
+            NumberError("Code", MASKED_TEXT, 400),
         ),
     )
     assert "1234" not in msgspec.json.encode(masked).decode()
 
 
 def test_masked_run_has_no_number_in_full() -> None:
-    """Every text of a run is masked, its settings and groups too."""
+    """Settings and groups are masked too."""
     number = NumberRecord(
         phone=PHONE,
         action=Action.ACTIVATE,
@@ -257,16 +260,18 @@ def test_masked_run_has_no_number_in_full() -> None:
         accounts=(account,),
     )
     masked = MASK.document(record)
-    assert masked.settings == {"a": {"b": [HIDDEN, 15881234]}, "c": None}
-    assert masked.accounts[0].groups == (Group(HIDDEN, ("010****5678", "****")),)
+    assert masked.settings == {"a": {"b": [MASKED_TEXT, 15881234]}, "c": None}
+    assert masked.accounts[0].groups == (Group(MASKED_TEXT, ("010****5678", "****")),)
     assert masked.accounts[0].source == "010****5678.yaml"
     assert "12345678" not in msgspec.json.encode(masked).decode()
-    bare = msgspec.structs.replace(record, settings=None, accounts=(msgspec.structs.replace(account, numbers=None),))
-    assert MASK.document(bare).accounts[0].numbers is None
+    bare_record = msgspec.structs.replace(
+        record, settings=None, accounts=(msgspec.structs.replace(account, numbers=None),)
+    )
+    assert MASK.document(bare_record).accounts[0].numbers is None
 
 
 def test_message_is_masked_by_its_parameters() -> None:
-    """Phone numbers are hidden however short, foreign text by pattern, counts and fixed words not at all."""
+    """Phone numbers of any length are masked, untrusted text by pattern; counts and fixed words are not."""
     message = Message(
         "{phone} and {phones}: {note} ({count} of 112, {reason})",
         phone=PhoneNumber("112"),
@@ -277,17 +282,17 @@ def test_message_is_masked_by_its_parameters() -> None:
     )
     notice = Notice(NoticeKind.GROUP, message)
     masked = MASK.document(AccountPlan(account="a", counts={}, notices=(notice,))).notices[0].message
-    assert masked == f"*** and 010****5678, ****: {HIDDEN} (15881234 of 112, in 010****5678.yaml)"
+    assert masked == f"*** and 010****5678, ****: {MASKED_TEXT} (15881234 of 112, in 010****5678.yaml)"
     assert isinstance(masked, Message)
     assert masked.template == message.template
     assert isinstance(masked.parameters["phone"], PhoneNumber)
 
 
-@pytest.mark.parametrize("seen", [Status(TEXT), Status(f"{PHONE}_HELD")])
-def test_status_of_the_api_is_masked_like_any_text(seen: Status) -> None:
+@pytest.mark.parametrize("status", [Status(TEXT), Status(f"{PHONE}_HELD")])
+def test_unknown_status_is_masked_as_text(status: Status) -> None:
     """A status that this version does not know may be any text, in its field and in a message."""
     changes = (
-        Change("15880000", Action.BLOCKED, seen, Status.ACTIVE, "unknown status"),
+        Change("15880000", Action.BLOCKED, status, Status.ACTIVE, "unknown status"),
         Change("15881111", Action.DEACTIVATE, Status.ACTIVE, Status.INACTIVE, "listed as INACTIVE"),
     )
     plan = with_swap_notice(AccountPlan(account="main", counts={}, changes=changes))
@@ -297,17 +302,17 @@ def test_status_of_the_api_is_masked_like_any_text(seen: Status) -> None:
     assert masked.accounts[0].changes[1].observed is Status.ACTIVE
 
 
-def test_lines_of_stderr_are_masked_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A number that comes in pieces is hidden, a question without an end is shown at once, and bytes stay bytes."""
-    raw = io.BytesIO()
-    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(raw, encoding="utf-8"))
+def test_stderr_is_masked_by_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A number that arrives in parts is masked, a prompt without a newline is shown at once, and other bytes stay."""
+    output = io.BytesIO()
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(output, encoding="utf-8"))
     MaskedStream.install(MASK)
     sys.stderr.buffer.write(b"see 0101234")
-    assert raw.getvalue() == b""
+    assert output.getvalue() == b""
     sys.stderr.buffer.write(b"5678\n\xff\n")
     sys.stderr.write("Apply 01012345678? ")
     sys.stderr.flush()
-    assert raw.getvalue() == b"see 010****5678\n\xff\nApply 010****5678? "
+    assert output.getvalue() == b"see 010****5678\n\xff\nApply 010****5678? "
     assert not sys.stderr.isatty()
     monkeypatch.setattr(sys, "stderr", None)
     MaskedStream.install(MASK)

@@ -30,32 +30,36 @@ def _messages() -> list[tuple[str, str]]:
 
 
 _MESSAGES: Final = _messages()
-_LEAST_MUTANTS: Final = 900
+_MIN_MUTANTS: Final = 900
 
 
 def _pins(messages: list[tuple[str, str]]) -> list[str]:
     return [f"{english}\n  = {korean}\n" for english, korean in messages if is_pinned(english, korean)]
 
 
-def test_every_term_is_translated_as_the_glossary_says() -> None:
-    wrong = {english: (found, korean) for english, korean in _MESSAGES if (found := problems(english, korean))}
+def test_every_term_is_translated_by_the_glossary() -> None:
+    wrong = {
+        english: (term_problems, korean)
+        for english, korean in _MESSAGES
+        if (term_problems := problems(english, korean))
+    }
     assert wrong == {}
 
 
-def test_names_and_order_are_as_reviewed() -> None:
+def test_names_and_word_order_are_as_reviewed() -> None:
     text = "".join(_pins(_MESSAGES))
     assert text == snapshot("korean_terms.txt", text)
 
 
-def test_every_swap_is_noticed() -> None:
-    """In every message each word that has an opposite, and each two placeholders, are swapped."""
+def test_every_swap_is_detected() -> None:
+    """Each word with an opposite, and each pair of placeholders, is swapped in every message."""
     mutants = [(english, korean, mutant) for english, korean in _MESSAGES for mutant in _swapped(korean)]
     missed = [
         (english, mutant)
         for english, korean, mutant in mutants
         if not problems(english, mutant) and _pins([(english, mutant)]) == _pins([(english, korean)])
     ]
-    assert len(mutants) > _LEAST_MUTANTS
+    assert len(mutants) > _MIN_MUTANTS
     assert missed == []
 
 
@@ -70,7 +74,7 @@ def test_every_swap_is_noticed() -> None:
         ("not registered", "미등록", "등록"),
     ],
 )
-def test_a_lost_or_added_negation_is_noticed(english: str, korean: str, mistake: str) -> None:
+def test_lost_or_added_negation_is_detected(english: str, korean: str, mistake: str) -> None:
     assert problems(english, korean) == []
     assert problems(english, mistake) != []
 

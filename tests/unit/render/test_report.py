@@ -24,13 +24,13 @@ PHONE = "01012345678"
 DOWN = NumberError("ServerError", "the API is down", 503)
 
 
-def planned(*accounts: AccountPlan, at: str | None = None) -> Plan:
-    """A plan of some accounts."""
+def plan_of(*accounts: AccountPlan, at: str | None = None) -> Plan:
+    """Return a plan of accounts."""
     return Plan(created_at="2026-11-24T09:00:00.000Z", at=at, fingerprint="f" * 64, accounts=accounts)
 
 
-def done(*accounts: AccountResult, outcome: RunOutcome = RunOutcome.PARTIAL) -> Result:
-    """A result of some accounts."""
+def result_of(*accounts: AccountResult, outcome: RunOutcome = RunOutcome.PARTIAL) -> Result:
+    """Return a result of accounts."""
     return Result(
         run_id="20261124T090012Z-a1b2c3",
         started_at="2026-11-24T09:00:12.000Z",
@@ -40,15 +40,15 @@ def done(*accounts: AccountResult, outcome: RunOutcome = RunOutcome.PARTIAL) -> 
     )
 
 
-def account(*numbers: NumberResult, **more: object) -> AccountResult:
-    """What became of one account."""
-    counts = tally(Outcome, {each.outcome: 1 for each in numbers})
-    given = {"account": "main", "outcome": RunOutcome.PARTIAL, "counts": counts, "numbers": numbers} | more
-    return AccountResult(**given)  # type: ignore[arg-type]
+def account(*numbers: NumberResult, **overrides: object) -> AccountResult:
+    """Return the result of one account."""
+    counts = tally(Outcome, {number.outcome: 1 for number in numbers})
+    fields = {"account": "main", "outcome": RunOutcome.PARTIAL, "counts": counts, "numbers": numbers} | overrides
+    return AccountResult(**fields)  # type: ignore[arg-type]
 
 
-def ended(outcome: Outcome, error: NumberError | None = None, phone: str = PHONE) -> NumberResult:
-    """A number that was to be switched on."""
+def number_result(outcome: Outcome, error: NumberError | None = None, phone: str = PHONE) -> NumberResult:
+    """Return the result of a number that should be activated."""
     after = "ACTIVE" if outcome is Outcome.CHANGED else None
     return NumberResult(phone, Action.ACTIVATE, "ACTIVE", "INACTIVE", after, outcome, 1, error, 250)
 
@@ -57,15 +57,15 @@ def ended(outcome: Outcome, error: NumberError | None = None, phone: str = PHONE
     "page",
     [
         report.plan(fleet_plan(3, 8)),
-        report.result(done(account(ended(Outcome.CHANGED)))),
+        report.result(result_of(account(number_result(Outcome.CHANGED)))),
         report.run(throttled_run()),
         report.runs(history(throttled_run())),
         report.number(PHONE, history(run_record(account_record(number_record())))),
     ],
     ids=["plan", "result", "run", "runs", "number"],
 )
-def test_a_report_asks_for_nothing_and_runs_nothing_else(page: str) -> None:
-    """No element names a source, no attribute holds code or style, and the policy allows exactly what stands there."""
+def test_report_loads_and_runs_nothing_external(page: str) -> None:
+    """No element has a source, no attribute has code or style, and the policy allows only the inlined hashes."""
     read = ParsedReport(page)
     for name, attributes in read.elements:
         assert not {"src", "srcset", "style", "action", "data", "poster"} & set(attributes), name
@@ -81,8 +81,8 @@ def test_a_report_asks_for_nothing_and_runs_nothing_else(page: str) -> None:
     assert len(ids) == len(set(ids))
 
 
-def test_a_plan_shows_changes_and_refusals() -> None:
-    """Each number has its change, cause, note and owner; each account its share; each refusal the option for it."""
+def test_plan_shows_changes_and_refusals() -> None:
+    """A number has its change, cause, note and owner, an account its share, and a refusal its option."""
     page = report.plan(fleet_plan(3, 8))
     read = ParsedReport(page)
     assert "Plan: 6 to activate, 6 to deactivate" in read.visible
@@ -98,10 +98,10 @@ def test_a_plan_shows_changes_and_refusals() -> None:
     assert "a1b2" * 16 in read.visible
 
 
-def test_a_quiet_account_is_a_name() -> None:
-    """Accounts that are as desired are named, and have no rows."""
-    quiet = AccountPlan(account="quiet-one", counts=tally(Action, {Action.UNCHANGED: 3}))
-    page = report.plan(planned(quiet), drift=True)
+def test_account_as_desired_is_listed_by_name() -> None:
+    """It has no rows."""
+    account_as_desired = AccountPlan(account="quiet-one", counts=tally(Action, {Action.UNCHANGED: 3}))
+    page = report.plan(plan_of(account_as_desired), drift=True)
     read = ParsedReport(page)
     assert "1 account is as desired" in read.visible
     assert "quiet-one" in read.visible
@@ -110,45 +110,47 @@ def test_a_quiet_account_is_a_name() -> None:
     assert 'data-tone="good"' in page
 
 
-def test_a_plan_of_changes_alone_is_no_warning() -> None:
-    """Changes alone are no warning, what needs attention is one; a plan of another time names it."""
+def test_plan_with_changes_only_is_not_a_warning() -> None:
+    """A plan with attention items is a warning. A plan of another time names its time."""
     writes = AccountPlan(account="main", counts=tally(Action, {Action.ACTIVATE: 1}), changes=(change_at(0),))
-    assert 'class="notice verdict" data-tone="info"' in report.plan(planned(writes))
+    assert 'class="notice verdict" data-tone="info"' in report.plan(plan_of(writes))
     blocked = AccountPlan(account="main", counts=tally(Action, {Action.BLOCKED: 1}), changes=(change_at(2),))
-    page = report.plan(planned(blocked, at="2026-12-01T00:00:00.000Z"))
+    page = report.plan(plan_of(blocked, at="2026-12-01T00:00:00.000Z"))
     assert 'class="notice verdict" data-tone="warn"' in page
     assert "This is the plan for" in page
     assert 'datetime="2026-12-01T00:00:00.000Z"' in page
 
 
-def test_many_reasons_share_an_item() -> None:
-    """Numbers that are blocked for many reasons are one task, which says so."""
-    many = tuple(replace(change_at(2), phone=f"010{place:08d}", reason=f"reason {place}") for place in range(40))
-    page = report.plan(planned(AccountPlan(account="main", counts=tally(Action, {Action.BLOCKED: 40}), changes=many)))
+def test_blocked_numbers_with_many_reasons_share_an_item() -> None:
+    """The item has the count of other reasons."""
+    changes = tuple(replace(change_at(2), phone=f"010{index:08d}", reason=f"reason {index}") for index in range(40))
+    page = report.plan(
+        plan_of(AccountPlan(account="main", counts=tally(Action, {Action.BLOCKED: 40}), changes=changes))
+    )
     assert "reason 0 There are 39 other reasons: see below." in page
     assert "40 blocked:" in page
 
 
 def test_notices_are_shown_once() -> None:
-    """What the status of a blocked number says already is no notice; of the others the alike stand together."""
+    """The notice of a blocked number is omitted, and equal notices are grouped."""
     notices = (
         Notice(NoticeKind.PENDING, "it waits", change_at(2).phone),
         Notice(NoticeKind.EXPIRING, "it ends on 2026-12-24", PHONE),
         Notice(NoticeKind.LIMIT, "the account is nearly full", None),
     )
     counts = tally(Action, {Action.BLOCKED: 1})
-    page = report.plan(planned(AccountPlan(account="main", counts=counts, changes=(change_at(2),), notices=notices)))
+    page = report.plan(plan_of(AccountPlan(account="main", counts=counts, changes=(change_at(2),), notices=notices)))
     assert "it waits" not in page
     assert "it ends on 2026-12-24" in page
     assert "the account is nearly full" in page
-    many = notice_items(("main", Notice(NoticeKind.LIMIT, f"text {place}", None)) for place in range(103))
-    items = list(capped(many))
+    items_of_notices = notice_items(("main", Notice(NoticeKind.LIMIT, f"text {index}", None)) for index in range(103))
+    items = list(capped(items_of_notices))
     assert len(items) == 101
     assert items[-1].text == "3 more: --format json"
 
 
-def test_more_rows_than_a_browser_opens_are_counted() -> None:
-    """A table that is too long keeps rows that need attention, and counts what it leaves out."""
+def test_long_table_keeps_rows_that_need_attention() -> None:
+    """A table over its limit counts the omitted rows."""
     sampled = table("numbers", "Numbers", (), _rows(12), limit=5)
     assert [row.needs_attention for row in sampled.rows] == [True, True, True, False, False]
     assert sampled.omitted == (
@@ -161,28 +163,32 @@ def _rows(number: int) -> tuple[TableRow, ...]:
     return numbers_table(plan_view(fleet_plan(1, number)).accounts, is_plan=True).rows
 
 
-def test_a_share_is_never_rounded_to_nothing() -> None:
-    """One number of a thousand is one percent that goes; of nothing nothing goes."""
+def test_percentage_is_not_rounded_to_zero() -> None:
+    """One of a thousand numbers is one percent. Without numbers there is no percentage."""
     assert (Share(1000, 0, 1).percent, Share(1000, 0, 1).after) == (1, 999)
     assert (Share(0, 2, 0).percent, Share(0, 2, 0).after) == (0, 2)
-    page = report.plan(planned(AccountPlan(account="a", counts=tally(Action, {}), changes=(change_at(2),), active=0)))
+    page = report.plan(plan_of(AccountPlan(account="a", counts=tally(Action, {}), changes=(change_at(2),), active=0)))
     assert "% deactivated" not in page
 
 
-def test_an_item_links_to_its_rows() -> None:
-    """The link of an item about numbers filters the table by their word; other items have none."""
-    numbers = account(ended(Outcome.NOT_ATTEMPTED, DOWN), error=ErrorInfo("CircuitOpen", "down"))
-    page = report.result(done(numbers))
+def test_item_links_to_its_rows() -> None:
+    """The link of an item about numbers filters the table by its word. Other items have no link."""
+    numbers = account(number_result(Outcome.NOT_ATTEMPTED, DOWN), error=ErrorInfo("CircuitOpen", "down"))
+    page = report.result(result_of(numbers))
     assert page.count('class="live"') == 1
     assert 'href="#what=not%20attempted"' in page
 
 
-def test_a_result_shows_outcomes_and_advice() -> None:
-    """The gravest account comes first, each outcome has its advice, and the drawing is a command away."""
-    numbers = (ended(Outcome.CHANGED), ended(Outcome.FAILED, DOWN, "0211"), ended(Outcome.BLOCKED, None, "0212"))
+def test_result_shows_outcomes_and_advice() -> None:
+    """The most severe account comes first, each outcome has its advice, and the command for the chart is shown."""
+    numbers = (
+        number_result(Outcome.CHANGED),
+        number_result(Outcome.FAILED, DOWN, "0211"),
+        number_result(Outcome.BLOCKED, None, "0212"),
+    )
     failed = account(*numbers, requests=Requests(2, 3, 1), error=ErrorInfo("CircuitOpen", "the API stays down"))
     page = report.result(
-        done(
+        result_of(
             AccountResult(account="calm", outcome=RunOutcome.CONVERGED, counts=tally(Outcome, {Outcome.UNCHANGED: 2})),
             failed,
             account(
@@ -208,23 +214,25 @@ def test_a_result_shows_outcomes_and_advice() -> None:
     assert "1 account is as desired" in read.visible
 
 
-def test_errors_of_accounts_are_not_repeated_for_numbers() -> None:
-    """Numbers with their account's own error are in the table, and no task of their own."""
+def test_account_error_is_not_repeated_for_numbers() -> None:
+    """Numbers with the error of their account are in the table only."""
     error = NumberError("CircuitOpen", "the API stays down")
-    page = report.result(done(account(ended(Outcome.NOT_ATTEMPTED, error), error=ErrorInfo(error.code, error.message))))
+    page = report.result(
+        result_of(account(number_result(Outcome.NOT_ATTEMPTED, error), error=ErrorInfo(error.code, error.message)))
+    )
     assert "1 not attempted:" not in page
     assert "Nothing was sent" not in page
     assert "senderid history" not in page
 
 
-def test_a_run_draws_its_writes_against_the_quota() -> None:
-    """The chart says in words what it shows; retries, refusals and the pause are drawn; the same stands in a table."""
+def test_run_has_a_chart_of_its_writes_against_the_quota() -> None:
+    """The chart has a text alternative. It shows retries, refusals and the pause, as does the table."""
     read = ParsedReport(report.run(throttled_run()))
     summary = "64 writes; at most 31 in any 5 s; the quota is 45; 2 retries; 2 refused by the vendor's quota; 1 pause."
-    (drawing,) = [each for each in read.named("svg") if each.get("role") == "img"]
+    (drawing,) = [attributes for attributes in read.named("svg") if attributes.get("role") == "img"]
     assert drawing["aria-label"] == summary
     assert summary in read.visible
-    classes = [each.get("class") for name, each in read.elements if name in {"line", "rect"}]
+    classes = [attributes.get("class") for name, attributes in read.elements if name in {"line", "rect"}]
     assert {"limit", "again", "refused", "band"} <= set(classes)
     assert "waited 9.1 s: the API reported that the quota was used up" in read.visible
     spans = [row for row in read.rows if row and row[0].startswith("09:00:")]
@@ -233,50 +241,52 @@ def test_a_run_draws_its_writes_against_the_quota() -> None:
     assert "rate_limit.writes" in read.visible
 
 
-def test_a_run_names_the_plan_file_that_it_carried_out() -> None:
-    """Among its facts, by the file's id; a run without one has no such fact."""
+def test_run_names_the_plan_file_that_it_applied() -> None:
+    """The page has the id of the plan file. A run without a plan file has no such row."""
     page = report.run(run_record(plan="5f1c"))
     assert "Plan file" in page
     assert "5f1c" in page
     assert "Plan file" not in report.run(run_record())
 
 
-def test_run_without_a_quota_or_writes_draws_the_rest() -> None:
-    """Without settings there is no limit to draw, without attempts no chart; an unfinished run says what to expect."""
-    bare = run_record(account_record(number_record()), settings=None)
-    assert "at most 1 in any 5 s." in report.run(bare)
-    assert 'class="limit"' not in report.run(bare)
-    open_ = account_record(
+def test_run_without_a_quota_or_writes_has_no_limit_or_chart() -> None:
+    """Without settings there is no limit, and without attempts no chart. An unfinished run is explained."""
+    run_without_settings = run_record(account_record(number_record()), settings=None)
+    assert "at most 1 in any 5 s." in report.run(run_without_settings)
+    assert 'class="limit"' not in report.run(run_without_settings)
+    unfinished_account = account_record(
         number_record(outcome=None, after=None, attempts=()),
         outcome=Ending.UNFINISHED,
         counts={"activate": 1},
         finished_at=None,
     )
-    page = report.run(run_record(open_, outcome=Ending.UNFINISHED, finished_at=None, counts={"activate": 1}))
+    page = report.run(
+        run_record(unfinished_account, outcome=Ending.UNFINISHED, finished_at=None, counts={"activate": 1})
+    )
     assert "It is still running or it crashed" in page
     assert "<figure" not in page
     assert "… unfinished" in " ".join(ParsedReport(page).visible.split())
 
 
-def test_a_pause_without_a_refusal() -> None:
-    """A pause without a refusal before it is shown as a plain pause."""
-    later = attempt(intended_at="2026-11-24T09:01:12.120Z")
-    page = report.run(run_record(account_record(number_record(), number_record("0211", attempts=(later,)))))
+def test_pause_without_a_refusal_has_no_wait() -> None:
+    """The chart shows the pause without responses only."""
+    later_attempt = attempt(intended_at="2026-11-24T09:01:12.120Z")
+    page = report.run(run_record(account_record(number_record(), number_record("0211", attempts=(later_attempt,)))))
     assert "no responses for 60.0 s" in page
     assert "waited" not in page
 
 
-def test_each_api_key_has_a_chart_of_its_own() -> None:
-    """Quotas are of API keys: the busiest are drawn, the others are counted."""
+def test_each_api_key_has_its_own_chart() -> None:
+    """Quotas belong to API keys. The busiest keys have a chart; the others are counted."""
     accounts = [
         account_record(
-            number_record(attempts=(attempt(answered_at="2026-11-24T09:00:13.000Z"),) * (place + 1)),
-            account=f"a{place}",
-            credentials=CredentialsRef(SecretRef(env=f"KEY_{place}"), SecretRef(env=f"SECRET_{place}")),
-            error=ErrorInfo("CircuitOpen", "down") if place == 0 else None,
-            outcome=Ending.FAILED if place == 0 else Ending.CONVERGED,
+            number_record(attempts=(attempt(answered_at="2026-11-24T09:00:13.000Z"),) * (index + 1)),
+            account=f"a{index}",
+            credentials=CredentialsRef(SecretRef(env=f"KEY_{index}"), SecretRef(env=f"SECRET_{index}")),
+            error=ErrorInfo("CircuitOpen", "down") if index == 0 else None,
+            outcome=Ending.FAILED if index == 0 else Ending.CONVERGED,
         )
-        for place in range(7)
+        for index in range(7)
     ]
     page = report.run(run_record(*accounts))
     assert page.count("<figure") == 5
@@ -284,10 +294,10 @@ def test_each_api_key_has_a_chart_of_its_own() -> None:
     assert "Stopped:</strong> CircuitOpen: down." in page
 
 
-def test_runs_and_a_number_are_tables() -> None:
-    """Each run has its row with its id; a number's history has one for each run; a list that is cut says so."""
-    many = tuple(account_record(account=f"a{place}") for place in range(7))
-    page = report.runs(history(run_record(*many), run_record(outcome=Ending.UNFINISHED, finished_at=None), total=9))
+def test_runs_and_number_history_are_tables() -> None:
+    """Each run is a row with its id. A list that is shortened says so."""
+    accounts = tuple(account_record(account=f"a{index}") for index in range(7))
+    page = report.runs(history(run_record(*accounts), run_record(outcome=Ending.UNFINISHED, finished_at=None), total=9))
     read = ParsedReport(page)
     assert "2 of 9 runs. All of them: --limit 0" in read.visible
     assert "+2" in read.line("20261124T090012Z-a1b2c3")[5]
@@ -298,8 +308,8 @@ def test_runs_and_a_number_are_tables() -> None:
     assert ParsedReport(report.runs(history())).rows == []
 
 
-def test_hostile_texts_are_text() -> None:
-    """Markup in every foreign field adds no element to a report, and what turns a text around is shown as harmless."""
+def test_hostile_text_adds_no_markup() -> None:
+    """Markup in untrusted fields adds no element, and bidirectional characters are replaced."""
     plain, hostile = ParsedReport(report.plan(fleet_plan(3, 8))), ParsedReport(report.plan(fleet_plan(3, 8, HOSTILE)))
     assert {name for name, _ in hostile.elements} == {name for name, _ in plain.elements}
     assert len(hostile.scripts) == len(plain.scripts)

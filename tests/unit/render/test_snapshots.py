@@ -1,4 +1,4 @@
-"""The files of expected outputs."""
+"""Files of expected outputs."""
 
 from pathlib import Path
 
@@ -6,6 +6,5 @@ from tests.support.snapshots import SNAPSHOTS
 
 
 def test_every_snapshot_is_used() -> None:
-    """A file that no test names is left over."""
     tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
     assert [path.name for path in SNAPSHOTS.iterdir() if f'"{path.name}"' not in tests] == []

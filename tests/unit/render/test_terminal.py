@@ -1,4 +1,4 @@
-"""Text for terminals: harmless, aligned, wrapped; and numbers in their usual groups."""
+"""Text for terminals: escaping, alignment, wrapping and grouping of digits."""
 
 import unicodedata
 
@@ -12,7 +12,7 @@ from worker.render.view.parts import NumberGroup, NumberRow
 
 
 @pytest.mark.parametrize(
-    ("foreign", "shown"),
+    ("text", "expected"),
     [
         ("plain", "plain"),
         ("", ""),
@@ -29,22 +29,22 @@ from worker.render.view.parts import NumberGroup, NumberRow
         ("😀", "😀"),
     ],
 )
-def test_safe(foreign: str, shown: str) -> None:
-    """Whatever a terminal would obey or hide is replaced, blanks are plain, and Hangul is whole."""
-    assert safe(foreign) == shown
+def test_safe_replaces_control_and_invisible_characters(text: str, expected: str) -> None:
+    """Blanks become spaces, and decomposed Hangul is composed."""
+    assert safe(text) == expected
 
 
-def test_no_character_that_a_terminal_obeys_is_safe() -> None:
-    """Of all characters there are, none that is a control, a format or a separator character passes."""
-    obeyed = [
+def test_safe_replaces_every_control_character() -> None:
+    """No control, format or separator character of Unicode passes."""
+    control_characters = [
         char for char in map(chr, range(0x110000)) if unicodedata.category(char) in {"Cc", "Cf", "Cs", "Zl", "Zp"}
     ]
-    assert len(obeyed) > 2000
-    assert {safe(char) for char in obeyed} == {" ", "\ufffd"}
+    assert len(control_characters) > 2000
+    assert {safe(char) for char in control_characters} == {" ", "\ufffd"}
 
 
 @pytest.mark.parametrize(
-    ("text", "limit", "shown"),
+    ("text", "limit", "expected"),
     [
         ("abcdef", 6, "abcdef"),
         ("abcdefg", 6, "abcde…"),
@@ -54,21 +54,19 @@ def test_no_character_that_a_terminal_obeys_is_safe() -> None:
         ("x" * 10_000, 3, "xx…"),
     ],
 )
-def test_safe_cuts_by_columns(text: str, limit: int, shown: str) -> None:
-    """What is too long ends in an ellipsis, within the columns that wide characters take."""
-    assert safe(text, limit) == shown
-    assert width(shown) <= limit
+def test_safe_truncates_by_columns(text: str, limit: int, expected: str) -> None:
+    """A long text ends in an ellipsis. Wide characters take two columns."""
+    assert safe(text, limit) == expected
+    assert width(expected) <= limit
 
 
 @pytest.mark.parametrize(("text", "columns"), [("abc", 3), ("한글", 4), ("a한b", 4), ("😀", 2), ("é", 1), ("", 0)])
-def test_width(text: str, columns: int) -> None:
-    """Hangul and emoji take two columns each."""
+def test_width_counts_wide_characters_twice(text: str, columns: int) -> None:
     assert width(text) == columns
     assert width(fit(text, 10)) == 10
 
 
-def test_fit_leaves_what_is_wider() -> None:
-    """A text that is wider than its column is not cut."""
+def test_fit_does_not_truncate() -> None:
     assert fit("한글", 3) == "한글"
 
 
@@ -90,19 +88,18 @@ def test_fit_leaves_what_is_wider() -> None:
         ("a\nb\x1b", 9, ["a b\ufffd"]),
     ],
 )
-def test_wrap(text: str, columns: int, lines: list[str]) -> None:
-    """Lines are broken between words, but neither between an option and its value nor a number and its noun."""
+def test_wrap_breaks_between_words(text: str, columns: int, lines: list[str]) -> None:
+    """An option stays with its value, and a number with its noun."""
     assert wrap(text, columns) == lines
 
 
-def test_paint() -> None:
-    """A style is put around a text only where there are colours."""
+def test_paint_adds_codes_only_with_colour() -> None:
     assert Paint(color=True)("bad", "text") == "\x1b[31mtext\x1b[0m"
     assert Paint(color=False)("bad", "text") == "text"
 
 
 @pytest.mark.parametrize(
-    ("digits", "shown"),
+    ("digits", "expected"),
     [
         ("01012345678", "010-1234-5678"),
         ("0111234567", "011-123-4567"),
@@ -122,25 +119,24 @@ def test_paint() -> None:
         ("01012345678\n", "01012345678\n"),
     ],
 )
-def test_hyphenated(digits: str, shown: str) -> None:
-    """Digits are grouped as Koreans write them; others are unchanged."""
-    assert hyphenated(digits) == shown
+def test_digits_are_grouped_as_in_korea(digits: str, expected: str) -> None:
+    """Other text is unchanged."""
+    assert hyphenated(digits) == expected
 
 
-def test_counts() -> None:
-    """Counts omit zeros and have thousands separators; nouns have a plural."""
+def test_counts_omit_zeros_and_select_plurals() -> None:
+    """Counts have thousands separators."""
     assert counts([(0, "none"), (1, "one"), (2345, "many")]) == "1 one, 2,345 many"
     assert counts([(0, "none")]) == ""
     assert (count(1, "number"), count(0, "number"), count(1234, "number")) == ("1 number", "0 numbers", "1,234 numbers")
 
 
-def test_no_rows_are_no_lines() -> None:
-    """A table without rows has no lines."""
+def test_table_without_rows_has_no_lines() -> None:
     assert list(group_lines([], Paint(color=False), 80)) == []
 
 
-def test_columns_align_in_korean() -> None:
-    """Remarks begin in one column, whatever scripts stand before them."""
+def test_columns_align_with_wide_characters() -> None:
+    """Remarks start in the same column."""
     mark = Mark("+", "on", "good")
     rows = (
         NumberRow(phone="0211", mark=mark, status="상태", note="first"),

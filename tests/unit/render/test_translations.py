@@ -1,4 +1,4 @@
-"""The catalogues hold every message of the code, in every language, whole and fit to be filled in."""
+"""The catalogues have a complete translation of every message in the code."""
 
 import ast
 import re
@@ -45,24 +45,24 @@ def _values(text: str) -> set[tuple[str, str | None, str | None]]:
 
 
 @pytest.mark.parametrize("code", _LANGUAGES)
-def test_every_message_is_there_and_no_other(code: str) -> None:
-    """What the code says the catalogue has, and it has nothing that the code says no more: `make messages`."""
-    there, wanted = _keys(_catalog(code)), _keys(_TEMPLATE())
-    assert sorted(map(str, wanted - there)) == []
-    assert sorted(map(str, there - wanted)) == []
+def test_catalogue_has_exactly_the_messages_of_the_code(code: str) -> None:
+    """Run `make messages` after a message changed."""
+    catalogue_keys, code_keys = _keys(_catalog(code)), _keys(_TEMPLATE())
+    assert sorted(map(str, code_keys - catalogue_keys)) == []
+    assert sorted(map(str, catalogue_keys - code_keys)) == []
     assert not _catalog(code).obsolete
 
 
 @pytest.mark.parametrize("code", _LANGUAGES)
 def test_every_message_is_translated(code: str) -> None:
-    """None is empty, and none was only guessed."""
+    """No translation is empty or fuzzy."""
     assert [message.id for message, text in _filled(code) if not text] == []
     assert [message.id for message, _ in _filled(code) if message.fuzzy] == []
 
 
 @pytest.mark.parametrize("code", _LANGUAGES)
-def test_placeholders_are_the_same(code: str) -> None:
-    """A translation has every value of its message, and no other; each is put in plainly, by its name."""
+def test_placeholders_match_the_message(code: str) -> None:
+    """A translation has the same placeholders as its message, with the same format."""
     wrong = []
     for message, text in _filled(code):
         english = message.id if isinstance(message.id, str) else message.id[1]
@@ -75,32 +75,31 @@ def test_placeholders_are_the_same(code: str) -> None:
 
 
 @pytest.mark.parametrize("code", _LANGUAGES)
-def test_edges_and_lines_are_kept(code: str) -> None:
-    """What begins or ends with a blank or a line end still does, as other texts stand beside it."""
+def test_surrounding_blanks_and_lines_are_kept(code: str) -> None:
+    """Leading and trailing blanks matter, because messages are joined with other texts."""
     wrong = []
     for message, text in _filled(code):
         english = message.id if isinstance(message.id, str) else message.id[1]
-        ends = [(each[: len(each) - len(each.lstrip())], each[len(each.rstrip()) :]) for each in (english, text)]
+        ends = [(side[: len(side) - len(side.lstrip())], side[len(side.rstrip()) :]) for side in (english, text)]
         if ends[0] != ends[1] or english.count("\n") != text.count("\n"):
             wrong.append(english)
     assert wrong == []
 
 
-def test_korean_counts_in_one_form() -> None:
-    """Korean nouns have no plural."""
+def test_korean_has_no_plural() -> None:
     assert _catalog("ko").num_plurals == 1
 
 
-def test_click_still_says_what_is_translated() -> None:
-    """The words of click that the catalogues have are those of the click that is installed."""
-    said = {message for _, _, message, _, _ in extract_from_dir(Path(click.__file__).parent)}
-    assert [message for message in messages.CLICK if message not in said] == []
+def test_translated_click_messages_exist() -> None:
+    """The texts of click in the catalogues are those of the installed version."""
+    click_messages = {message for _, _, message, _, _ in extract_from_dir(Path(click.__file__).parent)}
+    assert [message for message in messages.CLICK if message not in click_messages] == []
 
 
-def test_catalogues_are_brought_up_to_the_code(
+def test_catalogues_are_updated_from_the_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`make messages` adds what is new, to be translated, drops what is gone, and changes nothing where nothing is."""
+    """`make messages` adds new messages without a translation, removes unused ones and changes nothing else."""
     before = messages.CATALOGUES["ko"].read_text()
     _TEMPLATE()
     path = tmp_path / "ko" / "senderid.po"
@@ -111,21 +110,21 @@ def test_catalogues_are_brought_up_to_the_code(
     messages.main()
     assert "without a translation" in capsys.readouterr().out
     with path.open("rb") as file:
-        fresh = read_po(file, locale="ko")
-    assert _keys(fresh) == _keys(_TEMPLATE())
+        new_catalogue = read_po(file, locale="ko")
+    assert _keys(new_catalogue) == _keys(_TEMPLATE())
     path.write_text(before)
     messages.main()
     assert path.read_text() == before
     path.write_text(before.replace('msgid "Notices"', 'msgid "Worth more"'))
     messages.main()
     with path.open("rb") as file:
-        mended = read_po(file, locale="ko")
-    assert mended["Notices"].string == ""
-    assert "Worth more" not in mended
+        updated_catalogue = read_po(file, locale="ko")
+    assert updated_catalogue["Notices"].string == ""
+    assert "Worth more" not in updated_catalogue
 
 
 def test_templates_of_messages_are_literals() -> None:
-    """No message is composed before it is one: nothing could translate its parts."""
+    """A composed message could not be translated."""
     wrong = [
         f"{path.relative_to(messages.ROOT)}:{call.lineno}"
         for path in messages.modules()
@@ -154,13 +153,13 @@ def test_templates_of_messages_are_literals() -> None:
         ('Problem(source, 1, 1, f"no {name}")', True),
     ],
 )
-def test_composed_texts_are_found(source: str, *, wrong: bool) -> None:
+def test_composed_templates_are_detected(source: str, *, wrong: bool) -> None:
     (call, *_) = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call))
     assert _composes(call) is wrong
 
 
 def _composes(call: ast.Call) -> bool:
-    """Return True if a call makes or carries a message that is put together from texts."""
+    """Return True if a call contains a message composed of several texts."""
     match call.func:
         case ast.Name(id="Message"):
             templates = 1
@@ -171,7 +170,9 @@ def _composes(call: ast.Call) -> bool:
         case _:
             return False
     values = [*call.args[templates:], *(keyword.value for keyword in call.keywords)]
-    return not all(isinstance(each, ast.Constant) for each in call.args[:templates]) or any(map(_is_composed, values))
+    return not all(isinstance(argument, ast.Constant) for argument in call.args[:templates]) or any(
+        map(_is_composed, values)
+    )
 
 
 def _is_composed(value: ast.expr) -> bool:
