@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def _resend_signal(unraisable: "sys.UnraisableHookArgs") -> None:
-    """Send the signal again whose exception Python dropped: in a finalizer, for example, no caller can catch it."""
+    """Send again a signal whose exception Python dropped, as in a finalizer, where no caller can catch it."""
     error = unraisable.exc_value
     if not isinstance(error, KeyboardInterrupt):
         sys.__unraisablehook__(unraisable)

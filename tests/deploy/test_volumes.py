@@ -42,7 +42,7 @@ def test_switched_link_is_one_change_and_no_file_counts_twice(tmp_path: Path, ki
     volume = _Volume(tmp_path, kind)
     volume.turn(main="ACTIVE")
     files = WatchedFiles([str(volume.path)])
-    assert files.begin() == ()
+    assert files.load() == ()
     assert [account.name for account in files.accounts] == ["main"]
     assert not files.refresh().changed_accounts
     volume.turn(main="INACTIVE")

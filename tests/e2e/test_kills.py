@@ -119,10 +119,10 @@ def _dies(scene: Scene, point: str, times: int) -> None:
 
 @pytest.mark.parametrize("point", POINTS)
 def test_death_at_any_point_is_recovered(scene: Scene, point: str) -> None:
-    closing_up = "left open" in point or "was closed" in point
+    closing_up = "open entries" in point or "closed entries" in point
     if closing_up:
         _dies(scene, "before a request", 30)
-    if "answers" in point:
+    if "responses" in point:
         # what is proven is not worth a note of its own
         scene.command.environment["SENDERID_RETRY__BASE_SECONDS"] = "0.01"
         scene.served.sandbox.script(None, "PUT", [Fault.INTERNAL_ERROR])

@@ -212,7 +212,7 @@ def test_any_error_body_is_one_error_with_a_short_text(status: int, body: bytes,
     assert error.http_status == status
     _short(error)
     try:
-        assert isinstance(wire.reply(body, PHONE).status, Status | None)
+        assert isinstance(wire.write_response(body, PHONE).status, Status | None)
     except Ambiguous as doubt:
         _short(doubt)
 

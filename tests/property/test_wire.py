@@ -75,9 +75,9 @@ def test_any_document_is_an_account_or_a_failed_read(body: bytes, piece: int) ->
         assert isinstance(number.status, Status)
 
 
-def _reply(body: bytes) -> wire.Reply | Ambiguous:
+def _reply(body: bytes) -> wire.WriteResponse | Ambiguous:
     try:
-        return wire.reply(body, "01012345678")
+        return wire.write_response(body, "01012345678")
     except Ambiguous as error:
         return error
 

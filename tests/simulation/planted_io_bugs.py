@@ -171,7 +171,7 @@ def drop_an_outcome(patch: Patch) -> None:
 
 def drop_the_answers(patch: Patch) -> None:
     """What was answered does not reach the ledger."""
-    patch.setattr(SqliteAccountLedger, "record_answer", lambda *_: None)
+    patch.setattr(SqliteAccountLedger, "record_response", lambda *_: None)
 
 
 def lock_nothing(patch: Patch) -> None:

@@ -53,13 +53,13 @@ def _let_an_edge_wait_for_a_backoff(patch: Patch) -> None:
 
 def _write_while_suspended(patch: Patch) -> None:
     """Suspensions are reported, and accounts are written all the same."""
-    real = Passes.carry_out
+    real = Passes.run
 
-    async def carry_out(self: Passes, run_id: str, accounts: Any, held: Any, *given: Any) -> Any:
+    async def run(self: Passes, run_id: str, accounts: Any, held: Any, *given: Any) -> Any:
         del held
         return await real(self, run_id, accounts, frozenset(), *given)
 
-    patch.setattr(Passes, "carry_out", carry_out)
+    patch.setattr(Passes, "run", run)
 
 
 def _lose_the_selection_at_a_reload(patch: Patch) -> None:
@@ -80,15 +80,15 @@ def _drop_the_account_of_a_broken_file(patch: Patch) -> None:
 
 def _plan_by_the_end_of_the_last_pass(patch: Patch) -> None:
     """A pass writes what was desired when the pass before it ended."""
-    real = Passes.carry_out
+    real = Passes.run
     lasts: dict[Passes, datetime] = {}
 
-    async def carry_out(self: Passes, run_id: str, accounts: Any, held: Any, now: datetime, *given: Any) -> Any:
+    async def run(self: Passes, run_id: str, accounts: Any, held: Any, now: datetime, *given: Any) -> Any:
         done = await real(self, run_id, accounts, held, lasts.get(self, now), *given)
         lasts[self] = done.ended_at
         return done
 
-    patch.setattr(Passes, "carry_out", carry_out)
+    patch.setattr(Passes, "run", run)
 
 
 def _start_each_pass_with_a_full_quota(patch: Patch) -> None:

@@ -288,7 +288,7 @@ class WatchWorld:
             if not self._on_disk[account.name].valid:
                 self._write(account.name, 0)  # a daemon only starts with valid files
         self.files_are_read()
-        files.begin()
+        files.load()
         ways = {
             name: SimulatedTransport(_PLAIN.timeout, process, self.apis[name])
             for name, process in self._connections.items()

@@ -36,7 +36,7 @@ def execute_changes(
     async def scenario() -> Executor:
         observed = await account.observe()
         writes = Executor(changes, account, observed, Needs(**needs), journal=NullLedger(), meter=Recorder())
-        await writes.carry_out(Pace(concurrency, deadline, wall))
+        await writes.run(Pace(concurrency, deadline, wall))
         return writes
 
     writes = run(scenario())

@@ -14,7 +14,7 @@ __all__ = ["accounts", "file", "rules", "runs", "zones"]
 
 _RUNS: Final = 50
 _BYTES: Final = 2 << 20
-"""Most bytes of desired-state files to read for account names, as reading more would delay the shell."""
+"""Maximum size in bytes of desired-state files to read for account names, as reading more would delay the shell."""
 
 _plain: Final = re.compile(r"[\w@%+:,./-]+").fullmatch
 """Matches words without shell syntax. Only these are offered, as the shell inserts completions unquoted."""

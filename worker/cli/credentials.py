@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["CredentialsResolver", "FixedCredentials", "open_channel"]
 
 _SECRET_CAP: Final = 4096
-"""Most bytes of a secret file. Keys have some dozens of bytes, URLs some hundreds."""
+"""Maximum size in bytes of a secret file. Keys have some dozens of bytes, URLs some hundreds."""
 _NO_KEY: Final = frozenset(" ,\"'")
 """Characters that no API key contains: delimiters of the header, and quotes that some env files leave in values."""
 

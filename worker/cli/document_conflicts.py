@@ -24,13 +24,13 @@ class DocumentChecks(Struct, frozen=True):
     resolver: IdentityResolver
 
     def __call__(self, fragments: Sequence[AccountDocument]) -> Iterator[Conflict]:
-        """Yield a conflict for each account that is described twice, or of which the run lacks some documents."""
+        """Yield a conflict for each account that is described twice, or that has documents outside the run."""
         yield from desired.find_duplicates(desired.join(fragments), self.resolver)
         yield from _incomplete(fragments)
 
 
 def _incomplete(fragments: Sequence[AccountDocument]) -> Iterator[Conflict]:
-    """Yield a conflict for each account of which the run lacks documents, if this affects the writes.
+    """Yield a conflict for each account that has documents outside the run, if this affects the writes.
 
     Numbers that are listed only in the missing documents would be deactivated as unmanaged. If the account-level keys
     are missing, the account would have other credentials and limits than its files define.
@@ -82,9 +82,9 @@ def _incomplete(fragments: Sequence[AccountDocument]) -> Iterator[Conflict]:
 class _OutsideDocuments:
     """Finder of documents near a run's files that are not part of the run.
 
-    It searches the folder of a file and the folders below it, and each folder above it up to the first without YAML
-    files. If the file is below the default folder, it searches the whole default folder. Folders below are not searched
-    if a folder is, or contains, the working directory.
+    It searches the folder of a file with its subfolders, and each parent folder up to the first without YAML files. If
+    the file is below the default folder, it searches the whole default folder. Subfolders are not searched if the
+    folder is, or contains, the working directory.
     """
 
     def __init__(self, run: Iterator[str]) -> None:

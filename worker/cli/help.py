@@ -26,7 +26,7 @@ class _WideFormatter(click.HelpFormatter):
         self.write("\n\n".join(paragraphs) + "\n")
 
     def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
-        """Write terms, each with its meaning beside it, or below it if the term is too long."""
+        """Write terms with their meanings. The meaning is beside the term, or below a term that is too long."""
         rows = list(rows)
         indent = " " * self.current_indent
         column = min(max((width(term) for term, _ in rows), default=0), col_max)

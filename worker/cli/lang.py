@@ -72,7 +72,7 @@ def _option_values(arguments: Sequence[str]) -> Iterator[str]:
 
 
 def localized(command: Command, *, has_option: bool = True) -> Command:
-    """Return a copy of a command with translated help. With `takes`, it gets the option `--lang`."""
+    """Return a copy of a command with translated help. With `has_option`, it gets the option `--lang`."""
     translated_command = copy(command)
     translated_command._help_option = None  # noqa: SLF001 - click caches it in the language of the first help
     translated_command.params = [

@@ -33,14 +33,14 @@ _HOMELESS: Final = Message(
     "no path for the ledger, as this user has no home folder: set ledger.path in the settings or SENDERID_LEDGER__PATH"
 )
 _MOST_RUNS: Final = 5
-"""Most runs that a message lists."""
+"""Maximum count of runs that a message lists."""
 
 
 class LedgerOptions(msgspec.Struct, frozen=True):
     """The options of the ledger for a run that writes.
 
     `command` is the name of the run in the history. `lock_timeout` is how many seconds the run waits for the lease of
-    an account. `plan` is the id of the plan file that it carries out; None without a plan file.
+    an account. `plan` is the id of the plan file that it applies; None without a plan file.
     """
 
     command: str

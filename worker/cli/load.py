@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 _ACCOUNTS_SHOWN: Final = 10
-"""Most account names that a message lists if none is similar to the given name."""
+"""Maximum count of account names that a message lists if none is similar to the given name."""
 
 
 def load_settings(path: str | None, options: Mapping[str, object]) -> Settings:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["RunMetrics", "run_metrics"]
 
 _LONGEST: Final = 64 << 20
-"""Most bytes of an earlier run's metrics file. The metrics of 10,000 accounts have about 30 MB."""
+"""Maximum size in bytes of an earlier run's metrics file. The metrics of 10,000 accounts have about 30 MB."""
 
 
 class RunMetrics:
@@ -54,7 +54,7 @@ class RunMetrics:
 
     @asynccontextmanager
     async def during(self, fleet: "Fleet", log: "Log") -> AsyncIterator[None]:
-        """Record if the code inside the `async with` block completes, then deliver the metrics.
+        """Record whether the `async with` block completes, then deliver the metrics.
 
         Failures of the delivery are logged.
         """

@@ -50,7 +50,7 @@ Decorator = Callable[[Function], Function]
 
 
 _DIGITS: Final = 6
-"""Most digits of the number in a duration."""
+"""Maximum count of digits of the number in a duration."""
 
 
 def _all(*decorators: Callable[[Any], Any]) -> Callable[[Function], Function]:
@@ -387,7 +387,7 @@ class Common(OutputOptions, frozen=True, kw_only=True):
 
 
 def one_on_stdout(common: Common, out: str | None = None) -> Common:
-    """Return the options, changed so that text output goes to stderr if a plan file or metrics go to stdout.
+    """Return the options with text output moved to stderr if a plan file or metrics go to stdout.
 
     `out` is the path of the plan file, if any.
 

@@ -20,7 +20,7 @@ __all__ = ["TextStyle", "color", "emit", "plan", "result", "run"]
 
 _NARROWEST: Final = 80
 _WIDEST: Final = 120
-"""Fewest and most columns of text. Fewer would break tables, and more would be hard to read."""
+"""Minimum and maximum width of text in columns. Fewer columns would break tables, and more would be hard to read."""
 
 
 def plan(document: "Plan", options: "OutputOptions", *, drift: bool = False) -> None:

@@ -41,7 +41,7 @@ __all__ = [
 
 _YES: Final = "yes"
 _HANG_UP_SECONDS: Final = 1.0
-"""Most seconds to wait for SIGHUP after the terminal was closed. The wait ends, as an ignored signal never arrives."""
+"""Maximum time in seconds to wait for SIGHUP after the terminal was closed. It may never arrive: it can be ignored."""
 
 
 def plan(
@@ -168,7 +168,7 @@ def _save(
 
 
 def run_and_report(
-    carry_out: "Callable[[Session], Awaitable[list[AccountResult]]]",
+    action: "Callable[[Session], Awaitable[list[AccountResult]]]",
     settings: "Settings",
     common: options.Common,
     ledger: "LedgerOptions | None",
@@ -176,7 +176,7 @@ def run_and_report(
     *,
     metering: RunMetrics | None = None,
 ) -> int:
-    """Run `carry_out` in a session, and show its result. Return the exit status.
+    """Run `action` in a session, show its result, and return the exit status.
 
     `remark` returns a text that is printed below the result, except in JSON.
     """
@@ -186,7 +186,7 @@ def run_and_report(
     check_writable(common.output)
 
     async def verb(run: "Session") -> int:
-        result = run.result(await carry_out(run))
+        result = run.result(await action(run))
         run.metering.record_result(result)
         ledger_error = await run.finish(result)
         counts = runner.total_counts(result.accounts)

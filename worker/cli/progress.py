@@ -16,9 +16,9 @@ __all__ = ["Progress"]
 _DELAY_SECONDS: Final = 1.0
 """Seconds after the start of a run before the bar appears."""
 _REDRAW: Final = 0.1
-"""Fewest seconds between two updates of the bar."""
+"""Minimum time in seconds between two updates of the bar."""
 _WIDEST: Final = 40
-"""Most columns of the bar without its text."""
+"""Maximum width in columns of the bar without its text."""
 
 _ERASE: Final = "\r\x1b[2K"
 _HIDE_CURSOR, _SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"

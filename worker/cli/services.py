@@ -100,7 +100,7 @@ class MetricsListener:
         return None if self._watch is None else self._watch.why_not_alive()
 
     def why_not_ready(self) -> str | None:
-        """Return why the current files are not in force yet, or None if they are."""
+        """Return why the current files are not in force, or None if they are."""
         return Message("the daemon is starting") if self._watch is None else self._watch.why_not_ready()
 
     def _update_suspensions(self) -> None:

@@ -19,7 +19,7 @@ _last_signal: int | None = None
 
 
 class Interruption(KeyboardInterrupt):
-    """A signal that ends the process has arrived. It is a KeyboardInterrupt, so that it is handled as Ctrl-C is."""
+    """A signal that ends the process has arrived. A KeyboardInterrupt, so that libraries handle it like Ctrl-C."""
 
 
 def status(number: int) -> int:
@@ -53,7 +53,7 @@ def install() -> None:
 
 @contextmanager
 def raising() -> Iterator[None]:
-    """Raise `Interruption` on signals inside the `with` block, even on a running event loop, so that code may block.
+    """Raise `Interruption` on signals inside the `with` block, even on a running event loop. The block may block.
 
     Outside the main thread it does nothing, as only the main thread receives signals.
     """

@@ -25,8 +25,8 @@ _secret: Final = re.compile("NCS[0-9A-Z]{13}|(?=.*[0-9])[0-9A-Z]{32}|.*://.*", r
 def read_text(reader: Reader, node: Node, description: str, cap: int, *, prose: bool = False) -> str | None:
     """Return the text of a node without surrounding spaces. If it is invalid, add a problem and return None.
 
-    `what` is the field's name in messages, and `cap` the maximum length in characters. With `prose`, the text may have
-    several lines, and the wide and no-break spaces that word processors and Korean keyboards produce.
+    `description` is the field's name in messages, and `cap` the maximum length in characters. With `prose`, the text
+    may have several lines, and the wide and no-break spaces that word processors and Korean keyboards produce.
     """
     if not isinstance(node, Scalar):
         reader.problem(node, Message("{field} must be text", field=description))
@@ -49,7 +49,7 @@ def read_count(node: Node) -> int | None:
 
 
 def why_unfit(text: str, cap: int, *, prose: bool = False) -> Message | None:
-    """Return why a text cannot be used; None if it can. The message does not repeat the text.
+    """Return why a text is invalid; None if it is valid. The message does not repeat the text.
 
     `cap` is the maximum length in characters; `prose` is as for `read_text`.
     """

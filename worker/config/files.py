@@ -212,7 +212,7 @@ def _folder(path: str) -> Iterator[str | Problem]:
 
 
 def check_writable(path: str | None) -> None:
-    """Check that `replace` can write a file, without changing it. None passes the check.
+    """Check that `replace` can write a file, without changing the file. A path of None passes the check.
 
     Raises:
         OSError: the file cannot be written.

@@ -55,7 +55,7 @@ _YEAR: Final = 365 * 24 * _HOUR
 _SHARES: Final = frozenset({"max_deactivations", "fleet_wide", "max_failed"})
 """The settings whose value is a count or a percentage."""
 _WHOLE: Final = 100
-"""Per cent."""
+"""All of it, in percent."""
 _SHARE: Final = Message("a whole number of 0 or more, or a percentage such as 30%")
 
 _LISTS: Final[dict[str, Callable[[yaml_reader.Reader, yaml_reader.Node], object]]] = {
@@ -87,7 +87,7 @@ class Retry(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Timeout(Struct, frozen=True, forbid_unknown_fields=True):
-    """Time limits of one attempt to send a request."""
+    """Time limits of one attempt of a request."""
 
     connect_seconds: Annotated[float, Meta(gt=0, le=_HOUR, description="Time to connect, TLS included, seconds.")] = 5.0
     total_seconds: Annotated[

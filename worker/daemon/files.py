@@ -24,7 +24,7 @@ Its timestamps may be too coarse to show another change.
 class WatchedFiles:
     """The desired-state files at the given paths, and the accounts that they describe.
 
-    Call `begin` before any other method. `check` finds conflicts between documents, and may be replaced at any time.
+    Call `load` before any other method. `check` finds conflicts between documents, and may be replaced at any time.
     `wall` returns the Unix time in seconds.
     """
 
@@ -56,13 +56,13 @@ class WatchedFiles:
         """The files whose current version is invalid, with their problems."""
         return self._state.broken
 
-    def begin(self) -> tuple[Problem, ...]:
+    def load(self) -> tuple[Problem, ...]:
         """Read all files for the first time, and return warnings.
 
         Raises:
             DesiredStateError: a file is invalid. The error lists every problem of every file.
         """
-        warnings = self._state.begin(self._all())
+        warnings = self._state.load(self._all())
         self._take(frozenset(account.name for account in self._state.accounts))
         return warnings
 
@@ -72,7 +72,7 @@ class WatchedFiles:
         self._take(frozenset())
 
     def refresh(self, *, read_all: bool = False) -> FileChanges:
-        """Read the files that may have changed, and return the changes. With `everything`, read all files."""
+        """Read the files that may have changed, and return the changes. With `read_all`, read all files."""
         changes = self._state.take(self._read(read_all=read_all))
         if changes.changed_accounts or changes.removed_accounts:
             self._take(changes.changed_accounts)

@@ -26,9 +26,9 @@ Fragments = tuple[AccountDocument, ...]
 class FileChanges(Struct, frozen=True):
     """The changes between two reads of the files.
 
-    `broken` maps files that became invalid, or whose problems changed, to their problems. `fixed` are the files that
-    are valid again, and `removed` are deleted files. Files have the names that the user gave. `changed` and `gone` are
-    names of accounts.
+    `problems` maps files that became invalid, or whose problems changed, to their problems. `fixed_files` are valid
+    again, and `removed_files` were deleted. Files have the names that the user gave; `changed_accounts` and
+    `removed_accounts` are account names.
     """
 
     problems: dict[str, DesiredStateError] = {}
@@ -41,7 +41,7 @@ class FileChanges(Struct, frozen=True):
 class LastGood:
     """The last valid version of each desired-state file.
 
-    `begin` reads all files, and raises an error if a file is invalid. `take` reads them again, and keeps the last valid
+    `load` reads all files, and raises an error if a file is invalid. `take` reads them again, and keeps the last valid
     version of each invalid file. `check` yields contradictions between documents that are valid by themselves.
     """
 
@@ -63,7 +63,7 @@ class LastGood:
         """The files whose current version is invalid, with their problems."""
         return dict(self._broken)
 
-    def begin(self, files: Iterable[tuple[str, bytes] | Problem]) -> tuple[Problem, ...]:
+    def load(self, files: Iterable[tuple[str, bytes] | Problem]) -> tuple[Problem, ...]:
         """Read all files for the first time, and return warnings.
 
         Raises:
@@ -88,8 +88,8 @@ class LastGood:
     def take(self, files: Iterable[tuple[str, bytes | None] | Problem]) -> FileChanges:
         """Read all files again, and return the changes.
 
-        `files` yields each file as a name with its bytes, or with None if it has not changed. A file or a folder that
-        cannot be read is given as its problem.
+        `files` yields each file as a name with its bytes, or with None if the file has not changed. For a file or
+        folder that cannot be read, it yields the problem.
         """
         existing, fresh, broken = self._read(files)
         valid_before = self._last_valid
@@ -136,7 +136,7 @@ class LastGood:
     def _read(
         self, files: Iterable[tuple[str, bytes | None] | Problem]
     ) -> tuple[dict[str, None], dict[str, Fragments], dict[str, DesiredStateError]]:
-        """Return the existing files, the documents of changed files, and the errors of files invalid by themselves."""
+        """Return the existing files, the documents of changed files, and the errors of files invalid on their own."""
         existing: dict[str, None] = {}
         fresh: dict[str, Fragments] = {}
         broken: dict[str, DesiredStateError] = {}
@@ -253,9 +253,9 @@ def _numbers_lost(
 ) -> Iterator[Conflict]:
     """Yield a conflict for each file from which numbers were removed that a broken file may list now.
 
-    Such numbers would be deactivated as unmanaged. `former` has the earlier documents of changed and deleted files, and
-    `broken` has the earlier documents of broken files. A file that was never valid may describe any account that is
-    split with `account:`.
+    Such numbers would be deactivated as unmanaged. `documents_before` has the earlier documents of changed and deleted
+    files, and `broken` has the earlier documents of broken files. A file that was never valid may describe any account
+    that is split with `account:`.
     """
     numbers_by_account: dict[str, set[str]] = {}
     deactivating_accounts: set[str] = set()

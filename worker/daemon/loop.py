@@ -37,7 +37,7 @@ _STALE_NAPS: Final = 3
 _SHORTEST: Final = 0.001
 """Shortest sleep in seconds: the resolution of timers."""
 _SHOWN: Final = 3
-"""Most problems of a broken file in a log line."""
+"""Maximum count of problems of a broken file in a log line."""
 
 
 class PassListener(Protocol):
@@ -55,8 +55,8 @@ class PassListener(Protocol):
 class WatchLoop:
     """The loop that reconciles accounts until `stop` is called.
 
-    `reread` loads settings and terms again, and raises SettingsError if they are invalid. `begin` returns the run id of
-    the next pass. With `read_only`, no account is written. `nap` is the longest sleep in seconds.
+    `reload_settings` loads settings and terms again, and raises SettingsError if they are invalid. `new_run_id` returns
+    the run id of the next pass. With `read_only`, no account is written. `longest_sleep` is in seconds.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class WatchLoop:
         return Message("the watch loop has not run for {seconds:.0f} seconds", seconds=seconds)
 
     def why_not_ready(self) -> str | None:
-        """Return why the current files are not in force yet, or None if they are."""
+        """Return why the current files are not in force, or None if they are."""
         if self._last is None:
             return Message("the first pass has not ended yet")
         if self.broken:
@@ -188,7 +188,7 @@ class WatchLoop:
         )
         self._in_pass = True
         try:
-            result = await self._passes.carry_out(self._new_run_id(), accounts, held_accounts, now, self._files.others)
+            result = await self._passes.run(self._new_run_id(), accounts, held_accounts, now, self._files.others)
         finally:
             self._in_pass = False
         has_overrun = self._scheduler.finish_pass(now, self._now()) if due.tick else False
@@ -259,7 +259,7 @@ class WatchLoop:
         self._systemd.notify_ready()
 
     def _refresh_files(self, transitions_after: datetime, *, read_all: bool = False) -> None:
-        """Read files that may have changed, and schedule the transitions of changed accounts after `since`.
+        """Read files that may have changed, and schedule the transitions of changed accounts after `transitions_after`.
 
         Such a transition is due at once if its time has passed.
         """
@@ -340,7 +340,7 @@ def _suspension_in_force(suspend: Suspend | None, window: Maintenance, timezone:
 
 
 def _edges(suspend: Suspend | None, window: Maintenance, timezone: str, after: datetime) -> Iterator[datetime]:
-    """Yield the next start or end after `after`, an aware time, of a suspension and of a maintenance window."""
+    """Yield the next time after `after` at which a suspension ends, or a maintenance window starts or ends."""
     for moment in (None if suspend is None else suspend.ends, suspension.next_edge(window, timezone, after)):
         if moment is not None and moment > after:
             yield moment

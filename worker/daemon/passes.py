@@ -1,4 +1,4 @@
-"""Passes of the daemon: a pass reads accounts, writes their desired state, and logs what has changed since the last.
+"""Passes of the daemon: a pass reads accounts, writes their desired state, and logs changes since the last pass.
 
 Passes share connections, quota windows and the last reads. A pass without writes or new results records no run in the
 ledger.
@@ -65,8 +65,8 @@ class LedgerSource(Protocol):
 class AccountPass(Struct, frozen=True):
     """One account in one pass.
 
-    `result` is None if the plan was neither carried out nor recorded. `statuses` counts the account's numbers by
-    status, as the pass read them.
+    `result` is None if the plan was neither applied nor recorded. `statuses` counts the account's numbers by status, as
+    the pass read them.
     """
 
     plan: AccountPlan
@@ -91,7 +91,7 @@ class AccountPass(Struct, frozen=True):
 
 
 class Pass(Struct, frozen=True):
-    """The result of one pass. `began` and `ended` are aware times.
+    """The result of one pass. `started_at` and `ended_at` are aware times.
 
     `error` is the error if the ledger could not be written.
     """
@@ -105,7 +105,7 @@ class Pass(Struct, frozen=True):
 
     @property
     def counts(self) -> dict[str, int]:
-        """The numbers of all accounts, counted by outcome, or by action if the plan was not carried out."""
+        """The numbers of all accounts, counted by outcome, or by action if the plan was not applied."""
         total = Counter[str]()
         for account in self.accounts:
             total.update(account.plan.counts if account.result is None else account.result.counts)
@@ -212,14 +212,14 @@ class Passes:
     def forget(self, account: str, *, is_removed: bool = False) -> None:
         """Forget the last logged state of an account, so that the next pass logs all of it again.
 
-        With `gone`, also forget the identity of the account.
+        With `is_removed`, also forget the identity of the account.
         """
         self._last_reports.pop(account, None)
         self._unrecorded.discard(account)
         if is_removed:
             self._identities.forget(account)
 
-    async def carry_out(
+    async def run(
         self,
         run_id: str,
         accounts: Sequence[DesiredAccount],
@@ -229,8 +229,8 @@ class Passes:
     ) -> Pass:
         """Read the accounts, and write the state that is desired at `now`, an aware time. Return the result.
 
-        Accounts in `held` are read but not written. `others` are accounts of the same files that are not part of this
-        pass, as for `Fleet.plan`.
+        Accounts in `held_accounts` are read but not written. `others` are accounts of the same files that are not part
+        of this pass, as for `Fleet.plan`.
         """
         start = self._now()
         log = _QuietLog(self._log.bind(run_id=run_id))
@@ -297,7 +297,7 @@ class Passes:
         return self._fleet
 
     def _report(self, draft: Draft, log: _QuietLog, *, is_held: bool) -> bool:
-        """Log what has changed since the last pass. Return True if there are writes to send or results to record."""
+        """Log the changes since the last pass. Return True if there are writes to send or results to record."""
         plan = draft.plan
         log = log.bind(account=plan.account)
         current_report, previous_report = _LastReport.of(plan), self._last_reports.get(plan.account)

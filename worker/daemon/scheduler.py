@@ -21,7 +21,7 @@ LONGEST_REST: Final = 3600.0
 _FIELDS: Final = 5
 _FAR: Final = timedelta(days=366)
 _MOST_DOUBLINGS: Final = 20
-"""Most doublings of the interval of a backoff. With more, it would exceed every possible limit."""
+"""Maximum count of doublings of the interval of a backoff. With more, it would exceed every possible limit."""
 
 
 class Interval(Struct, frozen=True):
@@ -71,7 +71,7 @@ def cron(expression: str, zone: ZoneInfo, now: datetime) -> Cron:
 
 
 class DueWork(Struct, frozen=True):
-    """The names of the due accounts. `tick` is True if the trigger fired, and False if only transitions are due."""
+    """The names of the due accounts. `tick` is True if the trigger fired; otherwise, only transitions are due."""
 
     accounts: frozenset[str]
     tick: bool
@@ -151,9 +151,9 @@ class Scheduler:
         self._backoffs.clear()
 
     def finish_pass(self, start: datetime, end: datetime) -> bool:
-        """Schedule the next pass, after a pass that the trigger started at `began` and that ended at `ended`.
+        """Schedule the next pass, after a pass that the trigger started at `start` and that ended at `end`.
 
-        Return True if the pass overran: the next pass was due before `ended`, and is skipped or delayed.
+        Return True if the pass overran: the next pass was due before `end`, and is skipped or delayed.
         """
         next_start = self._trigger.next_start(self._tick)
         if next_start <= start:

@@ -24,7 +24,7 @@ __all__ = ["LiveStatus"]
 _CHANGED: Final = Outcome.CHANGED
 _NOT_WRITTEN: Final = frozenset({Action.UNMANAGED, Action.PROTECTED})
 _PROBLEMS: Final = 3
-"""Most problems of an invalid file that a page shows."""
+"""Maximum count of problems of an invalid file that a page shows."""
 
 
 class LiveStatus:

@@ -33,7 +33,10 @@ class Systemd:
 
     @property
     def watchdog(self) -> float | None:
-        """The seconds between calls of `alive`: half of the manager's timeout. None if the manager has no watchdog."""
+        """The seconds between calls of `notify_alive`: half of the manager's timeout.
+
+        None if the manager has no watchdog.
+        """
         return self._watchdog
 
     def notify_ready(self) -> None:

@@ -14,23 +14,23 @@ __all__ = ["GroupCommits"]
 
 T = TypeVar("T")
 
-_ANSWER_DELAY: Final = 2.0
-"""Maximum delay in seconds before an answer is recorded: many answers in one transaction cost little more than one."""
+_RESPONSE_DELAY: Final = 2.0
+"""Maximum delay in seconds before a response is recorded: one transaction for many responses is cheap."""
 
 Intent = tuple[int, str, int, str]
 """The intent of a request: entry, phone, attempt number, requested status."""
-Answer = tuple[int, str, int, AttemptState, int | None, str | None, str | None]
-"""The answer to a request: entry, phone, attempt number, state, HTTP status, error code, error message."""
+ResponseRow = tuple[int, str, int, AttemptState, int | None, str | None, str | None]
+"""The response to a request: entry, phone, attempt number, state, HTTP status, error code, error message."""
 
 
 class _Batch:
-    """The content of one transaction: intents, then answers, then other work."""
+    """The content of one transaction: intents, then responses, then other work."""
 
-    __slots__ = ("answers", "intents", "waiting", "work")
+    __slots__ = ("intents", "responses", "waiting", "work")
 
     def __init__(self) -> None:
         self.intents: list[Intent] = []
-        self.answers: list[Answer] = []
+        self.responses: list[ResponseRow] = []
         self.work: list[Callable[[sqlite3.Connection], None]] = []
         self.waiting: list[asyncio.Future[None]] = []
 
@@ -50,8 +50,8 @@ class _Batch:
         try:
             if self.intents:
                 writes.intend(connection, self.intents, now)
-            if self.answers:
-                writes.answer(connection, self.answers, now)
+            if self.responses:
+                writes.record_responses(connection, self.responses, now)
             for work in self.work:
                 work(connection)
             connection.execute("COMMIT")
@@ -84,8 +84,8 @@ class GroupCommits:
         self._loop = asyncio.get_running_loop()
         self._open_batch: _Batch | None = None
         self._is_scheduled = False
-        self._answers: list[Answer] = []
-        self._answers_timer: asyncio.TimerHandle | None = None
+        self._responses: list[ResponseRow] = []
+        self._responses_timer: asyncio.TimerHandle | None = None
         self._failure: LedgerError | None = None
 
     async def intend(self, rows: Iterable[Intent]) -> None:
@@ -98,11 +98,14 @@ class GroupCommits:
         batch.intents += rows
         await self._join(batch)
 
-    def answer(self, row: Answer) -> None:
-        """Record the result of a request within 2 seconds. After an earlier crash, a read of the account shows it."""
-        self._answers.append(row)
-        if self._answers_timer is None:
-            self._answers_timer = self._loop.call_later(_ANSWER_DELAY, self._note_answers)
+    def record_response(self, row: ResponseRow) -> None:
+        """Record the response to a request within 2 seconds.
+
+        If the process crashes first, a read of the account shows it.
+        """
+        self._responses.append(row)
+        if self._responses_timer is None:
+            self._responses_timer = self._loop.call_later(_RESPONSE_DELAY, self._add_responses)
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work(connection)` as part of a transaction. Return its result once the transaction is committed.
@@ -117,40 +120,40 @@ class GroupCommits:
         return results[-1]
 
     async def close(self, entry: int, changed: frozenset[str], work: Callable[[sqlite3.Connection], None]) -> None:
-        """Record the pending answers and then run `work`, in one transaction.
+        """Record the pending responses and then run `work`, in one transaction.
 
-        Answers of the entry that accept a write of a `changed` phone are skipped, because `work` records the outcome.
+        Responses of the entry that accept a write of a `changed` phone are skipped, because `work` records the outcome.
 
         Raises:
             LedgerError: the transaction failed.
         """
         batch = self._batch()
-        answers, self._answers = self._answers, []
-        batch.answers += (
-            row for row in answers if not (row[0] == entry and row[1] in changed and row[3] is AttemptState.OK)
+        responses, self._responses = self._responses, []
+        batch.responses += (
+            row for row in responses if not (row[0] == entry and row[1] in changed and row[3] is AttemptState.OK)
         )
         batch.work.append(work)
         await self._join(batch)
 
     async def drain(self) -> None:
-        """Record the pending answers.
+        """Record the pending responses.
 
         Raises:
-            LedgerError: the answers could not be recorded.
+            LedgerError: the responses could not be recorded.
         """
-        if self._answers_timer is not None:
-            self._answers_timer.cancel()
-        if self._answers:
+        if self._responses_timer is not None:
+            self._responses_timer.cancel()
+        if self._responses:
             batch = self._batch()
-            batch.answers += self._answers
-            self._answers = []
+            batch.responses += self._responses
+            self._responses = []
             await self._join(batch)
 
-    def _note_answers(self) -> None:
-        self._answers_timer = None
-        if self._answers and self._failure is None:
-            self._batch().answers += self._answers
-            self._answers = []
+    def _add_responses(self) -> None:
+        self._responses_timer = None
+        if self._responses and self._failure is None:
+            self._batch().responses += self._responses
+            self._responses = []
             self._schedule()
 
     def _batch(self) -> _Batch:

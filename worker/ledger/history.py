@@ -81,7 +81,7 @@ def history(connection: sqlite3.Connection, query: HistoryQuery) -> History:
 
 
 def find_run_ids(connection: sqlite3.Connection, name: str, limit: int) -> tuple[str, ...]:
-    """Return `name` if it is the id of a run, else at most `most` ids that start with it, newest first."""
+    """Return `name` if it is the id of a run, else at most `limit` ids that start with it, newest first."""
     exact = connection.execute("SELECT id FROM runs WHERE id = ?", (name,)).fetchone()
     if exact is not None:
         return (name,)

@@ -49,7 +49,7 @@ class SqliteAccountLedger:
         return await self._commits.run(lambda connection: writes.registered(connection, self._subject.key))
 
     async def earlier_run(self, plan: PlanFile, phones: Collection[str]) -> PlanFileUse | None:
-        """Return the earlier run that used up the plan file, whose writes are of `phones`; None without such a run.
+        """Return the earlier run that used up the plan file with writes of `phones`; None without such a run.
 
         Raises:
             LedgerError: the ledger cannot be read.
@@ -60,7 +60,7 @@ class SqliteAccountLedger:
         )
 
     async def resume(self, observed: ObservedAccount) -> AccountMemory:
-        """Close the open entries of earlier runs by the observed statuses. Return the memory of the account.
+        """Close the open entries of earlier runs, using the observed statuses. Return the memory of the account.
 
         Raises:
             LedgerError: the ledger cannot be written.
@@ -78,7 +78,7 @@ class SqliteAccountLedger:
         self._closes_crash = bool(memory.spent)
         return memory
 
-    async def begin(self, plan: AccountPlan, fingerprint: str) -> None:
+    async def record_plan(self, plan: AccountPlan, fingerprint: str) -> None:
         """Record the plan of the account before its first write.
 
         Raises:
@@ -99,15 +99,16 @@ class SqliteAccountLedger:
         """
         await self._commits.intend((self._open_entry, *request) for request in requests)
 
-    def record_answer(self, phone: str, number: int, error: ApiError | None) -> None:
+    def record_response(self, phone: str, number: int, error: ApiError | None) -> None:
         """Record the result of a request; `error` is None if the API accepted it. It is committed within seconds."""
         if error is None:
-            self._commits.answer((self._open_entry, phone, number, AttemptState.OK, None, None, None))
+            self._commits.record_response((self._open_entry, phone, number, AttemptState.OK, None, None, None))
             return
-        # a rejection of the account without an HTTP status may come from the response to a write that was carried out
+        # a rejection of the account without an HTTP status may come from the response to a write that took effect
         is_ambiguous = isinstance(error, Ambiguous) or (isinstance(error, AccountRejected) and not error.http_status)
         state = AttemptState.AMBIGUOUS if is_ambiguous else AttemptState.REJECTED
-        self._commits.answer((self._open_entry, phone, number, state, error.http_status, error.code, str(error)))
+        row = self._open_entry, phone, number, state, error.http_status, error.code, str(error)
+        self._commits.record_response(row)
 
     async def finish(self, result: AccountResult, confirmed: Mapping[str, Status]) -> None:
         """Record the result of the account, if there is anything to record.
@@ -249,7 +250,7 @@ class Ledger:
         return await self._commits.run(lambda connection: writes.recall(connection, key))
 
     async def record(self, subject: Subject, result: AccountResult, confirmed: Mapping[str, Status]) -> None:
-        """Record the result of an account whose plan was not carried out, if there is anything to record.
+        """Record the result of an account whose plan was not applied, if there is anything to record.
 
         Raises:
             LedgerError: the result could not be recorded.
@@ -294,7 +295,7 @@ def forget(path: Path, time_limit: str, *, program: str, now: Callable[[], str])
 
 
 def probe(path: Path) -> None:
-    """Check that a ledger can be used at `path`, without creating one.
+    """Check that a ledger at `path` can be used. Do not create one.
 
     Raises:
         LedgerError: the ledger cannot be used. The message says why and what to do.

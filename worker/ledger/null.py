@@ -46,13 +46,13 @@ class NullLedger:
         del observed
         return AccountMemory()
 
-    async def begin(self, plan: AccountPlan, fingerprint: str) -> None:
+    async def record_plan(self, plan: AccountPlan, fingerprint: str) -> None:
         """Do nothing."""
 
     async def intend(self, requests: Sequence[tuple[str, int, Status]]) -> None:
         """Do nothing."""
 
-    def record_answer(self, phone: str, number: int, error: ApiError | None) -> None:
+    def record_response(self, phone: str, number: int, error: ApiError | None) -> None:
         """Do nothing."""
 
     async def finish(self, result: AccountResult, confirmed: Mapping[str, Status]) -> None:

@@ -32,5 +32,5 @@ class LedgerProtocol(Protocol):
         ...
 
     async def record(self, subject: Subject, result: AccountResult, confirmed: Mapping[str, Status]) -> None:
-        """Record the result of an account whose plan was not carried out."""
+        """Record the result of an account whose plan was not applied."""
         ...

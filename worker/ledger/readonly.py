@@ -53,7 +53,7 @@ def open_read_only(
 
 
 def memory_reader(path: Path) -> Callable[[str], AccountMemory]:
-    """Return a function that reads the memory of an account by its key. Its first call checks the file.
+    """Return a function that reads the memory of an account by its key. The first call also checks the file.
 
     The function raises LedgerError if the ledger cannot be read.
     """

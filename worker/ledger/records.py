@@ -21,8 +21,8 @@ OPEN = (AttemptState.INTENT, AttemptState.OK, AttemptState.AMBIGUOUS)
 class RunInfo(Struct, frozen=True, kw_only=True):
     """The record of the start of a run: its command, user, host, process and version.
 
-    `settings` are the relevant settings, as JSON. `plan` is the id of the plan file that the run carries out; None
-    without a plan file.
+    `settings` are the relevant settings, as JSON. `plan` is the id of the plan file that the run applies; None without
+    a plan file.
     """
 
     id: str

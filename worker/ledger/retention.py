@@ -19,7 +19,7 @@ _DISPENSABLE: Final = f"""
 
 
 def prune(connection: sqlite3.Connection, time_limit: str) -> int:
-    """Delete the runs that ended before a time (UTC, ISO 8601, Z) and may be deleted. Return the count of runs."""
+    """Delete the runs that ended before `time_limit` (UTC, ISO 8601, Z) and may be deleted. Return their count."""
     deleted_count = connection.execute(
         f"DELETE FROM runs WHERE coalesce(finished_at, started_at) < ? AND {_DISPENSABLE}",
         (time_limit,),

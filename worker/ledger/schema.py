@@ -233,7 +233,9 @@ def _unreadable(path: Path, reason: Message) -> LedgerError:
 
 
 def _exists(path: Path) -> bool:
-    """Return True if the file exists. Check without SQLite, which would change the file, that it can be a ledger.
+    """Return True if the file exists, and check that it can be a ledger.
+
+    The check does not use SQLite, which would change the file.
 
     Raises:
         LedgerError: the file cannot be read or is not a ledger.

@@ -108,7 +108,7 @@ def keys_of_name(connection: sqlite3.Connection, name: tuple[str, str]) -> list[
 def runs_of(
     connection: sqlite3.Connection, key: str, name: str, *, before: int | None = None, limit: int
 ) -> list[AccountState]:
-    """Return the state of an account after each of its runs, newest first, from entries before the place `before`."""
+    """Return the state of an account after each of its runs, newest first. `before` is a position in the ledger."""
     # a condition that may not hold would keep SQLite from seeking
     condition = "" if before is None else "AND id < :before"
     only_name = f"AND account = :name AND {_RECENT}" if unread(key) else ""
@@ -137,7 +137,7 @@ def run(connection: sqlite3.Connection, run_id: str) -> RunSummary | None:
 def entries_of(
     connection: sqlite3.Connection, run_id: str, *, after: int = 0, limit: int, attention_only: bool = False
 ) -> list[AccountState]:
-    """Return the accounts of a run in the order of their records, after the place `after`.
+    """Return the accounts of a run in the order of their records, after the position `after`.
 
     `attention_only` leaves out converged accounts.
     """
@@ -186,7 +186,7 @@ def last_writes(
 def number_runs(
     connection: sqlite3.Connection, phone: str, *, before: int | None = None, limit: int
 ) -> list[NumberRun]:
-    """Return the runs of a number on any account, newest first, from entries before the place `before`."""
+    """Return the runs of a number on any account, newest first, from entries before the position `before`."""
     condition = "" if before is None else "AND entry < :before"
     entries = connection.execute(
         f"SELECT entry FROM outcomes WHERE phone = :phone {condition} ORDER BY entry DESC LIMIT :limit",

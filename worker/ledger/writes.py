@@ -20,12 +20,12 @@ from worker.render.json_document import encodable
 __all__ = [
     "add_entry",
     "add_run",
-    "answer",
     "earlier_run",
     "finish_entry",
     "finish_run",
     "intend",
     "recall",
+    "record_responses",
     "settle",
 ]
 
@@ -109,7 +109,7 @@ def intend(connection: sqlite3.Connection, rows: list[tuple[int, str, int, str]]
     connection.execute(_INTEND, (msgspec.json.encode(rows).decode(), now))
 
 
-def answer(
+def record_responses(
     connection: sqlite3.Connection,
     rows: list[tuple[int, str, int, AttemptState, int | None, str | None, str | None]],
     now: str,
@@ -154,13 +154,13 @@ def earlier_run(
     A run of the plan file counts if it recorded a write or converged. A run without the plan file counts if it recorded
     a write of any of `phones`, the numbers of the plan, after the plan was created.
     """
-    carried_out = connection.execute(_RUN_OF_PLAN, (_text(plan.id), run)).fetchone()
-    if carried_out is not None:
-        earlier, started_at = carried_out
-        return PlanFileUse(earlier, started_at, carried_out=True)
+    applied_run = connection.execute(_RUN_OF_PLAN, (_text(plan.id), run)).fetchone()
+    if applied_run is not None:
+        earlier, started_at = applied_run
+        return PlanFileUse(earlier, started_at, was_applied=True)
     since = format_utc_ms(datetime.fromisoformat(plan.created_at))
     later_run, at = connection.execute(_LATER_WRITE, (key, run, since, _json(sorted(phones)))).fetchone()
-    return None if later_run is None else PlanFileUse(later_run, at, carried_out=False)
+    return None if later_run is None else PlanFileUse(later_run, at, was_applied=False)
 
 
 def add_entry(
@@ -259,7 +259,7 @@ def finish_entry(
 
 
 def settle(connection: sqlite3.Connection, key: str, observed: Mapping[str, Observed], now: str) -> None:
-    """Close the open entries of earlier runs of an account, by the observed statuses of its numbers.
+    """Close the open entries of earlier runs of an account, using the observed statuses of its numbers.
 
     The caller holds the lease of the account, so an entry without an end belongs to a run that crashed.
     """

@@ -309,7 +309,7 @@ class AccountMemory(Struct, frozen=True):
 
 
 class PlanFile(Struct, frozen=True):
-    """A reference to the plan file that a run carries out. `created_at` is the time of the plan (UTC, ISO 8601, Z)."""
+    """A reference to the plan file that a run applies. `created_at` is the time of the plan (UTC, ISO 8601, Z)."""
 
     id: str
     created_at: str
@@ -318,13 +318,13 @@ class PlanFile(Struct, frozen=True):
 class PlanFileUse(Struct, frozen=True):
     """The use of a plan file by an earlier run, after which the file must not be applied again.
 
-    If `carried_out` is True, the run applied the plan, and `at` is its start. Otherwise the run wrote to numbers of the
+    If `was_applied` is True, the run applied the plan, and `at` is its start. Otherwise the run wrote to numbers of the
     plan after the plan was created, and `at` is its last such write. `at` is UTC, ISO 8601, Z.
     """
 
     run: str
     at: str
-    carried_out: bool
+    was_applied: bool
 
 
 class NumberUse(Struct, frozen=True):

@@ -21,7 +21,7 @@ WorkerError
 ├── ActivationsFailed          activations failed: the deactivations were not tried
 ├── InternalError              a bug in the worker: the account is reported as failed
 └── ApiError                   a failed response, or no response
-    ├── TransientError         not carried out; the same request may work later
+    ├── TransientError         no effect; the same request may succeed later
     │   ├── RateLimited        the rate limit is used up
     │   ├── SignatureReused    refused because of a reused signature
     │   ├── ServerError        the server or a proxy failed on a read
@@ -30,7 +30,7 @@ WorkerError
     ├── NumberRejected         this number's write was refused
     │   ├── NotRegistered      the account has no such number
     │   └── NotWritable        the number's status is neither ACTIVE nor INACTIVE
-    └── AccountRejected        no request of this account can work
+    └── AccountRejected        no request of this account can succeed
         └── ClockSkewed        the clocks of server and client differ too much
 """
 
@@ -144,7 +144,7 @@ class UsageError(WorkerError):
 
 
 class _ProblemsError(WorkerError):
-    """The base class of errors that list problems. `omitted` is the count of problems that are not listed."""
+    """The base class of errors that list problems. `omitted_count` is the count of problems that are not listed."""
 
     def __init__(self, problems: Sequence[Problem], omitted: int = 0) -> None:
         more = [Message("… and {count:,} more", count=omitted)] if omitted else []
@@ -182,7 +182,7 @@ class StalePlan(WorkerError):
 
 
 class CredentialsMissing(WorkerError):
-    """An account's credentials are missing. The message has the place, never a secret."""
+    """An account's credentials are missing. The message names the variable or the file, never a secret."""
 
 
 class ChannelUnusable(WorkerError):
@@ -194,7 +194,7 @@ class Declined(WorkerError):
 
 
 class DuplicateAccount(WorkerError):
-    """Two or more names in the files are the same account at the API. The message has the place of each."""
+    """Two or more names in the files are the same account at the API. The message has the location of each."""
 
 
 class AccountBusy(WorkerError):
@@ -206,11 +206,11 @@ class LedgerError(WorkerError):
 
 
 class Interrupted(WorkerError):
-    """The run was stopped while this request waited for its turn."""
+    """The run was stopped while this request waited for a slot."""
 
 
 class DeadlineExceeded(WorkerError):
-    """The account's deadline passed while this request waited for its turn."""
+    """The account's deadline passed while this request waited for a slot."""
 
 
 class CircuitOpen(WorkerError):
@@ -253,7 +253,7 @@ class ApiError(WorkerError):
 
 
 class TransientError(ApiError):
-    """The request was not carried out, and may be sent again."""
+    """The request had no effect and may be sent again."""
 
 
 class RateLimited(TransientError):
@@ -265,7 +265,7 @@ class RateLimited(TransientError):
 
 
 class SignatureReused(TransientError):
-    """The server received this signature before. A request with a new signature can work."""
+    """The server has received this signature before. A request with a new signature can succeed."""
 
 
 class ServerError(TransientError):
@@ -277,7 +277,7 @@ class ConnectionFailed(TransientError):
 
 
 class Ambiguous(ApiError):
-    """A write was sent, but its result is unknown: it may have been carried out, or may still be."""
+    """A write was sent, but its result is unknown: it may have taken effect, or may still take effect."""
 
 
 class NumberRejected(ApiError):
@@ -293,7 +293,7 @@ class NotWritable(NumberRejected):
 
 
 class AccountRejected(ApiError):
-    """The credentials, scope, endpoint, TLS or account is rejected: no request of this account can work."""
+    """The credentials, scope, endpoint, TLS or account is rejected: no request of this account can succeed."""
 
 
 class ClockSkewed(AccountRejected):

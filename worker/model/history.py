@@ -18,8 +18,8 @@ __all__ = ["AccountRecord", "Attempt", "AttemptState", "Ending", "History", "Num
 class AttemptState(StrEnum):
     """The state of one write request.
 
-    `intent` is recorded durably before the request is sent. The response changes it to `ok`, `rejected` (not carried
-    out) or `ambiguous`. The verification read then changes `ok` and `ambiguous` to `verified` (the number has its
+    `intent` is recorded durably before the request is sent. The response changes it to `ok`, `rejected` (without
+    effect) or `ambiguous`. The verification read then changes `ok` and `ambiguous` to `verified` (the number has its
     desired status), `lost` (it has its previous status) or `conflict` (it has neither).
     """
 
@@ -115,7 +115,7 @@ class AccountRecord(Struct, frozen=True, kw_only=True):
 class RunRecord(Struct, frozen=True, kw_only=True):
     """The record of one run. `accounts` omits accounts without writes, errors or other events.
 
-    `plan` is the id of the plan file that the run carried out; None without one. `settings` is None in a list of runs.
+    `plan` is the id of the plan file that the run applied; None without one. `settings` is None in a list of runs.
     """
 
     run_id: str

@@ -1,7 +1,7 @@
 """Messages as values: a template and its parameters, translated when they are shown.
 
 A `Message` is a `str`, its English text, so that JSON, logs and the ledger treat it as text.
-`worker.render.i18n.translated` translates it, and masking hides its phone numbers. To write one:
+`worker.render.i18n.translate` translates it, and masking hides its phone numbers. To write one:
 
 - `Message("no account is named {name}", name=name)`: a literal template, as `str.format` takes it, and its values.
   `make messages` adds the literal to the catalogue. Formats go into the template: `{count:,}`, `{name!r}`.
@@ -12,7 +12,7 @@ A `Message` is a `str`, its English text, so that JSON, logs and the ledger trea
   hint is `""`. The message of an error is `str(error)`: it stays a message.
 - `PhoneNumber(phone)` marks a phone number. A tuple is a list of texts, numbers or messages, joined with commas.
 - `join(messages, "; ")` concatenates whole messages. `system_text(error.strerror)` is the text of an `OSError`.
-- Any other `str` (a name, a path, the API's own message) is foreign text: shown unchanged, masked by pattern.
+- Any other `str` (a name, a path, the API's own message) is untrusted text: shown unchanged, masked by pattern.
 - `Problem`, `Refusal`, `Notice`, `Change.reason`, errors: all take a message where they take a text.
 - Operations on the text (`+`, slices, `rstrip`, f-strings) return a plain `str`, which is not translated.
 """
@@ -23,7 +23,7 @@ from typing import Any, Self, TypeAlias
 __all__ = ["Message", "Parameter", "PhoneNumber", "english", "join", "restore", "system_text", "to_parts"]
 
 Parameter: TypeAlias = str | int | float | tuple["Parameter", ...]
-"""The value of a placeholder: a message, a phone number, foreign text, a number, or a tuple of these."""
+"""The value of a placeholder: a message, a phone number, untrusted text, a number, or a tuple of these."""
 
 
 class PhoneNumber(str):
@@ -64,7 +64,7 @@ class Message(str):
         return message
 
     def map_texts(self, change: Callable[[str], str]) -> "Message":
-        """Return the message with *change* applied to each phone number and foreign text in it."""
+        """Return the message with `change` applied to each phone number and untrusted text in it."""
         values = {name: _replaced(value, change) for name, value in self.parameters.items()}
         return Message._make(self.template, self.many, values)
 

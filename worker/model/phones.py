@@ -233,7 +233,7 @@ def _national_digits(bare: str) -> str:
 
 
 def _is_decimal(text: str, digits: str) -> bool:
-    """Return True if the last dot in `written` starts a decimal fraction, not the last group of a phone number.
+    """Return True if the last dot in `text` starts a decimal fraction, not the last group of a phone number.
 
     Digits after the last dot are a fraction if all of them are zeros (`15881234.0`), but not in `010.1234.0000`. If
     there is only one dot, they are also a fraction if they are fewer than three, or if more than four digits without a

@@ -105,7 +105,7 @@ class Change(Struct, frozen=True):
 
     @property
     def unreached(self) -> bool:
-        """Return True if the number should be ACTIVE, is not, and this change does not activate it."""
+        """Return True if the number should be ACTIVE but is not, and this change does not activate it."""
         return self.desired == Status.ACTIVE != self.observed and self.action is not Action.ACTIVATE
 
 

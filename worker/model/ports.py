@@ -53,7 +53,7 @@ class AttemptJournal(Protocol):
         """
         ...
 
-    def record_answer(self, phone: str, number: int, error: ApiError | None) -> None:
+    def record_response(self, phone: str, number: int, error: ApiError | None) -> None:
         """Record the result of a request; `error` is None if the API accepted it."""
         ...
 
@@ -62,7 +62,7 @@ class AccountLedger(AttemptJournal, Protocol):
     """The ledger of one account in one run, which has the lease of the account. Each method may raise LedgerError."""
 
     async def earlier_run(self, plan: PlanFile, phones: Collection[str]) -> PlanFileUse | None:
-        """Return the earlier run that used up the plan file, whose changes are of `phones`; None without such a run."""
+        """Return the earlier run that used up the plan file with writes of `phones`; None without such a run."""
         ...
 
     async def registered(self) -> int | None:
@@ -70,10 +70,10 @@ class AccountLedger(AttemptJournal, Protocol):
         ...
 
     async def resume(self, observed: ObservedAccount) -> AccountMemory:
-        """Close the open attempts of crashed runs by the observed statuses. Return the memory of the account."""
+        """Close the open attempts of crashed runs, using the observed statuses. Return the memory of the account."""
         ...
 
-    async def begin(self, plan: AccountPlan, fingerprint: str) -> None:
+    async def record_plan(self, plan: AccountPlan, fingerprint: str) -> None:
         """Record the plan of the account before its first write."""
         ...
 
@@ -146,7 +146,7 @@ class ReadableAccount(Protocol):
         ...
 
     def halt(self, reason: WorkerError) -> None:
-        """Stop sending: raise `reason` in every request that waits for its turn. In-flight requests finish."""
+        """Stop sending: raise `reason` in every request that waits for a slot. In-flight requests finish."""
         ...
 
 
@@ -177,7 +177,7 @@ class WritableAccount(ReadableAccount, Protocol):
         """Sign and send one write in the acquired slot. Return once the API has accepted it.
 
         Raises:
-            ApiError: the write was not carried out, or its result is unknown.
+            ApiError: the write had no effect, or its result is unknown.
         """
         ...
 

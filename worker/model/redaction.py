@@ -63,7 +63,7 @@ class Secrets:
             self._count += 1
 
     def remove_from(self, text: str, *, min_length: int = 1) -> str:
-        """Return the text with `REMOVED` in place of every secret of at least `least` characters, longer ones first.
+        """Return the text with each secret of at least `min_length` characters replaced by `REMOVED`, longest first.
 
         Callers pass `SHORTEST_SECRET` for names of fields and events, so that short secrets do not change these names.
         """

@@ -38,7 +38,10 @@ _IDLE: Final = Message("no window is open and no status is set outside the windo
 
 
 class ScheduledStatus(NamedTuple):
-    """The desired status of a schedule at a moment, and the reason. `status` is None if there is no desired status."""
+    """The desired status of a schedule at a moment, and the reason.
+
+    `status` is None if the number has no desired status.
+    """
 
     status: Status | None
     because: str

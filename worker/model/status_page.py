@@ -34,7 +34,7 @@ OUT_OF_SYNC = frozenset(
 class AccountState(Struct, frozen=True, kw_only=True):
     """The state of an account after its last recorded run. `key` identifies the account across runs and files.
 
-    `place` is the position of the record in the ledger, for paging. `counts` has the count of numbers by outcome.
+    `position` is the position of the record in the ledger, for paging. `counts` has the count of numbers by outcome.
     `settled` is True if the result of every write of the run is known.
     """
 
@@ -96,7 +96,7 @@ class LastWrite(Struct, frozen=True):
 class NumberRun(Struct, frozen=True):
     """The record of one number in one run. `key` identifies the account.
 
-    `place` is the position of the record in the ledger, for paging.
+    `position` is the position of the record in the ledger, for paging.
     """
 
     position: int

@@ -97,7 +97,7 @@ def parse_moment(text: str) -> datetime:
 
 
 def to_utc(moment: datetime, zone: ZoneInfo) -> datetime:
-    """Convert a moment in whole seconds to UTC. A naive moment is local time in the zone `where`."""
+    """Convert a moment in whole seconds to UTC. A naive moment is local time in the zone `zone`."""
     if moment.tzinfo is not None:
         return moment.astimezone(UTC)
     high = moment.replace(tzinfo=zone).astimezone(UTC)

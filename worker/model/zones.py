@@ -1,6 +1,6 @@
-"""Suggestions of IANA names for time zones that are misspelt, or written as an abbreviation, an offset or a place.
+"""Suggestions of IANA names for time zones that are misspelt, or written as an abbreviation, an offset or a city.
 
-No suggestion changes the offset: abbreviations, offsets and places come from tables, and only the spelling of IANA
+No suggestion changes the offset: abbreviations, offsets and cities come from tables, and only the spelling of IANA
 names is corrected.
 """
 
@@ -160,7 +160,7 @@ _signs: Final = str.maketrans("\u2212\u00b1", "-+")
 def suggest_zones(name: str, zones: Collection[str]) -> tuple[str, ...]:
     """Return the IANA names to suggest for an abbreviation, an offset or a place that is not an IANA name.
 
-    The result has several names if the text is ambiguous, and none if no zone is certain. `known` are all IANA names.
+    The result has several names if the text is ambiguous, and none if no zone is certain. `zones` are all IANA names.
     """
     name = normalize("NFKC", name)
     plain = _plain(name)

@@ -42,7 +42,8 @@ __all__ = [
 class Terms(Struct, frozen=True):
     """The terms of a plan: safety rules, selected numbers, and thresholds of warnings.
 
-    `allow` are the names of rules that do not apply. With `drift`, the plan leaves out numbers whose file changed.
+    `allow` are the names of rules that do not apply. With `drift`, the plan leaves out numbers whose desired status
+    changed.
     """
 
     safety: Safety = Safety()
@@ -64,13 +65,14 @@ class Terms(Struct, frozen=True):
 
 
 class Draft(Struct, frozen=True):
-    """A plan, together with the facts about the account that a run needs to carry it out and record it.
+    """A plan, together with the facts about the account that a run needs to apply and record it.
 
     `desired` has the desired state of every number in the scope of the plan, at the time of the plan. `error` is set if
-    the account could not be planned. `requests` are the counts of requests that the reads took. `confirmed` are the
-    numbers that have their desired status although a run last wrote another one. `unsettled` is True if an earlier run
-    crashed or left open attempts. `statuses` has the count of all the account's numbers by status, planned or not.
-    `registered` is their total; None if the ledger has that count already. `names` is as in `AccountMemory`.
+    the account could not be planned. `requests` are the counts of requests that the reads took. `confirmed_statuses`
+    has the numbers that have their desired status although a run last wrote another one. `has_open_attempts` is True if
+    an earlier run crashed or left open attempts. `statuses` has the count of all the account's numbers by status,
+    planned or not. `registered_count` is their total; None if the ledger has that count already. `names` is as in
+    `AccountMemory`.
     """
 
     plan: AccountPlan
@@ -160,9 +162,9 @@ def failed_draft(desired: DesiredAccount, terms: Terms, error: WorkerError, now:
 class Remaining(Struct, frozen=True):
     """The writes of a saved plan, grouped by the current state of the account, and the safety rules that refuse them.
 
-    `changes` are the writes that remain to be sent, and the held deactivations. Numbers in `already` have their desired
-    status. Numbers in `conflicts` have neither their desired status nor the one that the plan observed. The desired
-    status of numbers in `lapsed` has ended by its schedule.
+    `changes` are the writes that remain to be sent, and the held deactivations. Numbers in `already_done` have their
+    desired status. Numbers in `conflicts` have neither their desired status nor the one that the plan observed. The
+    desired status of numbers in `expired` has ended by its schedule.
     """
 
     changes: tuple[Change, ...]
@@ -184,8 +186,8 @@ def remaining_writes(
 ) -> Remaining:
     """Return the remaining writes of a saved plan.
 
-    `now` is an aware time; None ignores the end (`until`) of a desired status. `held` are the changes of the approved
-    plan after the in-use guard. `removed` are the writes that the current files no longer desire.
+    `now` is an aware time; None ignores the end (`until`) of a desired status. `held_changes` are the changes of the
+    approved plan after the in-use guard. `removed_changes` are the writes that the current files no longer desire.
     """
     sorted_writes = preconditions(saved_account.writes, observed.numbers, now)
     other_changes = (
@@ -229,7 +231,7 @@ def as_plan(saved_account: SavedAccount) -> AccountPlan:
 
 
 def count_actions(changes: Iterable[Change], *, unchanged_count: int) -> dict[Action, int]:
-    """Return the count of numbers by action. `unchanged` is the count of numbers without a change."""
+    """Return the count of numbers by action. `unchanged_count` is the count of numbers without a change."""
     return tally(Action, Counter(change.action for change in changes) | Counter({Action.UNCHANGED: unchanged_count}))
 
 

@@ -66,7 +66,7 @@ WRITES: Final = {
 def compare(
     desired: Mapping[str, Desired], observed: ObservedAccount, memory: AccountMemory
 ) -> tuple[tuple[Change, ...], dict[str, Status]]:
-    """Return the changes from observed to desired state, with causes, and the result of `confirmed_statuses`."""
+    """Return the changes with their causes, and the result of `confirmed_statuses`."""
     changes = add_causes(diff(desired, observed.numbers), observed, memory)
     return changes, confirmed_statuses(desired, observed.numbers, memory)
 
@@ -93,7 +93,7 @@ def diff(desired: Mapping[str, Desired], observed: Mapping[str, Observed]) -> tu
 
 
 def add_causes(changes: Iterable[Change], observed: ObservedAccount, memory: AccountMemory) -> tuple[Change, ...]:
-    """Return the changes with their cause, for each number whose last written status is in `memory`.
+    """Return the changes, with a cause for each number whose last written status is in `memory`.
 
     If the number still has the written status, its file changed. If the written status is still desired, the account
     changed; `since` is the time of that change, if the API reports it. Otherwise both changed.
@@ -160,9 +160,9 @@ def _judge(desired: Desired, status: Status | None) -> tuple[Action, str]:
 class Preconditions(Struct, frozen=True):
     """Planned writes, grouped by the result of a later read of the account.
 
-    `due` are the writes that remain to be sent. Numbers in `already` have their desired status. Numbers in `conflicts`
-    have neither their desired status nor the one that the plan observed. The desired status of numbers in `lapsed` has
-    ended by its schedule.
+    `due_changes` are the writes that remain to be sent. Numbers in `already_done` have their desired status. Numbers in
+    `conflicts` have neither their desired status nor the one that the plan observed. The desired status of numbers in
+    `expired` has ended by its schedule.
     """
 
     due_changes: tuple[Change, ...] = ()

@@ -46,8 +46,8 @@ def hold_back(
 ) -> tuple[Change, ...]:
     """Return the changes, with each deactivation held that a group or `pair_swaps` does not allow.
 
-    `may_be_inactive` are numbers that a crashed run may have deactivated: they do not count as ACTIVE. `others` are
-    changes of the same account that are no longer part of the plan, such as conflicts.
+    `may_be_inactive` are numbers that a crashed run may have deactivated: they do not count as ACTIVE. `other_changes`
+    are changes of the same account that are no longer part of the plan, such as conflicts.
     """
     unheld_changes = tuple(changes)
     if groups:
@@ -148,7 +148,7 @@ def activation_obstacles(changes: Iterable[Change]) -> dict[str, str]:
 
 
 def dropped_change(change: Change, observed: ObservedAccount) -> Change:
-    """Return a change outside its plan, with the current status of the number. A write becomes blocked."""
+    """Return a change that left its plan, with the current status of the number. A write becomes `blocked`."""
     action = Action.BLOCKED if change.action.writes else change.action
     return structs.replace(change, action=action, observed=observed.status(change.phone))
 
@@ -156,7 +156,7 @@ def dropped_change(change: Change, observed: ObservedAccount) -> Change:
 def hold_swaps(changes: Sequence[Change], mode: PairSwaps, other_changes: Iterable[Change] = ()) -> tuple[Change, ...]:
     """Return the changes, with all deactivations held if `mode` is `hold` and a number cannot be activated.
 
-    `others` are changes of the same account outside the plan, as in `hold_back`. They count as obstacles.
+    `other_changes` are changes of the same account outside the plan, as in `hold_back`. They count as obstacles.
     """
     obstacles = activation_obstacles((*changes, *other_changes)) if mode == "hold" else {}
     return hold(

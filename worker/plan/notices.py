@@ -17,7 +17,7 @@ __all__ = ["notices", "result_notices", "with_swap_notice"]
 
 _DAY: Final = timedelta(days=1)
 _PERCENT: Final = 100
-"""Per cent."""
+"""All of it, in percent."""
 
 _AWAITING_VENDOR: Final = {
     Status.PENDING: (

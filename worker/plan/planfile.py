@@ -1,4 +1,4 @@
-"""Plan files, written by `plan --out` and carried out by `apply`.
+"""Plan files, written by `plan --out` and applied by `apply`.
 
 The seal is a hash that detects changes of the file. It is not a signature, so it does not prove who wrote the file.
 """
@@ -196,7 +196,7 @@ def unseal(data: bytes, *, now: datetime, max_age_seconds: float = MAX_AGE_SECON
 
 
 class _Header(Struct):
-    """The head of a plan file, which has the version of its schema."""
+    """The first keys of a plan file, which include the version of its schema."""
 
     schema: str = ""
 

@@ -127,9 +127,9 @@ def guard(
 def guard_fleet(plans: Sequence[AccountPlan], fleet_limit: int | str, allow: frozenset[str]) -> tuple[AccountPlan, ...]:
     """Return the plans of one run. Refuse those that are part of too large a change over all accounts.
 
-    `most` limits activations and deactivations separately. It is a number, or a percentage of the registered numbers in
-    the scope of the plans. Accounts without a plan do not count. Changes that another rule refuses do count, because
-    they may be part of the same mistake. `allow` has the names of rules to skip, as in `guard`.
+    `fleet_limit` limits activations and deactivations separately. It is a number, or a percentage of the registered
+    numbers in the scope of the plans. Accounts without a plan do not count. Changes that another rule refuses do count,
+    because they may be part of the same mistake. `allow` has the names of rules to skip, as in `guard`.
 
     Raises:
         ValueError: `most` is neither a number nor a percentage.
@@ -167,8 +167,8 @@ def _fleet_wide(action: Action, count: int, total: int, limit: int, setting: int
 
 
 def replay(earlier: PlanFileUse) -> Refusal:
-    """Return the refusal of a plan file that an earlier run used up."""
-    if earlier.carried_out:
+    """Return the refusal of a plan file that an earlier run applied or overtook."""
+    if earlier.was_applied:
         message = Message(
             "run {run} carried out this plan already, at {time}: plan again, or add --allow replay to carry it out "
             "anyway",

@@ -78,7 +78,7 @@ async def apply(
     meter: ProgressMeter,
     has_waited: bool = False,
 ) -> Conclusion:
-    """Read the account again, and carry out the approved plan unless it is stale.
+    """Read the account again, and apply the approved plan unless it is stale.
 
     The plan is stale if the plan at `now`, an aware time, differs from the approved one. Deactivations that the
     approved plan holds stay held. `has_waited` is True if another run had the lease after the plan was approved: that
@@ -99,10 +99,10 @@ async def apply(
     if not is_approved or plan.verdict is not Verdict.OK:
         raise StalePlan(Message("the account has changed since it was planned; nothing was written: plan again"))
     safety = effective_safety(terms.safety, desired.safety)
-    await ledger.begin(plan, print_)
+    await ledger.record_plan(plan, print_)
     needs = Needs(least_active(safety, terms.allow), desired.groups, memory.spent, safety.pair_swaps)
     executor = Executor(plan.writes, api, observed, needs, journal=ledger, meter=meter)
-    await executor.carry_out(pace)
+    await executor.run(pace)
     results = (
         *executor.results(),
         *(not_written_result(change) for change in plan.changes if not change.action.writes),
@@ -137,11 +137,11 @@ async def apply_saved(
     plan: PlanFile | None = None,
     files: CurrentFiles | None = None,
 ) -> Conclusion:
-    """Carry out a saved plan: exactly its writes, each only if the number still has its planned status.
+    """Apply a saved plan: exactly its writes, each only if the number still has its planned status.
 
-    `plan` identifies the plan file. A plan file that an earlier run carried out is refused; None skips this check.
-    `files` are the current desired-state files; None skips the comparison with them. A write becomes a conflict if the
-    files no longer desire its status, or if its schedule ended that status before `now`, an aware time.
+    `plan` identifies the plan file. A plan file that an earlier run applied is refused; None skips this check. `files`
+    are the current desired-state files; None skips the comparison with them. A write becomes a conflict if the files no
+    longer desire its status, or if its schedule ended that status before `now`, an aware time.
 
     The safety rules check the remaining writes against the current state of the account. The in-use guard runs before
     the account is read, so that the writes follow the read closely.
@@ -172,12 +172,12 @@ async def apply_saved(
         saved_account, changes=tuple(change for change in remaining.changes if change.action.writes)
     )
     if writes.changes:
-        await ledger.begin(as_plan(writes), fingerprint([writes]))
+        await ledger.record_plan(as_plan(writes), fingerprint([writes]))
     needs = Needs(
         least_active(saved_account.safety, allow), saved_account.groups, memory.spent, saved_account.safety.pair_swaps
     )
     executor = Executor(writes.changes, api, observed, needs, journal=ledger, meter=meter)
-    await executor.carry_out(pace)
+    await executor.run(pace)
     results = (
         *executor.results(),
         *(not_written_result(change) for change in remaining.changes if not change.action.writes),
@@ -204,7 +204,7 @@ async def apply_saved(
 
 
 def conclude_unapplied(draft: Draft, requests: Requests, error: WorkerError | None = None) -> Conclusion:
-    """Return the result of an account whose plan was not carried out: nothing to do, refused, or stopped by `error`.
+    """Return the result of an account whose plan was not applied: nothing to do, refused, or stopped by `error`.
 
     If `requests` counts writes, a bug stopped the account after it had sent some. Planned writes are then unverified.
     """

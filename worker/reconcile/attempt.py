@@ -31,7 +31,7 @@ class WriteAttempt:
     - `status_varied`: a read showed a status that the plan does not expect. If a later read shows the expected status,
       someone else changed it back.
     - `superseded`: before the next request, the latest read showed `latest_status`, which the plan does not expect.
-    - `conflicting`: the latest read showed neither the expected nor the desired status.
+    - `has_conflict`: the latest read showed neither the expected nor the desired status.
     - `expired`: the deadline passed before the next request.
 
     `hold_reason` is why the next request must not be sent.
@@ -117,7 +117,7 @@ class WriteAttempt:
         """Return the result of the number.
 
         `after` is its status in the verification read. `verified` is False if that read failed or was not made.
-        `stopped` is the error that stopped the account early; None if nothing did.
+        `stop_reason` is the error that stopped the account early; None if nothing did.
         """
         change = self.change
         if self.superseded and not verified:

@@ -21,28 +21,28 @@ async def canary_first(
     settings: CanarySettings,
     *,
     writes: Callable[[Item], Sequence[Change]],
-    carry_out: Callable[[Sequence[Item]], Awaitable[list[AccountResult]]],
+    apply_batch: Callable[[Sequence[Item]], Awaitable[list[AccountResult]]],
     hold_back: Callable[[Sequence[Item], CanaryFailed], Awaitable[list[AccountResult]]],
     log: Log,
 ) -> list[AccountResult]:
     """Write the canary first, then the other accounts. Return the result of each account, in the order of `accounts`.
 
     `writes` returns the planned writes of an account. The canary is the first `settings.accounts` accounts that have
-    writes. `carry_out` is called for the canary together with the accounts without writes, then for the others. If too
-    many writes of the canary fail, `hold_back` is called for the others instead. An interruption is not a failure:
-    `carry_out` is still called for the others, and reports it.
+    writes. `apply_batch` is called for the canary together with the accounts without writes, then for the others. If
+    too many writes of the canary fail, `hold_back` is called for the others instead. An interruption is not a failure:
+    `apply_batch` is still called for the others, and reports it.
     """
     writing = [index for index, account in enumerate(accounts) if writes(account)]
     canary = writing[: settings.accounts]
     later_indices = writing[settings.accounts :]
     if not canary or not later_indices:
-        return await carry_out(accounts)
+        return await apply_batch(accounts)
     later_set = frozenset(later_indices)
     first_indices = [index for index in range(len(accounts)) if index not in later_set]
-    results = dict(zip(first_indices, await carry_out([accounts[index] for index in first_indices]), strict=True))
+    results = dict(zip(first_indices, await apply_batch([accounts[index] for index in first_indices]), strict=True))
     failure = _judge([(writes(accounts[index]), results[index]) for index in canary], settings.max_failed, log)
     later_accounts = [accounts[index] for index in later_indices]
-    later_results = await (carry_out(later_accounts) if failure is None else hold_back(later_accounts, failure))
+    later_results = await (apply_batch(later_accounts) if failure is None else hold_back(later_accounts, failure))
     results |= zip(later_indices, later_results, strict=True)
     return [results[index] for index in range(len(accounts))]
 

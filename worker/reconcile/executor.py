@@ -104,8 +104,8 @@ class Executor:
         """The last read: the verification read, or the one that the plan was built from."""
         return self._observed if self._final is None else self._final
 
-    async def carry_out(self, pace: Pace) -> None:
-        """Send the writes, then verify them by one read. Errors do not raise: `results` and `stopped` report them."""
+    async def run(self, pace: Pace) -> None:
+        """Send the writes, then verify them by one read. Errors are reported by `results` and `stop_reason`."""
         loop = asyncio.get_running_loop()
         self._wall = pace.wall
         deadline_error = DeadlineExceeded(
@@ -197,9 +197,9 @@ class Executor:
         try:
             await self._api.put(attempt.phone, attempt.status)
         except ApiError as error:
-            self._journal.record_answer(attempt.phone, attempt.sequence, error)
+            self._journal.record_response(attempt.phone, attempt.sequence, error)
             raise
-        self._journal.record_answer(attempt.phone, attempt.sequence, None)
+        self._journal.record_response(attempt.phone, attempt.sequence, None)
         attempt.acknowledged = True
 
     def _on_read(self, account: ObservedAccount) -> None:
@@ -226,7 +226,7 @@ class Executor:
     def _hold_reasons(
         self, phones: Sequence[str], account: ObservedAccount, sent_phones: Collection[str] = ()
     ) -> Mapping[str, str]:
-        """Return the deactivations of `phones` to hold, each with the reason. Numbers in `sent` count as INACTIVE."""
+        """Map each of `phones` whose deactivation must be held to the reason. `sent_phones` count as INACTIVE."""
         if self._hold_swaps:
             activations = (attempt.change for attempt in self._attempts if attempt.change.action is Action.ACTIVATE)
             obstacles = activation_obstacles(dropped_change(change, account) for change in activations)

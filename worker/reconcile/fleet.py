@@ -103,8 +103,8 @@ class Fleet:
         """Return the plan of each account, in order, checked against the safety rules of the account and the fleet.
 
         If an account cannot be planned, its plan holds the error. If several names describe the same account, each of
-        their plans holds an error. `others` are accounts of the same files that are not part of this run. Such an
-        account is read if an earlier run recorded that it is the same as an account of this run. `now` is the aware
+        their plans holds an error. `other_accounts` are accounts of the same files that are not part of this run. Such
+        an account is read if an earlier run recorded that it is the same as an account of this run. `now` is the aware
         time at which the desired state is evaluated; None means the current time.
         """
         moment = now or self._now()
@@ -129,7 +129,8 @@ class Fleet:
     ) -> None:
         """Record the identities of accounts.
 
-        This includes `others` and unread accounts if earlier runs recorded that they are the same as a read account.
+        This includes `other_accounts` and unread accounts if earlier runs recorded that they are the same as a read
+        account.
         """
         default = self._settings.endpoint
         for desired, draft in zip(accounts, drafts, strict=True):
@@ -213,7 +214,7 @@ class Fleet:
         *,
         now: datetime | None = None,
     ) -> list[AccountResult]:
-        """Carry out the plans that no rule refuses. Return the result of every account, in order.
+        """Apply the plans that no rule refuses. Return the result of every account, in order.
 
         Each account is planned again at `now`, an aware time; None means the current time. If that plan differs from
         the approved draft, the draft is stale and is refused.
@@ -235,7 +236,7 @@ class Fleet:
                 has_waited = True
                 return await self._pause(seconds)
 
-            async def carry_out(client: AccountWriter, ledger: AccountLedger) -> Conclusion:
+            async def reconcile_account(client: AccountWriter, ledger: AccountLedger) -> Conclusion:
                 return await apply(
                     desired,
                     draft.plan,
@@ -249,14 +250,14 @@ class Fleet:
                     has_waited=has_waited,
                 )
 
-            result = await self._with_lease(desired, subject, draft, carry_out, pause=pause, log=log)
+            result = await self._with_lease(desired, subject, draft, reconcile_account, pause=pause, log=log)
             return msgspec.structs.replace(result, requests=draft.requests + result.requests)
 
         return await canary_first(
             list(zip(accounts, drafts, strict=True)),
             self._settings.canary,
             writes=lambda pair: () if pair[1].plan.refusals else pair[1].plan.writes,
-            carry_out=lambda pairs: self._run_each(pairs, one),
+            apply_batch=lambda pairs: self._run_each(pairs, one),
             hold_back=lambda pairs, why: self.decline(
                 [each[0] for each in pairs], [each[1] for each in pairs], terms, why
             ),
@@ -272,10 +273,10 @@ class Fleet:
         plan: PlanFile | None = None,
         files: Callable[[str], CurrentFiles] | None = None,
     ) -> list[AccountResult]:
-        """Carry out a saved plan. Return the result of every account, in order.
+        """Apply a saved plan. Return the result of every account, in order.
 
-        `plan` identifies the plan file, which is carried out only once; None allows a replay. `files` takes the name
-        of an account and returns its current desired-state files; it is called while the lease is held. None skips the
+        `plan` identifies the plan file, which is applied only once; None allows a replay. `files` takes the name of an
+        account and returns its current desired-state files; it is called while the lease is held. None skips the
         comparison with the files.
         """
 
@@ -288,7 +289,7 @@ class Fleet:
             accounts,
             self._settings.canary,
             writes=lambda saved: saved.writes,
-            carry_out=lambda some: self._run_each(
+            apply_batch=lambda some: self._run_each(
                 some, lambda saved: self._apply_saved(saved, allow, meter, plan, files)
             ),
             hold_back=hold_back,
@@ -303,9 +304,9 @@ class Fleet:
         meter: ProgressMeter,
         decline_error: WorkerError | None = None,
     ) -> list[AccountResult]:
-        """Carry out the plans of `preview` that no rule refuses. Return the result of every account, in order.
+        """Apply the plans of `preview` that no rule refuses. Return the result of every account, in order.
 
-        `declined` is the error if the user did not confirm: then no plan is carried out.
+        `decline_error` is set if the user did not confirm: then no plan is applied.
         """
 
         async def one(pair: tuple[SavedAccount, Draft]) -> AccountResult:
@@ -334,7 +335,7 @@ class Fleet:
     ) -> AccountResult:
         log = self._log.bind(account=saved_account.account)
 
-        async def carry_out(client: AccountWriter, ledger: AccountLedger) -> Conclusion:
+        async def apply_writes(client: AccountWriter, ledger: AccountLedger) -> Conclusion:
             return await apply_saved(
                 saved_account,
                 client,
@@ -353,7 +354,7 @@ class Fleet:
             saved_account,
             identity.saved_subject(saved_account, self._settings.endpoint),
             Draft(as_plan(saved_account) if preview is None else preview, {}),
-            carry_out,
+            apply_writes,
             pause=self._pause,
             log=log,
         )
@@ -361,7 +362,7 @@ class Fleet:
     async def decline(
         self, accounts: Sequence[DesiredAccount], drafts: Sequence[Draft], terms: Terms, reason: WorkerError
     ) -> list[AccountResult]:
-        """Carry out no plan. Return the result of every account, in order, with `reason` as its error."""
+        """Apply no plan. Return the result of every account, in order, with `reason` as its error."""
         results = []
         for desired, draft in zip(accounts, drafts, strict=True):
             subject = identity.planned_subject(desired, draft, terms, self._settings.endpoint)
@@ -417,7 +418,7 @@ class Fleet:
         failed: Callable[[WorkerError], Draft],
         log: RunLog,
     ) -> Draft:
-        """Return `draw(client, recall)`, where the client is read-only. If it raises, return `failed(error)`."""
+        """Return `draw(client, recall)` with a read-only client. If it raises, return `failed(error)`."""
         if self.interrupted is not None:
             return failed(self.interrupted)
         requests = Requests()
@@ -443,12 +444,12 @@ class Fleet:
         account: AccountTarget,
         subject: Subject,
         draft: Draft,
-        carry_out: Callable[[AccountWriter, AccountLedger], Awaitable[Conclusion]],
+        action: Callable[[AccountWriter, AccountLedger], Awaitable[Conclusion]],
         *,
         pause: Callable[[float], Awaitable[bool]],
         log: RunLog,
     ) -> AccountResult:
-        """Acquire the lease of the account, and return the result of `carry_out`.
+        """Acquire the lease of the account, and return the result of `action`.
 
         If an error prevents or stops it, return the result of `draft` with that error.
         """
@@ -458,7 +459,7 @@ class Fleet:
             with self.client(AccountWriter, account, log) as client:
                 async with self._ledger.hold(subject, pause) as account_ledger:
                     try:
-                        conclusion = await carry_out(client, account_ledger)
+                        conclusion = await action(client, account_ledger)
                     except Exception as error:  # noqa: BLE001 - a bug in one account must not stop the others
                         conclusion = conclude_unapplied(draft, client.requests, as_worker_error(error, log))
                     return await _log_and_record(
@@ -530,12 +531,12 @@ class Fleet:
 
 
 async def _never_wait(_seconds: float) -> bool:
-    """Return False, so that a lease held by another run is not awaited: that run closes the open entries itself."""
+    """Return False, to not wait for the lease of another run: that run closes the open entries itself."""
     return False
 
 
 async def _log_and_record(conclusion: Conclusion, recording: Awaitable[None], log: RunLog) -> AccountResult:
-    """Log a result while `noting` records it in the ledger. Return it, as failed if it could not be recorded."""
+    """Log a result while `recording` records it in the ledger. Return it, as failed if it could not be recorded."""
     recording_task = asyncio.ensure_future(recording)
     await log_result(conclusion, log)
     result = conclusion.result

@@ -22,13 +22,13 @@ __all__ = ["Identities", "key", "planned_subject", "saved_subject"]
 
 
 _MOST_NAMES: Final = 10
-"""Most names of an account that a message lists."""
+"""Maximum count of names of an account that a message lists."""
 
 
 class _Identity(Struct, frozen=True):
     """The identity of an account, as a read found it.
 
-    `place` is the file and line that describe the account. `reach` is the endpoint, the credentials and the pinned
+    `location` is the file and line that describe the account. `reach` is the endpoint, the credentials and the pinned
     account id with which it was read.
     """
 

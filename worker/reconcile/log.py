@@ -18,7 +18,7 @@ _LINES_PER_TURN: Final = 200
 
 
 def log_plan(draft: Draft, log: Log) -> None:
-    """Log each number of a plan and the rules that refuse it, or the error if there is no plan."""
+    """Log each change of a plan and the rules that refuse it, or the error of an account without a plan."""
     if draft.error is not None:
         log_error(draft.error, log)
         return

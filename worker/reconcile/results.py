@@ -52,7 +52,7 @@ _NOT_WRITTEN: Final = {
 
 
 class Conclusion(NamedTuple):
-    """The result of an account. It only counts its unchanged numbers; `unchanged` has their results."""
+    """The result of an account. `result` only counts unchanged numbers; `unchanged_numbers` has their results."""
 
     result: AccountResult
     unchanged_numbers: Iterable[NumberResult] = ()
@@ -186,7 +186,7 @@ def expired_result(change: Change, observed: ObservedAccount) -> NumberResult:
 
 
 def no_longer_desired_result(change: Change, observed: ObservedAccount, reason: str) -> NumberResult:
-    """Return the conflict of a planned write that the desired-state files no longer ask for."""
+    """Return the conflict of a planned write that the desired-state files no longer desire."""
     return _conflict(change, observed.status(change.phone), NumberError("Conflict", reason))
 
 

@@ -1,4 +1,4 @@
-"""Queue of writes. The ledger records the intents of a block of writes before the first of them is sent."""
+"""Queue of writes. The ledger records the intents of a block of writes before its first write is sent."""
 
 import asyncio
 from collections import deque
@@ -27,7 +27,10 @@ class WriteQueue:
         self._recording: asyncio.Task[bool] | None = None
 
     def take(self) -> WriteAttempt | None:
-        """Return the next attempt whose intent is recorded. Return None if there is none yet: then await `more`."""
+        """Return the next attempt whose intent is recorded.
+
+        Return None if there is none yet: then await `wait_for_more`.
+        """
         if self._recording is None and len(self._ready) <= self._block // 2:
             self._recording = asyncio.create_task(self._record_block())
             self._recording.add_done_callback(_retrieve)

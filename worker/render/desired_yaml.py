@@ -13,7 +13,7 @@ SCHEMA_FILE: Final = "senderid.schema.json"
 """Name of the JSON Schema file that is written beside a desired-state file, for editors."""
 
 _NAME_CHARACTERS: Final = 64
-"""Most characters of an account name in a desired-state file."""
+"""Maximum length in characters of an account name in a desired-state file."""
 _SHOWN_COLUMNS: Final = 100
 
 

@@ -23,7 +23,7 @@ def render(template: str, **values: Any) -> str:
     """Return a template of `worker/render/templates`, rendered with `values`.
 
     All values are escaped. In a template, `{{ text | plain }}` also replaces control characters and bidirectional
-    overrides, and `{{ text | translated | plain }}` translates a `Message` first.
+    overrides, and `{{ text | translate | plain }}` translates a `Message` first.
     """
     return _environment().get_template(template).render(lang=current_language(), **values)
 
@@ -37,7 +37,7 @@ def asset(name: str) -> bytes:
 def inline_asset(name: str) -> tuple[Markup, str]:
     """Return an asset to embed in a document, and the hash that allows it in a Content-Security-Policy."""
     data = asset(name)
-    # a packaged file, not foreign text: it needs no escaping
+    # a packaged file, not untrusted text: it needs no escaping
     return Markup(data.decode()), f"'sha256-{b64encode(sha256(data).digest()).decode()}'"  # noqa: S704
 
 

@@ -56,7 +56,7 @@ def ngettext(one: str, many: str, number: int) -> str:
 def translate(text: str) -> str:
     """Return a message, with the messages inside it, in the chosen language. A plain `str` is translated if marked.
 
-    Foreign text inside a message is not escaped: the caller makes it safe for the terminal or the page.
+    Untrusted text inside a message is not escaped: the caller makes it safe for the terminal or the page.
     """
     _, catalogue = _catalogue.get()
     if catalogue is None or not text:

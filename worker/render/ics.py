@@ -14,7 +14,7 @@ from worker.render.text.calendar import Calendar, CalendarEntry
 __all__ = ["icalendar"]
 
 _UID_DIGITS: Final = 32
-"""Hex digits of a SHA-256 in the UID of an event, enough to keep events distinct."""
+"""Count of hex digits of a SHA-256 in the UID of an event: enough to keep events distinct."""
 
 
 def icalendar(calendar: Calendar) -> bytes:

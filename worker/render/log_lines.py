@@ -148,7 +148,7 @@ _SENTENCES: Final = frozenset({"message", "reason", "error_message"})
 def console_line(line: Mapping[str, Any], paint: Paint, *, show_all: bool) -> str | None:
     """Return the text of a log line for a terminal, ended by a newline.
 
-    Return None if the line is a detail that a terminal does not show; with `everything`, details are shown too.
+    Return None if the line is a detail that a terminal does not show; with `show_all`, details are shown too.
     """
     event = line["event"]
     if not show_all and (event in _SILENT or (event == LogEvent.NUMBER and line.get("outcome") not in _SHOWN)):

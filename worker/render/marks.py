@@ -109,7 +109,7 @@ def rank(outcome: str | None) -> int:
 
 
 def count(number: int, noun: str) -> str:
-    """Return a count with its noun, such as "1 account" or "2 accounts". The English plural must end in s."""
+    """Return a count with its noun, such as "1 account" or "2 accounts". The plural of the noun must end in s."""
     singular = f"{{count}} {noun}"
     return ngettext(singular, f"{singular}s", number).format(count=f"{number:,}")
 

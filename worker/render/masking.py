@@ -15,7 +15,7 @@ from worker.model.plans import Phone, Timestamp
 __all__ = ["Mask"]
 
 _LEAST: Final = 3
-"""Fewest digits that a mask must hide, as fewer could be guessed."""
+"""Minimum count of digits that a mask must hide, as fewer could be guessed."""
 _LONGEST: Final = 12
 
 _BETWEEN: Final = r"(?:[^\w:]|_){0,3}"
@@ -44,7 +44,7 @@ _DIGITS: Final = re.compile(r"(?<!\d)\d(?:[- ]?\d){2,11}(?!\d)")
 _RUN: Final = re.compile(r"\d+")
 _ABROAD: Final = re.compile(r"(?:00)?82")
 _TEXTS: Final = 4096
-"""Most masked texts in the cache. A small cache suffices, as thousands of numbers share a few reasons."""
+"""Maximum count of masked texts in the cache. A small cache suffices, as thousands of numbers share a few reasons."""
 
 _PHONES: Final = frozenset({"members"})
 """Fields that contain phone numbers although their type is `str`."""

@@ -200,7 +200,7 @@ class Bar(Struct, frozen=True):
 
 
 class WritesChart(Struct, frozen=True):
-    """A bar chart of writes over time. `label` is for screen readers, `most` is the highest count."""
+    """A bar chart of writes over time. `label` is for screen readers, `peak` is the highest count."""
 
     width: int
     height: int

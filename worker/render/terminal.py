@@ -1,4 +1,4 @@
-"""Text for a terminal: escaping of foreign text, alignment of wide characters, and colours."""
+"""Text for a terminal: escaping of untrusted text, alignment of wide characters, and colours."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ _WORDS: Final = re.compile(r"--\S+ \S+|[0-9][0-9.,]* \S+|\S+")
 
 
 def safe(text: str, limit: int | None = None) -> str:
-    """Return foreign text on one line, without control characters, in at most `limit` columns.
+    """Return untrusted text on one line, without control characters, in at most `limit` columns.
 
     White space becomes spaces. Control characters, invisible characters, bidirectional overrides and lone surrogates
     become U+FFFD. Decomposed Hangul is composed. Text that is too long is cut and ends in an ellipsis.

@@ -13,7 +13,7 @@ LIST: Final = "/messages/v4/list"
 _GROUPS: Final = "/messages/v4/groups"
 _PAGE: Final = 20
 _MOST: Final = 500
-"""Most entries of a page, and the default."""
+"""Maximum count of entries of a page, and the default."""
 
 
 class InvalidQuery(ValueError):

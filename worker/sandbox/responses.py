@@ -32,10 +32,10 @@ class Disconnect(Enum):
 
 
 class SimulatedResponse:
-    """A response, and the way in which it is sent.
+    """A response, and how it is sent.
 
     `delay` is in seconds before the response, and `pause` is in seconds between pieces of `piece` bytes. `repeat` is
-    how often the body is sent. `cut` is when the connection is closed; None if it is not.
+    how often the body is sent. `cut` is the moment at which the connection is closed; None if it stays open.
     """
 
     __slots__ = ("body", "cut", "delay", "headers", "pause", "piece", "repeat", "status")
@@ -51,7 +51,7 @@ class SimulatedResponse:
         self.cut: Disconnect | None = None
 
     def pieces(self, whole: bytes) -> Iterator[bytes]:
-        """Yield the body `whole` in the pieces in which it is sent."""
+        """Yield the body `whole` in pieces of the size in which it is sent."""
         step = self.piece or len(whole) or 1
         for _ in range(self.repeat):
             for start in range(0, len(whole), step):

@@ -25,11 +25,11 @@ from worker.solapi.signing import signature
 __all__ = ["Request", "Sandbox"]
 
 _SKEW: Final = 900.0
-"""Most seconds by which the date of a signature may differ. Used signatures are remembered for as long."""
+"""Maximum time in seconds by which the date of a signature may differ. Used signatures are remembered for as long."""
 _SALT: Final = range(12, 65)
 _NUMBERS: Final = "/senderid/v1/numbers"
 _GZIP_FROM: Final = 1024
-"""Fewest bytes of a body that is compressed, if the client accepts gzip."""
+"""Minimum size in bytes of a body that is compressed, if the client accepts gzip."""
 
 _PAIR: Final = re.compile(r"\s*(\w+)\s*=\s*([^,]+?)\s*(?:,|$)")
 
@@ -204,9 +204,9 @@ class Sandbox:
             account.switch(number.phone, Status.BLOCKED)
         stale = account.document() if record.fault is Fault.STALE_ROWS else b""
         status_before = "" if number is None else number.status
-        carried_out = record.fault is None or record.fault.takes_effect
+        takes_effect = record.fault is None or record.fault.takes_effect
         try:
-            response = self._respond_correctly(account, record) if carried_out else SimulatedResponse(500, b"")
+            response = self._respond_correctly(account, record) if takes_effect else SimulatedResponse(500, b"")
         except _Rejection as rejection:
             response = rejection.response
         if record.fault is Fault.EDITED_AFTER and number is not None:
@@ -262,7 +262,7 @@ class Sandbox:
         return SimulatedResponse(200, account.document())
 
     async def _send(self, request: web.BaseRequest, response: SimulatedResponse) -> web.StreamResponse:
-        """Send a response with its delays, and close the connection where it says."""
+        """Send a response with its delays, and close the connection where the response requires it."""
         if response.delay:
             await asyncio.sleep(response.delay)
         transport = request.transport

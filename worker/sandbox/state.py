@@ -17,7 +17,7 @@ _MADE: Final = "2018-11-20T05:25:27.757Z"
 _PREFIXES: Final = (("010", 8), ("010", 8), ("010", 8), ("02", 8), ("031", 7), ("051", 7), ("070", 8), ("15", 6))
 _RARE: Final = (Status.PENDING, Status.EXPIRED, Status.BLOCKED, Status.DUPLICATED)
 _MANY: Final = 50
-"""Fewest numbers of a generated account that includes numbers whose status cannot be written."""
+"""Minimum count of numbers of a generated account that includes numbers whose status cannot be written."""
 
 
 class SandboxNumber(Struct):

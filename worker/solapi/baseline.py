@@ -46,7 +46,7 @@ class Baseline:
     def loss(observed_before: ObservedAccount, observed: ObservedAccount, listed: Iterable[str]) -> str | None:
         """Return why a repeated read must be repeated again; None if it is accepted.
 
-        It must have each listed number that the read `before` has, and at least 70 % of that read's count of numbers.
+        It must have each listed number that `observed_before` has, and at least 70 % of that read's count of numbers.
         """
         missing_phones = _absent(observed, listed) - _absent(observed_before, listed)
         return (

@@ -1,4 +1,4 @@
-"""Circuit breaker: after consecutive failures, requests of an account pause until a probe is answered."""
+"""Circuit breaker: after consecutive failures, requests of an account pause until a probe gets a response."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -19,11 +19,11 @@ _FAILED: Final = (ConnectionFailed, ServerError, Ambiguous)
 
 
 class Breaker:
-    """The circuit breaker of one account: closed while requests are answered, open during an outage.
+    """The circuit breaker of one account: closed while requests get responses, open during an outage.
 
-    If no probe is answered, the circuit stays open for the rest of the run. The first waiting request sends the probes,
-    so that there is no background task. `probe` sends one read and raises ApiError if it fails. `clock` and `sleep` are
-    in monotonic seconds.
+    If no probe gets a response, the circuit stays open for the rest of the run. The first waiting request sends the
+    probes, so that there is no background task. `probe` sends one read and raises ApiError if it fails. `clock` and
+    `sleep` are in monotonic seconds.
     """
 
     __slots__ = ("_clock", "_failures", "_log", "_open_error", "_opened_at", "_probe", "_probes", "_probing", "_sleep")

@@ -397,7 +397,7 @@ class AccountWriter(AccountReader):
         """Sign and send one write in the acquired slot. Return once the API has accepted it.
 
         Raises:
-            ApiError: the write was not carried out, or its result is unknown.
+            ApiError: the write had no effect, or its result is unknown.
             ValueError: `phone` is not a phone number. The slot is given back.
         """
         if not _PHONE.fullmatch(phone):
@@ -430,7 +430,7 @@ class AccountWriter(AccountReader):
         if response.status != _OK:
             raise self._refusal(response, content, write=True)
         if response.complete:
-            reply = wire.reply(content, phone)
+            reply = wire.write_response(content, phone)
             self._same_account(reply.account)
             return reply.status
         if not content.lstrip().startswith(b"{"):

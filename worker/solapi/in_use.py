@@ -111,7 +111,7 @@ _GROUPS: Final = msgspec.json.Decoder(_Groups)
 
 
 async def read_number_use(fetch: Fetch, phones: Collection[str], now: datetime, hours: int) -> NumberUse:
-    """Return which of `phones` have messages scheduled after `now`, or have sent messages in the `hours` before `now`.
+    """Return which of `phones` have messages scheduled, or have sent messages in the `hours` before `now`.
 
     The first failed request ends the check, and the use of the remaining numbers is unknown. If more messages are
     scheduled than the check can read, the use of every number that is not found in use is also unknown.

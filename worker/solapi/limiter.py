@@ -67,7 +67,7 @@ class Window:
             raise
 
     def release(self, *, extra_hold: float = 0.0) -> None:
-        """Release the slot of a completed request. The slot is free after one window plus `longer` seconds."""
+        """Release the slot of a completed request. The slot is free after one window plus `extra_hold` seconds."""
         now = self._clock()
         free = now + self.seconds + extra_hold
         heappush(self._cooldown_ends, free)

@@ -40,10 +40,10 @@ class Budget:
 
 
 class Retrier:
-    """A policy that retries an operation after transient and ambiguous errors, with full jitter.
+    """Retrier of an operation after transient and ambiguous errors, with full jitter.
 
-    After ClockSkewed it retries once, if `correct_clock(error)` returns True: the next request is then signed by the
-    corrected clock. `uniform(a, b)` draws the jitter and `sleep(seconds)` waits; tests pass a seeded generator and a
+    After ClockSkewed, it retries once if `correct_clock(error)` returns True; the next request is signed with the
+    corrected time. `uniform(a, b)` draws the jitter and `sleep(seconds)` waits; tests pass a seeded generator and a
     virtual clock. `on_retry(error, attempts so far, wait in seconds)` is called before each wait. Retries spend no
     budget while `free()` returns True.
     """

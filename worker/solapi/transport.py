@@ -57,7 +57,7 @@ _PEEK: Final = 256
 class Response(NamedTuple):
     """A response. `raw` is the start of the body before decompression; `complete` is True if it is the whole body.
 
-    `raw` is empty if the body was streamed to `into` of `Transport.exchange`.
+    `raw` is empty if the body was streamed to the `sink` of `Transport.exchange`.
     """
 
     status: int
@@ -84,7 +84,7 @@ class Response(NamedTuple):
 
 
 class _BodyDecoder:
-    """A decoder of a response body, which passes the decompressed pieces to `into`."""
+    """A decoder of a response body, which passes the decompressed pieces to `sink`."""
 
     def __init__(self, status: int, headers: Mapping[str, str], sink: Callable[[bytes], object]) -> None:
         codings = list(_codings(headers))
@@ -218,11 +218,11 @@ class Transport:
     ) -> Coroutine[None, None, Response]:
         """Send one request once. Read the whole response, so that the connection can be reused.
 
-        `into` receives the body of a response with status 200, decompressed and in pieces. Of any other response, the
+        `sink` receives the body of a response with status 200, decompressed and in pieces. Of any other response, the
         result has the start of the body.
 
         Raises:
-            ApiError: an error of `transport_error` or of `into`; ServerError if the body cannot be decompressed;
+            ApiError: an error of `transport_error` or of `sink`; ServerError if the body cannot be decompressed;
                 AccountRejected if it is too long.
         """
         exchange = self._exchange(method, url, headers, body, sink)
@@ -315,7 +315,7 @@ def missing_authority() -> str | None:
 def transport_error(error: BaseException, *, write: bool) -> ApiError:
     """Return the error for a failure below HTTP. Its message never contains a header.
 
-    If the connection failed, nothing was sent. If it broke later, a write may have been carried out.
+    If the connection failed, nothing was sent. If it broke later, a write may have taken effect.
     """
     error_type = Ambiguous if write else ConnectionFailed
     match error:

@@ -1,4 +1,4 @@
-"""Responses of the API as values: replies to writes, and errors.
+"""Responses of the API as values: those to writes, and errors.
 
 Only the fields that the worker needs are decoded. The module does no I/O.
 """
@@ -31,16 +31,16 @@ from worker.model.redaction import without_headers
 __all__ = [
     "EXCERPT_BYTES",
     "UNREADABLE",
-    "Reply",
+    "WriteResponse",
     "brief",
     "count",
     "excerpt",
     "http_date",
     "identifier",
     "refusal",
-    "reply",
     "retry_after",
     "status_body",
+    "write_response",
 ]
 
 _CREDENTIAL_CODES: Final = frozenset(
@@ -61,7 +61,7 @@ _SECONDS: Final = re.compile(r"(?P<whole>[0-9]+)(?:\.(?P<part>[0-9]+))?")
 STATUS_BODIES: Final = {status: msgspec.json.encode({"status": status}) for status in Status if status.writable}
 
 
-class Reply(NamedTuple):
+class WriteResponse(NamedTuple):
     """The account id and the number's status in the response to a write. Either is None if the response lacks it."""
 
     account: str | None
@@ -73,7 +73,7 @@ class _WrittenNumber(Struct, gc=False, rename={"phone": "phoneNumber"}):
     status: Status
 
 
-class _Reply(Struct, gc=False, rename="camel"):
+class _WriteBody(Struct, gc=False, rename="camel"):
     """The response to a write, in any of its three forms."""
 
     account_id: str | int | None = None
@@ -90,7 +90,7 @@ class _Error(Struct, rename="camel"):
 
 
 _COUNT: Final[msgspec.json.Decoder[int]] = msgspec.json.Decoder(Annotated[int, msgspec.Meta(ge=0, le=999_999_999)])
-_REPLY: Final = msgspec.json.Decoder(_Reply)
+_REPLY: Final = msgspec.json.Decoder(_WriteBody)
 _ERROR: Final = msgspec.json.Decoder(_Error)
 
 
@@ -99,7 +99,7 @@ def status_body(status: Status) -> bytes:
     return STATUS_BODIES[status]
 
 
-def reply(body: bytes, phone: str) -> Reply:
+def write_response(body: bytes, phone: str) -> WriteResponse:
     """Decode the response to a write of `phone` with status 200.
 
     Raises:
@@ -120,14 +120,14 @@ def reply(body: bytes, phone: str) -> Reply:
         status = decoded.status
     else:
         status = next((row.status for row in decoded.sender_ids or () if row.phone == phone), None)
-    return Reply(identifier(decoded.account_id), status)
+    return WriteResponse(identifier(decoded.account_id), status)
 
 
 def refusal(status: int, body: bytes, *, write: bool, retry_after: float | None = None) -> ApiError:
     """Return the error for any response other than a readable one with status 200.
 
-    `body` is the start of the decompressed body. `write` is True for a PUT, which may have been carried out although
-    its response is an error. `retry_after` is the wait that the headers request, in seconds.
+    `body` is the start of the decompressed body. `write` is True for a PUT, which may have taken effect although its
+    response is an error. `retry_after` is the wait that the headers request, in seconds.
     """
     api_code, said = _parse(body)
     message = said or Message("HTTP {status}", status=status)

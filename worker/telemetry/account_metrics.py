@@ -111,9 +111,9 @@ def count_result(plan: AccountPlan | None, result: AccountResult, counts_before:
 
 
 def limit_accounts(accounts: Mapping[str, AccountCounts], limit: int) -> dict[str, AccountCounts]:
-    """Return the counts by account, with at most `most` accounts by name and the sum of the others under `REST`.
+    """Return the counts by account, with at most `limit` accounts by name and the sum of the others under `REST`.
 
-    If there are more than `most` accounts, only accounts that need attention are shown by name: those of the highest
+    If there are more than `limit` accounts, only accounts that need attention are shown by name: those of the highest
     `severity` first, and among equals in the order of their names.
     """
     names = set(accounts) - {REST}

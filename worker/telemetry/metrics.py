@@ -72,7 +72,7 @@ class QuotaUsage(Protocol):
 
 
 class Metrics:
-    """The metrics of a process. The object is a `worker.model.ports.RequestObserver`.
+    """The metrics of a process, which implement `worker.model.ports.RequestObserver`.
 
     `accounts` is the maximum count of accounts shown by name, see `worker.telemetry.account_metrics.limit_accounts`.
     `wall` returns the Unix time in seconds.
@@ -135,7 +135,7 @@ class Metrics:
 
     def record_request(self, method: str, seconds: float, status: int | None) -> None:
         """Record a finished request and its duration in seconds. `status` is None without a response."""
-        self._requests.labels(_METHODS.get(method, "other"), _answer(status)).observe(seconds)
+        self._requests.labels(_METHODS.get(method, "other"), _response_class(status)).observe(seconds)
 
     def record_retry(self, error: ApiError) -> None:
         """Record the retry of a request, labelled with the class of the error. The API's codes are unbounded."""
@@ -181,7 +181,7 @@ class Metrics:
         self._figures.suspended = dict(since)
 
     def set_interval(self, seconds: float) -> None:
-        """Record the interval between the starts of two passes, in seconds."""
+        """Set the interval between the starts of two passes, in seconds."""
         self._interval.set(seconds)
 
     def set_quotas(self, quotas: Collection[QuotaUsage]) -> None:
@@ -327,7 +327,7 @@ def _by_label(counts: Mapping[str, Mapping[str, int]], labels: Sequence[str]) ->
     return {(account, label): of.get(label, 0) for account, of in counts.items() for label in labels}
 
 
-def _answer(status: int | None) -> str:
+def _response_class(status: int | None) -> str:
     if status is None:
         return "none"
     return "429" if status == _RATE_LIMITED else f"{status // 100}xx"

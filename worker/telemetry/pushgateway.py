@@ -28,7 +28,7 @@ class _NoRedirects(HTTPRedirectHandler):
 
 
 def push(registry: CollectorRegistry, url: str, job: str, *, timeout: float = TIMEOUT_SECONDS) -> str | None:
-    """Push all metrics of a registry to the gateway at `url`. Return the reason for a failure; None on success.
+    """Push all metrics of a registry to the gateway at `url`. Return the reason if it fails, else None.
 
     `timeout` is the limit for the whole push, in seconds. The gateway keeps metrics of the same job whose names are not
     in the registry, so a run does not remove metrics for which it has no values.

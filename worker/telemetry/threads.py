@@ -7,7 +7,7 @@ __all__ = ["run_with_timeout"]
 
 
 def run_with_timeout(seconds: float, function: Callable[[], None]) -> bool:
-    """Run `work` in a daemon thread. Return False if it takes more than `seconds`; the thread then keeps running."""
+    """Run `function` in a daemon thread. Return False after `seconds`; the thread then keeps running."""
     thread = threading.Thread(target=function, name="run-with-timeout", daemon=True)
     thread.start()
     thread.join(seconds)

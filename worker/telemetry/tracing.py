@@ -32,7 +32,7 @@ _SPAN_FIELDS: Final = frozenset({"attempts", "duration_ms", "error_code", "http_
 
 
 class Traces:
-    """The tracer of a process, which exports spans in batches. It is a `worker.model.ports.RequestObserver`."""
+    """The tracer of a process, which exports spans in batches. It implements `worker.model.ports.RequestObserver`."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = _Exporter(exporter)

@@ -12,13 +12,13 @@ __all__ = ["COOKIE", "MIN_TOKEN_LENGTH", "Access", "Denied", "TooManyAttempts", 
 
 COOKIE: Final = "senderid"
 MIN_TOKEN_LENGTH: Final = 16
-"""Fewest characters that a token may have."""
+"""Minimum count of characters that a token may have."""
 
 _HOURS: Final = 12
 _TRIES: Final = 10
 _PER_SECONDS: Final = 60.0
 _PEERS: Final = 1024
-"""Most client addresses whose wrong tokens are counted."""
+"""Maximum count of client addresses whose wrong tokens are counted."""
 _NETWORK: Final = 4
 """Leading groups of an IPv6 address that identify a client's network. A client can choose the other groups freely."""
 _HOSTS: Final = frozenset({"127.0.0.1", "localhost", "[::1]"})
@@ -69,8 +69,8 @@ class Access:
         neither the token nor the session cookie.
 
         Raises:
-            TooManyAttempts: the token is wrong, and `peer` sent too many wrong ones before. The right token is always
-                accepted here.
+            TooManyAttempts: the token is wrong, and `peer` sent too many wrong ones before. The right token is
+                always accepted.
         """
         if self._token is None:
             if not self._local:

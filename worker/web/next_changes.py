@@ -15,7 +15,7 @@ from worker.model.schedule import scheduled_status, status_changes
 __all__ = ["NextChanges", "ScheduledChange"]
 
 _SHOWN: Final = 5
-"""Most phone numbers that a change lists. The others are counted."""
+"""Maximum count of phone numbers that a change lists. The others are counted."""
 
 
 class ScheduledChange(Struct, frozen=True):
@@ -56,7 +56,7 @@ class NextChanges:
     def next(
         self, accounts: Iterable[DesiredAccount], now: datetime, *, days: int, limit: int
     ) -> tuple[ScheduledChange, ...]:
-        """Return the first `most` changes within `days` after `now`, an aware time, in order of time."""
+        """Return the first `limit` changes within `days` after `now`, an aware time, in order of time."""
         self._groups = {account.name: self._group(account) for account in accounts}
         end = now + timedelta(days)
         due_changes = [

@@ -1,4 +1,4 @@
-"""Small HTTP server on the daemon's event loop, which clients cannot block.
+"""Small HTTP server on the daemon's event loop. Clients cannot block it.
 
 A connection serves one request and is closed after some seconds. The number of connections is limited.
 """
@@ -21,15 +21,15 @@ PORT: Final = 9464
 """Default port. It is the one of OpenTelemetry's Prometheus exporters."""
 
 _CONNECTIONS: Final = 64
-"""Most open connections. A scraper, two probes and a browser need a handful."""
+"""Maximum count of open connections. A scraper, two probes and a browser need a handful."""
 _SECONDS: Final = 10.0
 """Lifetime of a connection in seconds. Scrapers have the same timeout."""
 _REJECT_SECONDS: Final = 0.01
 """Lifetime in seconds of a connection beyond the limit. It is not 0, as aiohttp must register the connection first."""
 _LINE: Final = 2048
-"""Most bytes of one line of a request. Browsers send some hundreds."""
+"""Maximum size in bytes of one line of a request. Browsers send some hundreds."""
 _HEADERS: Final = 64
-"""Most headers of a request."""
+"""Maximum count of headers of a request."""
 
 _COMMON_HEADERS: Final = {
     "Cache-Control": "no-store",
@@ -73,7 +73,7 @@ class HealthSource(Protocol):
 PageHandler: TypeAlias = Callable[
     [web.BaseRequest, dict[str, str], Callable[[float], None]], Awaitable[HttpResponse | web.StreamResponse]
 ]
-"""Returns the response to a request, such as `StatusPages.answer`.
+"""Returns the response to a request, such as `StatusPages.respond`.
 
 The second argument has the headers of every response, which it may change. The third argument is called with seconds
 to let the connection live that long from now.

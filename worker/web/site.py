@@ -48,9 +48,9 @@ _ASSETS: Final = {
     "page/icon.svg": "image/svg+xml",
 }
 _FORM: Final = 4096
-"""Most bytes of a submitted login form."""
+"""Maximum size in bytes of a submitted login form."""
 _PARTS: Final = 64
-"""Most parameters of a query string."""
+"""Maximum count of parameters of a query string."""
 _DAYS: Final = 14
 _TURNS: Final = 200
 

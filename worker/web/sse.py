@@ -12,7 +12,7 @@ from aiohttp import web
 __all__ = ["MOST", "EventStreams"]
 
 MOST: Final = 16
-"""Most open event streams."""
+"""Maximum count of open event streams."""
 _POLL_SECONDS: Final = 2.0
 """Seconds between checks if another process has changed the ledger."""
 _KEEP_ALIVE_SECONDS: Final = 15.0

@@ -23,7 +23,7 @@ _RUNS: Final = 50
 _FEW: Final = 10
 _NEEDS: Final = 20
 _TEXT: Final = 100
-"""Most characters of a text parameter of a query."""
+"""Maximum length in characters of a text parameter of a query."""
 _BIGGEST: Final = (1 << 63) - 1
 
 

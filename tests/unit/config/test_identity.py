@@ -129,7 +129,7 @@ def test_equivalent_urls_are_one_platform(text: str, expected: str) -> None:
 def test_new_file_for_a_watched_account_is_invalid() -> None:
     """The existing file stays in effect. A key of its own makes the new file valid."""
     state = LastGood(DocumentChecks(identity_resolver({"X": "NCS1", "Y": "NCS1", "Z": "NCS2"})))
-    state.begin([("z.yaml", document("z", "X").encode())])
+    state.load([("z.yaml", document("z", "X").encode())])
     changes = state.take([("a.yaml", document("a", "Y").encode()), ("z.yaml", None)])
     assert list(changes.problems) == ["a.yaml"]
     assert [account.name for account in state.accounts] == ["z"]
@@ -142,7 +142,7 @@ def test_rotation_to_the_key_of_another_account_invalidates_no_file() -> None:
     """No file changed, so each stays valid. The API read detects the conflict."""
     keys = {"X": "NCS1", "Y": "NCS2", "Z": "NCS3"}
     state = LastGood(DocumentChecks(identity_resolver(keys)))
-    state.begin([("x.yaml", document("x", "X").encode()), ("y.yaml", document("y", "Y").encode())])
+    state.load([("x.yaml", document("x", "X").encode()), ("y.yaml", document("y", "Y").encode())])
     keys["Y"] = "NCS1"
     changes = state.take([("x.yaml", None), ("y.yaml", None), ("z.yaml", document("z", "Z").encode())])
     assert changes.changed_accounts == {"z"}

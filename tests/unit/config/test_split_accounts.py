@@ -159,7 +159,7 @@ def test_commit_is_set_only_if_all_files_have_the_same(
 def start_state(**texts: str) -> LastGood:
     """Return the files of a daemon that started."""
     state = LastGood()
-    state.begin((f"{name}.yaml", text.encode()) for name, text in texts.items())
+    state.load((f"{name}.yaml", text.encode()) for name, text in texts.items())
     return state
 
 

@@ -55,7 +55,7 @@ def test_only_changed_files_are_read_again(folder: Path, monkeypatch: pytest.Mon
     """Times, size and inode identify an unchanged file. A touched file with the same bytes changes no account."""
     reads = _Reads(monkeypatch)
     files = WatchedFiles([str(folder)], wall=_far_later)
-    files.begin()
+    files.load()
     assert reads.take() == ["a.yaml", "b.yaml"]
     original = files.accounts
     assert files.refresh() == FileChanges()
@@ -80,14 +80,14 @@ def test_recently_changed_file_is_read_again(
     changed = [(folder / name).stat().st_ctime for name in ("a.yaml", "b.yaml")]
     oldest, newest = min(changed), max(changed)
     files = WatchedFiles([str(folder)], wall=lambda: (oldest if age < 2 else newest) + age)
-    files.begin()
+    files.load()
     files.refresh()
     assert len(reads.take()) == 2 + reads_again
 
 
 def test_deleted_and_new_files_are_detected(folder: Path) -> None:
     files = WatchedFiles([str(folder)])
-    files.begin()
+    files.load()
     (folder / "a.yaml").unlink()
     _write(folder / "c.yaml", "01000000003")
     changes = files.refresh()
@@ -101,10 +101,10 @@ def test_missing_file_is_deleted_but_missing_folder_keeps_its_accounts(folder: P
     """A failed mount must not remove a thousand accounts."""
     files = WatchedFiles([str(folder / "a.yaml"), str(folder)])
     with pytest.raises(DesiredStateError, match="same file"):
-        files.begin()
+        files.load()
     _write(folder.parent / "x.yaml", "01000000009")
     files = WatchedFiles([str(folder.parent / "x.yaml"), str(folder)])
-    files.begin()
+    files.load()
     (folder.parent / "x.yaml").unlink()
     assert files.refresh().removed_accounts == {"x"}
     folder.rename(folder.parent / "elsewhere")
@@ -117,7 +117,7 @@ def test_missing_file_is_deleted_but_missing_folder_keeps_its_accounts(folder: P
 
 def test_symlink_to_a_watched_file_is_invalid(folder: Path) -> None:
     files = WatchedFiles([str(folder)], wall=_far_later)
-    files.begin()
+    files.load()
     (folder / "z.yaml").symlink_to(folder / "a.yaml")
     changes = files.refresh()
     assert "same file" in str(changes.problems[str(folder / "z.yaml")])
@@ -126,7 +126,7 @@ def test_symlink_to_a_watched_file_is_invalid(folder: Path) -> None:
 
 def test_narrowed_watch_keeps_its_selection_after_changes(folder: Path) -> None:
     files = WatchedFiles([str(folder)])
-    files.begin()
+    files.load()
     files.narrow(["b"])
     assert [account.name for account in files.accounts] == ["b"]
     _write(folder / "a.yaml", "01000000004")
@@ -142,9 +142,9 @@ def test_conflict_of_the_given_check_is_a_problem(folder: Path) -> None:
     """At the start it is an error. Later, the files that it names are invalid."""
     conflicts = [Conflict(Problem(str(folder / "b.yaml"), 1, 1, "also a"), (str(folder / "b.yaml"),))]
     with pytest.raises(DesiredStateError, match="also a"):
-        WatchedFiles([str(folder)], lambda _: conflicts).begin()
+        WatchedFiles([str(folder)], lambda _: conflicts).load()
     files = WatchedFiles([str(folder)])
-    files.begin()
+    files.load()
     files.check = lambda _: conflicts
     _write(folder / "b.yaml", "01000000003")
     assert "also a" in str(files.refresh().problems[str(folder / "b.yaml")])

@@ -15,7 +15,7 @@ def _file(*active: str, more: str = "") -> bytes:
 
 def _start_state(**files: bytes) -> LastGood:
     state = LastGood()
-    assert state.begin([(f"{name}.yaml", data) for name, data in files.items()]) == ()
+    assert state.load([(f"{name}.yaml", data) for name, data in files.items()]) == ()
     return state
 
 
@@ -25,7 +25,7 @@ def _phones(state: LastGood) -> dict[str, list[str]]:
 
 def test_first_read_reports_all_problems() -> None:
     with pytest.raises(DesiredStateError) as error:
-        LastGood().begin([("a.yaml", b"version: 1\n"), Problem("b.yaml", 1, 1, "cannot be read")])
+        LastGood().load([("a.yaml", b"version: 1\n"), Problem("b.yaml", 1, 1, "cannot be read")])
     assert len(error.value.problems) == 2
 
 
@@ -138,7 +138,7 @@ def test_second_of_two_new_files_for_one_account_is_invalid() -> None:
 )
 def test_unreadable_folder_keeps_its_accounts_in_any_spelling(folder: str, name: str) -> None:
     state = LastGood()
-    state.begin([(name, _file(A, more="account: a\n")), ("other/b.yaml", _file(B))])
+    state.load([(name, _file(A, more="account: a\n")), ("other/b.yaml", _file(B))])
     changes = state.take([Problem(folder, 1, 1, "has no *.yaml or *.yml files"), ("other/b.yaml", None)])
     assert (changes.removed_files, changes.removed_accounts) == ((), frozenset())
     assert _phones(state) == {"a": [A], "b": [B]}

@@ -107,6 +107,6 @@ def test_pass_plans_at_its_time_with_all_accounts(monkeypatch: pytest.MonkeyPatc
     other_account = DesiredAccount("b", "b.yaml", {}, ())
     terms = Terms(allow=frozenset({"all"}))
     passes = Passes(Settings(), terms, Mock(), Mock(), Mock(), ledgers=Mock(), conclude=lambda _: RunOutcome.CONVERGED)
-    result = run(passes.carry_out("r1", [], frozenset(), NOW, [other_account]))
+    result = run(passes.run("r1", [], frozenset(), NOW, [other_account]))
     assert calls == [(([], terms, [other_account]), {"now": NOW})]
     assert (result.run_id, result.outcome, result.accounts) == ("r1", RunOutcome.CONVERGED, ())

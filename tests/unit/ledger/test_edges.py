@@ -33,9 +33,9 @@ async def test_null_ledger_records_nothing_and_recalls_the_given_memory() -> Non
     async with ledger.hold(subject(), never_wait) as account_ledger:
         assert account_ledger is ledger
         assert await account_ledger.resume(observed_account()) == AccountMemory()
-        await account_ledger.begin(plan_writes(A), "f")
+        await account_ledger.record_plan(plan_writes(A), "f")
         await account_ledger.intend([(A, 1, Status.INACTIVE)])
-        account_ledger.record_answer(A, 1, None)
+        account_ledger.record_response(A, 1, None)
         await account_ledger.finish(account_result(plan_writes(A), Outcome.CHANGED), {})
     await ledger.record(subject(), account_result(plan_writes(A), Outcome.CHANGED), {})
 
@@ -78,9 +78,9 @@ async def test_run_is_read_back_with_every_time_and_error(tmp_path: Path) -> Non
     """Start and end of a run, an account and an attempt, and each error, are read back unchanged."""
     async with ledger(tmp_path) as run_ledger:
         async with run_ledger.hold(subject(), never_wait) as account_ledger:
-            await account_ledger.begin(plan_writes(A, B), "f")
+            await account_ledger.record_plan(plan_writes(A, B), "f")
             await account_ledger.intend([(A, 1, Status.INACTIVE)])
-            account_ledger.record_answer(A, 1, Ambiguous("no answer"))
+            account_ledger.record_response(A, 1, Ambiguous("no answer"))
             result = account_result(plan_writes(A, B), Outcome.UNVERIFIED, after=None)
             await account_ledger.finish(result, {})
         await run_ledger.finish(RunOutcome.PARTIAL)
@@ -105,10 +105,10 @@ async def test_acceptance_is_recorded_only_for_unverified_writes(tmp_path: Path)
     """The last responses are recorded only for numbers that no read has confirmed."""
     async with ledger(tmp_path) as run_ledger, run_ledger.hold(subject(), never_wait) as account_ledger:
         plan = plan_writes(A, B)
-        await account_ledger.begin(plan, "f")
+        await account_ledger.record_plan(plan, "f")
         await account_ledger.intend([(A, 1, Status.INACTIVE), (B, 1, Status.INACTIVE)])
-        account_ledger.record_answer(A, 1, None)
-        account_ledger.record_answer(B, 1, None)
+        account_ledger.record_response(A, 1, None)
+        account_ledger.record_response(B, 1, None)
         changed = account_result(plan_writes(A), Outcome.CHANGED).numbers
         unverified = account_result(plan_writes(B), Outcome.UNVERIFIED, after=None).numbers
         result = account_result(plan, Outcome.CHANGED)
@@ -128,7 +128,7 @@ def test_unwritable_ledger_is_refused_with_file_and_reason(tmp_path: Path, monke
 async def test_planned_number_without_attempt_is_not_attempted(tmp_path: Path) -> None:
     """A planned number that the run did not reach is recorded as `not_attempted`, not as unchanged."""
     async with ledger(tmp_path) as run_ledger, run_ledger.hold(subject(), never_wait) as account_ledger:
-        await account_ledger.begin(plan_writes(A, B), "f")
+        await account_ledger.record_plan(plan_writes(A, B), "f")
         attempted = account_result(plan_writes(A), Outcome.CHANGED)
         unattempted = account_result(plan_writes(B), Outcome.NOT_ATTEMPTED, attempts=0)
         await account_ledger.finish(replace(attempted, numbers=(*attempted.numbers, *unattempted.numbers)), {})
@@ -141,7 +141,7 @@ async def test_planned_number_without_attempt_is_not_attempted(tmp_path: Path) -
 async def test_crashed_run_is_counted_by_outcome(tmp_path: Path) -> None:
     """The next run closes the entry of a crashed run and counts its numbers by outcome."""
     async with ledger(tmp_path, run_id="dead") as dead, dead.hold(subject(), never_wait) as account_ledger:
-        await account_ledger.begin(plan_writes(A, B), "f")
+        await account_ledger.record_plan(plan_writes(A, B), "f")
         await account_ledger.intend([(A, 1, Status.INACTIVE)])
     async with ledger(tmp_path, run_id="next") as following, following.hold(subject(), never_wait) as account_ledger:
         await account_ledger.resume(observed_account(**{f"n{A}": "INACTIVE", f"n{B}": "ACTIVE"}))
@@ -155,9 +155,9 @@ async def test_responses_of_accounts_that_finish_together_are_recorded(tmp_path:
         one, two = subject("vendor 1"), subject("vendor 2")
         async with run_ledger.hold(one, never_wait) as first, run_ledger.hold(two, never_wait) as second:
             for account_ledger in (first, second):
-                await account_ledger.begin(plan_writes(A), "f")
+                await account_ledger.record_plan(plan_writes(A), "f")
                 await account_ledger.intend([(A, 1, Status.INACTIVE)])
-                account_ledger.record_answer(A, 1, None)
+                account_ledger.record_response(A, 1, None)
             unverified = account_result(plan_writes(A), Outcome.UNVERIFIED, after=None)
             await asyncio.gather(first.finish(unverified, {}), second.finish(unverified, {}))
     assert rows(tmp_path, "SELECT state FROM attempts") == [("ok",), ("ok",)]

@@ -118,7 +118,7 @@ def test_responses_are_committed_together_after_a_delay(disk: Disk) -> None:
         await _run_pending_tasks()
         await disk.write()
         for number in range(3):
-            commits.answer((disk.entry, _PHONES[number], 1, AttemptState.OK, None, None, None))
+            commits.record_response((disk.entry, _PHONES[number], 1, AttemptState.OK, None, None, None))
             await asyncio.sleep(0.5)
         assert disk.waiting == []
         await asyncio.sleep(1)
@@ -136,7 +136,7 @@ async def test_closing_an_entry_commits_its_responses(disk: Disk) -> None:
     await _run_pending_tasks()
     await disk.write()
     for number, state in enumerate((AttemptState.OK, AttemptState.OK, AttemptState.REJECTED)):
-        commits.answer((disk.entry, _PHONES[number], 1, state, None, None, None))
+        commits.record_response((disk.entry, _PHONES[number], 1, state, None, None, None))
     states: list[str] = []
     verified = frozenset({_PHONES[0], _PHONES[2]})
     close_task = asyncio.create_task(commits.close(disk.entry, verified, lambda _: states.extend(disk.states())))
@@ -164,7 +164,7 @@ async def test_no_request_is_sent_after_the_first_failed_commit(disk: Disk) -> N
     assert [type(each) for each in results] == [LedgerError] * 9
     assert len({str(each) for each in results}) == 1
     assert "ledger.db cannot be used" in str(results[0])
-    commits.answer((disk.entry, _PHONES[0], 1, AttemptState.OK, None, None, None))
+    commits.record_response((disk.entry, _PHONES[0], 1, AttemptState.OK, None, None, None))
     with pytest.raises(LedgerError):
         await commits.run(lambda _: None)
     with pytest.raises(LedgerError):
@@ -224,7 +224,7 @@ async def test_drain_commits_pending_responses(disk: Disk) -> None:
     tasks = _start_sends(commits, disk, range(1), [])
     await _run_pending_tasks()
     await disk.write()
-    commits.answer((disk.entry, _PHONES[0], 1, AttemptState.OK, None, None, None))
+    commits.record_response((disk.entry, _PHONES[0], 1, AttemptState.OK, None, None, None))
     drain_task = asyncio.create_task(commits.drain())
     await _run_pending_tasks()
     assert not drain_task.done()

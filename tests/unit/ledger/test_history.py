@@ -66,7 +66,7 @@ async def _run(
         for result in results:
             async with run_ledger.hold(_subject(result.account, **subject), never_wait) as account_ledger:
                 phones = [number.phone for number in result.numbers]
-                await account_ledger.begin(_plan(result.account, *phones), "f" * 64)
+                await account_ledger.record_plan(_plan(result.account, *phones), "f" * 64)
                 await account_ledger.intend([(phone, 1, Status.ACTIVE) for phone in phones])
                 await account_ledger.finish(result, {})
         if outcome is not None:
@@ -107,11 +107,11 @@ async def test_run_is_read_back_in_full(tmp_path: Path) -> None:
     async with ledger(tmp_path) as run_ledger:
         subject = _subject("main", credentials=CREDENTIALS, sha256="ab", commit="cd")
         async with run_ledger.hold(subject, never_wait) as account_ledger:
-            await account_ledger.begin(_plan("main", A, B), "f" * 64)
+            await account_ledger.record_plan(_plan("main", A, B), "f" * 64)
             await account_ledger.intend([(A, 1, Status.ACTIVE), (B, 1, Status.ACTIVE), (B, 2, Status.ACTIVE)])
-            account_ledger.record_answer(A, 1, None)
-            account_ledger.record_answer(B, 1, Ambiguous("the connection broke"))
-            account_ledger.record_answer(
+            account_ledger.record_response(A, 1, None)
+            account_ledger.record_response(B, 1, Ambiguous("the connection broke"))
+            account_ledger.record_response(
                 B, 2, NotRegistered("not registered", http_status=400, api_code="InvalidSenderId")
             )
             account_result = AccountResult(
@@ -220,7 +220,7 @@ async def test_number_filter_returns_only_that_number(tmp_path: Path) -> None:
 async def test_run_without_an_end_is_unfinished(tmp_path: Path) -> None:
     """A run that is in progress or has crashed has no outcome yet; neither have its account and numbers."""
     async with ledger(tmp_path) as run_ledger, run_ledger.hold(_subject("main"), never_wait) as account_ledger:
-        await account_ledger.begin(_plan("main", A), "f")
+        await account_ledger.record_plan(_plan("main", A), "f")
         await account_ledger.intend([(A, 1, Status.ACTIVE)])
         (run,) = _read_back(tmp_path, outcome=Ending.UNFINISHED).runs
         assert (run.outcome, run.finished_at, run.counts) == (Ending.UNFINISHED, None, {"activate": 1})
@@ -319,10 +319,10 @@ async def test_errors_keep_the_parameters_of_their_messages(tmp_path: Path) -> N
         numbers=(failed, untranslated),
     )
     async with ledger(tmp_path) as run_ledger, run_ledger.hold(_subject("main"), never_wait) as account_ledger:
-        await account_ledger.begin(_plan("main", A, B), "f" * 64)
+        await account_ledger.record_plan(_plan("main", A, B), "f" * 64)
         await account_ledger.intend([(A, 1, Status.ACTIVE), (B, 1, Status.ACTIVE)])
-        account_ledger.record_answer(A, 1, NotRegistered(message))
-        account_ledger.record_answer(B, 1, NotRegistered("foreign"))
+        account_ledger.record_response(A, 1, NotRegistered(message))
+        account_ledger.record_response(B, 1, NotRegistered("foreign"))
         await account_ledger.finish(result, {})
     account = _run_record(tmp_path, "run-1").accounts[0]
     first, second = account.numbers or ()

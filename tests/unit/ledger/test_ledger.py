@@ -38,10 +38,10 @@ async def test_complete_run_is_recorded(tmp_path: Path) -> None:
     async with ledger(tmp_path) as run_ledger:
         async with run_ledger.hold(subject(sha256="f00", commit="c0ffee-dirty"), never_wait) as account_ledger:
             assert await account_ledger.resume(observed_account(n0100001=ON)) == AccountMemory()
-            await account_ledger.begin(plan_writes(A), "print")
+            await account_ledger.record_plan(plan_writes(A), "print")
             await account_ledger.intend([(A, 1, OFF)])
             assert rows(tmp_path, "SELECT phone, number, asked, state FROM attempts") == [(A, 1, OFF, "intent")]
-            account_ledger.record_answer(A, 1, None)
+            account_ledger.record_response(A, 1, None)
             await account_ledger.finish(account_result(plan_writes(A), Outcome.CHANGED), {})
         await run_ledger.finish(RunOutcome.CONVERGED)
     assert rows(tmp_path, "SELECT id, command, started_by, host, pid, outcome FROM runs") == [
@@ -74,9 +74,9 @@ async def test_response_determines_the_attempt_state(
 ) -> None:
     """Accepted, rejected and ambiguous requests are distinguished, each with its status and text."""
     async with ledger(tmp_path) as run_ledger, run_ledger.hold(subject(), never_wait) as account_ledger:
-        await account_ledger.begin(plan_writes(A, B), "")
+        await account_ledger.record_plan(plan_writes(A, B), "")
         await account_ledger.intend([(A, 1, OFF), (B, 1, OFF)])
-        account_ledger.record_answer(A, 1, error)
+        account_ledger.record_response(A, 1, error)
     error_fields = (None, None, None) if error is None else (error.http_status, error.code, str(error))
     assert rows(tmp_path, "SELECT state, http_status, error_code, error_message FROM attempts") == [
         (state, *error_fields),
@@ -88,9 +88,9 @@ async def test_response_determines_the_attempt_state(
 async def test_unusual_text_of_a_response_is_stored(tmp_path: Path, text: str) -> None:
     """Requests of the same transaction are sent, and the text is stored with replacement characters."""
     async with ledger(tmp_path) as run_ledger, run_ledger.hold(subject(), never_wait) as account_ledger:
-        await account_ledger.begin(plan_writes(A, B), "")
+        await account_ledger.record_plan(plan_writes(A, B), "")
         await account_ledger.intend([(A, 1, OFF)])
-        account_ledger.record_answer(A, 1, NotRegistered(text, http_status=400, api_code=text))
+        account_ledger.record_response(A, 1, NotRegistered(text, http_status=400, api_code=text))
         await account_ledger.finish(account_result(plan_writes(A), Outcome.FAILED), {})
     stored = text.replace("\0", "\ufffd").replace("\udcff", "\ufffd")
     assert rows(tmp_path, "SELECT error_code, error_message FROM attempts WHERE phone = ?", A) == [(stored, stored)]
@@ -128,7 +128,7 @@ async def test_memory_has_the_latest_credentials_of_each_account_name(tmp_path: 
 async def test_completed_plan_ends_the_count_of_deactivations(tmp_path: Path) -> None:
     """A run that only closes the entry of a crashed run is recorded, so that the next plan has its full allowance."""
     async with ledger(tmp_path, run_id="dead") as run_ledger, run_ledger.hold(subject(), never_wait) as account_ledger:
-        await account_ledger.begin(plan_writes(A), "")
+        await account_ledger.record_plan(plan_writes(A), "")
         await account_ledger.intend([(A, 1, OFF)])
     async with ledger(tmp_path, run_id="next") as run_ledger:
         async with run_ledger.hold(subject(), never_wait) as account_ledger:
@@ -149,9 +149,9 @@ async def test_run_without_an_end_is_recorded_as_failed(tmp_path: Path) -> None:
             ledger(tmp_path, run_id=run_id) as run_ledger,
             run_ledger.hold(subject(), never_wait) as account_ledger,
         ):
-            await account_ledger.begin(plan_writes(A), "")
+            await account_ledger.record_plan(plan_writes(A), "")
             await account_ledger.intend([(A, 1, OFF)])
-            account_ledger.record_answer(A, 1, None)
+            account_ledger.record_response(A, 1, None)
             if finish:
                 await run_ledger.finish(RunOutcome.PARTIAL)
             raise ZeroDivisionError
@@ -176,11 +176,11 @@ async def test_two_runs_share_a_ledger(tmp_path: Path) -> None:
         async def scenario(run_ledger: Ledger, key: str) -> None:
             async with run_ledger.hold(subject(key), never_wait) as account_ledger:
                 phones = [f"010{n:08}" for n in range(50)]
-                await account_ledger.begin(plan_writes(*phones), "")
+                await account_ledger.record_plan(plan_writes(*phones), "")
                 for number in range(1, 4):
                     await account_ledger.intend([(phone, number, OFF) for phone in phones])
                     for phone in phones:
-                        account_ledger.record_answer(phone, number, Ambiguous("again") if number < 3 else None)
+                        account_ledger.record_response(phone, number, Ambiguous("again") if number < 3 else None)
                 await account_ledger.finish(account_result(plan_writes(*phones), Outcome.CHANGED, attempts=3), {})
             await run_ledger.finish(RunOutcome.CONVERGED)
 
@@ -208,9 +208,9 @@ async def test_fleet_shares_one_run(tmp_path: Path) -> None:
         async def run_account(number: int) -> None:
             async with run_ledger.hold(subject(f"vendor {number}"), never_wait) as account_ledger:
                 await account_ledger.resume(observed_account(n0100001=ON))
-                await account_ledger.begin(plan_writes(A), "")
+                await account_ledger.record_plan(plan_writes(A), "")
                 await account_ledger.intend([(A, 1, OFF)])
-                account_ledger.record_answer(A, 1, None)
+                account_ledger.record_response(A, 1, None)
                 await account_ledger.finish(account_result(plan_writes(A), Outcome.CHANGED), {})
 
         await asyncio.gather(*map(run_account, range(200)))
@@ -240,7 +240,7 @@ async def test_failed_commit_refuses_every_later_request(
     """After the first failure every request, end of an entry and read is refused. Closing the ledger does not fail."""
     phones = [f"010{n:08}" for n in range(2000)]
     async with ledger(tmp_path) as run_ledger, run_ledger.hold(subject(), never_wait) as account_ledger:
-        await account_ledger.begin(plan_writes(*phones), "")
+        await account_ledger.record_plan(plan_writes(*phones), "")
         break_ledger(run_ledger)
         results = await asyncio.gather(
             *(account_ledger.intend([(phone, 1, OFF)]) for phone in phones), return_exceptions=True

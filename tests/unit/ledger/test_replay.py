@@ -64,14 +64,14 @@ def test_intended_write_uses_up_the_plan(store: Store) -> None:
     entry = store.start_run("r1", plan="p1")
     assert store.earlier_run() is None
     store.intend(entry, at=BEFORE)
-    assert store.earlier_run() == PlanFileUse("r1", "start of r1", carried_out=True)
+    assert store.earlier_run() == PlanFileUse("r1", "start of r1", was_applied=True)
     assert store.earlier_run(plan=PlanFile("p2", AFTER)) is None
 
 
 def test_intended_write_uses_up_the_plan_for_all_its_accounts(store: Store) -> None:
     """A write to one account uses up the file for the other accounts."""
     store.intend(store.start_run("r1", plan="p1", key="vendor 2"), at=BEFORE)
-    assert store.earlier_run() == PlanFileUse("r1", "start of r1", carried_out=True)
+    assert store.earlier_run() == PlanFileUse("r1", "start of r1", was_applied=True)
 
 
 @pytest.mark.parametrize("outcome", [*RunOutcome])
@@ -104,7 +104,7 @@ def test_unsent_intents_do_not_use_up_the_plan(store: Store) -> None:
 def test_later_write_of_another_run_supersedes_the_plan(store: Store, at: str, *, superseded: bool) -> None:
     """The time of the intent counts, not the start of the run. The same millisecond counts as later."""
     store.intend(store.start_run("r1"), at=at)
-    assert store.earlier_run() == (PlanFileUse("r1", at, carried_out=False) if superseded else None)
+    assert store.earlier_run() == (PlanFileUse("r1", at, was_applied=False) if superseded else None)
 
 
 @pytest.mark.parametrize("created_at", ["2026-11-24T12:00:00Z", "2026-11-24T12:00:00.0001Z", "2026-11-24T12:00:00.4Z"])
@@ -129,7 +129,7 @@ def test_run_that_ended_before_the_plan_does_not_supersede_it(store: Store) -> N
     for name, at in (("r1", BEFORE), ("r2", AFTER)):
         entry = store.start_run(name)
         store.intend(entry, at=at)
-        writes.answer(store.connection, [(entry, A, 1, AttemptState.REJECTED, 400, "X", "no")], at)
+        writes.record_responses(store.connection, [(entry, A, 1, AttemptState.REJECTED, 400, "X", "no")], at)
         writes.finish_entry(store.connection, entry, account_result(plan_writes(A, B), Outcome.FAILED), {}, at)
         assert (store.earlier_run() is not None) == (name == "r2")
 
@@ -138,7 +138,7 @@ def test_latest_write_of_all_runs_is_named(store: Store) -> None:
     """Of several runs, the last write is reported with its run and time."""
     for name, second in (("r1", 3), ("r2", 5), ("r3", 4)):
         store.intend(store.start_run(name), at=f"2026-11-24T12:00:0{second}.000Z")
-    assert store.earlier_run() == PlanFileUse("r2", "2026-11-24T12:00:05.000Z", carried_out=False)
+    assert store.earlier_run() == PlanFileUse("r2", "2026-11-24T12:00:05.000Z", was_applied=False)
 
 
 def test_lookup_is_fast_with_a_long_history(store: Store) -> None:
@@ -168,7 +168,7 @@ async def test_account_ledger_finds_an_earlier_run(tmp_path: Path) -> None:
         async with first.hold(subject(), never_wait) as account_ledger:
             assert await account_ledger.earlier_run(PLAN, [A]) is None
             await account_ledger.resume(observed_account(n01000000001="ACTIVE"))
-            await account_ledger.begin(plan_writes(A), "f")
+            await account_ledger.record_plan(plan_writes(A), "f")
             await account_ledger.intend([(A, 1, plan_writes(A).writes[0].desired)])  # type: ignore[list-item]
             assert await account_ledger.earlier_run(PLAN, [A]) is None
         await first.finish(RunOutcome.PARTIAL)

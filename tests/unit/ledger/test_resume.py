@@ -49,7 +49,7 @@ def _rows(folder: Path, sql: str) -> list[Any]:
 
 async def _start_account(run_ledger: Ledger, *phones: str) -> SqliteAccountLedger:
     async with run_ledger.hold(_SUBJECT, never_wait) as account_ledger:
-        await account_ledger.begin(_plan(*phones), "f")
+        await account_ledger.record_plan(_plan(*phones), "f")
         await account_ledger.intend([(phone, 1, Status.INACTIVE) for phone in phones])
         return account_ledger
 
@@ -58,7 +58,7 @@ async def test_unsent_intents_are_not_attempts(tmp_path: Path) -> None:
     """Of the recorded intents, only those that were sent stay in the ledger, whatever the outcome of the number."""
     async with ledger(tmp_path) as run_ledger:
         account_ledger = await _start_account(run_ledger, A, B, C)
-        account_ledger.record_answer(A, 1, None)
+        account_ledger.record_response(A, 1, None)
         changed = NumberResult(A, Action.DEACTIVATE, "INACTIVE", "ACTIVE", "INACTIVE", Outcome.CHANGED, 1)
         conflicting = NumberResult(B, Action.DEACTIVATE, "INACTIVE", "ACTIVE", "BLOCKED", Outcome.CONFLICT)
         unattempted = NumberResult(C, Action.DEACTIVATE, "INACTIVE", "ACTIVE", "ACTIVE", Outcome.NOT_ATTEMPTED)
@@ -71,7 +71,7 @@ async def test_planned_number_changed_by_others_has_an_outcome(tmp_path: Path) -
     """A result omits unchanged numbers. The ledger records them if a write was planned, with their attempts."""
     async with ledger(tmp_path) as run_ledger:
         account_ledger = await _start_account(run_ledger, A)
-        account_ledger.record_answer(A, 1, RateLimited("busy"))
+        account_ledger.record_response(A, 1, RateLimited("busy"))
         await account_ledger.finish(_result(), {})
     assert _rows(tmp_path, "SELECT phone, outcome, after, attempts FROM outcomes") == [(A, "unchanged", "INACTIVE", 1)]
     assert _rows(tmp_path, "SELECT state FROM attempts") == [("rejected",)]
@@ -107,7 +107,7 @@ def test_open_entry_of_a_crashed_run_is_closed_without_writes(tmp_path: Path) ->
                 ledger(tmp_path, run_id="dead") as run_ledger,
                 run_ledger.hold(subject, never_wait) as account_ledger,
             ):
-                await account_ledger.begin(_plan(A), "f")
+                await account_ledger.record_plan(_plan(A), "f")
                 await account_ledger.intend([(A, 1, Status.INACTIVE)])
             async with ledger(tmp_path, run_id="next") as run_ledger:
                 fleet = Fleet(

@@ -54,10 +54,10 @@ async def _record_responses(folder: Path, text: str) -> None:
         account="a", outcome=RunOutcome.PARTIAL, error=ErrorInfo(text, text), counts={}, numbers=tuple(numbers)
     )
     async with ledger(folder) as run_ledger, run_ledger.hold(_SUBJECT, never_wait) as account_ledger:
-        await account_ledger.begin(plan, "print")
+        await account_ledger.record_plan(plan, "print")
         await account_ledger.intend([(phone, 1, Status.ACTIVE) for phone in (PHONE, OTHER)])
-        account_ledger.record_answer(PHONE, 1, NumberRejected(text, http_status=400, api_code=text))
-        account_ledger.record_answer(OTHER, 1, Ambiguous("lost"))
+        account_ledger.record_response(PHONE, 1, NumberRejected(text, http_status=400, api_code=text))
+        account_ledger.record_response(OTHER, 1, Ambiguous("lost"))
         await account_ledger.finish(result, {})
         await run_ledger.finish(RunOutcome.PARTIAL)
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from tests.support.ledgers import account_result, clock, observed_account, plan_writes, run_info, subject
 from worker.ledger import retention, writes
-from worker.ledger.group_commit import Answer
+from worker.ledger.group_commit import ResponseRow
 from worker.ledger.records import CRASHED, AttemptState
 from worker.ledger.schema import connect
 from worker.model.accounts import AccountMemory, Status
@@ -47,7 +47,7 @@ class Store:
     def record_response(self, entry: int, phone: str, state: AttemptState, *error: object, number: int = 1) -> None:
         """Record the response to a request; `error` is status, code and message."""
         status, code, message = error or (None, None, None)
-        writes.answer(self.connection, [(entry, phone, number, state, status, code, message)], self.now())  # type: ignore[list-item]
+        writes.record_responses(self.connection, [(entry, phone, number, state, status, code, message)], self.now())  # type: ignore[list-item]
 
     def finish(self, entry: int, result: AccountResult, confirmed: dict[str, Status] | None = None) -> None:
         """Finish an entry and its run."""
@@ -250,10 +250,10 @@ def test_error_texts_are_stored_in_full(store: Store) -> None:
     phones = [f"010000{n}" for n in range(4)]
     entry = store.start_entry(plan_writes(*phones))
     store.intend(entry, *phones)
-    rows: list[Answer] = [
+    rows: list[ResponseRow] = [
         (entry, phone, 1, AttemptState.REJECTED, 400, text, text) for phone, text in zip(phones, texts, strict=True)
     ]
-    writes.answer(store.connection, rows, "now")
+    writes.record_responses(store.connection, rows, "now")
     stored = ["a\ufffdb", "\ufffdé", *texts[2:]]
     assert [text for (text,) in store.query("SELECT error_message FROM attempts ORDER BY phone")] == stored
     result = account_result(plan_writes(*phones), Outcome.FAILED)

@@ -45,7 +45,7 @@ class Run:
                 range(len(self.accounts)),
                 self.settings,
                 writes=self._writes,
-                carry_out=self._carry_out,
+                apply_batch=self._carry_out,
                 hold_back=self._hold_back,
                 log=self.log,
             )

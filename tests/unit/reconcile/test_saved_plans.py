@@ -26,7 +26,7 @@ from worker.reconcile.executor import Pace
 A, B = "0100001", "0100002"
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 PLAN = PlanFile("p1", "2026-11-24T00:00:00.000Z")
-EARLIER = PlanFileUse("r1", "2026-11-24T01:00:00.000Z", carried_out=True)
+EARLIER = PlanFileUse("r1", "2026-11-24T01:00:00.000Z", was_applied=True)
 
 SAVED = SavedAccount(
     account="main",
@@ -122,7 +122,7 @@ def test_replay_refusal_names_run_time_and_option() -> None:
         "run r1 carried out this plan already, at 2026-11-24T01:00:00.000Z: plan again, or add --allow replay to carry "
         "it out anyway"
     )
-    assert replay(replace(EARLIER, carried_out=False)).message == (
+    assert replay(replace(EARLIER, was_applied=False)).message == (
         "run r1 wrote to numbers of this plan at 2026-11-24T01:00:00.000Z, after the plan was created: plan again, or "
         "add --allow replay to carry it out anyway"
     )

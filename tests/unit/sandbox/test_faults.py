@@ -146,9 +146,9 @@ def test_a_write_meets_what_the_fault_says(fault: Fault) -> None:
         PHONE: expected if fault.takes_effect and fault is not Fault.EDITED_AFTER else "ACTIVE",
         OTHER: "ACTIVE",
     }
-    is_documented = "a write is carried out" in fault.value or "nothing is carried out" in fault.value
+    is_documented = "a write takes effect" in fault.value or "nothing takes effect" in fault.value
     if is_documented:
-        assert ("a write is carried out" in fault.value) is fault.takes_effect
+        assert ("a write takes effect" in fault.value) is fault.takes_effect
     assert switched_back or met.applied is (met.statuses[PHONE] == "INACTIVE")
 
 

@@ -29,7 +29,7 @@ def _row(phone: str = "01000000000", status: str = "ACTIVE", **more: object) -> 
 
 def test_a_numeric_account_id_is_the_same_as_its_text() -> None:
     """Ids are compared as text, however they are written."""
-    assert wire.reply(b'{"accountId": 12925149}', "01000000000").account == "12925149"
+    assert wire.write_response(b'{"accountId": 12925149}', "01000000000").account == "12925149"
 
 
 @pytest.mark.parametrize(
@@ -45,14 +45,14 @@ def test_a_numeric_account_id_is_the_same_as_its_text() -> None:
 )
 def test_reply_in_any_shape_is_read_for_its_number_only(body: bytes, status: Status | None) -> None:
     """The row of the number that was written is read, and no other."""
-    assert wire.reply(body, "01000000000").status is status
+    assert wire.write_response(body, "01000000000").status is status
 
 
 @pytest.mark.parametrize("body", [b"", b"OK", b"[]", b"<html>", b'{"status": ', b'{"errorCode": "InternalError"}'])
 def test_unclear_response_makes_the_write_ambiguous(body: bytes) -> None:
     """200 alone proves nothing: a body that is no reply makes the outcome unknown."""
     with pytest.raises(Ambiguous):
-        wire.reply(body, "01000000000")
+        wire.write_response(body, "01000000000")
 
 
 _REFUSALS: list[tuple[int, str | None, str, type[ApiError], type[ApiError]]] = [

@@ -29,11 +29,11 @@ __all__ = ["main"]
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """Pattern of a name that is valid in an HTML comment, as a file name and as an artifact name."""
 _USAGE: Final = 64
-"""The exit status of wrong usage, as in `senderid`. Click's default, 2, means that changes are pending."""
+"""The exit status of a usage error, as in `senderid`. Click's default, 2, would mean that changes are pending."""
 _ANY_AGE: Final = 1e9
 """Maximum age of a plan in seconds. It is unlimited, as `senderid apply` checks the age."""
 _BODY: Final = 65_500
-"""Most characters of a comment. GitHub accepts 65,536."""
+"""Maximum length in characters of a comment. GitHub accepts 65,536."""
 _CLAIMED: Final = (
     "### Applying the reviewed plan\n\n[This job]({job}) applies the plan, and its result will replace this comment. "
     "If that does not happen, the job died: create a new plan and apply it."

@@ -8,7 +8,7 @@ __all__ = ["annotations"]
 
 _PROBLEM: Final = re.compile(r"(?P<file>.+?):(?P<line>\d+):(?P<column>\d+): (?P<warning>warning: )?(?P<message>.+)")
 _MOST: Final = 10
-"""Most annotations that GitHub shows for a step and level."""
+"""Maximum count of annotations that GitHub shows for a step and level."""
 
 
 def annotations(lines: Iterable[str]) -> Iterator[str]:

@@ -1,7 +1,7 @@
-"""Claims by jobs of the saved plans that they apply, so that a plan is carried out once.
+"""Claims by jobs of the saved plans that they apply, so that a plan is applied once.
 
 A claim is kept in a comment on the pull or merge request, as runners have no persistent ledger. A job writes its claim
-before it applies a plan. The claim is removed only if the job certainly sent no write.
+before it applies a plan. The claim is removed only if the log or the exit status proves that the job sent no write.
 """
 
 import json
@@ -21,7 +21,7 @@ _NOTHING_SENT: Final = frozenset({64, 65})
 
 
 class Claim(NamedTuple):
-    """A claim by the job with the URL `job` that it carries out the plan with the id `plan`.
+    """The claim of a job, given by its URL, to apply the plan with the id `plan`.
 
     `nonce` is a random text that distinguishes two claims of one job.
     """

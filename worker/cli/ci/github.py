@@ -15,9 +15,9 @@ __all__ = ["GitHub"]
 _BOT: Final = "github-actions[bot]"
 """The author of comments that a workflow's own token creates."""
 _FILES: Final = 300
-"""Most changed files that GitHub lists in a comparison."""
+"""Maximum count of changed files that GitHub lists in a comparison."""
 _PLAN_CAP: Final = 256 << 20
-"""Most bytes of a saved plan."""
+"""Maximum size in bytes of a saved plan."""
 
 
 class GitHub:

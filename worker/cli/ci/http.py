@@ -20,13 +20,13 @@ _TIMEOUT_SECONDS: Final = 30.0
 """Timeout of a request in seconds."""
 _PAGE: Final = 100
 _PAGES: Final = 100
-"""Most pages of a list that are read."""
+"""Maximum count of pages of a list that are read."""
 MOST_ITEMS: Final = _PAGE * _PAGES
-"""Most items of a list that are read."""
+"""Maximum count of items of a list that are read."""
 _CAP: Final = 300 << 20
-"""Most bytes of a response."""
+"""Maximum size in bytes of a response."""
 _ERROR_CAP: Final = 64 << 10
-"""Most bytes of an error response."""
+"""Maximum size in bytes of an error response."""
 _TRIES: Final = 5
 """Attempts of one request, including the first."""
 _BUDGET: Final = 120.0
@@ -35,7 +35,7 @@ _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 
 class CiError(Exception):
-    """An error of a step. The message says what failed, and what to do."""
+    """An error of a step. The message says what failed and what to do."""
 
     status = 1
     """The exit status of the command."""
@@ -46,7 +46,7 @@ class NotFound(CiError):
 
 
 class NoUsableResponse(CiError):
-    """A request that must not be repeated got no usable response, so that it may have taken effect.
+    """A request that must not be repeated got no usable response, so it may have taken effect.
 
     `seconds` is the wait that the server requires before the next attempt; None if it requires none.
     """
@@ -281,7 +281,7 @@ _MINUTE: Final = 60.0
 class Backoff(NamedTuple):
     """The reason to wait and retry a request. `seconds` is None if the server does not say how long.
 
-    `is_refusal` is True if the request certainly had no effect.
+    `is_refusal` is True if the server refused the request, so that it had no effect.
     """
 
     reason: str

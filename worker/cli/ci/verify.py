@@ -1,4 +1,4 @@
-"""Verification that a saved plan was made from the files of this checkout, as its seal does not prove this.
+"""Check that a saved plan was built from the files of this checkout, which its seal does not prove.
 
 `senderid apply` compares the writes of the plan with the files. This module compares the rest: the names of the files,
 and the id, endpoint, credentials and groups of each account.
@@ -45,9 +45,9 @@ def is_superseded(
 ) -> bool:
     """Return True if newer files have another desired state for a number that the plan writes.
 
-    `here` reads files of this checkout, and `newer` reads their newer versions. `others` yields name and bytes of the
-    newer files that differ from this checkout. It is called only if the plan writes a number that no file of this
-    checkout lists, as a new file may list it.
+    `read_checkout` reads files of this checkout, and `read_newer` reads their newer versions. `read_others` yields name
+    and bytes of the newer files that differ from this checkout. It is called only if the plan writes a number that no
+    file of this checkout lists, as a new file may list it.
     """
     if not account.writes:
         return False
@@ -72,7 +72,7 @@ def is_superseded(
 def _read_account(
     account: SavedAccount, read_file: Reader, other_files: Iterable[tuple[str, bytes]] = ()
 ) -> DesiredAccount | str:
-    """Return the desired state of an account from its files and the files `more`, or why it cannot be read."""
+    """Return the desired state of an account from its files and `other_files`, or why it cannot be read."""
     files = list(other_files)
     for source in sources(account):
         data = read_file(source)
@@ -102,7 +102,7 @@ def is_within(path: str, roots: Iterable[str]) -> bool:
 
 
 def any_changed(changed_files: Iterable[str], roots: Iterable[str]) -> bool:
-    """Return True if a changed file is in `roots` or below them. `changed` are paths relative to the repository."""
+    """Return True if a changed file is in `roots` or below. `changed_files` are relative to the repository."""
     relative_roots = [
         relative_root
         for root in roots

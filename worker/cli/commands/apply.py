@@ -1,4 +1,4 @@
-"""`senderid apply`: plan, ask, write and verify; or carry out a saved plan."""
+"""`senderid apply`: plan, confirm, write and verify; or apply a saved plan."""
 
 import os
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ __all__ = ["command"]
 
 
 _PLAN_CAP: Final = 256 << 20
-"""Most bytes of a plan file. A plan with a million changes has about 200 MB."""
+"""Maximum size in bytes of a plan file. A plan with a million changes has about 200 MB."""
 
 
 class _PlanFile(NamedTuple):
@@ -127,13 +127,13 @@ def _apply_files(
 
     terms = Terms.of(settings, selection, rules)
 
-    async def carry_out(run: "Session") -> "list[AccountResult]":
+    async def apply_files(run: "Session") -> "list[AccountResult]":
         drafts = await plan_accounts(run, desired, terms, others)
         if must_confirm or (common.form == "text" and common.output is None):
             show_plans(drafts, common)
         return await _apply_drafts(run, desired, drafts, terms, must_confirm=must_confirm)
 
-    return run_and_report(carry_out, settings, common, LedgerOptions("apply", lock_timeout), metering=metering)
+    return run_and_report(apply_files, settings, common, LedgerOptions("apply", lock_timeout), metering=metering)
 
 
 def _check_folder(folder: str | None, *, no_files: bool) -> None:
@@ -169,7 +169,7 @@ def _apply_file(
     replays = not rules.isdisjoint({REPLAY, ALLOW_ALL})
     plan = None if replays else PlanFile(saved_plan.id, saved_plan.created_at)
 
-    async def carry_out(run: "Session") -> "list[AccountResult]":
+    async def apply_saved_plan(run: "Session") -> "list[AccountResult]":
         run.log.info("run.started", accounts=len(saved_plan.accounts), fingerprint=saved_plan.fingerprint)
         run.progress.expect(sum(len(account.changes) for account in saved_plan.accounts))
         allow = rules | set(saved_plan.allow)
@@ -177,7 +177,7 @@ def _apply_file(
         return [*results, *map(left_out_result, saved_plan.left_out)]
 
     ledger = LedgerOptions("apply PLANFILE", lock_timeout, saved_plan.id)
-    return run_and_report(carry_out, settings, common, ledger, metering=metering)
+    return run_and_report(apply_saved_plan, settings, common, ledger, metering=metering)
 
 
 def _open(path: str, max_age: float | None) -> "SavedPlan":

@@ -1,4 +1,4 @@
-"""`senderid calendar`: show upcoming schedule changes, from files alone."""
+"""`senderid calendar`: show upcoming schedule changes, from the files only."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -15,7 +15,7 @@ from worker.model.messages import Message
 __all__ = ["command"]
 
 _MOST_DAYS = 3660
-"""Most days ahead that a calendar can show: ten years."""
+"""Maximum count of days ahead that a calendar can show: ten years."""
 
 
 @click.command("calendar", short_help="Show upcoming schedule changes. Reads no account.")

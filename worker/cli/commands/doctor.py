@@ -115,7 +115,7 @@ async def _read_account(client: "AccountReader") -> tuple[Check, ...]:
 
 
 async def _network(url: str, seconds: float) -> tuple[Check, ...]:
-    """Return the checks that a connection can be opened, and that the TLS certificate is valid."""
+    """Check that a connection can be opened and that the TLS certificate is valid. Return both results."""
     from worker.solapi.transport import missing_authority
 
     parts = urlsplit(url)

@@ -60,7 +60,7 @@ def command(*, run: str, yes: bool, dry_run: bool, lock_timeout: float, **common
     if dry_run:
         return _preview(settings, common_options, accounts, rules)
 
-    async def carry_out(session: "Session") -> "list[AccountResult]":
+    async def roll_back(session: "Session") -> "list[AccountResult]":
         drafts = await _read(session, accounts, rules)
         if not yes or (common_options.form == "text" and common_options.output is None):
             show_plans(drafts, common_options)
@@ -70,7 +70,7 @@ def command(*, run: str, yes: bool, dry_run: bool, lock_timeout: float, **common
         return await session.fleet.roll_back(accounts, drafts, rules, session.progress, decline_error)
 
     ledger = LedgerOptions(f"rollback {record.run_id}", lock_timeout) if accounts else None
-    return run_and_report(carry_out, settings, common_options, ledger, lambda result: _remark(result, accounts))
+    return run_and_report(roll_back, settings, common_options, ledger, lambda result: _remark(result, accounts))
 
 
 def _check_ended(record: "RunRecord") -> None:

@@ -78,7 +78,7 @@ def _files(paths: Sequence[str], settings: "Settings") -> "Callable[[], Sequence
     from worker.daemon.files import WatchedFiles
 
     files = WatchedFiles(load.desired_paths(paths), load.document_checks(settings.endpoint))
-    load.print_warnings(files.begin())
+    load.print_warnings(files.load())
 
     def accounts() -> "Sequence[DesiredAccount]":
         files.refresh()

@@ -251,7 +251,7 @@ def _files(common: options.Common, settings: "Settings") -> "WatchedFiles":
     from worker.daemon.files import WatchedFiles
 
     files = WatchedFiles(load.desired_paths(common.paths), load.document_checks(settings.endpoint))
-    load.print_warnings(files.begin())
+    load.print_warnings(files.load())
     files.narrow(load.match_accounts(common.accounts, files.accounts))
     return files
 

@@ -53,7 +53,7 @@ _IN_USE: Final = {
 
 
 class DocumentReader:
-    """A reader of one document. It leaves out values with problems."""
+    """A reader of one document. Values with problems are left out."""
 
     def __init__(self, reader: Reader, stream: Iterator[Any], warnings: list[Problem]) -> None:
         self._reader = reader

@@ -29,7 +29,7 @@ class GroupMember(Struct, frozen=True):
 class AccountDocument(Struct, frozen=True):
     """One document of an account.
 
-    `named` is True if the document has the key `account`, and `zoned` if it has `timezone`. `keys` are its
+    `is_named` is True if the document has the key `account`, and `zoned` if it has `timezone`. `keys` are its
     account-level keys. `unlisted` are the members of its groups that the document itself does not list.
     """
 

@@ -33,7 +33,7 @@ class IdentityResolver(Struct, frozen=True):
 
 
 class SameAccount(Struct, Generic[Target], frozen=True):
-    """Two descriptions of the same account. `pinned` is True if both pin its id; otherwise they share an API key."""
+    """Two descriptions of the same account. `is_pinned` is True if both pin its id; otherwise they share an API key."""
 
     first: Target
     second: Target

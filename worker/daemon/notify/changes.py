@@ -1,6 +1,6 @@
 """Notifications of state changes between passes.
 
-A lasting state, such as a refused plan, has one notification when it begins and one when it ends.
+A lasting state, such as a refused plan, has one notification when it starts and one when it ends.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 _SHOWN: Final = 5
-"""Most numbers that a notification lists. The others are counted."""
+"""Maximum count of numbers that a notification lists. The others are counted."""
 
 _OUTSIDE: Final = frozenset({Cause.EXTERNAL_DRIFT, Cause.BOTH})
 _AS_DESIRED: Final = frozenset({Outcome.CHANGED, Outcome.UNCHANGED})
@@ -42,7 +42,7 @@ _NOTHING_SEEN: Final = frozenset({RunOutcome.LOCKED, RunOutcome.INTERRUPTED, Run
 class Notification(Struct, frozen=True):
     """A notification of one change.
 
-    `title` is one line, and `lines` are its details. Both may contain foreign text. `account` is None if the change
+    `title` is one line, and `lines` are its details. Both may contain untrusted text. `account` is None if the change
     concerns all accounts. `over` is True if it reports the end of a state.
     """
 
@@ -67,7 +67,7 @@ class WriteSummary(Struct, frozen=True, omit_defaults=True):
 
 
 class NotifiedAccount(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The state of one account, as far as notifications depend on it.
+    """The state of one account that notifications depend on.
 
     `failing` is why it cannot be read or written; None if it can. `refused` maps each safety rule that refuses its plan
     to the rule's message. `drift` maps each number with an unreverted external change to its cause. `held` maps each
@@ -85,7 +85,7 @@ class NotifiedAccount(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class NotifyState(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The state of the daemon, as far as notifications depend on it.
+    """The state of the daemon that notifications depend on.
 
     `accounts` are by name. `broken` maps invalid files to their problems. `suspended` is why all accounts are
     suspended; None if they are not.
@@ -115,7 +115,7 @@ def decode(data: bytes) -> NotifyState | None:
 def update_account(
     before: NotifiedAccount, plan: AccountPlan, result: AccountResult | None, run_id: str
 ) -> NotifiedAccount:
-    """Return the state of an account after a pass. `result` is None if the plan was not carried out.
+    """Return the state of an account after a pass. `result` is None if the plan was not applied.
 
     Fields that the pass could not observe stay as in `before`: the account could not be read, the daemon was stopped,
     another run had the lease, or the account changed between two reads. The suspension also stays, as a pass does not
@@ -147,7 +147,7 @@ def update_account(
 
 
 def _outcome(change: Change, results: Mapping[str, NumberResult] | None) -> Outcome | None:
-    """Return the outcome of a planned change; None if the plan was not carried out.
+    """Return the outcome of a planned change; None if the plan was not applied.
 
     Results do not list unchanged numbers.
     """

@@ -22,13 +22,13 @@ Send = Callable[[ChannelMessage], Awaitable[str | None]]
 """Sends a message to a channel. Returns None if the channel accepted it, otherwise the reason."""
 
 _QUEUE_CAP: Final = 10_000
-"""Most queued notifications of one channel. A message lists some dozens and counts the others."""
+"""Maximum count of queued notifications of one channel. A message lists some dozens and counts the others."""
 _FIRST_WAIT: Final = 30.0
 """Seconds until a failed delivery is retried. Each further wait is twice as long."""
 _DOUBLINGS: Final = 6
-"""Most doublings of the first wait: the longest wait is about half an hour."""
+"""Maximum count of doublings of the first wait: the longest wait is about half an hour."""
 _DRAIN: Final = 5.0
-"""Most seconds that the shutdown waits for deliveries."""
+"""Maximum time in seconds that the shutdown waits for deliveries."""
 
 
 async def deliver(send: Send, message: ChannelMessage, seconds: float) -> str | None:

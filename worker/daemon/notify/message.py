@@ -19,13 +19,13 @@ __all__ = ["ChannelMessage", "Urgency", "compose"]
 Urgency = Literal["failure", "warning", "success", "info"]
 
 _MOST_PER_KIND: Final = 10
-"""Most notifications of one kind that a message lists. The others are counted."""
+"""Maximum count of notifications of one kind that a message lists. The others are counted."""
 _BODY_CAP: Final = 3000
-"""Most characters of a body. The strictest services accept about 4,000 characters per message."""
+"""Maximum length in characters of a body. The strictest services accept about 4,000 characters per message."""
 _LINE_CAP: Final = 300
-"""Most columns of a line."""
+"""Maximum width in columns of a line."""
 _TITLE_CAP: Final = 200
-"""Most columns of a title."""
+"""Maximum width in columns of a title."""
 
 _WORDS: Final[Mapping[Event, tuple[str, str]]] = {
     Event.FAILING: (Message("failing"), Message("working again")),
@@ -56,7 +56,7 @@ class ChannelMessage(Struct, frozen=True):
 def compose(news: Sequence[Notification], channel: Channel, *, host: str, dropped_count: int = 0) -> ChannelMessage:
     """Return one message with at least one notification. They are grouped by kind, in order of first appearance.
 
-    `dropped` counts further notifications that the full queue did not accept.
+    `dropped_count` is the count of further notifications that the full queue did not accept.
     """
     kinds = _kinds(news)
     fields = {

@@ -15,18 +15,18 @@ from worker.render.view.parts import MANY, AccountView, DocumentView, NumberGrou
 __all__ = ["CAP", "comment"]
 
 CAP: Final = 65_000
-"""Most bytes of a comment in UTF-8. GitHub accepts 65,536 characters, and the caller adds a line or two."""
+"""Maximum size in bytes of a comment in UTF-8. GitHub accepts 65,536 characters, and the caller adds a line or two."""
 
 _FOLDED: Final = 30
-"""Most rows of a document whose accounts are unfolded; accounts of longer ones are in `<details>`."""
+"""Maximum count of rows of a document whose accounts are unfolded; accounts of longer ones are in `<details>`."""
 _SAMPLES: Final = (None, 500, 100, 10)
-"""Most rows shown of one group, largest first; None means all rows. The first value that fits a comment is used."""
+"""Maximum counts of rows shown of one group; None means all rows. The first value that fits a comment is used."""
 _LIST: Final = 15_000
-"""Most bytes of a list, so that three lists, a title and totals always fit a comment."""
+"""Maximum size in bytes of a list, so that three lists, a title and totals always fit a comment."""
 _PHONES: Final = 10
-"""Most numbers that a notice names. The others are counted."""
+"""Maximum count of numbers that a notice names. The others are counted."""
 _ALIKE: Final = 200
-"""Most rows of an account that is compared with others, as larger accounts rarely have the same rows."""
+"""Maximum count of rows of an account that is compared with others, as larger accounts rarely have the same rows."""
 
 
 class Section(Struct, frozen=True):
@@ -198,7 +198,7 @@ def _group(group: NumberGroup, sample: int | None, *, is_folded: bool) -> Iterat
 
 
 def _columns(*, is_own: bool) -> dict[str, Callable[[NumberRow], str]]:
-    """Return the columns of a table. `own` adds those of errors and attempts, if rows have their own."""
+    """Return the columns of a table. `is_own` adds those of errors and attempts, if rows have their own."""
     columns: dict[str, Callable[[NumberRow], str]] = {
         _("Number"): lambda row: phone(row.phone),
         _("Status"): lambda row: prose(row.status),

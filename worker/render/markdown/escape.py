@@ -1,4 +1,4 @@
-"""Escaping of foreign text in Markdown, so that it is no markup, link, mention or reference on GitHub and GitLab.
+"""Escaping of untrusted text in Markdown, so that it is no markup, link, mention or reference on GitHub and GitLab.
 
 Text of letters, digits and harmless punctuation is not changed. All other text becomes a code span, in which neither
 Markdown nor the sites' own patterns (@names, #numbers, URLs, commits, commands) apply. U+02CB replaces backticks, which
@@ -17,14 +17,14 @@ from worker.render.terminal import safe
 __all__ = ["code", "html_code", "name_list", "phone", "prose", "table"]
 
 NAME: Final = 64
-"""Most columns of a name or a status."""
+"""Maximum width in columns of a name or a status."""
 NOTE: Final = 80
-"""Most columns of a note or an owner."""
+"""Maximum width in columns of a note or an owner."""
 MESSAGE: Final = 400
-"""Most columns of a message."""
+"""Maximum width in columns of a message."""
 _PHONE: Final = 16
 _NAMES: Final = 5
-"""Most names that are listed. The others are counted."""
+"""Maximum count of names that are listed. The others are counted."""
 
 _plain: Final = re.compile(
     r"""(?x) (?: [^\W_] | [ ,;()'"?→…·\u2013\u2014-] | (?<=[^\W_])_(?=[^\W_]) | \.(?![^\W\d_]) | :(?=[ \d]|$)
@@ -41,19 +41,19 @@ _REPLACED: Final = str.maketrans("`|", "\u02cb\u00a6")
 
 
 def code(text: str, limit: int = NAME) -> str:
-    """Return foreign text as a code span of at most `limit` columns; an empty string for blank text."""
+    """Return untrusted text as a code span of at most `limit` columns; an empty string for blank text."""
     content = safe(text, limit).translate(_REPLACED).strip()
     return f"`{content}`" if content else ""
 
 
 def prose(text: str, limit: int = MESSAGE) -> str:
-    """Return foreign text, cut to `limit` columns: unchanged if it has no meaning in Markdown, else as a code span."""
+    """Return untrusted text, cut to `limit` columns: unchanged if it is not Markdown, else as a code span."""
     content = safe(text, limit).strip()
     return content if _plain(content) and not _odd_characters(content) else code(content, limit)
 
 
 def html_code(text: str, limit: int = NAME) -> str:
-    """Return foreign text as an HTML `<code>` element, for HTML blocks in which Markdown is not parsed."""
+    """Return untrusted text as an HTML `<code>` element, for HTML blocks in which Markdown is not parsed."""
     return f"<code>{escape(safe(text, limit))}</code>"
 
 

@@ -24,13 +24,13 @@ _ROWS: Final = 24
 """Equal parts into which the time is divided: `_PARTS` for the drawing, `_ROWS` for its table."""
 
 _MARKS: Final = 500
-"""Most marks of one kind in a chart, as more would overlap."""
+"""Maximum count of marks of one kind in a chart, as more would overlap."""
 
 _HEADROOM: Final = 1.15
 """Ratio of the upper edge of a chart to its highest value."""
 
 _CHARTS: Final = 5
-"""Most API keys that get a chart. Those with the most writes are chosen."""
+"""Maximum count of API keys that get a chart. Those with the most writes are chosen."""
 
 _WINDOW: Final = 5.0
 """Length in seconds of the window in which writes are counted if the run does not record its quota."""

@@ -18,13 +18,13 @@ from worker.render.view.parts import CountView, Share
 __all__ = ["AccountName", "Cell", "Column", "Field", "Report", "Table", "TableRow", "capped", "page", "table"]
 
 _MOST_ROWS: Final = 50_000
-"""Most rows of a table, as browsers stall on more."""
+"""Maximum count of rows of a table, as browsers stall on more."""
 
 _MOST_ITEMS: Final = 100
-"""Most attention items of one kind in a report."""
+"""Maximum count of attention items of one kind in a report."""
 
 _MOST_NAMES: Final = 2_000
-"""Most accounts that are listed by name only."""
+"""Maximum count of accounts that are listed by name only."""
 
 CellKind = Literal["account", "phone", "mark", "share", "lines", "code", "moment", "number"]
 """The content of a column's cells.
@@ -136,7 +136,7 @@ def _policy(styles: Sequence[str], scripts: Sequence[str]) -> str:
 def table(
     key: str, title: str, columns: tuple[Column, ...], rows: Sequence[TableRow], limit: int = _MOST_ROWS
 ) -> Table:
-    """Return a table of at most `most` rows. If there are more, rows that need attention take precedence.
+    """Return a table of at most `limit` rows. If there are more, rows that need attention take precedence.
 
     Each row must have a cell with a mark.
     """

@@ -88,7 +88,7 @@ def pauses(writes: Sequence[Write], window: float) -> list[Pause]:
 def spans(writes: Iterable[Write], peaks: Sequence[int], start: float, end: float, parts: int) -> list[Span]:
     """Return `parts` equal spans of [start, end] with the counts of their writes.
 
-    `most` is the result of `busiest` for a multiple of `parts`.
+    `peaks` is the result of `busiest` for a multiple of `parts`.
     """
     writes_of: list[list[Write]] = [[] for _ in range(parts)]
     width = (end - start) / parts

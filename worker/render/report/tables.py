@@ -17,7 +17,7 @@ from worker.render.view.run import seconds_between, user_and_host
 __all__ = ["accounts_table", "history_table", "numbers_table", "runs_table"]
 
 _NAMES: Final = 5
-"""Most accounts of a run that a row names. The others are counted."""
+"""Maximum count of accounts of a run that a row names. The others are counted."""
 
 
 def accounts_table(accounts: Iterable[AccountView], *, is_plan: bool) -> Table:

@@ -27,7 +27,7 @@ DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _NOT_SET: Final = Message("not set")
 """Shown in place of a desired status if there is none."""
 _REMARK_COLUMNS: Final = 20
-"""Fewest columns of a remark, even if the page is narrower."""
+"""Minimum width in columns of a remark, even if the page is narrower."""
 
 
 class CalendarEntry(Struct, frozen=True):

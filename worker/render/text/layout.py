@@ -23,7 +23,7 @@ _PHONE_COLUMNS: Final = 16
 _STATUS_COLUMNS: Final = 40
 _REMARK_COLUMNS: Final = 60
 _NARROWEST: Final = 20
-"""Fewest columns of wrapped text, even if the page is narrower.
+"""Minimum width in columns of wrapped text, even if the page is narrower.
 
 Numbers and statuses are never cut, so that a row may be wider than a page of under 80 columns.
 """
@@ -119,7 +119,7 @@ def _record(row: NumberRow) -> str:
 
 
 def _attempt(attempt: Attempt, error_above: str) -> str:
-    """Return the text of an attempt. Its error is left out if it is the error of the number, `above`."""
+    """Return the text of an attempt. Its error is left out if it is the error of the number, `error_above`."""
     error = "" if attempt.error is None else error_text(attempt.error)
     return _("attempt {number} at {time}: {state}{error}").format(
         number=attempt.number,
@@ -193,6 +193,6 @@ def header(account: str, account_id: str | None, paint: Paint, columns: int) -> 
 
 
 def indented(text: str, columns: int, first: str, rest: str, style: Callable[[str], str] = str) -> Iterator[str]:
-    """Yield foreign text as lines of at most `columns`. `first` indents the first line, `rest` the others."""
+    """Yield untrusted text as lines of at most `columns`. `first` indents the first line, `rest` the others."""
     for index, line in enumerate(wrap(text, max(columns - max(len(first), len(rest)), _NARROWEST))):
         yield (rest if index else first) + style(line)

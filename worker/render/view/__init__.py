@@ -1,6 +1,7 @@
 """View models: the content of a plan, a result or a run, shared by text, Markdown, HTML and the status page.
 
-A view has its texts in the reader's language. Foreign text in a view is not escaped: each renderer escapes it.
+The texts of a view are translated. Text from the API, files or users is not escaped in a view; each renderer escapes
+it.
 """
 
 from worker.render.view.plan import plan_view

@@ -27,7 +27,7 @@ __all__ = [
 K = TypeVar("K", bound=str)
 
 MANY: Final = 20
-"""Most rows of one kind, or accounts, that are shown in full. Of more, a sample and a count are shown."""
+"""Maximum count of rows of one kind, or accounts, that are shown in full. Of more, a sample and a count are shown."""
 
 
 class CountView(Struct, frozen=True):

@@ -185,7 +185,7 @@ def _unknown(number: AnyNumber) -> bool:
 
 
 def _advice(numbers: Sequence[AnyNumber], account_error: ErrorInfo | None) -> str:
-    """Return the error of numbers and the advice on it; empty if it is the error of their account, `above`."""
+    """Return the error of numbers and the advice on it; empty if it is `account_error`, the error of their account."""
     outcome = numbers[0].outcome
     errors = list(dict.fromkeys(number.error for number in numbers if number.error is not None))
     if not errors or [account_error] == [ErrorInfo(error.code, error.message) for error in errors]:
