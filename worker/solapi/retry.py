@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
+from tenacity import AsyncRetrying, RetryCallState
 
 from worker.config.settings import Retry
 from worker.model.errors import Ambiguous, ApiError, ClockSkewed, RateLimited, TransientError
@@ -69,7 +69,6 @@ class Retrier:
         self._free = free
         self._correct_clock = correct_clock
         self._retry_state = AsyncRetrying(
-            retry=retry_if_exception_type(_TRANSIENT),
             stop=self._is_exhausted,
             wait=self._wait,
             before_sleep=self._announce,
@@ -127,5 +126,5 @@ class Retrier:
 
 def _error(state: RetryCallState) -> ApiError:
     error = state.outcome.exception() if state.outcome is not None else None
-    assert isinstance(error, ApiError)  # noqa: S101 - tenacity's types do not carry what retry_if_exception_type holds
+    assert isinstance(error, ApiError)  # noqa: S101 - only ApiErrors reach tenacity
     return error

@@ -6,7 +6,7 @@ import pytest
 
 from worker.model.history import Ending
 from worker.model.results import Outcome
-from worker.model.status_page import AccountState
+from worker.model.status_page import AccountState, platform
 
 
 def account_state(**fields: Any) -> AccountState:
@@ -51,3 +51,7 @@ def test_held_and_protected_numbers_are_in_sync() -> None:
         Outcome.NOT_ATTEMPTED,
     }
     assert account_state(counts=counts).differing == len(names)
+
+
+def test_platform_of_a_key_may_have_blanks() -> None:
+    assert platform("https://api.example a b 12925149") == "https://api.example a b"

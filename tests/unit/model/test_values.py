@@ -32,6 +32,7 @@ CANARY = "canary-7f3a"
 )
 def test_secret_is_hidden_in_any_text(show: Callable[[Secret], str]) -> None:
     assert CANARY not in show(Secret(CANARY))
+    assert "Secret(…)" in show(Secret(CANARY))
 
 
 def test_secret_cannot_be_encoded() -> None:

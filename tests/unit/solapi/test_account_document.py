@@ -308,3 +308,45 @@ def test_a_limit_that_is_none_is_unknown(limit: object, known: int | None) -> No
     assert _read(_document(_row(), limit=limit)).limit == known
     assert _read(msgspec.json.encode({"accountId": "1", "senderIds": [], "limit": limit})).limit == known
     assert _read(b'{"accountId": "1", "senderIds": []}').limit is None
+
+
+_HTML = "not an account document: it is an HTML page, as from a captive portal, a proxy or a firewall"
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (_document(_row(), _row()), "the account document holds 01000000000 twice"),
+        (
+            _document(_row("01")),
+            "the account document holds a number that is not 3 to 12 digits: '01'",
+        ),
+        (
+            b'{"errorCode": "Down"}',
+            'not an account document: it is the error Down; it starts with: {"errorCode": "Down"}',
+        ),
+        (
+            b'{"limit": 5}',
+            'not an account document: keys are missing: accountId, senderIds; it starts with: {"limit": 5}',
+        ),
+        (
+            b" <html>",
+            f"{_HTML}; it starts with: <html>",
+        ),
+        (b" ", "not an account document: it is empty"),
+    ],
+)
+def test_error_of_a_document_has_its_reason(body: bytes, message: str) -> None:
+    with pytest.raises(ServerError) as raised:
+        _read(body)
+    assert str(raised.value) == message
+
+
+def test_bytes_without_a_row_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit itself is accepted."""
+    monkeypatch.setattr("worker.solapi.account_document._LONGEST", 3 << 20)
+    document = AccountDecoder()
+    document.feed(b"[" + b" " * ((3 << 20) - 1))
+    with pytest.raises(ServerError) as raised:
+        document.feed(b" ")
+    assert str(raised.value) == "not an account document: 3 MiB without a row; it starts with: ["

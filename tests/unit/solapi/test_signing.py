@@ -1,14 +1,18 @@
 """The credentials header: as the vendor documents it, new each time, and without the secret."""
 
 import hmac
+import secrets
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from hashlib import sha256
+from itertools import islice
+from types import SimpleNamespace
 
 import pytest
 
 from worker.model.credentials import Credentials, Secret
+from worker.solapi.runtime import _salts
 from worker.solapi.signing import Signer, iso_date, signature
 
 _KEY, _SECRET, _SALT = "NCSAYU7YDBXYORXC", "JWKLMNOPQRSTUVWXYZ0123456789ABCD", "jqsba2jxjnrjor"
@@ -108,3 +112,17 @@ def test_an_offset_moves_the_date(offset: float) -> None:
 def test_a_signer_does_not_show_its_secret() -> None:
     """Neither its text nor its representation contains it."""
     assert _SECRET not in repr(Signer(Credentials(_KEY, Secret(_SECRET))))
+
+
+def test_salts_share_no_random_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One call draws the digits of 256 salts."""
+    drawn: list[str] = []
+
+    def draw(count: int) -> str:
+        drawn.append(secrets.token_hex(count))
+        return drawn[-1]
+
+    monkeypatch.setattr("worker.solapi.runtime.secrets", SimpleNamespace(token_hex=draw))
+    salts = list(islice(_salts(), 512))
+    assert {len(salt) for salt in salts} == {32}
+    assert ["".join(salts[:256]), "".join(salts[256:])] == drawn

@@ -6,11 +6,13 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 import pytest
+from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support import loopback
 from worker.telemetry.metrics import Metrics
 from worker.web import serve
+from worker.web.server import HttpResponse
 
 _MORE_THAN_SOCKETS_TAKE = 64 << 20
 
@@ -30,9 +32,11 @@ class Daemon:
         self.figures = Metrics()
         self.dead: str | None = None
         self.unready: str | None = None
+        self.accepted: list[str] = []
 
     def render_metrics(self, accept: str) -> tuple[bytes, str]:
         """Real ones."""
+        self.accepted.append(accept)
         return self.figures.render(accept)
 
     def why_not_alive(self) -> str | None:
@@ -112,7 +116,9 @@ def test_metrics_are_served_in_the_format_asked_for() -> None:
         assert open_.headers["content-type"].startswith("application/openmetrics-text")
         assert open_.body.endswith("# EOF\n")
 
-    play(scenario)
+    daemon = Daemon()
+    play(scenario, daemon)
+    assert daemon.accepted == ["", "application/openmetrics-text;version=1.0.0,text/plain;q=0.5"]
 
 
 @pytest.mark.parametrize(
@@ -168,7 +174,7 @@ def test_nothing_can_be_changed(method: str) -> None:
 
     async def scenario(url: str) -> None:
         answer = await get(url, "/metrics", method, "Content-Length: 1000000\r\n")
-        assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD")
+        assert (answer.status, answer.headers["allow"], answer.body) == (405, "GET, HEAD", "GET or HEAD\n")
 
     play(scenario)
 
@@ -273,6 +279,26 @@ def test_connections_are_limited() -> None:
         assert (await get(url, "/healthz")).status == 200
 
     play(scenario)
+
+
+@pytest.mark.parametrize(("lifetime", "received"), [(None, False), (15.0, False), (25.0, True)])
+def test_page_may_prolong_its_connection(lifetime: float | None, *, received: bool) -> None:
+    """A page that takes 20 seconds needs a longer lifetime than the usual 10 seconds."""
+
+    async def page(_: web.BaseRequest, headers: dict[str, str], live_until: Callable[[float], None]) -> HttpResponse:
+        if lifetime is not None:
+            live_until(lifetime)
+        await asyncio.sleep(20)
+        return HttpResponse(200, b"late", headers=headers)
+
+    async def work() -> None:
+        async with serve(Daemon(), port=0, pages=page) as url:
+            reader, writer = await connect(url)
+            writer.write(b"GET /page HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert (await rest(reader) > 0) is received
+            writer.close()
+
+    loopback.run(work())
 
 
 async def test_taken_port_is_an_error() -> None:
