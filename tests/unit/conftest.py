@@ -1,4 +1,4 @@
-"""What unit tests share: answers without a server."""
+"""Fixtures of unit tests: HTTP responses without a server, and a check of translations."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,30 +10,30 @@ from aioresponses import aioresponses
 
 from tests.support.translations import watch_messages
 
-__all__ = ["Answers"]
+__all__ = ["Responses"]
 
 
 class _Response(ClientResponse):
-    """aiohttp 3.14 wants a `stream_writer`, which aioresponses 0.7.9 does not know."""
+    """Response with the `stream_writer` that aiohttp 3.14 requires and aioresponses 0.7.9 does not pass."""
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, stream_writer=Mock(output_size=0), **more)
 
 
-class Answers(aioresponses):
-    """aioresponses as this version of aiohttp needs it."""
+class Responses(aioresponses):
+    """aioresponses for the installed version of aiohttp."""
 
     def add(self, *arguments: Any, **more: Any) -> None:
-        """The answer, or the exception, of a request."""
+        """Add the response, or the exception, of a request."""
         super().add(*arguments, **{"response_class": _Response} | more)
 
 
 @pytest.fixture
-def answers() -> Iterator[Answers]:
-    """Answers for aiohttp's sessions; nothing reaches a network."""
-    prepared = Answers()
-    with prepared:
-        yield prepared
+def responses() -> Iterator[Responses]:
+    """Serve responses to sessions of aiohttp. Nothing reaches a network."""
+    mock = Responses()
+    with mock:
+        yield mock
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""The account document: read whole or in pieces, it is the same account, or an error."""
+"""The account document gives the same account whether it is read at once or in pieces; anything else is an error."""
 
 import random
 import re
@@ -27,8 +27,8 @@ def _read(*pieces: bytes) -> ObservedAccount:
     return document.finish()
 
 
-def _cut(text: bytes, seed: int) -> list[bytes]:
-    """The text in pieces of every size up to that of a network read."""
+def _split(text: bytes, seed: int) -> list[bytes]:
+    """Split a text into pieces of every size up to that of a network read."""
     chance = random.Random(seed)
     pieces = []
     while text:
@@ -42,8 +42,8 @@ def _statuses(account: ObservedAccount) -> dict[str, str]:
     return {phone: number.status.value for phone, number in account.numbers.items()}
 
 
-def test_the_account_document_becomes_a_value() -> None:
-    """Phones, statuses and expiries are read, and the account's id."""
+def test_account_document_is_decoded() -> None:
+    """Numbers, statuses, expiry dates and the account id are read."""
     account = _read(_document(_row(), _row("0212345678", "INACTIVE", expireAt="2027-01-01T00:00:00.000Z")))
     assert account.account_id == "12925149"
     assert account.numbers["01000000000"].status is Status.ACTIVE
@@ -53,7 +53,7 @@ def test_the_account_document_becomes_a_value() -> None:
 
 
 def test_unknown_fields_and_statuses_are_tolerated() -> None:
-    """An unknown field is skipped; an unknown status is kept and not writable."""
+    """An unknown field is skipped. An unknown status is kept and cannot be written."""
     account = _read(_document(_row(status="HIBERNATING", zebra={"x": [1]}), news=True))
     status = account.numbers["01000000000"].status
     assert status == "HIBERNATING"
@@ -75,14 +75,17 @@ def test_unknown_fields_and_statuses_are_tolerated() -> None:
         ({"dateUpdated": "0001-01-01T00:00:00Z"}, None),
     ],
 )
-def test_time_of_change_is_read_where_it_is_valid(fields: dict[str, object], since: str | None) -> None:
-    """The date of the row counts, else that of its last log entry; a date without a zone, or beyond reason, is none."""
+def test_time_of_change_falls_back_to_the_log(fields: dict[str, object], since: str | None) -> None:
+    """The date of the row wins over the date of its last log entry.
+
+    A date without a zone or out of range is ignored.
+    """
     account = _read(_document(_row() | fields))
     assert account.updated_at({"01000000000"}) == ({} if since is None else {"01000000000": since})
     assert account.updated_at(()) == {}
 
 
-def test_a_numeric_account_id_is_the_same_as_its_text() -> None:
+def test_numeric_account_id_equals_its_text() -> None:
     """Ids are compared as text, however they are written."""
     assert _read(b'{"accountId": 12925149, "senderIds": []}').account_id == "12925149"
 
@@ -103,15 +106,15 @@ def test_a_numeric_account_id_is_the_same_as_its_text() -> None:
         _document(_row())[:-5],
     ],
 )
-def test_what_is_no_account_document_is_a_failed_read(body: bytes) -> None:
-    """Garbage, half a document, a number that is none and one that is there twice are never half believed."""
+def test_invalid_account_document_is_an_error(body: bytes) -> None:
+    """Garbage, a truncated document, an invalid number and a repeated number are refused completely."""
     with pytest.raises(ServerError):
         _read(body)
 
 
 @pytest.mark.parametrize("body", [b"{}", b" {\r\n\t} \n"])
-def test_an_empty_object_is_an_account_without_numbers(body: bytes) -> None:
-    """The one document without an id and a list is the empty object, however it is spaced."""
+def test_empty_object_is_an_account_without_numbers(body: bytes) -> None:
+    """An empty object is the only valid document without an id and a list. Whitespace does not matter."""
     account = _read(body)
     assert (account.account_id, account.numbers) == (None, {})
 
@@ -138,8 +141,8 @@ def test_an_empty_object_is_an_account_without_numbers(body: bytes) -> None:
         (None, "Expected `object`"),
     ],
 )
-def test_json_of_another_shape_is_no_account_document(body: object, reason: str) -> None:
-    """An id and a list must both be there; the message says what is missing and holds the reply."""
+def test_json_without_id_and_list_is_refused(body: object, reason: str) -> None:
+    """The message names the missing field and contains the response."""
     text = msgspec.json.encode(body)
     with pytest.raises(ServerError) as caught:
         _read(text)
@@ -148,36 +151,36 @@ def test_json_of_another_shape_is_no_account_document(body: object, reason: str)
 
 
 @pytest.mark.parametrize("account_id", ["0", 0, 12925149, "x"])
-def test_any_text_or_integer_is_an_id(account_id: object) -> None:
-    """An account without numbers that has an id and a list is an account document."""
+def test_account_id_is_any_text_or_integer(account_id: object) -> None:
+    """An account without numbers is valid if it has an id and a list."""
     assert _read(msgspec.json.encode({"accountId": account_id, "senderIds": []})).account_id == str(account_id)
 
 
 @pytest.mark.parametrize("body", [b"", b" \r\n"])
-def test_an_empty_reply_is_no_account_document(body: bytes) -> None:
-    """Nothing at all is not the empty object."""
+def test_empty_body_is_not_an_account_document(body: bytes) -> None:
+    """An empty body differs from an empty object."""
     with pytest.raises(ServerError, match=r"^not an account document: it is empty$"):
         _read(body)
 
 
-def test_a_captive_portal_is_recognised() -> None:
-    """HTML is called HTML, and the start of the page is shown."""
+def test_html_page_is_reported_as_html() -> None:
+    """The message contains the start of the page."""
     with pytest.raises(ServerError, match=r"it is an HTML page, as from a captive portal.*<title>Log in"):
         _read(b"\r\n <!DOCTYPE html><title>Log", b" in to Hotel Wi-Fi</title>")
     with pytest.raises(ServerError, match="it is an HTML page"):
         _read(b"\xef\xbb\xbf<!DOCTYPE html>")
 
 
-def test_the_message_holds_200_printable_characters() -> None:
-    """Control characters, escapes and invisible characters are dropped, blanks are collapsed, the rest is cut."""
+def test_error_message_contains_200_printable_characters() -> None:
+    """Control, escape and invisible characters are removed, whitespace is collapsed, and the rest is cut."""
     with pytest.raises(ServerError) as caught:
         _read(b"\x00\x1b[31m\xe2\x80\xae", " 가\n\t나 ".encode() * 1000)
-    shown = str(caught.value).partition("it starts with: ")[2]
-    assert shown == ("[31m" + " 가 나" * 100)[:200]
+    excerpt = str(caught.value).partition("it starts with: ")[2]
+    assert excerpt == ("[31m" + " 가 나" * 100)[:200]
 
 
-def test_credentials_that_are_echoed_do_not_show() -> None:
-    """A proxy's error page may hold the request's headers: they are removed before the text is cut."""
+def test_echoed_credentials_are_removed() -> None:
+    """An error page of a proxy may contain the headers of the request. They are removed before the text is cut."""
     header = "Authorization: HMAC-SHA256 apiKey=NCS, date=2026, salt=0123456789abcdef, signature=deadbeef"
     with pytest.raises(ServerError) as caught:
         _read(f"<pre>{'x' * 190} {header}</pre>".encode())
@@ -189,15 +192,15 @@ def test_credentials_that_are_echoed_do_not_show() -> None:
 
 
 @pytest.mark.parametrize("phone", ["../x", "0101234567890", "01"])
-def test_a_number_that_no_url_takes_is_named(phone: str) -> None:
-    """A document with a number that could not be written to is refused, and the sentence holds it and what is wrong."""
+def test_number_that_cannot_be_in_a_url_is_refused(phone: str) -> None:
+    """The message contains the number and the reason."""
     with pytest.raises(ServerError, match=f"a number that is not 3 to 12 digits: '{re.escape(phone)}'"):
         _read(_document(_row(), _row(phone)))
 
 
 @pytest.fixture(scope="module")
 def large() -> SandboxAccount:
-    """An account whose document is several batches long, with logs inside its rows."""
+    """Return an account whose document spans several batches, with logs inside its rows."""
     account = generate(12_000, seed=3)
     for phone in list(account.numbers)[::3]:
         account.switch(phone, "INACTIVE")
@@ -206,35 +209,35 @@ def large() -> SandboxAccount:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_document_in_pieces_is_the_same_account(large: SandboxAccount, seed: int) -> None:
-    """Wherever the network cuts a long document, every number is read once, with its status."""
-    account = _read(*_cut(large.document(), seed))
+def test_document_in_pieces_is_the_same_account(large: SandboxAccount, seed: int) -> None:
+    """Every number is read once with its status, at any boundaries of the pieces."""
+    account = _read(*_split(large.document(), seed))
     assert account.account_id == large.account_id
     assert _statuses(account) == large.statuses
 
 
-def test_blanks_and_the_order_of_keys_do_not_matter(large: SandboxAccount) -> None:
-    """An indented document whose account id comes last is read the same way."""
+def test_whitespace_and_key_order_do_not_matter(large: SandboxAccount) -> None:
+    """An indented document whose account id comes last gives the same account."""
     decoded = msgspec.json.decode(large.document())
     account_id = decoded.pop("accountId")
     text = msgspec.json.format(msgspec.json.encode({**decoded, "accountId": account_id}), indent=1)
-    account = _read(*_cut(text, 1))
+    account = _read(*_split(text, 1))
     assert (account.account_id, _statuses(account)) == (large.account_id, large.statuses)
 
 
-def test_text_like_the_end_of_a_row_is_text() -> None:
-    """A long document is not cut at texts or inner lists that hold what stands between rows."""
+def test_row_separator_inside_a_text_is_text() -> None:
+    """A long document is not split inside texts or inner lists that contain the separator of rows."""
     traps = [{"note": '},{"phoneNumber":"1","status":"ACTIVE"},{', "inner": [{"x": 1}, {"x": 2}]}] * 3
     rows = [_row(f"010{n:08}", log=traps) for n in range(9_000)]
-    account = _read(*_cut(_document(*rows), 2))
+    account = _read(*_split(_document(*rows), 2))
     assert list(account.numbers) == [row["phoneNumber"] for row in rows]
 
 
-def test_a_long_document_costs_the_memory_of_what_is_kept(large: SandboxAccount) -> None:
-    """What was decoded is let go of: the buffer stays near one batch, however long the document is."""
+def test_long_document_is_buffered_one_batch_at_a_time(large: SandboxAccount) -> None:
+    """Decoded bytes are released, so the buffer stays near one batch for any length of the document."""
     document = AccountDecoder()
     longest = 0
-    for piece in _cut(large.document(), 4):
+    for piece in _split(large.document(), 4):
         document.feed(piece)
         longest = max(longest, len(document._buffer))
     assert len(large.document()) > 5 << 20
@@ -260,18 +263,18 @@ def test_a_long_document_costs_the_memory_of_what_is_kept(large: SandboxAccount)
         lambda _: b'{"senderIds":[' + b" " * (17 << 20) + b"]}",
     ],
 )
-def test_a_long_document_that_is_wrong_anywhere_is_a_failed_read(large: SandboxAccount, spoil: object) -> None:
-    """Cut off, mistyped, repeated, nested, endless: no part of such a document is believed."""
+def test_error_anywhere_in_a_long_document_is_reported(large: SandboxAccount, spoil: object) -> None:
+    """A truncated, mistyped, repeated, nested or endless document is refused completely."""
     assert callable(spoil)
     with pytest.raises(ServerError):
-        _read(*_cut(spoil(large.document()), 5))
+        _read(*_split(spoil(large.document()), 5))
 
 
-def test_more_numbers_than_any_account_has_are_refused(monkeypatch: pytest.MonkeyPatch, large: SandboxAccount) -> None:
-    """A document without end cannot fill the memory with numbers."""
+def test_number_count_is_limited(monkeypatch: pytest.MonkeyPatch, large: SandboxAccount) -> None:
+    """An endless document cannot fill the memory with numbers."""
     monkeypatch.setattr("worker.solapi.account_document._NUMBERS_CAP", 5_000)
     with pytest.raises(ServerError, match="more than 5,000 numbers"):
-        _read(*_cut(large.document(), 6))
+        _read(*_split(large.document(), 6))
 
 
 @pytest.mark.parametrize(
@@ -290,10 +293,10 @@ def test_more_numbers_than_any_account_has_are_refused(monkeypatch: pytest.Monke
         ({"necessaryMeasures": ["x" * 1000] * 100}, False, ("x" * 100,) * 10),
     ],
 )
-def test_what_is_merely_worth_knowing_never_makes_an_account_unreadable(
+def test_invalid_optional_fields_are_unknown(
     fields: dict[str, object], measures: tuple[str, ...], *, extended: bool
 ) -> None:
-    """Whether a number is extended and what it waits for is kept where it is understood, and is unknown elsewhere."""
+    """Optional fields of a row are kept if they are valid and unknown otherwise. The account stays readable."""
     account = _read(_document(_row() | fields, _row("0211")))
     assert account.extended == (frozenset({"01000000000"}) if extended else frozenset())
     assert account.measures == ({"01000000000": measures} if measures else {})
@@ -303,8 +306,8 @@ def test_what_is_merely_worth_knowing_never_makes_an_account_unreadable(
 @pytest.mark.parametrize(
     ("limit", "known"), [(5, 5), (0, 0), (-1, None), ("5", None), (None, None), (2.5, None), ({}, None), (10**30, None)]
 )
-def test_a_limit_that_is_none_is_unknown(limit: object, known: int | None) -> None:
-    """Only a whole number is a limit, wherever it stands in the document."""
+def test_invalid_registration_limit_is_unknown(limit: object, known: int | None) -> None:
+    """Only an integer is a limit, at any position in the document."""
     assert _read(_document(_row(), limit=limit)).limit == known
     assert _read(msgspec.json.encode({"accountId": "1", "senderIds": [], "limit": limit})).limit == known
     assert _read(b'{"accountId": "1", "senderIds": []}').limit is None

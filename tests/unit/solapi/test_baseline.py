@@ -1,4 +1,4 @@
-"""Which reads are repeated before they are believed, and what the client makes of the second one."""
+"""When a read is repeated before it is accepted, and what the client does with the second read."""
 
 from collections import Counter
 
@@ -16,7 +16,7 @@ from worker.solapi.baseline import Baseline
 PHONES = [f"010{index:08}" for index in range(10)]
 
 
-def _seen(count: int) -> ObservedAccount:
+def _observed(count: int) -> ObservedAccount:
     return ObservedAccount("1", {phone: Observed(phone, Status.ACTIVE) for phone in PHONES[:count]})
 
 
@@ -24,68 +24,68 @@ def _account(count: int = 10) -> SandboxAccount:
     return SandboxAccount.of(dict.fromkeys(PHONES[:count], "ACTIVE"))
 
 
-def test_a_read_with_every_listed_number_is_believed() -> None:
-    """The first read has nothing to be compared with but the file."""
+def test_first_read_with_every_listed_number_is_accepted() -> None:
+    """The first read can only be compared with the file."""
     baseline = Baseline()
-    assert baseline.reread_reason(_seen(2), PHONES[:2]) is None
+    assert baseline.reread_reason(_observed(2), PHONES[:2]) is None
     assert (baseline.registered, baseline.absent) == (2, frozenset())
 
 
-def test_a_listed_number_that_is_not_registered_is_doubted_until_it_is_confirmed() -> None:
-    """What a second read confirmed is not read again; a number that came back and is lost again is."""
+def test_missing_listed_number_is_doubted_until_confirmed() -> None:
+    """A loss that a second read confirmed is not read again. A number that returned and is lost again is."""
     baseline = Baseline()
-    assert baseline.reread_reason(_seen(8), PHONES) == "listed numbers that are not registered: 2"
+    assert baseline.reread_reason(_observed(8), PHONES) == "listed numbers that are not registered: 2"
     assert baseline.registered is None
-    baseline.confirm(_seen(8), PHONES)
+    baseline.confirm(_observed(8), PHONES)
     assert baseline.absent == set(PHONES[8:])
-    assert baseline.reread_reason(_seen(8), PHONES) is None
-    assert baseline.reread_reason(_seen(7), PHONES) == "listed numbers that are not registered: 1"
-    assert baseline.reread_reason(_seen(9), PHONES) is None
+    assert baseline.reread_reason(_observed(8), PHONES) is None
+    assert baseline.reread_reason(_observed(7), PHONES) == "listed numbers that are not registered: 1"
+    assert baseline.reread_reason(_observed(9), PHONES) is None
     assert baseline.absent == {PHONES[9]}
-    assert baseline.reread_reason(_seen(8), PHONES) == "listed numbers that are not registered: 1"
+    assert baseline.reread_reason(_observed(8), PHONES) == "listed numbers that are not registered: 1"
 
 
 @pytest.mark.parametrize(
     ("before", "after", "doubted"), [(10, 7, False), (10, 6, True), (3, 2, True), (4, 3, False), (1, 0, True)]
 )
-def test_exactly_30_percent_less_is_believed(before: int, after: int, *, doubted: bool) -> None:
-    """More than that is a reason to read again: against the read before, and against what earlier runs remember."""
+def test_loss_of_exactly_30_percent_is_accepted(before: int, after: int, *, doubted: bool) -> None:
+    """A larger loss is read again, compared with the previous read or with the count of earlier runs."""
     reason = f"registered numbers fell from {before} to {after}" if doubted else None
     baseline = Baseline()
-    assert baseline.reread_reason(_seen(before), ()) is None
-    assert baseline.reread_reason(_seen(after), ()) == reason
+    assert baseline.reread_reason(_observed(before), ()) is None
+    assert baseline.reread_reason(_observed(after), ()) == reason
     assert baseline.registered == (before if doubted else after)
     assert Baseline().recall(after, before) == reason
 
 
-def test_many_small_losses_are_each_believed() -> None:
-    """A read is compared with the one before it, whatever came before that; growth is no reason."""
+def test_consecutive_small_losses_are_accepted() -> None:
+    """A read is compared with the previous one only. Growth is accepted."""
     baseline = Baseline()
-    assert [baseline.reread_reason(_seen(count), ()) for count in (10, 7, 5, 4, 3, 10)] == [None] * 6
+    assert [baseline.reread_reason(_observed(count), ()) for count in (10, 7, 5, 4, 3, 10)] == [None] * 6
 
 
-def test_a_confirmed_loss_is_what_later_reads_are_compared_with() -> None:
-    """The second read counts, whatever it shows."""
+def test_confirmed_loss_is_the_new_baseline() -> None:
+    """The second read is the baseline, with any content."""
     baseline = Baseline()
-    baseline.reread_reason(_seen(10), ())
-    baseline.confirm(_seen(2), ())
-    assert baseline.reread_reason(_seen(2), ()) is None
-    assert baseline.reread_reason(_seen(1), ()) is not None
+    baseline.reread_reason(_observed(10), ())
+    baseline.confirm(_observed(2), ())
+    assert baseline.reread_reason(_observed(2), ()) is None
+    assert baseline.reread_reason(_observed(1), ()) is not None
 
 
-def test_what_earlier_runs_remember_counts_once() -> None:
-    """After the first read of a process its own reads count, and after a second read what it confirmed does."""
+def test_count_of_earlier_runs_is_used_once() -> None:
+    """Later reads are compared with the first or the confirmed read of this process."""
     baseline = Baseline()
     assert baseline.recall(7, None) is None
     assert baseline.recall(1, 10) is None
     confirmed = Baseline()
-    confirmed.confirm(_seen(1), ())
+    confirmed.confirm(_observed(1), ())
     assert confirmed.recall(1, 10) is None
 
 
 @pytest.mark.parametrize("closing", [False, True])
-def test_a_reply_that_is_shrunken_once_is_read_again(*, closing: bool) -> None:
-    """The second reply counts, both are requests, and the log says why."""
+def test_shrunken_response_is_read_again(*, closing: bool) -> None:
+    """The second response is used, both requests are counted, and the log gives the reason."""
 
     async def scenario() -> None:
         async with Loopback(_account()) as loopback:
@@ -98,8 +98,8 @@ def test_a_reply_that_is_shrunken_once_is_read_again(*, closing: bool) -> None:
     run(scenario())
 
 
-def test_a_reply_that_is_shrunken_twice_is_believed() -> None:
-    """There is no third read, and none of what is confirmed, by this client or another one of the account."""
+def test_response_that_shrinks_twice_is_accepted() -> None:
+    """There is no third read, and a confirmed loss is not read again by this or another client of the account."""
 
     async def scenario() -> None:
         async with Loopback(_account()) as loopback:
@@ -115,17 +115,17 @@ def test_a_reply_that_is_shrunken_twice_is_believed() -> None:
     run(scenario())
 
 
-def test_a_read_after_a_doubted_one_is_doubted_if_it_lost_more() -> None:
-    """What both of them lack is no reason to read again, and what only the later one lacks is."""
-    assert Baseline.loss(_seen(8), _seen(8), PHONES) is None
-    assert Baseline.loss(_seen(8), _seen(10), PHONES) is None
-    assert Baseline.loss(_seen(8), _seen(7), PHONES) == "listed numbers that are not registered: 1"
-    assert Baseline.loss(_seen(10), _seen(7), ()) is None
-    assert Baseline.loss(_seen(10), _seen(6), ()) == "registered numbers fell from 10 to 6"
+def test_read_that_lost_more_than_a_doubted_one_is_doubted() -> None:
+    """Numbers missing from both reads cause no further read; numbers missing only from the later one do."""
+    assert Baseline.loss(_observed(8), _observed(8), PHONES) is None
+    assert Baseline.loss(_observed(8), _observed(10), PHONES) is None
+    assert Baseline.loss(_observed(8), _observed(7), PHONES) == "listed numbers that are not registered: 1"
+    assert Baseline.loss(_observed(10), _observed(7), ()) is None
+    assert Baseline.loss(_observed(10), _observed(6), ()) == "registered numbers fell from 10 to 6"
 
 
-def test_a_shrunken_reply_does_not_confirm_a_whole_one() -> None:
-    """One listed number is really not registered; the reply that should confirm it lost others, and is read again."""
+def test_shrunken_second_read_is_read_again() -> None:
+    """One listed number is not registered. The second read lost other numbers, so it is repeated."""
 
     async def scenario() -> None:
         async with Loopback(_account(9)) as loopback:
@@ -137,8 +137,8 @@ def test_a_shrunken_reply_does_not_confirm_a_whole_one() -> None:
     run(scenario())
 
 
-def test_an_account_that_loses_numbers_at_every_read_is_believed_in_the_end() -> None:
-    """Four reads follow the first one at most."""
+def test_at_most_four_reads_follow_the_first() -> None:
+    """An account that loses numbers at every read is accepted in the end."""
 
     async def scenario() -> None:
         async with Loopback(_account()) as loopback:
@@ -151,8 +151,8 @@ def test_an_account_that_loses_numbers_at_every_read_is_believed_in_the_end() ->
     run(scenario())
 
 
-def test_an_unlisted_number_may_go() -> None:
-    """A user removes two of ten numbers that no file lists: one read."""
+def test_loss_of_unlisted_numbers_takes_one_read() -> None:
+    """A user removes two of ten numbers that no file lists."""
 
     async def scenario() -> None:
         async with Loopback(_account()) as loopback:
@@ -166,8 +166,8 @@ def test_an_unlisted_number_may_go() -> None:
     run(scenario())
 
 
-def test_a_second_read_that_fails_makes_the_read_fail() -> None:
-    """The first reply is not believed because there is no second one."""
+def test_failed_second_read_fails_the_read() -> None:
+    """The first response is not accepted without a second one."""
 
     async def scenario() -> None:
         async with Loopback(_account()) as loopback:
@@ -180,8 +180,8 @@ def test_a_second_read_that_fails_makes_the_read_fail() -> None:
     run(scenario())
 
 
-def test_a_remembered_count_has_the_first_read_repeated() -> None:
-    """What the ledger knows is compared once with the first read; the second reply counts."""
+def test_first_read_below_the_ledgers_count_is_repeated() -> None:
+    """The count of the ledger is compared once with the first read. The second response is used."""
 
     async def scenario() -> None:
         async with Loopback(_account()) as loopback:
@@ -196,20 +196,20 @@ def test_a_remembered_count_has_the_first_read_repeated() -> None:
     run(scenario())
 
 
-def test_a_missing_number_is_read_again_once_until_it_comes_back() -> None:
-    """Later passes believe what a second read has confirmed; a number that is lost once more is read again."""
+def test_missing_number_is_read_again_once_until_it_returns() -> None:
+    """Later passes accept a confirmed loss. A number that is lost once more is read again."""
 
     async def scenario() -> None:
-        found = account(n01000000001="ACTIVE", n01000000002="ACTIVE")
-        gone = found.numbers["01000000002"]
-        daemon = Daemon([found], [desired_account(found)])
-        found.remove(gone.phone)
+        served = account(n01000000001="ACTIVE", n01000000002="ACTIVE")
+        gone = served.numbers["01000000002"]
+        daemon = Daemon([served], [desired_account(served)])
+        served.remove(gone.phone)
 
-        def come_back() -> None:
-            found.numbers[gone.phone] = gone
-            found.switch(gone.phone, "ACTIVE")
+        def restore() -> None:
+            served.numbers[gone.phone] = gone
+            served.switch(gone.phone, "ACTIVE")
 
-        await daemon.live(2000, (700, come_back), (1300, lambda: found.remove(gone.phone)))
+        await daemon.live(2000, (700, restore), (1300, lambda: served.remove(gone.phone)))
         reads = Counter(round(at) for at, _ in daemon.wire.reads)
         assert reads == {0: 2, 300: 1, 600: 1, 900: 1, 1200: 1, 1500: 2, 1800: 1}
         assert len(daemon.tape.of("account.reread")) == 2

@@ -1,4 +1,4 @@
-"""The circuit of one account: what opens it, who probes, when all go on, and when it is given up."""
+"""The circuit breaker of an account: when it opens, how it probes, when it closes, and when it ends the account."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -25,7 +25,7 @@ _ANSWERS = [None, RateLimited, SignatureReused, NumberRejected, AccountRejected]
 
 
 class _Circuit:
-    """Breaker whose probes end as given, the last way repeatedly, each after a second."""
+    """Breaker with scripted probes of a second each. The last result repeats."""
 
     def __init__(self, *probes: ApiError | None) -> None:
         self.probes = list(probes)
@@ -46,7 +46,7 @@ class _Circuit:
             self.breaker.record(kind("no answer"))
 
 
-def _with(*probes: ApiError | None) -> Callable[[Callable[[_Circuit], Awaitable[None]]], None]:
+def _scenario_runner(*probes: ApiError | None) -> Callable[[Callable[[_Circuit], Awaitable[None]]], None]:
     def play(scenario: Callable[[_Circuit], Awaitable[None]]) -> None:
         async def whole() -> None:
             await scenario(_Circuit(*probes))
@@ -57,8 +57,8 @@ def _with(*probes: ApiError | None) -> Callable[[Callable[[_Circuit], Awaitable[
 
 
 @pytest.mark.parametrize("kind", _FAILURES)
-def test_ten_failures_in_a_row_open_it(kind: type[ApiError]) -> None:
-    """Nine failures of any kind change nothing; the tenth opens the circuit and is reported."""
+def test_ten_consecutive_failures_open_the_circuit(kind: type[ApiError]) -> None:
+    """Nine failures of any kind change nothing. The tenth opens the circuit and is logged."""
 
     async def scenario(circuit: _Circuit) -> None:
         circuit.fail(9, kind)
@@ -72,12 +72,12 @@ def test_ten_failures_in_a_row_open_it(kind: type[ApiError]) -> None:
         await circuit.breaker.wait_closed()
         assert circuit.probed == [1]
 
-    _with(None)(scenario)
+    _scenario_runner(None)(scenario)
 
 
 @pytest.mark.parametrize("kind", _ANSWERS)
-def test_any_answer_ends_the_row(kind: type[ApiError] | None) -> None:
-    """Nine failures, an answer of whatever kind, and nine more leave the circuit closed."""
+def test_response_resets_the_failure_count(kind: type[ApiError] | None) -> None:
+    """Nine failures, a response of any kind, and nine more failures leave the circuit closed."""
 
     async def scenario(circuit: _Circuit) -> None:
         circuit.fail(9)
@@ -85,23 +85,23 @@ def test_any_answer_ends_the_row(kind: type[ApiError] | None) -> None:
         circuit.fail(9)
         assert not circuit.breaker.open
 
-    _with(None)(scenario)
+    _scenario_runner(None)(scenario)
 
 
 @pytest.mark.parametrize("kind", [RateLimited, SignatureReused, NumberRejected, AccountRejected])
-def test_refusals_never_open_it(kind: type[ApiError]) -> None:
-    """A thousand refusals in a row are a thousand answers."""
+def test_refusals_do_not_open_the_circuit(kind: type[ApiError]) -> None:
+    """A refusal is a response."""
 
     async def scenario(circuit: _Circuit) -> None:
         circuit.fail(1000, kind)
         assert not circuit.breaker.open
 
-    _with(None)(scenario)
+    _scenario_runner(None)(scenario)
 
 
 @pytest.mark.parametrize("probe", [None, RateLimited("used up"), AccountRejected("no such key")])
-def test_one_answered_probe_lets_everyone_on(probe: ApiError | None) -> None:
-    """One probe is sent after the pause for all waiters; any answer closes the circuit, which is reported."""
+def test_answered_probe_closes_the_circuit(probe: ApiError | None) -> None:
+    """One probe is sent after the pause for all waiters. Any response closes the circuit, which is logged."""
 
     async def scenario(circuit: _Circuit) -> None:
         circuit.fail(10)
@@ -110,15 +110,15 @@ def test_one_answered_probe_lets_everyone_on(probe: ApiError | None) -> None:
         assert circuit.now() == 2
         event, fields = circuit.log.lines[-1]
         assert (event, fields["duration_ms"]) == ("circuit.closed", 2000)
-        circuit.fail(9)  # the row begins anew
+        circuit.fail(9)  # the count starts again
         circuit.breaker.record(None)
         assert not circuit.breaker.open
 
-    _with(probe)(scenario)
+    _scenario_runner(probe)(scenario)
 
 
-def test_pauses_grow_and_start_anew() -> None:
-    """Failed probes are followed by longer pauses; the next opening begins with the short one again."""
+def test_pauses_grow_and_reset_on_the_next_opening() -> None:
+    """Failed probes are followed by longer pauses. The next opening starts with the short one again."""
 
     async def scenario(circuit: _Circuit) -> None:
         circuit.fail(10)
@@ -129,11 +129,11 @@ def test_pauses_grow_and_start_anew() -> None:
         await circuit.breaker.wait_closed()
         assert circuit.probed[3:] == [18 + 1]
 
-    _with(ServerError("down"), ConnectionFailed("down"), None)(scenario)
+    _scenario_runner(ServerError("down"), ConnectionFailed("down"), None)(scenario)
 
 
-def test_three_failed_probes_are_the_end() -> None:
-    """Present and later waiters get the reason, and nothing more is probed."""
+def test_three_failed_probes_end_the_account() -> None:
+    """Present and later waiters get the reason, and no further probe is sent."""
 
     async def scenario(circuit: _Circuit) -> None:
         circuit.fail(10)
@@ -148,12 +148,12 @@ def test_three_failed_probes_are_the_end() -> None:
         assert circuit.now() == since
         assert [event for event, _ in circuit.log.lines] == ["circuit.opened"]
 
-    _with(ServerError("gone fishing"))(scenario)
+    _scenario_runner(ServerError("gone fishing"))(scenario)
 
 
 @pytest.mark.parametrize("after", [0.5, 1.5])
-def test_who_is_cancelled_leaves_the_probe_to_the_next(after: float) -> None:
-    """A waiter that is cancelled in its pause or probe cancels no other; the next one probes."""
+def test_cancelled_waiter_leaves_the_probe_to_the_next(after: float) -> None:
+    """A waiter that is cancelled during its pause or its probe cancels no other waiter."""
 
     async def scenario(circuit: _Circuit) -> None:
         circuit.fail(10)
@@ -165,11 +165,11 @@ def test_who_is_cancelled_leaves_the_probe_to_the_next(after: float) -> None:
         assert first.cancelled()
         assert not circuit.breaker.open
 
-    _with(None)(scenario)
+    _scenario_runner(None)(scenario)
 
 
-def test_failures_while_it_is_open_are_not_reported_again() -> None:
-    """Requests in flight may fail too: they open nothing twice, and an answer to them closes nothing."""
+def test_failures_while_open_are_not_reported_again() -> None:
+    """Results of requests in flight neither open nor close an open circuit."""
 
     async def scenario(circuit: _Circuit) -> None:
         circuit.fail(30)
@@ -177,4 +177,4 @@ def test_failures_while_it_is_open_are_not_reported_again() -> None:
         assert circuit.breaker.open
         assert [event for event, _ in circuit.log.lines] == ["circuit.opened"]
 
-    _with(None)(scenario)
+    _scenario_runner(None)(scenario)

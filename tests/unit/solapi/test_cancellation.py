@@ -1,4 +1,4 @@
-"""Stopping a run: waits end at once with the reason, answers are waited for, other cancellations stay what they are."""
+"""Stopping a run: waits end at once with the reason, requests in flight finish, other cancellations are unchanged."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ from worker.solapi.cancellation import Cancellation
 
 
 def test_closed_gate_refuses_entry() -> None:
-    """After closing, entering raises the first reason, whatever else is given later."""
+    """Entering a closed gate raises the first reason. Later reasons are ignored."""
 
     async def scenario() -> None:
         gate = Cancellation()
@@ -23,7 +23,7 @@ def test_closed_gate_refuses_entry() -> None:
 
 
 def test_closing_wakes_only_tasks_inside() -> None:
-    """A task inside the gate is woken with the reason; one that has left it goes on to its end."""
+    """A task inside the gate is woken with the reason. A task that left the gate finishes."""
 
     async def scenario() -> tuple[str, str, float]:
         gate = Cancellation()
@@ -51,8 +51,8 @@ def test_closing_wakes_only_tasks_inside() -> None:
     assert run(scenario()) == ("stop", "finished", 5.0)
 
 
-def test_a_cancellation_from_elsewhere_is_not_swallowed() -> None:
-    """A task that is cancelled by its owner as well stays cancelled."""
+def test_external_cancellation_is_not_swallowed() -> None:
+    """A task that its owner also cancels stays cancelled."""
 
     async def scenario() -> bool:
         gate = Cancellation()
@@ -71,7 +71,7 @@ def test_a_cancellation_from_elsewhere_is_not_swallowed() -> None:
     assert run(scenario())
 
 
-def test_an_open_gate_changes_nothing() -> None:
+def test_open_gate_passes_errors_and_cancellations() -> None:
     """Errors and cancellations pass an open gate as they are."""
 
     async def scenario() -> bool:

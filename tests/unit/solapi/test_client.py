@@ -1,4 +1,4 @@
-"""One account's client: whose account it is, the quota, the clock, and how it is stopped."""
+"""The client of one account: the account id, the quota, the clock, and how it is stopped."""
 
 import asyncio
 from collections.abc import Callable
@@ -33,12 +33,12 @@ def _account() -> SandboxAccount:
     return SandboxAccount.of({PHONE: "ACTIVE", OTHER: "ACTIVE"})
 
 
-def _at(*answers: bytes, **more: Any) -> Any:
-    """A scenario's client of a server that plays `answers`."""
+def _client_of(*responses: bytes, **more: Any) -> Any:
+    """Return a runner for scenarios with a client of a server that sends these responses."""
 
     def play(scenario: Callable[[Any, Peer], Any]) -> Any:
         async def whole() -> Any:
-            async with Peer(*answers) as peer, Loopback(_account()) as loopback:
+            async with Peer(*responses) as peer, Loopback(_account()) as loopback:
                 return await scenario(loopback.writer(endpoint=Endpoint(peer.url), **more), peer)
 
         return run(whole())
@@ -50,8 +50,8 @@ async def _no() -> bool:
     return False
 
 
-def test_a_reader_has_no_way_to_write() -> None:
-    """Nothing of a reader is called after a write, and whatever it offers sends a GET."""
+def test_reader_cannot_write() -> None:
+    """No method of a reader is named like a write, and each of them sends a GET."""
     names = {name for name in dir(AccountReader) if "put" in name or "write" in name}
     assert not names
 
@@ -68,8 +68,8 @@ def test_a_reader_has_no_way_to_write() -> None:
 @pytest.mark.parametrize(
     "phone", ["", "12", "0101234567890", "010-1234-5678", "../numbers", "active", "01012345678\n", "٠١٠١٢٣٤", "010?x"]
 )
-def test_what_is_no_number_never_becomes_a_url(phone: str) -> None:
-    """A phone that is not 3 to 12 ASCII digits is a bug, and raises before anything is sent."""
+def test_invalid_number_raises_before_a_request(phone: str) -> None:
+    """Only 3 to 12 ASCII digits are inserted into a URL. Anything else is a bug in the caller."""
 
     async def scenario() -> None:
         async with Loopback(_account()) as loopback:
@@ -81,8 +81,11 @@ def test_what_is_no_number_never_becomes_a_url(phone: str) -> None:
 
 
 @pytest.mark.parametrize("own", [None, "12925149"])
-def test_an_answer_of_another_account_ends_everything(own: str | None) -> None:
-    """The account is the one that was named or that the first answer was of; any other is refused, read or written."""
+def test_response_of_another_account_ends_the_account(own: str | None) -> None:
+    """The account id is the pinned one or that of the first response.
+
+    Reads and writes of another account are refused.
+    """
 
     async def scenario() -> None:
         async with Loopback(_account()) as loopback:
@@ -99,14 +102,14 @@ def test_an_answer_of_another_account_ends_everything(own: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("reply", "message"),
+    ("body", "message"),
     [
         (b"{}", "the response has no account id, so account_id 1 is not confirmed"),
         (b'{"accountId": "2", "senderIds": []}', "the response is of account 2, not 1"),
     ],
 )
-def test_a_pinned_account_must_be_confirmed_by_every_reply(reply: bytes, message: str) -> None:
-    """Neither an empty object nor another account without numbers passes; without a pin both do."""
+def test_every_response_must_confirm_the_pinned_account(body: bytes, message: str) -> None:
+    """An empty object and another account without numbers are refused. Without a pin both are accepted."""
 
     async def pinned(client: Any, peer: Peer) -> None:
         with pytest.raises(AccountRejected, match=f"^{message}$") as raised:
@@ -117,22 +120,25 @@ def test_a_pinned_account_must_be_confirmed_by_every_reply(reply: bytes, message
     async def unpinned(client: Any, _: Peer) -> None:
         assert (await client.observe()).numbers == {}
 
-    _at(http_response(body=reply), account_id="1")(pinned)
-    _at(http_response(body=reply))(unpinned)
+    _client_of(http_response(body=body), account_id="1")(pinned)
+    _client_of(http_response(body=body))(unpinned)
 
 
-def test_a_pinned_account_without_numbers_is_confirmed_by_its_id() -> None:
+def test_pinned_account_without_numbers_is_confirmed_by_its_id() -> None:
     """An id and an empty list are an account that has really no numbers."""
 
     async def scenario(client: Any, _: Peer) -> None:
         observed = await client.observe()
         assert (observed.account_id, observed.numbers) == ("1", {})
 
-    _at(_EMPTY, account_id="1")(scenario)
+    _client_of(_EMPTY, account_id="1")(scenario)
 
 
-def test_an_id_is_text_and_a_message_is_short() -> None:
-    """A numeric id is the same as its text, none at all is no other, and one of a megabyte is not repeated whole."""
+def test_account_ids_are_compared_as_text() -> None:
+    """A numeric id equals its text, and a missing id is not another account.
+
+    An id of a megabyte is cut in the message.
+    """
 
     async def scenario(client: Any, peer: Peer) -> None:
         for _ in range(3):
@@ -143,11 +149,11 @@ def test_an_id_is_text_and_a_message_is_short() -> None:
         assert len(peer.requests) == 4
 
     numeric, endless = b'{"accountId": 1, "senderIds": []}', b'{"accountId": "%b", "senderIds": []}' % (b"9" * 10**6)
-    _at(_EMPTY, http_response(body=numeric), http_response(), http_response(body=endless))(scenario)
+    _client_of(_EMPTY, http_response(body=numeric), http_response(), http_response(body=endless))(scenario)
 
 
 def test_unknown_status_is_kept_and_not_written() -> None:
-    """It is shown verbatim, and the API's refusal to write it is that number's."""
+    """The status is shown verbatim, and the refusal of the API concerns that number only."""
 
     async def scenario() -> None:
         async with Loopback(SandboxAccount.of({PHONE: "HIBERNATING"})) as loopback:
@@ -161,18 +167,18 @@ def test_unknown_status_is_kept_and_not_written() -> None:
     run(scenario())
 
 
-def test_an_error_in_a_200_is_no_empty_account() -> None:
-    """A document that carries an error code is a failed look: it does not say that every number is gone."""
+def test_error_code_in_a_200_is_a_failed_read() -> None:
+    """A document with an error code does not make every number missing."""
 
     async def scenario(client: Any, _: Peer) -> None:
         with pytest.raises(ServerError, match="InternalError"):
             await client.observe()
 
-    _at(http_response(body=b'{"errorCode": "InternalError"}'), retry=Retry(attempts=1))(scenario)
+    _client_of(http_response(body=b'{"errorCode": "InternalError"}'), retry=Retry(attempts=1))(scenario)
 
 
 @pytest.mark.parametrize(
-    "reply",
+    "response",
     [
         http_response(body=b'{"phoneNumber": "01012345678", "status": "ACTIVE"}'),
         http_response(body=b'{"errorCode": "InternalError"}'),
@@ -182,40 +188,40 @@ def test_an_error_in_a_200_is_no_empty_account() -> None:
         http_response(206),
     ],
 )
-def test_reply_without_success_is_ambiguous(reply: bytes) -> None:
-    """Another status, an error, text and unknown compression are ambiguous until a read settles them."""
+def test_unclear_response_to_a_write_is_ambiguous(response: bytes) -> None:
+    """Another status, an error, text and an unknown compression are ambiguous until a read resolves them."""
 
     async def scenario(client: Any, peer: Peer) -> None:
-        asked = 0
+        reads = 0
 
         async def settle() -> bool:
-            nonlocal asked
-            asked += 1
-            return asked == 1
+            nonlocal reads
+            reads += 1
+            return reads == 1
 
         await put(client, PHONE, Status.INACTIVE, settle)
-        assert (asked, len(peer.requests)) == (2, 2)
+        assert (reads, len(peer.requests)) == (2, 2)
 
-    _at(reply)(scenario)
+    _client_of(response)(scenario)
 
 
 @pytest.mark.parametrize(
-    "reply",
+    "response",
     [
         http_response(),
         http_response(body=b'{"phoneNumber": "01012345678", "status": "INACTIVE"}'),
         http_response(body=b"\n{" + b" " * 100_000),
     ],
 )
-def test_success_is_believed_until_the_verification_read(reply: bytes) -> None:
-    """An object that does not contradict the write is a success, and a long one is not read to its end."""
+def test_object_without_contradiction_is_a_success(response: bytes) -> None:
+    """The verification read decides. A long response is not read to its end."""
 
     async def scenario(client: Any, peer: Peer) -> None:
         await client.acquire()
         await client.put(PHONE, Status.INACTIVE)
         assert len(peer.requests) == 1
 
-    _at(reply)(scenario)
+    _client_of(response)(scenario)
 
 
 _DATE = {"Date": "Fri, 15 Jan 2027 08:00:00 GMT"}
@@ -243,8 +249,8 @@ _DATE = {"Date": "Fri, 15 Jan 2027 08:00:00 GMT"}
         ({"Retry-After": "Fri, 31 Dec 9999 23:59:59 GMT", **_DATE}, 5),
     ],
 )
-def test_a_wait_is_as_long_as_the_server_asks_within_reason(headers: dict[str, str], seconds: float) -> None:
-    """Seconds and dates are followed up to a minute; what cannot be meant is one window."""
+def test_retry_after_is_followed_up_to_a_minute(headers: dict[str, str], seconds: float) -> None:
+    """Seconds and dates are followed. An invalid value is one window."""
 
     async def scenario(client: Any, peer: Peer) -> None:
         await client.observe()
@@ -252,12 +258,12 @@ def test_a_wait_is_as_long_as_the_server_asks_within_reason(headers: dict[str, s
         assert len(peer.requests) == 2
         assert client.requests == Requests(2, 0, 1)
 
-    _at(http_response(429, headers=headers), _EMPTY)(scenario)
+    _client_of(http_response(429, headers=headers), _EMPTY)(scenario)
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT"])
-def test_one_429_holds_reads_and_writes_of_the_whole_key(method: str) -> None:
-    """Clients of one quota send nothing, neither reads nor writes, until the wait is over."""
+def test_429_pauses_reads_and_writes_of_the_key(method: str) -> None:
+    """All clients of the quota send nothing until the wait is over."""
 
     async def scenario() -> None:
         async with Loopback(_account()) as loopback:
@@ -275,8 +281,8 @@ def test_one_429_holds_reads_and_writes_of_the_whole_key(method: str) -> None:
     run(scenario())
 
 
-def test_a_request_that_was_given_up_on_holds_its_slot_longer() -> None:
-    """It may reach the server as late as it was waited for; the next one keeps its distance from then."""
+def test_timed_out_request_holds_its_slot_longer() -> None:
+    """The request may arrive as late as the timeout, so its slot stays taken for a window after that."""
 
     async def scenario() -> None:
         async with Loopback(_account()) as loopback:
@@ -290,8 +296,8 @@ def test_a_request_that_was_given_up_on_holds_its_slot_longer() -> None:
     run(scenario())
 
 
-def test_a_request_that_is_cancelled_holds_its_slot_longer() -> None:
-    """Cancelling what is under way takes nothing back that may have left: the slot cools as after a timeout."""
+def test_cancelled_request_holds_its_slot_longer() -> None:
+    """A cancelled request may have been sent, so its slot stays taken as after a timeout."""
 
     async def scenario() -> None:
         async with Loopback(_account()) as loopback:
@@ -309,8 +315,8 @@ def test_a_request_that_is_cancelled_holds_its_slot_longer() -> None:
     run(scenario())
 
 
-def test_the_server_never_sees_more_than_its_quota() -> None:
-    """A hundred writes and looks as fast as they may go meet no 429 of a server with the same limits, and use them."""
+def test_quota_is_used_in_full_and_not_exceeded() -> None:
+    """A hundred writes and reads at full speed get no 429 from a server with the same limits."""
 
     async def scenario() -> None:
         account = SandboxAccount.of({f"0101234{number:04}": "ACTIVE" for number in range(100)})
@@ -327,8 +333,8 @@ def test_the_server_never_sees_more_than_its_quota() -> None:
 
 
 @pytest.mark.parametrize("behind", [3600.0, -3600.0, 10 * 365 * 86400.0])
-def test_a_wrong_clock_is_learnt_once(behind: float) -> None:
-    """The server's date corrects the signatures from the second request on, for good."""
+def test_clock_skew_is_corrected_once(behind: float) -> None:
+    """The date of the server corrects all signatures from the second request on."""
 
     async def scenario() -> None:
         async with Loopback(_account()) as loopback:
@@ -344,8 +350,8 @@ def test_a_wrong_clock_is_learnt_once(behind: float) -> None:
     run(scenario())
 
 
-def test_a_correction_that_does_not_help_is_not_repeated() -> None:
-    """A second refusal of the date is the account's end, for reads and for writes, after two requests."""
+def test_clock_correction_without_effect_is_not_repeated() -> None:
+    """A second refusal of the date ends the account after two requests, for reads and for writes."""
 
     async def scenario() -> None:
         async with Loopback(_account()) as loopback:
@@ -361,14 +367,14 @@ def test_a_correction_that_does_not_help_is_not_repeated() -> None:
     run(scenario())
 
 
-def test_a_correction_of_the_clock_does_not_lift_the_doubt_about_a_lost_answer() -> None:
-    seen: list[type[ApiError] | None] = []
+def test_clock_correction_keeps_a_lost_response_ambiguous() -> None:
+    failures: list[type[ApiError] | None] = []
 
     async def attempt(failure: ApiError | None) -> None:
-        seen.append(None if failure is None else type(failure))
+        failures.append(None if failure is None else type(failure))
         if failure is None:
             raise Ambiguous("reset")
-        if len(seen) == 2:
+        if len(failures) == 2:
             raise ClockSkewed("the read is refused", http_status=403)
 
     async def scenario() -> None:
@@ -378,14 +384,14 @@ def test_a_correction_of_the_clock_does_not_lift_the_doubt_about_a_lost_answer()
             await writer.retry(attempt)
 
     run(scenario())
-    assert seen == [None, Ambiguous, Ambiguous]
+    assert failures == [None, Ambiguous, Ambiguous]
 
 
 @pytest.mark.parametrize(
     "date", [None, "yesterday", "Fri, 15 Jan 99999999999999999999 08:00:00 GMT", "Fri, 31 Dec 9999 23:59:59 GMT"]
 )
-def test_a_date_that_cannot_be_used_corrects_nothing(date: str | None) -> None:
-    """Without a readable date the refusal is final at once."""
+def test_unreadable_date_corrects_nothing(date: str | None) -> None:
+    """Without a readable date the refusal is not retried."""
 
     async def scenario(client: Any, peer: Peer) -> None:
         with pytest.raises(ClockSkewed):
@@ -394,11 +400,11 @@ def test_a_date_that_cannot_be_used_corrects_nothing(date: str | None) -> None:
         assert len(peer.requests) == 1
 
     headers = {} if date is None else {"Date": date}
-    _at(http_response(403, b'{"errorCode": "RequestTimeTooSkewed"}', headers))(scenario)
+    _client_of(http_response(403, b'{"errorCode": "RequestTimeTooSkewed"}', headers))(scenario)
 
 
-def test_halt_ends_every_wait_and_lets_a_verification_read_through() -> None:
-    """Tasks that wait for a slot or a retry wake with the reason; requests in flight finish, and no new one is sent."""
+def test_halt_ends_every_wait_except_the_verification_read() -> None:
+    """Tasks that wait for a slot or a retry wake with the reason. Requests in flight finish, and no new one is sent."""
 
     async def scenario() -> None:
         async with Loopback(_account()) as loopback:
@@ -430,7 +436,7 @@ def test_halt_ends_every_wait_and_lets_a_verification_read_through() -> None:
     run(scenario())
 
 
-def test_verification_read_that_is_under_way_ends_50_seconds_after_halt(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verification_read_ends_50_seconds_after_halt(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that hangs does not keep a stopped run until its service manager kills it."""
 
     async def hang(*_: object, **__: object) -> None:
@@ -452,8 +458,8 @@ def test_verification_read_that_is_under_way_ends_50_seconds_after_halt(monkeypa
     run(scenario())
 
 
-def test_after_halt_nothing_is_sent_although_slots_are_free() -> None:
-    """Neither a write nor a read starts; only the verification read does."""
+def test_halt_sends_no_request_when_slots_are_free() -> None:
+    """Neither a write nor a read starts, except the verification read."""
 
     async def scenario() -> None:
         async with Loopback(_account()) as loopback:
@@ -470,7 +476,7 @@ def test_after_halt_nothing_is_sent_although_slots_are_free() -> None:
 
 
 def test_verification_read_has_its_own_retries() -> None:
-    """Writes that used up the budget for retries do not take those of the read."""
+    """Writes that spent the retry budget leave the retries of the verification read."""
 
     async def scenario() -> None:
         async with Loopback(_account()) as loopback:
@@ -479,7 +485,7 @@ def test_verification_read_has_its_own_retries() -> None:
             for _ in range(4):
                 with pytest.raises(Ambiguous):
                     await put(writer, PHONE, Status.INACTIVE)
-                await writer.observe()  # an answer, so that no circuit opens
+                await writer.observe()  # a response, so that the circuit stays closed
             assert writer.requests.retries == 10
             loopback.sandbox.script(None, "GET", [Fault.UNAVAILABLE] * 4)
             assert (await writer.observe(closing=True)).numbers[PHONE].status is Status.ACTIVE
@@ -510,7 +516,7 @@ def test_ambiguous_reply_to_a_write_has_its_reason_and_status(reply: bytes, mess
             await client.put(PHONE, Status.INACTIVE)
         assert (str(raised.value), raised.value.http_status) == (message, status)
 
-    _at(reply)(scenario)
+    _client_of(reply)(scenario)
 
 
 def test_read_has_the_time_at_which_it_ended() -> None:

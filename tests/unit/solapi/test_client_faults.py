@@ -1,4 +1,4 @@
-"""Every fault that the simulated API knows, on real sockets: what was sent is counted, and the world ends right."""
+"""Every fault of the sandbox over real sockets: requests are counted, and the account ends in the right state."""
 
 from collections.abc import Callable
 
@@ -41,8 +41,8 @@ def _account() -> SandboxAccount:
     return SandboxAccount.of({PHONE: "ACTIVE", OTHER: "ACTIVE"})
 
 
-def _counted(client: AccountReader, loopback: Loopback) -> None:
-    """What the client counted is what arrived, and no two requests bear the same signature."""
+def _check_requests(client: AccountReader, loopback: Loopback) -> None:
+    """Check that the client counted the requests that arrived, and that no two have the same signature."""
     wire = loopback.sandbox.wire
     arrived = [sum(request.method == method for request in wire) for method in ("GET", "PUT")]
     assert [client.requests.reads, client.requests.writes] == arrived
@@ -53,8 +53,8 @@ def _counted(client: AccountReader, loopback: Loopback) -> None:
 
 @pytest.mark.parametrize("position", _POSITIONS)
 @pytest.mark.parametrize("fault", _HOSTILE)
-def test_every_write_is_counted_signed_anew_and_carried_out(fault: Fault, position: str) -> None:
-    """Wherever a fault strikes, requests counted are requests on the wire, and the number ends as it was asked to."""
+def test_every_write_is_counted_signed_and_applied(fault: Fault, position: str) -> None:
+    """For a fault at any position, counted requests equal received requests, and the number gets its desired status."""
 
     async def scenario() -> None:
         async with Loopback(_account()) as loopback:
@@ -63,15 +63,15 @@ def test_every_write_is_counted_signed_anew_and_carried_out(fault: Fault, positi
             await loopback.write(writer, PHONE, Status.INACTIVE)
             await loopback.write(writer, OTHER, Status.INACTIVE)
             assert loopback.account.statuses == {PHONE: "INACTIVE", OTHER: "INACTIVE"}
-            _counted(writer, loopback)
+            _check_requests(writer, loopback)
 
     run(scenario())
 
 
 @pytest.mark.parametrize("position", _POSITIONS)
 @pytest.mark.parametrize("fault", _HOSTILE)
-def test_every_read_is_counted_signed_anew_and_true(fault: Fault, position: str) -> None:
-    """At any fault, counted requests are requests on the wire, and the observed account is the true one."""
+def test_every_read_is_counted_signed_and_correct(fault: Fault, position: str) -> None:
+    """For a fault at any position, counted requests equal received requests, and the observed account is correct."""
 
     async def scenario() -> None:
         async with Loopback(_account()) as loopback:
@@ -80,9 +80,9 @@ def test_every_read_is_counted_signed_anew_and_true(fault: Fault, position: str)
             for _ in range(2):
                 observed = await reader.observe()
                 assert {
-                    phone: str(seen.status) for phone, seen in observed.numbers.items()
+                    phone: str(number.status) for phone, number in observed.numbers.items()
                 } == loopback.account.statuses
-            _counted(reader, loopback)
+            _check_requests(reader, loopback)
 
     run(scenario())
 
@@ -120,8 +120,8 @@ _TRIED_AGAIN = (Ambiguous, TransientError)
 
 
 @pytest.mark.parametrize("fault", Fault)
-def test_a_write_that_meets_one_fault_for_ever(fault: Fault) -> None:
-    """It succeeds if a read finds that it was carried out, and otherwise ends in the right error."""
+def test_write_with_a_permanent_fault(fault: Fault) -> None:
+    """The write succeeds if a read shows that it took effect. Otherwise it ends with the right error."""
     kind, status = _ENDS.get(fault, (None, "INACTIVE"))
 
     async def scenario() -> None:
@@ -135,7 +135,7 @@ def test_a_write_that_meets_one_fault_for_ever(fault: Fault) -> None:
                 raised = error
             assert type(raised) is (kind or type(None))
             assert loopback.account.statuses == {PHONE: status, OTHER: "ACTIVE"}
-            _counted(writer, loopback)
+            _check_requests(writer, loopback)
             if isinstance(raised, _TRIED_AGAIN):
                 assert writer.requests.writes == 5
             elif raised is not None:
@@ -161,8 +161,8 @@ _LOOKS: dict[Fault, type[ApiError]] = {
 
 
 @pytest.mark.parametrize("fault", Fault)
-def test_a_read_that_meets_one_fault_for_ever(fault: Fault) -> None:
-    """It ends in an error that says whether a retry can help, or in the true account."""
+def test_read_with_a_permanent_fault(fault: Fault) -> None:
+    """The read ends with the correct account, or with an error that says if a retry can help."""
 
     async def scenario() -> None:
         async with Loopback(_account()) as loopback:
@@ -176,7 +176,7 @@ def test_a_read_that_meets_one_fault_for_ever(fault: Fault) -> None:
                 with pytest.raises(kind) as raised:
                     await reader.observe()
                 assert type(raised.value) is kind
-            _counted(reader, loopback)
+            _check_requests(reader, loopback)
             if kind is not None and issubclass(kind, TransientError):
                 assert reader.requests == Requests(5, 0, 4)
 
@@ -184,37 +184,37 @@ def test_a_read_that_meets_one_fault_for_ever(fault: Fault) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT"])
-def test_a_dropped_connection_is_not_sent_on_in_secret(method: str) -> None:
-    """On a connection that was kept alive and drops, aiohttp by itself sends again; the client does not."""
+def test_dropped_keep_alive_connection_is_not_resent(method: str) -> None:
+    """On a kept-alive connection that drops, aiohttp alone would send the request again."""
     document = http_response(body=b'{"accountId": "1", "senderIds": []}')
 
-    async def bare() -> list[str]:
+    async def with_aiohttp() -> list[str]:
         async with Peer(document, b"", document) as peer, aiohttp.ClientSession() as session:
             for _ in range(2):
                 async with session.request(method, peer.url, headers={"Authorization": "once"}) as response:
                     await response.read()
             return peer.requests
 
-    async def ours() -> tuple[list[str], int, list[str]]:
+    async def with_client() -> tuple[list[str], int, list[str]]:
         async with Peer(document, b"", document) as peer, Loopback(_account()) as loopback:
             client = loopback.writer(endpoint=Endpoint(peer.url))
             if method == "GET":
                 await client.observe()
                 await client.observe()
-                sent = client.requests.reads
+                attempts = client.requests.reads
             else:
                 for _ in range(2):
                     await put(client, PHONE, Status.ACTIVE)
-                sent = client.requests.writes
-            return list(peer.header("Authorization")), sent, peer.requests
+                attempts = client.requests.writes
+            return list(peer.header("Authorization")), attempts, peer.requests
 
-    assert len(run(bare())) == 3, "aiohttp no longer sends again by itself: this test shows nothing"
-    signatures, sent, requests = run(ours())
-    assert sent == len(requests) == len(set(signatures)) == 3
+    assert len(run(with_aiohttp())) == 3, "aiohttp no longer sends again by itself: this test shows nothing"
+    signatures, attempts, requests = run(with_client())
+    assert attempts == len(requests) == len(set(signatures)) == 3
 
 
-def test_read_decides_whether_an_ambiguous_write_is_sent_again() -> None:
-    """A lost answer of a write that took effect costs a read and no second write; a failed read is an error."""
+def test_read_decides_if_an_ambiguous_write_is_sent_again() -> None:
+    """A lost response to a write that took effect costs a read and no second write. A failed read is an error."""
 
     async def scenario() -> None:
         async with Loopback(_account()) as loopback:

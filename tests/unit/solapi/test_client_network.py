@@ -1,4 +1,4 @@
-"""What the network may do to a client: lead it elsewhere, listen in, pretend, drown it. No secret comes out of it."""
+"""Hostile networks: redirects, proxies, false certificates, floods. No secret leaks."""
 
 import asyncio
 import ssl
@@ -27,8 +27,8 @@ def _account(**more: str) -> SandboxAccount:
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_is_not_followed(status: int) -> None:
-    """Neither a read nor a write reaches the target of a redirect, and the account stops."""
+def test_redirect_is_not_followed(status: int) -> None:
+    """The target of a redirect gets neither a read nor a write, and the account ends."""
 
     async def scenario() -> None:
         async with Peer(http_response()) as target, Peer(http_response(status, b"", {"Location": target.url})) as peer:
@@ -44,8 +44,8 @@ def test_a_redirect_is_not_followed(status: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"])
-def test_proxies_of_the_environment_are_not_used(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A proxy that is set in the environment gets nothing to see."""
+def test_environment_proxies_are_not_used(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy that the environment sets gets no request."""
 
     async def scenario() -> None:
         async with Peer(http_response()) as proxy:
@@ -58,8 +58,8 @@ def test_proxies_of_the_environment_are_not_used(name: str, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "somebody.example"])
-def test_a_certificate_that_cannot_be_verified_ends_the_account(host: str) -> None:
-    """Not a byte of HTTP is sent to such a server."""
+def test_unverified_certificate_ends_the_account(host: str) -> None:
+    """Such a server gets no byte of HTTP."""
 
     async def scenario() -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -74,7 +74,7 @@ def test_a_certificate_that_cannot_be_verified_ends_the_account(host: str) -> No
     run(scenario())
 
 
-def test_tls_that_is_none_ends_the_account() -> None:
+def test_server_without_tls_ends_the_account() -> None:
     """A server that does not speak TLS gets no request in clear text."""
 
     async def scenario() -> None:
@@ -88,7 +88,7 @@ def test_tls_that_is_none_ends_the_account() -> None:
 
 
 def test_closed_port_is_a_failed_connection() -> None:
-    """It is transient for a write as well, because nothing was sent."""
+    """The error is transient for writes too, because nothing was sent."""
 
     async def scenario() -> None:
         async with Peer() as peer:
@@ -103,18 +103,18 @@ def test_closed_port_is_a_failed_connection() -> None:
 
 
 @pytest.mark.parametrize("both", [False, True])
-def test_credentials_go_out_under_the_names_that_the_endpoint_wants(*, both: bool) -> None:
-    """The old host gets them under both names, alike; every other one under `Authorization` alone."""
+def test_credentials_headers_depend_on_the_endpoint(*, both: bool) -> None:
+    """The old host gets both headers with the same value. All other hosts get `Authorization` only."""
 
     async def scenario() -> None:
         async with Peer(http_response()) as peer, Loopback(_account()) as loopback:
             writer = loopback.writer(endpoint=Endpoint(peer.url, both_headers=both))
             await writer.observe()
             await loopback.write(writer, PHONE, Status.INACTIVE)
-            sent = peer.header("Authorization")
-            assert len(set(sent)) == 2
-            assert list(peer.header("Authentication")) == (list(sent) if both else [])
-            assert {value.split()[0] for value in sent} == {"HMAC-SHA256"}
+            headers = peer.header("Authorization")
+            assert len(set(headers)) == 2
+            assert list(peer.header("Authentication")) == (list(headers) if both else [])
+            assert {value.split()[0] for value in headers} == {"HMAC-SHA256"}
             assert peer.header("Accept-Encoding") == ["gzip", "gzip"]
 
     run(scenario())
@@ -136,8 +136,8 @@ def test_credentials_go_out_under_the_names_that_the_endpoint_wants(*, both: boo
         (http_response(body=b"{}", headers={"Content-Encoding": "br"}), False),
     ],
 )
-def test_half_an_answer_is_none(sent: bytes, *, lost: bool) -> None:
-    """An answer that breaks off, is not HTTP or not the API's fails a read and leaves a write ambiguous, in time."""
+def test_incomplete_response_is_an_error(sent: bytes, *, lost: bool) -> None:
+    """A response that breaks off, is not HTTP or not from the API fails a read and makes a write ambiguous, in time."""
 
     async def scenario() -> None:
         async with Peer(sent, then_hang_up=lost) as peer, Loopback(_account(), timeout=Timeout(1, 30)) as loopback:
@@ -153,13 +153,13 @@ def test_half_an_answer_is_none(sent: bytes, *, lost: bool) -> None:
 
 
 def _peak(fault: Fault, method: str) -> tuple[float, float]:
-    """The most memory in MiB that a request held, and how long it took in seconds of the loop."""
+    """Return the peak memory in MiB of a request, and its duration in seconds of the loop."""
 
     async def scenario() -> tuple[float, float]:
         async with Loopback(_account()) as loopback:
             writer = loopback.writer(retry=_ONCE)
             loopback.sandbox.script(None, method, [None, fault, fault])
-            for _ in range(2):  # what is made once is made now
+            for _ in range(2):  # create caches before the measurement
                 await asyncio.gather(_any(loopback, writer, method), return_exceptions=True)
             tracemalloc.start()
             try:
@@ -182,8 +182,8 @@ async def _any(loopback: Loopback, writer: AccountWriter, method: str) -> None:
 
 @pytest.mark.parametrize("fault", [Fault.BOMB, Fault.FLOOD])
 @pytest.mark.parametrize("method", ["GET", "PUT"])
-def test_bombs_and_floods_are_cut_off(fault: Fault, method: str) -> None:
-    """Hundreds of megabytes take neither much memory nor time, and the next request works."""
+def test_oversized_responses_are_cut_off(fault: Fault, method: str) -> None:
+    """Hundreds of megabytes take little memory and time, and the next request works."""
     peak, seconds = _peak(fault, method)
     assert peak < 48
     assert seconds < 2
@@ -193,28 +193,28 @@ _BROKEN = [b"SSH-2.0-OpenSSH_9.6\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: c
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An exception with everything that led to it, also what is not shown."""
+    """Return an exception with all its causes and contexts, including suppressed ones."""
     waiting: list[BaseException | None] = [error]
     met: set[int] = set()
     while waiting:
-        found = waiting.pop()
-        if found is not None and id(found) not in met:
-            met.add(id(found))
-            waiting += [found.__cause__, found.__context__]
-            yield found
+        link = waiting.pop()
+        if link is not None and id(link) not in met:
+            met.add(id(link))
+            waiting += [link.__cause__, link.__context__]
+            yield link
 
 
 def _texts(error: BaseException) -> str:
-    """Return every text that an exception can be made to show."""
-    said = [text for link in _chain(error) for text in (repr(link), str(link), repr(vars(link)))]
-    return "\n".join([*traceback.format_exception(error), *said])
+    """Return every text that an exception can show."""
+    texts = [text for link in _chain(error) for text in (repr(link), str(link), repr(vars(link)))]
+    return "\n".join([*traceback.format_exception(error), *texts])
 
 
-async def _says_nothing(loopback: Loopback, endpoint: Endpoint) -> str:
-    """Check the messages of a read and a write, whose salts differ by number."""
-    left = iter(range(99))
+async def _check_messages(loopback: Loopback, endpoint: Endpoint) -> str:
+    """Check that no message of a read and a write has a secret. Their salts differ by number."""
+    counter = iter(range(99))
     writer = loopback.writer(
-        runtime=runtime(salt=lambda: f"canary-of-the-salt-{next(left):04}"), account_id="12925149", endpoint=endpoint
+        runtime=runtime(salt=lambda: f"canary-of-the-salt-{next(counter):04}"), account_id="12925149", endpoint=endpoint
     )
     texts = [repr(writer), repr(vars(writer))]
     for call in (writer.observe(), loopback.write(writer, PHONE, Status.INACTIVE)):
@@ -226,14 +226,14 @@ async def _says_nothing(loopback: Loopback, endpoint: Endpoint) -> str:
 
 
 @pytest.mark.parametrize("fault", Fault)
-def test_no_secret_comes_out_of_a_fault(fault: Fault) -> None:
-    """No exception, shown or not, no traceback and no log line holds the secret, a salt or a signature."""
+def test_faults_reveal_no_secret(fault: Fault) -> None:
+    """No exception, context, traceback or log line contains the secret, a salt or a signature."""
 
     async def scenario() -> None:
         async with Loopback(_account(api_secret="canary-of-the-secret")) as loopback:
             loopback.sandbox.script(None, "GET", [fault] * 9)
             loopback.sandbox.script(None, "PUT", [fault] * 9)
-            text = await _says_nothing(loopback, Endpoint(loopback.sandbox.url))
+            text = await _check_messages(loopback, Endpoint(loopback.sandbox.url))
             signatures = [request.signature or "none" for request in loopback.sandbox.wire]
             assert signatures
             assert "canary-of" not in text
@@ -243,13 +243,13 @@ def test_no_secret_comes_out_of_a_fault(fault: Fault) -> None:
 
 
 @pytest.mark.parametrize("sent", _BROKEN)
-def test_no_secret_comes_out_of_what_is_not_http(sent: bytes) -> None:
-    """The same holds where aiohttp's own exception holds the request's headers."""
+def test_invalid_http_reveals_no_secret(sent: bytes) -> None:
+    """The exception of aiohttp contains the headers of the request; ours does not."""
 
     async def scenario() -> None:
         account = _account(api_secret="canary-of-the-secret")
         async with Peer(sent, then_hang_up=True) as peer, Loopback(account) as loopback:
-            texts = await _says_nothing(loopback, Endpoint(peer.url))
+            texts = await _check_messages(loopback, Endpoint(peer.url))
             signatures = [header.rpartition("=")[2] for header in peer.header("Authorization")]
             assert signatures
             assert "canary-of" not in texts

@@ -1,4 +1,4 @@
-"""Whether numbers are in use: what is asked over real sockets, what the answers come to, and what is not known."""
+"""The usage check: its requests over real sockets, how responses are interpreted, and what stays unknown."""
 
 import json
 from collections.abc import Callable
@@ -35,7 +35,7 @@ def _account() -> SandboxAccount:
 def _usage(
     account: SandboxAccount, *phones: str, hours: int = 24, faults: tuple[Fault | None, ...] = ()
 ) -> tuple[NumberUse, list[Any]]:
-    """What a reader finds out, and the requests that it took."""
+    """Return the result of a reader's usage check, and the requests that it took."""
 
     async def scenario() -> tuple[NumberUse, list[Any]]:
         async with Loopback(account) as loopback:
@@ -48,8 +48,8 @@ def _usage(
     return run(scenario())
 
 
-def test_numbers_that_are_not_used_are_known_not_to_be() -> None:
-    """The groups are asked for once, then each number once, with the hours in UTC; nothing is in use or unknown."""
+def test_unused_numbers_are_known_to_be_unused() -> None:
+    """Groups are queried once, then each number once, with times in UTC. Nothing is in use or unknown."""
     usage, wire = _usage(_account(), A, B)
     assert usage == NumberUse()
     assert [request.path for request in wire] == ["/messages/v4/groups", "/messages/v4/list", "/messages/v4/list"]
@@ -64,19 +64,22 @@ def _text(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-@pytest.mark.parametrize(("ago", "found"), [(1, True), (24, True), (25, False)])
-def test_what_was_sent_in_the_hours_before_is_in_use(ago: int, *, found: bool) -> None:
-    """A message within the hours, their first second included, says so with its time; an older one does not."""
+@pytest.mark.parametrize(("ago", "is_in_use"), [(1, True), (24, True), (25, False)])
+def test_sender_of_a_recent_message_is_in_use(ago: int, *, is_in_use: bool) -> None:
+    """A message within the hours, including their first second, gives the reason with its time.
+
+    An older one does not count.
+    """
     account = _account()
     account.add_sent(A, NOW - ago * HOUR)
     usage, _ = _usage(account, A, B)
-    when = (NOW - ago * HOUR).strftime("%Y-%m-%d %H:%M UTC")
-    reason = f"it has sent messages in the last 24 hours, one of them on {when}"
-    assert usage == NumberUse({A: reason} if found else {})
+    sent_at = (NOW - ago * HOUR).strftime("%Y-%m-%d %H:%M UTC")
+    reason = f"it has sent messages in the last 24 hours, one of them on {sent_at}"
+    assert usage == NumberUse({A: reason} if is_in_use else {})
 
 
-def test_nothing_falls_between_what_was_sent_and_what_is_ahead() -> None:
-    """A message of this second is in use, whether it is listed as just sent or as just due."""
+def test_message_of_the_current_second_is_in_use() -> None:
+    """The message counts whether it is listed as sent or as scheduled."""
     account = _account()
     account.add_sent(A, NOW + timedelta(seconds=0.9))
     account.add_scheduled(NOW - timedelta(seconds=0.9), B)
@@ -84,15 +87,18 @@ def test_nothing_falls_between_what_was_sent_and_what_is_ahead() -> None:
     assert set(usage.in_use) == {A, B}
 
 
-def test_what_is_scheduled_is_in_use_and_asked_about_no_more() -> None:
-    """The senders of a group that is ahead are in use; one that is over, or was before, says nothing."""
+def test_sender_of_a_scheduled_message_is_in_use() -> None:
+    """The senders of a future group are in use and not queried again.
+
+    A group that ended or is in the past does not count.
+    """
     account = _account()
     account.add_scheduled(NOW + HOUR, "0299999999", A)
     account.add_scheduled(NOW + 2 * HOUR, B, status="FAILED")
     account.add_scheduled(NOW - HOUR, C)
     usage, wire = _usage(account, A, B, C)
-    when = (NOW + HOUR).strftime("%Y-%m-%d %H:%M UTC")
-    assert usage == NumberUse({A: f"it is the sender of messages scheduled for {when}: wait until they are sent"})
+    due = (NOW + HOUR).strftime("%Y-%m-%d %H:%M UTC")
+    assert usage == NumberUse({A: f"it is the sender of messages scheduled for {due}: wait until they are sent"})
     assert [request.query["from"] for request in wire if request.path == "/messages/v4/list"] == [B, C]
     assert sum(request.path.endswith("/messages") for request in wire) == 1
 
@@ -104,8 +110,8 @@ def test_what_is_scheduled_is_in_use_and_asked_about_no_more() -> None:
         *(("COMPLETE", False), ("FAILED", False), ("DELETED", False)),
     ],
 )
-def test_group_that_is_ahead_sends_unless_it_has_ended(status: str, *, sends: bool) -> None:
-    """A status that the worker does not know holds the number, too."""
+def test_scheduled_group_counts_unless_it_ended(status: str, *, sends: bool) -> None:
+    """A group with an unknown status counts too."""
     account = _account()
     account.add_scheduled(NOW + HOUR, A, status=status)
     usage, _ = _usage(account, A)
@@ -113,7 +119,7 @@ def test_group_that_is_ahead_sends_unless_it_has_ended(status: str, *, sends: bo
 
 
 def test_long_groups_are_read_page_by_page() -> None:
-    """A sender that stands on the third page is found; where all are found, no further page is read."""
+    """A sender on the third page is found. Once all numbers are found, no further page is read."""
     account = _account()
     account.add_scheduled(NOW + HOUR, *["0299999999"] * 1200, A, *["0299999999"] * 1200)
     usage, wire = _usage(account, A)
@@ -122,7 +128,7 @@ def test_long_groups_are_read_page_by_page() -> None:
 
 
 def test_number_beyond_the_last_page_read_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A number that is not among the scheduled messages read is unknown, unless it has sent."""
+    """A number that is not among the scheduled messages read is unknown, unless it sent a message recently."""
     monkeypatch.setattr("worker.solapi.in_use._PAGES", 3)
     account = _account()
     account.add_scheduled(NOW + HOUR, *["0299999999"] * 2_000)
@@ -133,8 +139,8 @@ def test_number_beyond_the_last_page_read_is_unknown(monkeypatch: pytest.MonkeyP
     assert len(wire) == 5
 
 
-def test_without_the_scope_it_is_unknown() -> None:
-    """A key that may not read messages costs one request, and is no end of the account."""
+def test_usage_is_unknown_without_the_scope() -> None:
+    """A key that may not read messages costs one request and does not end the account."""
     account = _account()
     account.mailbox.readable = False
 
@@ -162,8 +168,8 @@ def test_without_the_scope_it_is_unknown() -> None:
         Fault.NO_CONTENT,
     ],
 )
-def test_what_fails_for_a_moment_is_asked_again_and_then_unknown(fault: Fault) -> None:
-    """One fault is outlived; where it stays, what was found by then counts and the rest is unknown."""
+def test_failed_usage_query_is_retried_and_then_unknown(fault: Fault) -> None:
+    """One fault is retried. If it persists, the results so far count and the rest is unknown."""
     account = _account()
     account.add_sent(A, NOW - HOUR)
     assert set(_usage(account, A, B, faults=(fault,))[0].in_use) == {A}
@@ -172,8 +178,8 @@ def test_what_fails_for_a_moment_is_asked_again_and_then_unknown(fault: Fault) -
     assert usage.why
 
 
-def test_the_quota_of_reads_is_kept() -> None:
-    """Asking about forty numbers sends no more reads in any window than the server allows: none is refused."""
+def test_usage_queries_keep_to_the_read_quota() -> None:
+    """Queries about forty numbers exceed no window of the server, so none is refused."""
     phones = [f"0101234{n:04}" for n in range(40)]
     account = SandboxAccount.of(dict.fromkeys(phones, "ACTIVE"))
 
@@ -188,8 +194,8 @@ def test_the_quota_of_reads_is_kept() -> None:
     run(scenario())
 
 
-def test_a_stop_ends_the_asking() -> None:
-    """A query that waits for its slot gets the reason of the stop, as every other read does."""
+def test_stop_ends_the_usage_check() -> None:
+    """A query that waits for a slot gets the reason of the stop, as every other read does."""
 
     async def scenario() -> None:
         async with Loopback(_account()) as loopback:
@@ -202,23 +208,23 @@ def test_a_stop_ends_the_asking() -> None:
     run(scenario())
 
 
-def _answering(answers: dict[str, Any]) -> Fetch:
+def _fetch_of(responses: dict[str, Any]) -> Fetch:
     async def fetch(query: str, decode: Callable[[bytearray], Any]) -> Any:
-        found = answers[urlsplit(query).path]
-        return decode(bytearray(found if isinstance(found, bytes) else json.dumps(found).encode()))
+        response = responses[urlsplit(query).path]
+        return decode(bytearray(response if isinstance(response, bytes) else json.dumps(response).encode()))
 
     return fetch
 
 
-def _inquired(**answers: Any) -> NumberUse:
-    paths = {"/messages/v4/groups": answers.get("groups", {"groupList": {}})}
-    paths["/messages/v4/list"] = answers.get("sent", {"messageList": {}})
-    paths["/messages/v4/groups/G1/messages"] = answers.get("group", {"messageList": {}})
-    return run(read_number_use(_answering(paths), [A], NOW, 24))
+def _usage_of(**responses: Any) -> NumberUse:
+    paths = {"/messages/v4/groups": responses.get("groups", {"groupList": {}})}
+    paths["/messages/v4/list"] = responses.get("sent", {"messageList": {}})
+    paths["/messages/v4/groups/G1/messages"] = responses.get("group", {"messageList": {}})
+    return run(read_number_use(_fetch_of(paths), [A], NOW, 24))
 
 
 @pytest.mark.parametrize(
-    ("answers", "why"),
+    ("responses", "reason"),
     [
         ({"groups": {}}, "the response cannot be read"),
         ({"groups": {"groupList": {"../cash": {}}}}, "an invalid id"),
@@ -233,15 +239,15 @@ def _inquired(**answers: Any) -> NumberUse:
         ),
     ],
 )
-def test_what_does_not_answer_the_question_is_unknown(answers: dict[str, Any], why: str) -> None:
-    """An answer of another shape, of another number, or with an id that could lead elsewhere is never a no."""
-    usage = _inquired(**answers)
+def test_invalid_usage_response_is_unknown(responses: dict[str, Any], reason: str) -> None:
+    """A response of another shape, of another number, or with an id unsafe in a URL never means "not in use"."""
+    usage = _usage_of(**responses)
     assert (dict(usage.in_use), set(usage.unknown)) == ({}, {A})
-    assert why in usage.why
+    assert reason in usage.why
 
 
 @pytest.mark.parametrize(
-    ("answers", "words"),
+    ("responses", "reason"),
     [
         (
             {"sent": {"messageList": [{"from": A, "dateUpdated": "2027-01-15T08:00:00.000Z"}]}},
@@ -265,22 +271,22 @@ def test_what_does_not_answer_the_question_is_unknown(answers: dict[str, Any], w
         ),
     ],
 )
-def test_lists_and_dates_are_read_as_they_may_come(answers: dict[str, Any], words: str) -> None:
-    """A list in place of an object and any kind of date still show that the number is in use."""
-    assert words in _inquired(**answers).in_use[A]
+def test_lists_and_all_date_formats_are_accepted(responses: dict[str, Any], reason: str) -> None:
+    """A list in place of an object and any date format still show that the number is in use."""
+    assert reason in _usage_of(**responses).in_use[A]
 
 
-def test_what_is_read_of_a_message_is_its_sender_and_a_date() -> None:
-    """What a message says and to whom is in nothing that is found out, whether the number is in use or unknown."""
+def test_message_text_and_recipient_are_not_read() -> None:
+    """The result contains only senders and dates, whether the number is in use or unknown."""
     message = {"from": A, "to": "01098765432", "text": "your code is 4711", "dateUpdated": "2027-01-15T08:00:00Z"}
     for sender in (A, B):
-        text = repr(_inquired(sent={"messageList": {"M": {**message, "from": sender}}}))
+        text = repr(_usage_of(sent={"messageList": {"M": {**message, "from": sender}}}))
         assert "4711" not in text
         assert "01098765432" not in text
 
 
-def test_an_endless_answer_is_cut_off() -> None:
-    """A body beyond any answer's length is unknown, and is not asked for again."""
+def test_endless_usage_response_is_unknown() -> None:
+    """A body over the size limit is unknown and not queried again."""
     account = _account()
     usage, wire = _usage(account, A, faults=(Fault.BOMB,))
     assert usage.unknown == {A}
@@ -292,16 +298,16 @@ _PHONES = st.sets(st.from_regex("010[0-9]{4}", fullmatch=True), min_size=1, max_
 
 
 @given(data=st.data(), phones=_PHONES)
-def test_every_number_is_in_use_unknown_or_neither(data: st.DataObject, phones: set[str]) -> None:
-    """Whatever is sent, scheduled or refused: nothing in use is called unused, and nothing else is called in use."""
+def test_used_number_is_never_reported_unused(data: st.DataObject, phones: set[str]) -> None:
+    """For any messages, schedules and refusals, no used number is called unused, and no unused one is called used."""
     subsets = st.sets(st.sampled_from(sorted(phones)))
     sending, ahead = data.draw(subsets), data.draw(subsets)
-    left = data.draw(st.integers(0, len(phones) + 3))
+    budget = data.draw(st.integers(0, len(phones) + 3))
 
     async def fetch(query: str, decode: Callable[[bytearray], Any]) -> Any:
-        nonlocal left
-        left -= 1
-        if left < 0:
+        nonlocal budget
+        budget -= 1
+        if budget < 0:
             raise data.draw(st.sampled_from([AccountRejected("no"), ServerError("later")]))
         url = urlsplit(query)
         if url.path == "/messages/v4/list":
@@ -327,16 +333,16 @@ def _change(phone: str, action: Action = Action.DEACTIVATE) -> Change:
 
 
 class _Api:
-    """Give preset answers, and remember the numbers that it was asked about."""
+    """API with a preset usage that records the queried numbers."""
 
     def __init__(self, usage: NumberUse) -> None:
-        self.answer = usage
+        self.result = usage
         self.asked: list[tuple[tuple[str, ...], int]] = []
 
     async def usage(self, phones: Any, hours: int) -> NumberUse:
-        """Return the preset answer."""
+        """Return the preset usage."""
         self.asked.append((tuple(phones), hours))
-        return self.answer
+        return self.result
 
 
 def _plan(*changes: Change, **more: Any) -> AccountPlan:
@@ -354,8 +360,8 @@ def _asked(
     return run(guard_plan(plan, api, guard, frozenset(allow))), api.asked  # type: ignore[arg-type]
 
 
-def test_a_number_in_use_is_held_with_why() -> None:
-    """It is no deactivation any more, is counted as held, and the reason says what for and how to let it go."""
+def test_number_in_use_is_held_with_a_reason() -> None:
+    """The number is counted as held, not as a deactivation. The reason gives the use and how to release it."""
     plan, questions = _asked(_plan(_change(A), _change(B), _change(C, Action.HELD)), NumberUse({A: "it is busy"}))
     assert questions == [((A, B), 72)]
     assert [(change.phone, change.action) for change in plan.changes] == [
@@ -369,8 +375,8 @@ def test_a_number_in_use_is_held_with_why() -> None:
 
 
 @pytest.mark.parametrize(("fate", "held"), [("hold", 1), ("allow", 0)])
-def test_unknown_use_is_noticed_once_and_held_if_configured(fate: Any, held: int) -> None:
-    """One notice an account has the count and the reason; on_unknown decides whether they are held."""
+def test_unknown_use_is_one_notice_and_held_if_configured(fate: Any, held: int) -> None:
+    """One notice per account gives the count and the reason. `on_unknown` decides if the numbers are held."""
     guard = InUse(enabled=True, on_unknown=fate)
     plan, _ = _asked(_plan(_change(A), _change(B)), NumberUse({}, frozenset({A}), "Forbidden: no"), guard)
     (notice,) = plan.notices
@@ -389,19 +395,19 @@ def test_unknown_use_is_noticed_once_and_held_if_configured(fate: Any, held: int
         (_ON, (), {"verdict": Verdict.REFUSED, "refusals": (Refusal("min-active", "few"),)}),
     ],
 )
-def test_nothing_is_queried_where_no_answer_matters(guard: InUse, allow: tuple[str, ...], more: dict[str, Any]) -> None:
-    """Off, allowed, or refused anyway: the plan is unchanged, and costs no request."""
+def test_usage_is_not_queried_when_it_cannot_matter(guard: InUse, allow: tuple[str, ...], more: dict[str, Any]) -> None:
+    """If the guard is off, allowed, or the plan is refused, the plan is unchanged and costs no request."""
     plan = _plan(_change(A), **more)
     assert _asked(plan, NumberUse({A: "busy"}), guard, *allow) == (plan, [])
 
 
-def test_a_plan_without_deactivations_asks_nothing() -> None:
+def test_plan_without_deactivations_sends_no_query() -> None:
     plan = _plan(_change(A, Action.ACTIVATE), _change(B, Action.BLOCKED))
     assert _asked(plan, NumberUse({A: "busy"})) == (plan, [])
 
 
-def test_what_a_plan_held_stays_held() -> None:
-    """A later plan of the same account does not write what an approved one held, whatever it says by then."""
+def test_held_number_stays_held_in_later_plans() -> None:
+    """A later plan of the account does not write a number that the approved plan held."""
     held = _change(A, Action.HELD)
     assert [change.action for change in hold_as_approved((_change(A), _change(B)), (held, _change(B)))] == [
         Action.DEACTIVATE,

@@ -1,4 +1,4 @@
-"""The quota: never exceeded at the server, used in full, and left clean by cancelled waiters."""
+"""The quota limiter: never exceeded at the server, used in full, and unaffected by cancelled waiters."""
 
 import asyncio
 from contextlib import suppress
@@ -16,7 +16,7 @@ def _window(capacity: int, seconds: float) -> Window:
 
 
 async def _requests(window: Window, count: int, latency: Random | None, concurrency: int = 50) -> list[float]:
-    """When each request arrived at the server, somewhere between its send and its completion."""
+    """Return the arrival times of requests at the server, each between its send and its completion."""
     loop = asyncio.get_running_loop()
     arrivals: list[float] = []
     queue = iter(range(count))
@@ -38,7 +38,7 @@ async def _requests(window: Window, count: int, latency: Random | None, concurre
 
 @pytest.mark.parametrize("seed", range(20))
 def test_no_sliding_window_exceeds_the_capacity(seed: int) -> None:
-    """Whatever the latencies, no window at the server, wherever it begins, sees more than the capacity."""
+    """For any latencies, no window at the server contains more requests than the capacity."""
     random = Random(seed)
     capacity, seconds = random.randint(1, 40), random.choice([0.5, 1.0, 5.0])
 
@@ -50,8 +50,8 @@ def test_no_sliding_window_exceeds_the_capacity(seed: int) -> None:
     assert all(later - first > seconds for first, later in zip(arrivals, arrivals[capacity:], strict=False))
 
 
-def test_the_quota_is_used_in_full() -> None:
-    """Without latency, 1,000 requests at 100 in 5 seconds take the nine windows that they must, within 1 per mille."""
+def test_quota_is_used_in_full() -> None:
+    """Without latency, 1,000 requests at 100 in 5 seconds take nine windows, within 1 per mille."""
 
     async def scenario() -> float:
         await _requests(_window(100, 5.0), 1000, None)
@@ -60,8 +60,8 @@ def test_the_quota_is_used_in_full() -> None:
     assert run(scenario()) == pytest.approx(45.0, rel=0.001)
 
 
-def test_a_timed_out_request_holds_its_slot_longer() -> None:
-    """What was not answered may still arrive, so its slot stays taken for the time that it may take."""
+def test_timed_out_request_holds_its_slot_longer() -> None:
+    """A request without a response may still arrive, so its slot stays taken that long."""
 
     async def scenario() -> float:
         window = _window(1, 5.0)
@@ -73,8 +73,8 @@ def test_a_timed_out_request_holds_its_slot_longer() -> None:
     assert run(scenario()) == pytest.approx(25.0, abs=0.01)
 
 
-def test_a_hold_stops_reads_and_writes_of_the_key() -> None:
-    """One 429 holds everything of its API key until the time that the server named, and no longer."""
+def test_pause_stops_reads_and_writes_of_the_key() -> None:
+    """A 429 pauses all requests of its API key until the time that the server gave."""
 
     async def scenario() -> list[float]:
         loop = asyncio.get_running_loop()
@@ -90,9 +90,7 @@ def test_a_hold_stops_reads_and_writes_of_the_key() -> None:
     assert run(scenario()) == pytest.approx([7.0, 7.0], abs=0.01)
 
 
-def test_a_hold_reaches_those_who_wait_already() -> None:
-    """A hold that comes while requests wait for their slot keeps them waiting too."""
-
+def test_pause_applies_to_requests_that_already_wait() -> None:
     async def scenario() -> float:
         window = _window(1, 5.0)
         await window.acquire()
@@ -106,8 +104,8 @@ def test_a_hold_reaches_those_who_wait_already() -> None:
     assert run(scenario()) == pytest.approx(30.0, abs=0.01)
 
 
-def test_waiters_are_served_in_the_order_of_their_coming() -> None:
-    """First come, first served, so that no number of a large account starves."""
+def test_waiters_are_served_in_order() -> None:
+    """First in, first out, so no number of a large account starves."""
 
     async def scenario() -> list[int]:
         window = _window(1, 1.0)
@@ -127,8 +125,8 @@ def test_waiters_are_served_in_the_order_of_their_coming() -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_cancelled_waits_leave_no_trace(seed: int) -> None:
-    """However many give up waiting, at whatever moment, all slots are there again afterwards."""
+def test_cancelled_waits_return_their_slots(seed: int) -> None:
+    """All slots are free again for any number of cancelled waits at any moments."""
     random = Random(seed)
 
     async def scenario() -> int:
@@ -154,8 +152,8 @@ def test_cancelled_waits_leave_no_trace(seed: int) -> None:
     assert run(scenario()) == 0
 
 
-def test_a_slot_granted_to_a_cancelled_waiter_goes_to_the_next() -> None:
-    """A wait that is cancelled in the very moment of its turn passes the turn on."""
+def test_slot_of_a_cancelled_waiter_goes_to_the_next() -> None:
+    """A wait that is cancelled at the moment of its grant passes the slot on."""
 
     async def scenario() -> tuple[bool, float]:
         loop = asyncio.get_running_loop()
@@ -164,7 +162,7 @@ def test_a_slot_granted_to_a_cancelled_waiter_goes_to_the_next() -> None:
         first, second = (asyncio.create_task(window.acquire()) for _ in range(2))
         await asyncio.sleep(0)
         window.release()
-        # due with the limiter's own timer, and so after the turn was given and before the task can take it
+        # due with the limiter's timer: after the slot is granted and before the task can take it
         loop.call_at(1.0 + _TIMER_SLACK, first.cancel)
         await second
         return first.cancelled(), loop.time()

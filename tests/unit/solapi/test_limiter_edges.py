@@ -1,4 +1,4 @@
-"""A window's corners: who is cancelled in the same moment as someone else, and slots that cool for different times."""
+"""Edge cases of the limiter: simultaneous cancellations, and slots with different cooldowns."""
 
 import asyncio
 from collections.abc import Callable
@@ -19,8 +19,8 @@ async def _taken(window: Window) -> float:
     return _now()
 
 
-def test_a_slot_that_is_free_earlier_is_given_earlier() -> None:
-    """Who waits for a slot that cools long gets another one as soon as that has cooled."""
+def test_earliest_free_slot_is_granted_first() -> None:
+    """A waiter behind a slot with a long cooldown gets another slot as soon as that is free."""
 
     async def scenario() -> float:
         window = Window(2, 5.0, clock=_now)
@@ -36,13 +36,13 @@ def test_a_slot_that_is_free_earlier_is_given_earlier() -> None:
 
 
 def _right_after_the_grant(window: Window, act: Callable[[], object]) -> None:
-    """Act when a waiter was given its slot and has not woken yet."""
+    """Call `act` after a waiter was granted its slot and before it wakes."""
     assert window._timer is not None
     asyncio.get_running_loop().call_at(window._timer.when(), act)
 
 
-def test_two_who_are_cancelled_at_once_leave_no_trace() -> None:
-    """One had been given a slot, the next was still waiting: the third gets the slot, once."""
+def test_two_simultaneous_cancellations_return_one_slot() -> None:
+    """One waiter had a slot and the next was waiting. The third waiter gets the slot once."""
 
     async def scenario() -> tuple[float, int]:
         window = Window(1, 5.0, clock=_now)
@@ -65,8 +65,8 @@ def test_two_who_are_cancelled_at_once_leave_no_trace() -> None:
     assert used == 1
 
 
-def test_a_slot_that_comes_back_at_the_end_of_a_hold_is_given_at_once() -> None:
-    """A hold ends at its moment, also for the waiter behind a cancelled one."""
+def test_slot_returned_at_the_end_of_a_pause_is_granted_at_once() -> None:
+    """The pause ends on time for the waiter behind a cancelled one too."""
 
     async def scenario() -> tuple[float, float]:
         window = Window(1, 5.0, clock=_now)
@@ -89,8 +89,8 @@ def test_a_slot_that_comes_back_at_the_end_of_a_hold_is_given_at_once() -> None:
     assert served == granted
 
 
-def test_a_cancelled_grant_gives_back_one_slot() -> None:
-    """Where more slots are free than waiters ask for, a waiter that is cancelled in its turn gives its own one back."""
+def test_cancelled_grant_returns_one_slot() -> None:
+    """The waiter is cancelled while more slots are free than waiters need."""
 
     async def scenario() -> int:
         window = Window(3, 5.0, clock=_now)
@@ -104,8 +104,8 @@ def test_a_cancelled_grant_gives_back_one_slot() -> None:
     assert run(scenario()) == 0
 
 
-def test_a_hold_is_over_at_the_moment_that_it_names() -> None:
-    """A request that comes at that very moment does not wait."""
+def test_pause_ends_at_the_given_time() -> None:
+    """A request at exactly that time does not wait."""
 
     async def scenario() -> float:
         window = Window(1, 5.0, clock=_now)
@@ -117,8 +117,8 @@ def test_a_hold_is_over_at_the_moment_that_it_names() -> None:
     assert run(scenario()) == 7
 
 
-def test_a_slot_cools_for_more_than_a_window() -> None:
-    """At the very end of its window a slot is still taken: the server may count both ends in."""
+def test_slot_is_taken_at_the_exact_end_of_its_window() -> None:
+    """The server may count both ends of the window."""
     now = [0.0]
     window = Window(1, 5.0, clock=lambda: now[0])
     run(window.acquire())
@@ -129,9 +129,7 @@ def test_a_slot_cools_for_more_than_a_window() -> None:
     assert used == [1, 1, 0]
 
 
-def test_a_short_window_is_waited_for_no_longer_than_it_is() -> None:
-    """A slot of a window of half a second is there again after half a second."""
-
+def test_slot_of_a_half_second_window_is_free_after_half_a_second() -> None:
     async def scenario() -> float:
         window = Window(1, 0.5, clock=_now)
         await window.acquire()
@@ -141,15 +139,15 @@ def test_a_short_window_is_waited_for_no_longer_than_it_is() -> None:
     assert run(scenario()) == pytest.approx(0.5, abs=0.01)
 
 
-def test_a_key_has_the_quotas_of_its_settings() -> None:
-    """Reads and writes each have as many slots, for as long, as the settings say."""
+def test_quotas_of_a_key_come_from_the_settings() -> None:
+    """Reads and writes each have the slots and the window of the settings."""
     quota = Quota(RateLimit(writes=7, reads=3, per_seconds=2.5), clock=lambda: 0.0)
     assert (quota.writes.capacity, quota.writes.seconds) == (7, 2.5)
     assert (quota.reads.capacity, quota.reads.seconds) == (3, 2.5)
 
 
-def test_a_slot_that_comes_back_during_a_hold_waits_for_its_end() -> None:
-    """A waiter that was given a slot and cancelled does not let the next one slip through a hold."""
+def test_slot_returned_during_a_pause_waits_for_its_end() -> None:
+    """A waiter that was cancelled after its grant does not let the next one through the pause."""
 
     async def scenario() -> float:
         window = Window(1, 5.0, clock=_now)

@@ -1,4 +1,4 @@
-"""Retries: by error type, with jitter, within attempts and budget, and never for what cannot succeed."""
+"""Retries: by error type, with jitter, within the attempts and the budget, and never for permanent errors."""
 
 import asyncio
 from random import Random
@@ -23,16 +23,16 @@ from worker.solapi.retry import Budget, Retrier
 
 
 class _Scripted:
-    """Operation that fails as scripted, then succeeds, and remembers its arguments."""
+    """Operation that fails as scripted, then succeeds, and records its arguments."""
 
     def __init__(self, *failures: ApiError) -> None:
-        self.failures = list(failures)
-        self.given: list[ApiError | None] = []
+        self.errors = list(failures)
+        self.failures: list[ApiError | None] = []
 
     async def __call__(self, failure: ApiError | None) -> str:
-        self.given.append(failure)
-        if self.failures:
-            raise self.failures.pop(0)
+        self.failures.append(failure)
+        if self.errors:
+            raise self.errors.pop(0)
         return "done"
 
 
@@ -52,43 +52,42 @@ def _call(operation: _Scripted, policy: Retry | None = None, budget: Budget | No
 
 
 @pytest.mark.parametrize("kind", [ServerError, ConnectionFailed, SignatureReused, Ambiguous])
-def test_what_may_pass_is_tried_again(kind: type[ApiError]) -> None:
-    """Transient and ambiguous failures are retried, and each try gets the failure before it."""
+def test_transient_and_ambiguous_errors_are_retried(kind: type[ApiError]) -> None:
+    """Each attempt gets the error of the previous one."""
     first, second = kind("one"), kind("two")
     operation = _Scripted(first, second)
     result, waits = _call(operation)
     assert result == "done"
-    assert operation.given == [None, first, second]
+    assert operation.failures == [None, first, second]
     assert len(waits) == 2
 
 
 @pytest.mark.parametrize("kind", [NumberRejected, NotRegistered, NotWritable, AccountRejected])
-def test_what_cannot_pass_is_not_tried_again(kind: type[ApiError]) -> None:
-    """A refusal of the number or of the account is final at once."""
+def test_rejected_number_or_account_is_not_retried(kind: type[ApiError]) -> None:
     operation = _Scripted(kind("no"))
     with pytest.raises(kind):
         _call(operation)
-    assert operation.given == [None]
+    assert operation.failures == [None]
 
 
-def test_a_final_refusal_ends_the_retries() -> None:
-    """A refusal that follows a transient failure is raised unchanged."""
+def test_permanent_error_ends_the_retries() -> None:
+    """A refusal after a transient error is raised unchanged."""
     operation = _Scripted(ServerError("later"), NotWritable("no"))
     with pytest.raises(NotWritable):
         _call(operation)
-    assert len(operation.given) == 2
+    assert len(operation.failures) == 2
 
 
-def test_tries_are_bounded() -> None:
-    """The settings' number of attempts counts the first one, and the last error is raised."""
+def test_attempts_are_limited() -> None:
+    """The configured number of attempts includes the first one. The last error is raised."""
     operation = _Scripted(*(ServerError(str(number)) for number in range(9)))
     with pytest.raises(ServerError, match="2"):
         _call(operation, Retry(attempts=3))
-    assert len(operation.given) == 3
+    assert len(operation.failures) == 3
 
 
-def test_each_retry_is_reported_and_waited_for() -> None:
-    """Each is reported with its error, the tries so far and its wait, which is then slept; ceilings double."""
+def test_each_retry_is_reported_before_its_wait() -> None:
+    """The report gives the error, the attempts so far and the wait. The ceilings of the waits double."""
     retries: list[tuple[ApiError, int, float]] = []
     drawn: list[float] = []
     slept: list[float] = []
@@ -116,7 +115,7 @@ def test_each_retry_is_reported_and_waited_for() -> None:
 
 
 def test_waits_have_full_jitter_under_a_doubling_ceiling() -> None:
-    """Each wait lies anywhere between nothing and a ceiling that doubles up to the cap."""
+    """Each wait is between zero and a ceiling that doubles up to the cap."""
     policy = Retry(attempts=20, base_seconds=0.5, cap_seconds=4.0)
     _, waits = _call(_Scripted(*(ServerError("busy") for _ in range(9))), policy, Budget(start=100))
     ceilings = [0.5, 1.0, 2.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0]
@@ -124,18 +123,18 @@ def test_waits_have_full_jitter_under_a_doubling_ceiling() -> None:
     assert len(set(waits)) == len(waits)
 
 
-def test_an_outage_is_not_answered_with_a_storm() -> None:
-    """A hundred requests into an outage send at most ten retries and one for every ten of them."""
+def test_outage_does_not_cause_a_retry_storm() -> None:
+    """A hundred requests during an outage send at most ten retries plus one for every ten requests."""
     budget = Budget()
     operations = [_Scripted(*(ServerError("down") for _ in range(9))) for _ in range(100)]
     for operation in operations:
         with pytest.raises(ServerError):
             _call(operation, budget=budget)
-    assert 100 < sum(len(operation.given) for operation in operations) <= 120
+    assert 100 < sum(len(operation.failures) for operation in operations) <= 120
 
 
-def test_a_budget_is_spent_to_its_end_and_earned_slowly() -> None:
-    """It starts at ten retries; ten further first tries earn another one, and no fewer."""
+def test_ten_first_attempts_earn_one_retry() -> None:
+    """The budget starts with ten retries. Ten more first attempts add one."""
     budget = Budget()
     assert [budget.spend() for _ in range(11)] == [True] * 10 + [False]
     for _ in range(9):
@@ -146,14 +145,13 @@ def test_a_budget_is_spent_to_its_end_and_earned_slowly() -> None:
     assert [budget.spend() for _ in range(2)] == [True, False]
 
 
-def test_a_budget_of_one_is_one_retry() -> None:
-    """The last retry of a budget can be spent."""
+def test_last_retry_of_a_budget_can_be_spent() -> None:
     budget = Budget(start=1)
     assert [budget.spend() for _ in range(2)] == [True, False]
 
 
-def test_waiting_for_a_quota_spends_no_budget() -> None:
-    """Being rate-limited is retried without a wait of our own, as the limiter holds the key, and without budget."""
+def test_rate_limited_retry_spends_no_budget() -> None:
+    """The limiter pauses the key, so the retry has no wait of its own."""
     operation = _Scripted(RateLimited("slow down"), RateLimited("slow down"))
     result, waits = _call(operation, budget=Budget(start=0))
     assert result == "done"

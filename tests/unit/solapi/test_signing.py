@@ -1,4 +1,4 @@
-"""The credentials header: as the vendor documents it, new each time, and without the secret."""
+"""The credentials header: in the documented format, new for each request, and without the secret."""
 
 import hmac
 import secrets
@@ -21,7 +21,7 @@ _NOW = 1_561_996_800.0
 
 @pytest.fixture
 def seoul(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A machine whose local time is nine hours ahead of UTC."""
+    """Set a local time nine hours ahead of UTC."""
     with monkeypatch.context() as patch:
         patch.setenv("TZ", "Asia/Seoul")
         time.tzset()
@@ -36,13 +36,13 @@ def _header(moment: float, *, offset: float = 0.0) -> str:
 
 
 def _parts(header: str) -> dict[str, str]:
-    scheme, _, rest = header.partition(" ")
+    scheme, _, fields = header.partition(" ")
     assert scheme == "HMAC-SHA256"
-    return dict(part.split("=") for part in rest.split(", "))
+    return dict(part.split("=") for part in fields.split(", "))
 
 
-def test_a_signature_is_the_hmac_of_date_and_salt() -> None:
-    """What openssl computes comes out, and letters beyond ASCII are taken as UTF-8."""
+def test_signature_is_the_hmac_of_date_and_salt() -> None:
+    """The result equals that of openssl. Letters beyond ASCII are encoded as UTF-8."""
     date = "2019-07-01T00:41:48Z"
     # printf '2019-07-01T00:41:48Zjqsba2jxjnrjor' | openssl dgst -sha256 -hmac 'JWKLMNOPQRSTUVWXYZ0123456789ABCD'
     assert signature(_SECRET, date, _SALT) == "f5bacfe01716b0d7e374b9fea4572c9a5fcaab50ae30b8331c5f5bb12a8cc9ba"
@@ -59,26 +59,25 @@ def test_a_signature_is_the_hmac_of_date_and_salt() -> None:
         (1_709_164_800, "2024-02-29T00:00:00Z"),
     ],
 )
-def test_a_date_is_utc_with_its_zone_in_whole_seconds(moment: float, text: str) -> None:
-    """The server refuses a date without zone, and reads what ISO 8601 reads."""
+def test_date_is_utc_in_whole_seconds(moment: float, text: str) -> None:
+    """The server refuses a date without a zone."""
     assert iso_date(moment) == text
     assert datetime.fromisoformat(text) == datetime.fromtimestamp(int(moment), UTC)
 
 
 @pytest.mark.usefixtures("seoul")
-def test_a_date_is_utc_wherever_the_machine_stands() -> None:
-    """A local time zone does not move the date."""
+def test_date_is_utc_in_every_local_zone() -> None:
     assert iso_date(_NOW) == "2019-07-01T16:00:00Z"
 
 
 @pytest.mark.parametrize("moment", [-1.0, 0.0, 1.0])
-def test_the_first_header_has_its_own_date(moment: float) -> None:
-    """Whatever a clock begins with, nothing stands in for the date of a second that was not looked at."""
+def test_first_header_has_the_current_date(moment: float) -> None:
+    """No cached date is used before the first second, at any start time of the clock."""
     assert _parts(_header(moment))["date"] == iso_date(moment)
 
 
-def test_a_header_has_four_parts_and_no_secret() -> None:
-    """Key, date, salt and signature fit each other."""
+def test_header_has_four_parts_and_no_secret() -> None:
+    """Key, date, salt and signature match each other."""
     header = _header(_NOW)
     parts = _parts(header)
     assert list(parts) == ["apiKey", "date", "salt", "signature"]
@@ -87,8 +86,8 @@ def test_a_header_has_four_parts_and_no_secret() -> None:
     assert _SECRET not in header
 
 
-def test_headers_of_one_signer_follow_the_clock() -> None:
-    """Later, earlier and equal seconds each have their own text, whatever was kept of the one before."""
+def test_date_follows_the_clock() -> None:
+    """Later, earlier and equal seconds each have their own date, despite the cache."""
     signer = Signer(Credentials(_KEY, Secret(_SECRET)))
     for moment in (_NOW, _NOW + 0.5, _NOW + 1, _NOW + 1, _NOW - 3600):
         parts = _parts(signer.header(moment, _SALT))
@@ -96,21 +95,20 @@ def test_headers_of_one_signer_follow_the_clock() -> None:
         assert parts["signature"] == signature(_SECRET, parts["date"], _SALT)
 
 
-def test_another_salt_is_another_signature() -> None:
-    """Within one second the salt alone makes signatures differ."""
+def test_signatures_of_one_second_differ_by_salt() -> None:
     signer = Signer(Credentials(_KEY, Secret(_SECRET)))
     headers = {_parts(signer.header(_NOW, f"{number:012}"))["signature"] for number in range(100)}
     assert len(headers) == 100
 
 
 @pytest.mark.parametrize("offset", [0.0, 900.5, -86_400.0])
-def test_an_offset_moves_the_date(offset: float) -> None:
-    """What was learnt of the server's clock is added to ours, the fraction of a second included."""
+def test_offset_moves_the_date(offset: float) -> None:
+    """The offset of the server clock is added, including fractions of a second."""
     assert _parts(_header(_NOW + 0.25, offset=offset))["date"] == iso_date(_NOW + 0.25 + offset)
 
 
-def test_a_signer_does_not_show_its_secret() -> None:
-    """Neither its text nor its representation contains it."""
+def test_signer_does_not_show_its_secret() -> None:
+    """Neither its text nor its representation contains the secret."""
     assert _SECRET not in repr(Signer(Credentials(_KEY, Secret(_SECRET))))
 
 

@@ -1,4 +1,4 @@
-"""Servers that are slow, half gone or silent, on real sockets: every request ends in time, and as the right error."""
+"""Slow, half-closed and silent servers on real sockets: every request ends in time with the right error."""
 
 import asyncio
 import socket
@@ -33,7 +33,10 @@ Play = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 @asynccontextmanager
 async def _served(play: Play) -> AsyncIterator[str]:
-    """The URL of a server that reads the head of one request, plays, and never closes the connection by itself."""
+    """Yield the URL of a server that reads the head of one request and plays.
+
+    The server never closes the connection itself.
+    """
     open_ones = []
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -51,8 +54,8 @@ async def _served(play: Play) -> AsyncIterator[str]:
             writer.close()
 
 
-def _at(play: Play, scenario: Callable[[Loopback, AccountWriter], Awaitable[None]]) -> None:
-    """Play against a client that tries once and waits up to 20 seconds for an answer."""
+def _client_of(play: Play, scenario: Callable[[Loopback, AccountWriter], Awaitable[None]]) -> None:
+    """Run a scenario with a client that tries once and waits up to 20 seconds for a response."""
 
     async def whole() -> None:
         account = SandboxAccount.of({PHONE: "ACTIVE"})
@@ -71,9 +74,9 @@ def _drips(data: bytes) -> Play:
     return play
 
 
-def _drips_after(begun: bytes) -> Play:
+def _drips_after(start: bytes) -> Play:
     async def play(writer: asyncio.StreamWriter) -> None:
-        writer.write(begun)
+        writer.write(start)
         await _drips(b"1\r\n \r\n")(writer)
 
     return play
@@ -89,28 +92,28 @@ def _drips_after(begun: bytes) -> Play:
         pytest.param(_drips_after(http_response(500, b" ", length=10**6)), id="error"),
     ],
 )
-def test_a_byte_now_and_then_gains_no_time(play: Play) -> None:
-    """However slowly an answer drips, a read and a write time out when the attempt's time is over."""
+def test_slow_bytes_do_not_extend_the_timeout(play: Play) -> None:
+    """A read and a write time out when the time of the attempt is over, however slow the response is."""
 
     async def scenario(loopback: Loopback, writer: AccountWriter) -> None:
         with pytest.raises(ConnectionFailed) as read:
             await writer.observe()
         assert read.value.timed_out or now() < 20, "it was not waited for, as it is no HTTP"
         assert now() <= 20.1
-        begun = now()
+        started_at = now()
         with pytest.raises(Ambiguous) as write:
             await loopback.write(writer, PHONE, Status.INACTIVE)
         assert write.value.timed_out is read.value.timed_out
-        assert now() <= begun + 20.1
+        assert now() <= started_at + 20.1
 
-    _at(play, scenario)
+    _client_of(play, scenario)
 
 
-def _shuts(begun: bytes, how: int) -> Play:
-    """Sends a beginning and shuts one side of the connection, which stays open."""
+def _shuts(start: bytes, how: int) -> Play:
+    """Return a server that sends a start and shuts one side of the connection, which stays open."""
 
     async def play(writer: asyncio.StreamWriter) -> None:
-        writer.write(begun)
+        writer.write(start)
         await writer.drain()
         writer.get_extra_info("socket").shutdown(how)
 
@@ -118,7 +121,7 @@ def _shuts(begun: bytes, how: int) -> Play:
 
 
 @pytest.mark.parametrize(
-    "begun",
+    "start",
     [
         b"",
         b"HTTP/1.1 200",
@@ -128,8 +131,8 @@ def _shuts(begun: bytes, how: int) -> Play:
         http_response(500, b"{", length=100),
     ],
 )
-def test_half_a_connection_is_a_broken_one(begun: bytes) -> None:
-    """A server that says it sends no more, in the middle of its answer, is not waited for."""
+def test_half_closed_connection_is_an_error(start: bytes) -> None:
+    """A server that stops sending in the middle of its response is not waited for."""
 
     async def scenario(loopback: Loopback, writer: AccountWriter) -> None:
         with pytest.raises(ConnectionFailed):
@@ -138,11 +141,11 @@ def test_half_a_connection_is_a_broken_one(begun: bytes) -> None:
             await loopback.write(writer, PHONE, Status.INACTIVE)
         assert now() < 1
 
-    _at(_shuts(begun, socket.SHUT_WR), scenario)
+    _client_of(_shuts(start, socket.SHUT_WR), scenario)
 
 
 @pytest.mark.parametrize(
-    ("begun", "how"),
+    ("start", "how"),
     [
         (_ANSWER, socket.SHUT_WR),
         (_ANSWER, socket.SHUT_RD),
@@ -150,8 +153,8 @@ def test_half_a_connection_is_a_broken_one(begun: bytes) -> None:
         (b"HTTP/1.0 200 OK\r\nConnection: close\r\n\r\n" + _DOCUMENT, socket.SHUT_WR),
     ],
 )
-def test_a_whole_answer_counts_whatever_side_is_shut_after_it(begun: bytes, how: int) -> None:
-    """An answer that ends where the server stops sending is whole, and so is one after which it stops reading."""
+def test_complete_response_counts_after_a_half_close(start: bytes, how: int) -> None:
+    """The response is complete when the server stops sending or reading after it."""
 
     async def scenario(loopback: Loopback, writer: AccountWriter) -> None:
         for _ in range(2):
@@ -159,15 +162,15 @@ def test_a_whole_answer_counts_whatever_side_is_shut_after_it(begun: bytes, how:
             await loopback.write(writer, PHONE, Status.ACTIVE)
         assert now() < 1
 
-    _at(_shuts(begun, how), scenario)
+    _client_of(_shuts(start, how), scenario)
 
 
-@pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 2", http_response(body=_DOCUMENT[:40], length=len(_DOCUMENT))])
-def test_reset_is_reported_at_once(begun: bytes) -> None:
-    """A reset before or in an answer fails a read and leaves a write ambiguous."""
+@pytest.mark.parametrize("start", [b"", b"HTTP/1.1 2", http_response(body=_DOCUMENT[:40], length=len(_DOCUMENT))])
+def test_reset_is_reported_at_once(start: bytes) -> None:
+    """A reset before or during a response fails a read and makes a write ambiguous."""
 
     async def resets(writer: asyncio.StreamWriter) -> None:
-        writer.write(begun)
+        writer.write(start)
         await writer.drain()
         # without lingering, closing sends RST instead of FIN
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -180,15 +183,16 @@ def test_reset_is_reported_at_once(begun: bytes) -> None:
             await loopback.write(writer, PHONE, Status.INACTIVE)
         assert now() < 1
 
-    _at(resets, scenario)
+    _client_of(resets, scenario)
 
 
 @pytest.mark.parametrize("accepts", [True, False])
 @pytest.mark.parametrize(("stalled", "good"), [(10, 30), (20, 20)])
-def test_accounts_at_a_silent_server_stop_no_other(stalled: int, good: int, *, accepts: bool) -> None:
-    """Connections that are taken, or not even that, and never answered, hold up their own accounts alone.
+def test_silent_server_delays_its_own_accounts_only(stalled: int, good: int, *, accepts: bool) -> None:
+    """Connections that are accepted or not, and never served, delay their own accounts only.
 
-    With fewer of them than accounts may be under way the others notice nothing; with more, they wait for a turn.
+    If fewer accounts are stalled than may run at once, the others are not delayed. If more are stalled, the others wait
+    for a turn.
     """
 
     async def scenario() -> None:
@@ -238,7 +242,7 @@ def test_accounts_at_a_silent_server_stop_no_other(stalled: int, good: int, *, a
             outcomes = [RunOutcome.FAILED] * stalled + [RunOutcome.CONVERGED] * good
             assert [result.outcome for result in results] == outcomes
             assert all(set(account.statuses.values()) == {"ACTIVE"} for account in accounts)
-            # two tries of 20 seconds for each round of 16 accounts, and a moment for the backoff
+            # two attempts of 20 seconds for each round of 16 accounts, plus the backoff
             assert planned < (42 if stalled <= settings.accounts_concurrency else 84)
             assert max(done.values()) - planned < 1, "the accounts that are there waited for those that are not"
         finally:
@@ -248,13 +252,13 @@ def test_accounts_at_a_silent_server_stop_no_other(stalled: int, good: int, *, a
 
 
 def _desired(name: str, phones: list[str], url: str | None = None) -> DesiredAccount:
-    where = SecretRef(env=name)
+    secret = SecretRef(env=name)
     numbers = dict.fromkeys(phones, Desired(Status.ACTIVE))
     return DesiredAccount(
         name,
         "x.yaml",
         numbers,
         array("I", range(len(phones))),
-        credentials=CredentialsRef(where, where),
+        credentials=CredentialsRef(secret, secret),
         endpoint=url,
     )

@@ -1,4 +1,4 @@
-"""Below HTTP: every way in which aiohttp can fail is one error, whose text holds no header."""
+"""Failures below HTTP: every exception of aiohttp becomes one error, whose text contains no header."""
 
 import asyncio
 import ssl
@@ -39,7 +39,7 @@ def _exceptions() -> Iterator[type[BaseException]]:
             yield kind
 
 
-def _made(kind: type[BaseException]) -> BaseException:
+def _exception(kind: type[BaseException]) -> BaseException:
     key = ConnectionKey("api.example", 443, True, True, None, None, None, None)  # noqa: FBT003 - aiohttp's own tuple
     info = aiohttp.RequestInfo(
         URL("https://api.example/"), "PUT", CIMultiDictProxy(CIMultiDict({"Authorization": _CANARY})), URL("https://x/")
@@ -52,19 +52,22 @@ def _made(kind: type[BaseException]) -> BaseException:
     if issubclass(kind, aiohttp.ServerFingerprintMismatch):
         arguments.append((b"a", b"b", "api.example", 443))
     arguments += [(key, OSError(111, "refused")), (info, ()), (URL("https://x/"),), ()]
-    for given in arguments:
+    for argument in arguments:
         try:
-            return kind(*given)
+            return kind(*argument)
         except TypeError:
             continue
     raise AssertionError(f"no way known to make {kind}")
 
 
 @pytest.mark.parametrize("kind", [*_exceptions(), TimeoutError, OSError, ConnectionResetError])
-def test_every_failure_below_http_is_exactly_one_error(kind: type[BaseException]) -> None:
-    """Nothing that aiohttp raises is left over; nothing sent is transient, anything sent leaves a write in doubt."""
+def test_every_aiohttp_exception_is_one_error(kind: type[BaseException]) -> None:
+    """No exception of aiohttp passes through.
+
+    If nothing was sent the error is transient; otherwise a write is ambiguous.
+    """
     for write in (False, True):
-        error = transport_error(_made(kind), write=write)
+        error = transport_error(_exception(kind), write=write)
         expected: type[ApiError] = Ambiguous if write else ConnectionFailed
         if issubclass(kind, _HOPELESS):
             expected = AccountRejected
@@ -75,8 +78,8 @@ def test_every_failure_below_http_is_exactly_one_error(kind: type[BaseException]
         assert "Authorization" not in repr(error)
 
 
-def test_only_a_timeout_may_still_arrive() -> None:
-    """The error of a request that was given up on says so, for its slot to be held longer."""
+def test_only_a_timed_out_request_may_still_arrive() -> None:
+    """The error says so, and the slot is held longer."""
     assert transport_error(TimeoutError(), write=True).timed_out
     assert not transport_error(ConnectionResetError(), write=True).timed_out
 
@@ -116,7 +119,7 @@ _ADD = "set SSL_CERT_FILE to add a certificate authority of your own"
         ),
         (TimeoutError(), "the request timed out"),
         (aiohttp.ClientPayloadError(), "the response ended early"),
-        (_made(aiohttp.ClientResponseError), "the response is not HTTP"),
+        (_exception(aiohttp.ClientResponseError), "the response is not HTTP"),
         (ConnectionResetError(), "the connection broke"),
     ],
 )
@@ -125,7 +128,7 @@ def test_each_failure_has_its_message(failure: BaseException, message: str, monk
     assert str(transport_error(failure, write=False)) == message
 
 
-def test_ssl_cert_file_that_does_not_exist_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_ssl_cert_file_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     failure = aiohttp.ClientConnectorCertificateError(_KEY, _SELF_SIGNED)
     gone = tmp_path / "gone.pem"
     monkeypatch.setenv("SSL_CERT_FILE", str(gone))
@@ -149,15 +152,15 @@ class _Watcher:
 
 
 async def test_watcher_gets_method_duration_and_status_of_each_request(
-    answers: Any, monkeypatch: pytest.MonkeyPatch
+    responses: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a complete response the status is None."""
     times = iter([10.0, 12.0, 20.0, 25.0, 30.0, 31.0])
     monkeypatch.setattr("worker.solapi.transport.time", SimpleNamespace(perf_counter=lambda: next(times)))
     url, watcher = URL("https://api.example/x"), _Watcher()
-    answers.add(str(url), method="GET", status=503)
-    answers.add(str(url), method="PUT", exception=ConnectionResetError())
-    answers.add(str(url), method="GET", body=b"no gzip", headers={"Content-Encoding": "gzip"})
+    responses.add(str(url), method="GET", status=503)
+    responses.add(str(url), method="PUT", exception=ConnectionResetError())
+    responses.add(str(url), method="GET", body=b"no gzip", headers={"Content-Encoding": "gzip"})
     async with Transport(Timeout(), watcher) as transport:
         assert (await transport.exchange("GET", url, {})).status == 503
         with pytest.raises(Ambiguous):
@@ -205,7 +208,6 @@ def test_long_timeout_is_not_rounded_up_to_whole_seconds() -> None:
     run(scenario())
 
 
-async def test_a_transport_is_used_inside_its_context() -> None:
-    """Sending on a transport that was not opened raises."""
+async def test_unopened_transport_raises() -> None:
     with pytest.raises(AssertionError, match="context"):
         await Transport(Timeout()).exchange("GET", URL("http://127.0.0.1:1/"), {})

@@ -1,4 +1,4 @@
-"""Bodies as they come over a real socket: whole, in pieces, broken off, stalled, endless, compressed or not."""
+"""Bodies over a real socket: complete, in pieces, truncated, stalled, endless, compressed or not."""
 
 import asyncio
 import gzip
@@ -33,7 +33,7 @@ def _chunk(data: bytes) -> bytes:
 
 @asynccontextmanager
 async def _served(play: Play) -> AsyncIterator[URL]:
-    """A server that reads one request's head and body, then plays."""
+    """Yield a server that reads the head and body of one request, then plays."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -82,18 +82,18 @@ async def _floods(writer: asyncio.StreamWriter) -> None:
 
 
 @pytest.mark.parametrize("moment", [0.02, 0.0])
-async def test_the_beginning_of_a_long_reply_is_kept(monkeypatch: pytest.MonkeyPatch, moment: float) -> None:
-    """The reply is read to its end, with or without a length, fast or slow."""
+async def test_start_of_a_long_response_is_kept(monkeypatch: pytest.MonkeyPatch, moment: float) -> None:
+    """The response is read to its end, with or without a length, fast or slow."""
     monkeypatch.setattr("worker.solapi.transport._MOMENT", moment)
     with_length = await _exchange(_says(_head(len(_LONG)), _LONG[:9], _LONG[9:]))
     without_length = await _exchange(_says(_BOUNDLESS + b"\r\n", _chunk(_LONG[:9]), _chunk(_LONG[9:]), _chunk(b"")))
-    for answer in (with_length, without_length):
-        assert (answer.raw, answer.complete) == (_LONG[: 16 << 10], False)
+    for response in (with_length, without_length):
+        assert (response.raw, response.complete) == (_LONG[: 16 << 10], False)
 
 
 @pytest.mark.parametrize("moment", [0.02, 0.0])
-async def test_a_short_reply_is_whole(monkeypatch: pytest.MonkeyPatch, moment: float) -> None:
-    """A reply that fits is kept unchanged, an empty one too, fast or slow."""
+async def test_short_response_is_kept_unchanged(monkeypatch: pytest.MonkeyPatch, moment: float) -> None:
+    """An empty response too, fast or slow."""
     monkeypatch.setattr("worker.solapi.transport._MOMENT", moment)
     assert (await _exchange(_says(_head(3), b"yes")))[2:] == (b"yes", True)
     assert (await _exchange(_says(_BOUNDLESS + b"\r\n", _chunk(b"yes"), _chunk(b""))))[2:] == (b"yes", True)
@@ -102,10 +102,10 @@ async def test_a_short_reply_is_whole(monkeypatch: pytest.MonkeyPatch, moment: f
 
 @pytest.mark.parametrize(("method", "error"), [("PUT", Ambiguous), ("GET", ConnectionFailed)])
 @pytest.mark.parametrize("sink", [None, [].append])
-async def test_a_body_that_breaks_off_or_stalls_ends_in_time(
+async def test_truncated_or_stalled_body_ends_in_time(
     method: str, error: type[ApiError], sink: Callable[[bytes], None] | None
 ) -> None:
-    """Half a body is an error at once, and a body that stops coming is one when the attempt's time is over."""
+    """A truncated body is an error at once. A stalled body is an error when the time of the attempt is over."""
     with pytest.raises(error) as broken:
         await _exchange(_breaks, method, sink=sink)
     assert not broken.value.timed_out
@@ -114,8 +114,8 @@ async def test_a_body_that_breaks_off_or_stalls_ends_in_time(
     assert stalled.value.timed_out
 
 
-async def test_a_body_that_broke_off_before_anybody_waited_is_an_error_at_once() -> None:
-    """A failure that came ahead of the wait ends it, rather than the attempt's time."""
+async def test_body_truncated_before_the_wait_is_an_error_at_once() -> None:
+    """A failure before the wait ends it, not the time of the attempt."""
     loop = asyncio.get_running_loop()
     body = aiohttp.StreamReader(BaseProtocol(loop), 1, loop=loop)
     body.set_exception(aiohttp.ClientPayloadError("broken"))
@@ -123,8 +123,8 @@ async def test_a_body_that_broke_off_before_anybody_waited_is_an_error_at_once()
         await _completes_soon(body, loop.time() + 60)
 
 
-async def test_a_connection_is_used_again_after_a_dropped_body() -> None:
-    """A long reply whose body is dropped does not cost a new connection."""
+async def test_connection_is_reused_after_a_dropped_body() -> None:
+    """A long response whose body is dropped does not cost a new connection."""
     peers = set()
 
     async def play(writer: asyncio.StreamWriter) -> None:
@@ -137,14 +137,14 @@ async def test_a_connection_is_used_again_after_a_dropped_body() -> None:
     assert len(peers) == 1
 
 
-async def test_a_document_comes_in_pieces() -> None:
-    """The body of a 200 goes where it is wanted, decompressed; that of another answer stays in the answer."""
+async def test_document_is_streamed_to_the_sink() -> None:
+    """The decompressed body of a 200 goes to the sink. The body of any other status stays in the response."""
     packed = gzip.compress(_LONG)
     gzipped = "Content-Encoding: gzip\r\n"
     for head, body in ((_head(len(packed), more=gzipped), packed), (_head(len(_LONG)), _LONG)):
         pieces: list[bytes] = []
-        answer = await _exchange(_says(head, body), "GET", sink=pieces.append)
-        assert (answer.raw, b"".join(pieces)) == (b"", _LONG)
+        response = await _exchange(_says(head, body), "GET", sink=pieces.append)
+        assert (response.raw, b"".join(pieces)) == (b"", _LONG)
     refused = await _exchange(
         _says(_head(4, "400 No"), b"why?"), "GET", sink=lambda _: pytest.fail("this is no document")
     )
@@ -173,7 +173,7 @@ _MEMBERS = gzip.compress(_LONG[:1_000]) + gzip.compress(b"") + gzip.compress(_LO
         (_GZIP, b""),
     ],
 )
-async def test_every_spelling_of_identity_and_gzip_is_read(more: str, body: bytes) -> None:
+async def test_every_spelling_of_identity_and_gzip_is_accepted(more: str, body: bytes) -> None:
     """RFC 9110 and RFC 1952: blank, any letter case, x-gzip, lists, several members, zeros after a member."""
     pieces: list[bytes] = []
     await _exchange(_says(_head(len(body), more=more), body), "GET", sink=pieces.append)
@@ -181,8 +181,7 @@ async def test_every_spelling_of_identity_and_gzip_is_read(more: str, body: byte
 
 
 @pytest.mark.parametrize("size", [1, 7, 1 << 20])
-def test_members_may_be_cut_anywhere(size: int) -> None:
-    """A gzip member may start and end in any piece."""
+def test_gzip_member_may_start_and_end_in_any_piece(size: int) -> None:
     pieces: list[bytes] = []
     body = _BodyDecoder(200, {"content-encoding": "gzip"}, pieces.append)
     travelled = _MEMBERS + bytes(9)
@@ -192,14 +191,14 @@ def test_members_may_be_cut_anywhere(size: int) -> None:
     assert b"".join(pieces) == _LONG
 
 
-def test_a_flood_of_tiny_members_costs_no_more_than_their_bytes() -> None:
+def test_time_of_tiny_gzip_members_is_linear() -> None:
     """The time grows with the number of members, not with its square."""
     flood = gzip.compress(b"") * 50_000
     body = _BodyDecoder(200, {"Content-Encoding": "gzip"}, lambda _: None)
-    began = time.process_time()
+    started_at = time.process_time()
     body.feed(flood)
     body.finish()
-    assert time.process_time() - began < 5
+    assert time.process_time() - started_at < 5
 
 
 _NOT_GZIP = "the response claims to be gzip but is not"
@@ -226,8 +225,8 @@ _UNSUPPORTED = "the response has an unsupported compression"
         ("Content-Encoding: gzip, gzip\r\n", gzip.compress(_PACKED), _UNSUPPORTED),
     ],
 )
-async def test_what_cannot_be_decompressed_is_a_failed_read(more: str, body: bytes, message: str) -> None:
-    """A wrong, a truncated and an unknown compression are errors, in a document and in an error body."""
+async def test_invalid_compression_is_a_failed_read(more: str, body: bytes, message: str) -> None:
+    """Wrong, truncated and unknown compressions are errors, in a document and in an error body."""
     with pytest.raises(ServerError) as document:
         await _exchange(_says(_head(len(body), more=more), body), "GET", sink=lambda _: None)
     with pytest.raises(ServerError) as refusal:
@@ -295,8 +294,8 @@ async def test_rest_of_a_slow_body_has_a_limit(monkeypatch: pytest.MonkeyPatch) 
     assert (str(raised.value), raised.value.http_status) == ("the response is longer than 1 MiB", 502)
 
 
-async def test_an_endless_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """80 MB of a write's reply, and a document beyond its bound before or after decompression, end the account."""
+async def test_endless_response_ends_the_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limits apply to a write's response of 80 MB and to a document before and after decompression."""
     timeout = Timeout(connect_seconds=1, total_seconds=20)
     async with _served(_floods) as url, Transport(timeout) as transport:
         with pytest.raises(AccountRejected, match="longer than 64 MiB"):

@@ -87,50 +87,50 @@ async def _write(client: AccountWriter) -> None:
 
 
 @pytest.mark.parametrize("fault", [*_NOTHING_SENT, *_LOST], ids=lambda fault: type(fault).__name__)
-async def test_a_fault_costs_one_attempt_and_the_next_one_is_signed_anew(fault: Exception, answers: Any) -> None:
-    """A read and a write survive it with one more request each, and no signature is used twice."""
+async def test_fault_costs_one_attempt_and_the_next_is_signed_again(fault: Exception, responses: Any) -> None:
+    """A read and a write succeed with one more request each, and no signature is used twice."""
     for method in ("GET", "PUT"):
         url = _URL if method == "GET" else f"{_URL}/{PHONE}"
-        answers.add(url, method=method, exception=fault)
-        answers.add(url, method=method, body=_DOCUMENT)
+        responses.add(url, method=method, exception=fault)
+        responses.add(url, method=method, body=_DOCUMENT)
     assert await _with_client(_read) == Requests(2, 0, 1)
     assert await _with_client(_write) == Requests(0, 2, 1)
-    sent = [call.kwargs["headers"]["Authorization"] for calls in answers.requests.values() for call in calls]
-    assert len(set(sent)) == 4
+    headers = [call.kwargs["headers"]["Authorization"] for calls in responses.requests.values() for call in calls]
+    assert len(set(headers)) == 4
 
 
 @pytest.mark.parametrize("fault", _NOTHING_SENT, ids=lambda fault: type(fault).__name__)
-async def test_write_without_a_connection_is_not_ambiguous(fault: Exception, answers: Any) -> None:
-    """It was not carried out, so that it needs no read."""
-    answers.add(f"{_URL}/{PHONE}", method="PUT", exception=fault)
+async def test_write_without_a_connection_is_not_ambiguous(fault: Exception, responses: Any) -> None:
+    """The write was not sent, so it needs no read."""
+    responses.add(f"{_URL}/{PHONE}", method="PUT", exception=fault)
     assert type(await _raises(ConnectionFailed, _write)) is ConnectionFailed
 
 
 @pytest.mark.parametrize("fault", _LOST, ids=lambda fault: type(fault).__name__)
-async def test_lost_answer_is_ambiguous_for_a_write_only(fault: Exception, answers: Any) -> None:
-    """The write may have been carried out; a read can simply be repeated."""
-    answers.add(f"{_URL}/{PHONE}", method="PUT", exception=fault)
-    answers.add(_URL, exception=fault)
+async def test_lost_response_is_ambiguous_for_writes_only(fault: Exception, responses: Any) -> None:
+    """The write may have taken effect. A read can be repeated."""
+    responses.add(f"{_URL}/{PHONE}", method="PUT", exception=fault)
+    responses.add(_URL, exception=fault)
     doubt = await _raises(Ambiguous, _write)
     assert doubt.timed_out is isinstance(fault, TimeoutError)
     assert type(await _raises(ConnectionFailed, _read)) is ConnectionFailed
 
 
 @pytest.mark.parametrize("fault", _HOPELESS, ids=lambda fault: type(fault).__name__)
-async def test_permanent_fault_ends_the_account(fault: Exception, answers: Any) -> None:
-    """TLS that does not verify and an invalid URL are reported after one attempt."""
-    answers.add(f"{_URL}/{PHONE}", method="PUT", exception=fault)
-    answers.add(_URL, exception=fault)
+async def test_permanent_fault_ends_the_account(fault: Exception, responses: Any) -> None:
+    """An unverified certificate and an invalid URL are reported after one attempt."""
+    responses.add(f"{_URL}/{PHONE}", method="PUT", exception=fault)
+    responses.add(_URL, exception=fault)
     for do in (_read, _write):
         assert (await _raises(AccountRejected, do)).http_status is None
-    assert sum(map(len, answers.requests.values())) == 2
+    assert sum(map(len, responses.requests.values())) == 2
 
 
-async def test_answers_are_taken_as_they_come(answers: Any) -> None:
-    """The same session gives an answer's status and body through, and follows no redirect."""
-    answers.add(_URL, body=b"<html>")
-    answers.add(_URL, status=307, headers={"Location": "https://elsewhere.example/"})
-    answers.add("https://elsewhere.example/", body=_DOCUMENT)
+async def test_status_and_body_are_passed_through(responses: Any) -> None:
+    """The same session follows no redirect."""
+    responses.add(_URL, body=b"<html>")
+    responses.add(_URL, status=307, headers={"Location": "https://elsewhere.example/"})
+    responses.add("https://elsewhere.example/", body=_DOCUMENT)
     assert (await _raises(ServerError, _read)).http_status in {200, None}
     assert (await _raises(AccountRejected, _read)).http_status == 307
-    assert ("GET", URL("https://elsewhere.example/")) not in answers.requests
+    assert ("GET", URL("https://elsewhere.example/")) not in responses.requests

@@ -1,4 +1,4 @@
-"""The wire: three shapes of reply, an account document with anything in it, and one error for every refusal."""
+"""The wire format: three shapes of write responses, account documents with unknown content, one error per refusal."""
 
 import msgspec
 import pytest
@@ -27,8 +27,7 @@ def _row(phone: str = "01000000000", status: str = "ACTIVE", **more: object) -> 
     return {"phoneNumber": phone, "status": status, "expireAt": None, "handleKey": "SED", "log": [{"a": 1}], **more}
 
 
-def test_a_numeric_account_id_is_the_same_as_its_text() -> None:
-    """Ids are compared as text, however they are written."""
+def test_numeric_account_id_equals_its_text() -> None:
     assert wire.write_response(b'{"accountId": 12925149}', "01000000000").account == "12925149"
 
 
@@ -43,14 +42,13 @@ def test_a_numeric_account_id_is_the_same_as_its_text() -> None:
         (b"{}", None),
     ],
 )
-def test_reply_in_any_shape_is_read_for_its_number_only(body: bytes, status: Status | None) -> None:
-    """The row of the number that was written is read, and no other."""
+def test_response_in_any_shape_gives_the_written_number_only(body: bytes, status: Status | None) -> None:
     assert wire.write_response(body, "01000000000").status is status
 
 
 @pytest.mark.parametrize("body", [b"", b"OK", b"[]", b"<html>", b'{"status": ', b'{"errorCode": "InternalError"}'])
 def test_unclear_response_makes_the_write_ambiguous(body: bytes) -> None:
-    """200 alone proves nothing: a body that is no reply makes the outcome unknown."""
+    """A 200 without a valid body does not prove the write."""
     with pytest.raises(Ambiguous):
         wire.write_response(body, "01000000000")
 
@@ -84,10 +82,10 @@ _REFUSALS: list[tuple[int, str | None, str, type[ApiError], type[ApiError]]] = [
 
 
 @pytest.mark.parametrize(("status", "code", "message", "after_read", "after_write"), _REFUSALS)
-def test_each_answer_is_one_error(
+def test_each_error_response_is_one_error(
     status: int, code: str | None, message: str, after_read: type[ApiError], after_write: type[ApiError]
 ) -> None:
-    """Every row of the vendor's error table is one type, and a write whose answer is lost is in doubt."""
+    """Every row of the vendor's error table maps to one type. A write whose response is lost is ambiguous."""
     body = msgspec.json.encode({"errorCode": code, "errorMessage": message}) if code else b""
     for write, kind in ((False, after_read), (True, after_write)):
         error = wire.refusal(status, body, write=write)
@@ -97,29 +95,29 @@ def test_each_answer_is_one_error(
 
 
 @pytest.mark.parametrize("status", [s for s in range(200, 600) if s != 200])
-def test_every_status_is_exactly_one_error(status: int) -> None:
-    """There is no status, known or not, that falls through."""
+def test_every_status_except_200_is_one_error(status: int) -> None:
+    """Known and unknown statuses map to an `ApiError`."""
     for write in (False, True):
         assert isinstance(wire.refusal(status, b"", write=write), ApiError)
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 409, 500])
-def test_html_is_a_proxy_speaking_and_not_the_api(status: int) -> None:
-    """A page of HTML says nothing about credentials or numbers, whatever status it comes with."""
+def test_html_page_is_not_a_response_of_the_api(status: int) -> None:
+    """An HTML page gives no information about credentials or numbers, with any status."""
     page = b"\n <html><body>Forbidden</body></html>"
     assert type(wire.refusal(status, page, write=False)) is ServerError
     assert type(wire.refusal(status, page, write=True)) is Ambiguous
 
 
-def test_the_second_spelling_of_a_message_is_read() -> None:
-    """429 calls its text `message`, and a wait that the headers named is kept."""
+def test_message_key_of_a_429_is_read() -> None:
+    """A 429 calls its text `message`. A wait from the headers is kept."""
     error = wire.refusal(429, b'{"errorCode": "TooManyRequests", "message": "slow"}', write=True, retry_after=3.0)
     assert isinstance(error, RateLimited)
     assert (str(error), error.retry_after) == ("slow", 3.0)
 
 
-def test_a_foreign_message_is_bounded() -> None:
-    """A message of a megabyte is cut, so that it floods neither log nor report."""
+def test_api_message_is_cut() -> None:
+    """A message of a megabyte floods neither the log nor the report."""
     error = wire.refusal(418, msgspec.json.encode({"errorCode": "x" * 10**6, "errorMessage": "y" * 10**6}), write=True)
     assert len(str(error)) < 600
     assert len(error.code) < 600
@@ -150,6 +148,6 @@ def test_a_foreign_message_is_bounded() -> None:
         ("", None),
     ],
 )
-def test_a_wait_is_read_in_seconds_and_rounded_up(text: str, seconds: float | None) -> None:
-    """A fraction is rounded up, because an early retry is refused again. Any other text is ignored."""
+def test_wait_in_the_message_is_rounded_up(text: str, seconds: float | None) -> None:
+    """An early retry would be refused again. Any other text is ignored."""
     assert wire.retry_after({"Retry-After": text}) == seconds

@@ -1,4 +1,4 @@
-"""Metrics of accounts: counts with fixed labels, names for accounts that need attention."""
+"""Metrics of accounts: counts with fixed labels, and names only for accounts that need attention."""
 
 import pytest
 from hypothesis import given
@@ -24,12 +24,12 @@ STATUSES_OF = {Status.ACTIVE: 4, Status.INACTIVE: 3}
 
 
 def change(phone: str, action: Action, cause: Cause | None = None) -> Change:
-    """A change that was planned."""
+    """Return a planned change."""
     return Change(phone, action, "INACTIVE", "ACTIVE", "", cause=cause)
 
 
 def plan(*changes: Change, **more: object) -> AccountPlan:
-    """The plan of an account with two numbers as desired."""
+    """Return the plan of an account with two unchanged numbers."""
     counts = tally(Action, {Action.UNCHANGED: 2})
     for each in changes:
         counts[each.action] += 1
@@ -37,13 +37,13 @@ def plan(*changes: Change, **more: object) -> AccountPlan:
 
 
 def result(*numbers: NumberResult, outcome: RunOutcome = RunOutcome.CONVERGED) -> AccountResult:
-    """What became of it."""
+    """Return a result with these numbers."""
     return AccountResult(account="main", outcome=outcome, counts=tally(Outcome, {}), numbers=numbers)
 
 
-def test_a_plan_is_counted_by_words() -> None:
-    """Statuses, actions, causes and notices are counted; what no file lists does not differ from any file."""
-    found = count_plan(
+def test_plan_is_counted_by_fixed_labels() -> None:
+    """Statuses, actions, causes and notices are counted. An unlisted number does not differ from a file."""
+    counts = count_plan(
         plan(
             change(A, Action.ACTIVATE, Cause.EXTERNAL_DRIFT),
             change(B, Action.HELD),
@@ -53,50 +53,49 @@ def test_a_plan_is_counted_by_words() -> None:
         {**STATUSES_OF, Status("SLEEPY"): 1, Status("DREAMY"): 2},
         AccountCounts(),
     )
-    assert found.statuses == {"ACTIVE": 4, "INACTIVE": 3, "other": 3}
-    assert {word: count for word, count in found.actions.items() if count} == {
+    assert counts.statuses == {"ACTIVE": 4, "INACTIVE": 3, "other": 3}
+    assert {word: count for word, count in counts.actions.items() if count} == {
         "activate": 1,
         "held": 1,
         "unmanaged": 1,
         "unchanged": 2,
     }
-    assert found.causes == {"external_drift": 1, "unknown": 1}
-    assert found.notices == {"expiring": 1}
-    assert (found.failing, found.refused) == (0, 0)
+    assert counts.causes == {"external_drift": 1, "unknown": 1}
+    assert counts.notices == {"expiring": 1}
+    assert (counts.failing, counts.refused) == (0, 0)
 
 
-def test_a_refused_plan_counts_as_refused() -> None:
-    """It does until a read finds a plan that the safety rules accept."""
+def test_refused_plan_counts_as_refused() -> None:
+    """The account counts as refused until a read gives a plan that the safety rules accept."""
     refused = count_plan(plan(verdict=Verdict.REFUSED, refusals=(Refusal("min-active", "no"),)), {}, AccountCounts())
     assert refused.refused == 1
     assert count_plan(plan(), {}, refused).refused == 0
 
 
-def test_an_account_that_cannot_be_read_keeps_what_was_known() -> None:
-    """A failed read removes no count, and the next successful read clears the failure."""
-    before = count_plan(plan(change(A, Action.ACTIVATE)), STATUSES_OF, AccountCounts())
+def test_unreadable_account_keeps_its_counts() -> None:
+    """A failed read removes no count. The next successful read clears the failure."""
+    counts = count_plan(plan(change(A, Action.ACTIVATE)), STATUSES_OF, AccountCounts())
     broken = plan(verdict=Verdict.ERROR, error=ErrorInfo("ServerError", "down"))
-    failed = count_plan(broken, {}, before)
-    assert failed == structs.replace(before, failing=1)
+    failed = count_plan(broken, {}, counts)
+    assert failed == structs.replace(counts, failing=1)
     assert count_plan(plan(), STATUSES_OF, failed).failing == 0
 
 
-def test_an_account_that_a_stopped_run_did_not_come_to_is_not_failing() -> None:
-    """A signal is no fault of the account."""
+def test_account_skipped_by_a_stopped_run_is_not_failing() -> None:
     stopped = plan(verdict=Verdict.ERROR, error=ErrorInfo("Interrupted", "stopped by SIGTERM"))
     assert count_plan(stopped, {}, AccountCounts()) == AccountCounts()
 
 
-def test_what_was_carried_out_moves() -> None:
-    """A number that was changed has its new status and nothing more to be done; one that failed is as before."""
+def test_changed_number_moves_to_its_new_status() -> None:
+    """A changed number has no pending action. A failed number keeps its counts."""
     changes = (change(A, Action.ACTIVATE, Cause.CONFIG_CHANGE), change(B, Action.ACTIVATE, Cause.BOTH))
     before = count_plan(plan(*changes), STATUSES_OF, AccountCounts())
-    done = result(
+    applied = result(
         NumberResult(A, Action.ACTIVATE, "ACTIVE", "INACTIVE", "ACTIVE", Outcome.CHANGED, 1),
         NumberResult(B, Action.ACTIVATE, "ACTIVE", "INACTIVE", "INACTIVE", Outcome.FAILED, 1),
         outcome=RunOutcome.PARTIAL,
     )
-    after = count_result(plan(*changes), done, before)
+    after = count_result(plan(*changes), applied, before)
     assert after.statuses == {"ACTIVE": 5, "INACTIVE": 2}
     assert (after.actions["activate"], after.actions["unchanged"]) == (1, 3)
     assert after.causes == {"both": 1}
@@ -104,16 +103,16 @@ def test_what_was_carried_out_moves() -> None:
 
 
 def test_saved_plan_counts_nothing_without_a_read() -> None:
-    """Changed numbers make no counts either, least of all negative ones."""
-    done = result(NumberResult(A, Action.ACTIVATE, "ACTIVE", "INACTIVE", "ACTIVE", Outcome.CHANGED, 1))
-    assert count_result(None, done, AccountCounts()) == AccountCounts()
+    """Changed numbers do not make counts, in particular no negative ones."""
+    applied = result(NumberResult(A, Action.ACTIVATE, "ACTIVE", "INACTIVE", "ACTIVE", Outcome.CHANGED, 1))
+    assert count_result(None, applied, AccountCounts()) == AccountCounts()
 
 
 @pytest.mark.parametrize(
     ("outcome", "failing"), [(outcome, int(outcome is RunOutcome.FAILED)) for outcome in RunOutcome]
 )
 def test_only_a_failed_run_makes_an_account_failing(outcome: RunOutcome, failing: int) -> None:
-    """Neither another run that has the account, nor a signal, nor a number that did not converge does."""
+    """A run that finds the account locked, a signal and an unconverged number do not."""
     assert count_result(None, result(outcome=outcome), AccountCounts()).failing == failing
 
 
@@ -130,20 +129,20 @@ FLEET = st.dictionaries(st.text("abc", min_size=1, max_size=3) | st.just(REST), 
 
 
 def total(figures: dict[str, AccountCounts]) -> AccountCounts:
-    """The sum of all."""
+    """Return the sum of all counts."""
     summed = sum(figures.values(), AccountCounts())
     return structs.replace(summed, causes=nonzero(summed.causes), notices=nonzero(summed.notices))
 
 
 def nonzero(counts: object) -> dict[str, int]:
-    """The words that were found."""
+    """Return the labels with counts."""
     assert hasattr(counts, "items")
     return {word: count for word, count in counts.items() if count}
 
 
 @given(FLEET, st.integers(0, 12))
 def test_no_account_is_lost_or_counted_twice(figures: dict[str, AccountCounts], most: int) -> None:
-    """Whatever the bound, the series add up to the whole fleet, with at most that many names and one more."""
+    """For any limit, the series add up to the whole fleet, with at most that many names plus one."""
     published = limit_accounts(figures, most)
     assert total(published) == total(figures)
     names = set(published) - {REST}
@@ -153,15 +152,13 @@ def test_no_account_is_lost_or_counted_twice(figures: dict[str, AccountCounts], 
 
 
 @given(FLEET, st.integers(0, 12), st.randoms(use_true_random=False))
-def test_named_accounts_depend_on_the_accounts_alone(
-    figures: dict[str, AccountCounts], most: int, random: object
-) -> None:
-    """Names go to the gravest, in any order of accounts; an account without findings takes no place."""
+def test_named_accounts_do_not_depend_on_order(figures: dict[str, AccountCounts], most: int, random: object) -> None:
+    """Names go to the most severe accounts. An account without findings takes no name."""
     order = list(figures)
     random.shuffle(order)  # type: ignore[attr-defined] # hypothesis gives a random.Random
     published = limit_accounts(figures, most)
-    again = limit_accounts({name: figures[name] for name in order}, most)
-    assert published == again
+    shuffled = limit_accounts({name: figures[name] for name in order}, most)
+    assert published == shuffled
     if len(set(figures) - {REST}) > most:
         named, unnamed = set(published) - {REST}, set(figures) - set(published) - {REST}
         assert all(figures[name].severity for name in named)

@@ -1,4 +1,4 @@
-"""Log lines on their way out: what they look like, what is never in them, and that nothing stops a run."""
+"""Log lines: their format, the secrets they must not contain, and failures of the stream."""
 
 import asyncio
 import errno
@@ -27,7 +27,7 @@ CANARY = "K7canary0secret1of2thirty3two4chars"
 
 
 class Stream:
-    """Keeps what was written; `broken` raises instead."""
+    """Stream that keeps what was written. With `broken` it raises that error instead."""
 
     def __init__(self) -> None:
         self.writes: list[bytes] = []
@@ -35,44 +35,44 @@ class Stream:
         self.broken: Exception | None = None
 
     def write(self, data: bytes, /) -> None:
-        """Keep bytes, or fail."""
+        """Keep bytes, or raise."""
         if self.broken is not None:
             raise self.broken
         self.writes.append(data)
 
     def flush(self) -> None:
-        """Be counted."""
+        """Count the call."""
         self.flushes += 1
 
     @property
     def text(self) -> str:
-        """Everything that was written."""
+        """Return everything that was written."""
         return b"".join(self.writes).decode()
 
 
-def logging_to(
+def log_to(
     stream: Stream,
     *secrets: str,
     form: Literal["json", "console"] = "json",
     level: str = "debug",
     color: bool = False,
 ) -> Logger:
-    """A log that flushes every line."""
+    """Return a log that flushes every line."""
     return logs.configure(
         format=form, level=level, sink=Sink(stream, patient=False), color=color, secrets=Secrets(secrets)
     )
 
 
 def logged(*secrets: str, event: str = "event", **fields: Any) -> Any:
-    """One line as a machine reads it."""
+    """Return one line parsed from JSON."""
     stream = Stream()
-    logging_to(stream, *secrets).info(event, **fields)
+    log_to(stream, *secrets).info(event, **fields)
     assert stream.text.count("\n") == 1
     return json.loads(stream.text)
 
 
 def raised(error: Exception) -> Exception:
-    """The error, with a traceback whose frame has a secret among its locals."""
+    """Return the error with a traceback whose frame has a secret among its locals."""
     local = CANARY
     try:
         raise error  # noqa: TRY301 - the frame with the secret is to be this one
@@ -82,7 +82,7 @@ def raised(error: Exception) -> Exception:
 
 
 class Foreign:
-    """An object whose every text gives a secret away."""
+    """An object whose every text contains a secret."""
 
     def __repr__(self) -> str:
         return f"Foreign({CANARY})"
@@ -91,9 +91,9 @@ class Foreign:
 
 
 def test_line_is_json_in_order() -> None:
-    """A line is one JSON object that begins with time, level and event, then what was bound, then its own fields."""
+    """A line is one JSON object: time, level and event, then bound fields, then its own fields."""
     stream = Stream()
-    log = logging_to(stream).bind(run_id="r", account="main")
+    log = log_to(stream).bind(run_id="r", account="main")
     log.info(
         "number", phone="01012345678", action=Action.ACTIVATE, before=Status.INACTIVE, after=Status("FROZEN"),
         outcome=Outcome.CONFLICT, attempts=2, duration_ms=70, http_status=None, counts=Counter(changed=2),
@@ -129,27 +129,26 @@ def test_line_is_json_in_order() -> None:
         {"account": "본사 😀", "fingerprint": "f" * 64, "salt": "x"},
     ],
 )
-def test_line_is_as_the_schema_says(fields: dict[str, Any]) -> None:
-    """Whatever fields a line has, it is valid against the schema that is published."""
+def test_line_is_valid_against_the_schema(fields: dict[str, Any]) -> None:
+    """Lines with any fields match the published schema."""
     Draft202012Validator(schema("log")).validate(logged(run_id="r", **fields))
 
 
-def test_fields_that_are_none_are_left_out() -> None:
-    """A field that does not apply is not there, rather than null; a false or empty one is."""
+def test_none_fields_are_omitted() -> None:
+    """A false or empty field is kept."""
     assert logged(a=None, b=0, c="", d=False, e=[None]).keys() == {"timestamp", "level", "event", "b", "c", "d", "e"}
 
 
-def test_time_and_level_are_the_logs_own() -> None:
-    """No field takes the place of a line's time or level."""
+def test_fields_cannot_replace_time_and_level() -> None:
     line = logged(timestamp="never", level=["loud"])
     assert line["level"] == "info"
     assert datetime.fromisoformat(line["timestamp"]).tzinfo is UTC
 
 
 def test_timestamps_are_utc(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A timestamp is UTC to the millisecond with Z, each second's as the clock says, the epoch's first included."""
+    """A timestamp is UTC with milliseconds and Z, including the first second of the epoch."""
     stream = Stream()
-    log = logging_to(stream)
+    log = log_to(stream)
     ticks = [0, 999_999, 1_000_000, 1_000_000_000, 1_772_366_400_123_999_999, 1_772_366_400_999_000_000]
     clock = iter(ticks)
     monkeypatch.setattr("worker.telemetry.logs.time.time_ns", lambda: next(clock))
@@ -165,8 +164,7 @@ def test_timestamps_are_utc(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
-def test_timestamp_is_now() -> None:
-    """A line carries the time at which it was written."""
+def test_timestamp_is_the_current_time() -> None:
     before = datetime.now(UTC).replace(microsecond=0)
     assert before <= datetime.fromisoformat(logged()["timestamp"]) <= datetime.now(UTC)
 
@@ -180,19 +178,18 @@ def test_timestamp_is_now() -> None:
         ("error", ["error"]),
     ],
 )
-def test_levels_filter(level: str, written: list[str]) -> None:
-    """Lines below the level are not written, and each line says its own."""
+def test_lines_below_the_level_are_dropped(level: str, written: list[str]) -> None:
+    """Each line contains its level."""
     stream = Stream()
-    log = logging_to(stream, level=level)
+    log = log_to(stream, level=level)
     for each in (log.debug, log.info, log.warning, log.error):
         each("event")
     assert [json.loads(line)["level"] for line in stream.text.splitlines()] == written
 
 
-def test_binding_leaves_the_log_alone() -> None:
-    """What is bound is on the lines of the new log, and not on those of the old one."""
+def test_bound_fields_do_not_change_the_original_log() -> None:
     stream = Stream()
-    log = logging_to(stream)
+    log = log_to(stream)
     log.bind(account="main")
     log.info("event")
     assert "account" not in json.loads(stream.text)
@@ -223,10 +220,12 @@ HIDING: list[dict[str, Any]] = [
 @pytest.mark.parametrize("fields", HIDING)
 @pytest.mark.parametrize("form", ["json", "console"])
 @pytest.mark.parametrize("secrets", [[CANARY], [CANARY[:9], CANARY, ""], [CANARY, CANARY[9:]]])
-def test_secrets_are_nowhere(fields: dict[str, Any], form: Literal["json", "console"], secrets: list[str]) -> None:
-    """A known secret is in no line, wherever a field hides it, also where another one is a part of it."""
+def test_secrets_are_removed_from_all_fields(
+    fields: dict[str, Any], form: Literal["json", "console"], secrets: list[str]
+) -> None:
+    """A known secret appears in no line, at any depth of a field, also if it contains another secret."""
     stream = Stream()
-    log = logging_to(stream, *secrets, form=form)
+    log = log_to(stream, *secrets, form=form)
     log.bind(**fields).error(f"event {CANARY}", **fields)
     assert stream.text.count("\n") == 1
     for length in range(8, len(CANARY)):
@@ -257,8 +256,8 @@ SIGNED = f"HMAC-SHA256 apiKey=NCSKEY, date=2026-03-01T12:00:00Z, salt={CANARY}, 
         f"signature={CANARY[:12]}",
     ],
 )
-def test_parts_of_a_header_are_nowhere(text: str) -> None:
-    """A salt, a signature or a whole header in any text is taken out without being known as a secret."""
+def test_parts_of_a_credentials_header_are_removed(text: str) -> None:
+    """A salt, a signature or a whole header in any text is removed without being a known secret."""
     line = json.dumps(logged(event=text, error_message=text, nested={"list": [text], text: 1}))
     assert CANARY[:12] not in line
     assert "[removed]" in line
@@ -275,23 +274,22 @@ def test_parts_of_a_header_are_nowhere(text: str) -> None:
         "authorization failed",
     ],
 )
-def test_sentences_are_left_alone(text: str) -> None:
-    """A message that speaks of a signature without giving one is not changed."""
+def test_sentence_about_a_signature_is_unchanged(text: str) -> None:
     assert logged(error_message=text)["error_message"] == text
 
 
 def test_header_is_removed_from_its_own_line_only() -> None:
-    """What follows a header on other lines of a text stays."""
+    """Text on other lines is kept."""
     assert (
         logged(error_message="Authorization: x y\nAccept: z")["error_message"] == "Authorization=[removed]\nAccept: z"
     )
 
 
 @pytest.mark.parametrize("name", ["salt", "Signature", "AUTHORIZATION", "authentication", "secret", "api_secret"])
-def test_forbidden_fields_are_left_out(name: str) -> None:
-    """A field of a forbidden name is not there, at the top or within a value, in any letter case, every time."""
+def test_forbidden_fields_are_omitted(name: str) -> None:
+    """A field with a forbidden name is omitted, at the top or inside a value, in any letter case."""
     stream = Stream()
-    log = logging_to(stream)
+    log = log_to(stream)
     for _ in range(2):
         log.info("event", **{name: "x"}, nested={name: "x", "kept": 1})
     for line in map(json.loads, stream.text.splitlines()):
@@ -299,8 +297,8 @@ def test_forbidden_fields_are_left_out(name: str) -> None:
         assert line["nested"] == {"kept": 1}
 
 
-def test_secrets_are_learnt_on_the_way() -> None:
-    """A secret that becomes known while the log is in use is taken out from then on, in names of fields too."""
+def test_secret_added_later_is_removed() -> None:
+    """A secret that becomes known while the log is in use is removed from then on, also from field names."""
     stream = Stream()
     known = Secrets()
     log = logs.configure(format="json", level="info", sink=Sink(stream, patient=False), color=False, secrets=known)
@@ -313,16 +311,16 @@ def test_secrets_are_learnt_on_the_way() -> None:
     assert json.loads(after)["[removed]"] == "[removed]"
 
 
-def test_short_secret_is_taken_out_of_short_texts() -> None:
-    """Texts are short enough to be let through only if they are shorter than every secret."""
+def test_short_secret_is_removed_from_short_texts() -> None:
+    """Texts skip the check only if they are shorter than every secret."""
     assert logged("abcd", value="xabcdx")["value"] == "x[removed]x"
     assert logged("abcd", value="abcd")["value"] == "[removed]"
 
 
-def test_many_names_of_fields() -> None:
-    """Names without end cost no memory without end, and are all written."""
+def test_cache_of_field_names_is_limited() -> None:
+    """An unlimited number of names costs limited memory, and all lines are written."""
     stream = Stream()
-    log = logging_to(stream)
+    log = log_to(stream)
     for number in range(3000):
         log.info("event", **{f"field_{number}": "value"})
     assert all(f'"field_{number}":"value"' in stream.text for number in range(3000))
@@ -351,12 +349,12 @@ def test_many_names_of_fields() -> None:
     ],
 )
 def test_any_value_can_be_logged(value: object, written: object) -> None:
-    """Whatever a field is, a line comes of it that any reader of JSON takes."""
+    """Every value is logged as valid JSON."""
     assert logged(value=value)["value"] == written
 
 
-def test_a_value_that_holds_itself_ends() -> None:
-    """A value that contains itself, or is nested too deep to be written, is cut."""
+def test_recursive_value_is_cut() -> None:
+    """A value that contains itself, or is nested too deeply, is cut."""
     endless: dict[str, Any] = {}
     endless["self"] = [endless]
     assert json.dumps(logged(value=endless)).count("self") == 4
@@ -366,47 +364,45 @@ def test_a_value_that_holds_itself_ends() -> None:
     assert json.dumps(logged(value=deep)).count("list") == 1
 
 
-def test_texts_and_numbers_of_a_class_of_their_own_are_plain_ones() -> None:
-    """A text of a library's own class ends no run, neither the first time nor once its field is known."""
+def test_subclasses_of_text_and_numbers_are_logged_as_plain() -> None:
+    """A string subclass of a library raises no error, the first time and later."""
     text, number, share = type("Text", (str,), {}), type("Number", (int,), {}), type("Share", (float,), {})
     stream = Stream()
-    log = logging_to(stream)
+    log = log_to(stream)
     for _ in range(2):
         log.info("event", error_code=text("Odd"), attempts=number(2), counts=[share(0.5), text("x")])
     for line in map(json.loads, stream.text.splitlines()):
         assert (line["error_code"], line["attempts"], line["counts"]) == ("Odd", 2, [0.5, "x"])
 
 
-def test_surrogates_spoil_no_other_field() -> None:
-    """A text that is not valid Unicode is repaired, and numbers beside it stay numbers."""
+def test_invalid_unicode_is_repaired() -> None:
+    """Numbers in other fields stay numbers."""
     line = logged(error_message="\udcff", http_status=502, counts={"\ud800": 1})
     assert (line["error_message"], line["http_status"], line["counts"]) == ("\ufffd", 502, {"\ufffd": 1})
 
 
-def test_line_is_one_for_every_reader() -> None:
-    """No text ends a line early, not even for those who end lines at U+2028 or U+0085."""
+def test_line_breaks_in_texts_are_escaped() -> None:
+    """Readers that split lines at U+2028 or U+0085 also get one line."""
     stream = Stream()
-    logging_to(stream).info("event", error_message="a\nb\r\u2028c\x85d\x1b\u202e")
+    log_to(stream).info("event", error_message="a\nb\r\u2028c\x85d\x1b\u202e")
     assert len(stream.text.splitlines()) == 1
     assert stream.text.rstrip("\n").isprintable()
     assert json.loads(stream.text)["error_message"] == "a\nb\r\u2028c\x85d\x1b\u202e"
 
 
-def test_exception_is_logged_by_type_and_place() -> None:
-    """It gives its type and where it was raised, and nothing of its text."""
+def test_exception_is_logged_by_type_and_location() -> None:
+    """The line gives its type and where it was raised, but not its text."""
     line = logged(exc_info=raised(ZeroDivisionError("text")))
     assert line["error_code"] == "ZeroDivisionError"
     assert re.fullmatch(r".*/test_logs\.py:\d+ raised", line["raised_at"][-1])
     assert "text" not in json.dumps(line)
 
 
-def test_given_code_wins_over_the_exceptions() -> None:
-    """A code that is given beside an exception is the one in the line."""
+def test_explicit_code_wins_over_the_exceptions_code() -> None:
     assert logged(exc_info=raised(KeyError()), error_code="Bug")["error_code"] == "Bug"
 
 
-def test_what_is_no_exception_adds_nothing() -> None:
-    """A flag in the place of an exception is dropped."""
+def test_exc_info_without_an_exception_is_ignored() -> None:
     assert logged(exc_info=True).keys() == {"timestamp", "level", "event"}
 
 
@@ -417,7 +413,7 @@ def test_warnings_of_libraries_are_log_lines_without_secrets() -> None:
         asyncio.get_running_loop().call_soon(int, f"signed with {CANARY}")
         await asyncio.sleep(0)
 
-    with logs.libraries_log_to(logging_to(stream, CANARY)):
+    with logs.libraries_log_to(log_to(stream, CANARY)):
         logging.getLogger("quiet").info("not logged")
         asyncio.run(fail())
     logging.getLogger("late").error("not logged")
@@ -430,10 +426,10 @@ def test_warnings_of_libraries_are_log_lines_without_secrets() -> None:
     assert CANARY not in line
 
 
-def test_console_lines_are_for_people() -> None:
-    """On a console lines are short, coloured if configured, and without the routine ones."""
+def test_console_lines_are_short() -> None:
+    """Console lines are coloured if configured, and routine lines are omitted."""
     stream = Stream()
-    log = logging_to(stream, form="console", level="info", color=True)
+    log = log_to(stream, form="console", level="info", color=True)
     log.info("run.started", accounts=1)
     assert stream.writes == []
     log.warning("account.failed", account="main", error_code="E")
@@ -442,18 +438,17 @@ def test_console_lines_are_for_people() -> None:
     )
 
 
-def test_console_shows_everything_when_debugging() -> None:
-    """At the level debug no line is left out."""
+def test_console_shows_every_line_at_debug_level() -> None:
     stream = Stream()
-    logging_to(stream, form="console", level="debug").info("run.started", accounts=1)
+    log_to(stream, form="console", level="debug").info("run.started", accounts=1)
     assert stream.text.endswith(" run.started accounts=1\n")
 
 
 @pytest.mark.parametrize("error", [BrokenPipeError(), OSError(9, "closed"), ValueError("closed file")])
-def test_broken_stream_stops_nothing(error: Exception) -> None:
-    """A stream that fails is given up silently, and nothing is written to it any more."""
+def test_broken_stream_is_abandoned_silently(error: Exception) -> None:
+    """The run continues, and nothing more is written to the stream."""
     stream = Stream()
-    log = logging_to(stream)
+    log = log_to(stream)
     log.info("first")
     stream.broken = error
     log.info("second")
@@ -463,10 +458,10 @@ def test_broken_stream_stops_nothing(error: Exception) -> None:
     assert [json.loads(line)["event"] for line in stream.text.splitlines()] == ["first"]
 
 
-def test_a_disk_that_has_room_again_takes_lines_again() -> None:
-    """What a full disk took is lost, and a daemon's log goes on once there is room."""
+def test_log_resumes_when_the_disk_has_space_again() -> None:
+    """Lines during the full disk are lost."""
     stream = Stream()
-    log = logging_to(stream)
+    log = log_to(stream)
     stream.broken = OSError(errno.ENOSPC, "no space")
     log.error("lost")
     stream.broken = None
@@ -475,7 +470,7 @@ def test_a_disk_that_has_room_again_takes_lines_again() -> None:
 
 
 def test_broken_stream_keeps_no_lines() -> None:
-    """Lines for a stream that was given up take no memory."""
+    """Lines for an abandoned stream take no memory."""
     stream = Stream()
     stream.broken = OSError()
     sink = Sink(stream, patient=False)
@@ -484,8 +479,7 @@ def test_broken_stream_keeps_no_lines() -> None:
     assert (sink._lines, sink._size) == ([], 0)
 
 
-def test_impatient_sink_flushes_every_line() -> None:
-    """On a terminal every line is there at once."""
+def test_impatient_sink_writes_every_line_at_once() -> None:
     stream = Stream()
     sink = Sink(stream, patient=False)
     for line in (b"a\n", b"b\n"):
@@ -493,15 +487,15 @@ def test_impatient_sink_flushes_every_line() -> None:
     assert (stream.writes, stream.flushes) == ([b"a\n", b"b\n"], 2)
 
 
-def test_patient_sink_without_a_loop_waits_for_nothing() -> None:
-    """Where no event loop would come back to a line it is written at once."""
+def test_patient_sink_without_a_loop_writes_at_once() -> None:
+    """Without an event loop no timer would write the line later."""
     stream = Stream()
     Sink(stream, patient=True).info(b"a\n")
     assert stream.writes == [b"a\n"]
 
 
-def test_patient_sink_writes_on_time() -> None:
-    """On a loop lines are written together, a fifth of a second after the first of them, and so are later ones."""
+def test_patient_sink_writes_after_a_fifth_of_a_second() -> None:
+    """On a loop, lines are written together a fifth of a second after the first of them."""
     stream = Stream()
     sink = Sink(stream, patient=True)
 
@@ -522,7 +516,7 @@ def test_patient_sink_writes_on_time() -> None:
 
 
 def test_patient_sink_writes_when_full() -> None:
-    """More lines than fit are written at once, and what is due is not due any more."""
+    """A full buffer is written at once, and its timer is cancelled."""
     stream = Stream()
     sink = Sink(stream, patient=True)
     line = b"x" * 1023 + b"\n"
@@ -541,7 +535,7 @@ def test_patient_sink_writes_when_full() -> None:
 
 @pytest.mark.parametrize("method", ["warning", "error", "critical"])
 def test_patient_sink_writes_warnings_at_once(method: str) -> None:
-    """A warning takes what waits with it, in order, and waits for nothing."""
+    """A warning writes the buffered lines in order."""
     stream = Stream()
     sink = Sink(stream, patient=True)
 
@@ -555,8 +549,8 @@ def test_patient_sink_writes_warnings_at_once(method: str) -> None:
     assert stream.flushes == 1
 
 
-def test_flush_hands_on_what_waits() -> None:
-    """At the end of a run what waits is written; without anything that waits nothing is."""
+def test_flush_writes_buffered_lines() -> None:
+    """A flush of an empty buffer writes nothing."""
     stream = Stream()
     sink = Sink(stream, patient=True)
 
@@ -571,7 +565,7 @@ def test_flush_hands_on_what_waits() -> None:
 
 
 def test_patient_sink_stays_patient_on_a_second_loop() -> None:
-    """A sink that was flushed after one loop waits again on the next one."""
+    """A sink that was flushed after one loop buffers again on the next one."""
     stream = Stream()
     sink = Sink(stream, patient=True)
 
@@ -588,8 +582,8 @@ def test_patient_sink_stays_patient_on_a_second_loop() -> None:
     assert stream.writes == [b"a\n"]
 
 
-def test_a_short_secret_leaves_names_whole() -> None:
-    """A secret of a few letters is part of many words: events, names of fields, level and time are read by programs."""
+def test_short_secret_is_kept_in_names() -> None:
+    """A secret of a few letters is part of many words. Programs read events, field names, level and time."""
     line = logged(
         "ho", "e", "1", "info", event="phone.info", phone="01012345678", error_message="here", counts={"phone": 1}
     )
@@ -600,8 +594,8 @@ def test_a_short_secret_leaves_names_whole() -> None:
 
 
 @pytest.mark.parametrize(("secret", "shown"), [("abcdefg", "abcdefg"), ("abcdefgh", "[removed]")])
-def test_a_secret_of_eight_characters_is_taken_out_of_names_too(secret: str, shown: str) -> None:
-    """From eight characters on none of our own words contains it by chance, and a foreign name might."""
+def test_secret_of_eight_characters_is_removed_from_names(secret: str, shown: str) -> None:
+    """No name of the worker contains eight characters of a secret by chance, but an external name may."""
     line = logged(secret, event=f"x.{secret}", **{f"{secret}.y": {secret: 1}, "value": secret})
     assert line["event"] == f"x.{shown}"
     assert line[f"{shown}.y"] == {shown: 1}

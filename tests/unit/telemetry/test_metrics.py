@@ -24,12 +24,12 @@ LAST_GOOD = "senderid_last_good_pass_timestamp_seconds"
 
 
 def metrics(accounts: int = 200) -> Metrics:
-    """Metrics at one moment."""
+    """Return metrics with a fixed clock."""
     return Metrics(accounts=accounts, wall=lambda: NOW)
 
 
 def samples(of: Metrics) -> Mapping[tuple[str, ...], float]:
-    """Every sample by its name and, in the order of their names, the values of its labels."""
+    """Return every sample by its name and the values of its labels in the order of their names."""
     families = text_string_to_metric_families(of.render()[0].decode())
     return {
         (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
@@ -39,36 +39,36 @@ def samples(of: Metrics) -> Mapping[tuple[str, ...], float]:
 
 
 def plan(account: str, verdict: Verdict = Verdict.OK) -> AccountPlan:
-    """A plan with nothing to do, or what stands for one."""
+    """Return a plan without changes, or an error in its place."""
     return AccountPlan(account=account, verdict=verdict, counts=tally(Action, {Action.UNCHANGED: 1}))
 
 
-def test_who_is_gone_leaves_nothing_behind() -> None:
+def test_removed_account_leaves_no_series() -> None:
     """All labels of a removed account vanish."""
     published = metrics()
     for name in ("a", "b"):
         published.count_plan(plan(name), {Status.ACTIVE: 1})
     published.set_accounts(["b", "c"])
-    found = samples(published)
-    assert not [key for key in found if "a" in key[1:]]
-    assert found["senderid_numbers", "b", "ACTIVE"] == 1
-    assert found["senderid_accounts",] == 1
+    values = samples(published)
+    assert not [key for key in values if "a" in key[1:]]
+    assert values["senderid_numbers", "b", "ACTIVE"] == 1
+    assert values["senderid_accounts",] == 1
 
 
-def test_accounts_beyond_the_bound_are_one_sum() -> None:
-    """A fleet of any size has a bounded number of labels, and an account that fails has its name."""
+def test_accounts_beyond_the_limit_are_summed() -> None:
+    """A fleet of any size has a limited number of labels. A failing account has its name."""
     published = metrics(accounts=2)
     for number in range(500):
         published.count_plan(plan(f"a{number}", Verdict.ERROR if number == 77 else Verdict.OK), {Status.ACTIVE: 2})
-    found = samples(published)
-    assert {key[1] for key in found if key[0] == "senderid_account_failing"} == {"a77", "_other"}
-    assert found["senderid_account_failing", "a77"] == 1
-    assert found["senderid_numbers", "_other", "ACTIVE"] == 998
-    assert found["senderid_accounts",] == 500
+    values = samples(published)
+    assert {key[1] for key in values if key[0] == "senderid_account_failing"} == {"a77", "_other"}
+    assert values["senderid_account_failing", "a77"] == 1
+    assert values["senderid_numbers", "_other", "ACTIVE"] == 998
+    assert values["senderid_accounts",] == 500
 
 
-def test_a_name_of_any_text_is_a_label() -> None:
-    """Quotes, line ends and Korean in an account's name come through as they are, in both formats."""
+def test_account_names_are_escaped_in_labels() -> None:
+    """Quotes, line breaks and Korean in an account name are preserved in both formats."""
     name = 'a"b\\n\n서울'
     published = metrics()
     published.count_plan(plan(name), {})
@@ -77,8 +77,8 @@ def test_a_name_of_any_text_is_a_label() -> None:
     assert name in {sample.labels.get("account") for family in families for sample in family.samples}
 
 
-def test_format_is_as_asked_for() -> None:
-    """The plain format where nothing else is asked for, OpenMetrics where it is."""
+def test_format_follows_the_accept_header() -> None:
+    """The plain format is the default."""
     published = metrics()
     assert published.render()[1].startswith("text/plain")
     body, content_type = published.render("application/openmetrics-text; version=1.0.0")
@@ -88,20 +88,20 @@ def test_format_is_as_asked_for() -> None:
 
 
 def test_suspended_accounts_have_their_start() -> None:
-    """Named accounts have their own; the others have that of the longest suspension."""
+    """Named accounts have their own start. The others have that of the longest suspension."""
     published = metrics(accounts=1)
     for name in ("a", "b", "c"):
         published.count_plan(plan(name, Verdict.ERROR if name == "a" else Verdict.OK), {})
     published.set_suspensions({"a": 5.0, "b": 9.0, "c": 7.0})
-    found = samples(published)
+    values = samples(published)
     name = "senderid_account_suspended_since_timestamp_seconds"
-    assert {key[1:]: value for key, value in found.items() if key[0] == name} == {("a",): 5.0, ("_other",): 7.0}
+    assert {key[1:]: value for key, value in values.items() if key[0] == name} == {("a",): 5.0, ("_other",): 7.0}
     published.set_suspensions({})
     assert name not in {key[0] for key in samples(published)}
 
 
-def test_a_round_is_good_unless_every_account_fails() -> None:
-    """One account that fails does not hide that the others are looked after; where all fail, none is good."""
+def test_round_is_good_unless_every_account_fails() -> None:
+    """One failing account does not hide that the others are checked."""
     published = metrics()
     assert samples(published)[LAST_GOOD,] == 0
     published.count_plan(plan("a", Verdict.ERROR), {})
@@ -110,21 +110,20 @@ def test_a_round_is_good_unless_every_account_fails() -> None:
     published.count_plan(plan("b"), {})
     published.record_pass()
     published.record_aborted_pass()
-    found = samples(published)
-    assert found[LAST_GOOD,] == NOW
-    assert (found["senderid_passes_total",], found["senderid_failed_passes_total",]) == (3, 2)
+    values = samples(published)
+    assert values[LAST_GOOD,] == NOW
+    assert (values["senderid_passes_total",], values["senderid_failed_passes_total",]) == (3, 2)
 
 
-def test_a_round_over_no_accounts_is_good() -> None:
-    """Nothing failed."""
+def test_round_without_accounts_is_good() -> None:
     published = metrics()
     published.record_pass()
     assert samples(published)[LAST_GOOD,] == NOW
 
 
 @pytest.mark.parametrize("before", [NOW - 5, 1.0, 1234567.25])
-def test_the_last_good_round_outlives_the_process(before: float) -> None:
-    """What an earlier process wrote of it is taken over, so that its age goes on growing."""
+def test_last_good_round_survives_a_restart(before: float) -> None:
+    """The time that an earlier process wrote is kept, so its age continues to grow."""
     earlier = Metrics(wall=lambda: before)
     earlier.record_pass()
     published = metrics()
@@ -135,38 +134,38 @@ def test_the_last_good_round_outlives_the_process(before: float) -> None:
 @pytest.mark.parametrize(
     "text", ["", f"{LAST_GOOD} soon", f"{LAST_GOOD} 1.9e+09", f"{LAST_GOOD} -1", f"x{LAST_GOOD} 5"]
 )
-def test_file_without_the_value_changes_nothing(text: str) -> None:
-    """A file that is no metrics, or is from the future, is as good as none."""
+def test_invalid_metrics_file_is_ignored(text: str) -> None:
+    """A file that is not a metrics file, or has a time in the future, is ignored."""
     published = metrics()
     published.restore_last_pass(text)
     assert samples(published)[LAST_GOOD,] == 0
 
 
-def test_runs_and_numbers_are_counted_by_what_became_of_them() -> None:
-    """Each run and each number of it has one outcome, from zero on."""
+def test_runs_and_numbers_are_counted_by_outcome() -> None:
+    """Each run and each number has one outcome. Counters start at zero."""
     published = metrics()
     counts = tally(Outcome, {Outcome.CHANGED: 3, Outcome.CONFLICT: 1})
     published.count_result(AccountResult(account="a", outcome=RunOutcome.PARTIAL, counts=counts))
     published.record_run(RunOutcome.PARTIAL)
-    found = samples(published)
-    assert {key[1]: value for key, value in found.items() if key[0] == "senderid_number_outcomes_total"} == {
+    values = samples(published)
+    assert {key[1]: value for key, value in values.items() if key[0] == "senderid_number_outcomes_total"} == {
         outcome.value: counts[outcome] for outcome in Outcome
     }
-    assert {key[1]: value for key, value in found.items() if key[0] == "senderid_runs_total"} == {
+    assert {key[1]: value for key, value in values.items() if key[0] == "senderid_runs_total"} == {
         outcome.value: float(outcome is RunOutcome.PARTIAL) for outcome in RunOutcome
     }
 
 
 def test_gauges_of_the_daemon() -> None:
-    """The interval and whether the files are valid have their last values."""
+    """The interval and the validity of the files have their last values."""
     published = metrics()
     published.set_interval(300)
     published.record_desired_state(valid=False)
-    found = samples(published)
-    assert (found["senderid_pass_interval_seconds",], found["senderid_desired_state_valid",]) == (300, 0)
+    values = samples(published)
+    assert (values["senderid_pass_interval_seconds",], values["senderid_desired_state_valid",]) == (300, 0)
 
 
-def test_requests_are_counted_by_method_and_answer() -> None:
+def test_requests_are_counted_by_method_and_response() -> None:
     """Each attempt over a real socket is counted once, with its duration and result."""
     published = metrics()
 
@@ -179,47 +178,47 @@ def test_requests_are_counted_by_method_and_answer() -> None:
             await served.write(served.writer(), "01012345678", Status.ACTIVE)
 
     loopback.run(work())
-    found = samples(published)
-    assert {key[1:]: value for key, value in found.items() if key[0] == "senderid_request_duration_seconds_count"} == {
+    values = samples(published)
+    assert {key[1:]: value for key, value in values.items() if key[0] == "senderid_request_duration_seconds_count"} == {
         ("5xx", "read"): 1,
         ("none", "read"): 1,
         ("2xx", "read"): 1,
         ("2xx", "write"): 1,
     }
-    assert {key[1:]: value for key, value in found.items() if key[0] == "senderid_retries_total"} == {
+    assert {key[1:]: value for key, value in values.items() if key[0] == "senderid_retries_total"} == {
         ("ServerError",): 1,
         ("ConnectionFailed",): 1,
     }
 
 
 @pytest.mark.parametrize(
-    ("status", "answer"), [(None, "none"), (200, "2xx"), (302, "3xx"), (404, "4xx"), (429, "429"), (503, "5xx")]
+    ("status", "label"), [(None, "none"), (200, "2xx"), (302, "3xx"), (404, "4xx"), (429, "429"), (503, "5xx")]
 )
-def test_answers_are_counted_by_their_class(status: int | None, answer: str) -> None:
-    """By the hundreds, but for the one that says that the quota is used up."""
+def test_responses_are_counted_by_status_class(status: int | None, label: str) -> None:
+    """A 429 is counted separately."""
     published = metrics()
     published.record_request("PUT", 0.2, status)
-    assert samples(published)["senderid_request_duration_seconds_count", answer, "write"] == 1
+    assert samples(published)["senderid_request_duration_seconds_count", label, "write"] == 1
 
 
-def test_codes_of_the_api_make_no_labels() -> None:
-    """A retry is counted by the type of its error: a server cannot invent labels."""
+def test_error_codes_of_the_api_are_not_labels() -> None:
+    """A retry is counted by the type of its error. A server cannot create labels."""
     published = metrics()
     for code in ("A", "B", "C"):
         published.record_retry(ApiError("no", api_code=code))
     assert samples(published)["senderid_retries_total", "ApiError"] == 3
 
 
-async def test_quota_is_published_by_its_place() -> None:
-    """Its use is read when the metrics are, and the key itself is nowhere."""
+async def test_quota_is_published_without_its_key() -> None:
+    """The use is read when the metrics are scraped."""
     published = metrics()
     quotas = {"NCS0123456789ABC": Quota(RateLimit(writes=8, reads=3), clock=lambda: 0.0)}
     published.set_quotas(quotas.values())
     await quotas["NCS0123456789ABC"].writes.acquire()
-    found = samples(published)
-    assert {key[1:]: value for key, value in found.items() if key[0] == "senderid_quota_used"} == {
+    values = samples(published)
+    assert {key[1:]: value for key, value in values.items() if key[0] == "senderid_quota_used"} == {
         ("0", "read"): 0,
         ("0", "write"): 1,
     }
-    assert found["senderid_quota_capacity", "0", "write"] == 8
+    assert values["senderid_quota_capacity", "0", "write"] == 8
     assert b"NCS" not in published.render()[0]

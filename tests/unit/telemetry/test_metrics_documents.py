@@ -1,4 +1,4 @@
-"""What is said about metrics outside of the code is so: the page, the alert rules, the dashboard."""
+"""The documentation of metrics matches the code: the page, the alert rules, the dashboard."""
 
 import json
 import re
@@ -23,7 +23,7 @@ PROMETHEUS: Final = ROOT / "deploy" / "prometheus"
 
 @cache
 def families() -> dict[str, tuple[str, frozenset[str]]]:
-    """Every metric that there is, by the name under which it is asked for: its type and its labels."""
+    """Return every metric by its query name, with its type and its labels."""
     metrics = Metrics()
     metrics.count_plan(AccountPlan(account="main", counts=tally(Action, {})), {Status.ACTIVE: 1})
     metrics.set_suspensions({"main": 1.0})
@@ -40,53 +40,53 @@ def families() -> dict[str, tuple[str, frozenset[str]]]:
 
 
 def rows() -> Iterator[tuple[str, str, frozenset[str]]]:
-    """The table of the page: name, type, labels."""
+    """Return the table of the page: name, type, labels."""
     for line in (ROOT / "docs/how-to/metrics.md").read_text().splitlines():
         row = re.fullmatch(r"\| `(senderid_\w+)` \| (\w+) \|([^|]*)\|[^|]+\|", line)
         if row:
             yield row[1], row[2], frozenset(re.findall(r"`(\w+)`", row[3]))
 
 
-def test_page_has_every_metric() -> None:
-    """Each metric has one row with its type and its labels, and each row has a metric."""
+def test_page_lists_every_metric() -> None:
+    """Each metric has one row with its type and labels, and each row has a metric."""
     table = list(rows())
     assert len({name for name, _, _ in table}) == len(table)
     assert {name: (type_, labels) for name, type_, labels in table} == families()
 
 
 def names_in(expression: str) -> set[str]:
-    """The metrics that a query asks for; a histogram by any of its series."""
-    found = set(re.findall(r"\bsenderid_\w+", expression))
-    return {re.sub(r"_(bucket|count|sum)$", "", name) if name not in families() else name for name in found}
+    """Return the metrics in a query. A histogram may be queried by any of its series."""
+    names = set(re.findall(r"\bsenderid_\w+", expression))
+    return {re.sub(r"_(bucket|count|sum)$", "", name) if name not in families() else name for name in names}
 
 
 def problems(expression: str) -> list[str]:
-    """What a query gets wrong: metrics and labels that there are not, brackets that do not close."""
+    """Return the errors in a query: unknown metrics and labels, and unbalanced brackets."""
     known = families()
-    found = [f"no metric {name}" for name in names_in(expression) - set(known)]
+    errors = [f"no metric {name}" for name in names_in(expression) - set(known)]
     for name, matchers in re.findall(r"\b(senderid_\w+)\{([^}]*)\}", expression):
         labels = known.get(re.sub(r"_(bucket|count|sum)$", "", name), known.get(name, ("", frozenset())))[1]
-        asked = set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", re.sub(r'"[^"]*"', '""', matchers)))
-        found += [f"no label {label} of {name}" for label in asked - labels]
+        used = set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", re.sub(r'"[^"]*"', '""', matchers)))
+        errors += [f"no label {label} of {name}" for label in used - labels]
     by = {label for labels in re.findall(r"\bby \(([^)]*)\)", expression) for label in re.findall(r"\w+", labels)}
     of_any = {label for name in names_in(expression) & set(known) for label in known[name][1]} | {"le"}
-    found += [f"no label {label} of any" for label in by - of_any]
-    bare = re.sub(r'"[^"]*"', '""', expression)
-    found += [
-        f"{opened} does not close" for opened, closed in ("()", "[]", "{}") if bare.count(opened) != bare.count(closed)
+    errors += [f"no label {label} of any" for label in by - of_any]
+    text = re.sub(r'"[^"]*"', '""', expression)
+    errors += [
+        f"{opened} does not close" for opened, closed in ("()", "[]", "{}") if text.count(opened) != text.count(closed)
     ]
-    return found
+    return errors
 
 
 def rules() -> list[dict[str, Any]]:
-    """The alert rules."""
+    """Return the alert rules."""
     document = yaml.safe_load((PROMETHEUS / "rules.yml").read_text())
     return [rule for group in document["groups"] for rule in group["rules"]]
 
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
 def test_every_alert_queries_existing_metrics(rule: dict[str, Any]) -> None:
-    """Its labels exist too, and its annotations say what happened and what to do."""
+    """Its labels exist too. Its annotations say what happened and what to do."""
     assert problems(rule["expr"]) == []
     assert names_in(rule["expr"])
     assert rule["labels"]["severity"] in {"critical", "warning", "info"}
@@ -97,7 +97,7 @@ def test_every_alert_queries_existing_metrics(rule: dict[str, Any]) -> None:
 
 
 def test_every_alert_has_a_promtool_test() -> None:
-    """The test says when the alert fires; the page names each alert, and no other."""
+    """The test says when the alert fires. The page names each alert and no other."""
     cases = yaml.safe_load((PROMETHEUS / "rules-test.yml").read_text())["tests"]
     fired = {case["alertname"] for test in cases for case in test["alert_rule_test"] if case.get("exp_alerts")}
     alerts = [rule["alert"] for rule in rules()]
@@ -108,21 +108,21 @@ def test_every_alert_has_a_promtool_test() -> None:
 
 
 def test_promtool_tests_use_existing_metrics() -> None:
-    """A test of an alert feeds it with series that the worker publishes."""
+    """A test of an alert uses series that the worker publishes."""
     cases = yaml.safe_load((PROMETHEUS / "rules-test.yml").read_text())["tests"]
     for series in (fed["series"] for test in cases for fed in test["input_series"]):
         assert problems(series) == [], series
 
 
 def dashboard() -> dict[str, Any]:
-    """The dashboard."""
+    """Return the dashboard."""
     read: dict[str, Any] = json.loads((ROOT / "deploy" / "grafana" / "senderid.json").read_text())
     return read
 
 
 @pytest.mark.parametrize("panel", dashboard()["panels"], ids=lambda panel: panel["title"])
 def test_every_panel_queries_existing_metrics(panel: dict[str, Any]) -> None:
-    """Its queries use existing metrics and labels, of the data source that the viewer chose."""
+    """Its queries use existing metrics and labels, of the data source that the viewer selected."""
     assert panel["targets"]
     for target in panel["targets"]:
         assert problems(target["expr"]) == []
@@ -133,8 +133,8 @@ def test_every_panel_queries_existing_metrics(panel: dict[str, Any]) -> None:
     assert panel["description"]
 
 
-def test_the_dashboard_holds_together() -> None:
-    """Panels have ids of their own and do not overlap, and the data source is a variable."""
+def test_dashboard_is_consistent() -> None:
+    """Panels have unique ids and do not overlap, and the data source is a variable."""
     board = dashboard()
     panels = board["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
@@ -162,6 +162,6 @@ def test_the_dashboard_holds_together() -> None:
         "sum(senderid_numbers",
     ],
 )
-def test_query_for_a_missing_metric_is_found(expression: str) -> None:
+def test_query_for_an_unknown_metric_is_detected(expression: str) -> None:
     """The check above can fail."""
     assert len(problems(expression)) == 1

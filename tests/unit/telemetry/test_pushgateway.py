@@ -1,4 +1,4 @@
-"""Pushing metrics: to real sockets, and never for longer than it is worth."""
+"""Pushing metrics over real sockets, within a time limit."""
 
 import socket
 import threading
@@ -12,7 +12,7 @@ from worker.telemetry.pushgateway import push
 
 
 class Gateway(ThreadingHTTPServer):
-    """Push gateway that keeps what it gets, and answers with `status`."""
+    """Push gateway that keeps what it receives, and responds with `status`."""
 
     daemon_threads = True
 
@@ -28,7 +28,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: Gateway
 
     def do_POST(self) -> None:
-        """Keep it."""
+        """Keep the request."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.received.append((self.command, self.path, body))
         self.send_response(self.server.status)
@@ -44,7 +44,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def gateway() -> Iterator[Gateway]:
-    """A gateway on a thread of its own."""
+    """Serve a gateway on a thread of its own."""
     with Gateway() as served:
         served.thread.start()
         yield served
@@ -52,8 +52,8 @@ def gateway() -> Iterator[Gateway]:
         served.thread.join()
 
 
-def test_everything_is_pushed_under_the_job(gateway: Gateway) -> None:
-    """A gateway gets what a file would hold, by a method that leaves alone what the run has no word on."""
+def test_all_metrics_are_pushed_under_the_job(gateway: Gateway) -> None:
+    """A gateway gets the text of a metrics file. The method keeps series that the run does not publish."""
     metrics = Metrics()
     assert push(metrics.registry, gateway.url, "night run") is None
     ((method, path, body),) = gateway.received
@@ -63,21 +63,21 @@ def test_everything_is_pushed_under_the_job(gateway: Gateway) -> None:
 
 @pytest.mark.parametrize("status", [302, 400, 500])
 def test_refusal_of_a_gateway_is_an_error(gateway: Gateway, status: int) -> None:
-    """Any answer but success is one; a redirect is not followed."""
+    """Any response other than success is an error. A redirect is not followed."""
     gateway.status = status
     assert push(Metrics().registry, gateway.url, "senderid") == f"the gateway returned status {status}"
     assert len(gateway.received) == 1
 
 
 def test_missing_gateway_is_an_error() -> None:
-    """The reason is the system's own text."""
+    """The message contains the error text of the operating system."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     assert push(Metrics().registry, f"http://127.0.0.1:{port}", "senderid") == "Connection refused"
 
 
-def test_answer_that_is_not_http_is_an_error() -> None:
-    """Neither a traceback nor its text is shown."""
+def test_response_that_is_not_http_is_an_error() -> None:
+    """The message contains neither a traceback nor the text of the response."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def hang_up() -> None:
@@ -93,8 +93,8 @@ def test_answer_that_is_not_http_is_an_error() -> None:
     assert failure is not None
 
 
-def test_a_gateway_that_hangs_costs_its_time_and_no_more() -> None:
-    """One that takes everything and answers a byte now and then is given up all the same."""
+def test_hanging_gateway_is_abandoned_at_the_timeout() -> None:
+    """A gateway that accepts the push and responds byte by byte is abandoned too."""
     given_up = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -112,7 +112,7 @@ def test_a_gateway_that_hangs_costs_its_time_and_no_more() -> None:
     assert failure == "no response within 0.2 seconds"
 
 
-def test_proxies_of_the_environment_are_not_used(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_proxies_are_not_used(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     """The gateway is configured by name, so the proxies of the machine do not apply."""
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     monkeypatch.delenv("no_proxy", raising=False)

@@ -1,4 +1,4 @@
-"""Traces: a span for the run, one for each account, one for each request, and no secret in any."""
+"""Traces: a span for the run, one for each account and each request, without secrets."""
 
 import asyncio
 import sys
@@ -33,7 +33,7 @@ class Ignored:
 
 
 def run_spans(*names: str, faults: list[Fault | None] | None = None) -> tuple[tuple[ReadableSpan, ...], SandboxAccount]:
-    """Return the spans of a run that activates one number of each named account, and the first account's span."""
+    """Return the spans of a run that activates one number of each named account, and the span of the first account."""
     exporter = InMemorySpanExporter()
     accounts = {
         CredentialsRef(SecretRef(env=name), SecretRef(env=name)): SandboxAccount.of(
@@ -51,18 +51,18 @@ def run_spans(*names: str, faults: list[Fault | None] | None = None) -> tuple[tu
             with traces.run("r1"):
                 log = traces.log(LogRecorder())
 
-                def own(reference: CredentialsRef | None) -> Credentials:
+                def credentials_of(reference: CredentialsRef | None) -> Credentials:
                     assert reference is not None
                     return loopback.credentials(accounts[reference])
 
-                fleet = Fleet(settings, served.transport, own, log, runtime=loopback.runtime())
+                fleet = Fleet(settings, served.transport, credentials_of, log, runtime=loopback.runtime())
                 numbers = {PHONE: Desired(Status.ACTIVE)}
-                wanted = [
+                desired = [
                     DesiredAccount(name, f"{name}.yaml", numbers, [1], credentials=reference)
                     for name, reference in zip(names, accounts, strict=True)
                 ]
-                drafts = await fleet.plan(wanted, Terms())
-                await fleet.apply(wanted, drafts, Terms(), Ignored())
+                drafts = await fleet.plan(desired, Terms())
+                await fleet.apply(desired, drafts, Terms(), Ignored())
         assert await asyncio.to_thread(traces.close) is None
 
     loopback.run(work())
@@ -70,7 +70,7 @@ def run_spans(*names: str, faults: list[Fault | None] | None = None) -> tuple[tu
 
 
 def test_requests_belong_to_accounts_and_accounts_to_the_run() -> None:
-    """Looking and writing are a span of the account each, under the run's; every request is under one of them."""
+    """The read and the writes of an account are spans under the run. Every request is a span under one of them."""
     spans, _ = run_spans("main", "other")
     (run,) = [span for span in spans if span.name == "run"]
     accounts = [span for span in spans if span.name == "account"]
@@ -91,7 +91,7 @@ def test_requests_belong_to_accounts_and_accounts_to_the_run() -> None:
 
 
 def test_failures_are_marked_as_errors() -> None:
-    """A refused request and one without an answer are errors; the account's span counts the retries."""
+    """A refused request and one without a response are errors. The span of the account counts the retries."""
     spans, _ = run_spans("main", faults=[Fault.UNAVAILABLE, Fault.RESET_BEFORE])
     failed = [span for span in spans if span.status.status_code is StatusCode.ERROR]
     assert [(span.name, (span.attributes or {}).get("http.response.status_code")) for span in failed] == [
@@ -103,8 +103,8 @@ def test_failures_are_marked_as_errors() -> None:
     assert [event["error_code"] for event in retried] == ["ServerError", "ConnectionFailed"]
 
 
-def test_no_phone_and_no_secret_is_in_any_span() -> None:
-    """What a collector gets names accounts, and neither numbers nor keys."""
+def test_spans_contain_no_number_and_no_secret() -> None:
+    """A collector gets the names of accounts, but neither numbers nor keys."""
     spans, account = run_spans("main", faults=[Fault.ESCAPES])
     text = " ".join(span.to_json() for span in spans)
     assert "main" in text
@@ -112,8 +112,8 @@ def test_no_phone_and_no_secret_is_in_any_span() -> None:
         assert secret not in text
 
 
-def test_time_of_a_request_is_its_own() -> None:
-    """A span of a request ends when its answer was read and began as long before as it took."""
+def test_span_of_a_request_has_its_duration() -> None:
+    """A span ends when the response was read, and starts that duration earlier."""
     exporter = InMemorySpanExporter()
     traces = Traces(exporter)
     traces.record_request("PUT", 1.5, 200)
@@ -125,7 +125,7 @@ def test_time_of_a_request_is_its_own() -> None:
 
 
 class Broken(SpanExporter):
-    """A collector that is not there."""
+    """A collector that is not reachable."""
 
     def export(self, spans: object) -> SpanExportResult:
         """Do nothing."""
@@ -133,7 +133,7 @@ class Broken(SpanExporter):
 
 
 def test_failing_collector_is_logged_once(capfd: pytest.CaptureFixture[str]) -> None:
-    """The worker logs it, not the library, and without a traceback."""
+    """The worker logs the failure without a traceback. The library logs nothing."""
     traces = Traces(Broken())
     traces.record_request("PUT", 1.5, 200)
     assert traces.close() == "the collector has not taken all of them"
@@ -148,8 +148,8 @@ def test_failing_collector_is_logged_once(capfd: pytest.CaptureFixture[str]) -> 
         {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_TRACES_EXPORTER": "none"},
     ],
 )
-def test_traces_are_off_unless_asked_for(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a collector's address, or with OpenTelemetry switched off, there are none, and nothing is imported."""
+def test_traces_are_off_by_default(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the address of a collector, or with OpenTelemetry disabled, there are no spans and no imports."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setitem(sys.modules, "worker.telemetry.tracing", None)
@@ -165,10 +165,10 @@ def test_traces_are_off_unless_asked_for(environment: dict[str, str], monkeypatc
         ({"OTEL_BSP_MAX_QUEUE_SIZE": "-1"}, {}, "fix it, or set OTEL_SDK_DISABLED=true"),
     ],
 )
-def test_traces_that_cannot_be_made_are_a_warning(
+def test_unavailable_traces_are_one_warning(
     monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], modules: dict[str, None], advice: str
 ) -> None:
-    """The variables may be another program's: the run goes on without traces and says what to do, once."""
+    """The variables may belong to another program, so the run continues and the warning says what to do."""
     for name, value in {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", **environment}.items():
         monkeypatch.setenv(name, value)
     for name in modules:
@@ -184,22 +184,22 @@ def test_traces_that_cannot_be_made_are_a_warning(
 
 
 class Watch:
-    """Observer that remembers its calls."""
+    """Observer that records its calls."""
 
     def __init__(self) -> None:
-        self.heard: list[object] = []
+        self.calls: list[object] = []
 
     def record_request(self, *what: object) -> None:
-        """Keep it."""
-        self.heard.append(what)
+        """Record a request."""
+        self.calls.append(what)
 
     def record_retry(self, error: object) -> None:
-        """Keep it."""
-        self.heard.append(error)
+        """Record a retry."""
+        self.calls.append(error)
 
 
 def test_every_observer_is_called() -> None:
-    """One observer is called directly, several through one; none makes none."""
+    """One observer is called directly, several through one; without observers there is none."""
     one, other = Watch(), Watch()
     assert Observers.of(None, None) is None
     assert Observers.of(None, one) is one
@@ -208,4 +208,4 @@ def test_every_observer_is_called() -> None:
     error = ServerError("down")
     both.record_request("GET", 0.5, 200)
     both.record_retry(error)
-    assert one.heard == other.heard == [("GET", 0.5, 200), error]
+    assert one.calls == other.calls == [("GET", 0.5, 200), error]
