@@ -1,4 +1,4 @@
-"""A wheel has the compiled catalogues, although git and the source have none."""
+"""Wheels contain the compiled catalogues, although git and the source do not."""
 
 import subprocess
 import sys
@@ -13,14 +13,14 @@ from worker.render.i18n_catalog import Catalogue
 ROOT = Path(__file__).parents[3]
 
 
-def test_a_wheel_brings_its_catalogues(tmp_path: Path) -> None:
-    """Built from a source without them, it has one for each language, which speaks."""
+def test_wheel_has_compiled_catalogues(tmp_path: Path) -> None:
+    """A wheel built from a source without them has a usable catalogue for each language."""
     source = tmp_path / "source"
     source.mkdir()
     for name in ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE", ".gitignore"):
         (source / name).write_bytes((ROOT / name).read_bytes())
     copytree(ROOT / "worker", source / "worker", ignore=ignore_patterns("*.mo", "__pycache__"))
-    subprocess.run(  # noqa: S603 - our own build
+    subprocess.run(  # noqa: S603 - constant command
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / "dist")],
         cwd=source,
         check=True,
@@ -34,6 +34,6 @@ def test_a_wheel_brings_its_catalogues(tmp_path: Path) -> None:
         with archive.open("worker/render/locale/ko/LC_MESSAGES/senderid.mo") as file:
             korean = GNUTranslations(file)
     assert korean.gettext("Notices") == "참고"
-    built = Catalogue.at(source / "worker/render/locale/ko/LC_MESSAGES/senderid.mo")
-    assert built is not None
-    assert built.message(Message("it is damaged")) == "손상되었습니다"
+    catalogue = Catalogue.at(source / "worker/render/locale/ko/LC_MESSAGES/senderid.mo")
+    assert catalogue is not None
+    assert catalogue.message(Message("it is damaged")) == "손상되었습니다"

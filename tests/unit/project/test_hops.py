@@ -1,4 +1,4 @@
-"""The way of a number through the worker stays short."""
+"""The number of modules that a number passes in an apply."""
 
 import json
 import subprocess
@@ -9,9 +9,9 @@ from typing import Final
 HOPS: Final = Path(__file__).parents[3] / "benchmarks" / "hops.py"
 
 
-def test_one_apply_crosses_few_packages_and_modules() -> None:
+def test_apply_stays_within_limits_of_packages_and_hops() -> None:
     """An apply of two numbers passes a number between modules at most 79 times, in at most 9 packages."""
-    done = subprocess.run([sys.executable, HOPS, "--json"], capture_output=True, check=True)  # noqa: S603 - our script
-    figures = json.loads(done.stdout)
+    process = subprocess.run([sys.executable, HOPS, "--json"], capture_output=True, check=True)  # noqa: S603 - constant command
+    figures = json.loads(process.stdout)
     assert figures["packages"] <= 9
     assert figures["hops"] <= 79

@@ -1,4 +1,4 @@
-"""Verdicts of mutants are kept while they hold, and no longer."""
+"""Results of mutation tests are reused while they are valid."""
 
 import tomllib
 from collections.abc import Set as AbstractSet
@@ -28,13 +28,13 @@ def test_b(): assert LIMIT
 
 
 def test_every_module_in_scope_exists() -> None:
-    """A module that was renamed would silently leave the scope."""
+    """A renamed module would silently leave the scope."""
     patterns = tomllib.loads(Path("pyproject.toml").read_text())["tool"]["mutmut"]["only_mutate"]
     assert [pattern for pattern in patterns if not list(Path().glob(pattern))] == []
 
 
 @pytest.mark.parametrize(
-    ("killed", "changed", "added", "kept"),
+    ("killed", "changed", "added", "is_valid"),
     [
         (True, set(), set(), True),
         (True, {"test_a"}, set(), False),
@@ -46,12 +46,12 @@ def test_every_module_in_scope_exists() -> None:
         (False, {"test_other"}, {"test_other"}, True),
     ],
 )
-def test_a_verdict_holds_while_no_test_can_change_it(
-    *, killed: bool, changed: AbstractSet[str], added: AbstractSet[str], kept: bool
+def test_result_is_valid_until_a_test_that_could_change_it_changes(
+    *, killed: bool, changed: AbstractSet[str], added: AbstractSet[str], is_valid: bool
 ) -> None:
-    """A new test may kill a survivor, but revives nothing."""
+    """A new test may kill a survivor, but does not revive a killed mutant."""
     tests = ["test_a[1-[2]]", "test_b"]
-    assert is_kept(killed=killed, tests=tests, changed=changed, added=added) is kept
+    assert is_kept(killed=killed, tests=tests, changed=changed, added=added) is is_valid
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_constants_fields_and_properties_are_outside_functions(old: str, new: st
         ("tests/conftest.py", ("1", "2"), {"test_a", "test_b"}),
     ],
 )
-def test_a_test_changes_with_all_that_it_imports(
+def test_digest_of_a_test_covers_its_imports(
     file: str, edit: tuple[str, str], changed: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -104,7 +104,7 @@ def test_a_test_changes_with_all_that_it_imports(
 
 
 def test_nearest_tests_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those in a file with the module's name, of its package, and property tests; the fastest of each first."""
+    """Order: the file with the name of the module, its package, property tests. Faster tests come first."""
     expected = [
         "tests/unit/plan/test_diff.py::test_fast",
         "tests/unit/plan/test_diff.py::test_slow",
@@ -113,16 +113,16 @@ def test_nearest_tests_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
         "tests/property/test_any.py::test_property",
         "tests/unit/cli/test_load.py::test_elsewhere",
     ]
-    recorded = state()
+    mutation_state = state()
     durations = {test: 9.0 if "slow" in test else 1.0 for test in expected}
-    monkeypatch.setattr(recorded, "duration_by_test", durations)
-    monkeypatch.setattr(recorded, "tests_by_mangled_function_name", {"worker.plan.diff.x_compare": set(expected)})
+    monkeypatch.setattr(mutation_state, "duration_by_test", durations)
+    monkeypatch.setattr(mutation_state, "tests_by_mangled_function_name", {"worker.plan.diff.x_compare": set(expected)})
     assert nearest("worker.plan.diff.x_compare") == expected
     assert nearest("worker.plan.diff.x_other") == []
-    many = {f"tests/unit/plan/test_diff.py::test_fast[{number:03}]" for number in range(300)}
-    monkeypatch.setattr(recorded, "duration_by_test", dict.fromkeys(many | set(expected), 1.0))
+    fast_tests = {f"tests/unit/plan/test_diff.py::test_fast[{number:03}]" for number in range(300)}
+    monkeypatch.setattr(mutation_state, "duration_by_test", dict.fromkeys(fast_tests | set(expected), 1.0))
     monkeypatch.setattr(
-        recorded, "tests_by_mangled_function_name", {"worker.plan.diff.x_compare": many | set(expected)}
+        mutation_state, "tests_by_mangled_function_name", {"worker.plan.diff.x_compare": fast_tests | set(expected)}
     )
     chosen = nearest("worker.plan.diff.x_compare")
     assert (len(chosen), set(expected) - set(chosen)) == (200, set())

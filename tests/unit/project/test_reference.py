@@ -1,4 +1,4 @@
-"""The reference names every command, setting, variable, exit status, property and metric of the code."""
+"""The reference names each command, setting, variable, exit status, property and metric of the code."""
 
 import re
 from collections.abc import Iterator
@@ -25,37 +25,37 @@ DOCS: Final = Path(__file__).parents[3] / "docs"
 REFERENCE: Final = {page.stem: reference.fill(page.read_text()) for page in (DOCS / "reference").glob("*.md")}
 
 
-def verbs() -> Iterator[tuple[str, click.Command]]:
-    """Every verb by how it is typed."""
+def commands() -> Iterator[tuple[str, click.Command]]:
+    """Yield each command with its full name."""
 
-    def below(group: click.Group, typed: str) -> Iterator[tuple[str, click.Command]]:
+    def subcommands(group: click.Group, command_name: str) -> Iterator[tuple[str, click.Command]]:
         context = click.Context(group)
         for name in group.list_commands(context):
-            verb = group.get_command(context, name)
-            assert verb is not None
-            yield f"{typed} {name}", verb
-            if isinstance(verb, click.Group):
-                yield from below(verb, f"{typed} {name}")
+            command = group.get_command(context, name)
+            assert command is not None
+            yield f"{command_name} {name}", command
+            if isinstance(command, click.Group):
+                yield from subcommands(command, f"{command_name} {name}")
 
-    yield from below(senderid, "senderid")
+    yield from subcommands(senderid, "senderid")
 
 
-VERBS: Final = dict(verbs())
+COMMANDS: Final = dict(commands())
 
 
 def section(name: str, page: str) -> str:
-    """What a page says below a heading."""
+    """Return the section of a page below a heading."""
     return page.split(f"\n## {name}\n", 1)[1].split("\n## ", 1)[0]
 
 
-@pytest.mark.parametrize("typed", VERBS)
-def test_reference_has_every_command_with_all_its_options(typed: str) -> None:
-    """Each has a section with its options in every spelling, their choices and help."""
-    text = section(typed, REFERENCE["commands"])
-    for option in VERBS[typed].params:
+@pytest.mark.parametrize("command_name", COMMANDS)
+def test_reference_has_every_command_with_its_options(command_name: str) -> None:
+    """A command has a section with the spellings, choices and help of its options."""
+    text = section(command_name, REFERENCE["commands"])
+    for option in COMMANDS[command_name].params:
         if not isinstance(option, click.Option):
             assert option.name
-            assert option.name.upper() in text or option.make_metavar(click.Context(VERBS[typed])) in text
+            assert option.name.upper() in text or option.make_metavar(click.Context(COMMANDS[command_name])) in text
             continue
         for spelling in (*option.opts, *option.secondary_opts):
             assert re.search(rf"^\| .*`{spelling}\b.*\|$", text, re.MULTILINE), spelling
@@ -66,7 +66,7 @@ def test_reference_has_every_command_with_all_its_options(typed: str) -> None:
 
 
 def test_reference_has_every_setting_with_its_default() -> None:
-    """Each has a row with its meaning and default, and each scalar has its variable."""
+    """A setting has a row with its meaning and default, and a scalar setting has a variable."""
     for path, field in shapes.leaves(Settings, ()):
         row = re.search(
             rf"^\| `{re.escape('.'.join(path))}` \| (.+) \| (.+) \| (.+) \|$", REFERENCE["settings"], re.MULTILINE
@@ -90,7 +90,7 @@ def test_reference_has_every_environment_variable() -> None:
 
 
 def test_reference_has_every_exit_status() -> None:
-    """Each has a row, here and in both READMEs."""
+    """An exit status has a row here and in both READMEs."""
     assert set(reference.STATUSES) == set(ExitStatus)
     for status in ExitStatus:
         assert f"| `{status.value}` | {reference.STATUSES[status]} |" in REFERENCE["exit-statuses"]
@@ -98,8 +98,8 @@ def test_reference_has_every_exit_status() -> None:
             assert re.search(rf"^\| (\d+, )*{status.value}(, \d+)* \|", page.read_text(), re.MULTILINE), page.name
 
 
-def test_every_word_of_plans_results_and_logs_is_explained() -> None:
-    """Actions, causes, outcomes, rules, notices and events are each explained where people look them up."""
+def test_every_value_of_plans_results_and_logs_is_explained() -> None:
+    """Actions, causes, outcomes, rules, notices and events are explained in the reference."""
     text = (DOCS / "reference/outcomes.md").read_text()
     explained = set(re.findall(r"`([\w.-]+)`", "\n".join(re.findall(r"^\| (.+?) \|", text, re.MULTILINE))))
     prose = set(re.findall(r"`([\w.-]+)`", text))
@@ -108,14 +108,13 @@ def test_every_word_of_plans_results_and_logs_is_explained() -> None:
 
 
 def test_every_event_and_field_of_the_log_is_listed() -> None:
-    """The page of log lines has each event and each field."""
     assert [event for event in LogEvent if f"- `{event.value}`" not in REFERENCE["log"]] == []
     assert [name for name in LogLine.__struct_fields__ if f"| `{name}` |" not in REFERENCE["log"]] == []
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in {"settings", "log"}])
 def test_reference_has_every_property_of_a_document(name: str) -> None:
-    """Each name in a schema has a row."""
+    """A property of the schema has a row."""
 
     def names(part: Any) -> Iterator[str]:
         if isinstance(part, dict):
@@ -128,21 +127,23 @@ def test_reference_has_every_property_of_a_document(name: str) -> None:
 
     text = shapes.shape(name)
     assert [
-        each for each in names(schema(name)) if not re.search(rf"^\| `([\w.*\[\]]+\.)?{each}` \|", text, re.MULTILINE)
+        property_name
+        for property_name in names(schema(name))
+        if not re.search(rf"^\| `([\w.*\[\]]+\.)?{property_name}` \|", text, re.MULTILINE)
     ] == []
     assert text in REFERENCE["documents"]
 
 
 def test_reference_has_every_metric() -> None:
-    """Each metric has a row, as many as the page about metrics has."""
+    """The how-to page about metrics has the same rows."""
     rows = re.findall(r"^\| `(senderid_\w+)` \|", REFERENCE["metrics"], re.MULTILINE)
     explained = re.findall(r"^\| `(senderid_\w+)` \|", (DOCS / "how-to/metrics.md").read_text(), re.MULTILINE)
     assert sorted(rows) == sorted(explained)
     assert rows
 
 
-def test_no_marker_is_left() -> None:
-    """Each page of the reference has a part, and a part that there is not is an error."""
+def test_every_marker_is_replaced() -> None:
+    """Each page of the reference has a generated part. An unknown part is an error."""
     for name, page in REFERENCE.items():
         assert "<!-- reference" not in page, name
         assert "\n| " in page, name
@@ -150,13 +151,13 @@ def test_no_marker_is_left() -> None:
         reference.fill("<!-- reference: nothing -->")
 
 
-def test_the_menu_has_every_page() -> None:
-    """Every page of the documentation is linked from the front page, and only once, so that the site's menu has it."""
-    listed = re.findall(r"^([\w/-]+)$", menu((DOCS / "index.md").read_text()), re.MULTILINE)
+def test_navigation_has_every_page() -> None:
+    """Each page is linked exactly once from the front page."""
+    pages_in_navigation = re.findall(r"^([\w/-]+)$", menu((DOCS / "index.md").read_text()), re.MULTILINE)
     pages = [str(page.relative_to(DOCS).with_suffix("")) for page in DOCS.rglob("*.md") if page.name != "index.md"]
-    assert sorted(listed) == sorted(pages)
+    assert sorted(pages_in_navigation) == sorted(pages)
 
 
-def test_texts_of_the_code_are_no_markup() -> None:
-    """Backticks keep their code, and everything else that Markdown would take for markup is escaped."""
+def test_texts_of_the_code_are_escaped() -> None:
+    """Code in backticks stays, and other Markdown markup is escaped."""
     assert writing.prose("say `a|b` to <b> *.yaml [x] $y") == r"say `a\|b` to \<b\> \*.yaml \[x\] \$y"

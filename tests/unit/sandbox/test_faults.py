@@ -1,4 +1,4 @@
-"""Each fault of the simulated API does what its value says, and a seed repeats them all."""
+"""Faults of the simulated API: each one does what its value says, and a seed reproduces all of them."""
 
 import asyncio
 import gzip
@@ -23,8 +23,8 @@ PHONE, OTHER = "01012345678", "0212345678"
 NUMBERS = "/senderid/v1/numbers"
 
 
-class _Met:
-    """What a client that knows nothing of faults met: a status, headers and body, or the name of what broke."""
+class _Exchange:
+    """The response to one request, as a plain client sees it: status, headers and body, or the type of the error."""
 
     def __init__(self) -> None:
         self.status: int | None = None
@@ -37,16 +37,16 @@ class _Met:
 
     @property
     def json(self) -> Any:
-        """The body, read."""
+        """Return the decoded body."""
         return json.loads(self.body)
 
 
-async def _request(loopback: Loopback, session: aiohttp.ClientSession, method: str, path: str) -> _Met:
+async def _request(loopback: Loopback, session: aiohttp.ClientSession, method: str, path: str) -> _Exchange:
     account = loopback.account
-    met = _Met()
+    exchange = _Exchange()
     header = Signer(credentials(account)).header(EPOCH + now(), f"{Random().random():.32f}"[:20])
     headers = {"Authorization": header, "Accept-Encoding": "identity"}
-    began = now()
+    start = now()
     try:
         async with session.request(
             method,
@@ -56,28 +56,28 @@ async def _request(loopback: Loopback, session: aiohttp.ClientSession, method: s
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=60),
         ) as response:
-            met.status = response.status
-            met.headers = {name.lower(): value for name, value in response.headers.items()}
-            met.body = b"".join([chunk async for chunk in response.content.iter_any()])
+            exchange.status = response.status
+            exchange.headers = {name.lower(): value for name, value in response.headers.items()}
+            exchange.body = b"".join([chunk async for chunk in response.content.iter_any()])
     except (aiohttp.ClientError, TimeoutError) as error:
-        met.broke = type(error).__name__
-    met.seconds = now() - began
-    met.statuses = account.statuses
-    met.applied = loopback.sandbox.wire[-1].applied
-    return met
+        exchange.broke = type(error).__name__
+    exchange.seconds = now() - start
+    exchange.statuses = account.statuses
+    exchange.applied = loopback.sandbox.wire[-1].applied
+    return exchange
 
 
-def _meet(
+def _exchange(
     fault: Fault | None, method: str = "PUT", path: str | None = None, account: SandboxAccount | None = None
-) -> _Met:
-    """One request, after one that met nothing."""
+) -> _Exchange:
+    """Send one request that meets `fault`."""
     phone = PHONE if method == "PUT" else None
     path = path or (f"{NUMBERS}/{PHONE}" if method == "PUT" else NUMBERS)
     account = account or SandboxAccount.of({PHONE: "ACTIVE", OTHER: "ACTIVE"})
 
-    async def scenario() -> _Met:
+    async def scenario() -> _Exchange:
         session = aiohttp.ClientSession(
-            auto_decompress=False, middlewares=(_never_again,), connector=aiohttp.TCPConnector(force_close=True)
+            auto_decompress=False, middlewares=(_forbid_reconnect,), connector=aiohttp.TCPConnector(force_close=True)
         )
         async with Loopback(account) as loopback, session:
             loopback.sandbox.script(phone, method, [fault])
@@ -86,7 +86,9 @@ def _meet(
     return run(scenario())
 
 
-async def _never_again(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+async def _forbid_reconnect(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
     try:
         return await handler(request)
     except aiohttp.ServerDisconnectedError as error:
@@ -133,43 +135,43 @@ _HUGE = {Fault.BOMB, Fault.FLOOD}
 
 
 @pytest.mark.parametrize("fault", [fault for fault in Fault if fault not in _HUGE])
-def test_a_write_meets_what_the_fault_says(fault: Fault) -> None:
-    """Status or breakage are the fault's, and the write took effect exactly where the fault says so."""
-    met = _meet(fault)
-    assert met.broke == _BROKEN.get(fault, "")
-    if not met.broke:
-        assert met.status == _STATUSES.get(fault, 200)
-    switched_back = fault in {Fault.EDITED_BEFORE, Fault.EDITED_AFTER}
-    assert met.applied is (fault.takes_effect and fault is not Fault.EDITED_BEFORE)
+def test_write_meets_its_fault(fault: Fault) -> None:
+    """Status or error are those of the fault, and the write takes effect exactly if the fault says so."""
+    exchange = _exchange(fault)
+    assert exchange.broke == _BROKEN.get(fault, "")
+    if not exchange.broke:
+        assert exchange.status == _STATUSES.get(fault, 200)
+    has_external_change = fault in {Fault.EDITED_BEFORE, Fault.EDITED_AFTER}
+    assert exchange.applied is (fault.takes_effect and fault is not Fault.EDITED_BEFORE)
     expected = "BLOCKED" if fault is Fault.EDITED_BEFORE else "INACTIVE"
-    assert met.statuses == {
+    assert exchange.statuses == {
         PHONE: expected if fault.takes_effect and fault is not Fault.EDITED_AFTER else "ACTIVE",
         OTHER: "ACTIVE",
     }
     is_documented = "a write takes effect" in fault.value or "nothing takes effect" in fault.value
     if is_documented:
         assert ("a write takes effect" in fault.value) is fault.takes_effect
-    assert switched_back or met.applied is (met.statuses[PHONE] == "INACTIVE")
+    assert has_external_change or exchange.applied is (exchange.statuses[PHONE] == "INACTIVE")
 
 
 @pytest.mark.parametrize("fault", [fault for fault in Fault if fault not in _HUGE])
-def test_a_read_meets_its_fault(fault: Fault) -> None:
-    """A read never changes anything."""
-    met = _meet(fault, "GET")
-    assert met.broke == _BROKEN.get(fault, "")
-    if not met.broke:
-        assert met.status == (200 if fault is Fault.EDITED_BEFORE else _STATUSES.get(fault, 200))
-    assert met.statuses == {PHONE: "ACTIVE", OTHER: "ACTIVE"}
-    assert not met.applied
+def test_read_meets_its_fault(fault: Fault) -> None:
+    """A read never changes a number."""
+    exchange = _exchange(fault, "GET")
+    assert exchange.broke == _BROKEN.get(fault, "")
+    if not exchange.broke:
+        assert exchange.status == (200 if fault is Fault.EDITED_BEFORE else _STATUSES.get(fault, 200))
+    assert exchange.statuses == {PHONE: "ACTIVE", OTHER: "ACTIVE"}
+    assert not exchange.applied
 
 
-def test_a_request_that_is_refused_meets_its_fault_too() -> None:
-    """What breaks on the way breaks for a refusal as well."""
+def test_rejected_request_meets_its_fault() -> None:
+    """A rejected request can break in the same ways."""
     account = SandboxAccount.of({PHONE: "PENDING"})
-    assert _meet(None, account=account).status == 409
-    assert _meet(Fault.RESET_AFTER, account=account).broke == "ClientError"
-    assert _meet(Fault.STALL, account=account).broke == "TimeoutError"
-    assert _meet(Fault.SHORT_RESPONSE, account=account).json["errorCode"] == "FailedToUpdate"
+    assert _exchange(None, account=account).status == 409
+    assert _exchange(Fault.RESET_AFTER, account=account).broke == "ClientError"
+    assert _exchange(Fault.STALL, account=account).broke == "TimeoutError"
+    assert _exchange(Fault.SHORT_RESPONSE, account=account).json["errorCode"] == "FailedToUpdate"
 
 
 @pytest.mark.parametrize(
@@ -184,13 +186,12 @@ def test_a_request_that_is_refused_meets_its_fault_too() -> None:
         (Fault.RATE_LIMITED_FOR_A_YEAR, "31536000"),
     ],
 )
-def test_the_waits_that_are_asked_for(fault: Fault, wait: str | None) -> None:
-    """Each kind of Retry-After is sent as its fault says."""
-    assert _meet(fault).headers.get("retry-after") == wait
+def test_retry_after_is_that_of_the_fault(fault: Fault, wait: str | None) -> None:
+    assert _exchange(fault).headers.get("retry-after") == wait
 
 
-def test_the_words_of_refusals() -> None:
-    """Codes, HTML and redirects are those of the vendor and its proxies."""
+def test_refusals_are_those_of_the_vendor_and_its_proxies() -> None:
+    """Error codes, HTML pages and redirects are the documented ones."""
     codes = {
         Fault.DUPLICATED_SIGNATURE: "DuplicatedSignature",
         Fault.CLOCK_SKEW: "RequestTimeTooSkewed",
@@ -200,105 +201,104 @@ def test_the_words_of_refusals() -> None:
         Fault.NOT_REGISTERED: "InvalidSenderId",
         Fault.NOT_WRITABLE: "FailedToUpdate",
     }
-    assert {fault: _meet(fault).json["errorCode"] for fault in codes} == codes
+    assert {fault: _exchange(fault).json["errorCode"] for fault in codes} == codes
     for fault in (Fault.BAD_GATEWAY, Fault.UNAVAILABLE, Fault.HTML):
-        met = _meet(fault)
-        assert met.headers["content-type"] == "text/html"
-        assert met.body.startswith(b"<html>")
+        exchange = _exchange(fault)
+        assert exchange.headers["content-type"] == "text/html"
+        assert exchange.body.startswith(b"<html>")
     for fault in (Fault.GATEWAY_TIMEOUT, Fault.REQUEST_TIMEOUT, Fault.NO_CONTENT):
-        assert _meet(fault).body == b""
-    assert "\x1b" in _meet(Fault.ESCAPES).json["errorMessage"]
-    assert "elsewhere" in _meet(Fault.REDIRECT).headers["location"]
-    assert _meet(Fault.STRANGE_DATE).headers["date"] == "yesterday, around noon"
+        assert _exchange(fault).body == b""
+    assert "\x1b" in _exchange(Fault.ESCAPES).json["errorMessage"]
+    assert "elsewhere" in _exchange(Fault.REDIRECT).headers["location"]
+    assert _exchange(Fault.STRANGE_DATE).headers["date"] == "yesterday, around noon"
 
 
-def test_bodies_that_are_none() -> None:
-    """Garbage is no JSON, the other JSON no document, and what says gzip is none."""
+def test_invalid_bodies_cannot_be_decoded() -> None:
+    """The bodies are not JSON, JSON of another type, or not gzip despite the header."""
     for fault in (Fault.GARBAGE, Fault.HTML):
         with pytest.raises(ValueError, match=r"decode|Expecting"):
-            _meet(fault).json  # noqa: B018 - reading it is what fails
-    assert isinstance(_meet(Fault.OTHER_JSON).json, list)
-    met = _meet(Fault.NOT_GZIP)
-    assert met.headers["content-encoding"] == "gzip"
+            _exchange(fault).json  # noqa: B018 - reading it is what fails
+    assert isinstance(_exchange(Fault.OTHER_JSON).json, list)
+    exchange = _exchange(Fault.NOT_GZIP)
+    assert exchange.headers["content-encoding"] == "gzip"
     with pytest.raises(zlib.error):
-        zlib.decompress(met.body, wbits=31)
+        zlib.decompress(exchange.body, wbits=31)
 
 
-def test_shapes_of_a_reply() -> None:
-    """A reply may be stale, of one number, or two fields; these faults do not affect a read."""
-    assert [row["status"] for row in _meet(Fault.STALE_ROWS).json["senderIds"]] == ["ACTIVE", "ACTIVE"]
-    assert [row["phoneNumber"] for row in _meet(Fault.ONE_NUMBER_RESPONSE).json["senderIds"]] == [PHONE]
-    assert _meet(Fault.SHORT_RESPONSE).json == {"phoneNumber": PHONE, "status": "INACTIVE"}
-    plain = _meet(None, "GET").json
+def test_write_response_can_be_stale_or_short() -> None:
+    """A response is stale, of one number, or has two fields. These faults do not affect a read."""
+    assert [row["status"] for row in _exchange(Fault.STALE_ROWS).json["senderIds"]] == ["ACTIVE", "ACTIVE"]
+    assert [row["phoneNumber"] for row in _exchange(Fault.ONE_NUMBER_RESPONSE).json["senderIds"]] == [PHONE]
+    assert _exchange(Fault.SHORT_RESPONSE).json == {"phoneNumber": PHONE, "status": "INACTIVE"}
+    document = _exchange(None, "GET").json
     for fault in (Fault.STALE_ROWS, Fault.ONE_NUMBER_RESPONSE, Fault.SHORT_RESPONSE):
-        assert _meet(fault, "GET").json == plain
+        assert _exchange(fault, "GET").json == document
 
 
-def test_documents_that_lack_something() -> None:
-    """A read lacks the id, the list, both or every second number; a write and another read meet nothing."""
+def test_incomplete_documents_affect_only_the_account_read() -> None:
+    """The document lacks the id, the list, both, or every second number."""
     phones = {PHONE: "ACTIVE", OTHER: "ACTIVE", "0311234567": "ACTIVE"}
-    plain = _meet(None, "GET", account=SandboxAccount.of(phones)).json
-    rows = plain["senderIds"]
-    lacking = {
-        Fault.NO_ACCOUNT_ID: {key: value for key, value in plain.items() if key != "accountId"},
-        Fault.NO_NUMBER_LIST: {key: value for key, value in plain.items() if key != "senderIds"},
-        Fault.NULL_NUMBER_LIST: plain | {"senderIds": None},
+    full_document = _exchange(None, "GET", account=SandboxAccount.of(phones)).json
+    rows = full_document["senderIds"]
+    documents = {
+        Fault.NO_ACCOUNT_ID: {key: value for key, value in full_document.items() if key != "accountId"},
+        Fault.NO_NUMBER_LIST: {key: value for key, value in full_document.items() if key != "senderIds"},
+        Fault.NULL_NUMBER_LIST: full_document | {"senderIds": None},
         Fault.EMPTY_OBJECT: {},
-        Fault.SHRUNKEN: plain | {"senderIds": [rows[0], rows[2]]},
+        Fault.SHRUNKEN: full_document | {"senderIds": [rows[0], rows[2]]},
     }
-    for fault, document in lacking.items():
-        assert _meet(fault, "GET", account=SandboxAccount.of(phones)).json == document
-        assert _meet(fault).json == _meet(None).json
-        assert _meet(fault, "GET", f"{NUMBERS}/active").json == [PHONE, OTHER]
-        assert _meet(fault, "GET", f"{NUMBERS}/nowhere").status == 404
+    for fault, document in documents.items():
+        assert _exchange(fault, "GET", account=SandboxAccount.of(phones)).json == document
+        assert _exchange(fault).json == _exchange(None).json
+        assert _exchange(fault, "GET", f"{NUMBERS}/active").json == [PHONE, OTHER]
+        assert _exchange(fault, "GET", f"{NUMBERS}/nowhere").status == 404
 
 
-def test_an_account_without_numbers_has_two_documents() -> None:
-    """It is an empty object, or an id and an empty list."""
-    assert _meet(None, "GET", account=SandboxAccount()).json == {}
-    named = _meet(None, "GET", account=SandboxAccount(named_when_empty=True)).json
-    assert (named["accountId"], named["senderIds"]) == ("12925149", [])
+def test_account_without_numbers_has_two_documents() -> None:
+    """The document is an empty object, or an id and an empty list."""
+    assert _exchange(None, "GET", account=SandboxAccount()).json == {}
+    with_id = _exchange(None, "GET", account=SandboxAccount(named_when_empty=True)).json
+    assert (with_id["accountId"], with_id["senderIds"]) == ("12925149", [])
 
 
 @pytest.mark.parametrize(
     ("fault", "encoding"), [(Fault.BLANK_ENCODING, ""), (Fault.X_GZIP, "x-gzip"), (Fault.TWO_GZIP_MEMBERS, "gzip")]
 )
-def test_rare_encodings(fault: Fault, encoding: str) -> None:
-    """The header is the fault's, and the body is the document in that encoding."""
-    met = _meet(fault, "GET")
-    assert met.headers["content-encoding"] == encoding
-    plain = gzip.decompress(met.body) if encoding else met.body
-    assert json.loads(plain) == _meet(None, "GET").json
-    first = zlib.decompressobj(wbits=31)
+def test_rare_encodings_are_valid(fault: Fault, encoding: str) -> None:
+    """The header is that of the fault, and the body has that encoding."""
+    exchange = _exchange(fault, "GET")
+    assert exchange.headers["content-encoding"] == encoding
+    document = gzip.decompress(exchange.body) if encoding else exchange.body
+    assert json.loads(document) == _exchange(None, "GET").json
+    decompressor = zlib.decompressobj(wbits=31)
     if fault is Fault.TWO_GZIP_MEMBERS:
-        assert first.decompress(met.body) != plain
-        assert first.unused_data
+        assert decompressor.decompress(exchange.body) != document
+        assert decompressor.unused_data
 
 
-def test_unknown_fields() -> None:
-    """Any object has them, an empty one too; a list has no fields."""
-    plain = _meet(None, "GET").json
-    assert _meet(Fault.UNKNOWN_FIELDS, "GET").json == plain | {"zebra": {"stripes": [1, 2]}}
-    assert "zebra" in _meet(Fault.UNKNOWN_FIELDS, "GET", account=SandboxAccount()).json
-    assert _meet(Fault.UNKNOWN_FIELDS, "GET", f"{NUMBERS}/active").json == [PHONE, OTHER]
+def test_unknown_fields_are_added_to_objects() -> None:
+    """A list has no fields."""
+    document = _exchange(None, "GET").json
+    assert _exchange(Fault.UNKNOWN_FIELDS, "GET").json == document | {"zebra": {"stripes": [1, 2]}}
+    assert "zebra" in _exchange(Fault.UNKNOWN_FIELDS, "GET", account=SandboxAccount()).json
+    assert _exchange(Fault.UNKNOWN_FIELDS, "GET", f"{NUMBERS}/active").json == [PHONE, OTHER]
 
 
-def test_another_account() -> None:
-    """The answer names an account that is not ours."""
-    assert _meet(Fault.OTHER_ACCOUNT, "GET").json["accountId"] == "99999999"
+def test_other_account_has_another_id() -> None:
+    assert _exchange(Fault.OTHER_ACCOUNT, "GET").json["accountId"] == "99999999"
 
 
-def test_slowness() -> None:
-    """Late is a third of a second, drops come one by one, and a stall outlasts any patience."""
-    assert _meet(None).seconds == 0
-    assert _meet(Fault.SLOW).seconds == pytest.approx(0.3, abs=0.1)
-    assert 0.1 < _meet(Fault.DRIP).seconds < 1
-    assert _meet(Fault.STALL).seconds == pytest.approx(60, abs=1)
+def test_slow_faults_take_their_time() -> None:
+    """A slow response takes 0.3 s, a drip arrives in parts, and a stall exceeds the timeout."""
+    assert _exchange(None).seconds == 0
+    assert _exchange(Fault.SLOW).seconds == pytest.approx(0.3, abs=0.1)
+    assert 0.1 < _exchange(Fault.DRIP).seconds < 1
+    assert _exchange(Fault.STALL).seconds == pytest.approx(60, abs=1)
 
 
 @pytest.mark.parametrize("fault", [Fault.SLOW, Fault.DRIP])
-def test_client_that_leaves_early_harms_no_other(fault: Fault, caplog: pytest.LogCaptureFixture) -> None:
-    """Its write is carried out without an error, and the next client is served."""
+def test_client_that_disconnects_early_does_not_affect_others(fault: Fault, caplog: pytest.LogCaptureFixture) -> None:
+    """The write takes effect without an error, and the next client is served."""
 
     async def scenario() -> None:
         account = SandboxAccount.of({PHONE: "ACTIVE"})
@@ -313,9 +313,9 @@ def test_client_that_leaves_early_harms_no_other(fault: Fault, caplog: pytest.Lo
     assert not caplog.records
 
 
-def test_bomb_and_flood() -> None:
-    """Half a megabyte becomes 300, and 80 travel as they are."""
-    bomb = _meet(Fault.BOMB).body
+def test_bomb_and_flood_exceed_the_size_limit() -> None:
+    """The bomb is less than 2 MB and inflates to 300 MiB. The flood is 80 MiB."""
+    bomb = _exchange(Fault.BOMB).body
     assert len(bomb) < 2_000_000
     inflater = zlib.decompressobj(wbits=31)
     size = 0
@@ -324,35 +324,37 @@ def test_bomb_and_flood() -> None:
         bomb = inflater.unconsumed_tail
     assert inflater.eof
     assert size > 300 << 20
-    flood = _meet(Fault.FLOOD)
+    flood = _exchange(Fault.FLOOD)
     assert (len(flood.body), flood.headers["content-encoding"]) == (80 << 20, "gzip")
 
 
-def _lots(profile: str, seed: int, requests: Sequence[tuple[str, str]]) -> list[Fault | None]:
+def _draw_faults(profile: str, seed: int, requests: Sequence[tuple[str, str]]) -> list[Fault | None]:
     faults = Faults(profile, seed)
     return [faults.next(method, phone) for method, phone in requests]
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_a_seed_repeats_every_fault(profile: str) -> None:
-    """The same seed gives the same faults in the profile's share, and never too many to one request in a row."""
+def test_seed_reproduces_every_fault(profile: str) -> None:
+    """The same seed gives the same faults, in the share of the profile and within its limit of consecutive faults."""
     chance = Random(1)
     requests = [(chance.choice(("GET", "PUT")), chance.choice((PHONE, OTHER))) for _ in range(4000)]
-    lots = _lots(profile, 5, requests)
-    assert lots == _lots(profile, 5, requests)
-    allowed, share, most = PROFILES[profile]
-    assert {lot for lot in lots if lot is not None} == set(allowed)
-    assert sum(lot is not None for lot in lots) / len(lots) == pytest.approx(share, abs=0.05)
+    drawn_faults = _draw_faults(profile, 5, requests)
+    assert drawn_faults == _draw_faults(profile, 5, requests)
+    allowed, share, limit = PROFILES[profile]
+    assert {fault for fault in drawn_faults if fault is not None} == set(allowed)
+    assert sum(fault is not None for fault in drawn_faults) / len(drawn_faults) == pytest.approx(share, abs=0.05)
     for request in set(requests):
-        own = [lot is not None for of, lot in zip(requests, lots, strict=True) if of == request]
-        longest = max(map(len, "".join("x" if met else " " for met in own).split()), default=0)
-        assert longest <= most
+        has_fault = [
+            fault is not None for drawn_for, fault in zip(requests, drawn_faults, strict=True) if drawn_for == request
+        ]
+        longest = max(map(len, "".join("x" if is_fault else " " for is_fault in has_fault).split()), default=0)
+        assert longest <= limit
     if allowed:
-        assert lots != _lots(profile, 6, requests)
+        assert drawn_faults != _draw_faults(profile, 6, requests)
 
 
-def test_scripts_come_first_and_in_order() -> None:
-    """A number's own script goes before the script for any number, which goes before the lot."""
+def test_scripts_precede_random_faults() -> None:
+    """The script of a number precedes the script of any number."""
     faults = Faults("calm", 0)
     faults.script("PUT", None, [Fault.HTML])
     faults.script("PUT", PHONE, [None, Fault.DRIP])
@@ -361,12 +363,18 @@ def test_scripts_come_first_and_in_order() -> None:
 
 
 @pytest.mark.parametrize("numbers", [0, 1, 49, 500])
-def test_a_seed_repeats_the_account(numbers: int) -> None:
-    """The same seed gives the same numbers, statuses and keys; large accounts have some that cannot be switched."""
-    account, again, other = generate(numbers, seed=3), generate(numbers, seed=3), generate(numbers, seed=4)
-    assert account.document() == again.document()
+def test_seed_reproduces_the_account(numbers: int) -> None:
+    """The same seed gives the same numbers, statuses and keys. Some numbers of large accounts are not writable."""
+    account, same_account, other_account = (
+        generate(numbers, seed=3),
+        generate(numbers, seed=3),
+        generate(numbers, seed=4),
+    )
+    assert account.document() == same_account.document()
     assert (
-        (account.api_key, account.api_secret) == (again.api_key, again.api_secret) != (other.api_key, other.api_secret)
+        (account.api_key, account.api_secret)
+        == (same_account.api_key, same_account.api_secret)
+        != (other_account.api_key, other_account.api_secret)
     )
     assert len(account.numbers) == numbers
     assert account.limit >= max(5, numbers)
@@ -376,14 +384,16 @@ def test_a_seed_repeats_the_account(numbers: int) -> None:
         assert len(statuses) > 3
 
 
-def test_a_state_file_becomes_accounts() -> None:
-    """A document is one account, a list of them as many, each with a key of its own; rows keep what they say."""
+def test_state_file_is_loaded_as_accounts() -> None:
+    """A document is one account, a list several accounts, each with its own key. Rows keep their fields."""
     document = generate(20, seed=1).document()
-    (one,) = load_state(document)
+    (account,) = load_state(document)
     original = generate(20, seed=1)
-    assert one.statuses == original.statuses
-    assert {p: n.method for p, n in one.numbers.items()} == {p: n.method for p, n in original.numbers.items()}
-    assert (one.account_id, one.limit) == (original.account_id, original.limit)
+    assert account.statuses == original.statuses
+    assert {phone: number.method for phone, number in account.numbers.items()} == {
+        phone: number.method for phone, number in original.numbers.items()
+    }
+    assert (account.account_id, account.limit) == (original.account_id, original.limit)
     first, second = load_state(
         b'[{"accountId": "1", "limit": 9}, {"senderIds": [{"phoneNumber": "1335", "status": "ODD"}]}]'
     )
@@ -394,13 +404,13 @@ def test_a_state_file_becomes_accounts() -> None:
 
 @pytest.mark.parametrize("text", [b"", b"[]", b"3", b'{"senderIds": [{}]}', b"\xff", b'{"x": ' + b"[" * 100_000])
 def test_invalid_state_is_refused(text: bytes) -> None:
-    """Each kind of error has a reason."""
+    """Each error has a reason."""
     with pytest.raises(ValueError, match="account"):
         load_state(text)
 
 
-def test_a_switch_shows_in_the_document() -> None:
-    """A row follows its number, remembers the last changes and leaves other rows alone."""
+def test_switch_updates_the_document() -> None:
+    """A row follows its number and has the last changes. Other rows stay unchanged."""
     account = SandboxAccount.of({PHONE: "ACTIVE", OTHER: "ACTIVE"})
     before = json.loads(account.document())["senderIds"]
     for status in ("INACTIVE", "ACTIVE", "INACTIVE", "BLOCKED"):
@@ -410,14 +420,9 @@ def test_a_switch_shows_in_the_document() -> None:
     assert after[1] == before[1]
 
 
-def test_a_state_may_have_messages_and_schedules() -> None:
-    """An account lists the messages and schedules of its given state; an invalid date is an error."""
-    document = (
-        b'{"senderIds": [{"phoneNumber": "01012345678", "status": "ACTIVE", "autoExtension": true,'
-        b' "necessaryMeasures": ["ID"]}],'
-        b' "messages": [{"from": "01012345678", "dateUpdated": "2026-11-24T00:00:00Z"}],'
-        b' "scheduled": [{"scheduledDate": "2026-12-24T00:00:00Z", "senders": ["01012345678"]}]}'
-    )
+def test_state_may_have_messages_and_schedules() -> None:
+    """An invalid date is an error."""
+    document = b'{"senderIds": [{"phoneNumber": "01012345678", "status": "ACTIVE", "autoExtension": true, "necessaryMeasures": ["ID"]}], "messages": [{"from": "01012345678", "dateUpdated": "2026-11-24T00:00:00Z"}], "scheduled": [{"scheduledDate": "2026-12-24T00:00:00Z", "senders": ["01012345678"]}]}'
     (account,) = load_state(document)
     row = account.numbers["01012345678"].row()
     assert (row["autoExtension"], row["necessaryMeasures"]) == (True, ["ID"])

@@ -1,4 +1,4 @@
-"""The simulated API makes the checks that the real one makes, and answers as it does."""
+"""The simulated API makes the checks of the real one and returns the same responses."""
 
 import hmac
 import json
@@ -19,22 +19,22 @@ PHONE = "01012345678"
 NUMBERS = "/senderid/v1/numbers"
 
 
-def _signed(account: SandboxAccount, *, date: str | None = None, salt: str | None = None, **wrong: str) -> str:
-    """The header by the letter of the vendor's documentation."""
+def _signed(account: SandboxAccount, *, date: str | None = None, salt: str | None = None, **overrides: str) -> str:
+    """Return the header that the vendor's documentation describes."""
     moment = datetime.fromtimestamp(EPOCH + now(), UTC)
     date = moment.isoformat() if date is None else date
     salt = uuid4().hex if salt is None else salt
-    given = {
+    fields = {
         "apiKey": account.api_key,
         "date": date,
         "salt": salt,
         "signature": hmac.new(account.api_secret.encode(), (date + salt).encode(), sha256).hexdigest(),
-    } | wrong
-    return "HMAC-SHA256 " + ", ".join(f"{name}={value}" for name, value in given.items())
+    } | overrides
+    return "HMAC-SHA256 " + ", ".join(f"{name}={value}" for name, value in fields.items())
 
 
 class _Caller:
-    """Send requests, signed or not."""
+    """A client that sends signed or unsigned requests."""
 
     def __init__(self, sandbox: Sandbox, session: aiohttp.ClientSession) -> None:
         self.sandbox = sandbox
@@ -43,37 +43,43 @@ class _Caller:
         self.headers: Mapping[str, str] = {}
 
     async def __call__(
-        self, method: str, path: str = NUMBERS, *, header: str | None = None, body: bytes | None = None, **more: Any
+        self,
+        method: str,
+        path: str = NUMBERS,
+        *,
+        header: str | None = None,
+        body: bytes | None = None,
+        **extra_headers: Any,
     ) -> tuple[int, Any]:
-        """The status, and the body as JSON; `headers` keeps the answer's."""
+        """Return the status and the decoded body; `headers` are those of the last response."""
         headers = {"Authorization": _signed(self.account) if header is None else header}
-        headers |= {name.replace("_", "-"): value for name, value in more.items()}
+        headers |= {name.replace("_", "-"): value for name, value in extra_headers.items()}
         async with self.session.request(method, self.sandbox.url + path, headers=headers, data=body) as response:
             self.headers = response.headers
             return response.status, json.loads(await response.read())
 
-    async def error(self, *given: Any, **more: Any) -> tuple[int, str]:
-        """The status, and the code of a refusal."""
-        status, body = await self(*given, **more)
+    async def error(self, *args: Any, **extra_headers: Any) -> tuple[int, str]:
+        """Return the status and the error code of a rejected request."""
+        status, body = await self(*args, **extra_headers)
         return status, body["errorCode"]
 
     async def put(self, phone: str = PHONE, status: str = "INACTIVE") -> tuple[int, Any]:
-        """A write."""
+        """Write the status of a number."""
         return await self("PUT", f"{NUMBERS}/{phone}", body=json.dumps({"status": status}).encode())
 
 
 @asynccontextmanager
-async def _calling(*accounts: SandboxAccount, **options: Any) -> AsyncIterator[_Caller]:
-    given = accounts or (SandboxAccount.of({PHONE: "ACTIVE", "0212345678": "PENDING"}),)
-    async with Loopback(*given, **options) as loopback, aiohttp.ClientSession() as session:
+async def _sandbox_client(*accounts: SandboxAccount, **options: Any) -> AsyncIterator[_Caller]:
+    sandbox_accounts = accounts or (SandboxAccount.of({PHONE: "ACTIVE", "0212345678": "PENDING"}),)
+    async with Loopback(*sandbox_accounts, **options) as loopback, aiohttp.ClientSession() as session:
         yield _Caller(loopback.sandbox, session)
 
 
-def test_a_read_and_a_write() -> None:
-    """A signed read returns every number; a signed write changes one and returns the whole account afterwards."""
+def test_read_and_write_return_the_account() -> None:
+    """A write returns the account after its change."""
 
     async def scenario() -> None:
-        async with _calling() as call:
+        async with _sandbox_client() as call:
             status, before = await call("GET")
             assert (status, before["accountId"]) == (200, "12925149")
             assert {row["phoneNumber"]: row["status"] for row in before["senderIds"]} == call.account.statuses
@@ -104,13 +110,13 @@ def test_a_read_and_a_write() -> None:
     ],
 )
 def test_credentials_are_checked(header: Any, refusal: tuple[int, str]) -> None:
-    """Whatever is wrong with the header has the vendor's status and code, and nothing is written."""
+    """An invalid header gets the status and error code of the vendor, and nothing is written."""
 
     async def scenario() -> None:
-        async with _calling() as call:
-            given = header(call.account)
+        async with _sandbox_client() as call:
+            authorization = header(call.account)
             body = b'{"status": "INACTIVE"}'
-            assert await call.error("PUT", f"{NUMBERS}/{PHONE}", header=given, body=body) == refusal
+            assert await call.error("PUT", f"{NUMBERS}/{PHONE}", header=authorization, body=body) == refusal
             assert call.account.statuses[PHONE] == "ACTIVE"
             assert not call.sandbox.wire[0].applied
 
@@ -118,34 +124,32 @@ def test_credentials_are_checked(header: Any, refusal: tuple[int, str]) -> None:
 
 
 @pytest.mark.parametrize("length", [12, 64])
-def test_salts_of_either_end_are_accepted(length: int) -> None:
-    """A salt may have 12 to 64 characters, both included."""
-
+def test_salts_of_12_and_64_characters_are_accepted(length: int) -> None:
     async def scenario() -> int:
-        async with _calling() as call:
+        async with _sandbox_client() as call:
             return (await call("GET", header=_signed(call.account, salt="s" * length)))[0]
 
     assert run(scenario()) == 200
 
 
-def test_either_header_carries_the_credentials() -> None:
-    """The seed's `Authentication` is read where `Authorization` is not there, and case does not matter."""
+def test_either_header_has_the_credentials() -> None:
+    """The old `Authentication` header is read if `Authorization` is missing. Case does not matter."""
 
     async def scenario() -> None:
-        async with _calling() as call:
+        async with _sandbox_client() as call:
             header = _signed(call.account)
             assert await call("GET", header="", Authentication=header) == await call("GET")
-            shouted = _signed(call.account).replace("HMAC-SHA256 apiKey", "hmac-sha256 APIKEY")
-            assert (await call("GET", header=shouted))[0] == 200
+            header_in_other_case = _signed(call.account).replace("HMAC-SHA256 apiKey", "hmac-sha256 APIKEY")
+            assert (await call("GET", header=header_in_other_case))[0] == 200
 
     run(scenario())
 
 
-def test_the_clock_may_be_fifteen_minutes_off() -> None:
-    """A date 900 seconds off either way is accepted, one a second further is refused, in any zone."""
+def test_clock_skew_of_fifteen_minutes_is_accepted() -> None:
+    """The limit is 900 seconds in both directions, in any time zone."""
 
     async def scenario() -> None:
-        async with _calling() as call:
+        async with _sandbox_client() as call:
             server = datetime.fromtimestamp(EPOCH, UTC).astimezone(tz=None)
             for seconds, status in ((900, 200), (-900, 200), (901, 403), (-901, 403)):
                 date = (server + timedelta(seconds=seconds)).isoformat()
@@ -154,20 +158,20 @@ def test_the_clock_may_be_fifteen_minutes_off() -> None:
     run(scenario())
 
 
-def test_a_signature_is_good_for_one_request_in_fifteen_minutes() -> None:
-    """The same signature again is refused until it is forgotten, also in capitals; the refused one changed nothing."""
+def test_signature_is_accepted_once_in_fifteen_minutes() -> None:
+    """A repeated signature is rejected, also in capitals, and the rejected write changes nothing."""
     skipped = 0.0
 
     async def scenario() -> None:
         nonlocal skipped
-        async with _calling(clock=lambda: EPOCH + skipped) as call:
-            ahead = datetime.fromtimestamp(EPOCH + 800, UTC).isoformat()
-            header = _signed(call.account, date=ahead)
-            head, _, signature = header.rpartition("=")
+        async with _sandbox_client(clock=lambda: EPOCH + skipped) as call:
+            date = datetime.fromtimestamp(EPOCH + 800, UTC).isoformat()
+            header = _signed(call.account, date=date)
+            prefix, _, signature = header.rpartition("=")
             assert (await call("GET", header=header))[0] == 200
             body = b'{"status": "INACTIVE"}'
-            for again in (header, f"{head}={signature.upper()}"):
-                refusal = await call.error("PUT", f"{NUMBERS}/{PHONE}", header=again, body=body)
+            for repeated_header in (header, f"{prefix}={signature.upper()}"):
+                refusal = await call.error("PUT", f"{NUMBERS}/{PHONE}", header=repeated_header, body=body)
                 assert refusal == (403, "DuplicatedSignature")
             skipped = 899.0
             assert (await call("GET", header=header))[0] == 403
@@ -178,8 +182,8 @@ def test_a_signature_is_good_for_one_request_in_fifteen_minutes() -> None:
     run(scenario())
 
 
-def test_windows_slide_and_are_each_methods_and_keys_own() -> None:
-    """Each key has a window for reads and one for writes; a slot is free again five seconds after it was taken."""
+def test_each_method_and_key_has_its_own_sliding_window() -> None:
+    """A slot is free again five seconds after it was taken."""
     moment = 0.0
 
     async def scenario() -> None:
@@ -187,7 +191,7 @@ def test_windows_slide_and_are_each_methods_and_keys_own() -> None:
         first, second = (
             SandboxAccount.of({PHONE: "ACTIVE"}, api_key=f"NCS{name}", account_id=name) for name in ("ONE", "TWO")
         )
-        async with _calling(first, second, rate_limit=(3, 2), monotonic=lambda: moment) as call:
+        async with _sandbox_client(first, second, rate_limit=(3, 2), monotonic=lambda: moment) as call:
             assert (await call("GET"))[0] == 200
             assert call.headers["x-ratelimit-limit"] == "2"
             assert call.headers["x-ratelimit-remaining"] == "1"
@@ -227,10 +231,10 @@ def test_windows_slide_and_are_each_methods_and_keys_own() -> None:
     ],
 )
 def test_writes_are_checked(phone: str, body: bytes, refusal: tuple[int, str]) -> None:
-    """A number that is not there, is not switchable or is no number, and a body that asks for nothing, are refused."""
+    """An unknown number, a number that is not writable, an invalid number and an invalid body are rejected."""
 
     async def scenario() -> None:
-        async with _calling() as call:
+        async with _sandbox_client() as call:
             before = call.account.statuses
             assert await call.error("PUT", f"{NUMBERS}/{phone}", body=body) == refusal
             assert call.account.statuses == before
@@ -241,21 +245,21 @@ def test_writes_are_checked(phone: str, body: bytes, refusal: tuple[int, str]) -
 @pytest.mark.parametrize(
     ("method", "path"), [("GET", "/"), ("GET", f"{NUMBERS}/01012345678"), ("DELETE", NUMBERS), ("PUT", NUMBERS)]
 )
-def test_there_is_nothing_else(method: str, path: str) -> None:
-    """A path or method that the API does not have is a 404 in its own words."""
+def test_unknown_path_or_method_is_not_found(method: str, path: str) -> None:
+    """The error is that of the API."""
 
     async def scenario() -> tuple[int, str]:
-        async with _calling(rate_limit=(9, 9)) as call:
+        async with _sandbox_client(rate_limit=(9, 9)) as call:
             return await call.error(method, path)
 
     assert run(scenario()) == (404, "ResourceNotFound")
 
 
-def test_the_smaller_reads() -> None:
-    """The ACTIVE numbers come as a list of digits, the balance as a number."""
+def test_active_numbers_and_balance_are_returned() -> None:
+    """Active numbers are a list of digits, and the balance is a number."""
 
     async def scenario() -> None:
-        async with _calling() as call:
+        async with _sandbox_client() as call:
             assert await call("GET", f"{NUMBERS}/active") == (200, [PHONE])
             status, balance = await call("GET", "/cash/v1/balance")
             assert status == 200
@@ -276,57 +280,57 @@ def test_the_smaller_reads() -> None:
     ],
 )
 def test_queries_of_messages_are_checked(path: str, refusal: tuple[int, str]) -> None:
-    """A query that the API would not take is refused, so that a client that sends one is found out."""
+    """An invalid query is rejected, so that tests detect a client that sends one."""
 
     async def scenario() -> tuple[int, str]:
-        async with _calling() as call:
+        async with _sandbox_client() as call:
             return await call.error("GET", path)
 
     assert run(scenario()) == refusal
 
 
-def test_messages_come_in_pages() -> None:
-    """Each page has the key of the next, the last one none, and all of them together every message once."""
+def test_messages_are_returned_in_pages() -> None:
+    """A page has the key of the next page, the last one has none, and each message is returned once."""
 
     async def scenario() -> None:
         account = SandboxAccount.of({PHONE: "ACTIVE"})
         for hour in range(5):
             account.add_sent(PHONE, datetime(2026, 11, 24, hour, tzinfo=UTC))
-        async with _calling(account) as call:
-            found: list[str] = []
+        async with _sandbox_client(account) as call:
+            messages: list[str] = []
             key = ""
             while True:
                 status, page = await call("GET", f"/messages/v4/list?from={PHONE}&limit=2{key}")
                 assert status == 200
-                found += page["messageList"]
+                messages += page["messageList"]
                 if page["nextKey"] is None:
                     break
                 key = f"&startKey={page['nextKey']}"
-            assert len(found) == len(set(found)) == 5
+            assert len(messages) == len(set(messages)) == 5
 
     run(scenario())
 
 
-def test_an_account_without_numbers_is_an_empty_document() -> None:
-    """No number gives neither an error nor an account id."""
+def test_account_without_numbers_is_an_empty_document() -> None:
+    """The response is neither an error nor does it have an account id."""
 
     async def scenario() -> None:
-        async with _calling(SandboxAccount()) as call:
+        async with _sandbox_client(SandboxAccount()) as call:
             assert await call("GET") == (200, {})
             assert await call("GET", f"{NUMBERS}/active") == (200, [])
 
     run(scenario())
 
 
-def test_a_long_document_is_compressed_for_those_who_like_it() -> None:
-    """From a kilobyte on an answer is compressed, if the client says that it can read that."""
+def test_long_document_is_compressed_on_request() -> None:
+    """A response of at least a kilobyte is compressed if the client accepts it."""
 
     async def scenario() -> None:
         account = SandboxAccount.of({f"0101234{number:04}": "ACTIVE" for number in range(10)})
-        async with _calling(account) as call:
-            whole = await call("GET", Accept_Encoding="identity")
+        async with _sandbox_client(account) as call:
+            response = await call("GET", Accept_Encoding="identity")
             assert "Content-Encoding" not in call.headers
-            assert await call("GET", Accept_Encoding="gzip") == whole
+            assert await call("GET", Accept_Encoding="gzip") == response
             assert call.headers["Content-Encoding"] == "gzip"
             await call("GET", "/cash/v1/balance", Accept_Encoding="gzip")
             assert "Content-Encoding" not in call.headers
@@ -335,10 +339,10 @@ def test_a_long_document_is_compressed_for_those_who_like_it() -> None:
 
 
 def test_taken_port_is_an_error() -> None:
-    """Listening on it raises OSError; stopping a server that never listened does not."""
+    """`start` raises OSError. `stop` does not, even if the server was never started."""
 
     async def scenario() -> None:
-        async with _calling() as call:
+        async with _sandbox_client() as call:
             port = int(call.sandbox.url.rpartition(":")[2])
             second = Sandbox([SandboxAccount()])
             await second.stop()

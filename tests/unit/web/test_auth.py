@@ -1,4 +1,4 @@
-"""Who may see the pages."""
+"""Access to the status page."""
 
 import pytest
 
@@ -9,26 +9,26 @@ PEER = "192.0.2.1"
 
 
 class Clock:
-    """A clock that a test turns."""
+    """A clock that tests set."""
 
     def __init__(self) -> None:
         self.now = 1_000.0
 
     def __call__(self) -> float:
-        """The time."""
+        """Return the time in seconds."""
         return self.now
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:9464", "localhost", "LOCALHOST:1", "[::1]:9464", "[::1]"])
-def test_on_a_loopback_address_this_machine_is_answered(host: str) -> None:
-    """By each of its names, with a port or without."""
+def test_loopback_host_is_allowed_on_a_loopback_address(host: str) -> None:
+    """Each name of the loopback address is allowed, with or without a port."""
     assert Access(None, host="127.0.0.1").deny(host, None, None, PEER) is None
 
 
 @pytest.mark.parametrize(
     ("listened", "host"), [("127.0.0.2", "127.0.0.2:1"), ("127.0.0.2", "localhost"), ("::1", "[::1]:1")]
 )
-def test_the_address_that_is_listened_on_is_answered(listened: str, host: str) -> None:
+def test_listening_address_is_an_allowed_host(listened: str, host: str) -> None:
     """The printed URL works."""
     assert Access(None, host=listened).deny(host, None, None, PEER) is None
 
@@ -36,20 +36,20 @@ def test_the_address_that_is_listened_on_is_answered(listened: str, host: str) -
 @pytest.mark.parametrize(
     "host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil:9464", "", "::1", "10.0.0.1", "127.0.0.2"]
 )
-def test_a_name_that_was_bound_anew_is_not_answered(host: str) -> None:
-    """A site whose name was made to mean this machine gets nothing."""
+def test_rebound_host_is_denied(host: str) -> None:
+    """DNS rebinding: a site whose name resolves to this machine gets no page."""
     assert Access(None, host="127.0.0.1").deny(host, None, None, PEER) is Denied.HOST
 
 
-def test_other_machines_need_a_configured_token() -> None:
-    """Without one no page is served, whatever they send."""
+def test_other_addresses_require_a_configured_token() -> None:
+    """Without a configured token no page is served, whatever the request has."""
     access = Access(None, host="192.0.2.9")
     assert access.deny("127.0.0.1", f"Bearer {TOKEN}", "1.x", PEER) is Denied.NO_TOKEN
     assert not access.requires_token
 
 
-def test_the_token_opens_to_programs_and_a_session_to_browsers() -> None:
-    """A session is not the token, is of this token alone and ends by itself."""
+def test_token_is_for_programs_and_session_for_browsers() -> None:
+    """A session does not contain the token, is valid for this token only, and expires."""
     wall = Clock()
     access = Access(TOKEN, host="192.0.2.9", wall=wall)
     assert access.deny("x", f"bearer {TOKEN}", None, PEER) is None
@@ -70,13 +70,13 @@ def test_the_token_opens_to_programs_and_a_session_to_browsers() -> None:
 @pytest.mark.parametrize(
     "cookie", ["", ".", "9999999999.", "9999999999.00", "x.y", "9" * 400 + ".z", "²²²²²²²²²²²².x", "1.\ud800"]
 )
-def test_a_made_up_session_opens_nothing(cookie: str) -> None:
+def test_invalid_session_is_denied(cookie: str) -> None:
     """Whatever it is made of."""
     assert Access(TOKEN, host="127.0.0.1").deny("x", None, cookie, PEER) is Denied.LOGIN
 
 
-def test_wrong_tokens_are_bounded() -> None:
-    """After ten in a minute from an address the form takes none until they are a minute old; a program's does."""
+def test_wrong_tokens_are_limited() -> None:
+    """After ten in a minute from an address, logins are refused for a minute. A program with the token is served."""
     clock = Clock()
     access = Access(TOKEN, host="192.0.2.9", clock=clock)
     cookie = access.login(TOKEN, PEER)
@@ -107,7 +107,7 @@ def test_wrong_tokens_are_bounded() -> None:
     ],
 )
 def test_failed_logins_lock_out_only_their_sender(peer: str, same: str, other: str) -> None:
-    """Wrong tokens count for the address that sends them, or for its network where it can choose its address."""
+    """Wrong tokens count for the address of the client, or for its network if it can choose its address."""
     access = Access(TOKEN, host="192.0.2.9", clock=Clock())
     for _ in range(10):
         assert access.login("wrong", peer) is None
@@ -116,8 +116,8 @@ def test_failed_logins_lock_out_only_their_sender(peer: str, same: str, other: s
     assert access.login(TOKEN, other) is not None
 
 
-def test_many_addresses_take_little_room() -> None:
-    """Of more than a thousand the one that was quiet longest is forgotten, and not the one that goes on."""
+def test_failed_logins_are_stored_for_1024_addresses() -> None:
+    """The address without attempts for the longest time is dropped."""
     access = Access(TOKEN, host="192.0.2.9", clock=Clock())
     for number in range(1500):
         assert access.login("wrong", f"10.0.{number // 250}.{number % 250}") is None
@@ -130,7 +130,7 @@ def test_many_addresses_take_little_room() -> None:
         access.login(TOKEN, PEER)
 
 
-def test_loopback_addresses_are_known() -> None:
-    """Others, and names that may be anything, are none."""
+def test_loopback_addresses_are_recognised() -> None:
+    """Other addresses and names are not loopback addresses."""
     assert all(map(loopback, ("127.0.0.1", "127.8.8.8", "::1", "localhost")))
     assert not any(map(loopback, ("0.0.0.0", "::", "10.0.0.1", "example.com", "")))  # noqa: S104 - nothing listens

@@ -1,4 +1,4 @@
-"""The daemon's HTTP server over real sockets: answers, refusals, and clients that stall."""
+"""The HTTP server of the daemon over real sockets: responses, refusals, and clients that stall."""
 
 import asyncio
 import socket
@@ -14,11 +14,11 @@ from worker.telemetry.metrics import Metrics
 from worker.web import serve
 from worker.web.server import HttpResponse
 
-_MORE_THAN_SOCKETS_TAKE = 64 << 20
+_MORE_THAN_SOCKET_BUFFERS = 64 << 20
 
 
-class Answer(NamedTuple):
-    """An answer: status, headers by lower-case names, body."""
+class Response(NamedTuple):
+    """A response: status, headers by lower-case names, and body."""
 
     status: int
     headers: dict[str, str]
@@ -26,7 +26,7 @@ class Answer(NamedTuple):
 
 
 class Daemon:
-    """What is served, in any state."""
+    """A daemon in a state that tests set."""
 
     def __init__(self) -> None:
         self.figures = Metrics()
@@ -35,29 +35,29 @@ class Daemon:
         self.accepted: list[str] = []
 
     def render_metrics(self, accept: str) -> tuple[bytes, str]:
-        """Real ones."""
+        """Return real metrics."""
         self.accepted.append(accept)
         return self.figures.render(accept)
 
     def why_not_alive(self) -> str | None:
-        """As a test wants it."""
+        """Return the reason that the test has set."""
         return self.dead
 
     def why_not_ready(self) -> str | None:
-        """As a test wants it."""
+        """Return the reason that the test has set."""
         return self.unready
 
 
 class Broken(Daemon):
-    """One with a bug."""
+    """A daemon that raises an unexpected error."""
 
     def why_not_alive(self) -> str | None:
-        """No answer."""
+        """Raise an unexpected error."""
         raise KeyError("0123456789ABCDEF")
 
 
 def play(scenario: Callable[[str], Awaitable[None]], daemon: Daemon | None = None) -> None:
-    """Run a scenario against a server on a loop whose time jumps."""
+    """Run a scenario against a server on a loop with virtual time."""
 
     async def work() -> None:
         async with serve(daemon or Daemon(), port=0) as url:
@@ -67,31 +67,31 @@ def play(scenario: Callable[[str], Awaitable[None]], daemon: Daemon | None = Non
 
 
 async def connect(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A connection to the server."""
+    """Open a connection to the server."""
     host, _, port = url.removeprefix("http://").rpartition(":")
     return await asyncio.open_connection(host, int(port), limit=1 << 24)
 
 
-async def ask(url: str, text: str) -> Answer:
-    """The answer to a request as it travels; the server must close the connection after it."""
+async def send(url: str, text: str) -> Response:
+    """Return the response to a raw request. The server must close the connection after it."""
     reader, writer = await connect(url)
     writer.write(text.encode())
-    raw = (await reader.read()).decode()
+    response_text = (await reader.read()).decode()
     writer.close()
     await writer.wait_closed()
-    head, _, body = raw.partition("\r\n\r\n")
+    head, _, body = response_text.partition("\r\n\r\n")
     status, *lines = head.split("\r\n")
     headers = dict(line.split(": ", 1) for line in lines)
-    return Answer(int(status.split()[1]), {name.lower(): value for name, value in headers.items()}, body)
+    return Response(int(status.split()[1]), {name.lower(): value for name, value in headers.items()}, body)
 
 
-async def get(url: str, path: str, method: str = "GET", more: str = "") -> Answer:
-    """The answer to a plain request."""
-    return await ask(url, f"{method} {path} HTTP/1.1\r\nHost: x\r\n{more}\r\n")
+async def get(url: str, path: str, method: str = "GET", headers: str = "") -> Response:
+    """Return the response to a request without a body."""
+    return await send(url, f"{method} {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n")
 
 
-async def rest(reader: asyncio.StreamReader) -> int:
-    """How many bytes still come until the connection ends, by whatever end."""
+async def count_remaining_bytes(reader: asyncio.StreamReader) -> int:
+    """Return the number of bytes until the connection ends in any way."""
     count = 0
     try:
         while data := await reader.read(1 << 16):
@@ -101,20 +101,20 @@ async def rest(reader: asyncio.StreamReader) -> int:
     return count
 
 
-def test_metrics_are_served_in_the_format_asked_for() -> None:
-    """As text where nothing else is asked for, as OpenMetrics where it is, and readable as such."""
+def test_metrics_are_served_in_the_requested_format() -> None:
+    """The default is the text format. OpenMetrics is served if the client accepts it."""
 
     async def scenario(url: str) -> None:
-        plain = await get(url, "/metrics")
-        assert plain.status == 200
-        assert plain.headers["content-type"].startswith("text/plain; version=")
-        names = {family.name for family in text_string_to_metric_families(plain.body)}
+        text_response = await get(url, "/metrics")
+        assert text_response.status == 200
+        assert text_response.headers["content-type"].startswith("text/plain; version=")
+        names = {family.name for family in text_string_to_metric_families(text_response.body)}
         assert "senderid_build_info" in names
-        open_ = await get(
-            url, "/metrics", more="Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\n"
+        openmetrics_response = await get(
+            url, "/metrics", headers="Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\n"
         )
-        assert open_.headers["content-type"].startswith("application/openmetrics-text")
-        assert open_.body.endswith("# EOF\n")
+        assert openmetrics_response.headers["content-type"].startswith("application/openmetrics-text")
+        assert openmetrics_response.body.endswith("# EOF\n")
 
     daemon = Daemon()
     play(scenario, daemon)
@@ -132,56 +132,56 @@ def test_metrics_are_served_in_the_format_asked_for() -> None:
 def test_health_and_readiness_have_their_reason(
     dead: str | None, unready: str | None, health: tuple[int, str], readiness: tuple[int, str]
 ) -> None:
-    """200 while all is well, 503 with why it is not."""
+    """The status is 200, or 503 with the reason."""
     daemon = Daemon()
     daemon.dead, daemon.unready = dead, unready
 
     async def scenario(url: str) -> None:
-        for path, wanted in (("/healthz", health), ("/readyz", readiness)):
-            answer = await get(url, path)
-            assert (answer.status, answer.body) == wanted
-            assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+        for path, expected in (("/healthz", health), ("/readyz", readiness)):
+            response = await get(url, path)
+            assert (response.status, response.body) == expected
+            assert response.headers["content-type"] == "text/plain; charset=utf-8"
 
     play(scenario, daemon)
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/healthz", "/nothing"])
 def test_head_is_get_without_the_body(path: str) -> None:
-    """Status and length are as of GET."""
+    """Status and length are those of GET."""
 
     async def scenario(url: str) -> None:
-        whole, head = await get(url, path), await get(url, path, "HEAD")
-        assert (head.status, head.body) == (whole.status, "")
-        assert head.headers["content-length"] == whole.headers["content-length"]
+        get_response, head_response = await get(url, path), await get(url, path, "HEAD")
+        assert (head_response.status, head_response.body) == (get_response.status, "")
+        assert head_response.headers["content-length"] == get_response.headers["content-length"]
 
     play(scenario)
 
 
 @pytest.mark.parametrize("path", ["/", "/metrics/", "/metrics/x", "/favicon.ico", "/..%2fetc/passwd", "//metrics"])
-def test_there_is_nothing_else(path: str) -> None:
-    """Any other path is 404, and its text is not repeated."""
+def test_unknown_path_is_not_found(path: str) -> None:
+    """The path is not repeated in the response."""
 
     async def scenario(url: str) -> None:
-        answer = await get(url, path)
-        assert (answer.status, answer.body) == (404, "there are /metrics, /healthz, /readyz\n")
+        response = await get(url, path)
+        assert (response.status, response.body) == (404, "there are /metrics, /healthz, /readyz\n")
 
     play(scenario)
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE"])
-def test_nothing_can_be_changed(method: str) -> None:
-    """Only GET and HEAD are answered; a body that comes along is not read."""
+def test_methods_other_than_get_and_head_are_refused(method: str) -> None:
+    """The body of the request is not read."""
 
     async def scenario(url: str) -> None:
-        answer = await get(url, "/metrics", method, "Content-Length: 1000000\r\n")
-        assert (answer.status, answer.headers["allow"], answer.body) == (405, "GET, HEAD", "GET or HEAD\n")
+        response = await get(url, "/metrics", method, "Content-Length: 1000000\r\n")
+        assert (response.status, response.headers["allow"], answer.body) == (405, "GET, HEAD", "GET or HEAD\n")
 
     play(scenario)
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/readyz", "/nothing"])
-def test_every_answer_has_security_headers(path: str) -> None:
-    """No other site may run, frame, keep or embed it; and it does not name its software."""
+def test_every_response_has_security_headers(path: str) -> None:
+    """Other sites cannot embed or cache it, and it does not name its software."""
 
     async def scenario(url: str) -> None:
         headers = (await get(url, path)).headers
@@ -194,12 +194,12 @@ def test_every_answer_has_security_headers(path: str) -> None:
     play(scenario)
 
 
-def test_bug_is_reported_by_its_type_alone(capfd: pytest.CaptureFixture[str]) -> None:
-    """500 without the text of the error, which may hold anything, and without a traceback anywhere."""
+def test_unexpected_error_is_reported_by_its_type_only(capfd: pytest.CaptureFixture[str]) -> None:
+    """The status is 500 without the text of the error and without a traceback."""
 
     async def scenario(url: str) -> None:
-        answer = await get(url, "/healthz")
-        assert (answer.status, answer.body) == (500, "a bug, please report it: KeyError\n")
+        response = await get(url, "/healthz")
+        assert (response.status, response.body) == (500, "a bug, please report it: KeyError\n")
 
     play(scenario, Broken())
     assert capfd.readouterr() == ("", "")
@@ -215,11 +215,11 @@ def test_bug_is_reported_by_its_type_alone(capfd: pytest.CaptureFixture[str]) ->
     ],
     ids=["tls", "line", "header", "headers"],
 )
-def test_what_is_no_request_or_too_long_is_refused(text: str, capfd: pytest.CaptureFixture[str]) -> None:
-    """TLS, a long line, a long header and too many headers are 400, and make no line in our log."""
+def test_invalid_and_oversized_requests_are_refused(text: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """TLS, a long line, a long header and too many headers get 400, without a log line."""
 
     async def scenario(url: str) -> None:
-        assert (await ask(url, text)).status == 400
+        assert (await send(url, text)).status == 400
         assert (await get(url, "/healthz")).status == 200
 
     play(scenario)
@@ -227,55 +227,55 @@ def test_what_is_no_request_or_too_long_is_refused(text: str, capfd: pytest.Capt
 
 
 @pytest.mark.parametrize("sent", ["", "GET /metr", "GET /metrics HTTP/1.1\r\nHost: x\r\n"])
-def test_who_does_not_go_on_is_let_go(sent: str) -> None:
-    """A connection that sends nothing, or stalls, ends after ten seconds and blocks no other meanwhile."""
+def test_stalled_request_is_closed_after_ten_seconds(sent: str) -> None:
+    """A connection that sends nothing or stalls does not block others."""
 
     async def scenario(url: str) -> None:
-        began = loopback.now()
+        start = loopback.now()
         reader, writer = await connect(url)
         writer.write(sent.encode())
         assert (await get(url, "/healthz")).status == 200
-        assert await rest(reader) == 0
-        assert 9.9 < loopback.now() - began < 11
+        assert await count_remaining_bytes(reader) == 0
+        assert 9.9 < loopback.now() - start < 11
         writer.close()
 
     play(scenario)
 
 
-def test_who_does_not_read_is_let_go() -> None:
-    """An answer that the client does not read is given up after ten seconds."""
+def test_stalled_response_is_abandoned_after_ten_seconds() -> None:
+    """The client does not read the response."""
 
     class Long(Daemon):
         def render_metrics(self, accept: str) -> tuple[bytes, str]:
-            return b"x" * _MORE_THAN_SOCKETS_TAKE, accept
+            return b"x" * _MORE_THAN_SOCKET_BUFFERS, accept
 
     async def scenario(url: str) -> None:
         loop, (host, _, port) = asyncio.get_running_loop(), url.removeprefix("http://").rpartition(":")
-        with socket.socket() as deaf:
-            deaf.setblocking(False)  # noqa: FBT003 - the standard library's own
-            await loop.sock_connect(deaf, (host, int(port)))
-            await loop.sock_sendall(deaf, b"GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: text/plain\r\n\r\n")
+        with socket.socket() as client:
+            client.setblocking(False)  # noqa: FBT003 - the standard library's own
+            await loop.sock_connect(client, (host, int(port)))
+            await loop.sock_sendall(client, b"GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: text/plain\r\n\r\n")
             assert (await get(url, "/healthz")).status == 200
             await asyncio.sleep(11)
-            reader, writer = await asyncio.open_connection(sock=deaf)
-            assert await rest(reader) < _MORE_THAN_SOCKETS_TAKE
+            reader, writer = await asyncio.open_connection(sock=client)
+            assert await count_remaining_bytes(reader) < _MORE_THAN_SOCKET_BUFFERS
             writer.close()
 
     play(scenario, Long())
 
 
 def test_connections_are_limited() -> None:
-    """At most 64 are served; later ones are turned away at once, and places that were left are free again."""
+    """At most 64 connections are served. Others are closed at once, until one is free again."""
 
     async def scenario(url: str) -> None:
-        crowd = [await connect(url) for _ in range(64)]
+        connections = [await connect(url) for _ in range(64)]
         reader, writer = await connect(url)
-        assert await rest(reader) == 0
+        assert await count_remaining_bytes(reader) == 0
         writer.close()
         assert loopback.now() < 5
-        for _, left in crowd:
-            left.close()
-            await left.wait_closed()
+        for _, open_writer in connections:
+            open_writer.close()
+            await open_writer.wait_closed()
         assert (await get(url, "/healthz")).status == 200
 
     play(scenario)
@@ -302,7 +302,7 @@ def test_page_may_prolong_its_connection(lifetime: float | None, *, received: bo
 
 
 async def test_taken_port_is_an_error() -> None:
-    """The error names the port, for the command to show."""
+    """The error names the address and the port."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(OSError, match="Address already in use") as caught:
@@ -311,8 +311,7 @@ async def test_taken_port_is_an_error() -> None:
     assert caught.value.filename == f"127.0.0.1:{port}"
 
 
-async def test_only_this_machine_is_answered_unless_asked_for() -> None:
-    """Without a host it listens on the loopback address."""
+async def test_server_listens_on_loopback_by_default() -> None:
     async with serve(Daemon(), port=0) as url:
         assert url.startswith("http://127.0.0.1:")
     async with serve(Daemon(), "::1", 0) as url:

@@ -20,46 +20,46 @@ HOSTILE = "<script>alert(1)</script>\u202e\x1b[31m\"'&{{ 7*7 }}../.."
 PHONES = [f"010{number:08}" for number in range(120)]
 
 
-def following(url: str, page: str) -> list[str]:
-    """The pages that follow a page, by its links onward."""
-    found = []
+def follow_next_links(url: str, page: str) -> list[str]:
+    """Return a page and all pages after it, by their next links."""
+    pages = []
     while page:
-        found.append(request(url, page).body)
-        onward = re.search(r'href="([^"]*)" rel="next"', found[-1])
-        page = onward[1].replace("&amp;", "&") if onward else ""
-    return found
+        pages.append(request(url, page).body)
+        next_link = re.search(r'href="([^"]*)" rel="next"', pages[-1])
+        page = next_link[1].replace("&amp;", "&") if next_link else ""
+    return pages
 
 
-def test_every_page_is_there_before_the_first_run(tmp_path: Path) -> None:
-    """Without a ledger pages say that there is nothing yet; none is made by looking."""
+def test_every_page_is_served_before_the_first_run(tmp_path: Path) -> None:
+    """Without a ledger the pages are empty, and no ledger is created."""
     with serve_pages(tmp_path / "none" / "ledger.db") as url:
         for path in ("/", "/runs", "/numbers", "/transitions", "/quota"):
-            answer = request(url, path)
-            assert (answer.status, answer.headers["content-type"]) == (200, "text/html; charset=utf-8"), path
+            response = request(url, path)
+            assert (response.status, response.headers["content-type"]) == (200, "text/html; charset=utf-8"), path
         assert "has no accounts yet" in request(url).body
         assert (request(url, "/healthz").body, request(url, "/readyz").body) == ("ok\n", "ok\n")
     assert not (tmp_path / "none").exists()
 
 
-def test_accounts_runs_and_numbers_lead_to_each_other(tmp_path: Path) -> None:
-    """Each link of each page leads to a page, and what needs attention is on the first one."""
+def test_every_link_leads_to_a_page(tmp_path: Path) -> None:
+    """Numbers that need attention are on the first page."""
     record_run(tmp_path, "good", "bad", phones=PHONES[:3], outcome="partial", bad="failed", message="not registered")
     with serve_pages(tmp_path / "ledger.db") as url:
-        seen, todo = set(), ["/"]
-        while todo:
-            path = todo.pop()
-            seen.add(path)
-            answer = request(url, path)
-            assert answer.status == 200, path
-            links = re.findall(r'href="(/[^"#]*)"', answer.body)
-            todo += {link.replace("&amp;", "&") for link in links} - seen - set(todo)
-        assert {"/quota", f"/runs/{FIRST}", f"/numbers/{PHONES[0]}"} <= seen
+        visited, pending = set(), ["/"]
+        while pending:
+            path = pending.pop()
+            visited.add(path)
+            response = request(url, path)
+            assert response.status == 200, path
+            links = re.findall(r'href="(/[^"#]*)"', response.body)
+            pending += {link.replace("&amp;", "&") for link in links} - visited - set(pending)
+        assert {"/quota", f"/runs/{FIRST}", f"/numbers/{PHONES[0]}"} <= visited
         assert "<b>2</b> <span>need attention</span>" in request(url).body
         assert "not registered" in request(url, f"/runs/{FIRST}?show=needing").body
 
 
-def test_accounts_that_could_not_be_read_have_pages_of_their_own(tmp_path: Path) -> None:
-    """Three that failed are three rows, and each leads to its own runs, and to what it was when it could be read."""
+def test_unreadable_accounts_have_pages_of_their_own(tmp_path: Path) -> None:
+    """Three failed accounts are three rows. Each has its own runs and a link to its last successful read."""
     record_run(tmp_path, "c")
     for number in range(12):
         run = f"20261124T01{number:04}Z-000002"
@@ -71,7 +71,7 @@ def test_accounts_that_could_not_be_read_have_pages_of_their_own(tmp_path: Path)
         links = [link.replace("&amp;", "&") for link in re.findall(r'href="(/accounts/vendor[^"]*)"', home)]
         assert len(links) == 3
         for name, link in zip(("a &amp; b", "b", "c"), links, strict=True):
-            first, second = following(url, link)
+            first, second = follow_next_links(url, link)
             assert f"<h1><bdi>{name}</bdi></h1>" in first
             assert (first.count("<bdi>no 11</bdi>"), len(re.findall("entry=", first))) == (1, 10)
             assert len(re.findall("entry=", second)) == 2
@@ -84,8 +84,8 @@ def test_accounts_that_could_not_be_read_have_pages_of_their_own(tmp_path: Path)
         assert "/accounts/vendor%207" not in request(url).body
 
 
-def test_a_number_has_a_page_with_a_history_and_without(tmp_path: Path) -> None:
-    """Both are shown, by digits and by form."""
+def test_number_has_a_page_with_and_without_history(tmp_path: Path) -> None:
+    """The number may have hyphens."""
     record_run(tmp_path, "main")
     with serve_pages(tmp_path / "ledger.db") as url:
         for path in ("/numbers/01000000001", "/numbers/010-0000-0001", "/numbers?q=010-0000-0001"):
@@ -98,54 +98,58 @@ def test_a_number_has_a_page_with_a_history_and_without(tmp_path: Path) -> None:
             assert request(url, path).status == 404
 
 
-def test_long_lists_are_paged_whole(tmp_path: Path) -> None:
-    """By their links onward every account and every number comes once; searches narrow them."""
+def test_long_lists_are_paged_completely(tmp_path: Path) -> None:
+    """Each account and each number is listed once over all pages. Searches narrow the lists."""
     names = [f"shop {number:03}" for number in range(230)]
     record_run(tmp_path, *names)
     record_run(tmp_path, "big", run="20261124T010000Z-000002", phones=PHONES)
     with serve_pages(tmp_path / "ledger.db") as url:
-        accounts = following(url, "/?q=shop")
+        accounts = follow_next_links(url, "/?q=shop")
         assert len(accounts) == 3
         assert [name for page in accounts for name in re.findall(r"<bdi>(shop \d+)</bdi>", page)] == names
         assert "1 account, as of" in request(url, "/?q=BIG").body
-        big = "/accounts/" + quote("https://api.solapi.com big", safe="")
-        numbers = [phone for page in following(url, big) for phone in re.findall(r"/numbers/(\d+)", page)]
+        account_path = "/accounts/" + quote("https://api.solapi.com big", safe="")
+        numbers = [
+            phone for page in follow_next_links(url, account_path) for phone in re.findall(r"/numbers/(\d+)", page)
+        ]
         assert numbers == PHONES
-        assert set(re.findall(r"/numbers/(\d+)", request(url, big + "?q=010-0000-011").body)) == set(PHONES[110:])
-        noted_ = following(
-            url, re.findall(r'href="([^"]*entry=\d+)"', request(url, big).body)[-1].replace("&amp;", "&")
+        assert set(re.findall(r"/numbers/(\d+)", request(url, account_path + "?q=010-0000-011").body)) == set(
+            PHONES[110:]
         )
-        assert [phone for page in noted_ for phone in re.findall(r"/numbers/(\d+)", page)] == PHONES
-        assert len(following(url, f"/runs/{FIRST}")) == 3
+        entry_pages = follow_next_links(
+            url, re.findall(r'href="([^"]*entry=\d+)"', request(url, account_path).body)[-1].replace("&amp;", "&")
+        )
+        assert [phone for page in entry_pages for phone in re.findall(r"/numbers/(\d+)", page)] == PHONES
+        assert len(follow_next_links(url, f"/runs/{FIRST}")) == 3
         for number in range(60):
             record_run(tmp_path, "big", run=f"20261125T000000Z-{number:06}")
-        assert len(following(url, "/runs")) == 2
-        assert len(following(url, f"/numbers/{PHONES[1]}")) == 6
-        assert len(following(url, "/?show=needing")) == 1
+        assert len(follow_next_links(url, "/runs")) == 2
+        assert len(follow_next_links(url, f"/numbers/{PHONES[1]}")) == 6
+        assert len(follow_next_links(url, "/?show=needing")) == 1
 
 
-def test_hostile_texts_are_shown_and_do_nothing(tmp_path: Path) -> None:
-    """Markup is escaped, marks that turn a text around are taken out, and such an account has a page of its own."""
+def test_hostile_text_is_escaped(tmp_path: Path) -> None:
+    """Markup is escaped, bidirectional characters are removed, and such an account has its own page."""
     record_run(tmp_path, HOSTILE, outcome="failed", bad="failed", message=HOSTILE * 50)
     with serve_pages(tmp_path / "ledger.db") as url:
         home = request(url).body
-        found = re.search(r'href="(/accounts/[^"]*)"', home)
-        assert found is not None
-        run = re.findall(r'href="(/runs/[^"]*entry[^"]*)"', request(url, found[1]).body)[0].replace("&amp;", "&")
+        account_link = re.search(r'href="(/accounts/[^"]*)"', home)
+        assert account_link is not None
+        run = re.findall(r'href="(/runs/[^"]*entry[^"]*)"', request(url, account_link[1]).body)[0].replace("&amp;", "&")
         for path in (
             "/",
-            found[1],
+            account_link[1],
             run,
             "/runs",
             "/numbers/01000000001",
             f"/?q={quote(HOSTILE)}",
             f"/numbers?q={quote(HOSTILE)}",
         ):
-            answer = request(url, path)
-            assert answer.status == 200, path
-            assert "<script>alert" not in answer.body
-            assert not {"\u202e", "\x1b"} & set(answer.body)
-            assert "49" not in re.sub(r"[0-9a-f]{16}", "", answer.body)
+            response = request(url, path)
+            assert response.status == 200, path
+            assert "<script>alert" not in response.body
+            assert not {"\u202e", "\x1b"} & set(response.body)
+            assert "49" not in re.sub(r"[0-9a-f]{16}", "", response.body)
 
 
 @pytest.mark.parametrize(
@@ -163,58 +167,58 @@ def test_hostile_texts_are_shown_and_do_nothing(tmp_path: Path) -> None:
         "/metrics",
     ],
 )
-def test_there_is_nothing_else(tmp_path: Path, path: str) -> None:
-    """404, as a page with what to do."""
+def test_unknown_path_is_not_found(tmp_path: Path, path: str) -> None:
+    """The page says what to do."""
     record_run(tmp_path, "main")
     with serve_pages(tmp_path / "ledger.db") as url:
-        answer = request(url, path)
-        assert (answer.status, "Page not found" in answer.body) == (404, True)
+        response = request(url, path)
+        assert (response.status, "Page not found" in response.body) == (404, True)
 
 
 @pytest.mark.parametrize("path", ["/numbers/%ff", "/?q=%ff", "/?" + "&".join("a=b" for _ in range(99))])
-def test_what_is_no_address_is_refused(tmp_path: Path, path: str) -> None:
-    """400, and nothing is asked of the ledger."""
+def test_invalid_address_is_refused(tmp_path: Path, path: str) -> None:
+    """The status is 400."""
     with serve_pages(tmp_path / "ledger.db") as url:
         assert request(url, path).status == 400
 
 
-def test_every_page_has_a_strict_policy(tmp_path: Path) -> None:
-    """No page has an inline script or style, and nothing is cached but assets by their hash."""
+def test_every_page_has_a_strict_security_policy(tmp_path: Path) -> None:
+    """Pages have no inline script or style. Only assets, which have their hash in the URL, are cached."""
     record_run(tmp_path, "main", bad="failed")
     with serve_pages(tmp_path / "ledger.db") as url:
         for path in ("/", "/quota", "/nothing"):
-            answer = request(url, path)
-            policy = answer.headers["content-security-policy"]
+            response = request(url, path)
+            policy = response.headers["content-security-policy"]
             assert policy.startswith("default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'")
             assert "unsafe" not in policy
             assert "form-action 'self'" in policy
             assert "frame-ancestors 'none'" in policy
-            assert answer.headers["cache-control"] == "no-store"
-            assert not re.search(r"<script(?! src)|<style|\son\w+=|\sstyle=|https?://(?!api\.solapi)", answer.body)
+            assert response.headers["cache-control"] == "no-store"
+            assert not re.search(r"<script(?! src)|<style|\son\w+=|\sstyle=|https?://(?!api\.solapi)", response.body)
         for asset in re.findall(r'(?:href|src)="(/assets/[^"]*)"', request(url).body):
-            found = request(url, asset)
-            assert (found.status, "immutable" in found.headers["cache-control"]) == (200, True)
+            asset_response = request(url, asset)
+            assert (asset_response.status, "immutable" in asset_response.headers["cache-control"]) == (200, True)
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
-def test_nothing_can_be_changed(tmp_path: Path, method: str) -> None:
-    """Pages are for GET and HEAD; only the login form is sent."""
+def test_methods_other_than_get_and_head_are_refused(tmp_path: Path, method: str) -> None:
+    """Only the login form is sent by POST."""
     with serve_pages(tmp_path / "ledger.db") as url:
         assert request(url, "/", method).headers["allow"] == "GET, HEAD"
         assert request(url, "/", "HEAD").body == ""
 
 
-def test_a_name_that_was_bound_anew_is_not_answered(tmp_path: Path) -> None:
-    """421 with what to do, without ledger content or events."""
+def test_rebound_host_is_denied(tmp_path: Path) -> None:
+    """DNS rebinding: the status is 421, without ledger content or events."""
     record_run(tmp_path, "secret-name")
     with serve_pages(tmp_path / "ledger.db") as url:
         for path in ("/", "/events", "/accounts/x"):
-            answer = request(url, path, Host="evil.example")
-            assert (answer.status, "secret-name" in answer.body) == (421, False)
+            response = request(url, path, Host="evil.example")
+            assert (response.status, "secret-name" in response.body) == (421, False)
 
 
-def test_with_a_token_nothing_is_shown_without_it(tmp_path: Path) -> None:
-    """A form sets a session that scripts cannot read; programs send the token; it is in no answer; leaving ends it."""
+def test_token_is_required_if_configured(tmp_path: Path) -> None:
+    """The form sets a session that scripts cannot read. Programs send the token. No response contains it."""
     record_run(tmp_path, "main")
     with serve_pages(tmp_path / "ledger.db", TOKEN) as url:
         for path in ("/", "/events", "/quota", "/nothing"):
@@ -222,11 +226,11 @@ def test_with_a_token_nothing_is_shown_without_it(tmp_path: Path) -> None:
         assert request(url, "/healthz").status == 200
         assert request(url, f"/?token={TOKEN}").status == 401
         assert "main</bdi>" in request(url, Authorization=f"Bearer {TOKEN}", Host="pages.example").body
-        wrong = request(url, "/login", "POST", "token=x")
-        assert (wrong.status, "set-cookie" in wrong.headers) == (401, False)
-        right = request(url, "/login", "POST", f"token={TOKEN}")
-        assert (right.status, right.headers["location"]) == (303, "/")
-        cookie = right.headers["set-cookie"]
+        rejected = request(url, "/login", "POST", "token=x")
+        assert (rejected.status, "set-cookie" in rejected.headers) == (401, False)
+        accepted = request(url, "/login", "POST", f"token={TOKEN}")
+        assert (accepted.status, accepted.headers["location"]) == (303, "/")
+        cookie = accepted.headers["set-cookie"]
         assert "HttpOnly" in cookie
         assert "SameSite=Strict" in cookie
         assert TOKEN not in cookie
@@ -244,15 +248,15 @@ def test_with_a_token_nothing_is_shown_without_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("path", [f"/login?token={TOKEN}", "/login", "/logout"])
-def test_a_link_neither_logs_in_nor_out(tmp_path: Path, method: str, path: str) -> None:
-    """A token in an address would be in histories and logs, and a page of others could end a session."""
+def test_get_neither_logs_in_nor_out(tmp_path: Path, method: str, path: str) -> None:
+    """A token in a URL would appear in histories and logs, and another site could end a session by a link."""
     with serve_pages(tmp_path / "ledger.db", TOKEN) as url:
         response = request(url, path, method)
         assert (response.status, "set-cookie" in response.headers) == (401, False)
 
 
-def test_wrong_tokens_are_bounded(tmp_path: Path) -> None:
-    """After ten wrong ones it is 429 with when to come again; programs that have the right one are not held up."""
+def test_wrong_tokens_are_limited(tmp_path: Path) -> None:
+    """After ten wrong tokens the status is 429 with Retry-After. Programs with the token are served."""
     with serve_pages(tmp_path / "ledger.db", TOKEN) as url:
         assert [request(url, "/login", "POST", "token=x").status for _ in range(11)] == [401] * 10 + [429]
         assert request(url, "/login", "POST", f"token={TOKEN}").headers["retry-after"] == "60"
@@ -261,26 +265,26 @@ def test_wrong_tokens_are_bounded(tmp_path: Path) -> None:
 
 
 def test_unreadable_or_slow_ledger_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """503 with what to do, and the next request may succeed."""
+    """The status is 503 with what to do, and the next request may succeed."""
     path = record_run(tmp_path, "main")
     with serve_pages(path) as url:
         monkeypatch.setattr(site, "_SECONDS", 0.0)
         monkeypatch.setattr("worker.ledger.readonly._STEPS", 1)
-        slow = request(url)
-        assert (slow.status, slow.headers["retry-after"]) == (503, "5")
+        timed_out = request(url)
+        assert (timed_out.status, timed_out.headers["retry-after"]) == (503, "5")
         monkeypatch.undo()
         assert request(url).status == 200
     broken = tmp_path / "broken.db"
     broken.write_bytes(b"x" * 200)
     with serve_pages(broken) as url:
-        answer = request(url)
-        assert (answer.status, "ledger.path in the settings" in answer.body) == (503, True)
+        response = request(url)
+        assert (response.status, "ledger.path in the settings" in response.body) == (503, True)
 
 
-def test_what_a_daemon_knows_is_shown(tmp_path: Path) -> None:
-    """Drift, what needs attention, the windows in use and the next changes."""
+def test_state_of_the_daemon_is_shown(tmp_path: Path) -> None:
+    """Drift, attention items, quota windows and next changes are shown."""
     record_run(tmp_path, "main", "calm", "unseen")
-    live = DaemonState(
+    state = DaemonState(
         last_pass="2026-11-24T00:20:00Z",
         outcome="converged",
         ready="it rests",
@@ -288,7 +292,7 @@ def test_what_a_daemon_knows_is_shown(tmp_path: Path) -> None:
         needs=tuple(AttentionItem("expiring", "main", f"expires on day {day}", "01000000001") for day in range(30)),
         quotas=(QuotaUse(3, 80, 1, 16, 5.0),),
     )
-    with serve_pages(tmp_path / "ledger.db", live=lambda: live, desired=list) as url:
+    with serve_pages(tmp_path / "ledger.db", live=lambda: state, desired=list) as url:
         home = request(url).body
         for words in (
             "2 differ",
@@ -306,14 +310,14 @@ def test_what_a_daemon_knows_is_shown(tmp_path: Path) -> None:
         assert "3 writes" in quota
         assert "No scheduled changes until" in request(url, "/transitions").body
         assert "expires on day 0" in request(url, "/accounts/" + quote("https://api.solapi.com main", safe="")).body
-    early = DaemonState(ready="the daemon is starting")
-    with serve_pages(tmp_path / "ledger.db", live=lambda: early) as url:
+    starting = DaemonState(ready="the daemon is starting")
+    with serve_pages(tmp_path / "ledger.db", live=lambda: starting) as url:
         assert "first pass has not ended yet" in request(url).body
         assert "No API key is in use yet" in request(url, "/quota").body
 
 
 def test_next_changes_are_shown_with_their_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Numbers that change together are one line, lines are limited, and files count as they are now."""
+    """Numbers that change together share a line, lines are limited, and the current files are used."""
     accounts = _files("{weekly: 'Mon-Fri 09:00-18:00', status: INACTIVE, reason: night}")
     with serve_pages(tmp_path / "ledger.db", desired=lambda: accounts) as url:
         page = request(url, "/transitions").body
@@ -337,39 +341,42 @@ def _files(entry: str) -> Sequence[DesiredAccount]:
     return load(iter([("main.yaml", f"version: 1\naccount: main\nnumbers:\n{numbers}".encode())])).accounts
 
 
-def test_the_language_is_the_one_that_is_asked_for(tmp_path: Path) -> None:
-    """By Accept-Language, with English for anything unsupported or invalid."""
+def test_language_is_selected_by_accept_language(tmp_path: Path) -> None:
+    """English is used for unsupported or invalid languages."""
     with serve_pages(tmp_path / "ledger.db") as url:
-        for wish, language in (
+        for requested, language in (
             ("ko-KR,en;q=0.5", "ko"),
             ("en;q=0.1, ko;q=0.9", "ko"),
             ("fr, xx;q=z", "en"),
             ("ko;q=0", "en"),
         ):
-            assert f'<html lang="{language}">' in request(url, Accept_Language=wish).body
+            assert f'<html lang="{language}">' in request(url, Accept_Language=requested).body
 
 
-@pytest.mark.parametrize("written", ["010-0000-0011", "+82 10-0000-0011", "0082 10 0000 0011", "(010) 0000.0011"])
-def test_a_number_is_found_however_it_is_written(tmp_path: Path, written: str) -> None:
-    """Whole numbers by their history and on their account."""
+@pytest.mark.parametrize("spelling", ["010-0000-0011", "+82 10-0000-0011", "0082 10 0000 0011", "(010) 0000.0011"])
+def test_number_is_found_in_every_spelling(tmp_path: Path, spelling: str) -> None:
+    """The number is found by its history and on its account."""
     record_run(tmp_path, "big", phones=PHONES)
     with serve_pages(tmp_path / "ledger.db") as url:
-        assert "<title>010-0000-0011" in request(url, f"/numbers?q={quote(written)}").body
-        big = request(url, "/accounts/" + quote("https://api.solapi.com big", safe="") + f"?q={quote(written)}").body
-        assert set(re.findall(r"/numbers/(\d+)", big)) == {"01000000011"}
+        assert "<title>010-0000-0011" in request(url, f"/numbers?q={quote(spelling)}").body
+        account_page = request(
+            url, "/accounts/" + quote("https://api.solapi.com big", safe="") + f"?q={quote(spelling)}"
+        ).body
+        assert set(re.findall(r"/numbers/(\d+)", account_page)) == {"01000000011"}
 
 
-@pytest.mark.parametrize("written", ["010-0000-011", "+82 10 0000 011", "+82 (0)10 0000 011"])
-def test_numbers_are_found_by_their_first_digits(tmp_path: Path, written: str) -> None:
-    """Those of an account that begin so."""
+@pytest.mark.parametrize("spelling", ["010-0000-011", "+82 10 0000 011", "+82 (0)10 0000 011"])
+def test_numbers_are_found_by_their_first_digits(tmp_path: Path, spelling: str) -> None:
     record_run(tmp_path, "big", phones=PHONES)
     with serve_pages(tmp_path / "ledger.db") as url:
-        big = request(url, "/accounts/" + quote("https://api.solapi.com big", safe="") + f"?q={quote(written)}").body
-        assert set(re.findall(r"/numbers/(\d+)", big)) == set(PHONES[110:])
+        account_page = request(
+            url, "/accounts/" + quote("https://api.solapi.com big", safe="") + f"?q={quote(spelling)}"
+        ).body
+        assert set(re.findall(r"/numbers/(\d+)", account_page)) == set(PHONES[110:])
 
 
 def test_unfinished_run_is_shown_as_unfinished(tmp_path: Path) -> None:
-    """Its accounts and numbers are unfinished, and not settled."""
+    """Its accounts and numbers are unfinished and unsettled."""
     path = record_run(tmp_path, "main", outcome=None)
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE outcomes SET outcome = NULL")

@@ -1,4 +1,4 @@
-"""Events for open pages over real sockets: that something changed, and nothing of what."""
+"""Events for open pages over real sockets: they report that something changed, without its content."""
 
 import re
 import socket
@@ -13,91 +13,93 @@ from worker.web import Access, StatusPages
 from worker.web.sse import MOST
 
 
-def _listen(url: str) -> socket.socket:
+def _connect(url: str) -> socket.socket:
     host, _, port = url.removeprefix("http://").rpartition(":")
-    found = socket.create_connection((host, int(port)), timeout=20)
-    found.sendall(b"GET /events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-    return found
+    connection = socket.create_connection((host, int(port)), timeout=20)
+    connection.sendall(b"GET /events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+    return connection
 
 
-def _until(found: socket.socket, words: bytes) -> bytes:
+def _read_until(connection: socket.socket, marker: bytes) -> bytes:
     data = b""
-    while words not in data:
-        more = found.recv(4096)
-        assert more, data
-        data += more
+    while marker not in data:
+        received = connection.recv(4096)
+        assert received, data
+        data += received
     return data
 
 
 def test_listeners_get_changes_without_their_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a run records makes an event, which has a count and no name."""
+    """A recorded change sends an event with a count and without names."""
     monkeypatch.setattr("worker.web.sse._POLL_SECONDS", 0.05)
     path = record_run(tmp_path, "main")
-    with serve_pages(path) as url, _listen(url) as found:
-        assert b"text/event-stream" in _until(found, b"event: hello")
+    with serve_pages(path) as url, _connect(url) as connection:
+        assert b"text/event-stream" in _read_until(connection, b"event: hello")
         record_run(tmp_path, "secret-name", run="20261124T010000Z-000002")
-        assert b"secret-name" not in _until(found, b"event: change")
+        assert b"secret-name" not in _read_until(connection, b"event: change")
 
 
-def test_a_page_says_what_it_shows(tmp_path: Path) -> None:
-    """Its version is the first event of a listener, as long as nothing changed between."""
+def test_page_has_the_version_of_the_first_event(tmp_path: Path) -> None:
+    """The versions are equal as long as nothing changes between page and event."""
     path = record_run(tmp_path, "main")
     versions = []
     with serve_pages(path) as url:
         for run in ("20261124T010000Z-000002", "20261124T010000Z-000003"):
-            shown = re.findall(r'data-version="(\w+)"', request(url).body)
-            with _listen(url) as found:
-                assert _until(found, b"\n\n").endswith(f"event: hello\ndata: {shown[0]}\n\n\r\n".encode())
-            versions.append(shown[0])
+            page_version = re.findall(r'data-version="(\w+)"', request(url).body)
+            with _connect(url) as connection:
+                assert _read_until(connection, b"\n\n").endswith(
+                    f"event: hello\ndata: {page_version[0]}\n\n\r\n".encode()
+                )
+            versions.append(page_version[0])
             record_run(tmp_path, "main", run=run)
     assert len(set(versions)) == 2
 
 
-def test_asking_for_the_headers_of_events_takes_no_place(tmp_path: Path) -> None:
-    """HEAD is answered at once, however often it comes."""
+def test_head_request_for_events_takes_no_slot(tmp_path: Path) -> None:
+    """HEAD is answered at once."""
     with serve_pages(tmp_path / "ledger.db") as url:
         for _ in range(MOST + 1):
-            answer = request(url, "/events", "HEAD")
-            assert (answer.status, answer.headers["content-type"], answer.body) == (200, "text/event-stream", "")
-        assert _free(url)
+            response = request(url, "/events", "HEAD")
+            assert (response.status, response.headers["content-type"], response.body) == (200, "text/event-stream", "")
+        assert _has_free_slot(url)
 
 
 def test_listeners_are_limited(tmp_path: Path) -> None:
-    """Beyond them it is 503; a place that was left is free again, and pages are served all the while."""
+    """Others get 503 until one disconnects. Pages are still served."""
     with serve_pages(tmp_path / "ledger.db") as url:
-        crowd = [_listen(url) for _ in range(MOST)]
-        for each in crowd:
-            _until(each, b"event: hello")
+        connections = [_connect(url) for _ in range(MOST)]
+        for connection in connections:
+            _read_until(connection, b"event: hello")
         assert request(url, "/events").status == 503
         assert request(url).status == 200
-        for each in crowd:
-            each.close()
-        _eventually(lambda: _free(url))
+        for connection in connections:
+            connection.close()
+        _wait_until(lambda: _has_free_slot(url))
 
 
-def _free(url: str) -> bool:
-    with _listen(url) as found:
-        return b" 200 " in found.recv(64)
+def _has_free_slot(url: str) -> bool:
+    with _connect(url) as connection:
+        return b" 200 " in connection.recv(64)
 
 
-def _eventually(holds: Callable[[], bool], seconds: float = 20) -> None:
+def _wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
     end = time.monotonic() + seconds
-    while not holds():
+    while not condition():
         assert time.monotonic() < end
 
 
-def test_silence_is_broken_by_signs_of_life_and_a_stream_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that proxies keep it, and none is kept for ever."""
+def test_stream_sends_keep_alives_and_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proxies keep a stream open that sends comments. Each stream has a maximum lifetime."""
     monkeypatch.setattr("worker.web.sse._KEEP_ALIVE_SECONDS", 0.02)
     monkeypatch.setattr("worker.web.sse._LIFETIME", 1.0)
-    with serve_pages(tmp_path / "ledger.db") as url, _listen(url) as found:
-        _until(found, b": alive")
-        while found.recv(4096):
+    with serve_pages(tmp_path / "ledger.db") as url, _connect(url) as connection:
+        _read_until(connection, b": alive")
+        while connection.recv(4096):
             pass
 
 
-def test_closed_site_reads_no_more(tmp_path: Path) -> None:
-    """Closing it twice, or before the first listener, is no mistake."""
+def test_site_can_be_closed_twice(tmp_path: Path) -> None:
+    """It may be closed before the first listener."""
     site = StatusPages(tmp_path / "ledger.db", Access(None, host="127.0.0.1"))
     site.close()
     site.close()
