@@ -53,8 +53,8 @@ def _record_six_runs(connection: sqlite3.Connection) -> Iterator[None]:
         entry = writes.add_entry(connection, run.id, subject(), plan, fingerprint="f" * 64, now=now())
         yield
         for part in range(0, len(_PHONES), 10):
-            asked = plan.changes[0].desired
-            writes.intend(connection, [(entry, phone, 1, asked) for phone in _PHONES[part : part + 10]], now())
+            desired = plan.changes[0].desired
+            writes.intend(connection, [(entry, phone, 1, desired) for phone in _PHONES[part : part + 10]], now())
             yield
         if number % 2:
             writes.finish_entry(connection, entry, account_result(plan, Outcome.CHANGED), {}, now())

@@ -40,22 +40,22 @@ def diff_one(desired: Desired, status: str | None) -> Change | None:
     return changes[0] if changes else None
 
 
-def planned(*changes: Change, name: str = "main", account_id: str | None = "12925149") -> AccountPlan:
+def account_plan(*changes: Change, name: str = "main", account_id: str | None = "12925149") -> AccountPlan:
     """Return the plan of an account with these changes."""
     return AccountPlan(account=name, account_id=account_id, counts=tally(Action, {}), changes=changes)
 
 
-def saved(*changes: Change, name: str = "main") -> SavedAccount:
+def saved_account(*changes: Change, name: str = "main") -> SavedAccount:
     """Return an account of a plan file."""
     credentials = CredentialsRef(SecretRef(env="MAIN_API_KEY"), SecretRef(file="/run/secrets/main"))
     desired = DesiredAccount(name, f"{name}.yaml", {}, [], credentials=credentials)
-    return SavedAccount.of(desired, planned(*changes, name=name), endpoint="solapi", safety=Safety("20%", 2))
+    return SavedAccount.of(desired, account_plan(*changes, name=name), endpoint="solapi", safety=Safety("20%", 2))
 
 
 def plan_file() -> SavedPlan:
     """Return a plan of two writes and a missing number, created at noon."""
     return SavedPlan.of(
-        [saved(UP, DOWN, GONE)],
+        [saved_account(UP, DOWN, GONE)],
         id="c0ffee",
         created_at="2026-03-01T12:00:00Z",
         version="1.0.0",
@@ -63,7 +63,7 @@ def plan_file() -> SavedPlan:
     )
 
 
-def resealed(edit: Callable[[Any], object]) -> bytes:
+def reseal(edit: Callable[[Any], object]) -> bytes:
     """Return an edited plan file with a valid seal, as anyone who knows the format could create it."""
     document = json.loads(sealed(plan_file()))
     edit(document)
@@ -234,8 +234,8 @@ def test_undesired_numbers_have_no_change() -> None:
 
 def test_fingerprint_is_stable() -> None:
     """The fingerprint of a given plan never changes, because approvals are compared across releases."""
-    assert fingerprint([planned(UP, DOWN)]) == "cd3ea8fcc2d830c7e31472be1e7039846649b07e66420b394c538df0732efc3c"
-    two = [planned(UP), planned(DOWN, name="other")]
+    assert fingerprint([account_plan(UP, DOWN)]) == "cd3ea8fcc2d830c7e31472be1e7039846649b07e66420b394c538df0732efc3c"
+    two = [account_plan(UP), account_plan(DOWN, name="other")]
     assert (
         fingerprint(two)
         == fingerprint(reversed(two))
@@ -244,74 +244,82 @@ def test_fingerprint_is_stable() -> None:
 
 
 def test_accounts_without_writes_do_not_affect_the_fingerprint() -> None:
-    assert fingerprint([planned(GONE), planned(name="other")]) == fingerprint([])
-    assert fingerprint([planned(UP, GONE), planned(name="other")]) == fingerprint([planned(UP)])
+    assert fingerprint([account_plan(GONE), account_plan(name="other")]) == fingerprint([])
+    assert fingerprint([account_plan(UP, GONE), account_plan(name="other")]) == fingerprint([account_plan(UP)])
 
 
 @pytest.mark.parametrize(
     "plan",
     [
-        planned(UP, name="other"),
-        planned(UP, account_id="1"),
-        planned(UP, account_id=None),
-        planned(DOWN),
-        planned(UP, DOWN),
-        planned(msgspec.structs.replace(UP, phone="0212")),
+        account_plan(UP, name="other"),
+        account_plan(UP, account_id="1"),
+        account_plan(UP, account_id=None),
+        account_plan(DOWN),
+        account_plan(UP, DOWN),
+        account_plan(msgspec.structs.replace(UP, phone="0212")),
     ],
 )
 def test_fingerprint_differs_for_different_plans(plan: AccountPlan) -> None:
     """Another account, account id, number or write gives another fingerprint."""
-    assert fingerprint([plan]) != fingerprint([planned(UP)])
+    assert fingerprint([plan]) != fingerprint([account_plan(UP)])
 
 
 def test_fingerprint_depends_on_the_account_of_each_write() -> None:
     """The same writes on other accounts are another plan."""
-    fingerprint_of_both = fingerprint([planned(UP, name="a"), planned(DOWN, name="b")])
-    assert fingerprint_of_both != fingerprint([planned(DOWN, name="a"), planned(UP, name="b")])
-    assert fingerprint_of_both != fingerprint([planned(UP, DOWN, name="a")])
+    fingerprint_of_both = fingerprint([account_plan(UP, name="a"), account_plan(DOWN, name="b")])
+    assert fingerprint_of_both != fingerprint([account_plan(DOWN, name="a"), account_plan(UP, name="b")])
+    assert fingerprint_of_both != fingerprint([account_plan(UP, DOWN, name="a")])
 
 
 def test_saved_account_has_the_fingerprint_of_its_plan() -> None:
-    assert fingerprint([saved(UP, DOWN)]) == fingerprint([planned(UP, DOWN)])
+    assert fingerprint([saved_account(UP, DOWN)]) == fingerprint([account_plan(UP, DOWN)])
 
 
 @pytest.mark.parametrize("status", ["PENDING", "FROZEN", None])
 def test_changed_precondition_is_a_conflict(status: str | None) -> None:
     """A number that is gone or has a third status conflicts with its planned write."""
     observed = {} if status is None else observe(n0211=status)
-    assert preconditions(planned(UP).writes, observed) == Preconditions(conflicts=(UP,))
+    assert preconditions(account_plan(UP).writes, observed) == Preconditions(conflicts=(UP,))
 
 
 def test_preconditions_separate_due_and_applied_writes() -> None:
     """A write is due if its number has the status of the plan, and already applied if it has the desired status."""
     observed = observe(n0211="INACTIVE", n0222="INACTIVE")
-    assert preconditions(planned(UP, DOWN, GONE).writes, observed) == Preconditions(
+    assert preconditions(account_plan(UP, DOWN, GONE).writes, observed) == Preconditions(
         due_changes=(UP,), already_done=(DOWN,)
     )
-    assert preconditions(saved(UP, DOWN).writes, observed) == Preconditions(due_changes=(UP,), already_done=(DOWN,))
+    assert preconditions(saved_account(UP, DOWN).writes, observed) == Preconditions(
+        due_changes=(UP,), already_done=(DOWN,)
+    )
 
 
 def test_plan_file_has_writes_and_impossible_changes_only() -> None:
     """Accounts without either are omitted."""
     unmanaged = Change("0244", Action.UNMANAGED, "ACTIVE", "ACTIVE", "")
-    accounts = [saved(UP, GONE, unmanaged), saved(GONE, name="other"), saved(unmanaged, name="quiet")]
+    accounts = [
+        saved_account(UP, GONE, unmanaged),
+        saved_account(GONE, name="other"),
+        saved_account(unmanaged, name="quiet"),
+    ]
     plan = SavedPlan.of(accounts, id="1d", created_at="2026-03-01T12:00:00Z", version="1", allow=[])
     accounts_of_plan = [(account.account, account.changes, account.impossible) for account in plan.accounts]
     assert accounts_of_plan == [("main", (UP,), (GONE,)), ("other", (), (GONE,))]
-    assert plan.fingerprint == fingerprint([planned(UP)])
+    assert plan.fingerprint == fingerprint([account_plan(UP)])
 
 
 def test_plan_file_has_the_revision() -> None:
     """A saved account has the hash of its file and the commit of its checkout, for the history."""
     desired = DesiredAccount("main", "main.yaml", {}, [], sha256="5e", commit="c0ffee")
-    account = SavedAccount.of(desired, planned(UP), endpoint="solapi", safety=Safety())
+    account = SavedAccount.of(desired, account_plan(UP), endpoint="solapi", safety=Safety())
     assert (account.sha256, account.commit) == ("5e", "c0ffee")
 
 
 def test_plan_file_has_the_accounts_left_out() -> None:
     """Accounts that could not be planned are read back, so that an apply reports them too."""
     left_out = LeftOut("other", None, Verdict.ERROR, ErrorInfo("ServerError", "down"))
-    plan = SavedPlan.of([saved(UP)], [left_out], id="1d", created_at="2026-03-01T12:00:00Z", version="1", allow=[])
+    plan = SavedPlan.of(
+        [saved_account(UP)], [left_out], id="1d", created_at="2026-03-01T12:00:00Z", version="1", allow=[]
+    )
     assert unsealed(sealed(plan), now=NOON).left_out == (left_out,)
 
 
@@ -453,7 +461,7 @@ def test_plan_file_with_impossible_writes_is_refused(edit: Callable[[Any], objec
             document["fingerprint"] = fingerprint(accounts)
 
     with pytest.raises(PlanFileError, match=r"^the plan file has impossible writes; plan again$"):
-        unsealed(resealed(with_fingerprint), now=NOON)
+        unsealed(reseal(with_fingerprint), now=NOON)
 
 
 @pytest.mark.parametrize(
@@ -466,7 +474,7 @@ def test_plan_file_with_impossible_writes_is_refused(edit: Callable[[Any], objec
 )
 def test_plan_file_with_duplicate_account_is_refused(second: dict[str, str]) -> None:
     """Two names of one account would be written twice; one name of two accounts would be reported as one."""
-    data = resealed(lambda document: document["accounts"].append(document["accounts"][0] | second))
+    data = reseal(lambda document: document["accounts"].append(document["accounts"][0] | second))
     with pytest.raises(PlanFileError, match=r"^the plan file has one account twice; plan again$"):
         unsealed(data, now=NOON)
 
@@ -486,11 +494,11 @@ def test_plan_file_may_have_several_accounts(second: dict[str, Any]) -> None:
         document["accounts"].append(document["accounts"][0] | {"account": "shop"} | second)
         document["fingerprint"] = fingerprint(msgspec.convert(document["accounts"], type=tuple[SavedAccount, ...]))
 
-    assert len(unsealed(resealed(edit), now=NOON).accounts) == 2
+    assert len(unsealed(reseal(edit), now=NOON).accounts) == 2
 
 
 def test_resealed_plan_file_without_an_edit_is_accepted() -> None:
-    assert unsealed(resealed(lambda _: None), now=NOON) == plan_file()
+    assert unsealed(reseal(lambda _: None), now=NOON) == plan_file()
 
 
 @pytest.mark.parametrize("seconds", [-300.0, 0.0, 86_400.0])
@@ -524,7 +532,7 @@ def test_plan_file_of_the_future_is_refused() -> None:
         unsealed(sealed(plan_file()), now=NOON - timedelta(hours=10))
 
 
-def recorded(
+def number_record(
     phone: str, before: str | None, after: str | None, outcome: Outcome | None = Outcome.CHANGED
 ) -> NumberRecord:
     """Return the recorded outcome of a number."""
@@ -535,11 +543,11 @@ def test_inverse_reverts_changed_numbers() -> None:
     """Each changed number returns from the status after the run to the one before it, activations first."""
     other_outcomes = [outcome for outcome in Outcome if outcome is not Outcome.CHANGED]
     numbers = [
-        recorded("0213", "INACTIVE", "ACTIVE"),
-        recorded("0212", "ACTIVE", "INACTIVE"),
-        recorded("0211", "ACTIVE", "INACTIVE"),
-        recorded("0219", "INACTIVE", None, None),
-        *(recorded("0220", "INACTIVE", "ACTIVE", outcome) for outcome in other_outcomes),
+        number_record("0213", "INACTIVE", "ACTIVE"),
+        number_record("0212", "ACTIVE", "INACTIVE"),
+        number_record("0211", "ACTIVE", "INACTIVE"),
+        number_record("0219", "INACTIVE", None, None),
+        *(number_record("0220", "INACTIVE", "ACTIVE", outcome) for outcome in other_outcomes),
     ]
     assert [(item.phone, item.action, item.observed, item.desired) for item in inverse(numbers, "run-1")] == [
         ("0211", Action.ACTIVATE, "INACTIVE", "ACTIVE"),

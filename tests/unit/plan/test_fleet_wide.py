@@ -14,7 +14,7 @@ def account(name: str, activate: int = 0, deactivate: int = 0, unchanged: int = 
     return AccountPlan(account=name, counts=tally(Action, counts))
 
 
-def refused(*plans: AccountPlan, limit: int | str = "50%", allow: frozenset[str] = frozenset()) -> list[str]:
+def refused_accounts(*plans: AccountPlan, limit: int | str = "50%", allow: frozenset[str] = frozenset()) -> list[str]:
     """Return the accounts that the rule refuses."""
     judged = guard_fleet(plans, limit, allow)
     assert [plan.account for plan in judged] == [plan.account for plan in plans]
@@ -26,14 +26,16 @@ def refused(*plans: AccountPlan, limit: int | str = "50%", allow: frozenset[str]
 def test_change_above_the_share_is_refused(action: str) -> None:
     """The share itself may change in one direction. One more number refuses every account that takes part."""
     unchanged = account("quiet", unchanged=200)
-    assert refused(account("a", **{action: 100}), account("b", **{action: 100}), unchanged) == []
-    assert refused(account("a", **{action: 100}), account("b", **{action: 101}), unchanged) == ["a", "b"]
+    assert refused_accounts(account("a", **{action: 100}), account("b", **{action: 100}), unchanged) == []
+    assert refused_accounts(account("a", **{action: 100}), account("b", **{action: 101}), unchanged) == ["a", "b"]
 
 
 def test_activations_and_deactivations_are_limited_separately() -> None:
     """They are not added up. Too many in one direction do not refuse accounts with the other direction only."""
-    assert refused(account("a", activate=200), account("b", deactivate=200)) == []
-    assert refused(account("a", activate=210), account("b", deactivate=90), account("c", unchanged=100)) == ["a"]
+    assert refused_accounts(account("a", activate=200), account("b", deactivate=200)) == []
+    assert refused_accounts(account("a", activate=210), account("b", deactivate=90), account("c", unchanged=100)) == [
+        "a"
+    ]
 
 
 def test_both_directions_may_be_refused() -> None:
@@ -61,26 +63,26 @@ def test_refusal_has_counts_limit_and_option() -> None:
 @pytest.mark.parametrize(("count", "limit"), [(100, "50%"), (100, "0%"), (3, 3), (0, 0)])
 def test_small_changes_are_always_allowed(count: int, limit: int | str) -> None:
     """A percentage allows a hundred numbers however small the fleet is. An absolute number is taken literally."""
-    assert refused(account("a", activate=count), account("b"), limit=limit) == []
-    assert refused(account("a", activate=count + 1), account("b"), limit=limit) == ["a"]
+    assert refused_accounts(account("a", activate=count), account("b"), limit=limit) == []
+    assert refused_accounts(account("a", activate=count + 1), account("b"), limit=limit) == ["a"]
 
 
 def test_single_account_is_not_checked() -> None:
     """A run over a single account is checked by the rules of the account only."""
-    assert refused(account("a", activate=1000)) == []
-    assert refused() == []
+    assert refused_accounts(account("a", activate=1000)) == []
+    assert refused_accounts() == []
 
 
 @pytest.mark.parametrize(("allow", "expected"), [("fleet-wide", []), ("all", []), ("max-deactivations", ["a"])])
 def test_allow_suppresses_only_the_named_rule(allow: str, expected: list[str]) -> None:
     """The name of the rule and `all` allow the plans; the name of another rule does not."""
-    assert refused(account("a", activate=1000), account("b"), allow=frozenset({allow})) == expected
+    assert refused_accounts(account("a", activate=1000), account("b"), allow=frozenset({allow})) == expected
 
 
 def test_missing_numbers_do_not_count_in_the_fleet() -> None:
     """Unregistered numbers do not make a change look smaller. Protected and unlisted numbers count."""
-    assert refused(account("a", activate=200), account("b", missing=10000)) == ["a"]
-    assert refused(account("a", activate=200), account("b", unmanaged=100, blocked=50, held=50)) == []
+    assert refused_accounts(account("a", activate=200), account("b", missing=10000)) == ["a"]
+    assert refused_accounts(account("a", activate=200), account("b", unmanaged=100, blocked=50, held=50)) == []
 
 
 def test_unreadable_account_has_no_numbers() -> None:

@@ -124,5 +124,5 @@ def test_nearest_tests_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         mutation_state, "tests_by_mangled_function_name", {"worker.plan.diff.x_compare": fast_tests | set(expected)}
     )
-    chosen = nearest("worker.plan.diff.x_compare")
-    assert (len(chosen), set(expected) - set(chosen)) == (200, set())
+    nearest_tests = nearest("worker.plan.diff.x_compare")
+    assert (len(nearest_tests), set(expected) - set(nearest_tests)) == (200, set())

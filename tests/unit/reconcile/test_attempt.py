@@ -110,11 +110,11 @@ def test_held_write_has_a_reason_and_no_duration() -> None:
     attempt.hold_reason = "group support needs 1"
     assert not attempt.may_send(None, 0.0)
     error = NumberError("Held", "group support needs 1")
-    held = NumberResult(PHONE, Action.ACTIVATE, "ACTIVE", "INACTIVE", "INACTIVE", Outcome.HELD, 0, error, 0)
-    assert attempt.result(Status.INACTIVE, None, verified=True) == held
+    held_result = NumberResult(PHONE, Action.ACTIVATE, "ACTIVE", "INACTIVE", "INACTIVE", Outcome.HELD, 0, error, 0)
+    assert attempt.result(Status.INACTIVE, None, verified=True) == held_result
     attempt.sequence, attempt.start, attempt.end, attempt.acknowledged = 2, 1.0, 3.5, True
-    sent = NumberResult(PHONE, Action.ACTIVATE, "ACTIVE", "INACTIVE", "ACTIVE", Outcome.CHANGED, 2, None, 2500)
-    assert attempt.result(Status.ACTIVE, None, verified=True) == sent
+    sent_result = NumberResult(PHONE, Action.ACTIVATE, "ACTIVE", "INACTIVE", "ACTIVE", Outcome.CHANGED, 2, None, 2500)
+    assert attempt.result(Status.ACTIVE, None, verified=True) == sent_result
 
 
 @pytest.mark.parametrize(("now", "is_sent"), [(99.9, True), (100.0, False)])

@@ -22,8 +22,8 @@ Account = tuple[Outcome, ...]
 _CHANGED, _FAILED = Outcome.CHANGED, Outcome.FAILED
 
 
-def _phone(place: int) -> str:
-    return f"010{place:08}"
+def _phone(index: int) -> str:
+    return f"010{index:08}"
 
 
 class Run:
@@ -35,10 +35,10 @@ class Run:
         self.log = LogRecorder()
         self.batches: list[list[int]] = []
         self.held: list[int] = []
-        self.why = ""
+        self.reason = ""
         self.ended: dict[int, RunOutcome] = {}
 
-    def play(self) -> list[str]:
+    def apply(self) -> list[str]:
         """Run the accounts and return the names of the results."""
         results = asyncio.run(
             canary_first(
@@ -52,19 +52,19 @@ class Run:
         )
         return [result.account for result in results]
 
-    def _writes(self, place: int) -> list[Change]:
-        phones = map(_phone, range(len(self.accounts[place])))
+    def _writes(self, index: int) -> list[Change]:
+        phones = map(_phone, range(len(self.accounts[index])))
         return [Change(phone, Action.ACTIVATE, "INACTIVE", "ACTIVE", "") for phone in phones]
 
-    async def _carry_out(self, places: Sequence[int]) -> list[AccountResult]:
-        self.batches.append(list(places))
-        return [self._result(place, self.accounts[place]) for place in places]
+    async def _carry_out(self, indexes: Sequence[int]) -> list[AccountResult]:
+        self.batches.append(list(indexes))
+        return [self._result(index, self.accounts[index]) for index in indexes]
 
-    async def _hold_back(self, places: Sequence[int], why: CanaryFailed) -> list[AccountResult]:
-        self.held, self.why = list(places), str(why)
-        return [self._result(place, ()) for place in places]
+    async def _hold_back(self, indexes: Sequence[int], reason: CanaryFailed) -> list[AccountResult]:
+        self.held, self.reason = list(indexes), str(reason)
+        return [self._result(index, ()) for index in indexes]
 
-    def _result(self, place: int, outcomes: Account) -> AccountResult:
+    def _result(self, index: int, outcomes: Account) -> AccountResult:
         numbers = tuple(
             NumberResult(_phone(number), Action.ACTIVATE, "ACTIVE", "INACTIVE", None, outcome)
             for number, outcome in enumerate(outcomes)
@@ -73,8 +73,8 @@ class Run:
         # a number without a planned write does not count for the verdict
         others = (NumberResult("0212345678", Action.BLOCKED, "ACTIVE", "PENDING", "PENDING", Outcome.BLOCKED),)
         return AccountResult(
-            account=f"a{place}",
-            outcome=self.ended.get(place, RunOutcome.CONVERGED),
+            account=f"a{index}",
+            outcome=self.ended.get(index, RunOutcome.CONVERGED),
             counts=tally(Outcome, {}),
             numbers=numbers + others,
         )
@@ -83,7 +83,7 @@ class Run:
 def test_canary_goes_first() -> None:
     """The first accounts with writes are the canary. Accounts without writes do not wait."""
     run = Run((), (_CHANGED,), (_CHANGED,), (), (_CHANGED,), (_CHANGED,), canary=2)
-    assert run.play() == ["a0", "a1", "a2", "a3", "a4", "a5"]
+    assert run.apply() == ["a0", "a1", "a2", "a3", "a4", "a5"]
     assert run.batches == [[0, 1, 2, 3], [4, 5]]
     assert run.held == []
     assert run.log.lines == [("canary.passed", {"accounts": 2, "numbers": 2, "counts": {Outcome.CHANGED: 2}})]
@@ -92,14 +92,14 @@ def test_canary_goes_first() -> None:
 def test_failed_canary_holds_later_accounts() -> None:
     """Later accounts with writes are not started. Their results and the log give the reason."""
     run = Run((_CHANGED, _FAILED), (), (_CHANGED,), (_CHANGED,))
-    assert run.play() == ["a0", "a1", "a2", "a3"]
+    assert run.apply() == ["a0", "a1", "a2", "a3"]
     assert (run.batches, run.held) == ([[0, 1]], [2, 3])
-    assert run.why == (
+    assert run.reason == (
         "1 of 2 numbers of the first account were not changed as planned; at most 0 may fail (canary.max_failed: 10%): "
         "check their results, then apply again"
     )
     counts = {Outcome.CHANGED: 1, Outcome.FAILED: 1}
-    fields = {"accounts": 1, "numbers": 2, "counts": counts, "error_code": "CanaryFailed", "error_message": run.why}
+    fields = {"accounts": 1, "numbers": 2, "counts": counts, "error_code": "CanaryFailed", "error_message": run.reason}
     assert run.log.lines == [("canary.failed", fields)]
 
 
@@ -107,7 +107,7 @@ def test_failed_canary_holds_later_accounts() -> None:
 def test_only_changed_and_unchanged_numbers_pass_the_canary(outcome: Outcome) -> None:
     """Any other outcome of a number to be written is a failure."""
     run = Run((outcome,), (_CHANGED,), max_failed=0)
-    run.play()
+    run.apply()
     assert run.held == ([] if outcome in {Outcome.CHANGED, Outcome.UNCHANGED} else [1])
 
 
@@ -115,7 +115,7 @@ def test_only_changed_and_unchanged_numbers_pass_the_canary(outcome: Outcome) ->
 def test_all_accounts_start_at_once_without_a_canary(canary: int, accounts: int) -> None:
     """Without a canary, or without later accounts, there is one batch and no verdict."""
     run = Run(*[(_FAILED,)] * accounts, (), canary=canary)
-    run.play()
+    run.apply()
     assert run.batches == [list(range(accounts + 1))]
     assert (run.held, run.log.lines) == ([], [])
 
@@ -124,7 +124,7 @@ def test_interruption_is_not_a_failed_canary() -> None:
     """If a signal stops the canary, the other accounts are interrupted. Neither log nor results report the canary."""
     run = Run((_CHANGED,), (Outcome.NOT_ATTEMPTED,), (_CHANGED,), canary=2)
     run.ended[1] = RunOutcome.INTERRUPTED
-    run.play()
+    run.apply()
     assert run.batches == [[0, 1], [2]]
     assert (run.held, run.log.lines) == ([], [])
 
@@ -133,7 +133,7 @@ def test_interruption_is_not_a_failed_canary() -> None:
 def test_canary_passes_up_to_the_limit_of_failures(limit: int | str, held: list[int]) -> None:
     """The limit is a number, or a share of all numbers of the canary."""
     run = Run((_CHANGED, _FAILED, _CHANGED), (_FAILED,), (_CHANGED,), canary=2, max_failed=limit)
-    run.play()
+    run.apply()
     assert run.held == held
 
 
@@ -146,10 +146,10 @@ def test_canary_passes_up_to_the_limit_of_failures(limit: int | str, held: list[
 def test_failed_canary_starts_no_further_account(accounts: list[Account], canary: int, share: int) -> None:
     """Each account is applied or held back exactly once. Held are accounts with writes after a failed canary."""
     run = Run(*accounts, canary=canary, max_failed=f"{share}%")
-    assert run.play() == [f"a{place}" for place in range(len(accounts))]
-    assert sorted([*(place for batch in run.batches for place in batch), *run.held]) == list(range(len(accounts)))
-    writing = [place for place, account in enumerate(accounts) if account]
-    ahead = [outcome for place in writing[:canary] for outcome in accounts[place]]
+    assert run.apply() == [f"a{index}" for index in range(len(accounts))]
+    assert sorted([*(index for batch in run.batches for index in batch), *run.held]) == list(range(len(accounts)))
+    writing = [index for index, account in enumerate(accounts) if account]
+    ahead = [outcome for index in writing[:canary] for outcome in accounts[index]]
     failed = sum(outcome not in {Outcome.CHANGED, Outcome.UNCHANGED} for outcome in ahead)
     assert run.held == (writing[canary:] if canary and failed * 100 > share * len(ahead) else [])
 
@@ -157,4 +157,4 @@ def test_failed_canary_starts_no_further_account(accounts: list[Account], canary
 def test_invalid_limit_is_an_error() -> None:
     run: Any = Run((_CHANGED,), (_CHANGED,), max_failed="few")
     with pytest.raises(ValueError, match=r"^max_failed must be"):
-        run.play()
+        run.apply()

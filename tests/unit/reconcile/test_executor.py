@@ -257,7 +257,7 @@ def test_interrupted_run_reports_an_outcome_for_each_number() -> None:
 def test_verification_read_of_a_stopped_run_has_a_timeout() -> None:
     """Service managers kill a process that does not exit. A read that hangs is abandoned."""
 
-    class Hanging(ModelAccount):
+    class HangingAccount(ModelAccount):
         given_up = 0.0
 
         async def observe(self, *, closing: bool = False) -> ObservedAccount:
@@ -268,7 +268,7 @@ def test_verification_read_of_a_stopped_run_has_a_timeout() -> None:
                     self.given_up = asyncio.get_running_loop().time()
             return await super().observe(closing=closing)
 
-    account = Hanging(n0100001="INACTIVE", n0100002="INACTIVE")
+    account = HangingAccount(n0100001="INACTIVE", n0100002="INACTIVE")
     account.on_write = lambda _: account.halt(Interrupted("SIGTERM"))
     results, _ = execute_changes(account, activation(A), activation(B))
     assert results[A].outcome is Outcome.UNVERIFIED

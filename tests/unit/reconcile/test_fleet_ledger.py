@@ -42,7 +42,7 @@ def _account(number: int, numbers: int = 3, status: str = OFF) -> SandboxAccount
     )
 
 
-class Household:
+class FleetSetup:
     """Accounts with all numbers desired ACTIVE, and their ledger in a folder."""
 
     def __init__(self, loopback: Loopback, folder: Path, **settings: Any) -> None:
@@ -121,14 +121,14 @@ class Household:
 
 
 def _run_scenario(
-    scenario: Callable[[Household], Coroutine[Any, Any, None]],
+    scenario: Callable[[FleetSetup], Coroutine[Any, Any, None]],
     folder: Path,
     *accounts: SandboxAccount,
     **settings: Any,
 ) -> None:
     async def scenario_with_sandbox() -> None:
         async with Loopback(*accounts) as loopback:
-            await scenario(Household(loopback, folder, **settings))
+            await scenario(FleetSetup(loopback, folder, **settings))
 
     run(scenario_with_sandbox())
 
@@ -143,32 +143,32 @@ def test_failed_commit_stops_the_run(
     remaining = nth
     durable = Counter[tuple[Any, ...]]()
 
-    async def scenario(household: Household) -> None:
+    async def scenario(setup: FleetSetup) -> None:
         def failing_commit(batch: group_commit._Batch, connection: sqlite3.Connection, now: str) -> None:
             nonlocal remaining, durable
             remaining -= 1
             if remaining == 0:
-                durable = household.recorded_attempts()
+                durable = setup.recorded_attempts()
                 if is_durable:
                     commit(batch, connection, now)
                 raise sqlite3.OperationalError("database or disk is full")
             commit(batch, connection, now)
 
         monkeypatch.setattr(group_commit._Batch, "commit", failing_commit)
-        async with household.ledger("first") as run_ledger:
-            (result,) = await household.plan_and_apply(household.fleet(run_ledger))
+        async with setup.ledger("first") as run_ledger:
+            (result,) = await setup.plan_and_apply(setup.fleet(run_ledger))
         monkeypatch.undo()
         assert remaining <= 0
         assert result.outcome is RunOutcome.FAILED
         assert result.error is not None
         assert (result.error.code, "disk is full" in result.error.message) == ("LedgerError", True)
-        assert household.writes <= durable
-        assert household.writes.total() < 120
+        assert setup.writes <= durable
+        assert setup.writes.total() < 120
         for number in result.numbers:
-            assert (number.outcome is Outcome.CHANGED) == bool(household.writes[number.phone, ON])
-        (second_result,) = await household.apply("second")
+            assert (number.outcome is Outcome.CHANGED) == bool(setup.writes[number.phone, ON])
+        (second_result,) = await setup.apply("second")
         assert second_result.outcome is RunOutcome.CONVERGED
-        assert set(household.accounts[0].statuses.values()) == {ON}
+        assert set(setup.accounts[0].statuses.values()) == {ON}
         assert rows(tmp_path, "SELECT id FROM entries WHERE NOT settled") == []
         assert rows(tmp_path, "SELECT phone FROM outcomes WHERE outcome IS NULL") == []
 
@@ -181,13 +181,13 @@ async def _until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.1)
 
 
-async def _crash(household: Household, run_id: str, fault: Fault) -> None:
+async def _crash(setup: FleetSetup, run_id: str, fault: Fault) -> None:
     """Run until the first request has arrived or is lost, then cancel the run."""
-    phone = next(iter(household.accounts[0].statuses))
-    household.sandbox.script(phone, "PUT", [fault])
-    async with household.ledger(run_id) as run_ledger:
-        apply_task = asyncio.create_task(household.plan_and_apply(household.fleet(run_ledger)))
-        await _until(lambda: bool(household.writes))
+    phone = next(iter(setup.accounts[0].statuses))
+    setup.sandbox.script(phone, "PUT", [fault])
+    async with setup.ledger(run_id) as run_ledger:
+        apply_task = asyncio.create_task(setup.plan_and_apply(setup.fleet(run_ledger)))
+        await _until(lambda: bool(setup.writes))
         apply_task.cancel()
         await asyncio.wait([apply_task])
 
@@ -196,11 +196,11 @@ async def _crash(household: Household, run_id: str, fault: Fault) -> None:
 def test_converged_run_closes_the_entry_of_a_crashed_run(tmp_path: Path, desired: str) -> None:
     """All writes of the crashed run took effect, so they are changed, and the next plan has its full allowance."""
 
-    async def scenario(household: Household) -> None:
-        household.set_desired(desired)
-        await _crash(household, "dead", Fault.STALL)
+    async def scenario(setup: FleetSetup) -> None:
+        setup.set_desired(desired)
+        await _crash(setup, "dead", Fault.STALL)
         assert rows(tmp_path, "SELECT state FROM attempts") == [("intent",)]
-        (result,) = await household.apply("next")
+        (result,) = await setup.apply("next")
         assert (result.outcome, result.requests.writes) == (RunOutcome.CONVERGED, 0)
         assert result.requests.reads == 2
         assert rows(tmp_path, "SELECT state FROM attempts") == [("verified",)]
@@ -209,10 +209,10 @@ def test_converged_run_closes_the_entry_of_a_crashed_run(tmp_path: Path, desired
             ("dead", "crashed", 1),
             *expected_entries,
         ]
-        (account,) = household.accounts
-        memory = memory_reader(tmp_path / "ledger.db")(f"{household.sandbox.url} {account.account_id}")
+        (account,) = setup.accounts
+        memory = memory_reader(tmp_path / "ledger.db")(f"{setup.sandbox.url} {account.account_id}")
         assert (memory.spent, memory.unsettled) == (frozenset(), False)
-        (result,) = await household.apply("later")
+        (result,) = await setup.apply("later")
         assert result.requests.reads == 1
         assert len(rows(tmp_path, "SELECT id FROM entries")) == 1 + len(expected_entries)
 
@@ -222,10 +222,10 @@ def test_converged_run_closes_the_entry_of_a_crashed_run(tmp_path: Path, desired
 def test_refused_run_closes_the_entry_of_a_crashed_run(tmp_path: Path) -> None:
     """Attempts are settled whether or not the next plan may be applied."""
 
-    async def scenario(household: Household) -> None:
-        await _crash(household, "dead", Fault.STALL)
-        household.set_desired(OFF)
-        (result,) = await household.apply("next", Terms(Safety(min_active=1)))
+    async def scenario(setup: FleetSetup) -> None:
+        await _crash(setup, "dead", Fault.STALL)
+        setup.set_desired(OFF)
+        (result,) = await setup.apply("next", Terms(Safety(min_active=1)))
         assert result.outcome is RunOutcome.REFUSED
         assert rows(tmp_path, "SELECT state FROM attempts") == [("verified",)]
         assert rows(tmp_path, "SELECT run, outcome FROM entries") == [("dead", "crashed"), ("next", "refused")]
@@ -236,18 +236,18 @@ def test_refused_run_closes_the_entry_of_a_crashed_run(tmp_path: Path) -> None:
 def test_unsettled_entry_stays_open_without_failing_the_run(tmp_path: Path) -> None:
     """The account is leased by another run or cannot be read, and the run has nothing to write."""
 
-    async def scenario(household: Household) -> None:
-        await _crash(household, "dead", Fault.STALL)
-        async with household.ledger("holder") as holder:
-            subject = household.subject("0")
+    async def scenario(setup: FleetSetup) -> None:
+        await _crash(setup, "dead", Fault.STALL)
+        async with setup.ledger("holder") as holder:
+            subject = setup.subject("0")
             async with holder.hold(subject, never_wait):
-                (result,) = await household.apply("next", lock_timeout=60.0)
+                (result,) = await setup.apply("next", lock_timeout=60.0)
         assert result.outcome is RunOutcome.CONVERGED
-        household.sandbox.script(None, "GET", [None, Fault.FORBIDDEN])
-        (result,) = await household.apply("one more")
+        setup.sandbox.script(None, "GET", [None, Fault.FORBIDDEN])
+        (result,) = await setup.apply("one more")
         assert (result.outcome, result.requests.reads) == (RunOutcome.CONVERGED, 2)
         assert rows(tmp_path, "SELECT state FROM attempts") == [("intent",)]
-        (result,) = await household.apply("last")
+        (result,) = await setup.apply("last")
         assert rows(tmp_path, "SELECT state FROM attempts") == [("verified",)]
 
     _run_scenario(scenario, tmp_path, _account(0, 1))
@@ -257,23 +257,23 @@ def test_unsettled_entry_stays_open_without_failing_the_run(tmp_path: Path) -> N
 def test_account_that_cannot_be_settled_does_not_stop_the_others(tmp_path: Path, error: Exception) -> None:
     """Missing credentials or a bug leave the entry open for the next run."""
 
-    async def scenario(household: Household) -> None:
-        await _crash(household, "dead", Fault.STALL)
-        household.accounts[1].switch(next(iter(household.accounts[1].statuses)), OFF)
-        async with household.ledger("next") as run_ledger:
-            fleet = household.fleet(run_ledger)
-            drafts = await fleet.plan(household.desired, _TERMS)
+    async def scenario(setup: FleetSetup) -> None:
+        await _crash(setup, "dead", Fault.STALL)
+        setup.accounts[1].switch(next(iter(setup.accounts[1].statuses)), OFF)
+        async with setup.ledger("next") as run_ledger:
+            fleet = setup.fleet(run_ledger)
+            drafts = await fleet.plan(setup.desired, _TERMS)
             resolve = fleet._credentials
 
             def resolve_or_raise(reference: CredentialsRef | None) -> Credentials:
-                if reference == household.desired[0].credentials:
+                if reference == setup.desired[0].credentials:
                     raise error
                 return resolve(reference)
 
             fleet._credentials = resolve_or_raise
-            results = await household.plan_and_apply(fleet, drafts=drafts)
+            results = await setup.plan_and_apply(fleet, drafts=drafts)
         assert [result.outcome for result in results] == [RunOutcome.CONVERGED] * 2
-        assert all(set(account.statuses.values()) == {ON} for account in household.accounts)
+        assert all(set(account.statuses.values()) == {ON} for account in setup.accounts)
         assert len(rows(tmp_path, "SELECT id FROM entries WHERE NOT settled")) == 1
 
     _run_scenario(scenario, tmp_path, _account(0, 1), _account(1, 1))
@@ -282,13 +282,13 @@ def test_account_that_cannot_be_settled_does_not_stop_the_others(tmp_path: Path,
 def test_waiting_run_applies_the_remaining_changes(tmp_path: Path) -> None:
     """Another run has applied a part of the plan meanwhile."""
 
-    async def scenario(household: Household) -> None:
-        (account,) = household.accounts
-        async with household.ledger("first") as first, household.ledger("second", lock_timeout=60.0) as second:
-            fleet = household.fleet(second)
-            drafts = await fleet.plan(household.desired, _TERMS)
-            async with first.hold(household.subject("0"), never_wait):
-                apply_task = asyncio.create_task(household.plan_and_apply(fleet, drafts=drafts))
+    async def scenario(setup: FleetSetup) -> None:
+        (account,) = setup.accounts
+        async with setup.ledger("first") as first, setup.ledger("second", lock_timeout=60.0) as second:
+            fleet = setup.fleet(second)
+            drafts = await fleet.plan(setup.desired, _TERMS)
+            async with first.hold(setup.subject("0"), never_wait):
+                apply_task = asyncio.create_task(setup.plan_and_apply(fleet, drafts=drafts))
                 await asyncio.sleep(1)
                 already_active, inactive, _ = account.statuses
                 account.switch(already_active, ON)
@@ -296,7 +296,7 @@ def test_waiting_run_applies_the_remaining_changes(tmp_path: Path) -> None:
             assert result.outcome is RunOutcome.CONVERGED
             assert {number.phone for number in result.numbers} == {inactive, _}
             assert set(account.statuses.values()) == {ON}
-            assert household.writes == Counter({(inactive, ON): 1, (_, ON): 1})
+            assert setup.writes == Counter({(inactive, ON): 1, (_, ON): 1})
 
     _run_scenario(scenario, tmp_path, _account(0, 3))
 
@@ -304,20 +304,20 @@ def test_waiting_run_applies_the_remaining_changes(tmp_path: Path) -> None:
 def test_waiting_run_refuses_additional_changes(tmp_path: Path) -> None:
     """If the account needs more changes than the plan has, the plan is stale."""
 
-    async def scenario(household: Household) -> None:
-        (account,) = household.accounts
+    async def scenario(setup: FleetSetup) -> None:
+        (account,) = setup.accounts
         already_active, *_ = account.statuses
         account.switch(already_active, ON)
-        async with household.ledger("first") as first, household.ledger("second", lock_timeout=60.0) as second:
-            fleet = household.fleet(second)
-            drafts = await fleet.plan(household.desired, _TERMS)
-            async with first.hold(household.subject("0"), never_wait):
-                apply_task = asyncio.create_task(household.plan_and_apply(fleet, drafts=drafts))
+        async with setup.ledger("first") as first, setup.ledger("second", lock_timeout=60.0) as second:
+            fleet = setup.fleet(second)
+            drafts = await fleet.plan(setup.desired, _TERMS)
+            async with first.hold(setup.subject("0"), never_wait):
+                apply_task = asyncio.create_task(setup.plan_and_apply(fleet, drafts=drafts))
                 await asyncio.sleep(1)
                 account.switch(already_active, OFF)
             (result,) = await apply_task
             assert result.outcome is RunOutcome.REFUSED
-            assert not household.writes
+            assert not setup.writes
 
     _run_scenario(scenario, tmp_path, _account(0, 3))
 
@@ -325,19 +325,19 @@ def test_waiting_run_refuses_additional_changes(tmp_path: Path) -> None:
 def test_waiting_accounts_do_not_block_the_others(tmp_path: Path) -> None:
     """If all slots are taken by leased accounts, the other accounts are applied first."""
 
-    async def scenario(household: Household) -> None:
-        async with household.ledger("first") as first, household.ledger("second", lock_timeout=3600.0) as second:
-            fleet = household.fleet(second)
-            leased = [household.sandbox.accounts[account.api_key] for account in household.accounts[:16]]
-            free = [account for account in household.accounts if account not in leased]
+    async def scenario(setup: FleetSetup) -> None:
+        async with setup.ledger("first") as first, setup.ledger("second", lock_timeout=3600.0) as second:
+            fleet = setup.fleet(second)
+            leased = [setup.sandbox.accounts[account.api_key] for account in setup.accounts[:16]]
+            free = [account for account in setup.accounts if account not in leased]
             release = asyncio.Event()
 
             async def hold_lease(desired: DesiredAccount) -> None:
-                async with first.hold(household.subject(desired.name), never_wait):
+                async with first.hold(setup.subject(desired.name), never_wait):
                     await release.wait()
 
-            leases = [asyncio.create_task(hold_lease(desired)) for desired in household.desired[:16]]
-            apply_task = asyncio.create_task(household.plan_and_apply(fleet))
+            leases = [asyncio.create_task(hold_lease(desired)) for desired in setup.desired[:16]]
+            apply_task = asyncio.create_task(setup.plan_and_apply(fleet))
             await _until(lambda: all(set(account.statuses.values()) == {ON} for account in free))
             assert all(set(account.statuses.values()) == {OFF} for account in leased)
             release.set()
@@ -352,16 +352,16 @@ def test_waiting_accounts_do_not_block_the_others(tmp_path: Path) -> None:
 def test_waiting_run_that_is_stopped_is_interrupted(tmp_path: Path) -> None:
     """The outcome is `interrupted`, not `locked`. Nothing is sent."""
 
-    async def scenario(household: Household) -> None:
+    async def scenario(setup: FleetSetup) -> None:
         loop = asyncio.get_running_loop()
-        async with household.ledger("first") as first, household.ledger("second", lock_timeout=3600.0) as second:
-            fleet = household.fleet(second)
-            async with first.hold(household.subject("0"), never_wait):
+        async with setup.ledger("first") as first, setup.ledger("second", lock_timeout=3600.0) as second:
+            fleet = setup.fleet(second)
+            async with first.hold(setup.subject("0"), never_wait):
                 loop.call_later(10, fleet.interrupt, Interrupted("SIGINT"))
-                (result,) = await household.plan_and_apply(fleet)
+                (result,) = await setup.plan_and_apply(fleet)
         assert (result.outcome, loop.time() < 3000) == (RunOutcome.INTERRUPTED, True)
         assert {number.outcome for number in result.numbers} == {Outcome.NOT_ATTEMPTED}
-        assert not household.writes
+        assert not setup.writes
 
     _run_scenario(scenario, tmp_path, _account(0))
 
@@ -372,9 +372,9 @@ def test_unexpected_ledger_error_keeps_the_outcomes(tmp_path: Path, monkeypatch:
     def raise_bug(*_: object) -> None:
         raise LookupError("the secret is 1234")
 
-    async def scenario(household: Household) -> None:
+    async def scenario(setup: FleetSetup) -> None:
         monkeypatch.setattr(store, "finish_entry", raise_bug)
-        (result,) = await household.apply("first")
+        (result,) = await setup.apply("first")
         assert result.outcome is RunOutcome.FAILED
         assert result.error is not None
         assert (result.error.code, result.error.message) == ("InternalError", "LookupError")
@@ -383,28 +383,28 @@ def test_unexpected_ledger_error_keeps_the_outcomes(tmp_path: Path, monkeypatch:
     _run_scenario(scenario, tmp_path, _account(0))
 
 
-def _rereads(household: Household) -> list[object]:
-    return [fields["reason"] for event, fields in household.log.lines if event == "account.reread"]
+def _rereads(setup: FleetSetup) -> list[object]:
+    return [fields["reason"] for event, fields in setup.log.lines if event == "account.reread"]
 
 
 def test_run_records_the_count_of_registered_numbers(tmp_path: Path) -> None:
     """An unchanged count is not written again, and a run that only plans records nothing."""
 
-    async def scenario(household: Household) -> None:
-        name = household.accounts[0].account_id
-        key = household.subject(name).key
+    async def scenario(setup: FleetSetup) -> None:
+        name = setup.accounts[0].account_id
+        key = setup.subject(name).key
 
         async def record_count() -> list[tuple[Any, ...]]:
-            await household.apply(f"run-{len(household.sandbox.wire)}")
-            return rows(household.folder, "SELECT key, numbers, run FROM registered")
+            await setup.apply(f"run-{len(setup.sandbox.wire)}")
+            return rows(setup.folder, "SELECT key, numbers, run FROM registered")
 
-        async with household.ledger("plan") as run_ledger:
-            await household.fleet(run_ledger).plan(household.desired, _TERMS)
-        assert rows(household.folder, "SELECT * FROM registered") == []
+        async with setup.ledger("plan") as run_ledger:
+            await setup.fleet(run_ledger).plan(setup.desired, _TERMS)
+        assert rows(setup.folder, "SELECT * FROM registered") == []
         assert await record_count() == [(key, 3, "run-1")]
         assert await record_count() == [(key, 3, "run-1")]
-        household.accounts[0].remove("01000010002")
-        household.set_desired(ON)
+        setup.accounts[0].remove("01000010002")
+        setup.set_desired(ON)
         assert await record_count() == [(key, 2, "run-8")]
 
     _run_scenario(scenario, tmp_path, _account(1))
@@ -414,19 +414,19 @@ def test_run_records_the_count_of_registered_numbers(tmp_path: Path) -> None:
 def test_account_that_shrank_since_the_last_run_is_read_again(tmp_path: Path, count: int, rereads: int) -> None:
     """Exactly 30 % fewer numbers are accepted. One number less is read again by the plan, but not by the apply."""
 
-    async def scenario(household: Household) -> None:
-        account = household.accounts[0]
-        await household.apply("first")
+    async def scenario(setup: FleetSetup) -> None:
+        account = setup.accounts[0]
+        await setup.apply("first")
         for phone in list(account.statuses)[count:]:
             account.remove(phone)
         account.switch("01000010000", OFF)
-        household.set_desired(ON)
-        requests_before = len(household.sandbox.wire)
-        (result,) = await household.apply("second")
+        setup.set_desired(ON)
+        requests_before = len(setup.sandbox.wire)
+        (result,) = await setup.apply("second")
         assert result.outcome is RunOutcome.CONVERGED
-        reads = [request.method for request in household.sandbox.wire[requests_before:]].count("GET")
+        reads = [request.method for request in setup.sandbox.wire[requests_before:]].count("GET")
         assert result.requests.reads == reads == 3 + rereads
-        assert _rereads(household) == [f"registered numbers fell from 10 to {count}"] * rereads
+        assert _rereads(setup) == [f"registered numbers fell from 10 to {count}"] * rereads
 
     _run_scenario(scenario, tmp_path, _account(1, numbers=10))
 
@@ -434,25 +434,25 @@ def test_account_that_shrank_since_the_last_run_is_read_again(tmp_path: Path, co
 def test_shrunken_response_does_not_settle_a_saved_plan(tmp_path: Path) -> None:
     """The first read of `apply PLANFILE` is repeated because the last run counted more numbers."""
 
-    async def scenario(household: Household) -> None:
-        await household.apply("first")
-        household.set_desired(OFF)
-        async with household.ledger("second") as run_ledger:
-            fleet = household.fleet(run_ledger)
-            (draft,) = await fleet.plan(household.desired, _TERMS)
+    async def scenario(setup: FleetSetup) -> None:
+        await setup.apply("first")
+        setup.set_desired(OFF)
+        async with setup.ledger("second") as run_ledger:
+            fleet = setup.fleet(run_ledger)
+            (draft,) = await fleet.plan(setup.desired, _TERMS)
             saved = SavedAccount.of(
-                household.desired[0],
+                setup.desired[0],
                 draft.plan,
-                endpoint=household.settings.endpoint,
+                endpoint=setup.settings.endpoint,
                 safety=_TERMS.safety,
             )
             first_change = replace(saved, changes=saved.changes[:1])
-            fleet = household.fleet(run_ledger)
-            household.sandbox.script(None, "GET", [Fault.SHRUNKEN])
-            (result,) = await fleet.apply_saved([first_change], _TERMS.allow, household.log)
+            fleet = setup.fleet(run_ledger)
+            setup.sandbox.script(None, "GET", [Fault.SHRUNKEN])
+            (result,) = await fleet.apply_saved([first_change], _TERMS.allow, setup.log)
         assert result.outcome is RunOutcome.CONVERGED
-        assert _rereads(household) == ["registered numbers fell from 4 to 2"]
-        assert rows(household.folder, "SELECT numbers FROM registered") == [(4,)]
+        assert _rereads(setup) == ["registered numbers fell from 4 to 2"]
+        assert rows(setup.folder, "SELECT numbers FROM registered") == [(4,)]
 
     _run_scenario(scenario, tmp_path, _account(1, numbers=4))
 
@@ -460,15 +460,15 @@ def test_shrunken_response_does_not_settle_a_saved_plan(tmp_path: Path) -> None:
 def test_rollback_preview_repeats_a_shrunken_read(tmp_path: Path) -> None:
     """The preview compares the account with the count of the last run too."""
 
-    async def scenario(household: Household) -> None:
-        await household.apply("first")
-        (entry,) = household.entries("first")
+    async def scenario(setup: FleetSetup) -> None:
+        await setup.apply("first")
+        (entry,) = setup.entries("first")
         rollback = inverse_plan(entry, "first")
         first_change = replace(rollback, changes=rollback.changes[:1])
-        async with household.ledger("second") as run_ledger:
-            household.sandbox.script(None, "GET", [Fault.SHRUNKEN])
-            (draft,) = await household.fleet(run_ledger).preview([first_change], _TERMS.allow)
+        async with setup.ledger("second") as run_ledger:
+            setup.sandbox.script(None, "GET", [Fault.SHRUNKEN])
+            (draft,) = await setup.fleet(run_ledger).preview([first_change], _TERMS.allow)
         assert [change.action for change in draft.plan.changes] == ["deactivate"]
-        assert _rereads(household) == ["registered numbers fell from 4 to 2"]
+        assert _rereads(setup) == ["registered numbers fell from 4 to 2"]
 
     _run_scenario(scenario, tmp_path, _account(1, numbers=4))

@@ -23,13 +23,13 @@ def test_account_left_out_of_a_saved_plan_keeps_its_reason(verdict: Verdict, out
     )
 
 
-def _written(phone: str, outcome: Outcome) -> NumberResult:
+def _number_result(phone: str, outcome: Outcome) -> NumberResult:
     return NumberResult(phone, Action.ACTIVATE, "ACTIVE", "INACTIVE", "ACTIVE", outcome, 1)
 
 
 def test_unchanged_numbers_are_counted_and_logged_but_not_listed() -> None:
     """These are unnecessary writes, and numbers that the plan only counts."""
-    numbers = [_written("0101", Outcome.CHANGED), _written("0102", Outcome.UNCHANGED)]
+    numbers = [_number_result("0101", Outcome.CHANGED), _number_result("0102", Outcome.UNCHANGED)]
     desired = [("0103", "ACTIVE"), ("0104", "INACTIVE")]
     conclusion = conclude("main", "7", numbers, requests=Requests(1, 2), stop_reason=None, desired=desired, count=2)
     assert conclusion.result.numbers == (numbers[0],)

@@ -24,7 +24,7 @@ from worker.reconcile.rollback import failed_preview, inverse_plan, limit_to_pre
 A, B, C = "0100001", "0100002", "0100003"
 
 
-def _changed(phone: str, before: str, after: str) -> NumberRecord:
+def _changed_number(phone: str, before: str, after: str) -> NumberRecord:
     return NumberRecord(
         phone=phone, action=None, desired=after, before=before, after=after, outcome=Outcome.CHANGED, duration_ms=1
     )
@@ -62,7 +62,7 @@ def _preview(saved: SavedAccount, account: ModelAccount, memory: AccountMemory |
 
 def test_rollback_uses_the_context_of_its_run() -> None:
     """Endpoint, safety rules, credentials, groups and file are those of the run."""
-    saved = _rollback(_changed(A, "ACTIVE", "INACTIVE"), safety=Safety("20%", 3))
+    saved = _rollback(_changed_number(A, "ACTIVE", "INACTIVE"), safety=Safety("20%", 3))
     assert (saved.account, saved.account_id, saved.endpoint, saved.safety) == ("main", "1", "solapi", Safety("20%", 3))
     assert (saved.source, saved.sha256, saved.commit) == ("main.yaml", "ab", "cd")
     assert inverse_plan(replace(_record(), numbers=None), "run-1").changes == ()
@@ -85,7 +85,7 @@ def test_rollback_uses_the_context_of_its_run() -> None:
     ("allow", "rules"), [((), ["max-deactivations"]), (("max-deactivations",), []), (("all",), [])]
 )
 def test_rollback_is_refused_by_the_rules_of_its_run_unless_allowed(allow: tuple[str, ...], rules: list[str]) -> None:
-    saved = _rollback(*(_changed(phone, "INACTIVE", "ACTIVE") for phone in (A, B)), safety=Safety(1, 0))
+    saved = _rollback(*(_changed_number(phone, "INACTIVE", "ACTIVE") for phone in (A, B)), safety=Safety(1, 0))
     account = ModelAccount(n0100001="ACTIVE", n0100002="ACTIVE")
 
     async def recall(_: str | None) -> AccountMemory:
@@ -99,7 +99,9 @@ def test_rollback_is_refused_by_the_rules_of_its_run_unless_allowed(allow: tuple
 def test_only_numbers_as_the_run_left_them_are_due() -> None:
     """A number as before the run is unchanged. A number with any other status is blocked."""
     saved = _rollback(
-        _changed(A, "ACTIVE", "INACTIVE"), _changed(B, "INACTIVE", "ACTIVE"), _changed(C, "ACTIVE", "INACTIVE")
+        _changed_number(A, "ACTIVE", "INACTIVE"),
+        _changed_number(B, "INACTIVE", "ACTIVE"),
+        _changed_number(C, "ACTIVE", "INACTIVE"),
     )
     draft = _preview(saved, ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE", n0100003="PENDING"))
     assert [(change.phone, change.action, change.observed) for change in draft.plan.changes] == [
@@ -118,7 +120,7 @@ def test_only_numbers_as_the_run_left_them_are_due() -> None:
 
 def test_deactivations_of_a_crashed_rollback_count() -> None:
     """A rollback that crashed does not get a new allowance when it is started again."""
-    saved = _rollback(*(_changed(phone, "INACTIVE", "ACTIVE") for phone in (A, B, C)), safety=Safety(2, 0))
+    saved = _rollback(*(_changed_number(phone, "INACTIVE", "ACTIVE") for phone in (A, B, C)), safety=Safety(2, 0))
     account = ModelAccount(n0100001="INACTIVE", n0100002="ACTIVE", n0100003="ACTIVE")
     assert _preview(saved, account).plan.verdict is Verdict.OK
     draft = _preview(saved, account, AccountMemory(spent=frozenset({A})))
@@ -127,7 +129,7 @@ def test_deactivations_of_a_crashed_rollback_count() -> None:
 
 
 def test_unreadable_account_keeps_its_numbers_in_the_preview() -> None:
-    draft = failed_preview(_rollback(_changed(A, "ACTIVE", "INACTIVE")), CredentialsMissing("no key"))
+    draft = failed_preview(_rollback(_changed_number(A, "ACTIVE", "INACTIVE")), CredentialsMissing("no key"))
     assert (draft.plan.verdict, draft.plan.error, list(draft.desired)) == (
         Verdict.ERROR,
         CredentialsMissing("no key").info,
@@ -138,7 +140,9 @@ def test_unreadable_account_keeps_its_numbers_in_the_preview() -> None:
 def test_number_not_due_in_the_preview_is_not_written() -> None:
     """A number that returns to the status after the run once the preview was shown is not written."""
     saved = _rollback(
-        _changed(A, "ACTIVE", "INACTIVE"), _changed(B, "ACTIVE", "INACTIVE"), _changed(C, "ACTIVE", "INACTIVE")
+        _changed_number(A, "ACTIVE", "INACTIVE"),
+        _changed_number(B, "ACTIVE", "INACTIVE"),
+        _changed_number(C, "ACTIVE", "INACTIVE"),
     )
     draft = _preview(saved, ModelAccount(n0100001="INACTIVE", n0100002="PENDING", n0100003="ACTIVE"))
     account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE", n0100003="INACTIVE")

@@ -1,7 +1,7 @@
-"""The Korean of a message names the actions, outcomes, statuses and directions of its English, in their places.
+"""Korean messages name the same actions, outcomes, statuses and directions as their English, at the same positions.
 
-Every message is checked by the glossary of `tests/tools/glossary.py`. Names of terms, and messages in which the order
-of words decides the meaning, are also pinned as a whole in `snapshots/korean_terms.txt`: review each change of it.
+The glossary of `tests/tools/glossary.py` checks every message. Names of terms, and messages whose meaning depends on
+the order of words, are also pinned in `snapshots/korean_terms.txt`: review each change of it.
 """
 
 from collections.abc import Iterator
@@ -53,7 +53,7 @@ def test_names_and_word_order_are_as_reviewed() -> None:
 
 def test_every_swap_is_detected() -> None:
     """Each word with an opposite, and each pair of placeholders, is swapped in every message."""
-    mutants = [(english, korean, mutant) for english, korean in _MESSAGES for mutant in _swapped(korean)]
+    mutants = [(english, korean, mutant) for english, korean in _MESSAGES for mutant in _swap_terms(korean)]
     missed = [
         (english, mutant)
         for english, korean, mutant in mutants
@@ -79,7 +79,7 @@ def test_lost_or_added_negation_is_detected(english: str, korean: str, mistake: 
     assert problems(english, mistake) != []
 
 
-def _swapped(korean: str) -> Iterator[str]:
+def _swap_terms(korean: str) -> Iterator[str]:
     for pair in OPPOSITES:
         for word, opposite in (pair, pair[::-1]):
             for start in occurrences(word, korean):

@@ -31,7 +31,7 @@ def _keys(catalog: Catalog) -> set[tuple[str | None, str]]:
     return {(message.context, str(message.id)) for message in catalog if message.id}
 
 
-def _filled(code: str) -> Iterator[tuple[Message, str]]:
+def _translations(code: str) -> Iterator[tuple[Message, str]]:
     for message in _catalog(code):
         if message.id:
             for text in (message.string,) if isinstance(message.string, str) else message.string or ("",):
@@ -56,15 +56,15 @@ def test_catalogue_has_exactly_the_messages_of_the_code(code: str) -> None:
 @pytest.mark.parametrize("code", _LANGUAGES)
 def test_every_message_is_translated(code: str) -> None:
     """No translation is empty or fuzzy."""
-    assert [message.id for message, text in _filled(code) if not text] == []
-    assert [message.id for message, _ in _filled(code) if message.fuzzy] == []
+    assert [message.id for message, text in _translations(code) if not text] == []
+    assert [message.id for message, _ in _translations(code) if message.fuzzy] == []
 
 
 @pytest.mark.parametrize("code", _LANGUAGES)
 def test_placeholders_match_the_message(code: str) -> None:
     """A translation has the same placeholders as its message, with the same format."""
     wrong = []
-    for message, text in _filled(code):
+    for message, text in _translations(code):
         english = message.id if isinstance(message.id, str) else message.id[1]
         if message.python_format or "python-brace-format" in message.flags:
             if _values(english) != _values(text):
@@ -78,7 +78,7 @@ def test_placeholders_match_the_message(code: str) -> None:
 def test_surrounding_blanks_and_lines_are_kept(code: str) -> None:
     """Leading and trailing blanks matter, because messages are joined with other texts."""
     wrong = []
-    for message, text in _filled(code):
+    for message, text in _translations(code):
         english = message.id if isinstance(message.id, str) else message.id[1]
         ends = [(side[: len(side) - len(side.lstrip())], side[len(side.rstrip()) :]) for side in (english, text)]
         if ends[0] != ends[1] or english.count("\n") != text.count("\n"):

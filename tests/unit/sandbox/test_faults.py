@@ -422,7 +422,12 @@ def test_switch_updates_the_document() -> None:
 
 def test_state_may_have_messages_and_schedules() -> None:
     """An invalid date is an error."""
-    document = b'{"senderIds": [{"phoneNumber": "01012345678", "status": "ACTIVE", "autoExtension": true, "necessaryMeasures": ["ID"]}], "messages": [{"from": "01012345678", "dateUpdated": "2026-11-24T00:00:00Z"}], "scheduled": [{"scheduledDate": "2026-12-24T00:00:00Z", "senders": ["01012345678"]}]}'
+    document = (
+        b'{"senderIds": [{"phoneNumber": "01012345678", "status": "ACTIVE", "autoExtension": true,'
+        b' "necessaryMeasures": ["ID"]}],'
+        b' "messages": [{"from": "01012345678", "dateUpdated": "2026-11-24T00:00:00Z"}],'
+        b' "scheduled": [{"scheduledDate": "2026-12-24T00:00:00Z", "senders": ["01012345678"]}]}'
+    )
     (account,) = load_state(document)
     row = account.numbers["01012345678"].row()
     assert (row["autoExtension"], row["necessaryMeasures"]) == (True, ["ID"])

@@ -19,7 +19,9 @@ PHONE = "01012345678"
 NUMBERS = "/senderid/v1/numbers"
 
 
-def _signed(account: SandboxAccount, *, date: str | None = None, salt: str | None = None, **overrides: str) -> str:
+def _authorization(
+    account: SandboxAccount, *, date: str | None = None, salt: str | None = None, **overrides: str
+) -> str:
     """Return the header that the vendor's documentation describes."""
     moment = datetime.fromtimestamp(EPOCH + now(), UTC)
     date = moment.isoformat() if date is None else date
@@ -52,7 +54,7 @@ class _Caller:
         **extra_headers: Any,
     ) -> tuple[int, Any]:
         """Return the status and the decoded body; `headers` are those of the last response."""
-        headers = {"Authorization": _signed(self.account) if header is None else header}
+        headers = {"Authorization": _authorization(self.account) if header is None else header}
         headers |= {name.replace("_", "-"): value for name, value in extra_headers.items()}
         async with self.session.request(method, self.sandbox.url + path, headers=headers, data=body) as response:
             self.headers = response.headers
@@ -96,15 +98,15 @@ def test_read_and_write_return_the_account() -> None:
 @pytest.mark.parametrize(
     ("header", "refusal"),
     [
-        (lambda a: _signed(a, signature="0" * 64), (403, "SignatureDoesNotMatch")),
-        (lambda a: _signed(a, apiKey="NCSUNKNOWN"), (400, "InvalidApiKey")),
-        (lambda a: _signed(a, salt="s" * 11), (400, "ValidationError")),
-        (lambda a: _signed(a, salt="s" * 65), (400, "ValidationError")),
-        (lambda a: _signed(a, date="2027-01-15T08:00:00"), (403, "RequestTimeTooSkewed")),
-        (lambda a: _signed(a, date="today"), (400, "ValidationError")),
-        (lambda a: _signed(a).replace("HMAC-SHA256", "Bearer"), (400, "ValidationError")),
-        (lambda a: _signed(a).replace("salt=", "pepper="), (400, "ValidationError")),
-        (lambda a: _signed(a, signature="é" * 64), (400, "ValidationError")),
+        (lambda a: _authorization(a, signature="0" * 64), (403, "SignatureDoesNotMatch")),
+        (lambda a: _authorization(a, apiKey="NCSUNKNOWN"), (400, "InvalidApiKey")),
+        (lambda a: _authorization(a, salt="s" * 11), (400, "ValidationError")),
+        (lambda a: _authorization(a, salt="s" * 65), (400, "ValidationError")),
+        (lambda a: _authorization(a, date="2027-01-15T08:00:00"), (403, "RequestTimeTooSkewed")),
+        (lambda a: _authorization(a, date="today"), (400, "ValidationError")),
+        (lambda a: _authorization(a).replace("HMAC-SHA256", "Bearer"), (400, "ValidationError")),
+        (lambda a: _authorization(a).replace("salt=", "pepper="), (400, "ValidationError")),
+        (lambda a: _authorization(a, signature="é" * 64), (400, "ValidationError")),
         (lambda _: "Basic", (400, "ValidationError")),
         (lambda _: "", (401, "Unauthorized")),
     ],
@@ -127,7 +129,7 @@ def test_credentials_are_checked(header: Any, refusal: tuple[int, str]) -> None:
 def test_salts_of_12_and_64_characters_are_accepted(length: int) -> None:
     async def scenario() -> int:
         async with _sandbox_client() as call:
-            return (await call("GET", header=_signed(call.account, salt="s" * length)))[0]
+            return (await call("GET", header=_authorization(call.account, salt="s" * length)))[0]
 
     assert run(scenario()) == 200
 
@@ -137,9 +139,9 @@ def test_either_header_has_the_credentials() -> None:
 
     async def scenario() -> None:
         async with _sandbox_client() as call:
-            header = _signed(call.account)
+            header = _authorization(call.account)
             assert await call("GET", header="", Authentication=header) == await call("GET")
-            header_in_other_case = _signed(call.account).replace("HMAC-SHA256 apiKey", "hmac-sha256 APIKEY")
+            header_in_other_case = _authorization(call.account).replace("HMAC-SHA256 apiKey", "hmac-sha256 APIKEY")
             assert (await call("GET", header=header_in_other_case))[0] == 200
 
     run(scenario())
@@ -153,7 +155,7 @@ def test_clock_skew_of_fifteen_minutes_is_accepted() -> None:
             server = datetime.fromtimestamp(EPOCH, UTC).astimezone(tz=None)
             for seconds, status in ((900, 200), (-900, 200), (901, 403), (-901, 403)):
                 date = (server + timedelta(seconds=seconds)).isoformat()
-                assert (await call("GET", header=_signed(call.account, date=date)))[0] == status
+                assert (await call("GET", header=_authorization(call.account, date=date)))[0] == status
 
     run(scenario())
 
@@ -166,7 +168,7 @@ def test_signature_is_accepted_once_in_fifteen_minutes() -> None:
         nonlocal skipped
         async with _sandbox_client(clock=lambda: EPOCH + skipped) as call:
             date = datetime.fromtimestamp(EPOCH + 800, UTC).isoformat()
-            header = _signed(call.account, date=date)
+            header = _authorization(call.account, date=date)
             prefix, _, signature = header.rpartition("=")
             assert (await call("GET", header=header))[0] == 200
             body = b'{"status": "INACTIVE"}'
@@ -204,7 +206,7 @@ def test_each_method_and_key_has_its_own_sliding_window() -> None:
             assert "message" in body
             assert call.headers["Retry-After"] == "3"
             assert [(await call.put())[0] for _ in range(4)] == [200, 200, 200, 429]
-            assert (await call("GET", header=_signed(second)))[0] == 200
+            assert (await call("GET", header=_authorization(second)))[0] == 200
             moment = 4.999
             assert (await call("GET"))[0] == 429
             moment = 5.0

@@ -71,7 +71,6 @@ def test_token_is_for_programs_and_session_for_browsers() -> None:
     "cookie", ["", ".", "9999999999.", "9999999999.00", "x.y", "9" * 400 + ".z", "²²²²²²²²²²²².x", "1.\ud800"]
 )
 def test_invalid_session_is_denied(cookie: str) -> None:
-    """Whatever it is made of."""
     assert Access(TOKEN, host="127.0.0.1").deny("x", None, cookie, PEER) is Denied.LOGIN
 
 

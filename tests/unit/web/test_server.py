@@ -56,14 +56,14 @@ class Broken(Daemon):
         raise KeyError("0123456789ABCDEF")
 
 
-def play(scenario: Callable[[str], Awaitable[None]], daemon: Daemon | None = None) -> None:
+def run_scenario(scenario: Callable[[str], Awaitable[None]], daemon: Daemon | None = None) -> None:
     """Run a scenario against a server on a loop with virtual time."""
 
-    async def work() -> None:
+    async def serve_and_run() -> None:
         async with serve(daemon or Daemon(), port=0) as url:
             await scenario(url)
 
-    loopback.run(work())
+    loopback.run(serve_and_run())
 
 
 async def connect(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -117,7 +117,7 @@ def test_metrics_are_served_in_the_requested_format() -> None:
         assert openmetrics_response.body.endswith("# EOF\n")
 
     daemon = Daemon()
-    play(scenario, daemon)
+    run_scenario(scenario, daemon)
     assert daemon.accepted == ["", "application/openmetrics-text;version=1.0.0,text/plain;q=0.5"]
 
 
@@ -142,7 +142,7 @@ def test_health_and_readiness_have_their_reason(
             assert (response.status, response.body) == expected
             assert response.headers["content-type"] == "text/plain; charset=utf-8"
 
-    play(scenario, daemon)
+    run_scenario(scenario, daemon)
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/healthz", "/nothing"])
@@ -154,7 +154,7 @@ def test_head_is_get_without_the_body(path: str) -> None:
         assert (head_response.status, head_response.body) == (get_response.status, "")
         assert head_response.headers["content-length"] == get_response.headers["content-length"]
 
-    play(scenario)
+    run_scenario(scenario)
 
 
 @pytest.mark.parametrize("path", ["/", "/metrics/", "/metrics/x", "/favicon.ico", "/..%2fetc/passwd", "//metrics"])
@@ -165,7 +165,7 @@ def test_unknown_path_is_not_found(path: str) -> None:
         response = await get(url, path)
         assert (response.status, response.body) == (404, "there are /metrics, /healthz, /readyz\n")
 
-    play(scenario)
+    run_scenario(scenario)
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE"])
@@ -174,9 +174,9 @@ def test_methods_other_than_get_and_head_are_refused(method: str) -> None:
 
     async def scenario(url: str) -> None:
         response = await get(url, "/metrics", method, "Content-Length: 1000000\r\n")
-        assert (response.status, response.headers["allow"], answer.body) == (405, "GET, HEAD", "GET or HEAD\n")
+        assert (response.status, response.headers["allow"], response.body) == (405, "GET, HEAD", "GET or HEAD\n")
 
-    play(scenario)
+    run_scenario(scenario)
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/readyz", "/nothing"])
@@ -191,7 +191,7 @@ def test_every_response_has_security_headers(path: str) -> None:
         assert headers["cache-control"] == "no-store"
         assert headers["server"] == "senderid"
 
-    play(scenario)
+    run_scenario(scenario)
 
 
 def test_unexpected_error_is_reported_by_its_type_only(capfd: pytest.CaptureFixture[str]) -> None:
@@ -201,7 +201,7 @@ def test_unexpected_error_is_reported_by_its_type_only(capfd: pytest.CaptureFixt
         response = await get(url, "/healthz")
         assert (response.status, response.body) == (500, "a bug, please report it: KeyError\n")
 
-    play(scenario, Broken())
+    run_scenario(scenario, Broken())
     assert capfd.readouterr() == ("", "")
 
 
@@ -222,7 +222,7 @@ def test_invalid_and_oversized_requests_are_refused(text: str, capfd: pytest.Cap
         assert (await send(url, text)).status == 400
         assert (await get(url, "/healthz")).status == 200
 
-    play(scenario)
+    run_scenario(scenario)
     assert capfd.readouterr() == ("", "")
 
 
@@ -239,13 +239,13 @@ def test_stalled_request_is_closed_after_ten_seconds(sent: str) -> None:
         assert 9.9 < loopback.now() - start < 11
         writer.close()
 
-    play(scenario)
+    run_scenario(scenario)
 
 
 def test_stalled_response_is_abandoned_after_ten_seconds() -> None:
     """The client does not read the response."""
 
-    class Long(Daemon):
+    class DaemonWithLongMetrics(Daemon):
         def render_metrics(self, accept: str) -> tuple[bytes, str]:
             return b"x" * _MORE_THAN_SOCKET_BUFFERS, accept
 
@@ -261,7 +261,7 @@ def test_stalled_response_is_abandoned_after_ten_seconds() -> None:
             assert await count_remaining_bytes(reader) < _MORE_THAN_SOCKET_BUFFERS
             writer.close()
 
-    play(scenario, Long())
+    run_scenario(scenario, DaemonWithLongMetrics())
 
 
 def test_connections_are_limited() -> None:
@@ -278,7 +278,7 @@ def test_connections_are_limited() -> None:
             await open_writer.wait_closed()
         assert (await get(url, "/healthz")).status == 200
 
-    play(scenario)
+    run_scenario(scenario)
 
 
 @pytest.mark.parametrize(("lifetime", "received"), [(None, False), (15.0, False), (25.0, True)])
@@ -295,7 +295,7 @@ def test_page_may_prolong_its_connection(lifetime: float | None, *, received: bo
         async with serve(Daemon(), port=0, pages=page) as url:
             reader, writer = await connect(url)
             writer.write(b"GET /page HTTP/1.1\r\nHost: x\r\n\r\n")
-            assert (await rest(reader) > 0) is received
+            assert (await count_remaining_bytes(reader) > 0) is received
             writer.close()
 
     loopback.run(work())
