@@ -1,7 +1,7 @@
 """Outcomes of writes: every sequence of responses, compared with the status of the account."""
 
 from itertools import product
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -13,7 +13,10 @@ from worker.model.errors import (
     Ambiguous,
     ApiError,
     ConnectionFailed,
+    DeadlineExceeded,
+    Interrupted,
     NotRegistered,
+    NotWritable,
     NumberError,
     RateLimited,
     ServerError,
@@ -127,3 +130,89 @@ def test_write_is_sent_until_its_desired_status_ends(now: float, *, is_sent: boo
     expected = (Outcome.NOT_ATTEMPTED, None) if is_sent else (Outcome.CONFLICT, error)
     result = attempt.result(Status.INACTIVE, None, verified=True)
     assert (result.outcome, result.error) == expected
+
+
+_REMOVED = NumberError("Conflict", "the number was removed by someone else in the meantime")
+_BLOCKED = NumberError("Conflict", "the number was changed by someone else in the meantime: it is BLOCKED")
+_UNREAD = NumberError("Unproven", "the account could not be read after the write; plan again")
+_NOT_SHOWN = NumberError("Unproven", "the API accepted the write, but the number is still INACTIVE; plan again")
+_STOP = Interrupted("the run was stopped")
+
+
+@pytest.mark.parametrize(
+    ("flags", "after", "outcome", "error"),
+    [
+        ({"superseded": True}, Status.ACTIVE, Outcome.UNCHANGED, None),
+        ({"superseded": True}, None, Outcome.CONFLICT, _REMOVED),
+        ({"superseded": True}, Status.BLOCKED, Outcome.CONFLICT, _BLOCKED),
+        ({"superseded": True, "ambiguous": True, "sequence": 1}, Status.ACTIVE, Outcome.CHANGED, None),
+        ({}, Status.INACTIVE, Outcome.NOT_ATTEMPTED, _STOP.number_error),
+        ({"error": ServerError("down")}, Status.INACTIVE, Outcome.NOT_ATTEMPTED, NumberError("ServerError", "down")),
+        ({"sequence": 1, "acknowledged": True}, Status.ACTIVE, Outcome.CHANGED, None),
+        ({"sequence": 1, "ambiguous": True}, Status.ACTIVE, Outcome.CHANGED, None),
+        ({"sequence": 1, "error": RateLimited("later")}, Status.ACTIVE, Outcome.UNCHANGED, None),
+        ({"sequence": 1, "acknowledged": True}, Status.INACTIVE, Outcome.UNVERIFIED, _NOT_SHOWN),
+        ({"sequence": 1, "acknowledged": True}, Status.BLOCKED, Outcome.CONFLICT, _BLOCKED),
+        ({"sequence": 1, "ambiguous": True, "has_conflict": True}, None, Outcome.CONFLICT, _REMOVED),
+        (
+            {"sequence": 1, "error": NotWritable("no", http_status=400)},
+            Status.INACTIVE,
+            Outcome.BLOCKED,
+            NumberError("NotWritable", "no", 400),
+        ),
+        (
+            {"sequence": 1, "error": NotRegistered("no")},
+            Status.INACTIVE,
+            Outcome.FAILED,
+            NumberError("NotRegistered", "no"),
+        ),
+        (
+            {"sequence": 1, "error": _STOP},
+            Status.INACTIVE,
+            Outcome.FAILED,
+            NumberError("Interrupted", "1 attempt failed before the run was stopped: the run was stopped"),
+        ),
+        (
+            {"sequence": 2, "error": DeadlineExceeded("too late")},
+            Status.INACTIVE,
+            Outcome.FAILED,
+            NumberError("DeadlineExceeded", "2 attempts failed before the run was stopped: too late"),
+        ),
+    ],
+)
+def test_outcome_follows_from_the_requests_and_the_verification_read(
+    flags: dict[str, Any], after: Status | None, outcome: Outcome, error: NumberError | None
+) -> None:
+    attempt = WriteAttempt(activation(PHONE))
+    for name, value in flags.items():
+        setattr(attempt, name, value)
+    result = attempt.result(after, _STOP, verified=True)
+    assert (result.outcome, result.error) == (outcome, error)
+    assert result.after == after
+
+
+@pytest.mark.parametrize(
+    ("flags", "outcome", "error"),
+    [
+        ({"acknowledged": True}, Outcome.UNVERIFIED, _UNREAD),
+        ({"ambiguous": True, "error": Ambiguous("lost")}, Outcome.UNVERIFIED, NumberError("Ambiguous", "lost")),
+        ({"ambiguous": True, "error": NotRegistered("no")}, Outcome.UNVERIFIED, NumberError("NotRegistered", "no")),
+        ({"error": NotWritable("no")}, Outcome.BLOCKED, NumberError("NotWritable", "no")),
+        ({"error": ServerError("down")}, Outcome.FAILED, NumberError("ServerError", "down")),
+    ],
+)
+def test_outcome_without_a_verification_read(flags: dict[str, Any], outcome: Outcome, error: NumberError) -> None:
+    attempt = WriteAttempt(activation(PHONE))
+    for name, value in {"sequence": 1, **flags}.items():
+        setattr(attempt, name, value)
+    result = attempt.result(None, None, verified=False)
+    assert (result.outcome, result.error, result.after) == (outcome, error, None)
+
+
+def test_write_that_only_one_read_showed_is_unverified() -> None:
+    """The read after its lost response showed the desired status, the verification read the old one."""
+    attempt = WriteAttempt(activation(PHONE))
+    attempt.sequence, attempt.ambiguous = 1, True
+    assert not attempt.resolve(Status.ACTIVE)
+    result = attempt.result(Status.INACTIVE, None, verified=True)
+    assert (result.outcome, result.error) == (Outcome.UNVERIFIED, _NOT_SHOWN)

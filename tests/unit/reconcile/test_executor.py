@@ -471,3 +471,11 @@ def test_expired_change_is_conflict() -> None:
     assert error is not None
     assert error.message == f"the desired status INACTIVE ended at {until}: plan again"
     assert account.statuses[C] is Status.ACTIVE
+
+
+def test_verification_read_of_rejected_credentials_is_the_reason_of_the_account() -> None:
+    account = ModelAccount(n0100001="INACTIVE")
+    account.failing_reads = {2: AccountRejected("no", http_status=401)}
+    results, writes = execute_changes(account, activation(A))
+    assert results[A].outcome is Outcome.UNVERIFIED
+    assert isinstance(writes.stop_reason, AccountRejected)

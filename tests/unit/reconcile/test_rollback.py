@@ -8,11 +8,11 @@ from msgspec.structs import replace
 from tests.support.model_account import ModelAccount, Recorder
 from tests.support.virtual_time import run
 from worker.ledger import NullLedger
-from worker.model.accounts import AccountMemory, Group
+from worker.model.accounts import AccountMemory, Desired, Group, NumberUse, Status
 from worker.model.credentials import CredentialsRef, SecretRef
 from worker.model.errors import CredentialsMissing
 from worker.model.history import AccountRecord, Ending, NumberRecord
-from worker.model.plans import Action, Verdict
+from worker.model.plans import Action, NoticeKind, Verdict
 from worker.model.results import Outcome, RunOutcome
 from worker.model.safety import InUse, Safety
 from worker.plan.build import Draft
@@ -113,7 +113,8 @@ def test_only_numbers_as_the_run_left_them_are_due() -> None:
         Action.BLOCKED: 1,
         Action.UNCHANGED: 1,
     }
-    assert [phone for phone, _ in draft.unchanged()] == [B]
+    assert list(draft.unchanged()) == [(B, "INACTIVE")]
+    assert draft.desired == {A: Desired(Status.ACTIVE), B: Desired(Status.INACTIVE), C: Desired(Status.ACTIVE)}
     draft_without_numbers = _preview(saved, ModelAccount(n0100002="INACTIVE"))
     assert {change.phone: change.observed for change in draft_without_numbers.plan.changes} == {A: None, C: None}
 
@@ -167,3 +168,24 @@ def test_number_not_due_in_the_preview_is_not_written() -> None:
         C: Outcome.BLOCKED,
     }
     assert result.outcome is RunOutcome.PARTIAL
+
+
+def test_preview_has_the_notices_of_the_account() -> None:
+    saved = replace(_rollback(_changed_number(A, "ACTIVE", "INACTIVE")), groups=(Group("support", (B,), 1),))
+    notices = _preview(saved, ModelAccount(n0100001="INACTIVE", n0100002="PENDING")).plan.notices
+    assert [(notice.kind, notice.phone) for notice in notices] == [(NoticeKind.GROUP, None), (NoticeKind.PENDING, B)]
+
+
+@pytest.mark.parametrize(("allow", "action"), [((), Action.HELD), (("in-use",), Action.DEACTIVATE)])
+def test_number_in_use_is_not_rolled_back_unless_allowed(allow: tuple[str, ...], action: Action) -> None:
+    saved = replace(
+        _rollback(_changed_number(A, "INACTIVE", "ACTIVE"), safety=Safety("100%", 0)), in_use=InUse(enabled=True)
+    )
+    account = ModelAccount(n0100001="ACTIVE")
+    account.use = NumberUse({A: "it has sent messages"})
+
+    async def recall(_: str | None) -> AccountMemory:
+        return AccountMemory()
+
+    draft = run(preview(saved, account, frozenset(allow), recall, Recorder()))
+    assert [change.action for change in draft.plan.changes] == [action]
