@@ -152,8 +152,11 @@ async def test_crashed_run_is_counted_by_outcome(tmp_path: Path) -> None:
 async def test_responses_of_accounts_that_finish_together_are_recorded(tmp_path: Path) -> None:
     """Two accounts that finish together share a transaction without losing responses."""
     async with ledger(tmp_path) as run_ledger:
-        one, two = subject("vendor 1"), subject("vendor 2")
-        async with run_ledger.hold(one, never_wait) as first, run_ledger.hold(two, never_wait) as second:
+        first_subject, second_subject = subject("vendor 1"), subject("vendor 2")
+        async with (
+            run_ledger.hold(first_subject, never_wait) as first,
+            run_ledger.hold(second_subject, never_wait) as second,
+        ):
             for account_ledger in (first, second):
                 await account_ledger.record_plan(plan_writes(A), "f")
                 await account_ledger.intend([(A, 1, Status.INACTIVE)])

@@ -73,22 +73,24 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
         yield Disk(connection)
 
 
-def _start_sends(commits: GroupCommits, disk: Disk, numbers: range, sent: list[int]) -> list[asyncio.Task[None]]:
+def _start_sends(
+    commits: GroupCommits, disk: Disk, numbers: range, sent_numbers: list[int]
+) -> list[asyncio.Task[None]]:
     async def send(number: int) -> None:
         await commits.intend([disk.intent(number)])
-        sent.append(number)
+        sent_numbers.append(number)
 
     return [asyncio.create_task(send(number)) for number in numbers]
 
 
 async def test_simultaneous_intents_share_one_awaited_transaction(disk: Disk) -> None:
     """A hundred requests are sent after one commit, and none before it."""
-    sent: list[int] = []
-    tasks = _start_sends(disk.create_commits(), disk, range(100), sent)
+    sent_numbers: list[int] = []
+    tasks = _start_sends(disk.create_commits(), disk, range(100), sent_numbers)
     await _run_pending_tasks()
-    assert (sent, disk.transactions) == ([], 0)
+    assert (sent_numbers, disk.transactions) == ([], 0)
     await disk.write()
-    assert (sorted(sent), disk.transactions, disk.waiting) == (list(range(100)), 1, [])
+    assert (sorted(sent_numbers), disk.transactions, disk.waiting) == (list(range(100)), 1, [])
     assert disk.states() == [AttemptState.INTENT] * 100
     await asyncio.gather(*tasks)
 
@@ -96,15 +98,15 @@ async def test_simultaneous_intents_share_one_awaited_transaction(disk: Disk) ->
 async def test_intents_during_a_transaction_share_the_next_one(disk: Disk) -> None:
     """Only one transaction runs at a time. Intents that arrive meanwhile share the next one."""
     commits = disk.create_commits()
-    sent: list[int] = []
-    tasks = _start_sends(commits, disk, range(2), sent)
+    sent_numbers: list[int] = []
+    tasks = _start_sends(commits, disk, range(2), sent_numbers)
     await _run_pending_tasks()
-    tasks += _start_sends(commits, disk, range(2, 5), sent)
+    tasks += _start_sends(commits, disk, range(2, 5), sent_numbers)
     await _run_pending_tasks()
     await disk.write()
-    assert (sent, disk.transactions) == ([0, 1], 1)
+    assert (sent_numbers, disk.transactions) == ([0, 1], 1)
     await disk.write()
-    assert (sorted(sent), disk.transactions, disk.waiting) == (list(range(5)), 2, [])
+    assert (sorted(sent_numbers), disk.transactions, disk.waiting) == (list(range(5)), 2, [])
     assert disk.states() == [AttemptState.INTENT] * 5
     await asyncio.gather(*tasks)
 
@@ -150,26 +152,26 @@ async def test_closing_an_entry_commits_its_responses(disk: Disk) -> None:
 async def test_no_request_is_sent_after_the_first_failed_commit(disk: Disk) -> None:
     """Intents in the failed transaction, queued intents and later intents are all refused. Nothing is retried."""
     commits = disk.create_commits()
-    sent: list[int] = []
-    tasks = _start_sends(commits, disk, range(3), sent)
+    sent_numbers: list[int] = []
+    tasks = _start_sends(commits, disk, range(3), sent_numbers)
     await _run_pending_tasks()
-    tasks += _start_sends(commits, disk, range(3, 6), sent)
+    tasks += _start_sends(commits, disk, range(3, 6), sent_numbers)
     await _run_pending_tasks()
     disk.connection.set_authorizer(_unwritable)
     await disk.write()
     disk.connection.set_authorizer(None)
-    tasks += _start_sends(commits, disk, range(6, 9), sent)
+    tasks += _start_sends(commits, disk, range(6, 9), sent_numbers)
     async with asyncio.timeout(5):
         results = await asyncio.gather(*tasks, return_exceptions=True)
-    assert [type(each) for each in results] == [LedgerError] * 9
-    assert len({str(each) for each in results}) == 1
+    assert [type(result) for result in results] == [LedgerError] * 9
+    assert len({str(result) for result in results}) == 1
     assert "ledger.db cannot be used" in str(results[0])
     commits.record_response((disk.entry, _PHONES[0], 1, AttemptState.OK, None, None, None))
     with pytest.raises(LedgerError):
         await commits.run(lambda _: None)
     with pytest.raises(LedgerError):
         await commits.drain()
-    assert (sent, disk.states(), disk.waiting, disk.transactions) == ([], [], [], 0)
+    assert (sent_numbers, disk.states(), disk.waiting, disk.transactions) == ([], [], [], 0)
     assert not disk.connection.in_transaction
 
 
@@ -183,36 +185,38 @@ async def test_failed_commit_rolls_back_its_whole_transaction(disk: Disk) -> Non
     tasks = [asyncio.create_task(commits.intend([disk.intent(number)])) for number in (1, 2, 1)]
     await _run_pending_tasks()
     await disk.write()
-    assert {type(each) for each in await asyncio.gather(*tasks, return_exceptions=True)} == {LedgerError}
+    assert {type(result) for result in await asyncio.gather(*tasks, return_exceptions=True)} == {LedgerError}
     assert disk.states() == []
 
 
 async def test_bug_fails_only_its_own_transaction(disk: Disk) -> None:
     """Only a failing disk stops the ledger; the next transaction is tried."""
     commits = disk.create_commits()
-    sent: list[int] = []
-    tasks = _start_sends(commits, disk, range(2), sent)
+    sent_numbers: list[int] = []
+    tasks = _start_sends(commits, disk, range(2), sent_numbers)
     buggy = asyncio.create_task(commits.run(lambda _: 1 // 0))
     await _run_pending_tasks()
     await disk.write()
-    assert {type(each) for each in await asyncio.gather(buggy, *tasks, return_exceptions=True)} == {ZeroDivisionError}
+    assert {type(result) for result in await asyncio.gather(buggy, *tasks, return_exceptions=True)} == {
+        ZeroDivisionError
+    }
     assert disk.states() == []
-    tasks = _start_sends(commits, disk, range(2), sent)
+    tasks = _start_sends(commits, disk, range(2), sent_numbers)
     await _run_pending_tasks()
     await disk.write()
     await asyncio.gather(*tasks)
-    assert sent == [0, 1]
+    assert sent_numbers == [0, 1]
 
 
 async def test_cancelled_waiter_does_not_affect_the_others(disk: Disk) -> None:
     """The intent of a cancelled task is recorded without a request; the other requests are sent."""
-    sent: list[int] = []
-    tasks = _start_sends(disk.create_commits(), disk, range(3), sent)
+    sent_numbers: list[int] = []
+    tasks = _start_sends(disk.create_commits(), disk, range(3), sent_numbers)
     await _run_pending_tasks()
     tasks[1].cancel()
     await _run_pending_tasks()
     await disk.write()
-    assert sent == [0, 2]
+    assert sent_numbers == [0, 2]
     assert disk.states() == [AttemptState.INTENT] * 3
     assert tasks[1].cancelled()
 

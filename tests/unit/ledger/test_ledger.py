@@ -245,7 +245,7 @@ async def test_failed_commit_refuses_every_later_request(
         results = await asyncio.gather(
             *(account_ledger.intend([(phone, 1, OFF)]) for phone in phones), return_exceptions=True
         )
-        assert {type(each) for each in results} == {LedgerError}
+        assert {type(result) for result in results} == {LedgerError}
         assert reason in str(results[0])
         for operation in (
             account_ledger.intend([(A, 1, OFF)]),

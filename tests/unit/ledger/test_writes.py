@@ -75,7 +75,7 @@ class Store:
     def outcomes(self, entry: int) -> dict[str, tuple[object, ...]]:
         """Return outcome, status after the run, attempts and error code of each phone."""
         query = "SELECT phone, outcome, after, attempts, error_code FROM outcomes WHERE entry = ?"
-        return {phone: tuple(rest) for phone, *rest in self.connection.execute(query, (entry,))}
+        return {phone: tuple(columns) for phone, *columns in self.connection.execute(query, (entry,))}
 
 
 @pytest.fixture

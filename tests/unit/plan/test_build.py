@@ -29,9 +29,9 @@ HOUR = timedelta(hours=1)
 ON, OFF = Desired(Status.ACTIVE), Desired(Status.INACTIVE)
 
 
-def _desired(plain: Status | None = Status.INACTIVE, **overrides: Desired) -> DesiredAccount:
+def _desired(default_status: Status | None = Status.INACTIVE, **overrides: Desired) -> DesiredAccount:
     """Return an account whose number A is ACTIVE from 12:00 to 13:00, and has the status `plain` otherwise."""
-    schedule = Schedule(plain, (DatedWindow(Status.ACTIVE, NOON, NOON + HOUR),), (), "Asia/Seoul")
+    schedule = Schedule(default_status, (DatedWindow(Status.ACTIVE, NOON, NOON + HOUR),), (), "Asia/Seoul")
     numbers = {A: Desired(Status.ACTIVE)} | {name[1:]: desired for name, desired in overrides.items()}
     return DesiredAccount("main", "main.yaml", numbers, [1] * len(numbers), schedules={A: schedule})
 
@@ -53,10 +53,10 @@ def test_schedules_are_evaluated_at_the_given_time(now: datetime, action: str) -
     assert draft.plan.counts[Action(action)] == 1
 
 
-@pytest.mark.parametrize("plain", [Status.INACTIVE, None])
-def test_draft_is_outdated_once_a_window_has_ended(plain: Status | None) -> None:
+@pytest.mark.parametrize("default_status", [Status.INACTIVE, None])
+def test_draft_is_outdated_once_a_window_has_ended(default_status: Status | None) -> None:
     """A plan made in a window is outdated once the schedule desires another status or none."""
-    desired = _desired(plain)
+    desired = _desired(default_status)
     draft = _build(desired, _observed(n01000000001="INACTIVE"))
     assert not draft.is_outdated(desired, NOON + HOUR / 2)
     assert draft.is_outdated(desired, NOON + HOUR)

@@ -198,9 +198,11 @@ def test_since_is_set_for_external_changes_only() -> None:
     observed = ObservedAccount(
         "1", observe(n0211="INACTIVE", n0222="INACTIVE", n0233="INACTIVE"), updated=(86_400, 172_800, 0)
     )
-    drifted, configured, unknown = (change("INACTIVE", "ACTIVE", phone) for phone in observed.numbers)
+    externally_changed, configured, unknown = (change("INACTIVE", "ACTIVE", phone) for phone in observed.numbers)
     memory = AccountMemory({"0211": Status.ACTIVE, "0222": Status.INACTIVE, "0233": Status.ACTIVE})
-    assert [annotated.since for annotated in add_causes([drifted, configured, unknown], observed, memory)] == [
+    assert [
+        annotated.since for annotated in add_causes([externally_changed, configured, unknown], observed, memory)
+    ] == [
         "1970-01-02T00:00:00Z",
         None,
         None,
@@ -235,10 +237,10 @@ def test_undesired_numbers_have_no_change() -> None:
 def test_fingerprint_is_stable() -> None:
     """The fingerprint of a given plan never changes, because approvals are compared across releases."""
     assert fingerprint([account_plan(UP, DOWN)]) == "cd3ea8fcc2d830c7e31472be1e7039846649b07e66420b394c538df0732efc3c"
-    two = [account_plan(UP), account_plan(DOWN, name="other")]
+    plans = [account_plan(UP), account_plan(DOWN, name="other")]
     assert (
-        fingerprint(two)
-        == fingerprint(reversed(two))
+        fingerprint(plans)
+        == fingerprint(reversed(plans))
         == "b732f6142983fafd8fffbced46c5a77cf6fb8d2a8d6f5653b0358e39d9136c61"
     )
 

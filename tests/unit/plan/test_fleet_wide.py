@@ -7,9 +7,9 @@ from worker.model.plans import AccountPlan, Action, Verdict, tally
 from worker.plan.safety import guard_fleet
 
 
-def account(name: str, activate: int = 0, deactivate: int = 0, unchanged: int = 0, **others: int) -> AccountPlan:
+def account(name: str, activate: int = 0, deactivate: int = 0, unchanged: int = 0, **other_counts: int) -> AccountPlan:
     """Return the plan of an account with these numbers of activations, deactivations and other actions."""
-    counts = {Action(action): number for action, number in others.items()}
+    counts = {Action(action): number for action, number in other_counts.items()}
     counts |= {Action.ACTIVATE: activate, Action.DEACTIVATE: deactivate, Action.UNCHANGED: unchanged}
     return AccountPlan(account=name, counts=tally(Action, counts))
 
@@ -94,9 +94,9 @@ def test_unreadable_account_has_no_numbers() -> None:
 
 def test_accounts_refused_by_other_rules_count() -> None:
     """A refusal by another rule does not reduce the change. Each refusal is reported."""
-    own = Refusal("min-active", "none would be left")
+    own_refusal = Refusal("min-active", "none would be left")
     large = AccountPlan(
-        account="a", verdict=Verdict.REFUSED, refusals=(own,), counts=tally(Action, {Action.DEACTIVATE: 900})
+        account="a", verdict=Verdict.REFUSED, refusals=(own_refusal,), counts=tally(Action, {Action.DEACTIVATE: 900})
     )
     plans = guard_fleet((large, account("b", deactivate=10)), "50%", frozenset())
     assert [[refusal.rule for refusal in plan.refusals] for plan in plans] == [

@@ -22,11 +22,11 @@ def _groups(draw: st.DrawFn) -> tuple[Group, ...]:
     )
 
 
-def _off(phone: str) -> Change:
+def _deactivation(phone: str) -> Change:
     return Change(phone, Action.DEACTIVATE, "ACTIVE", "INACTIVE", "listed as INACTIVE")
 
 
-def _on(phone: str) -> Change:
+def _activation(phone: str) -> Change:
     return Change(phone, Action.ACTIVATE, "INACTIVE", "ACTIVE", "listed as ACTIVE")
 
 
@@ -68,9 +68,9 @@ def test_only_necessary_holds_are_placed(
 
 def test_planned_activation_permits_the_deactivation() -> None:
     """A number may be deactivated with its successor, and not without one."""
-    swap = (_on(B), _off(A))
+    swap = (_activation(B), _deactivation(A))
     assert _hold_back(swap, _account(A, inactive=(B,))) == swap
-    (held,) = _hold_back((_off(A),), _account(A, inactive=(B,)))
+    (held,) = _hold_back((_deactivation(A),), _account(A, inactive=(B,)))
     assert (held.action, held.observed, held.desired) == (Action.HELD, "ACTIVE", "INACTIVE")
     assert held.reason == (
         "group support would keep 0 ACTIVE numbers, and at least 1 must stay; "
@@ -81,13 +81,13 @@ def test_planned_activation_permits_the_deactivation() -> None:
 def test_number_with_a_pending_deactivation_does_not_count_as_active() -> None:
     """A crashed run may have deactivated it, though it is still observed as ACTIVE."""
     both = _account(A, B)
-    assert _hold_back((_off(A),), both) == (_off(A),)
-    assert _hold_back((_off(A),), both, B)[0].action is Action.HELD
+    assert _hold_back((_deactivation(A),), both) == (_deactivation(A),)
+    assert _hold_back((_deactivation(A),), both, B)[0].action is Action.HELD
 
 
 def test_held_numbers_are_ordered_by_their_action() -> None:
     """Activations, deactivations, then held numbers. Only deactivations are held."""
-    changes = hold((_on(C), _off(A), _off(B)), {A: "why", C: "why"})
+    changes = hold((_activation(C), _deactivation(A), _deactivation(B)), {A: "why", C: "why"})
     assert [(change.phone, change.action) for change in changes] == [
         (C, Action.ACTIVATE),
         (B, Action.DEACTIVATE),

@@ -68,10 +68,10 @@ def test_automatic_extension_has_no_notice() -> None:
 def test_number_that_needs_attention_has_a_notice(status: Status) -> None:
     """The kind is the status, and the message has the request of the vendor."""
     number = Observed(PHONE, status)
-    (plain,) = notices(_account(number), (), Health())
-    assert (plain.kind.upper(), plain.phone) == (status, PHONE)
+    (notice,) = notices(_account(number), (), Health())
+    assert (notice.kind.upper(), notice.phone) == (status, PHONE)
     (with_request,) = notices(_account(number, measures={PHONE: ("BUSINESS_DOCUMENTS", "ID")}), (), Health())
-    assert with_request.message == f"{plain.message} (the vendor asks for BUSINESS_DOCUMENTS, ID)"
+    assert with_request.message == f"{notice.message} (the vendor asks for BUSINESS_DOCUMENTS, ID)"
 
 
 @pytest.mark.parametrize(("limit", "count"), [(None, 0), (0, 0), (2, 1), (3, 1), (4, 0)])

@@ -45,9 +45,9 @@ def observe(**statuses: str) -> ObservedAccount:
 
 def moves(deactivate: int, activate: int = 0) -> list[Change]:
     """Return a plan with this number of deactivations and activations."""
-    off = [Change(f"02{n:03}", Action.DEACTIVATE, "ACTIVE", "INACTIVE", "") for n in range(deactivate)]
-    on = [Change(f"03{n:03}", Action.ACTIVATE, "INACTIVE", "ACTIVE", "") for n in range(activate)]
-    return on + off
+    deactivations = [Change(f"02{n:03}", Action.DEACTIVATE, "ACTIVE", "INACTIVE", "") for n in range(deactivate)]
+    activations = [Change(f"03{n:03}", Action.ACTIVATE, "INACTIVE", "ACTIVE", "") for n in range(activate)]
+    return activations + deactivations
 
 
 def rules(changes: list[Change], active: int, safety: Safety, *allow: str) -> list[str]:
@@ -91,17 +91,17 @@ def test_implausible_number_is_accepted_only_if_registered(phone: str) -> None:
         assert message.endswith(", or remove it from the file")
 
 
-@pytest.mark.parametrize(("count", "named", "suffix"), [(1, 0, ""), (2, 1, ")"), (21, 20, ")"), (22, 20, "), …")])
-def test_error_names_further_implausible_numbers(count: int, named: int, suffix: str) -> None:
+@pytest.mark.parametrize(("count", "named_count", "suffix"), [(1, 0, ""), (2, 1, ")"), (21, 20, ")"), (22, 20, "), …")])
+def test_error_names_further_implausible_numbers(count: int, named_count: int, suffix: str) -> None:
     """The first number of the file is described; up to 20 more are named with their lines."""
     phones = {f"050{index:08}": ON for index in reversed(range(count))}
     desired = DesiredAccount("main", "main.yaml", phones, list(range(1, count + 1)))
     with pytest.raises(ImplausibleNumber, match=f"^main.yaml:1:1: 050{count - 1:08} is not registered") as raised:
         check_registered(desired, observe())
     _, _, further = str(raised.value).partition("; likewise ")
-    assert further.count("050") == named
+    assert further.count("050") == named_count
     assert further.endswith(suffix)
-    if named:
+    if named_count:
         assert further.startswith(f"050{count - 2:08} (:2)")
 
 

@@ -123,12 +123,14 @@ def test_message_names_five_numbers_and_counts_the_rest() -> None:
         (Outcome.PROTECTED, "INACTIVE"),
     ],
 )
-@pytest.mark.parametrize("off", [Outcome.CHANGED, Outcome.UNVERIFIED])
-def test_result_of_a_broken_swap_has_a_notice(outcome: Outcome, after: str | None, off: Outcome) -> None:
+@pytest.mark.parametrize("deactivation_outcome", [Outcome.CHANGED, Outcome.UNVERIFIED])
+def test_result_of_a_broken_swap_has_a_notice(
+    outcome: Outcome, after: str | None, deactivation_outcome: Outcome
+) -> None:
     """With `warn`, the result names deactivated numbers and numbers that are not confirmed ACTIVE."""
     numbers = (
         _result(NEW, Action.ACTIVATE, "ACTIVE", after, outcome),
-        _result(OLD, Action.DEACTIVATE, "INACTIVE", "INACTIVE", off),
+        _result(OLD, Action.DEACTIVATE, "INACTIVE", "INACTIVE", deactivation_outcome),
     )
     (notice,) = result_notices(numbers, "warn")
     assert notice.kind is NoticeKind.SWAP
@@ -137,7 +139,7 @@ def test_result_of_a_broken_swap_has_a_notice(outcome: Outcome, after: str | Non
 
 
 @pytest.mark.parametrize(
-    ("on", "off"),
+    ("activation_outcome", "deactivation_outcome"),
     [
         (Outcome.CHANGED, Outcome.CHANGED),
         (Outcome.UNCHANGED, Outcome.CHANGED),
@@ -146,12 +148,12 @@ def test_result_of_a_broken_swap_has_a_notice(outcome: Outcome, after: str | Non
         (Outcome.NOT_ATTEMPTED, Outcome.NOT_ATTEMPTED),
     ],
 )
-def test_result_without_a_broken_swap_has_no_notice(on: Outcome, off: Outcome) -> None:
+def test_result_without_a_broken_swap_has_no_notice(activation_outcome: Outcome, deactivation_outcome: Outcome) -> None:
     """A complete swap, and a run that deactivated nothing, have no notice."""
-    after = "ACTIVE" if on in {Outcome.CHANGED, Outcome.UNCHANGED} else "INACTIVE"
+    after = "ACTIVE" if activation_outcome in {Outcome.CHANGED, Outcome.UNCHANGED} else "INACTIVE"
     numbers = (
-        _result(NEW, Action.ACTIVATE, "ACTIVE", after, on),
-        _result(OLD, Action.DEACTIVATE, "INACTIVE", "ACTIVE", off),
+        _result(NEW, Action.ACTIVATE, "ACTIVE", after, activation_outcome),
+        _result(OLD, Action.DEACTIVATE, "INACTIVE", "ACTIVE", deactivation_outcome),
     )
     assert result_notices(numbers, "warn") == ()
 

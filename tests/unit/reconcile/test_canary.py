@@ -36,7 +36,7 @@ class Run:
         self.batches: list[list[int]] = []
         self.held: list[int] = []
         self.reason = ""
-        self.ended: dict[int, RunOutcome] = {}
+        self.run_outcomes: dict[int, RunOutcome] = {}
 
     def apply(self) -> list[str]:
         """Run the accounts and return the names of the results."""
@@ -71,12 +71,12 @@ class Run:
             if outcome is not Outcome.UNCHANGED
         )
         # a number without a planned write does not count for the verdict
-        others = (NumberResult("0212345678", Action.BLOCKED, "ACTIVE", "PENDING", "PENDING", Outcome.BLOCKED),)
+        unplanned = (NumberResult("0212345678", Action.BLOCKED, "ACTIVE", "PENDING", "PENDING", Outcome.BLOCKED),)
         return AccountResult(
             account=f"a{index}",
-            outcome=self.ended.get(index, RunOutcome.CONVERGED),
+            outcome=self.run_outcomes.get(index, RunOutcome.CONVERGED),
             counts=tally(Outcome, {}),
-            numbers=numbers + others,
+            numbers=numbers + unplanned,
         )
 
 
@@ -123,7 +123,7 @@ def test_all_accounts_start_at_once_without_a_canary(canary: int, accounts: int)
 def test_interruption_is_not_a_failed_canary() -> None:
     """If a signal stops the canary, the other accounts are interrupted. Neither log nor results report the canary."""
     run = Run((_CHANGED,), (Outcome.NOT_ATTEMPTED,), (_CHANGED,), canary=2)
-    run.ended[1] = RunOutcome.INTERRUPTED
+    run.run_outcomes[1] = RunOutcome.INTERRUPTED
     run.apply()
     assert run.batches == [[0, 1], [2]]
     assert (run.held, run.log.lines) == ([], [])

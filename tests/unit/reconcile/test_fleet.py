@@ -45,11 +45,11 @@ Holds = Callable[[str], AbstractContextManager[None]]
 class _HookedLedger(NullLedger):
     """A null ledger that calls a hook while an account is leased."""
 
-    holds: Holds = staticmethod(lambda _: nullcontext())
+    on_lease: Holds = staticmethod(lambda _: nullcontext())
 
     @asynccontextmanager
     async def hold(self, subject: Subject, pause: Callable[[float], Awaitable[bool]]) -> AsyncIterator[NullLedger]:
-        with self.holds(subject.key):
+        with self.on_lease(subject.key):
             async with super().hold(subject, pause) as ledger:
                 yield ledger
 
@@ -101,9 +101,9 @@ class _Reseller:
     async def plan(self) -> list[Draft]:
         return await self.fleet.plan(self.desired, _TERMS)
 
-    async def apply(self, drafts: Sequence[Draft] | None = None, holds: Holds | None = None) -> list[AccountResult]:
+    async def apply(self, drafts: Sequence[Draft] | None = None, on_lease: Holds | None = None) -> list[AccountResult]:
         drafts = await self.plan() if drafts is None else drafts
-        self.ledger.holds = holds or (lambda _: nullcontext())
+        self.ledger.on_lease = on_lease or (lambda _: nullcontext())
         return await self.fleet.apply(self.desired, drafts, _TERMS, self.log)
 
     def saved(self, drafts: Sequence[Draft]) -> list[SavedAccount]:
@@ -231,8 +231,8 @@ def test_accounts_with_one_key_share_its_quota() -> None:
         phones = list(account.numbers)
         halves = [dict.fromkeys(phones[:10], Desired(Status(OFF))), dict.fromkeys(phones[10:], Desired(Status(OFF)))]
         reseller.desired = [
-            msgspec.structs.replace(account, name=name, numbers=half, lines=array("I", range(len(half))))
-            for name, half in zip(("a", "b"), halves, strict=True)
+            msgspec.structs.replace(account, name=name, numbers=numbers, lines=array("I", range(len(numbers))))
+            for name, numbers in zip(("a", "b"), halves, strict=True)
         ]
         # planned by two runs, which do not know that both are one account
         drafts = [
@@ -408,11 +408,11 @@ def test_interruption_starts_no_further_account(at: int) -> None:
                 assert {number.outcome for number in result.numbers} == {Outcome.NOT_ATTEMPTED}
         assert len(written) <= at
         await asyncio.sleep(1)  # an abandoned read may still arrive
-        sent = len(reseller.loopback.sandbox.wire)
+        request_count = len(reseller.loopback.sandbox.wire)
         assert _outcomes(await reseller.apply_saved(drafts)) == [RunOutcome.INTERRUPTED] * 6
         late_drafts = await reseller.plan()
         assert {draft.error for draft in late_drafts} == {reseller.fleet.interrupted}
-        assert len(reseller.loopback.sandbox.wire) == sent
+        assert len(reseller.loopback.sandbox.wire) == request_count
 
     _run_scenario(scenario, 6, accounts_concurrency=2)
 
@@ -453,12 +453,12 @@ def test_unexpected_error_is_reported_by_its_type_only() -> None:
     async def scenario(reseller: _Reseller) -> None:
         drafts = await reseller.plan()
 
-        def holds(name: str) -> AbstractContextManager[None]:
+        def on_lease(name: str) -> AbstractContextManager[None]:
             if name.endswith(" 1"):
                 raise LookupError("the secret is 1234")
             return nullcontext()
 
-        results = await reseller.apply(drafts, holds)
+        results = await reseller.apply(drafts, on_lease)
         assert [None if result.error is None else (result.error.code, result.error.message) for result in results] == [
             None,
             (InternalError.__name__, "LookupError"),
@@ -466,7 +466,7 @@ def test_unexpected_error_is_reported_by_its_type_only() -> None:
         ]
         assert reseller.converged() == ["0", "2"]
         saved = reseller.saved(drafts)[1:2]
-        reseller.ledger.holds = lambda _: nullcontext()
+        reseller.ledger.on_lease = lambda _: nullcontext()
         (failed,) = await reseller.fleet.apply_saved(saved, frozenset(), _BuggyMeter())
         assert failed.error is not None
         assert failed.error.message == "ZeroDivisionError"

@@ -45,10 +45,13 @@ class _Outage(Faults):
 class _Fleet:
     """A fleet of accounts, each with its own sandbox. The sandbox of the first account has an outage."""
 
-    def __init__(self, loopback: Loopback, *others: Sandbox, **settings: Any) -> None:
+    def __init__(self, loopback: Loopback, *other_sandboxes: Sandbox, **settings: Any) -> None:
         self.loopback = loopback
         self.wire = loopback.sandbox.wire
-        self.accounts = [loopback.account, *(account for other in others for account in other.accounts.values())]
+        self.accounts = [
+            loopback.account,
+            *(account for other in other_sandboxes for account in other.accounts.values()),
+        ]
         self.log = LogRecorder()
         defaults: dict[str, Any] = {
             "rate_limit": RateLimit(writes=50, reads=50, per_seconds=1.0),
@@ -64,7 +67,7 @@ class _Fleet:
 
         environment = runtime(uniform=Random(1).uniform)
         self.fleet = Fleet(self.settings, loopback.transport, resolve, self.log, runtime=environment)
-        urls = [loopback.sandbox.url, *(other.url for other in others)]
+        urls = [loopback.sandbox.url, *(other.url for other in other_sandboxes)]
         self.desired = [self._all_active(account, url) for account, url in zip(self.accounts, urls, strict=True)]
 
     @staticmethod
@@ -124,13 +127,13 @@ def _run_scenario(
     async def scenario_with_sandboxes() -> None:
         async with AsyncExitStack() as stack:
             first = await stack.enter_async_context(Loopback(accounts[0], timeout=timeout))
-            others = [
+            other_sandboxes = [
                 await stack.enter_async_context(
                     Sandbox([account], rate_limit=None, clock=lambda: EPOCH + now(), monotonic=now)
                 )
                 for account in accounts[1:]
             ]
-            await scenario(_Fleet(first, *others, **settings))
+            await scenario(_Fleet(first, *other_sandboxes, **settings))
 
     run(scenario_with_sandboxes())
 

@@ -228,11 +228,17 @@ def test_hold_keeps_unlisted_numbers_too() -> None:
     assert draft.plan.counts[Action.HELD] == 1
 
 
-@pytest.mark.parametrize(("settings", "own", "action"), [("warn", "hold", "held"), ("hold", "warn", "deactivate")])
-def test_pair_swaps_of_the_file_overrides_the_settings(settings: PairSwaps, own: PairSwaps, action: str) -> None:
+@pytest.mark.parametrize(
+    ("global_setting", "file_setting", "action"), [("warn", "hold", "held"), ("hold", "warn", "deactivate")]
+)
+def test_pair_swaps_of_the_file_overrides_the_settings(
+    global_setting: PairSwaps, file_setting: PairSwaps, action: str
+) -> None:
     account = ModelAccount(n01000000001="ACTIVE", n01000000002="PENDING")
-    desired = structs.replace(_desired(n01000000001=_OFF, n01000000002=_ON), safety=SafetyOverride(pair_swaps=own))
-    assert _actions(_draft(desired, account, _terms(settings)))[A] == action
+    desired = structs.replace(
+        _desired(n01000000001=_OFF, n01000000002=_ON), safety=SafetyOverride(pair_swaps=file_setting)
+    )
+    assert _actions(_draft(desired, account, _terms(global_setting)))[A] == action
 
 
 def test_held_swaps_do_not_count_for_other_rules() -> None:

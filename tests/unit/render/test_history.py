@@ -171,6 +171,6 @@ def test_colours_change_only_escape_codes() -> None:
         )
         for color in (True, False)
     ]
-    for colored, plain in zip(*pages, strict=True):
+    for colored, uncoloured in zip(*pages, strict=True):
         assert "\x1b[" in colored
-        assert re.sub("\x1b\\[[0-9]+m", "", colored) == plain
+        assert re.sub("\x1b\\[[0-9]+m", "", colored) == uncoloured

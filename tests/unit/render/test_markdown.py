@@ -115,7 +115,10 @@ def test_one_omitted_number_is_singular() -> None:
 def test_accounts_over_the_size_limit_are_one_line_each() -> None:
     """If the tables of all accounts do not fit, accounts with the same counts share a line."""
     comment = plan(
-        *(account(f"a{index}", *(change(index * 10 + more) for more in range(1 + index % 3))) for index in range(900))
+        *(
+            account(f"a{index}", *(change(index * 10 + offset) for offset in range(1 + index % 3)))
+            for index in range(900)
+        )
     )
     assert "<details>" not in comment
     assert "| to activate | 1,800 | 900 |" in comment

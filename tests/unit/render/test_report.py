@@ -310,9 +310,12 @@ def test_runs_and_number_history_are_tables() -> None:
 
 def test_hostile_text_adds_no_markup() -> None:
     """Markup in untrusted fields adds no element, and bidirectional characters are replaced."""
-    plain, hostile = ParsedReport(report.plan(fleet_plan(3, 8))), ParsedReport(report.plan(fleet_plan(3, 8, HOSTILE)))
-    assert {name for name, _ in hostile.elements} == {name for name, _ in plain.elements}
-    assert len(hostile.scripts) == len(plain.scripts)
+    harmless, hostile = (
+        ParsedReport(report.plan(fleet_plan(3, 8))),
+        ParsedReport(report.plan(fleet_plan(3, 8, HOSTILE))),
+    )
+    assert {name for name, _ in hostile.elements} == {name for name, _ in harmless.elements}
+    assert len(hostile.scripts) == len(harmless.scripts)
     assert "<script>alert(1)</script><img src=x onerror=alert(2)>" in hostile.visible
     assert "49" not in hostile.line("alert(1)")
     assert not [char for char in "\u202e\x1b\x00" if char in hostile.visible]

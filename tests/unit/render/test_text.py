@@ -429,8 +429,8 @@ def test_result_in_colour() -> None:
 def test_result_colours_change_only_escape_codes() -> None:
     """Texts of several lines are compared too."""
     account = account_result("main", RunOutcome.PARTIAL, *every_outcome(), error=NO_KEY)
-    plain = result_page(RunOutcome.PARTIAL, account)
-    assert re.sub(r"\x1b\[\d+m", "", result_page(RunOutcome.PARTIAL, account, color=True)) == plain
+    uncoloured = result_page(RunOutcome.PARTIAL, account)
+    assert re.sub(r"\x1b\[\d+m", "", result_page(RunOutcome.PARTIAL, account, color=True)) == uncoloured
 
 
 def test_converged_result_is_one_line() -> None:

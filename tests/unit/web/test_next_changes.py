@@ -15,19 +15,21 @@ NOW = datetime(2026, 11, 24, tzinfo=UTC)
 ACTIVE, INACTIVE = Status.ACTIVE, Status.INACTIVE
 
 
-def dated(hours: float, plain: Status | None = INACTIVE, duration: float | None = 1) -> Schedule:
+def dated(hours: float, default_status: Status | None = INACTIVE, duration: float | None = 1) -> Schedule:
     """Return a schedule that is ACTIVE for `duration` hours, starting `hours` from now."""
     start = NOW + timedelta(hours=hours)
     end = None if duration is None else start + timedelta(hours=duration)
-    return Schedule(plain, (DatedWindow(ACTIVE, start, end),), (), "UTC")
+    return Schedule(default_status, (DatedWindow(ACTIVE, start, end),), (), "UTC")
 
 
 def account(name: str, *schedules: Schedule) -> DesiredAccount:
     """Return an account with one number for each schedule."""
     phones = [f"010{index:08}" for index in range(len(schedules))]
     lines = array("I", range(len(phones)))
-    plain = {phone: Desired(INACTIVE) for phone in phones}
-    return DesiredAccount(name, f"{name}.yaml", plain, lines, schedules=dict(zip(phones, schedules, strict=True)))
+    default_status = {phone: Desired(INACTIVE) for phone in phones}
+    return DesiredAccount(
+        name, f"{name}.yaml", default_status, lines, schedules=dict(zip(phones, schedules, strict=True))
+    )
 
 
 def summarize(changes: tuple[ScheduledChange, ...]) -> list[tuple[float, str, int]]:
@@ -46,12 +48,12 @@ def test_numbers_that_change_together_are_one_change() -> None:
 
 def test_changes_outside_the_range_are_not_shown() -> None:
     """Changes after the last day, past changes and constant schedules are omitted."""
-    distant, ended = (
+    distant, past = (
         account("far", dated(25, duration=None)),
         account("over", dated(-3), Schedule(ACTIVE, (), (), "UTC")),
     )
-    assert summarize(NextChanges().next([distant, ended], NOW, days=1, limit=9)) == []
-    assert summarize(NextChanges().next([distant, ended], NOW, days=2, limit=9)) == [(25, "far", 1)]
+    assert summarize(NextChanges().next([distant, past], NOW, days=1, limit=9)) == []
+    assert summarize(NextChanges().next([distant, past], NOW, days=2, limit=9)) == [(25, "far", 1)]
 
 
 def test_next_changes_follow_the_clock_and_the_files() -> None:

@@ -226,14 +226,14 @@ def test_invalid_and_oversized_requests_are_refused(text: str, capfd: pytest.Cap
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("sent", ["", "GET /metr", "GET /metrics HTTP/1.1\r\nHost: x\r\n"])
-def test_stalled_request_is_closed_after_ten_seconds(sent: str) -> None:
+@pytest.mark.parametrize("request_start", ["", "GET /metr", "GET /metrics HTTP/1.1\r\nHost: x\r\n"])
+def test_stalled_request_is_closed_after_ten_seconds(request_start: str) -> None:
     """A connection that sends nothing or stalls does not block others."""
 
     async def scenario(url: str) -> None:
         start = loopback.now()
         reader, writer = await connect(url)
-        writer.write(sent.encode())
+        writer.write(request_start.encode())
         assert (await get(url, "/healthz")).status == 200
         assert await count_remaining_bytes(reader) == 0
         assert 9.9 < loopback.now() - start < 11
@@ -303,8 +303,8 @@ def test_page_may_prolong_its_connection(lifetime: float | None, *, received: bo
 
 async def test_taken_port_is_an_error() -> None:
     """The error names the address and the port."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as occupied:
+        port = occupied.getsockname()[1]
         with pytest.raises(OSError, match="Address already in use") as caught:
             async with serve(Daemon(), port=port):
                 pass
