@@ -1,4 +1,4 @@
-"""Random sets of documents: one account never has two names, and an account in parts is the account in one."""
+"""Properties of random sets of documents: an account has one name, and a split account equals the whole one."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -25,7 +25,7 @@ phones = st.lists(st.integers(0, 99).map(lambda number: f"010123456{number:02}")
 
 
 def text(name: str, key: str | None, pin: str | None, endpoint: str | None, *numbers: str) -> str:
-    """A document."""
+    """Return a document."""
     lines = ["version: 1", f"account: {name}"]
     lines += [] if key is None else [f"credentials: {{api_key: {{env: {key}}}, api_secret: {{env: S}}}}"]
     lines += [] if pin is None else [f'account_id: "{pin}"']
@@ -35,8 +35,8 @@ def text(name: str, key: str | None, pin: str | None, endpoint: str | None, *num
 
 
 @given(st.lists(documents, max_size=4))
-def test_one_account_never_has_two_names(found: Sequence[tuple[str, str | None, str | None, str | None]]) -> None:
-    """Of what is loaded no two accounts share a platform and a pin, or a platform and a key, known or not."""
+def test_loaded_accounts_are_distinct(found: Sequence[tuple[str, str | None, str | None, str | None]]) -> None:
+    """No two loaded accounts share a platform and a pin, or a platform and a key, known or not."""
     files = [(f"{index}.yaml", text(*each).encode()) for index, each in enumerate(found)]
     try:
         accounts = load(
@@ -44,18 +44,22 @@ def test_one_account_never_has_two_names(found: Sequence[tuple[str, str | None, 
         ).accounts
     except DesiredStateError:
         return
-    where = [platform_of(account.endpoint or "solapi") for account in accounts]
+    platforms = [platform_of(account.endpoint or "solapi") for account in accounts]
     references = [account.credentials.api_key.env if account.credentials else "default" for account in accounts]
-    keys = [(place, KEYS.get(name or "", name)) for place, name in zip(where, references, strict=True)]
-    pins = [(place, account.account_id) for place, account in zip(where, accounts, strict=True) if account.account_id]
+    keys = [(platform, KEYS.get(name or "", name)) for platform, name in zip(platforms, references, strict=True)]
+    pins = [
+        (platform, account.account_id)
+        for platform, account in zip(platforms, accounts, strict=True)
+        if account.account_id
+    ]
     assert len(set(keys)) == len(keys)
     assert len(set(pins)) == len(pins)
     assert len({account.name for account in accounts}) == len(accounts)
 
 
 @given(phones, st.lists(st.integers(0, 12), max_size=3), st.integers(0, 3))
-def test_an_account_in_parts_is_the_account_in_one(numbers: list[str], cuts: list[int], head: int) -> None:
-    """However the numbers are divided, and in whichever part the keys stand, the account is the same."""
+def test_split_account_equals_the_whole_account(numbers: list[str], cuts: list[int], head: int) -> None:
+    """The account is the same for any division of the numbers and any part with the keys."""
     edges = [0, *sorted(min(cut, len(numbers)) for cut in cuts), len(numbers)]
     parts = [numbers[start:end] for start, end in pairwise(edges)]
     head = min(head, len(parts) - 1)
@@ -63,15 +67,15 @@ def test_an_account_in_parts_is_the_account_in_one(numbers: list[str], cuts: lis
     files = (
         (
             f"{index}.yaml",
-            (text("a", "ONE", "7", None, *some) if index == head else text("a", None, None, None, *some)).encode(),
+            (text("a", "ONE", "7", None, *part) if index == head else text("a", None, None, None, *part)).encode(),
         )
-        for index, some in enumerate(parts)
+        for index, part in enumerate(parts)
     )
     (joined,) = load(files).accounts
     assert list(joined.numbers) == list(whole.numbers)
     assert {joined.source, *(part.source for part in joined.parts)} == {f"{index}.yaml" for index in range(len(parts))}
     assert joined.source == f"{head}.yaml"
-    elsewhere = {phone for index, some in enumerate(parts) if index != head for phone in some}
+    elsewhere = {phone for index, part in enumerate(parts) if index != head for phone in part}
     assert {
         phone for phone, (source, _) in joined.locations(joined.numbers).items() if source != joined.source
     } == elsewhere

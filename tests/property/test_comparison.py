@@ -1,4 +1,4 @@
-"""A write is still asked for exactly where a plan of the files as they are now makes the same write."""
+"""A saved write is still desired exactly if a plan of the current files makes the same write."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -45,9 +45,9 @@ def _loaded(text: str) -> DesiredAccount:
     return account
 
 
-def _saved(text: str, there: dict[str, str], moment: datetime) -> SavedAccount:
-    """The writes that a plan of a file makes on an account at a moment."""
-    observed = ObservedAccount("1", {phone: Observed(phone, Status(status)) for phone, status in there.items()})
+def _saved(text: str, statuses: dict[str, str], moment: datetime) -> SavedAccount:
+    """Return the writes that a plan of a file makes on an account at a given time."""
+    observed = ObservedAccount("1", {phone: Observed(phone, Status(status)) for phone, status in statuses.items()})
     changes = diff(adopt(schedule.settle_schedules(_loaded(text), moment), observed), observed.numbers)
     return SavedAccount(
         account="main",
@@ -61,10 +61,10 @@ def _saved(text: str, there: dict[str, str], moment: datetime) -> SavedAccount:
 
 
 @given(before=files, after=files, there=accounts, planned_at=moments, applied_at=moments)
-def test_what_is_still_asked_for_is_what_would_be_planned_now(
+def test_applied_writes_equal_those_of_a_new_plan(
     before: str, after: str, there: dict[str, str], planned_at: datetime, applied_at: datetime
 ) -> None:
-    """For any two versions of a file and any two moments: no more is written, and no less."""
+    """For any two versions of a file and any two times, no more and no less is written."""
     saved = _saved(before, there, planned_at)
     dropped = stale_writes(saved, CurrentFiles(_loaded(after)), applied_at)
     now = {(change.phone, change.desired) for change in _saved(after, there, applied_at).changes}
@@ -73,8 +73,6 @@ def test_what_is_still_asked_for_is_what_would_be_planned_now(
 
 
 @given(file=files, there=accounts, moment=moments)
-def test_an_unchanged_file_drops_nothing_at_the_moment_of_the_plan(
-    file: str, there: dict[str, str], moment: datetime
-) -> None:
-    """Carried out at once, a plan is whole."""
+def test_unchanged_file_drops_no_write(file: str, there: dict[str, str], moment: datetime) -> None:
+    """A plan that is applied at once is complete."""
     assert stale_writes(_saved(file, there, moment), CurrentFiles(_loaded(file)), moment) == {}

@@ -1,4 +1,4 @@
-"""What holds for every desired-state file."""
+"""Properties of every desired-state file."""
 
 import re
 from typing import Any
@@ -54,13 +54,13 @@ heads = st.fixed_dictionaries(
 
 
 def quoted(text: str) -> str:
-    """A text in double quotes, every character that is not plain escaped."""
+    """Return a text in double quotes, with every character escaped that is not plain."""
     escaped = "".join(char if char.isascii() and char.isalnum() else f"\\U{ord(char):08x}" for char in text)
     return f'"{escaped}"'
 
 
 def flow(value: object) -> str:
-    """A value as YAML in one line; what is None is left out."""
+    """Return a value as YAML in one line, without fields that are None."""
     match value:
         case bool():
             return str(value).lower()
@@ -73,21 +73,21 @@ def flow(value: object) -> str:
 
 
 def fields(value: Any) -> dict[str, Any]:
-    """The fields of a value, those inside included."""
+    """Return the fields of a value, including nested ones."""
     names_of = value.__struct_fields__
     inside = {name: getattr(value, name) for name in names_of if name != "managed"}
     return {name: fields(each) if hasattr(each, "__struct_fields__") else each for name, each in inside.items()}
 
 
 def rendered(name: str, head: dict[str, Any], numbers: dict[str, Desired], *, listed: bool) -> str:
-    """A document in one of the two forms of numbers."""
+    """Return a document in one of the two forms of numbers."""
     lines = ["version: 1", f"account: {quoted(name)}"]
     lines += [
         f"{key}: {flow(fields(value) if hasattr(value, '__struct_fields__') else value)}" for key, value in head.items()
     ]
     lines.append("numbers:" if numbers else "numbers: []" if listed else "numbers: {}")
-    for phone, want in numbers.items():
-        entry = fields(want)
+    for phone, desired in numbers.items():
+        entry = fields(desired)
         lines.append(f"- {flow({'phone': phone} | entry)}" if listed else f"  {phone}: {flow(entry)}")
     return "\n".join(lines) + "\n"
 
@@ -100,10 +100,10 @@ def rendered(name: str, head: dict[str, Any], numbers: dict[str, Desired], *, li
     listed=st.booleans(),
     end=st.sampled_from(["\n", "\r\n"]),
 )
-def test_what_was_written_is_read(
+def test_written_file_is_read_back(
     *, name: str, head: dict[str, Any], numbers: dict[str, Desired], listed: bool, end: str
 ) -> None:
-    """Any desired state, written in either form of numbers, is read as what it was, each number at its line."""
+    """Any desired state, in either form of numbers, is read back with each number at its line."""
     text = rendered(name, head, numbers, listed=listed)
     (account,) = load([("a.yaml", text.replace("\n", end).encode())]).accounts
     assert account.name == normalize("NFC", name)
@@ -115,7 +115,7 @@ def test_what_was_written_is_read(
 
 
 def check(data: bytes) -> None:
-    """Load a file; if it is refused, look whether every problem can be shown and lies within the file."""
+    """Load a file. If it is refused, check that every problem can be shown and lies within the file."""
     try:
         assert isinstance(load([("f.yaml", data)]), DesiredState)
     except DesiredStateError as error:
@@ -140,7 +140,7 @@ def check(data: bytes) -> None:
 @example(b"\xff")
 @example("\u2028\x85a:\x01".encode())
 def test_any_bytes_are_loaded_or_refused(data: bytes) -> None:
-    """Whatever a file holds, it is loaded, or refused with problems that lie within the file."""
+    """Any bytes are loaded, or refused with problems that lie within the file."""
     check(data)
 
 
@@ -196,14 +196,14 @@ PIECES = (
 @example("---\n# ")
 @example("\ufeff\ufeff[")
 def test_any_pieces_are_loaded_or_refused(text: str) -> None:
-    """However the parts of a file are put together, it is loaded, or refused with problems that lie within the file."""
+    """Any combination of fragments is loaded, or refused with problems that lie within the file."""
     check(text.encode())
 
 
 @examples(200)
 @given(st.data())
-def test_any_slip_is_loaded_or_refused(data: st.DataObject) -> None:
-    """A good file with one stretch of it replaced is loaded, or refused with problems that lie within the file."""
+def test_any_edit_is_loaded_or_refused(data: st.DataObject) -> None:
+    """A valid file with one span replaced is loaded, or refused with problems that lie within the file."""
     text = rendered("a", {"unmanaged": Unmanaged.REPORT}, {"112": Desired(Status.ACTIVE, note="x")}, listed=False)
     start = data.draw(st.integers(0, len(text)))
     end = data.draw(st.integers(start, min(len(text), start + 9)))

@@ -1,6 +1,6 @@
-"""Good inputs with slips in them, and plain rubbish: each is taken or refused by an error of the tree, in bounded time.
+"""Mutated valid inputs and random bytes: each is accepted or refused by a WorkerError, in bounded time.
 
-2,000 examples of each kind of input that comes from outside: files, documents, headers, error bodies, saved plans.
+2,000 examples of each kind of external input: files, documents, headers, error bodies, saved plans.
 """
 
 import asyncio
@@ -55,8 +55,8 @@ _BITS = (
 
 
 @st.composite
-def slips(draw: st.DrawFn, seeds: Sequence[bytes]) -> bytes:
-    """One of the seeds with up to four stretches replaced, some by what often is a surprise."""
+def mutated_texts(draw: st.DrawFn, seeds: Sequence[bytes]) -> bytes:
+    """Return one of the seeds with up to four spans replaced, some by unusual values."""
     text = draw(st.sampled_from(seeds))
     for _ in range(draw(st.integers(1, 4))):
         start = draw(st.integers(0, len(text)))
@@ -66,8 +66,8 @@ def slips(draw: st.DrawFn, seeds: Sequence[bytes]) -> bytes:
 
 
 def inputs(*seeds: bytes) -> st.SearchStrategy[bytes]:
-    """Mostly seeds with slips, and now and then plain rubbish."""
-    return st.one_of(slips(seeds), slips(seeds), slips(seeds), st.binary(max_size=200))
+    """Return mostly mutated seeds, and sometimes random bytes."""
+    return st.one_of(mutated_texts(seeds), mutated_texts(seeds), mutated_texts(seeds), st.binary(max_size=200))
 
 
 _STRANGE: tuple[Any, ...] = (
@@ -79,12 +79,12 @@ _STRANGE: tuple[Any, ...] = (
 
 
 @st.composite
-def twists(draw: st.DrawFn, document: Any) -> bytes:
-    """A JSON document with up to three of its values replaced, left out, doubled or moved."""
+def mutated_documents(draw: st.DrawFn, document: Any) -> bytes:
+    """Return a JSON document with up to three values replaced, removed, duplicated or moved."""
     changed = deepcopy(document)
     for _ in range(draw(st.sampled_from([1, 1, 2, 3]))):
-        places = list(_places(changed))
-        holder, key = places[draw(st.integers(0, len(places) - 1))]
+        locations = list(_locations(changed))
+        holder, key = locations[draw(st.integers(0, len(locations) - 1))]
         match draw(st.sampled_from(["alike", "alike", "alike", "replace", "drop", "double", "move"])):
             case "alike":
                 alike = [strange for strange in _STRANGE if type(strange) is type(holder[key])]
@@ -96,28 +96,30 @@ def twists(draw: st.DrawFn, document: Any) -> bytes:
             case "double" if isinstance(holder, list):
                 holder.append(deepcopy(holder[key]))
             case _:
-                other, where = places[draw(st.integers(0, len(places) - 1))]
-                holder[key] = deepcopy(other[where])
+                other, source_key = locations[draw(st.integers(0, len(locations) - 1))]
+                holder[key] = deepcopy(other[source_key])
         if not changed:
             break
     return json.dumps(changed).encode()
 
 
-def _places(value: Any) -> Iterator[tuple[Any, Any]]:
-    """Where something is in a document: what holds it, and under which key or index."""
+def _locations(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield the container and the key or index of each value in a document."""
     for key, inner in list(value.items() if isinstance(value, dict) else enumerate(value)):
         yield value, key
         if isinstance(inner, dict | list):
-            yield from _places(inner)
+            yield from _locations(inner)
 
 
 def documents(document: Any, *more: bytes) -> st.SearchStrategy[bytes]:
-    """A JSON document with twists in its values or with slips in its text, and now and then plain rubbish."""
-    return st.one_of(twists(document), twists(document), inputs(json.dumps(document).encode(), *more))
+    """Return a JSON document with mutated values or mutated text, and sometimes random bytes."""
+    return st.one_of(
+        mutated_documents(document), mutated_documents(document), inputs(json.dumps(document).encode(), *more)
+    )
 
 
-def _short(error: WorkerError) -> None:
-    """An error's text is short, and it fits into a document."""
+def _check_error(error: WorkerError) -> None:
+    """Check that the text of an error is short and can be encoded in a document."""
     assert len(str(error)) < 700
     assert len(error.code) < 700
     assert json.loads(encode(error.number_error))["code"]
@@ -143,8 +145,8 @@ numbers:
 @pytest.mark.slow
 @fuzzed
 @given(inputs(*_FILES, _LISTED))
-def test_any_file_is_loaded_or_refused_at_its_places(data: bytes) -> None:
-    """Desired state with slips is loaded, or refused with problems that lie within the file and can be shown."""
+def test_mutated_file_is_loaded_or_refused(data: bytes) -> None:
+    """A refusal has problems that lie within the file and can be shown."""
     check(data)
 
 
@@ -172,15 +174,15 @@ _DOCUMENT = json.dumps(_ACCOUNT, ensure_ascii=False, indent=2).encode()
 @pytest.mark.slow
 @fuzzed
 @given(documents(_ACCOUNT, _DOCUMENT, b'{"accountId": 1}', b"{}"), st.integers(1, 400))
-def test_any_account_document_is_an_account_or_a_failed_read(body: bytes, piece: int) -> None:
-    """Numbers have digits and dates parse, however the document is cut or polluted."""
+def test_mutated_account_document_is_an_account_or_an_error(body: bytes, piece: int) -> None:
+    """Numbers have digits and dates parse, for any division of the document."""
     document = AccountDecoder()
     try:
         for start in range(0, len(body), piece):
             document.feed(body[start : start + piece])
         account = document.finish()
     except ServerError as error:
-        _short(error)
+        _check_error(error)
         return
     assert all(phone.isascii() and phone.isdigit() for phone in account.numbers)
     assert all(isinstance(number.status, Status) for number in account.numbers.values())
@@ -205,16 +207,16 @@ _ERRORS = (
 @pytest.mark.slow
 @fuzzed
 @given(status=st.sampled_from(range(100, 600)), body=documents(_ERROR, *_ERRORS), write=st.booleans())
-def test_any_error_body_is_one_error_with_a_short_text(status: int, body: bytes, *, write: bool) -> None:
-    """Whatever an answer says, it is one error of the tree, fit for a document; as a write's reply, one or a doubt."""
+def test_any_error_body_is_one_short_error(status: int, body: bytes, *, write: bool) -> None:
+    """Any body gives one WorkerError that fits a document. As a response to a write it is valid or ambiguous."""
     error = wire.refusal(status, body, write=write)
     assert isinstance(error, ApiError)
     assert error.http_status == status
-    _short(error)
+    _check_error(error)
     try:
         assert isinstance(wire.write_response(body, PHONE).status, Status | None)
     except Ambiguous as doubt:
-        _short(doubt)
+        _check_error(doubt)
 
 
 _HEADERS = (
@@ -257,11 +259,11 @@ _VALUES = (
 _BODIES = (_DOCUMENT, *_ERRORS, b'{"errorCode": "RequestTimeTooSkewed"}', b"\x1f\x8b\x08\0\0\0\0\0\0\xff\xab\xae\x05\0")
 
 
-class _Parrot:
-    """Server on its own loop that sends the bytes it is given and hangs up."""
+class _RawServer:
+    """Server on its own loop that sends the given bytes and closes the connection."""
 
     def __init__(self) -> None:
-        self.reply = b""
+        self.response = b""
         self._runner = asyncio.Runner(loop_factory=loopback._Loop)
 
     def __enter__(self) -> Self:
@@ -284,20 +286,20 @@ class _Parrot:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await reader.readuntil(b"\r\n\r\n")
-            writer.write(self.reply)
+            writer.write(self.response)
             await writer.drain()
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
             writer.close()
 
-    def hear(self, reply: bytes) -> float:
-        """Look and write once each; the seconds that it took the loop, and that the quota is held for afterwards."""
-        self.reply = reply
-        return self._runner.run(self._heard())
+    def exchange(self, response: bytes) -> float:
+        """Read and write once each. Return the seconds until both ended and the quota is available again."""
+        self.response = response
+        return self._runner.run(self._exchange())
 
-    async def _heard(self) -> float:
-        begun = loopback.now()
+    async def _exchange(self) -> float:
+        started_at = loopback.now()
         url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         quota = Quota(RateLimit(), clock=loopback.now)
         writer = self._loopback.writer(endpoint=Endpoint(url), retry=Retry(attempts=1), quota=quota)
@@ -305,9 +307,9 @@ class _Parrot:
             try:
                 await call
             except WorkerError as error:
-                _short(error)
+                _check_error(error)
         held = (window._held_until for window in (quota.reads, quota.writes))
-        return max(loopback.now(), *held) - begun
+        return max(loopback.now(), *held) - started_at
 
     @staticmethod
     async def _read(writer: AccountWriter) -> None:
@@ -318,9 +320,9 @@ class _Parrot:
 
 
 @pytest.fixture(scope="module")
-def parrot() -> Iterator[_Parrot]:
-    """One server and one connection pool for all examples, on real sockets and virtual time."""
-    with _Parrot() as serving:
+def raw_server() -> Iterator[_RawServer]:
+    """Provide one server and one connection pool for all examples, on real sockets in virtual time."""
+    with _RawServer() as serving:
         yield serving
 
 
@@ -332,16 +334,16 @@ def parrot() -> Iterator[_Parrot]:
     body=st.sampled_from(_BODIES),
     has_length=st.booleans(),
 )
-def test_any_headers_end_in_an_answer_or_an_error_in_time(
-    parrot: _Parrot, status: int, headers: list[tuple[bytes, bytes]], body: bytes, *, has_length: bool
+def test_any_headers_end_in_a_response_or_an_error_in_time(
+    raw_server: _RawServer, status: int, headers: list[tuple[bytes, bytes]], body: bytes, *, has_length: bool
 ) -> None:
-    """A read and a write end in time, and no header holds the quota for more than a minute."""
+    """A read and a write end in time, and no header pauses the quota for more than a minute."""
     lines = [b"%b: %b\r\n" % header for header in headers]
     if has_length:
         lines.append(b"Content-Length: %d\r\n" % len(body))
-    reply = b"HTTP/1.1 %d Whatever\r\n%b\r\n%b" % (status, b"".join(lines), body)
-    # two requests, or four where the clock is corrected, of two seconds each; and a minute of each window
-    assert parrot.hear(reply) <= 4 * 2 + 2 * 60 + 1
+    response = b"HTTP/1.1 %d Whatever\r\n%b\r\n%b" % (status, b"".join(lines), body)
+    # two requests, or four if the clock is corrected, of two seconds each, plus a minute for each window
+    assert raw_server.exchange(response) <= 4 * 2 + 2 * 60 + 1
 
 
 def _plan_file() -> dict[str, Any]:
@@ -358,7 +360,12 @@ def _plan_file() -> dict[str, Any]:
         "changes": [change, down],
         "impossible": [lost],
     }
-    left = {"account": "b", "account_id": None, "verdict": "error", "error": {"code": "Unauthorized", "message": "no"}}
+    unreadable = {
+        "account": "b",
+        "account_id": None,
+        "verdict": "error",
+        "error": {"code": "Unauthorized", "message": "no"},
+    }
     return {
         "schema": "senderid.saved-plan/v2",
         "id": "1d",
@@ -367,12 +374,12 @@ def _plan_file() -> dict[str, Any]:
         "fingerprint": "",
         "allow": ["min-active"],
         "accounts": [account],
-        "left_out": [left],
+        "left_out": [unreadable],
         "seal": "",
     }
 
 
-def _sound() -> SavedPlan:
+def _is_valid_plan() -> SavedPlan:
     found = msgspec.convert(_plan_file(), SavedPlan)
     return SavedPlan.of(
         found.accounts,
@@ -385,7 +392,7 @@ def _sound() -> SavedPlan:
 
 
 def _resealed(data: bytes) -> bytes:
-    """Return the plan file with a fresh fingerprint and seal, as anyone who can write files could make it."""
+    """Return the plan file with a new fingerprint and seal, as anyone with write access could create it."""
     try:
         plan = msgspec.json.decode(data, type=SavedPlan)
         return seal(msgspec.structs.replace(plan, fingerprint=fingerprint(plan.accounts), seal=""))
@@ -393,28 +400,28 @@ def _resealed(data: bytes) -> bytes:
         return data
 
 
-_PLAN = seal(_sound())
+_PLAN = seal(_is_valid_plan())
 
 
 @pytest.mark.slow
 @fuzzed
 @given(data=documents(json.loads(_PLAN), _PLAN), sealed=st.booleans())
 @example(data=_PLAN, sealed=False)
-def test_any_plan_file_is_applied_as_it_was_made_or_refused(data: bytes, *, sealed: bool) -> None:
-    """Slips are found by the seal; and where someone sealed the file anew, what passes still is a plan that can be."""
+def test_mutated_plan_file_is_refused_or_valid(data: bytes, *, sealed: bool) -> None:
+    """The seal detects mutations. A mutated plan with a new seal is refused, or is a valid plan."""
     given_ = _resealed(data) if sealed else data
     try:
         plan = unseal(given_, now=NOON)
     except PlanFileError as error:
-        _short(error)
+        _check_error(error)
         return
     for account in plan.accounts:
         assert all(_writes(change.phone, change.action, change.desired) for change in account.changes)
         assert as_plan(account).writes == account.changes
     if not sealed:
-        assert plan == _sound(), "a slip that the seal did not find"
+        assert plan == _is_valid_plan(), "a slip that the seal did not find"
 
 
 def _writes(phone: str, action: str, desired: str) -> bool:
-    wanted = {"activate": "ACTIVE", "deactivate": "INACTIVE"}[action]
-    return desired == wanted and re.fullmatch(PHONE_PATTERN, phone) is not None
+    expected = {"activate": "ACTIVE", "deactivate": "INACTIVE"}[action]
+    return desired == expected and re.fullmatch(PHONE_PATTERN, phone) is not None

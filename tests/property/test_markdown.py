@@ -1,4 +1,4 @@
-"""Markdown of arbitrary plans, results and runs has no foreign markup, and fits a comment."""
+"""Markdown of arbitrary plans, results and runs contains no foreign markup and fits a comment."""
 
 import re
 from collections import Counter
@@ -84,8 +84,8 @@ hostile = st.sampled_from(EVIL) | st.text(max_size=30) | st.text("`|\\<>@#&*_-:/
 unhurried = examples(40)
 
 
-class Seen(HTMLParser):
-    """A page as a browser has it: elements, and the text within code and outside it."""
+class ParsedPage(HTMLParser):
+    """A page as a browser parses it: elements, and the text inside and outside code."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class Seen(HTMLParser):
         assert self._open == []
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        """Count it."""
+        """Count an element."""
         self.elements[tag] += 1
         self.attributes += attributes
         self._open.append(tag)
@@ -109,11 +109,11 @@ class Seen(HTMLParser):
             self.within.append("")
 
     def handle_endtag(self, tag: str) -> None:
-        """Close it."""
+        """Close an element."""
         assert self._open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        """Keep it."""
+        """Keep a text."""
         self.text += data
         if "code" in self._open:
             self.within[-1] += data
@@ -121,7 +121,7 @@ class Seen(HTMLParser):
             self.outside += data
 
     def handle_comment(self, data: str) -> None:
-        """Keep it."""
+        """Keep a comment."""
         self.comments.append(data)
 
 
@@ -129,34 +129,34 @@ FOLLOWED = re.compile(r"@\w|#\w|!\d|~\w|&\w|\$\d|%\w|://|www\.|GH-\d|\b[0-9a-f]{
 """What GitHub and GitLab recognise in text that is no code."""
 
 
-def seen(page: str) -> Seen:
-    """A page as a browser has it."""
+def parse_page(page: str) -> ParsedPage:
+    """Return the page as a browser parses it, and check its elements."""
     assert len(page.encode()) <= markdown.CAP
-    found = Seen(GITHUB.render(page))
-    assert set(found.elements) <= OURS
-    assert (found.attributes, found.comments) == ([], [])
-    assert not FOLLOWED.search(found.outside)
+    parsed = ParsedPage(GITHUB.render(page))
+    assert set(parsed.elements) <= OURS
+    assert (parsed.attributes, parsed.comments) == ([], [])
+    assert not FOLLOWED.search(parsed.outside)
     assert not any(re.match(r"\s*/\w", line) for line in page.split("\n"))
     assert "\ufffe" not in page
-    return found
+    return parsed
 
 
 @unhurried
 @given(hostile)
 @example("a  b")
-def test_any_text_is_shown_and_nothing_else(foreign: str) -> None:
-    """A text in a line, in a cell, in code and in HTML renders as itself, made harmless, with no element but code."""
-    wanted = safe(foreign, 64).strip()
-    stood_for = wanted.translate(str.maketrans("`|", "\u02cb\u00a6"))
-    for made in (prose(foreign, 64), code(foreign)):
-        found = Seen(GITHUB.render(f"x {made} y"))
-        assert set(found.elements) <= {"p", "code"}
-        assert found.text.strip() in {f"x {wanted} y", f"x {stood_for} y"}
-        cell = Seen(GITHUB.render(f"| a | b |\n| --- | --- |\n| {made} | x |\n"))
+def test_any_text_renders_as_itself(foreign: str) -> None:
+    """In a line, a cell, code and HTML, a text is rendered in escaped form, with no element except code."""
+    expected = safe(foreign, 64).strip()
+    substituted = expected.translate(str.maketrans("`|", "\u02cb\u00a6"))
+    for markup in (prose(foreign, 64), code(foreign)):
+        parsed = ParsedPage(GITHUB.render(f"x {markup} y"))
+        assert set(parsed.elements) <= {"p", "code"}
+        assert parsed.text.strip() in {f"x {expected} y", f"x {substituted} y"}
+        cell = ParsedPage(GITHUB.render(f"| a | b |\n| --- | --- |\n| {markup} | x |\n"))
         assert (cell.elements["td"], cell.elements["tr"]) == (2, 2)
         assert set(cell.elements) <= {"table", "thead", "tbody", "tr", "th", "td", "code"}
         assert not FOLLOWED.search(cell.outside)
-    folded = Seen(GITHUB.render(f"<details><summary>{html_code(foreign)}</summary>\n\nx\n\n</details>\n"))
+    folded = ParsedPage(GITHUB.render(f"<details><summary>{html_code(foreign)}</summary>\n\nx\n\n</details>\n"))
     assert folded.within == [safe(foreign, 64)]
     assert set(folded.elements) == {"details", "summary", "code", "p"}
 
@@ -180,7 +180,7 @@ notices = st.builds(Notice, st.sampled_from(NoticeKind), hostile, st.none() | ho
 
 
 def few(of: st.SearchStrategy[Any], most: int = 3) -> st.SearchStrategy[tuple[Any, ...]]:
-    """Some values, and now and then many of one."""
+    """Return some values, and sometimes many equal ones."""
     return st.lists(of, max_size=most).map(tuple) | st.tuples(of, st.integers(21, 40)).map(
         lambda two: (two[0],) * two[1]
     )
@@ -203,12 +203,12 @@ def few(of: st.SearchStrategy[Any], most: int = 3) -> st.SearchStrategy[tuple[An
     st.none() | st.just("2026-12-01T00:00:00Z"),
     st.booleans(),
 )
-def test_any_plan_is_a_comment(accounts: tuple[AccountPlan, ...], at: str | None, drift: bool) -> None:  # noqa: FBT001
-    """A plan of any content has no foreign markup, mentions, or links, and fits."""
+def test_any_plan_fits_a_comment(accounts: tuple[AccountPlan, ...], at: str | None, drift: bool) -> None:  # noqa: FBT001
+    """A plan of any content contains no foreign markup, mentions or links."""
     plan = Plan(created_at="2026-11-25T00:00:00Z", at=at, fingerprint="f", accounts=accounts)
-    found = seen(markdown.plan(plan, drift=drift))
-    assert found.elements["h3"] == 1
-    assert found.elements["details"] == found.elements["summary"]
+    parsed = parse_page(markdown.plan(plan, drift=drift))
+    assert parsed.elements["h3"] == 1
+    assert parsed.elements["details"] == parsed.elements["summary"]
 
 
 @pytest.mark.slow
@@ -240,8 +240,10 @@ def test_any_plan_is_a_comment(accounts: tuple[AccountPlan, ...], at: str | None
     ),
     hostile,
 )
-def test_any_result_is_a_comment(accounts: tuple[AccountResult, ...], remark: str) -> None:
-    """So has a result."""
-    began = "2026-11-25T00:00:00Z"
-    result = Result(run_id="r", started_at=began, finished_at=began, outcome=RunOutcome.PARTIAL, accounts=accounts)
-    assert seen(markdown.result(result, remark)).elements["h3"] == 1
+def test_any_result_fits_a_comment(accounts: tuple[AccountResult, ...], remark: str) -> None:
+    """A result of any content contains no foreign markup, mentions or links."""
+    started_at = "2026-11-25T00:00:00Z"
+    result = Result(
+        run_id="r", started_at=started_at, finished_at=started_at, outcome=RunOutcome.PARTIAL, accounts=accounts
+    )
+    assert parse_page(markdown.result(result, remark)).elements["h3"] == 1

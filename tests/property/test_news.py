@@ -1,4 +1,4 @@
-"""News are the edges of what is, and nothing else, whatever comes after what."""
+"""Notifications report the changes of a state and nothing else, for any sequence of states."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,65 +44,65 @@ STATES = st.builds(
 
 
 @given(STATES)
-def test_unchanged_state_is_no_news(state: NotifyState) -> None:
-    """The same state makes no news, also after a restart."""
+def test_unchanged_state_sends_no_notification(state: NotifyState) -> None:
+    """This holds after a restart too."""
     assert notifications(state, state) == ()
-    kept = decode(encode(state))
-    assert kept == state
-    assert kept is not None
-    assert notifications(kept, state) == ()
+    restored = decode(encode(state))
+    assert restored == state
+    assert restored is not None
+    assert notifications(restored, state) == ()
 
 
 def edges(news: list[Notification], event: Event, account: str | None) -> list[bool]:
-    """The ends (True) and beginnings among some news, in their order."""
+    """Return the ends (True) and starts of an event among some notifications, in order."""
     return [each.over for each in news if each.event is event and each.account == account]
 
 
-def turns(states: list[bool]) -> list[bool]:
-    """The ends (True) and beginnings of what holds or does not, one state after the other, at first not."""
+def transitions(states: list[bool]) -> list[bool]:
+    """Return the ends (True) and starts of a condition over a sequence of states, initially False."""
     return [before for before, now in zip([False, *states], states, strict=False) if before is not now]
 
 
 @given(st.lists(ACCOUNTS, max_size=6))
-def test_beginnings_and_ends_alternate(accounts: list[NotifiedAccount]) -> None:
-    """Over any sequence of states, failing and suspended are reported once per change."""
+def test_starts_and_ends_alternate(accounts: list[NotifiedAccount]) -> None:
+    """For any sequence of states, failing and suspended are reported once per change."""
     news: list[Notification] = []
-    before = NotifyState()
+    previous = NotifyState()
     for account in accounts:
         now = NotifyState(
             accounts={"main": account}, suspended=account.failing, broken={"f": "x"} if account.failing else {}
         )
-        news += notifications(before, now)
-        before = now
-    failing = turns([account.failing is not None for account in accounts])
+        news += notifications(previous, now)
+        previous = now
+    failing = transitions([account.failing is not None for account in accounts])
     assert edges(news, Event.FAILING, "main") == failing
     assert edges(news, Event.FILE, None) == failing
     assert edges(news, Event.SUSPENDED, None) == failing
-    assert edges(news, Event.SUSPENDED, "main") == turns([account.suspended is not None for account in accounts])
+    assert edges(news, Event.SUSPENDED, "main") == transitions([account.suspended is not None for account in accounts])
 
 
 @given(ACCOUNTS, ACCOUNTS)
-def test_each_kind_is_reported_when_it_grows_and_when_it_ends(before: NotifiedAccount, now: NotifiedAccount) -> None:
+def test_each_event_is_reported_when_it_grows_and_ends(before: NotifiedAccount, now: NotifiedAccount) -> None:
     news = list(notifications(NotifyState(accounts={"main": before}), NotifyState(accounts={"main": now})))
     for event, old, new in (
         (Event.REFUSED, set(before.refused), set(now.refused)),
         (Event.HELD, set(before.held), set(now.held)),
         (Event.DRIFT, set(before.drift.items()), set(now.drift.items())),
     ):
-        wanted = [False] if new - old else [True] if old and not new else []
+        expected = [False] if new - old else [True] if old and not new else []
         put_right = now.written is not None and now.written != before.written and now.written.put_right
-        if event is Event.DRIFT and put_right and wanted != [True]:
-            wanted.append(True)
-        assert edges(news, event, "main") == wanted
+        if event is Event.DRIFT and put_right and expected != [True]:
+            expected.append(True)
+        assert edges(news, event, "main") == expected
 
 
 @given(ACCOUNTS, ACCOUNTS)
 def test_notices_and_writes_are_reported_once(before: NotifiedAccount, now: NotifiedAccount) -> None:
-    """Neither has an end."""
+    """Notices and writes have no end."""
     news = notifications(NotifyState(accounts={"main": before}), NotifyState(accounts={"main": now}))
     lines = {each.title for each in news if each.event in {Event.EXPIRING, Event.NOTICE}}
     for notice in now.notices:
-        # what is said of a waiting number may change without being news
+        # the text about a waiting number may change without a notification
         known = notice in before.notices or (
             notice.kind is NoticeKind.PENDING and any(each.kind is NoticeKind.PENDING for each in before.notices)
         )
@@ -113,7 +113,7 @@ def test_notices_and_writes_are_reported_once(before: NotifiedAccount, now: Noti
 
 
 @given(STATES, STATES)
-def test_news_name_only_existing_accounts(before: NotifyState, now: NotifyState) -> None:
+def test_notifications_name_existing_accounts_only(before: NotifyState, now: NotifyState) -> None:
     assert {each.account for each in notifications(before, now)} <= {None, *now.accounts}
     first = {each.account for each in notifications(NotifyState(), now)}
     assert {name for name, account in now.accounts.items() if account != NotifiedAccount()} <= first

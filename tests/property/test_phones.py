@@ -1,4 +1,4 @@
-"""What holds for every number."""
+"""Properties of every phone number."""
 
 import re
 from contextlib import suppress
@@ -19,12 +19,12 @@ area = st.sampled_from(["2", *(str(code) for code in (31, 32, 33, 41, 42, 43, 44
 
 
 def digits(least: int, most: int) -> st.SearchStrategy[str]:
-    """Draw a text of *length* ASCII digits."""
+    """Draw a text of ASCII digits with a length in this range."""
     return st.text("0123456789", min_size=least, max_size=most)
 
 
 def refusal(text: str) -> str | None:
-    """Why a text is refused, None where it is a number."""
+    """Return why a text is refused, or None if it is a number."""
     try:
         normalise(text)
     except ValueError as error:
@@ -54,7 +54,7 @@ spelt = st.one_of(
 @examples(200)
 @given(national, st.lists(st.sampled_from(SEPARATORS), min_size=13, max_size=13), st.sampled_from(["0", "+82", "0082"]))
 def test_separators_and_country_code_do_not_matter(number: str, separators: list[str], lead: str) -> None:
-    """A number is the same however it is separated, with its zero or with the country code in its place."""
+    """A number is the same with any separators, with its leading zero or with the country code."""
     body = "".join(digit + separator for digit, separator in zip(number, separators, strict=False))
     assert normalise(f"{lead} {body}") == f"0{number}"
 
@@ -63,8 +63,8 @@ def test_separators_and_country_code_do_not_matter(number: str, separators: list
 @given(spelt)
 @example("+82 8212345678")
 @example("+82 1588")
-def test_accepted_numbers_are_settled(text: str) -> None:
-    """What is accepted has digits alone, fits a URL, and is accepted again as the same."""
+def test_accepted_number_is_normalized(text: str) -> None:
+    """An accepted number consists of digits, fits a URL, and is accepted again unchanged."""
     with suppress(ValueError):
         phone = normalise(text)
         assert re.fullmatch(PHONE_PATTERN, phone)
@@ -77,15 +77,15 @@ def test_accepted_numbers_are_settled(text: str) -> None:
 @examples(200)
 @given(st.text(max_size=200))
 def test_every_refusal_is_one_readable_line(text: str) -> None:
-    """Whatever the text is, it is a number, or is refused with one printable sentence that does not repeat it."""
+    """Any text is a number, or is refused with one printable sentence that does not repeat it."""
     reason = refusal(text)
     assert reason is None or (reason.isprintable() and len(reason) < 200)
 
 
 @examples(200)
 @given(national.map(lambda rest: f"0{rest}") | digits(6, 6).flatmap(lambda rest: st.sampled_from([f"15{rest}"])))
-def test_what_the_library_knows_is_accepted(number: str) -> None:
-    """A number that `phonenumbers` holds for a valid Korean one, forwarding numbers aside, is accepted."""
+def test_valid_number_of_the_library_is_accepted(number: str) -> None:
+    """Numbers that `phonenumbers` considers valid in Korea are accepted, except forwarding numbers."""
     if phonenumbers.is_valid_number_for_region(phonenumbers.parse(number, "KR"), "KR"):
         assert normalise(number) == number
 
@@ -98,10 +98,10 @@ def test_what_the_library_knows_is_accepted(number: str) -> None:
 )
 @example("1588.1234", ".", "0000")
 @example("010.1234.5678", ".", "")
-def test_decimal_of_a_number_is_never_another_number(number: str, separator: str, zeros: str) -> None:
-    """A dot, or a comma, that zeros alone follow makes a number unreadable, and no advice names another number."""
+def test_number_with_trailing_zero_decimals_is_refused(number: str, separator: str, zeros: str) -> None:
+    """A dot or comma followed by zeros only is refused, and no advice suggests another number."""
     reason = refusal(f"{number}{separator}{zeros}")
-    if reason is None:  # the zeros are the last group, as in 010.1234.0000
+    if reason is None:  # the zeros may be the last group, as in 010.1234.0000
         assert zeros == "0000"
         assert "." in number
         assert why_implausible(normalise(f"{number}.{zeros}")) is None
@@ -112,8 +112,8 @@ def test_decimal_of_a_number_is_never_another_number(number: str, separator: str
 
 @examples(200)
 @given(digits(3, 12))
-def test_advice_is_itself_accepted(number: str) -> None:
-    """The spelling that a refusal suggests is plausible and accepted."""
+def test_suggested_spelling_is_accepted(number: str) -> None:
+    """The spelling that a refusal suggests is plausible too."""
     if (reason := refusal(number)) and (match := re.search(r"write (\d+)$", reason)):
         assert match[1] == f"0{number}"
         assert normalise(match[1]) == match[1]

@@ -1,4 +1,4 @@
-"""Whatever plans, results, accounts and log lines hold: pages stay pages, documents documents, and lines lines."""
+"""Pages, documents and log lines stay valid for arbitrary plans, results, accounts and log fields."""
 
 import json
 import re
@@ -76,7 +76,7 @@ refusals = st.builds(Refusal, hostile, hostile)
 
 
 def few(of: st.SearchStrategy[Any], most: int = 3) -> st.SearchStrategy[tuple[Any, ...]]:
-    """Some values, or enough of one that they are only counted."""
+    """Return some values, or so many equal ones that they are only counted."""
     return st.lists(of, max_size=most).map(tuple) | st.tuples(of, st.integers(21, 30)).map(
         lambda two: (two[0],) * two[1]
     )
@@ -135,7 +135,7 @@ results = st.builds(
 
 
 def check_page(page: Callable[[bool], str], columns: int) -> None:
-    """What is true of every page; rows of numbers, which are never cut, need up to 80 columns."""
+    """Check the properties of every page. Rows of numbers are never cut and need up to 80 columns."""
     plain, colored = page(False), page(True)  # noqa: FBT003 - without colours, and with them
     assert plain.endswith("\n")
     assert all(char.isprintable() or char == "\n" for char in plain)
@@ -145,41 +145,41 @@ def check_page(page: Callable[[bool], str], columns: int) -> None:
 
 @unhurried
 @given(plans, st.integers(20, 200))
-def test_any_plan_is_a_page(plan: Plan, columns: int) -> None:
-    """A plan of any content is lines of printable text that fit the page and end with a newline, coloured or not."""
+def test_any_plan_renders_as_a_page(plan: Plan, columns: int) -> None:
+    """Lines are printable, fit the page and end with a newline, with or without colours."""
     check_page(lambda color: text.plan(plan, color=color, width=columns), columns)
 
 
 @unhurried
 @given(results, st.integers(20, 200))
-def test_any_result_is_a_page(result: Result, columns: int) -> None:
-    """A result of any content is lines of printable text that fit the page and end with a newline, coloured or not."""
+def test_any_result_renders_as_a_page(result: Result, columns: int) -> None:
+    """Lines are printable, fit the page and end with a newline, with or without colours."""
     check_page(lambda color: text.result(result, color=color, width=columns), columns)
 
 
 def check_document(document: Plan | Result) -> None:
-    """What is true of every document."""
+    """Check the properties of every document."""
     data = encode(document)
-    whole = data.decode()
-    assert not re.search("[\x00-\x09\x0b-\x1f\x80-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]", whole)
-    found = json.loads(data)
+    text = data.decode()
+    assert not re.search("[\x00-\x09\x0b-\x1f\x80-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]", text)
+    parsed = json.loads(data)
     name = "plan" if isinstance(document, Plan) else "result"
-    assert list(Draft202012Validator(schema(name)).iter_errors(found)) == []
+    assert list(Draft202012Validator(schema(name)).iter_errors(parsed)) == []
     lone = re.compile("[\ud800-\udfff]")
     expected = msgspec.to_builtins(document, str_keys=True)
     if lone.search(json.dumps(expected, ensure_ascii=False)):
-        assert "\ufffd" in whole
-        assert lone.search(json.dumps(found, ensure_ascii=False)) is None
+        assert "\ufffd" in text
+        assert lone.search(json.dumps(parsed, ensure_ascii=False)) is None
     else:
-        assert found == json.loads(json.dumps(expected))
+        assert parsed == json.loads(json.dumps(expected))
         assert msgspec.json.decode(data, type=type(document)) == document
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("evil", LONG, ids=lambda evil: ascii(evil[:10]))
 @pytest.mark.parametrize("columns", [20, 80, 200])
-def test_endless_texts_are_pages(evil: str, columns: int) -> None:
-    """Texts of ten thousand characters in every place leave pages and documents what they are."""
+def test_very_long_texts_keep_pages_and_documents_valid(evil: str, columns: int) -> None:
+    """Texts of ten thousand characters appear in every field."""
     change = Change("01012345678", Action.BLOCKED, evil, evil, evil, evil, evil)
     write = Change("01012345678", Action.ACTIVATE, evil, evil, evil, evil)
     error = ErrorInfo(evil, evil)
@@ -194,10 +194,10 @@ def test_endless_texts_are_pages(evil: str, columns: int) -> None:
         ),
     )
     numbers = tuple(
-        NumberResult("0211", action, evil, before, evil, outcome, 1, NumberError(evil, evil, 500))
+        NumberResult("0211", action, evil, observed, evil, outcome, 1, NumberError(evil, evil, 500))
         for outcome in Outcome
         for action in (None, Action.ACTIVATE)
-        for before in (None, evil)
+        for observed in (None, evil)
     )
     account = AccountResult(
         account=evil, account_id=evil, outcome=RunOutcome.FAILED, error=error, counts={}, numbers=numbers
@@ -217,8 +217,8 @@ def test_endless_texts_are_pages(evil: str, columns: int) -> None:
 
 @unhurried
 @given(st.one_of(plans, results))
-def test_any_document_comes_back(document: Plan | Result) -> None:
-    """A document of any content is valid, inert on a terminal, and parses back to the same but for lone surrogates."""
+def test_any_document_round_trips(document: Plan | Result) -> None:
+    """A document is valid, safe on a terminal, and parses back unchanged except for lone surrogates."""
     check_document(document)
 
 
@@ -233,8 +233,8 @@ accounts = st.builds(
 
 @unhurried
 @given(accounts, hostile)
-def test_any_exported_file_changes_nothing(account: ObservedAccount, name: str) -> None:
-    """What is exported of any account loads without a warning about itself, and planning it writes nothing there."""
+def test_exported_file_plans_no_change(account: ObservedAccount, name: str) -> None:
+    """The export of any account loads without a warning about itself, and planning it gives no write."""
     exported = desired_yaml(account, name=name, endpoint="solapi")
     (desired,) = load([("exported.yaml", exported.encode())]).accounts
     assert desired.account_id in {None, account.account_id}
@@ -247,7 +247,7 @@ def test_any_exported_file_changes_nothing(account: ObservedAccount, name: str) 
 
 
 def is_number(text: str) -> bool:
-    """Whether a text is the digits of a number."""
+    """Return True if a text consists of the digits of a number."""
     try:
         return normalise(text) == text
     except ValueError:
@@ -256,11 +256,11 @@ def is_number(text: str) -> bool:
 
 @unhurried
 @given(phones)
-def test_hyphens_change_no_number(phone: str) -> None:
-    """Hyphens are put between digits, none of which is lost, and what was a number is the same one still."""
-    shown = hyphenated(phone)
-    assert shown.replace("-", "") == phone
-    assert is_number(phone) is (is_number(phone) and normalise(shown) == phone)
+def test_hyphens_do_not_change_a_number(phone: str) -> None:
+    """Hyphens are inserted between digits and no digit is lost, so a number stays the same number."""
+    hyphenated_phone = hyphenated(phone)
+    assert hyphenated_phone.replace("-", "") == phone
+    assert is_number(phone) is (is_number(phone) and normalise(hyphenated_phone) == phone)
 
 
 values = st.recursive(
@@ -279,27 +279,27 @@ fields = st.dictionaries(
 @unhurried
 @given(fields, hostile, st.booleans())
 def test_any_console_line_is_one_line(fields: dict[str, Any], event: str, color: bool) -> None:  # noqa: FBT001
-    """A console line of any fields is one line, ended by a newline, without anything that a terminal obeys."""
+    """A console line of any fields ends with a newline and contains no control sequence."""
     line = fields | {"timestamp": "2026-03-01T12:00:00.000Z", "level": "info", "event": event, "run_id": "r"}
     line.pop("counts", None)
-    shown = console_line(line, Paint(color=color), show_all=True)
-    assert shown is not None
-    assert shown.endswith("\n")
-    assert COLORS.sub("", shown)[:-1].isprintable()
+    text = console_line(line, Paint(color=color), show_all=True)
+    assert text is not None
+    assert text.endswith("\n")
+    assert COLORS.sub("", text)[:-1].isprintable()
 
 
 class Lines:
-    """A stream that remembers."""
+    """A stream that keeps what is written."""
 
     def __init__(self) -> None:
         self.data = b""
 
     def write(self, data: bytes, /) -> None:
-        """Remember bytes."""
+        """Keep bytes."""
         self.data += data
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Do nothing."""
 
 
 CANARY = "c4naryc4naryc4nary"
@@ -312,7 +312,7 @@ CANARY = "c4naryc4naryc4nary"
 @example({"timestamp": [], "level": 1}, "event")
 @example({"salt": CANARY, "text": f"{CANARY}\ud800{CANARY}"}, f"signature={CANARY}")
 def test_any_log_line_is_one_object(fields: dict[str, Any], event: str) -> None:
-    """A JSON line of any fields is one line and one object, with every field that is not None and no secret."""
+    """A JSON line contains every field except None values, and no secret."""
     stream = Lines()
     secrets = Secrets([CANARY])
     log = logs.configure(
@@ -320,29 +320,29 @@ def test_any_log_line_is_one_object(fields: dict[str, Any], event: str) -> None:
     )
     fields = {name: value for name, value in fields.items() if name not in {"event", "self"}}
     log.bind(**fields).info(event)
-    whole = stream.data.decode()
-    assert whole.endswith("}\n")
-    assert len(whole.splitlines()) == 1
-    assert CANARY not in whole
-    line = json.loads(whole)
+    text = stream.data.decode()
+    assert text.endswith("}\n")
+    assert len(text.splitlines()) == 1
+    assert CANARY not in text
+    line = json.loads(text)
     assert isinstance(line["timestamp"], str)
     assert None not in line.values() or any(isinstance(value, float) for value in fields.values())
 
 
 @unhurried
 @given(hostile | st.sampled_from(LONG), st.integers(3, 100))
-def test_any_text_is_made_safe(foreign: str, limit: int) -> None:
-    """Foreign text becomes printable and as short as asked, and made safe twice it is the same."""
-    shown = safe(foreign, limit)
-    assert shown.isprintable()
-    assert width(shown) <= limit
-    assert safe(shown, limit) == shown
+def test_any_text_becomes_safe(foreign: str, limit: int) -> None:
+    """External text becomes printable and as short as required. Making it safe twice changes nothing."""
+    safe_text = safe(foreign, limit)
+    assert safe_text.isprintable()
+    assert width(safe_text) <= limit
+    assert safe(safe_text, limit) == safe_text
 
 
 @unhurried
 @given(hostile | st.sampled_from(LONG), st.integers(2, 100))
 def test_any_text_is_wrapped(foreign: str, columns: int) -> None:
-    """Wrapped text fits its columns, has no empty line, and loses nothing but blanks."""
+    """Wrapped text fits its columns, has no empty line, and loses only whitespace."""
     lines = wrap(foreign, columns)
     assert all(line and width(line) <= columns for line in lines)
     assert "".join("".join(lines).split()) == "".join(safe(foreign).split())

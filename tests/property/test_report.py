@@ -1,4 +1,4 @@
-"""Whatever plans, results and runs hold, a report is one document, with no element that a text brought."""
+"""A report of any plan, result or run is one document, and texts add no element to it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -64,41 +64,41 @@ def _run(text: str) -> str:
 
 
 def _elements(page: str) -> list[tuple[str, dict[str, Any]]]:
-    """Its elements with the attributes that hold nothing of a text."""
+    """Return the elements of a page with those attributes that contain no text of the input."""
     return [
         (name, {key: value for key, value in attributes.items() if key not in {"aria-label", "href"}})
         for name, attributes in ParsedReport(page).elements
     ]
 
 
-def _alike(report_of: Callable[[str], str], text: str) -> None:
+def _check_elements(report_of: Callable[[str], str], text: str) -> None:
     page = report_of(text)
-    ours = [each for each in _elements(report_of("x")) if each[0] not in {"meta", "br"}]
-    assert [each for each in _elements(page) if each[0] not in {"meta", "br"}] == ours
-    shown = "".join(safe(text, 60).split())
-    assert shown.rstrip("….") in "".join(ParsedReport(page).visible.split())
+    expected = [each for each in _elements(report_of("x")) if each[0] not in {"meta", "br"}]
+    assert [each for each in _elements(page) if each[0] not in {"meta", "br"}] == expected
+    visible_text = "".join(safe(text, 60).split())
+    assert visible_text.rstrip("….") in "".join(ParsedReport(page).visible.split())
     assert not [char for char in page if char in "\x00\x1b\u202e\u2066\ud800"]
 
 
 @examples(40)
 @given(_texts)
 @example(HOSTILE)
-def test_no_text_brings_an_element_into_a_plan(text: str) -> None:
-    """The elements are those of the same plan with a harmless text, and the text is there to be read."""
-    _alike(_plan, text)
+def test_texts_add_no_element_to_a_plan(text: str) -> None:
+    """The elements equal those of the same plan with a harmless text, and the text is visible."""
+    _check_elements(_plan, text)
 
 
 @examples(40)
 @given(_texts)
 @example(HOSTILE)
-def test_no_text_brings_an_element_into_a_result(text: str) -> None:
-    """So it is with errors, statuses and names of a result."""
-    _alike(_result, text)
+def test_texts_add_no_element_to_a_result(text: str) -> None:
+    """The texts are errors, statuses and names."""
+    _check_elements(_result, text)
 
 
 @examples(40)
 @given(_texts)
 @example(HOSTILE)
-def test_no_text_brings_an_element_into_a_run(text: str) -> None:
-    """So it is with runs of the ledger."""
-    _alike(_run, text)
+def test_texts_add_no_element_to_a_run(text: str) -> None:
+    """The texts are those of a run in the ledger."""
+    _check_elements(_run, text)

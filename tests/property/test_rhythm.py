@@ -1,4 +1,4 @@
-"""What is due when, for every rhythm and every course of events."""
+"""When passes are due, for every interval, cron expression and sequence of events."""
 
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -18,14 +18,14 @@ ZONES = st.sampled_from([SEOUL, ZoneInfo("Europe/Berlin"), ZoneInfo("America/New
 
 
 def low(least: float, most: float) -> float:
-    """The least that can be drawn."""
+    """Return the smallest value that can be drawn."""
     del most
     return least
 
 
 @given(EXPRESSIONS, ZONES, MOMENTS)
-def test_a_cron_rhythm_goes_on_and_keeps_its_minutes(expression: str, zone: ZoneInfo, moment: datetime) -> None:
-    """The next time is later, is UTC, is on a whole minute, and is the same from anywhere in between."""
+def test_next_cron_time_is_later_and_on_a_whole_minute(expression: str, zone: ZoneInfo, moment: datetime) -> None:
+    """The next time is in UTC, and the same from any time in between."""
     rhythm = Cron(expression, zone)
     following = rhythm.next_start(moment)
     assert following > moment
@@ -34,8 +34,8 @@ def test_a_cron_rhythm_goes_on_and_keeps_its_minutes(expression: str, zone: Zone
     assert rhythm.next_start(moment + (following - moment) / 2) == following
 
 
-def test_cron_goes_by_the_wall_time_of_its_zone() -> None:
-    """9 in the morning is 0 in UTC in Korea, and stays 9 in Berlin when summer ends there."""
+def test_cron_follows_the_wall_time_of_its_zone() -> None:
+    """9:00 is 0:00 UTC in Korea, and stays 9:00 in Berlin when daylight saving time ends."""
     assert cron("0 9 * * *", SEOUL, START).next_start(START) == datetime(2026, 11, 25, 0, 0, tzinfo=UTC)
     berlin = cron("0 9 * * *", ZoneInfo("Europe/Berlin"), START)
     saturday = datetime(2026, 10, 24, 0, 0, tzinfo=UTC)
@@ -61,8 +61,8 @@ def test_invalid_cron_expression_is_refused(expression: str, message: str) -> No
     assert message in str(caught.value)
 
 
-def test_a_cron_rhythm_without_a_next_time_waits_a_year() -> None:
-    """An expression that comes never again does not stop the daemon."""
+def test_cron_expression_without_a_next_time_waits_a_year() -> None:
+    """An expression that never matches again does not stop the daemon."""
     assert Cron("0 0 */31 1 1#2", ZoneInfo("UTC")).next_start(START) == START + timedelta(days=366)
 
 
@@ -71,8 +71,8 @@ def test_a_cron_rhythm_without_a_next_time_waits_a_year() -> None:
     st.floats(0, 1),
     st.lists(st.tuples(st.floats(0.001, 4000), st.floats(0, 6000)), min_size=1, max_size=40),
 )
-def test_ticks_never_pile_up(seconds: float, share: float, course: list[tuple[float, float]]) -> None:
-    """However long passes take and however late the daemon wakes, each pass is followed by at most one that is due."""
+def test_missed_passes_do_not_accumulate(seconds: float, share: float, course: list[tuple[float, float]]) -> None:
+    """Each pass is followed by at most one due pass, however long passes take and however late the daemon wakes."""
     agenda = Scheduler(
         Interval(seconds), START, uniform=lambda least, most: least + share * (most - least), jitter=seconds / 3
     )
@@ -91,23 +91,21 @@ def test_ticks_never_pile_up(seconds: float, share: float, course: list[tuple[fl
 
 
 @given(st.integers(1, 40), st.floats(1, 100_000), st.floats(0, 1))
-def test_a_rest_grows_to_its_cap_and_is_never_shorter_than_half_of_what_it_may_be(
-    failures: int, interval: float, share: float
-) -> None:
-    """Rests double from the interval, within an hour, and lie in the upper half of what they may be."""
-    agenda = Scheduler(Interval(interval), START, uniform=lambda least, most: least + share * (most - least))
+def test_backoff_doubles_up_to_an_hour(failures: int, interval: float, share: float) -> None:
+    """Each backoff lies in the upper half of its range, which starts at the interval."""
+    agenda = Scheduler(Interval(interval), START, uniform=lambda least, ceiling: least + share * (ceiling - least))
     for number in range(failures):
-        rest = agenda.back_off("a", START)
-        most = min(3600.0, interval * 2.0**number)
-        assert most / 2 <= rest * (1 + 1e-6)
-        assert rest <= most * (1 + 1e-6)
+        backoff = agenda.back_off("a", START)
+        ceiling = min(3600.0, interval * 2.0**number)
+        assert ceiling / 2 <= backoff * (1 + 1e-6)
+        assert backoff <= ceiling * (1 + 1e-6)
     assert agenda.backoffs == {"a": failures}
     agenda.end_backoff("a")
     assert agenda.backoffs == {}
 
 
-def test_an_account_that_rests_is_due_at_its_own_time_all_the_same() -> None:
-    """The edge of a window is kept although the account failed before; the rhythm leaves it alone meanwhile."""
+def test_window_edge_is_due_during_a_backoff() -> None:
+    """The interval skips the account meanwhile."""
     agenda = Scheduler(Interval(300.0), START, uniform=low)
     agenda.finish_pass(START, START)
     for _ in range(5):
@@ -130,8 +128,8 @@ def test_an_account_that_rests_is_due_at_its_own_time_all_the_same() -> None:
     assert agenda.next_wake() == at
 
 
-def test_a_clock_that_goes_back_shortens_what_is_waited() -> None:
-    """After a day back the next pass is an interval away, and a rest no longer than the longest."""
+def test_clock_set_back_shortens_the_waits() -> None:
+    """After a step of a day, the next pass is one interval away, and no backoff is longer than the maximum."""
     agenda = Scheduler(Interval(300.0), START, uniform=low)
     agenda.finish_pass(START, START)
     agenda.back_off("a", START)
@@ -144,12 +142,12 @@ def test_a_clock_that_goes_back_shortens_what_is_waited() -> None:
     assert agenda.next_pass == back + timedelta(seconds=300)
 
 
-def test_a_pass_overran_only_if_the_next_ones_time_fell_into_it() -> None:
-    """A machine that slept through passes has not overrun; a pass that lasts too long has, and an interval follows."""
+def test_pass_overran_only_if_the_next_was_due_meanwhile() -> None:
+    """A suspended machine did not overrun. A pass that takes too long did, and an interval follows."""
     agenda = Scheduler(Interval(300.0), START, uniform=low)
     late = START + timedelta(hours=5)
     assert not agenda.finish_pass(late, late + timedelta(seconds=10))
     assert agenda.next_pass == late + timedelta(seconds=300)
-    began = agenda.next_pass
-    assert agenda.finish_pass(began, began + timedelta(seconds=301))
-    assert agenda.next_pass == began + timedelta(seconds=601)
+    started_at = agenda.next_pass
+    assert agenda.finish_pass(started_at, started_at + timedelta(seconds=301))
+    assert agenda.next_pass == started_at + timedelta(seconds=601)

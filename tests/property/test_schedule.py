@@ -1,4 +1,4 @@
-"""What holds when, beside a reference that goes minute by minute: over changes of clocks, midnights and leap days."""
+"""Schedules compared with a minute-by-minute reference: over clock changes, midnights and leap days."""
 
 from array import array
 from collections.abc import Sequence
@@ -48,14 +48,14 @@ weeks = st.builds(
 )
 
 
-def _dated(status: Status, start: datetime, hours: int, ends: tuple[bool, bool], where: str) -> DatedWindow:
-    first, last = to_utc(start, load_zone(where)), to_utc(start + timedelta(hours=hours), load_zone(where))
+def _dated(status: Status, start: datetime, hours: int, ends: tuple[bool, bool], zone: str) -> DatedWindow:
+    first, last = to_utc(start, load_zone(zone)), to_utc(start + timedelta(hours=hours), load_zone(zone))
     return DatedWindow(status, first if ends[0] else None, last if ends[1] or not ends[0] else None)
 
 
 @st.composite
 def schedules(draw: st.DrawFn) -> Schedule:
-    """Schedules in one of the zones, without contradictions."""
+    """Return schedules in one of the zones, without contradictions."""
     where = draw(st.sampled_from(ZONES))
     ends = st.tuples(st.booleans(), st.booleans())
     dated = st.lists(st.builds(_dated, statuses, clocks, st.integers(3, 30), ends, st.just(where)), max_size=3)
@@ -64,10 +64,10 @@ def schedules(draw: st.DrawFn) -> Schedule:
     return Schedule(draw(st.none() | statuses), some, every, where)
 
 
-def _first_shown(clock: datetime, where: str) -> datetime:
-    """The first minute of UTC, within a day of a clock's time, at which the clock shows that or more, by looking."""
+def _first_shown(clock: datetime, zone: str) -> datetime:
+    """Return the first minute in UTC at which the clock shows this time or a later one, within a day."""
     moment = clock.replace(tzinfo=UTC) - timedelta(hours=26)
-    while moment.astimezone(ZoneInfo(where)).replace(tzinfo=None) < clock:
+    while moment.astimezone(ZoneInfo(zone)).replace(tzinfo=None) < clock:
         moment += _MINUTE
     return moment
 
@@ -78,25 +78,25 @@ def _first_shown(clock: datetime, where: str) -> datetime:
 @example(datetime(2026, 10, 25, 2, 30), "Europe/Berlin")  # noqa: DTZ001 - a clock's time
 @example(datetime(2026, 3, 8), "America/Havana")  # noqa: DTZ001 - a clock's time
 @example(datetime(2026, 11, 1), "America/Havana")  # noqa: DTZ001 - a clock's time
-def test_a_time_is_the_first_instant_at_which_the_clock_shows_it_or_a_later_one(clock: datetime, where: str) -> None:
-    """Also where the clock skips it or shows it twice."""
-    assert to_utc(clock, load_zone(where)) == _first_shown(clock, where)
+def test_wall_time_is_the_first_instant_that_shows_it_or_later(clock: datetime, zone: str) -> None:
+    """This includes times that the clock skips or shows twice."""
+    assert to_utc(clock, load_zone(zone)) == _first_shown(clock, zone)
 
 
 @given(clocks, clocks, st.sampled_from(ZONES))
-def test_times_keep_their_order(one: datetime, other: datetime, where: str) -> None:
-    """What is later on the clock is no earlier instant, so that windows that touch on the clock do not overlap."""
+def test_wall_times_keep_their_order(one: datetime, other: datetime, zone: str) -> None:
+    """A later wall time is not an earlier instant, so adjacent windows do not overlap."""
     earlier, later = sorted((one, other))
-    assert to_utc(earlier, load_zone(where)) <= to_utc(later, load_zone(where))
+    assert to_utc(earlier, load_zone(zone)) <= to_utc(later, load_zone(zone))
 
 
 def _reference(schedule: Schedule, moment: datetime, starts: dict[datetime, datetime]) -> Status | None:
-    """What a schedule wants at a moment, by looking at every window of the days around it."""
+    """Return the status of a schedule at a given time, computed from every window of the days around it."""
     for window in schedule.dated:
         if (window.start is None or window.start <= moment) and (window.end is None or moment < window.end):
             return window.status
-    where = load_zone(schedule.timezone)
-    local = moment.astimezone(where).replace(tzinfo=None, fold=0)
+    zone = load_zone(schedule.timezone)
+    local = moment.astimezone(zone).replace(tzinfo=None, fold=0)
     for offset in range(-8, 9):
         day = local.replace(hour=0, minute=0) + timedelta(offset)
         if day.weekday() != 0:
@@ -105,7 +105,7 @@ def _reference(schedule: Schedule, moment: datetime, starts: dict[datetime, date
             for span in week.spans:
                 clock_start, clock_end = (day + minute * _MINUTE for minute in span)
                 for clock in (clock_start, clock_end):
-                    starts.setdefault(clock, to_utc(clock, where))
+                    starts.setdefault(clock, to_utc(clock, zone))
                 if starts[clock_start] <= moment < starts[clock_end]:
                     return week.status
     return schedule.plain
@@ -115,39 +115,39 @@ def _reference(schedule: Schedule, moment: datetime, starts: dict[datetime, date
 @examples(40, deadline=None)
 @given(schedules(), clocks)
 def test_status_equals_that_of_every_minute(schedule: Schedule, clock: datetime) -> None:
-    """Compare 36 hours minute by minute, with the changes between them."""
+    """Compare 36 hours minute by minute, including the transitions between them."""
     start = to_utc(clock, load_zone(schedule.timezone))
     starts: dict[datetime, datetime] = {}
     minutes = [start + minute * _MINUTE for minute in range(36 * 60)]
-    looked = [_reference(schedule, moment, starts) for moment in minutes]
-    seen = [
+    statuses = [_reference(schedule, moment, starts) for moment in minutes]
+    expected = [
         (later, status)
-        for (later, status), before in zip(zip(minutes[1:], looked[1:], strict=True), looked, strict=False)
-        if status is not before
+        for (later, status), previous in zip(zip(minutes[1:], statuses[1:], strict=True), statuses, strict=False)
+        if status is not previous
     ]
-    found = []
+    actual = []
     for when, held in status_changes(schedule, start):
         if when > minutes[-1]:
             break
-        found.append((when, held.status))
-    assert found == seen
-    edges = [start, *(when for when, _ in found), minutes[-1]]
+        actual.append((when, held.status))
+    assert actual == expected
+    edges = [start, *(when for when, _ in actual), minutes[-1]]
     for moment in {*edges, *(edge - timedelta(seconds=1) for edge in edges[1:]), *minutes[::97]}:
         assert scheduled_status(schedule, moment).status is _reference(schedule, moment, starts)
 
 
 @given(st.lists(weeks, min_size=1, max_size=4))
-def test_weeks_contradict_each_other_where_two_minutes_do(windows: Sequence[WeeklyWindow]) -> None:
-    """A contradiction is reported exactly if some minute of the week would have two statuses."""
-    wanted = [{minute % WEEK for start, end in window.spans for minute in range(start, end)} for window in windows]
+def test_weekly_contradictions_are_found_exactly(windows: Sequence[WeeklyWindow]) -> None:
+    """A contradiction is reported exactly if some minute of the week has two statuses."""
+    minutes = [{minute % WEEK for start, end in window.spans for minute in range(start, end)} for window in windows]
 
     def clash(one: int, other: int) -> bool:
-        return windows[one].status is not windows[other].status and not wanted[one].isdisjoint(wanted[other])
+        return windows[one].status is not windows[other].status and not minutes[one].isdisjoint(minutes[other])
 
-    found = find_contradictions(windows)
+    contradictions = find_contradictions(windows)
     pairs = [(one, other) for other in range(len(windows)) for one in range(other) if clash(one, other)]
-    assert bool(found) == bool(pairs)
-    assert set(found) <= set(pairs)
+    assert bool(contradictions) == bool(pairs)
+    assert set(contradictions) <= set(pairs)
 
 
 hours = st.none() | st.integers(0, 20).map(lambda hour: datetime(2026, 12, 1, hour, tzinfo=UTC))
@@ -157,9 +157,9 @@ dated_windows = st.builds(DatedWindow, statuses, hours, hours).filter(
 
 
 @given(st.lists(dated_windows, max_size=5))
-def test_dates_contradict_each_other_where_two_hours_do(windows: Sequence[DatedWindow]) -> None:
-    """As above, of dated windows, also of those without a beginning or an end."""
-    wanted = [
+def test_dated_contradictions_are_found_exactly(windows: Sequence[DatedWindow]) -> None:
+    """A contradiction is reported exactly if some hour has two statuses, also for windows without a start or an end."""
+    hours = [
         {
             hour
             for hour in range(-1, 22)
@@ -169,54 +169,52 @@ def test_dates_contradict_each_other_where_two_hours_do(windows: Sequence[DatedW
     ]
 
     def clash(one: int, other: int) -> bool:
-        return windows[one].status is not windows[other].status and not wanted[one].isdisjoint(wanted[other])
+        return windows[one].status is not windows[other].status and not hours[one].isdisjoint(hours[other])
 
-    found = find_contradictions(windows)
+    contradictions = find_contradictions(windows)
     pairs = [(one, other) for other in range(len(windows)) for one in range(other) if clash(one, other)]
-    assert bool(found) == bool(pairs)
-    assert set(found) <= set(pairs)
+    assert bool(contradictions) == bool(pairs)
+    assert set(contradictions) <= set(pairs)
 
 
 def _account(*schedules: Schedule | None) -> DesiredAccount:
-    phones = [f"0100000{place:04}" for place in range(len(schedules))]
+    phones = [f"0100000{index:04}" for index in range(len(schedules))]
     numbers = dict.fromkeys(phones, Desired(Status.INACTIVE, note="n", owner="o", protected=True))
-    kept = {phone: schedule for phone, schedule in zip(phones, schedules, strict=True) if schedule is not None}
-    return DesiredAccount("main", "main.yaml", numbers, array("I", range(1, len(phones) + 1)), schedules=kept)
+    scheduled = {phone: schedule for phone, schedule in zip(phones, schedules, strict=True) if schedule is not None}
+    return DesiredAccount("main", "main.yaml", numbers, array("I", range(1, len(phones) + 1)), schedules=scheduled)
 
 
 @examples(60, deadline=None)
 @given(st.lists(st.none() | schedules(), max_size=4), clocks, st.integers(0, 5 * 24))
-def test_an_account_is_the_same_from_one_transition_to_the_next(
-    schedules: list[Schedule | None], clock: datetime, hours: int
-) -> None:
-    """Transitions replayed give what the account is at every moment, and the next one is the first of them."""
+def test_account_changes_only_at_transitions(schedules: list[Schedule | None], clock: datetime, hours: int) -> None:
+    """Replayed transitions give the account at any time, and `next_transition` returns the first of them."""
     account = _account(*schedules)
     start = clock.replace(tzinfo=UTC)
     end = start + timedelta(hours=hours)
     changes = list(transitions(account, start, end))
     assert [each.when for each in changes] == sorted(each.when for each in changes)
-    after = next_transition(account, start - timedelta(microseconds=1))
-    assert next(iter(changes), None) is None or after == changes[0].when
-    assert changes or after is None or after >= end
-    state = _wanted(settle_schedules(account, start - timedelta(seconds=1)))
+    transition = next_transition(account, start - timedelta(microseconds=1))
+    assert next(iter(changes), None) is None or transition == changes[0].when
+    assert changes or transition is None or transition >= end
+    state = _statuses(settle_schedules(account, start - timedelta(seconds=1)))
     for each, following in pairwise([*changes, Transition("", end, None, None, "")]):
         assert state[each.phone] is each.before is not each.after
         state[each.phone] = each.after
         if following.when > each.when:
             for moment in (each.when, following.when - timedelta(seconds=1)):
-                assert _wanted(settle_schedules(account, moment)) == state
+                assert _statuses(settle_schedules(account, moment)) == state
 
 
-def _wanted(account: DesiredAccount) -> dict[str, Status | None]:
+def _statuses(account: DesiredAccount) -> dict[str, Status | None]:
     assert not account.schedules
     assert len(account.lines) == len(account.numbers)
-    return {phone: want.status for phone, want in account.numbers.items()} | dict.fromkeys(account.idle)
+    return {phone: desired.status for phone, desired in account.numbers.items()} | dict.fromkeys(account.idle)
 
 
 @examples(60, deadline=None)
 @given(schedules(), clocks)
-def test_until_is_when_something_else_is_wanted(schedule: Schedule, clock: datetime) -> None:
-    """A number at a moment carries why and until when, keeps what else its entry says, and is idle without a status."""
+def test_until_is_when_the_desired_status_changes(schedule: Schedule, clock: datetime) -> None:
+    """A number has the reason and the end of its status, keeps its other fields, and is idle without a status."""
     account = _account(schedule, None)
     moment = clock.replace(tzinfo=UTC)
     settled = settle_schedules(account, moment)
@@ -256,7 +254,7 @@ names = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
     st.sampled_from([str.upper, str.lower, str]),
 )
 def test_weekly_windows_are_read(first: int, last: int, start: int, end: int, spelled: type[str]) -> None:
-    """Any range of days and of times: each day has its minutes, past midnight where the range ends before it begins."""
+    """For any range of days and times, each day has its minutes, past midnight if the range ends before it starts."""
     assume(start != end)
     text = spelled(f"{names[first]}-{names[last]} {start // 60:02}:{start % 60:02}-{end // 60:02}:{end % 60:02}")
     count = (last - first) % 7 + 1
@@ -266,16 +264,15 @@ def test_weekly_windows_are_read(first: int, last: int, start: int, end: int, sp
 
 
 @given(clocks, st.sampled_from(ZONES))
-def test_what_is_shown_is_read(clock: datetime, where: str) -> None:
-    """A moment as people are shown it, read again by the same clock, is that moment; or its first where it is twice."""
-    moment = to_utc(clock, load_zone(where))
-    text, _, name = format_local(moment, load_zone(where)).rpartition(" ")
+def test_formatted_time_is_parsed_back(clock: datetime, zone: str) -> None:
+    """An ambiguous wall time is parsed as the first of the two instants."""
+    moment = to_utc(clock, load_zone(zone))
+    text, _, name = format_local(moment, load_zone(zone)).rpartition(" ")
     assert name
-    assert to_utc(parse_moment(text), load_zone(where)) == moment
+    assert to_utc(parse_moment(text), load_zone(zone)) == moment
 
 
 @pytest.mark.parametrize("text", ["2026-12-01T09:00+09:00", "2026-12-01T00:00Z"])
-def test_a_moment_with_an_offset_needs_no_zone(text: str) -> None:
-    """It is the same instant whatever the zone."""
-    found = {to_utc(parse_moment(text), load_zone(where)) for where in ZONES}
-    assert found == {datetime(2026, 12, 1, tzinfo=UTC)}
+def test_time_with_an_offset_ignores_the_zone(text: str) -> None:
+    instants = {to_utc(parse_moment(text), load_zone(zone)) for zone in ZONES}
+    assert instants == {datetime(2026, 12, 1, tzinfo=UTC)}

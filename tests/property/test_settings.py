@@ -1,4 +1,4 @@
-"""What holds for every setting."""
+"""Properties of every setting."""
 
 import re
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from worker.model.errors import SettingsError
 
 
 def leaves(section: type[Struct], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Every setting of one value with its path and its type, sections gone into."""
+    """Return every setting with a single value, with its path and type, including nested sections."""
     for field in structs.fields(section):
         if isinstance(field.type, type) and issubclass(field.type, Struct):
             yield from leaves(field.type, (*path, field.name))
@@ -39,7 +39,7 @@ SPECIAL: dict[tuple[str, ...], st.SearchStrategy[Any]] = {
 
 
 def values(path: tuple[str, ...]) -> st.SearchStrategy[Any]:
-    """What a setting may be."""
+    """Return the valid values of a setting."""
     if path in SPECIAL:
         return SPECIAL[path]
     kind = inspect.type_info(LEAVES[path])
@@ -58,22 +58,22 @@ def values(path: tuple[str, ...]) -> st.SearchStrategy[Any]:
 
 
 def in_file(path: tuple[str, ...], value: object) -> tuple[str, bytes]:
-    """A settings file with this one setting."""
+    """Return a settings file with this one setting."""
     return "w.yaml", msgspec.json.encode(nested(path, str(value)))
 
 
 def nested(path: tuple[str, ...], value: object) -> object:
-    """A value under the names of its path."""
+    """Return a value under the names of its path."""
     return nested(path[:-1], {path[-1]: value}) if path else value
 
 
 def variable(path: tuple[str, ...]) -> str:
-    """The name of a setting's environment variable."""
+    """Return the environment variable of a setting."""
     return "SENDERID_" + "__".join(path).upper()
 
 
-def got(found: Settings, path: tuple[str, ...]) -> object:
-    """One of the settings."""
+def value_at(found: Settings, path: tuple[str, ...]) -> object:
+    """Return the value at this path."""
     value: object = found
     for name in path:
         value = getattr(value, name)
@@ -84,20 +84,20 @@ def got(found: Settings, path: tuple[str, ...]) -> object:
 @examples(25)
 @given(data=st.data())
 def test_option_wins_over_environment_over_file(path: tuple[str, ...], data: st.DataObject) -> None:
-    """Each setting can be set in three places, means the same in each, and the nearest place wins; others stay."""
+    """Each setting has three sources with the same meaning, and the most specific source wins. Others are unchanged."""
     far, near, nearest = (data.draw(values(path)) for _ in range(3))
     source, environment = in_file(path, far), {variable(path): str(near)}
-    assert got(load(source, {}, {}), path) == far
-    assert got(load(source, environment, {}), path) == near
-    found = load(source, environment, {".".join(path): nearest})
-    assert got(found, path) == nearest
-    assert [got(found, other) for other in LEAVES if other != path] == [
-        got(Settings(), other) for other in LEAVES if other != path
+    assert value_at(load(source, {}, {}), path) == far
+    assert value_at(load(source, environment, {}), path) == near
+    settings = load(source, environment, {".".join(path): nearest})
+    assert value_at(settings, path) == nearest
+    assert [value_at(settings, other) for other in LEAVES if other != path] == [
+        value_at(Settings(), other) for other in LEAVES if other != path
     ]
 
 
 def check(source: tuple[str, bytes] | None, environment: dict[str, str]) -> None:
-    """Load settings; if they are refused, look whether every problem can be shown and lies within its file."""
+    """Load settings. If they are refused, check that every problem can be shown and lies within its file."""
     try:
         assert isinstance(load(source, environment, {}), Settings)
     except SettingsError as error:
@@ -108,9 +108,9 @@ def check(source: tuple[str, bytes] | None, environment: dict[str, str]) -> None
     lines = re.split("\r\n|[\n\r\x85\u2028\u2029]", text)
     assert 0 < len(refused.problems) <= 1000 + len(environment)
     for problem in refused.problems:
-        place = lines if problem.source == "w.yaml" else [""]
-        assert 1 <= problem.line <= len(place)
-        assert 1 <= problem.column <= len(place[problem.line - 1]) + 1
+        problem_lines = lines if problem.source == "w.yaml" else [""]
+        assert 1 <= problem.line <= len(problem_lines)
+        assert 1 <= problem.column <= len(problem_lines[problem.line - 1]) + 1
         assert problem.message.isprintable()
         assert len(problem.message) < 700
 
@@ -120,7 +120,7 @@ def check(source: tuple[str, bytes] | None, environment: dict[str, str]) -> None
 @example(b"a\n---\n# ")
 @example(b"a: [b")
 def test_any_bytes_are_loaded_or_refused(data: bytes) -> None:
-    """Whatever a file holds, it is loaded, or refused with problems that lie within the file."""
+    """Any bytes are loaded, or refused with problems that lie within the file."""
     check(("w.yaml", data), {})
 
 
@@ -187,7 +187,7 @@ PIECES = (
 @examples(300)
 @given(st.lists(st.sampled_from(PIECES), max_size=20).map("".join))
 def test_any_pieces_are_loaded_or_refused(text: str) -> None:
-    """However the parts of a file are put together, it is loaded, or refused with problems that lie within the file."""
+    """Any combination of fragments is loaded, or refused with problems that lie within the file."""
     check(("w.yaml", text.encode()), {})
 
 
@@ -198,14 +198,14 @@ def test_any_pieces_are_loaded_or_refused(text: str) -> None:
     )
 )
 def test_any_environment_is_loaded_or_refused(environment: dict[str, str]) -> None:
-    """Whatever variables hold, they are loaded, or refused with one problem a variable."""
+    """Any variables are loaded, or refused with one problem per variable."""
     check(None, environment)
 
 
 @examples(200)
 @given(st.integers(0, 100), st.integers(0, 100), st.integers(0, 10**6), st.integers(0, 10**6))
-def test_threshold_is_monotonous(share: int, other: int, active: int, more: int) -> None:
-    """A larger share, or more ACTIVE numbers, never allow less; at least 2 are allowed, and never over all of them."""
+def test_threshold_is_monotonic(share: int, other: int, active: int, more: int) -> None:
+    """A larger share or more ACTIVE numbers never allow less. At least 2 are allowed, and at most all of them."""
     low, high = sorted((share, other))
     few, many = sorted((active, more))
     assert threshold(f"{low}%", few) <= threshold(f"{high}%", few) <= threshold(f"{high}%", many)
@@ -216,5 +216,5 @@ def test_threshold_is_monotonous(share: int, other: int, active: int, more: int)
 @examples(100)
 @given(st.integers(0, 999_999_999), st.integers(0, 10**6))
 def test_threshold_of_a_number_is_that_number(limit: int, active: int) -> None:
-    """A plain number, as a number or a text, is the threshold whatever the account has."""
+    """A plain number or its text is the threshold for any account."""
     assert threshold(limit, active) == threshold(str(limit), active) == limit

@@ -1,4 +1,4 @@
-"""Messages in Korean, whatever stands in them."""
+"""Messages in Korean, with any values inserted."""
 
 import re
 from string import Formatter
@@ -25,7 +25,7 @@ def _templates() -> st.SearchStrategy[str]:
             for message in messages.template()
             if isinstance(message.id, str)
             and "python-brace-format" in message.flags
-            # the completion script has variables of shells
+            # the completion script contains shell variables
             and "${" not in message.id
         )
     )
@@ -33,14 +33,14 @@ def _templates() -> st.SearchStrategy[str]:
 
 @given(_FOREIGN)
 def test_english_is_unchanged(foreign: str) -> None:
-    """No catalogue is read for English."""
+    """No catalogue is loaded for English."""
     assert translate(foreign) is foreign
 
 
 @pytest.mark.slow
 @given(st.deferred(_templates), st.data())
-def test_values_come_through_unchanged(template: str, data: st.DataObject) -> None:
-    """A value of a message stands in its Korean as it stood in its English: nothing of it is read as anything else."""
+def test_values_are_inserted_unchanged(template: str, data: st.DataObject) -> None:
+    """A value appears in the Korean message as in the English one, and is not interpreted."""
     fields = [(name, spec, conversion) for _, name, spec, conversion in Formatter().parse(template) if name]
     values: dict[str, Parameter] = {
         name: data.draw(_FOREIGN) if re.fullmatch(r"(\.\d+)?", spec or "") else 7 for name, spec, _ in fields
@@ -49,28 +49,28 @@ def test_values_come_through_unchanged(template: str, data: st.DataObject) -> No
         korean = translate(Message(template, **values))
     for name, spec, conversion in fields:
         value = values[name]
-        shown = repr(value) if conversion == "r" else format(value, spec or "")
-        assert shown in korean
+        formatted = repr(value) if conversion == "r" else format(value, spec or "")
+        assert formatted in korean
 
 
 @given(_FOREIGN)
-def test_what_is_no_message_is_left_alone(foreign: str) -> None:
-    """Foreign text, marked so that it can be none of the messages, is shown as it came."""
+def test_external_text_is_not_translated(foreign: str) -> None:
+    """External text, marked so that it cannot equal a message, is shown unchanged."""
     with use_language("ko"):
         assert translate(f"⟦{foreign}⟧") == f"⟦{foreign}⟧"
 
 
 @given(st.lists(_FOREIGN, min_size=3, max_size=3))
-def test_a_korean_plan_of_foreign_texts_obeys_nothing(foreign: list[str]) -> None:
-    """Notes, owners and reasons that mean harm are as harmless in Korean as in English."""
+def test_korean_plan_neutralizes_external_texts(foreign: list[str]) -> None:
+    """Hostile notes, owners and reasons are as harmless in Korean as in English."""
     note, owner, reason = foreign
     change = Change(
         "01000000001", Action.ACTIVATE, "INACTIVE", "ACTIVE", Message("in use: {usage}", usage=reason), note, owner
     )
-    shown = _plan(change)
-    assert "활성화" in shown
-    assert "\x1b" not in shown
-    assert shown.replace("\n", "").isprintable()
+    text = _plan(change)
+    assert "활성화" in text
+    assert "\x1b" not in text
+    assert text.replace("\n", "").isprintable()
 
 
 def _plan(change: Change) -> str:

@@ -1,4 +1,4 @@
-"""Whatever bytes arrive, the wire makes values or the errors of the tree of them, and nothing else."""
+"""For any bytes, the wire format gives a value or a WorkerError."""
 
 import msgspec
 from hypothesis import example, given
@@ -56,8 +56,8 @@ def _account(body: bytes, piece: int) -> ObservedAccount | ServerError:
 @example(_DEEP, 1 << 20)
 @example(_HUGE, 1 << 20)
 @example(_HALF, 1 << 20)
-def test_any_document_is_an_account_or_a_failed_read(body: bytes, piece: int) -> None:
-    """Every number has digits and a status, however the bytes were split."""
+def test_any_document_is_an_account_or_an_error(body: bytes, piece: int) -> None:
+    """Every number has digits and a status, for any division of the bytes."""
     account = _account(body, piece)
     if isinstance(account, ServerError):
         assert len(str(account)) < 700
@@ -75,7 +75,7 @@ def test_any_document_is_an_account_or_a_failed_read(body: bytes, piece: int) ->
         assert isinstance(number.status, Status)
 
 
-def _reply(body: bytes) -> wire.WriteResponse | Ambiguous:
+def _response(body: bytes) -> wire.WriteResponse | Ambiguous:
     try:
         return wire.write_response(body, "01012345678")
     except Ambiguous as error:
@@ -86,22 +86,22 @@ def _reply(body: bytes) -> wire.WriteResponse | Ambiguous:
 @example(_DEEP)
 @example(_HUGE)
 @example(_HALF)
-def test_any_reply_is_one_or_a_doubt(body: bytes) -> None:
-    """A reply that can be read gives a status or nothing for a number; any other leaves the write in doubt."""
-    reply = _reply(body)
-    if isinstance(reply, Ambiguous):
-        assert len(str(reply)) < 700
+def test_any_response_to_a_write_is_valid_or_ambiguous(body: bytes) -> None:
+    """A readable response gives a status or None for a number."""
+    response = _response(body)
+    if isinstance(response, Ambiguous):
+        assert len(str(response)) < 700
         return
-    assert isinstance(reply.status, Status | None)
-    assert reply.account is None or isinstance(reply.account, str)
+    assert isinstance(response.status, Status | None)
+    assert response.account is None or isinstance(response.account, str)
 
 
 @given(status=st.integers(100, 999), body=_BODIES, write=st.booleans())
 @example(status=500, body=_DEEP, write=True)
 @example(status=400, body=_HUGE, write=True)
 @example(status=400, body=_HALF, write=False)
-def test_any_refusal_is_one_error_with_a_short_text(status: int, body: bytes, *, write: bool) -> None:
-    """There is an error for every status and body, it keeps the status, and floods nothing."""
+def test_any_refusal_is_one_short_error(status: int, body: bytes, *, write: bool) -> None:
+    """Every status and body gives one error, which keeps the status."""
     error = wire.refusal(status, body, write=write)
     assert isinstance(error, ApiError)
     assert error.http_status == status
