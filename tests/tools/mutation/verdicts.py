@@ -23,8 +23,9 @@ KILLED: Final = frozenset({"killed", "timeout"})
 
 _MOST_TESTS: Final = 200
 """Tests for one mutant. Hundreds run a common function, and a survivor would pass them all."""
+_FEW_PARAMETERS: Final = 3
 _MOST_PARAMETERS: Final = 20
-"""Parameters of one test for a mutant, while there are other tests."""
+"""Parameters of one test for a mutant, while there are other tests: as near, or at all."""
 _SAVED: Final = FOLDER / "dependencies.json"
 
 
@@ -39,25 +40,31 @@ def covering(function: str) -> set[str]:
 
 
 def nearest(function: str) -> list[str]:
-    """Return the tests that decide on the mutants of a function: the nearest of those that run it, fast ones first.
+    """Return the tests that decide on the mutants of a function: the nearest of those that run it.
 
-    The nearest tests are in a file with the module's name, then in its package, then in the property tests.
+    The nearest tests are in a file with the name of the module or its folder, then in its package, then in the property
+    tests. Of equally near tests, a few parameters of each test come first, then fast ones.
     """
-    _, package, *_, module = function.rpartition(".")[0].split(".")
+    _, package, *folders, module = function.rpartition(".")[0].split(".")
+    namesakes = tuple(f"/test_{name}" for name in (module, *folders))
 
-    def distance(test: str) -> tuple[bool, bool, bool, float, str]:
-        namesake, near = f"/test_{module}" in test, test.startswith(f"tests/unit/{package}/")
-        is_property = test.startswith("tests/property/")
-        return not namesake, not near, not is_property, state().duration_by_test[test], test
+    def distance(test: str) -> tuple[bool, bool, bool]:
+        is_near = test.startswith(f"tests/unit/{package}/")
+        return (
+            not any(name in test for name in namesakes) or not is_near,
+            not is_near,
+            not test.startswith("tests/property/"),
+        )
 
     counts: Counter[str] = Counter()
-    first: list[str] = []
-    more: list[str] = []
-    for test in sorted(covering(function), key=distance):
+    ranked: list[tuple[bool, bool, bool, bool, bool, float, str]] = []
+    durations = state().duration_by_test
+    for test in sorted(covering(function), key=lambda test: (durations[test], test)):
         name = _without_parameters(test)
-        (first if counts[name] < _MOST_PARAMETERS else more).append(test)
+        too_many, many = counts[name] >= _MOST_PARAMETERS, counts[name] >= _FEW_PARAMETERS
+        ranked.append((too_many, *distance(test), many, durations[test], test))
         counts[name] += 1
-    return [*first, *more][:_MOST_TESTS]
+    return [test for *_, test in sorted(ranked)][:_MOST_TESTS]
 
 
 def is_kept(*, killed: bool, tests: Iterable[str], changed: AbstractSet[str], added: AbstractSet[str]) -> bool:

@@ -104,14 +104,14 @@ def test_digest_of_a_test_covers_its_imports(
 
 
 def test_nearest_tests_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Order: the file with the name of the module, its package, property tests. Faster tests come first."""
+    """Order: the file with the name of the module, its package, property tests, others. Faster tests come first."""
     expected = [
         "tests/unit/plan/test_diff.py::test_fast",
         "tests/unit/plan/test_diff.py::test_slow",
-        "tests/unit/reconcile/test_diff.py::test_namesake",
         "tests/unit/plan/test_policy.py::test_same_package",
         "tests/property/test_any.py::test_property",
         "tests/unit/cli/test_load.py::test_elsewhere",
+        "tests/unit/reconcile/test_diff.py::test_namesake_elsewhere",
     ]
     mutation_state = state()
     durations = {test: 9.0 if "slow" in test else 1.0 for test in expected}
@@ -126,3 +126,14 @@ def test_nearest_tests_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     nearest_tests = nearest("worker.plan.diff.x_compare")
     assert (len(nearest_tests), set(expected) - set(nearest_tests)) == (200, set())
+
+
+def test_each_of_the_nearest_tests_takes_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a module in a folder, the file with the name of the folder counts as well."""
+    parameters = {f"tests/unit/config/test_desired.py::test_fast[{number:03}]" for number in range(300)}
+    others = {f"tests/unit/config/test_desired.py::test_{number:03}" for number in range(190)}
+    function, mutation_state = "worker.config.desired.load.x_load", state()
+    monkeypatch.setattr(mutation_state, "duration_by_test", dict.fromkeys(parameters, 0.1) | dict.fromkeys(others, 9.0))
+    monkeypatch.setattr(mutation_state, "tests_by_mangled_function_name", {function: parameters | others})
+    assert others < set(nearest(function))
+    assert len(nearest(function)) == 200
