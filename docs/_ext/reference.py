@@ -36,7 +36,7 @@ STATUSES: Final = MappingProxyType(
         ExitStatus.UNCONVERGED: "some numbers did not converge: failed, blocked, missing, held, conflict",
         ExitStatus.REFUSED: "refused by a safety rule: nothing was written",
         ExitStatus.BUSY: "another run has the account",
-        ExitStatus.USAGE: "wrong usage: nothing was sent",
+        ExitStatus.USAGE: "usage error: nothing was sent",
         ExitStatus.INVALID: (
             "invalid desired state (also one account under two names), settings or plan file: nothing was sent"
         ),
@@ -64,7 +64,10 @@ _ENVIRONMENT: Final = (
     ("SENDERID_KIT_MASK", "in that template: how numbers are shown"),
     ("SENDERID_KIT_ALLOW", "in that template: safety rules to allow, separated by spaces"),
     ("SENDERID_KIT_TOKEN", "in that template: the token for notes and issues"),
-    ("FORGE_AUTHOR", "for `python -m worker.cli.ci` on GitHub: the user whose comments and issues belong to the kit"),
+    (
+        "FORGE_AUTHOR",
+        "for `python -m worker.cli.ci` on GitHub: the user whose comments and issues belong to the pipelines",
+    ),
     ("GITLAB_CI", "set by GitLab: selects GitLab for `python -m worker.cli.ci`"),
     ("SSL_CERT_FILE", "a file with trusted authorities; the message of a TLS error names a file that does not exist"),
     ("SSLKEYLOGFILE", "a file for the keys of TLS sessions; one that cannot be written is ignored, with a warning"),

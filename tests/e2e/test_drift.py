@@ -62,7 +62,7 @@ def test_external_change_is_drift_with_its_time(command: Command, served: Served
     change = _drift(command, 2)[A]
     assert (change["cause"], change["since"]) == ("external_drift", "2026-11-20T09:00:00Z")
     for verb in ("drift", "plan"):
-        assert "changed outside on 2026-11-20 09:00 UTC" in command(verb, "-f", "main.yaml").stdout
+        assert "changed externally on 2026-11-20 09:00 UTC" in command(verb, "-f", "main.yaml").stdout
     assert served.writes == []
 
 
@@ -71,7 +71,7 @@ def test_change_of_file_and_account_is_drift(command: Command, account: SandboxA
     _want(command, {A: "INACTIVE", B: "INACTIVE", C: "ACTIVE"})
     account.switch(A, "PENDING", WHEN)
     assert _drift(command, 3)[A]["cause"] == "both"
-    assert "changed outside on 2026-11-20 09:00 UTC, and in the file" in command("drift", "-f", "main.yaml").stdout
+    assert "changed externally on 2026-11-20 09:00 UTC, and in the file" in command("drift", "-f", "main.yaml").stdout
 
 
 @pytest.mark.usefixtures("served")

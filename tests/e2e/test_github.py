@@ -355,7 +355,7 @@ def test_second_apply_of_a_plan_is_refused(job: Job, forge: Forge, served: Serve
     account.switch(A, "INACTIVE")
     again = job("apply", GITHUB_RUN_ATTEMPT="2")
     assert again.status == 4
-    assert f"job https://github.com/{REPOSITORY}/actions/runs/42/attempts/1 has carried out this plan" in again.summary
+    assert f"job https://github.com/{REPOSITORY}/actions/runs/42/attempts/1 has applied this plan" in again.summary
     assert "allow replay" in again.summary
     assert served.writes == [(A, "ACTIVE")]
     assert len(forge.comments) == 2
@@ -442,7 +442,7 @@ def test_older_claim_wins(job: Job, forge: Forge, served: Served) -> None:
     forge.rivals = [rival]
     refused = job("apply")
     assert refused.status == 4
-    assert "job https://github.com/rival has carried out this plan" in refused.summary
+    assert "job https://github.com/rival has applied this plan" in refused.summary
     assert [each["body"] for each in forge.comments[1:]] == [rival]
     assert served.writes == []
 

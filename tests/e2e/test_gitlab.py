@@ -136,7 +136,7 @@ def test_second_apply_of_a_plan_is_refused(
     account.switch(A, "INACTIVE")
     again = pipeline("senderid-apply", CI_JOB_URL="https://gitlab.example/jobs/2")
     assert again.returncode == 4
-    assert "job https://gitlab.example/jobs/1 has carried out this plan" in again.stderr
+    assert "job https://gitlab.example/jobs/1 has applied this plan" in again.stderr
     assert served.writes == [(A, "ACTIVE")]
     assert len(forge.comments) == 2
     assert pipeline("senderid-apply", SENDERID_KIT_ALLOW="min-active all").returncode == 0

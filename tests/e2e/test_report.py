@@ -67,7 +67,7 @@ def test_history_drift_and_rollback_reports(command: Command, served: Served, ac
     assert "1 run with this number." in _report(command, "history", "--phone", "010-0000-0001").visible
     account.switch(A, "INACTIVE")
     read = _report(command, "drift", "-f", "main.yaml", status=2)
-    assert "changed outside on" in " ".join(read.line("010-0000-0001"))
+    assert "changed externally on" in " ".join(read.line("010-0000-0001"))
     account.switch(A, "ACTIVE")
     assert "1 to activate" in _report(command, "rollback", run_id, "--dry-run").visible
     assert "2 changed" in _report(command, "rollback", run_id, "-y").visible

@@ -71,7 +71,7 @@ def test_replay_is_refused_and_names_the_run(served: Served, command: Command) -
     assert first.returncode == 0, first.stderr
     served.sandbox.wire.clear()
     message = _refused(_apply(command), _run_id(first))
-    assert "carried out this plan already" in message
+    assert "already applied this plan" in message
     assert _run_id(first) in " ".join(command("apply", "p.json").stdout.split())
     assert served.sandbox.wire == []
     run = json.loads(command("history", _run_id(first), "--format", "json").stdout)["runs"][0]
@@ -271,7 +271,7 @@ def test_missing_file_is_a_notice(served: Served, command: Command) -> None:
     assert (done.returncode, served.writes) == (0, WRITES)
     (notice,) = json.loads(done.stdout)["accounts"][0]["notices"]
     assert notice["kind"] == "files"
-    assert "the plan was not compared with config/main.yaml: not found" in notice["message"]
+    assert "config/main.yaml not found, so the plan was not compared with the desired state" in notice["message"]
     (line,) = [json.loads(line) for line in done.stderr.splitlines() if '"notice"' in line]
     assert (line["kind"], line["message"]) == ("files", notice["message"])
     for form in ("text", "markdown", "html"):
@@ -355,8 +355,8 @@ def test_invalid_file_sends_nothing(served: Served, command: Command) -> None:
     ("arguments", "message"),
     [
         (("p.json", "--files", "config", "--no-files"), "--files and --no-files cannot be combined"),
-        (("p.json", "--files", "nowhere"), "--files nowhere: there is no such folder"),
-        (("p.json", "--files", "config/main.yaml"), "--files config/main.yaml: there is no such folder"),
+        (("p.json", "--files", "nowhere"), "--files nowhere: no such folder"),
+        (("p.json", "--files", "config/main.yaml"), "--files config/main.yaml: no such folder"),
         (("-y", "--files", "config"), "--files and --no-files require a saved plan: senderid apply PLANFILE"),
         (("-y", "--no-files"), "--files and --no-files require a saved plan: senderid apply PLANFILE"),
     ],

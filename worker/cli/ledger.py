@@ -124,9 +124,7 @@ def find_run(settings: Settings, name: str, *, account: str | None = None, phone
     path = ledger_path(settings)
     with open_read_only(path) as connection:
         if connection is None:
-            raise UsageError(
-                Message("there is no run {name!r}: there is no ledger yet at {path}", name=name, path=str(path))
-            )
+            raise UsageError(Message("no run {name!r}: there is no ledger yet at {path}", name=name, path=str(path)))
         ids = find_run_ids(connection, name, _MOST_RUNS + 1)
         if len(ids) == 1:
             return run_record(connection, ids[0], account=account, phone=phone)
@@ -140,8 +138,8 @@ def find_run(settings: Settings, name: str, *, account: str | None = None, phone
             )
         latest = find_run_ids(connection, "", _MOST_RUNS + 1)
     if not latest:
-        raise UsageError(Message("there is no run {name!r}; there are none yet", name=name))
-    raise UsageError(Message("there is no run {name!r}; there are {runs}", name=name, runs=_run_list(latest)))
+        raise UsageError(Message("no run {name!r}: the ledger has no runs yet", name=name))
+    raise UsageError(Message("no run {name!r}; the latest runs are {runs}", name=name, runs=_run_list(latest)))
 
 
 def _run_list(runs: Sequence[str]) -> str:

@@ -178,7 +178,7 @@ def parse_rules(names: Sequence[str]) -> frozenset[str]:
         if name not in choices:
             raise UsageError(
                 Message(
-                    "--allow {name!r}: there is no such rule; there are {choices}",
+                    "--allow {name!r}: no such rule; use one of {choices}",
                     name=name,
                     choices=", ".join(choices),
                 )
@@ -238,4 +238,4 @@ def _similar(name: str, candidates: Collection[str]) -> str:
     if close:
         return Message("; did you mean {name!r}?", name=close[0])
     names = ", ".join(map(repr, candidates))
-    return Message("; there are {names}", names=names) if len(candidates) <= _ACCOUNTS_SHOWN else ""
+    return Message("; the accounts are {names}", names=names) if len(candidates) <= _ACCOUNTS_SHOWN else ""

@@ -80,8 +80,8 @@ Exit status:
   2    changes are pending (plan --detailed-exitcode), or numbers drifted (drift)
   3    some numbers did not converge: failed, blocked, missing, held, conflict
   4    refused by a safety rule: nothing was written
-  5    another run has the account
-  64   wrong usage
+  5    another run has the lease of the account
+  64   usage error
   65   invalid desired state or settings: nothing was sent
   129  stopped by SIGHUP, such as a lost connection; `watch` reloads instead
   130  interrupted by SIGINT

@@ -269,7 +269,9 @@ logging: Final = _all(
         help="Log lines on stderr. auto: console on a terminal, JSON elsewhere. [auto]",
     ),
     click.option(
-        "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="The lowest level. [info]"
+        "--log-level",
+        type=click.Choice(["debug", "info", "warning", "error"]),
+        help="The lowest level of log lines. [info]",
     ),
 )
 

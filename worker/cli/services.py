@@ -219,8 +219,8 @@ def read_access(settings: "Settings", host: str) -> "Access":
         if len(token) < web.MIN_TOKEN_LENGTH or not token.isascii() or not token.isprintable():
             raise UsageError(
                 Message(
-                    "web.token_file {name}: the token should be {minimum} or more printable ASCII "
-                    "characters, such as of `openssl rand -hex 32`",
+                    "web.token_file {name}: the token needs {minimum} or more printable ASCII characters, such as "
+                    "the output of `openssl rand -hex 32`",
                     name=name,
                     minimum=web.MIN_TOKEN_LENGTH,
                 )

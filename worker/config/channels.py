@@ -137,7 +137,7 @@ def _template(reader: Reader, node: Node) -> str | None:
         return None
     template = Template(text)
     if not template.is_valid():
-        reader.problem(node, Message("$ in a template starts a field: write $$ for the character itself"))
+        reader.problem(node, Message("$ in a template starts a field: write $$ for a literal $"))
         return None
     for name in template.get_identifiers():
         if name not in FIELDS:

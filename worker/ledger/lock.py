@@ -18,7 +18,7 @@ __all__ = ["Holder", "hold", "prepare"]
 
 _PAUSE: Final = 0.1
 """Time in seconds between two attempts to take a lock that another run has."""
-_ADVICE: Final = Message("choose another place with ledger.path in the settings or SENDERID_LEDGER__PATH")
+_ADVICE: Final = Message("choose another location with ledger.path in the settings or SENDERID_LEDGER__PATH")
 
 
 class Holder(Struct):
@@ -75,7 +75,8 @@ async def hold(
             if not await wait(_PAUSE):
                 raise AccountBusy(
                     Message(
-                        "another run holds this account ({holder}); try again later, or wait with --lock-timeout",
+                        "another run has the lease of this account ({holder}); try again later, or wait with "
+                        "--lock-timeout",
                         holder=_holder(path),
                     )
                 ) from None

@@ -284,7 +284,7 @@ def _bad_character(text: str) -> Message:
     if char == "+":
         return Message("+ is allowed only at the start, as in +82 10-1234-5678")
     if char in _IN_RANGES:
-        return Message("character {char}: list each number of a range on its own", char=name)
+        return Message("character {char}: list each number of a range separately", char=name)
     if char in _BETWEEN_NUMBERS:
         return Message("character {char}: write one number only", char=name)
     if not char.isprintable():

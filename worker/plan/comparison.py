@@ -67,8 +67,8 @@ def missing_file_notices(files: CurrentFiles) -> tuple[Notice, ...]:
     if not files.missing:
         return ()
     message = Message(
-        "the plan was not compared with {files}: not found; add --files with the folder that the files are in now, or "
-        "--no-files if there are none",
+        "{files} not found, so the plan was not compared with the desired state; pass --files FOLDER if the files "
+        "moved, or --no-files if they no longer exist",
         files=files.missing,
     )
     return (Notice(NoticeKind.FILES, message),)

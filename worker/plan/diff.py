@@ -37,11 +37,11 @@ _BLOCKED: Final[Mapping[str, Message]] = {
     ),
     Status.BLOCKED: Message("BLOCKED: the vendor has stopped this number; contact their support"),
     Status.DUPLICATED: Message(
-        "DUPLICATED: another account holds this number; file a duplicate request in the console"
+        "DUPLICATED: this number is registered on another account; file a duplicate request in the console"
     ),
     Status.EXPIRED: Message("EXPIRED: its verification has expired; verify the number again in the console"),
     Status.OVERLIMIT: Message(
-        "OVERLIMIT: the account holds more numbers than its limit; request a higher limit or remove some"
+        "OVERLIMIT: the account exceeds its limit of numbers; request a higher limit or remove numbers"
     ),
 }
 _BLOCKED_UNKNOWN: Final = Message("unknown status; check the number in the vendor's console")

@@ -28,7 +28,7 @@ _AWAITING_VENDOR: Final = {
     ),
     Status.DUPLICATED: (
         NoticeKind.DUPLICATED,
-        Message("DUPLICATED: another account holds it; file a duplicate request in the console"),
+        Message("DUPLICATED: it is registered on another account; file a duplicate request in the console"),
     ),
     Status.BLOCKED: (NoticeKind.BLOCKED, Message("BLOCKED: the vendor has stopped it; contact their support")),
 }

@@ -170,15 +170,14 @@ def replay(earlier: PlanFileUse) -> Refusal:
     """Return the refusal of a plan file that an earlier run applied or overtook."""
     if earlier.was_applied:
         message = Message(
-            "run {run} carried out this plan already, at {time}: plan again, or add --allow replay to carry it out "
-            "anyway",
+            "run {run} already applied this plan at {time}: plan again, or add --allow replay to apply it again",
             run=earlier.run,
             time=earlier.at,
         )
     else:
         message = Message(
             "run {run} wrote to numbers of this plan at {time}, after the plan was created: plan again, or add "
-            "--allow replay to carry it out anyway",
+            "--allow replay to apply it anyway",
             run=earlier.run,
             time=earlier.at,
         )

@@ -194,7 +194,7 @@ def expiry_error(change: Change) -> NumberError:
 
 def _changed_by_others(after: str | None) -> tuple[Outcome, NumberError]:
     if after is None:
-        message = Message("the number was removed by someone else in the meantime")
+        message = Message("the number was removed outside this run")
     else:
-        message = Message("the number was changed by someone else in the meantime: it is {status}", status=after)
+        message = Message("the number was changed outside this run: it is now {status}", status=after)
     return Outcome.CONFLICT, NumberError("Conflict", message)

@@ -96,8 +96,8 @@ class Identities:
             for name in names[:_MOST_NAMES]
         )
         message = Message(
-            "{count} names are one account: {places}: nothing was written to it. Describe it once, or write the same "
-            "`account:` in each document to split it",
+            "{count} names describe one account ({places}), so nothing was written to it: describe it once, or "
+            "write the same `account:` in each document to split it",
             count=len(names),
             places=locations,
         )

@@ -219,12 +219,12 @@ class AccountDecoder:
         for row in rows:
             if not _phone(row.phone):
                 message = Message(
-                    "the account document holds a number that is not 3 to 12 digits: {phone}",
+                    "the account document contains a number that is not 3 to 12 digits: {phone}",
                     phone=PhoneNumber(brief(repr(row.phone))),
                 )
                 raise ServerError(message)
             if row.phone in numbers:
-                raise ServerError(Message("the account document holds {phone} twice", phone=PhoneNumber(row.phone)))
+                raise ServerError(Message("the account document contains {phone} twice", phone=PhoneNumber(row.phone)))
             numbers[row.phone] = Observed(row.phone, row.status, row.expires_at)
             self._update_times.append(row.updated_second)
             if row.is_extended:
@@ -233,7 +233,7 @@ class AccountDecoder:
                 self._measures[row.phone] = measures
         if len(numbers) > _NUMBERS_CAP:
             raise ServerError(
-                Message("the account document holds more than {numbers_cap:,} numbers", numbers_cap=_NUMBERS_CAP)
+                Message("the account document contains more than {numbers_cap:,} numbers", numbers_cap=_NUMBERS_CAP)
             )
 
     def _unreadable(self, error: Exception) -> ServerError:

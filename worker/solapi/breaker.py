@@ -94,8 +94,8 @@ class Breaker:
             if self._probes == len(_PAUSES):
                 self._open_error = CircuitOpen(
                     Message(
-                        "{failures} requests in a row and {probes} probes failed, the last one with: {error}; run "
-                        "again when the API responds",
+                        "{failures} consecutive requests and {probes} probes failed, the last one with: {error}; "
+                        "run again when the API responds",
                         failures=_FAILURES,
                         probes=self._probes,
                         error=str(error),

@@ -164,10 +164,10 @@ class _Bounded(web.Server):
         report = self._reports.get(request.path)
         if report is None:
             if self._pages is None:
-                return HttpResponse(404, f"there are {', '.join(self._reports)}\n".encode())
+                return HttpResponse(404, f"not found; the paths are {', '.join(self._reports)}\n".encode())
             return await self._pages(request, headers, lambda seconds: self._last(request, seconds))
         if request.method not in {"GET", "HEAD"}:
-            return HttpResponse(405, b"GET or HEAD\n", headers={"Allow": "GET, HEAD"})
+            return HttpResponse(405, b"method not allowed; use GET or HEAD\n", headers={"Allow": "GET, HEAD"})
         return report(request.headers.get("Accept", ""))
 
     def _last(self, request: web.BaseRequest, seconds: float) -> None:

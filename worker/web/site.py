@@ -102,7 +102,7 @@ class StatusPages:
         path, _mark, query = request.raw_path.partition("?")
         is_login = path in {"/login", "/logout"} and request.method == "POST"
         if request.method not in {"GET", "HEAD"} and not is_login:
-            return HttpResponse(405, b"GET or HEAD\n", headers={"Allow": "GET, HEAD"})
+            return HttpResponse(405, b"method not allowed; use GET or HEAD\n", headers={"Allow": "GET, HEAD"})
         for name, kind in _ASSETS.items():
             if path == _url(name):
                 return HttpResponse(200, asset(name), kind, {"Cache-Control": "public, max-age=31536000, immutable"})
@@ -125,7 +125,9 @@ class StatusPages:
             if request.method == "HEAD":
                 return HttpResponse(200, b"", "text/event-stream")
             if self.events.full:
-                return HttpResponse(503, b"too many listen\n", headers={"Retry-After": "60"})
+                return HttpResponse(
+                    503, b"too many event streams are open; try again later\n", headers={"Retry-After": "60"}
+                )
             return await self.events.stream(request, headers, last)
         return await self._page(path, query)
 

@@ -136,7 +136,7 @@ def test_korean_account_name_matches_in_nfd() -> None:
     ("names", "message"),
     [
         (["man"], "no file has an account 'man'; did you mean 'main'?"),
-        (["zzz"], "no file has an account 'zzz'; there are 'main', 'shop'"),
+        (["zzz"], "no file has an account 'zzz'; the accounts are 'main', 'shop'"),
         (["man", "main", "zzz"], "no file has an account 'man'; .*; no file has an account 'zzz'"),
         (["\x1b[31m"], r"no file has an account '\\x1b\[31m'"),
     ],
@@ -210,8 +210,7 @@ def test_unknown_rule_is_refused_with_the_list_of_rules(name: str) -> None:
     with pytest.raises(UsageError) as error:
         parse_rules(["all", name])
     assert str(error.value) == (
-        f"--allow {name!r}: there is no such rule; there are max-deactivations, min-active, fleet-wide, "
-        "in-use, replay, all"
+        f"--allow {name!r}: no such rule; use one of max-deactivations, min-active, fleet-wide, in-use, replay, all"
     )
 
 

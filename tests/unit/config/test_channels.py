@@ -100,7 +100,7 @@ def test_invalid_channel_is_refused_without_a_secret(text: str, message: str) ->
         ("digest_seconds: []", "70: digest_seconds must be"),
         ("title: ''", "61: a template is empty"),
         ("title: $titel", "61: unknown field in a template; did you mean 'title'?"),
-        ("body: 5 $", "60: $ in a template starts a field: write $$ for the character itself"),
+        ("body: 5 $", "60: $ in a template starts a field: write $$ for a literal $"),
         ("body: '${secret}'", "60: unknown field in a template; use one of title, body, count, host"),
     ],
 )

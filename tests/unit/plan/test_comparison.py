@@ -150,8 +150,8 @@ def test_missing_files_are_a_notice() -> None:
     """The notice names each missing file and both options. Without missing files there is no notice."""
     assert missing_file_notices(CurrentFiles(_account("numbers: {}"))) == ()
     message = (
-        "the plan was not compared with main.yaml, sales.yaml: not found; add --files with the folder that the files "
-        "are in now, or --no-files if there are none"
+        "main.yaml, sales.yaml not found, so the plan was not compared with the desired state; pass --files FOLDER if "
+        "the files moved, or --no-files if they no longer exist"
     )
     assert missing_file_notices(CurrentFiles(None, ("main.yaml", "sales.yaml"))) == (Notice(NoticeKind.FILES, message),)
 

@@ -261,7 +261,7 @@ def test_duplicate_account_is_refused_before_any_write() -> None:
         assert _outcomes(results) == [RunOutcome.FAILED, RunOutcome.CONVERGED, RunOutcome.FAILED]
         assert _codes(results) == ["DuplicateAccount", None, "DuplicateAccount"]
         assert results[0].error is not None
-        assert results[0].error.message.startswith("2 names are one account: 'a' (a.yaml:3), 'b' (b.yaml:7): ")
+        assert results[0].error.message.startswith("2 names describe one account ('a' (a.yaml:3), 'b' (b.yaml:7)), ")
         assert {request.phone for request in reseller.loopback.sandbox.wire if request.method == "PUT"} == set(
             other.numbers
         )

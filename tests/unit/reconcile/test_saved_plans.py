@@ -119,12 +119,12 @@ def test_replay_refusal_names_run_time_and_option() -> None:
     """The plan was applied before, or another run wrote to its numbers since."""
     assert "replay" in RULES
     assert replay(EARLIER).message == (
-        "run r1 carried out this plan already, at 2026-11-24T01:00:00.000Z: plan again, or add --allow replay to carry "
-        "it out anyway"
+        "run r1 already applied this plan at 2026-11-24T01:00:00.000Z: plan again, or add --allow replay to apply it "
+        "again"
     )
     assert replay(replace(EARLIER, was_applied=False)).message == (
         "run r1 wrote to numbers of this plan at 2026-11-24T01:00:00.000Z, after the plan was created: plan again, or "
-        "add --allow replay to carry it out anyway"
+        "add --allow replay to apply it anyway"
     )
 
 

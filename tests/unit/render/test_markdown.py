@@ -123,7 +123,7 @@ def test_accounts_over_the_size_limit_are_one_line_each() -> None:
     assert "<details>" not in comment
     assert "| to activate | 1,800 | 900 |" in comment
     assert "- 300 accounts (`a2`, `a5`, `a8`, `a11`, `a14` and 295 more): 3 to activate" in comment
-    assert "1,800 numbers are only counted here." in comment
+    assert "1,800 numbers are not listed here." in comment
 
 
 def test_account_lines_over_the_size_limit_are_counted() -> None:
@@ -135,7 +135,7 @@ def test_account_lines_over_the_size_limit_are_counted() -> None:
     comment = plan(*accounts)
     assert len(comment.encode()) <= markdown.CAP
     assert "- and 4,980 more like these\n" in comment
-    assert "5,000 numbers are only counted here." in comment
+    assert "5,000 numbers are not listed here." in comment
 
 
 def test_long_lists_are_limited_by_lines_and_size() -> None:

@@ -402,7 +402,7 @@ def every_outcome() -> tuple[NumberResult, ...]:
             "023124568",
             Outcome.CONFLICT,
             after="PENDING",
-            error=NumberError("Conflict", "the number was changed by someone else in the meantime: it is PENDING"),
+            error=NumberError("Conflict", "the number was changed outside this run: it is now PENDING"),
         ),
         number("023124567", Outcome.FAILED, error=SERVER),
     )
@@ -665,5 +665,5 @@ def test_times_of_a_schedule_use_the_time_zone_of_the_file() -> None:
     assert "scheduled ACTIVE: sale" in output
     assert "This is the plan for" not in output
     output = text.plan(replace(plan, at="2026-12-01T00:00:00Z"), color=False)
-    expected = "This is the plan for 2026-12-01 01:00 CET, 2026-12-01 09:00 KST; apply uses the desired state"
+    expected = "This is the plan for 2026-12-01 01:00 CET, 2026-12-01 09:00 KST; apply uses the current desired state"
     assert expected in " ".join(output.split())

@@ -139,7 +139,7 @@ def test_three_failed_probes_end_the_account() -> None:
         circuit.fail(10)
         errors = await asyncio.gather(*(circuit.breaker.wait_closed() for _ in range(5)), return_exceptions=True)
         assert {type(each) for each in errors} == {CircuitOpen}
-        assert "10 requests in a row and 3 probes" in str(errors[0])
+        assert "10 consecutive requests and 3 probes" in str(errors[0])
         assert "gone fishing" in str(errors[0])
         assert len(circuit.probed) == 3
         since = circuit.now()

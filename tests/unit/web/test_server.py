@@ -163,7 +163,7 @@ def test_unknown_path_is_not_found(path: str) -> None:
 
     async def scenario(url: str) -> None:
         response = await get(url, path)
-        assert (response.status, response.body) == (404, "there are /metrics, /healthz, /readyz\n")
+        assert (response.status, response.body) == (404, "not found; the paths are /metrics, /healthz, /readyz\n")
 
     run_scenario(scenario)
 

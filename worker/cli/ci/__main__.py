@@ -67,7 +67,7 @@ _job = click.option("--job", required=True, callback=_check_url, help="URL of th
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Run the steps of pipelines on GitHub and GitLab around senderid. FORGE_TOKEN has the token."""
+    """Run the pipeline steps before and after senderid on GitHub and GitLab. The API token is read from FORGE_TOKEN."""
 
 
 @main.command()
@@ -261,8 +261,8 @@ def _delete_claim(forge: GitHub | GitLab, request: int, number: int) -> None:
 def _refuse_claimed(claims: Sequence[tuple[int, Claim]]) -> None:
     if claims:
         raise PlanRefused(
-            f"job {claims[0][1].job} has carried out this plan, or died meanwhile: plan again, or apply from the "
-            "files by hand; to apply the plan again, allow replay"
+            f"job {claims[0][1].job} has applied this plan, or crashed while applying it: plan again, or apply from "
+            "the files by hand; to apply the plan again, allow replay"
         )
 
 

@@ -17,7 +17,7 @@ JOB: Final = re.compile(r"https?://[^\s<>]{1,500}")
 _LINE: Final = re.compile(r"<!-- senderid-claim plan=([0-9A-Za-z_-]{1,64}) nonce=([0-9a-f]+) job=(\S+) -->")
 _PLAN: Final = re.compile(r"[0-9A-Za-z_-]{1,64}")
 _NOTHING_SENT: Final = frozenset({64, 65})
-"""Exit statuses that mean that no request was sent: wrong usage and invalid input."""
+"""Exit statuses that mean that no request was sent: usage error and invalid input."""
 
 
 class Claim(NamedTuple):

@@ -45,7 +45,7 @@ class _PlanFile(NamedTuple):
     is_compared: bool
 
 
-@click.command("apply", short_help="Plan, ask, write and verify.")
+@click.command("apply", short_help="Plan, confirm, write and verify.")
 @click.argument("planfile", required=False, shell_complete=complete.file)
 @options.common
 @click.option("-y", "--yes", is_flag=True, help="Skip the prompt. Required without a terminal.")
@@ -77,11 +77,12 @@ def command(
     max_age: float | None,
     **common: Any,
 ) -> int:
-    """Plan, ask, write and verify. With PLANFILE, carry out that saved plan without asking.
+    """Plan, confirm, write and verify. With PLANFILE, apply that saved plan without a prompt.
 
-    A saved plan is carried out once. A number whose desired state has changed since is a conflict and is not written.
+    A saved plan is applied once. A number whose desired state has changed since is a conflict and is not written.
 
-    Exit status: 0 converged, 1 error, 3 some numbers did not converge, 4 refused, 5 another run has the account.
+    Exit status: 0 converged, 1 error, 3 some numbers did not converge, 4 refused, 5 another run has the lease of the
+    account.
     """
     common_options = options.one_on_stdout(options.Common(**common))
     if planfile is not None:
@@ -142,7 +143,7 @@ def _check_folder(folder: str | None, *, no_files: bool) -> None:
     if no_files:
         raise UsageError(Message("--files and --no-files cannot be combined"))
     if not os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir raises where a name is too long
-        raise UsageError(Message("--files {folder}: there is no such folder", folder=folder))
+        raise UsageError(Message("--files {folder}: no such folder", folder=folder))
 
 
 def _apply_saved(file: _PlanFile, common: options.Common, *, lock_timeout: float) -> int:

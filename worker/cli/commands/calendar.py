@@ -45,7 +45,7 @@ def command(
     output: str | None,
     no_color: bool,
 ) -> int:
-    """Show what the schedules of the files change in the next days. Reads no account.
+    """Show the changes that the schedules of the files make in the next days. Reads no account.
 
     It shows changes of the desired state; a plan shows the writes that they need. Exit status 0.
     """

@@ -10,7 +10,7 @@ __all__ = ["command"]
 
 _SHELLS: Final = ("bash", "zsh", "fish")
 
-_HELP: Final = """Print the script with which a shell completes commands, options, accounts, runs and rules.
+_HELP: Final = """Print a shell script that completes commands, options, accounts, runs and rules.
 
 \b
 bash   senderid completion bash > ~/.local/share/bash-completion/completions/senderid

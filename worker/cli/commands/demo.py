@@ -79,7 +79,7 @@ async def _run_demo(run: "Session", sandbox: "Sandbox", account: "SandboxAccount
     drafts = await run.fleet.plan(accounts, Terms())
     emit(text.plan(_document(drafts), color=style.color, width=style.width))
 
-    _chapter(_("3. senderid apply: carry out the changes, despite injected faults"))
+    _chapter(_("3. senderid apply: apply the changes despite injected faults"))
     results = await run.fleet.apply(accounts, drafts, Terms(), run.progress)
     result = run.result(results)
     emit(text.result(result, color=style.color, width=style.width))

@@ -100,10 +100,11 @@ async def _read_account(client: "AccountReader") -> tuple[Check, ...]:
             "signature", "warn", Message("accepted; the response is an empty object: no numbers and no account id")
         )
     else:
-        numbers = Message(
-            "account {account_id}: {numbers} numbers, {active} ACTIVE",
+        numbers = Message.plural(
+            "account {account_id}: {count} number, {active} ACTIVE",
+            "account {account_id}: {count} numbers, {active} ACTIVE",
+            len(observed.numbers),
             account_id=observed.account_id,
-            numbers=len(observed.numbers),
             active=observed.active,
         )
         signature = Check("signature", "ok", Message("accepted; {numbers}", numbers=numbers))

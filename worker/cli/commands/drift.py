@@ -10,12 +10,12 @@ from worker.cli.planning import plan
 __all__ = ["command"]
 
 
-@click.command("drift", short_help="Show drift: differences without a change of the file. Writes nothing.")
+@click.command("drift", short_help="Show drift: differences found without a change of the file. Writes nothing.")
 @options.common
 def command(**common: Any) -> int:
-    """Show the numbers that differ although their file was not changed. Writes nothing.
+    """Show drift: numbers that differ from the desired state although their file did not change. Writes nothing.
 
-    A number that no run has written yet is also shown, as its cause is unknown. Exit status: 0 no drift, 2 drift, 3
-    some of it cannot converge, 4 a safety rule would refuse to revert it, 1 an account could not be read.
+    Numbers that no run has written yet are also shown, as their cause is unknown. Exit status: 0 no drift, 1 an account
+    could not be read, 2 drift, 3 some numbers cannot converge, 4 a safety rule would refuse the revert.
     """
     return plan(options.Common(**common), drift=True)

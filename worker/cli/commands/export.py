@@ -23,7 +23,7 @@ def command(
 ) -> int:
     """Print the current state of the account of the default credentials as a desired-state file.
 
-    Planning the file shows no change. The credentials are those of SOLAPI_API_KEY and SOLAPI_API_SECRET.
+    A plan of the exported file has no changes. Credentials are read from SOLAPI_API_KEY and SOLAPI_API_SECRET.
 
     A response that lacks numbers of the file at --output, or many numbers of the last run, is read again. An empty
     object never replaces a file that lists numbers, not even with --force.

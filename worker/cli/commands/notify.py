@@ -33,7 +33,7 @@ def command() -> None:
 @click.option("--channel", "names", metavar="NAME", multiple=True, help="Only this channel. Repeatable.")
 @options.settings
 def test(*, names: tuple[str, ...], settings_path: str | None) -> int:
-    """Send a test message to each channel, and report if it was accepted.
+    """Send a test message to each channel, and report whether it was accepted.
 
     Exit status 0, or 1 if a channel did not accept it. No account is read.
     """

@@ -30,7 +30,7 @@ _NUMBERS = 20
 )
 @click.option("--api-key", metavar="K", help="[generated]")
 @click.option("--api-secret", metavar="S", help="[generated]")
-@click.option("--rate-limit", metavar="W/R", default="100/20", help="Writes and reads in 5 seconds. [100/20]")
+@click.option("--rate-limit", metavar="W/R", default="100/20", help="Maximum writes and reads per 5 seconds. [100/20]")
 @click.option("--seed", type=int, default=0, help="Seed of numbers and faults. [0]")
 def command(
     *,

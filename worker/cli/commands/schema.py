@@ -14,7 +14,7 @@ _NAMES = ("desired", "settings", "plan", "result", "history", "calendar", "log")
 def command(name: str | None) -> int:
     """Print the JSON Schema of desired, settings, plan, result, history, calendar or log.
 
-    Without a name, all of them by name.
+    Without a name, print all schemas in one object, by name.
     """
     from worker.cli.output import emit
     from worker.render import json_document

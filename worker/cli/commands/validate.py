@@ -18,7 +18,7 @@ __all__ = ["command"]
 @options.settings
 @options.masked_logs
 def command(more: Sequence[str], paths: Sequence[str], settings_path: str | None) -> int:
-    """Check desired-state files offline: every problem of every file at once. PATH is the same as -f PATH.
+    """Check desired-state files offline and report every problem of every file. PATH is the same as -f PATH.
 
     Each problem is a line `file:line:column: message` on stderr. Exit status 0, or 65 with problems.
     """

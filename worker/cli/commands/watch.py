@@ -37,7 +37,11 @@ _KOREA: Final = "Asia/Seoul"
 @click.command("watch", short_help="Reconcile accounts continuously until stopped.")
 @options.watch_options
 @click.option("--every", type=options.DURATION, metavar="TIME", help="Time between passes: 30s, 5m, 1h. [5m]")
-@click.option("--cron", metavar="EXPRESSION", help='Start passes by a cron expression instead: "*/5 9-18 * * 1-5".')
+@click.option(
+    "--cron",
+    metavar="EXPRESSION",
+    help='Start passes on a cron schedule instead of --every, such as "*/5 9-18 * * 1-5".',
+)
 @click.option("--timezone", metavar="ZONE", shell_complete=complete.zones, help=f"Time zone of --cron. [{_KOREA}]")
 @click.option(
     "--jitter",
@@ -63,7 +67,7 @@ def command(
     listen: str | None,
     **common: Any,
 ) -> int:
-    """Reconcile accounts with their files continuously, without asking.
+    """Reconcile accounts with their files continuously, without prompts.
 
     Safety rules apply as in `apply`. Changed files are read again; of an invalid file, the last valid version stays in
     force. SIGHUP reloads settings and files and starts a pass. SIGTERM and SIGINT stop after in-flight requests, with

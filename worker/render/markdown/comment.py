@@ -235,7 +235,7 @@ def _in_brief(
         yield from _list(lines)
     yield from _foot(view, remarks)
     size = sum(section.view.size * len(section.accounts) for section in sections)
-    text = ngettext("{count} number is only counted here.", "{count} numbers are only counted here.", size)
+    text = ngettext("{count} number is not listed here.", "{count} numbers are not listed here.", size)
     yield from _all_of_them(text, size)
 
 

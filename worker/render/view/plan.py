@@ -133,8 +133,8 @@ def _external(change: Change) -> str:
         return ""
     has_both = change.cause is Cause.BOTH
     if not change.since:
-        return _("changed outside, and in the file") if has_both else _("changed outside")
-    text = _("changed outside on {when}, and in the file") if has_both else _("changed outside on {when}")
+        return _("changed externally, and in the file") if has_both else _("changed externally")
+    text = _("changed externally on {when}, and in the file") if has_both else _("changed externally on {when}")
     return text.format(when=f"{change.since[:10]} {change.since[11:16]} UTC")
 
 
@@ -176,7 +176,7 @@ def _sentences(plan: Plan, total: Counter[str], *, drift: bool) -> Iterator[tupl
     yield "info", _total(total, drift=drift)
     if plan.at is not None:
         times = ", ".join(sorted({_moment(plan.at, account.timezone) for account in plan.accounts}))
-        text = _("This is the plan for {when}; apply uses the desired state of the present time.")
+        text = _("This is the plan for {when}; apply uses the current desired state.")
         yield "info", text.format(when=times)
     if refusals:
         if failures + refusals == len(plan.accounts):
