@@ -174,7 +174,11 @@ def test_methods_other_than_get_and_head_are_refused(method: str) -> None:
 
     async def scenario(url: str) -> None:
         response = await get(url, "/metrics", method, "Content-Length: 1000000\r\n")
-        assert (response.status, response.headers["allow"], response.body) == (405, "GET, HEAD", "GET or HEAD\n")
+        assert (response.status, response.headers["allow"], response.body) == (
+            405,
+            "GET, HEAD",
+            "method not allowed; use GET or HEAD\n",
+        )
 
     run_scenario(scenario)
 
