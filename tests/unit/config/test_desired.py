@@ -10,6 +10,7 @@ from worker.config.desired import DesiredState, load, parse_file
 from worker.model.accounts import Desired, DesiredAccount, Group, InUseOverride, SafetyOverride, Status, Unmanaged
 from worker.model.credentials import CredentialsRef, SecretRef
 from worker.model.errors import DesiredStateError, Problem
+from worker.model.suspension import Maintenance, Suspend
 
 ON = Desired(Status.ACTIVE)
 OFF = Desired(Status.INACTIVE)
@@ -59,6 +60,11 @@ credentials:
 endpoint: coolsms
 unmanaged: deactivate
 safety: {max_deactivations: 50%, min_active: 3}
+in_use: {enabled: true, hours: 7}
+suspend: {reason: audit, by: Kim}
+maintenance: {weekly: "Sun 02:00-04:00", reason: backup}
+groups: {support: {members: [010-1234-5678]}}
+timezone: Asia/Tokyo
 numbers:
   010-1234-5678: ACTIVE
   02-312-4567: {status: inactive, note: old head office, owner: marketing, protected: true}
@@ -80,9 +86,14 @@ def test_every_key_is_read() -> None:
         endpoint="coolsms",
         unmanaged=Unmanaged.DEACTIVATE,
         safety=SafetyOverride("50%", 3),
+        in_use=InUseOverride(enabled=True, hours=7),
+        suspend=Suspend("audit", "Kim"),
+        maintenance=Maintenance("Sun 02:00-04:00", "backup"),
+        groups=(Group("support", ("01012345678",), 1),),
+        timezone="Asia/Tokyo",
         sha256=sha256(FULL.encode()).hexdigest(),
     )
-    assert list(account(FULL).lines) == [12, 13]
+    assert list(account(FULL).lines) == [17, 18]
 
 
 def test_minimal_document_has_the_defaults() -> None:
@@ -857,6 +868,8 @@ def test_invalid_group_is_refused(members: str, min_active: str, words: str) -> 
         (f"{{{'a' * 65}: {{members: [112]}}}}", "2:10: the group name is longer than 64"),
         ("{a: {members: [112]}, a: {members: [112]}}", "2:31: group 'a' is a duplicate of line 2"),
         ("{a: {members: [112], least: 1}}", "2:30: unknown key 'least'"),
+        ("{a: {min_active: 1}}", "2:13: members must be a list of numbers"),
+        ("{a: {members: [1335]}}", "2:24: 1335 is not under numbers: list it, or remove it from the group"),
     ],
 )
 def test_groups_of_another_shape_are_refused(groups: str, words: str) -> None:

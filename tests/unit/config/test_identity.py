@@ -8,6 +8,7 @@ import pytest
 from worker.cli.document_conflicts import DocumentChecks
 from worker.config import files
 from worker.config.desired import IdentityResolver, load, read_names
+from worker.config.desired.names import DocumentName
 from worker.config.files import yaml_files_below
 from worker.config.urls import platform_of
 from worker.daemon.last_good import LastGood
@@ -284,6 +285,14 @@ def test_names_are_read_from_invalid_files() -> None:
         ("d", 17, True),
     ]
     assert read_names("f.yaml", b"\xff\xfe") == []
+
+
+def test_document_with_only_numbers_has_the_name_of_its_file() -> None:
+    text = "version: 1\nnumbers: {}\n---\nendpoint: coolsms\nnumbers: {}\n---\nversion: 1\n---\n[x]\n"
+    assert read_names("x/team.yaml", text.encode()) == [
+        DocumentName("team", 1, head=False, explicit=False),
+        DocumentName("team", 4, head=True, explicit=False),
+    ]
 
 
 def test_key_value_never_equals_a_reference() -> None:

@@ -419,3 +419,9 @@ def test_variable_that_resembles_a_service_link_is_refused(variable: str) -> Non
     with pytest.raises(SettingsError) as error:
         load(None, {variable: "1"}, {})
     assert [problem.source for problem in error.value.problems] == [f"environment variable {variable}"]
+
+
+def test_no_problem_of_the_environment_is_omitted() -> None:
+    with pytest.raises(SettingsError) as error:
+        load(None, {"SENDERID_CONCURRENCY": "many"}, {})
+    assert error.value.omitted_count == 0
