@@ -1,4 +1,4 @@
-"""The command as its users run it: a process of its own, against the sandbox over real sockets."""
+"""Run the command as users do: in a process of its own, against the sandbox over real sockets."""
 
 import asyncio
 import fcntl
@@ -19,10 +19,10 @@ from worker.sandbox import Sandbox, SandboxAccount
 
 SENDERID = str(Path(sys.executable).with_name("senderid"))
 
-# variables that are read before the command is: by the interpreter, and by aiohttp as it is imported
+# variables that the interpreter and aiohttp read before the command starts
 _READ_AT_START = ("LANG", "LC_", "LD_", "PYTHON", "SSL")
 
-# a command may write this much before anything is read
+# a command may write this much before a reader starts
 _PIPE_BYTES = 1 << 20
 
 _MACHINE = environments.prepare()
@@ -39,12 +39,12 @@ class Served:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
     def start(self) -> None:
-        """Listen."""
+        """Start the sandbox."""
         self._thread.start()
         asyncio.run_coroutine_threadsafe(self.sandbox.start(), self._loop).result(10)
 
     def stop(self) -> None:
-        """Close everything."""
+        """Stop the sandbox and its loop."""
         asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
@@ -59,19 +59,19 @@ class Served:
 
     @property
     def writes(self) -> list[tuple[str | None, str | None]]:
-        """Phone and status of every PUT that arrived."""
+        """Return the number and the status of every PUT received."""
         return [(request.phone, request.desired) for request in self.sandbox.wire if request.method == "PUT"]
 
 
 class Forked(subprocess.Popen[str]):
-    """A command that the fork server runs. Signals go to the command itself, which its client ends like."""
+    """A command in the fork server. Signals go to the command, and its client ends as the command does."""
 
-    def __init__(self, program: Sequence[str], **given: Any) -> None:
+    def __init__(self, program: Sequence[str], **arguments: Any) -> None:
         reader, writer = os.pipe()
         with os.fdopen(reader, "rb") as announced:
             try:
-                given["env"] = {**given["env"], forkserver.ANNOUNCE: f"{writer}"}
-                super().__init__(program, pass_fds=[writer], **given)
+                arguments["env"] = {**arguments["env"], forkserver.ANNOUNCE: f"{writer}"}
+                super().__init__(program, pass_fds=[writer], **arguments)
             finally:
                 os.close(writer)
             self._command = int.from_bytes(announced.read(4), "big")
@@ -84,7 +84,7 @@ class Forked(subprocess.Popen[str]):
 
 
 class Command:
-    """Runs `senderid` in a folder of its own, with an environment that holds nothing of the machine's."""
+    """Run `senderid` in a folder of its own, without any variables of the machine's environment."""
 
     def __init__(self, folder: Path, quick: Path | None = None) -> None:
         self.folder = folder
@@ -100,7 +100,7 @@ class Command:
         }
 
     def at(self, sandbox: Sandbox, account: SandboxAccount) -> "Command":
-        """Talk to this sandbox with this account's key pair."""
+        """Use this sandbox and the key pair of this account."""
         self.environment |= {
             "SENDERID_ENDPOINT": sandbox.url,
             "SOLAPI_API_KEY": account.api_key,
@@ -109,7 +109,7 @@ class Command:
         return self
 
     def write(self, name: str, text: str | bytes) -> Path:
-        """A file in the folder."""
+        """Write a file in the folder."""
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(text.encode() if isinstance(text, str) else text)
@@ -117,25 +117,25 @@ class Command:
 
     @property
     def _is_forked(self) -> bool:
-        """Return True if the fork server can run the command: nothing that it imports is to start differently."""
-        asked = {name: value for name, value in self.environment.items() if name.startswith(_READ_AT_START)}
+        """Return True if the fork server can run the command: no variable changes how the interpreter starts."""
+        requested = {name: value for name, value in self.environment.items() if name.startswith(_READ_AT_START)}
         usual = {name: value for name, value in _MACHINE.items() if name.startswith(_READ_AT_START)}
-        return self.quick is not None and asked == usual
+        return self.quick is not None and requested == usual
 
     def popen(self, *arguments: str, program: Sequence[str] = (), **more: Any) -> subprocess.Popen[str]:
-        """Start the command, or another program, and leave it running."""
+        """Start the command, or another program, in the background."""
         streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        given: dict[str, Any] = {"cwd": self.folder, "env": self.environment, "text": True} | streams | more
+        options: dict[str, Any] = {"cwd": self.folder, "env": self.environment, "text": True} | streams | more
         if self._is_forked and not program and streams.keys() >= more.keys():
-            return Forked([f"{self.quick}/senderid", *arguments], **given)
-        return subprocess.Popen([*(program or [SENDERID]), *arguments], **given)  # noqa: S603 - our own command
+            return Forked([f"{self.quick}/senderid", *arguments], **options)
+        return subprocess.Popen([*(program or [SENDERID]), *arguments], **options)  # noqa: S603 - our own command
 
     def __call__(self, *arguments: str, stdin: str = "", timeout: float = 60) -> subprocess.CompletedProcess[str]:
-        """Run the command to its end."""
+        """Run the command and wait for its end."""
         if self._is_forked:
-            done = self._forked(arguments, stdin, timeout)
+            result = self._forked(arguments, stdin, timeout)
         else:
-            done = subprocess.run(  # noqa: S603 - our own command
+            result = subprocess.run(  # noqa: S603 - our own command
                 [SENDERID, *arguments],
                 cwd=self.folder,
                 env=self.environment,
@@ -145,8 +145,8 @@ class Command:
                 timeout=timeout,
                 check=False,
             )
-        assert "Traceback" not in done.stderr, done.stderr
-        return done
+        assert "Traceback" not in result.stderr, result.stderr
+        return result
 
     def _forked(self, arguments: Sequence[str], stdin: str, timeout: float) -> subprocess.CompletedProcess[str]:
         with ExitStack() as opened:
@@ -155,7 +155,7 @@ class Command:
                 reader, writer = os.pipe()
                 fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
                 pipes.append((opened.enter_context(os.fdopen(reader)), opened.enter_context(os.fdopen(writer, "w"))))
-            (given, feed), (out, out_end), (err, err_end) = pipes
+            (options, feed), (out, out_end), (err, err_end) = pipes
             feed.write(stdin)
             feed.close()
             status = forkserver.request(
@@ -163,7 +163,7 @@ class Command:
                 ["worker", *arguments],
                 folder=str(self.folder),
                 environment=self.environment,
-                streams=[given.fileno(), out_end.fileno(), err_end.fileno()],
+                streams=[options.fileno(), out_end.fileno(), err_end.fileno()],
                 timeout=timeout,
             )
             out_end.close()
@@ -175,7 +175,7 @@ class Command:
 
 @pytest.fixture(scope="session")
 def quick() -> Iterator[Path]:
-    """Commands that a fork server runs: `senderid`, and a `python` that hands it `python -I -m worker.cli.ci`."""
+    """Start a fork server that runs `senderid`, and return a `python` program that runs the CI script in it."""
     with TemporaryDirectory() as folder:
         path = Path(folder, "socket")
         client = f"exec {sys.executable} -IS {forkserver.__file__} {path}"
@@ -207,13 +207,13 @@ def quick() -> Iterator[Path]:
 
 @pytest.fixture
 def command(tmp_path: Path, quick: Path) -> Command:
-    """The command in an empty folder."""
+    """Return the command in an empty folder."""
     return Command(tmp_path, quick)
 
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Starts sandboxes and stops them afterwards."""
+    """Start sandboxes, and stop them after the test."""
     running: list[Served] = []
 
     def start(*accounts: SandboxAccount, **options: Any) -> Served:
@@ -229,13 +229,13 @@ def serve() -> Iterator[Serve]:
 
 @pytest.fixture
 def account(request: pytest.FixtureRequest) -> SandboxAccount:
-    """The account whose NUMBERS the module gives."""
+    """Return an account with the NUMBERS of the module."""
     return SandboxAccount.of(request.module.NUMBERS)
 
 
 @pytest.fixture
 def served(request: pytest.FixtureRequest, serve: Serve, account: SandboxAccount, command: Command) -> Served:
-    """That account on a sandbox that `command` talks to, with the FILES, ENVIRONMENT and SANDBOX of the module."""
+    """Serve that account for `command`, with the FILES, ENVIRONMENT and SANDBOX of the module."""
     served = serve(account, **getattr(request.module, "SANDBOX", {}))
     command.at(served.sandbox, account).environment |= getattr(request.module, "ENVIRONMENT", {})
     for name, text in getattr(request.module, "FILES", {}).items():

@@ -1,4 +1,4 @@
-"""The fleet of `tests/support/fleet_model.py` on one sandbox, with a folder for each of its worlds."""
+"""The fleet of `tests/support/fleet_model.py` on one sandbox, with a folder for each world."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ _HEADS: Final = {
 
 
 class Fleet:
-    """One sandbox for all rows, as ledgers hold its address, and a template of each world's folder."""
+    """One sandbox for all rows, because ledgers contain its address, and a template folder for each world."""
 
     def __init__(self, folder: Path, quick: Path) -> None:
         self.accounts = {
@@ -40,13 +40,13 @@ class Fleet:
 
     @contextmanager
     def world(self, name: str, folder: Path, files: str = "same") -> Iterator[Command]:
-        """Provide the command in a folder with the ledger of the first run, and put the accounts into their state.
+        """Provide the command in a folder with the ledger of the first run, and set the state of the accounts.
 
-        The folder has the files of now in `d`, or those of the first run if `files` is `reverted`, or none if `moved`;
-        `elsewhere` is a copy. `saved.json` is a plan of the files of now, `run` has the id of the first run.
+        The folder `d` contains the new files, or those of the first run if `files` is `reverted`, or none if `moved`;
+        `elsewhere` is a copy. `saved.json` is a plan of the new files, and `run` contains the id of the first run.
         """
         sandbox = self.served.sandbox
-        sandbox._faults = Faults("calm", 0)  # the last row may have left some
+        sandbox._faults = Faults("calm", 0)  # the previous row may have left faults
         if name not in self._templates:
             self._templates[name] = self._folder / name
             self._prepare(self._command(self._folder / name), WORLDS[name])
@@ -83,9 +83,9 @@ class Fleet:
         command.write("numbers.csv", f"phone,status\n{table}")
         self._set("before", numbers)
         _write(command, "then", numbers)
-        done = command("apply", "--yes", "-f", "d", "--format", "json")
-        assert done.returncode == 0, done.stderr
-        command.write("run", json.loads(done.stdout)["run_id"])
+        result = command("apply", "--yes", "-f", "d", "--format", "json")
+        assert result.returncode == 0, result.stderr
+        command.write("run", json.loads(result.stdout)["run_id"])
         _write(command, "now", numbers)
         self._set("seen", {phone: WORLDS["calm"].get(phone, number) for phone, number in numbers.items()})
         saved = command("plan", "-f", "d", "--out", "saved.json")

@@ -1,4 +1,4 @@
-"""Replies that are not an account document: no write, no export, no baseline depends on them."""
+"""Responses that are not an account document: no write, export or baseline depends on them."""
 
 import json
 from pathlib import Path
@@ -31,35 +31,35 @@ def _desired(command: Command, *, pin: str = 'account_id: "12925149"\n') -> Path
 
 @pytest.mark.parametrize("verb", ["plan", "apply", "drift"])
 @pytest.mark.parametrize("fault", _PINNED)
-def test_invalid_reply_plans_and_writes_nothing(command: Command, served: Served, fault: Fault, verb: str) -> None:
+def test_invalid_response_plans_and_writes_nothing(command: Command, served: Served, fault: Fault, verb: str) -> None:
     _desired(command)
     served.sandbox.script(None, "GET", [fault] * 3)
-    done = command(verb, "-f", "d.yaml", *(["--yes"] if verb == "apply" else []))
-    assert done.returncode == 1
-    assert _PINNED[fault] in " ".join(done.stdout.split())
+    result = command(verb, "-f", "d.yaml", *(["--yes"] if verb == "apply" else []))
+    assert result.returncode == 1
+    assert _PINNED[fault] in " ".join(result.stdout.split())
     assert served.writes == []
 
 
 @pytest.mark.parametrize("fault", _PINNED)
-def test_invalid_reply_fails_a_saved_plan(command: Command, served: Served, fault: Fault) -> None:
+def test_invalid_response_fails_a_saved_plan(command: Command, served: Served, fault: Fault) -> None:
     _desired(command, pin="")
     assert command("plan", "-f", "d.yaml", "--out", "p.json").returncode == 0
     served.sandbox.script(None, "GET", [fault] * 3)
-    done = command("apply", "p.json", "--yes")
-    assert done.returncode == 1
-    assert _PINNED[fault] in " ".join(done.stdout.split())
+    result = command("apply", "p.json", "--yes")
+    assert result.returncode == 1
+    assert _PINNED[fault] in " ".join(result.stdout.split())
     assert served.writes == []
 
 
 @pytest.mark.parametrize("fault", [*_SHAPES, Fault.EMPTY_OBJECT])
-def test_invalid_reply_replaces_no_exported_file(command: Command, served: Served, fault: Fault) -> None:
+def test_invalid_response_replaces_no_exported_file(command: Command, served: Served, fault: Fault) -> None:
     file = _desired(command)
-    before = file.read_bytes()
+    original = file.read_bytes()
     served.sandbox.script(None, "GET", [fault] * 2)
-    done = command("export", "--output", "d.yaml", "--force")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert _SHAPES.get(fault, "an empty object does not prove that the account has no numbers; d.yaml") in done.stderr
-    assert file.read_bytes() == before
+    result = command("export", "--output", "d.yaml", "--force")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert _SHAPES.get(fault, "an empty object does not prove that the account has no numbers; d.yaml") in result.stderr
+    assert file.read_bytes() == original
     assert [path.name for path in command.folder.glob("*.json")] == []
 
 
@@ -75,30 +75,30 @@ def test_export_rereads_when_numbers_of_its_file_are_missing(command: Command, s
 def test_export_rereads_when_numbers_of_the_last_run_are_missing(
     command: Command, served: Served, faults: list[Fault], exported: int
 ) -> None:
-    """Two replies in a row are exported."""
+    """A second response without the numbers is exported."""
     _desired(command)
     assert command("apply", "-f", "d.yaml", "--yes").returncode == 0
     served.sandbox.script(None, "GET", faults)
-    done = command("export")
-    assert len(yaml.safe_load(done.stdout)["numbers"]) == exported
+    result = command("export")
+    assert len(yaml.safe_load(result.stdout)["numbers"]) == exported
 
 
 @pytest.mark.usefixtures("served")
 def test_export_warns_of_an_unreadable_ledger(command: Command) -> None:
     command.environment["SENDERID_LEDGER__PATH"] = str(command.write("broken.db", "no database"))
-    done = command("export")
-    assert done.returncode == 0
-    assert len(yaml.safe_load(done.stdout)["numbers"]) == len(PHONES)
-    assert "warning:" in done.stderr
+    result = command("export")
+    assert result.returncode == 0
+    assert len(yaml.safe_load(result.stdout)["numbers"]) == len(PHONES)
+    assert "warning:" in result.stderr
 
 
-def test_empty_object_is_exported_only_where_nothing_is_lost(command: Command, served: Served) -> None:
-    """To a new file, or over one without numbers."""
+def test_empty_object_is_exported_only_without_loss(command: Command, served: Served) -> None:
+    """It is exported to a new file, or over a file without numbers."""
     for _ in range(2):
         served.sandbox.script(None, "GET", [Fault.EMPTY_OBJECT])
-        done = command("export", "--output", "new.yaml", "--force")
-        assert done.returncode == 0
-        assert "The response is an empty object" in done.stderr
+        result = command("export", "--output", "new.yaml", "--force")
+        assert result.returncode == 0
+        assert "The response is an empty object" in result.stderr
         assert yaml.safe_load((command.folder / "new.yaml").read_text())["numbers"] == {}
     command.write("new.yaml", "written by hand")
     served.sandbox.script(None, "GET", [Fault.EMPTY_OBJECT])
@@ -116,20 +116,20 @@ def test_export_of_an_empty_number_list_confirms_the_pin(command: Command, serve
 
 
 @pytest.mark.parametrize("fault", _SHAPES)
-def test_doctor_fails_on_an_invalid_reply(command: Command, served: Served, fault: Fault) -> None:
+def test_doctor_fails_on_an_invalid_response(command: Command, served: Served, fault: Fault) -> None:
     served.sandbox.script(None, "GET", [fault])
-    done = command("doctor", "--format", "json")
-    assert done.returncode == 1
-    (row,) = [check for check in json.loads(done.stdout)["checks"] if check["status"] == "fail"]
+    result = command("doctor", "--format", "json")
+    assert result.returncode == 1
+    (row,) = [check for check in json.loads(result.stdout)["checks"] if check["status"] == "fail"]
     assert row["name"] == "signature"
     assert _SHAPES[fault] in row["detail"]
 
 
 def test_doctor_warns_of_an_empty_object(command: Command, served: Served) -> None:
     served.sandbox.script(None, "GET", [Fault.EMPTY_OBJECT])
-    done = command("doctor", "--format", "json")
-    assert done.returncode == 0
-    rows = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    result = command("doctor", "--format", "json")
+    assert result.returncode == 0
+    rows = {check["name"]: check for check in json.loads(result.stdout)["checks"]}
     assert rows["signature"]["status"] == "warn"
 
 
@@ -148,51 +148,51 @@ def test_doctor_warns_of_an_empty_object(command: Command, served: Served) -> No
 )
 def test_import_refuses_an_invalid_document(command: Command, text: str, reason: str) -> None:
     file = _desired(command)
-    before = file.read_bytes()
+    original = file.read_bytes()
     command.write("reply.json", text)
-    done = command("import", "reply.json", "--output", "d.yaml", "--force")
-    assert (done.returncode, done.stdout) == (65, "")
-    assert done.stderr.startswith("reply.json:1:1: ")
-    assert reason in done.stderr
-    assert file.read_bytes() == before
+    result = command("import", "reply.json", "--output", "d.yaml", "--force")
+    assert (result.returncode, result.stdout) == (65, "")
+    assert result.stderr.startswith("reply.json:1:1: ")
+    assert reason in result.stderr
+    assert file.read_bytes() == original
 
 
 @pytest.mark.parametrize("fault", [Fault.SHRUNKEN, Fault.EMPTY_OBJECT])
 def test_numbers_missing_from_one_read_change_no_plan(command: Command, served: Served, fault: Fault) -> None:
     _desired(command, pin="")
     served.sandbox.script(None, "GET", [fault])
-    done = command("plan", "-f", "d.yaml", "--format", "json", "--log-format", "json")
-    (planned,) = json.loads(done.stdout)["accounts"]
+    result = command("plan", "-f", "d.yaml", "--format", "json", "--log-format", "json")
+    (planned,) = json.loads(result.stdout)["accounts"]
     assert (planned["counts"]["missing"], planned["counts"]["deactivate"]) == (0, 1)
-    assert [line["reason"] for line in map(json.loads, done.stderr.splitlines()) if line["event"] == "account.reread"]
-    # the plan, the second read before the writes and the verification read each meet it
-    before = len(served.sandbox.wire)
+    assert [line["reason"] for line in map(json.loads, result.stderr.splitlines()) if line["event"] == "account.reread"]
+    # the fault affects the plan, the second read before the writes and the verification read
+    initial_count = len(served.sandbox.wire)
     served.sandbox.script(None, "GET", [fault, None, fault, None, fault, None])
-    done = command("apply", "-f", "d.yaml", "--yes", "--format", "json")
-    assert done.returncode == 0
-    (applied,) = json.loads(done.stdout)["accounts"]
+    result = command("apply", "-f", "d.yaml", "--yes", "--format", "json")
+    assert result.returncode == 0
+    (applied,) = json.loads(result.stdout)["accounts"]
     assert (applied["counts"]["changed"], applied["counts"]["missing"]) == (1, 0)
     assert served.writes == [(PHONES[0], "INACTIVE")]
-    assert applied["requests"]["reads"] == len(served.sandbox.wire) - before - 1 == 6
+    assert applied["requests"]["reads"] == len(served.sandbox.wire) - initial_count - 1 == 6
 
 
 def test_numbers_missing_from_two_reads_are_missing(command: Command, served: Served) -> None:
     _desired(command)
     served.sandbox.script(None, "GET", [Fault.SHRUNKEN] * 2)
-    done = command("plan", "-f", "d.yaml", "--format", "json")
-    (planned,) = json.loads(done.stdout)["accounts"]
+    result = command("plan", "-f", "d.yaml", "--format", "json")
+    (planned,) = json.loads(result.stdout)["accounts"]
     assert planned["counts"]["missing"] == 5
     assert served.writes == []
     assert len(served.sandbox.wire) == 2
 
 
 def test_read_is_compared_with_the_last_apply(command: Command, served: Served, account: SandboxAccount) -> None:
-    """Also for numbers that no file lists; a plan rereads and records nothing."""
+    """Unlisted numbers count too. A plan rereads but records nothing."""
     command.write("d.yaml", f'version: 1\nnumbers: {{"{PHONES[0]}": ACTIVE}}\n')
     assert command("apply", "-f", "d.yaml", "--yes").returncode == 0
     for phone in PHONES[6:]:
         account.remove(phone)
     for verb, reads in (("plan", 2), ("plan", 2), ("apply", 2), ("plan", 1)):
-        before = len(served.sandbox.wire)
+        initial_count = len(served.sandbox.wire)
         assert command(verb, "-f", "d.yaml", *(["--yes"] if verb == "apply" else [])).returncode == 0
-        assert len(served.sandbox.wire) - before == reads
+        assert len(served.sandbox.wire) - initial_count == reads

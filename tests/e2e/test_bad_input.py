@@ -1,4 +1,4 @@
-"""Invalid files, rejected credentials and broken servers: a message, an exit status, no write."""
+"""Invalid files, rejected credentials and broken servers: each gives a message and an exit status, and no write."""
 
 import json
 import re
@@ -53,21 +53,21 @@ def test_invalid_file_reports_its_line_and_sends_nothing(
 ) -> None:
     command.write("bad.yaml", text)
     for verb in (("validate",), ("plan",), ("apply", "--yes")):
-        done = command(*verb, "-f", "bad.yaml")
-        assert done.returncode == 65
-        assert re.search(message, done.stderr), done.stderr
-        assert _PLACE.search(done.stderr)
-        assert "LITERAL" not in done.stderr
-        assert done.stdout == ""
+        result = command(*verb, "-f", "bad.yaml")
+        assert result.returncode == 65
+        assert re.search(message, result.stderr), result.stderr
+        assert _PLACE.search(result.stderr)
+        assert "LITERAL" not in result.stderr
+        assert result.stdout == ""
     assert served.sandbox.wire == []
 
 
 def test_all_problems_of_all_files_are_reported(command: Command) -> None:
     command.write("d/a.yaml", _numbers("  abc: ACTIVE\n  10-1234-5678: ACTIVE\n"))
     command.write("d/sub/b.yml", "version: 2\nnumbers: {}\n")
-    done = command("validate", "-f", "d")
-    assert done.returncode == 65
-    assert [line.split(": ")[0] for line in done.stderr.splitlines()[:3]] == [
+    result = command("validate", "-f", "d")
+    assert result.returncode == 65
+    assert [line.split(": ")[0] for line in result.stderr.splitlines()[:3]] == [
         "d/a.yaml:3:3",
         "d/a.yaml:4:3",
         "d/sub/b.yml:1:10",
@@ -78,14 +78,14 @@ def test_missing_and_unreadable_files_send_nothing(command: Command, served: Ser
     (command.folder / "empty").mkdir()
     (command.folder / "dangling.yaml").symlink_to("nowhere")
     for path in ("empty", "nowhere.yaml", "dangling.yaml", "/dev/zero"):
-        done = command("plan", "-f", path)
-        assert done.returncode == 65
-        assert path in done.stderr
+        result = command("plan", "-f", path)
+        assert result.returncode == 65
+        assert path in result.stderr
     assert served.sandbox.wire == []
 
 
 def test_unquoted_number_keeps_its_leading_zero(command: Command, serve: Serve) -> None:
-    """YAML 1.1 reads it as an octal number."""
+    """YAML 1.1 reads the number as octal."""
     account = SandboxAccount.of({"01000000000": "INACTIVE"})
     served = serve(account)
     command.at(served.sandbox, account).write("d.yaml", _numbers("  01000000000: ACTIVE\n"))
@@ -107,19 +107,19 @@ def test_invalid_setting_names_its_variable_and_sends_nothing(
     command: Command, served: Served, variable: str, value: str, message: str
 ) -> None:
     command.environment[variable] = value
-    done = command("plan", "-f", "d.yaml")
-    assert done.returncode == 65
-    assert variable in done.stderr
-    assert message in done.stderr
+    result = command("plan", "-f", "d.yaml")
+    assert result.returncode == 65
+    assert variable in result.stderr
+    assert message in result.stderr
     assert served.sandbox.wire == []
 
 
 def test_invalid_settings_file_reports_line_and_suggestion(command: Command, served: Served) -> None:
     command.write("config/worker.yaml", "retry:\n  atempts: 3\n")
-    done = command("plan", "-f", "d.yaml")
-    assert done.returncode == 65
-    assert "config/worker.yaml:2:3: " in done.stderr
-    assert "attempts" in done.stderr
+    result = command("plan", "-f", "d.yaml")
+    assert result.returncode == 65
+    assert "config/worker.yaml:2:3: " in result.stderr
+    assert "attempts" in result.stderr
     assert served.sandbox.wire == []
 
 
@@ -140,9 +140,9 @@ def test_invalid_settings_file_reports_line_and_suggestion(command: Command, ser
     ],
 )
 def test_wrong_usage_is_64(command: Command, served: Served, arguments: tuple[str, ...]) -> None:
-    done = command(*arguments)
-    assert done.returncode == 64
-    assert done.stderr
+    result = command(*arguments)
+    assert result.returncode == 64
+    assert result.stderr
     assert served.sandbox.wire == []
 
 
@@ -171,10 +171,10 @@ def test_unreadable_account_is_an_error(
     command.environment["SENDERID_RETRY__BASE_SECONDS"] = "0.001"
     command.environment["SENDERID_RETRY__ATTEMPTS"] = "2"
     served.sandbox.script(None, "GET", [fault, fault])
-    done = command("apply", "--yes", "-f", "d.yaml")
-    assert done.returncode == 1
-    assert message in " ".join(done.stdout.split())
-    assert "\x1b" not in done.stdout + done.stderr
+    result = command("apply", "--yes", "-f", "d.yaml")
+    assert result.returncode == 1
+    assert message in " ".join(result.stdout.split())
+    assert "\x1b" not in result.stdout + result.stderr
     assert served.writes == []
     assert account.statuses == {A: "INACTIVE", B: "ACTIVE"}
 
@@ -183,9 +183,9 @@ def test_unknown_status_is_blocked_and_others_converge(
     command: Command, served: Served, account: SandboxAccount
 ) -> None:
     account.switch(B, "HIBERNATING")
-    done = command("apply", "--yes", "-f", "d.yaml")
-    assert done.returncode == 3
-    assert "HIBERNATING" in done.stdout
+    result = command("apply", "--yes", "-f", "d.yaml")
+    assert result.returncode == 3
+    assert "HIBERNATING" in result.stdout
     assert served.writes == [(A, "ACTIVE")]
 
 
@@ -196,9 +196,9 @@ def test_unverified_certificate_sends_nothing(command: Command, serve: Serve) ->
     account = SandboxAccount.of({A: "INACTIVE"})
     served = serve(account, ssl_context=context)
     command.at(served.sandbox, account).write("d.yaml", _numbers(f"  {A}: ACTIVE\n"))
-    done = command("apply", "--yes", "-f", "d.yaml")
-    assert done.returncode == 1
-    assert "certificate" in done.stdout
+    result = command("apply", "--yes", "-f", "d.yaml")
+    assert result.returncode == 1
+    assert "certificate" in result.stdout
     assert served.sandbox.wire == []
     authority.cert_pem.write_to_path(str(command.folder / "ca.pem"))
     command.environment["SSL_CERT_FILE"] = str(command.folder / "ca.pem")
@@ -210,9 +210,9 @@ def test_refused_connection_names_the_address(command: Command, served: Served) 
     command.environment["SENDERID_ENDPOINT"] = "http://127.0.0.1:9"
     command.environment["SENDERID_RETRY__ATTEMPTS"] = "2"
     command.environment["SENDERID_RETRY__BASE_SECONDS"] = "0.001"
-    done = command("plan", "-f", "d.yaml")
-    assert done.returncode == 1
-    assert "127.0.0.1:9 (Connection refused)" in done.stdout
+    result = command("plan", "-f", "d.yaml")
+    assert result.returncode == 1
+    assert "127.0.0.1:9 (Connection refused)" in result.stdout
     assert served.sandbox.wire == []
 
 
@@ -251,7 +251,7 @@ def test_full_stderr_drops_log_lines_only(command: Command, account: SandboxAcco
     ("closed", "status"), [("<&-", 0), (">&-", 1), ("2>&-", 0), ("<&- >&- 2>&-", 1)], ids=["in", "out", "err", "all"]
 )
 def test_closed_streams_fail_only_the_document(command: Command, closed: str, status: int) -> None:
-    """No socket may take the descriptor of a closed standard stream."""
+    """No socket may get the descriptor of a closed standard stream."""
     process = command.popen("plan", "-f", "d.yaml", program=("sh", "-c", f'exec "$@" {closed}', "sh", SENDERID))
     out, err = process.communicate(timeout=60)
     assert process.returncode == status
@@ -270,22 +270,22 @@ def test_full_stdout_fails_every_command(command: Command, asked: str) -> None:
 def test_output_file_is_written_atomically(command: Command, served: Served) -> None:
     assert command("plan", "-f", "d.yaml", "--format", "json", "--output", "plan.json").returncode == 0
     assert json.loads((command.folder / "plan.json").read_text())["schema"] == "senderid.plan/v1"
-    done = command("plan", "-f", "d.yaml", "--output", "nowhere/plan.txt")
-    assert done.returncode == 1
-    assert "nowhere/plan.txt" in done.stderr
+    result = command("plan", "-f", "d.yaml", "--output", "nowhere/plan.txt")
+    assert result.returncode == 1
+    assert "nowhere/plan.txt" in result.stderr
     assert sorted(path.name for path in command.folder.iterdir()) == ["d.yaml", "plan.json"]
     assert served.writes == []
 
 
 def test_unusable_state_folder_sends_no_write(command: Command, served: Served) -> None:
     command.write("state", "a file where a folder should be")
-    done = command("apply", "--yes", "-f", "d.yaml")
-    assert done.returncode == 1
-    assert "ledger.path" in done.stdout + done.stderr
+    result = command("apply", "--yes", "-f", "d.yaml")
+    assert result.returncode == 1
+    assert "ledger.path" in result.stdout + result.stderr
     assert served.writes == []
 
 
 def test_sandbox_reports_a_port_in_use(command: Command, served: Served) -> None:
-    done = command("sandbox", "--port", served.sandbox.url.rpartition(":")[2])
-    assert done.returncode == 64
-    assert "cannot listen on --port" in done.stderr
+    result = command("sandbox", "--port", served.sandbox.url.rpartition(":")[2])
+    assert result.returncode == 64
+    assert "cannot listen on --port" in result.stderr

@@ -1,7 +1,7 @@
-"""Every two values of a command's options, together, in a fleet where things go right and wrong.
+"""Every two values of a command's options together, in a fleet with working and failing accounts.
 
-The table is generated from the commands' own definitions: an option without values here fails. Each row runs on a fresh
-copy of one fleet, and `tests/support/fleet_model.py` says what it may write and show, and its exit status.
+The table is generated from the definitions of the commands: an option without values here fails. Each row runs on a
+fresh copy of the fleet. `tests/support/fleet_model.py` gives its expected writes, output and exit status.
 """
 
 import json
@@ -76,8 +76,8 @@ _METRICS: Final[Mapping[str, Values]] = {
 }
 
 
-class _Place(NamedTuple):
-    """Where a command has its place in the table: its values, its verb, and what must come of a row."""
+class _CommandTable(NamedTuple):
+    """The rows of one command: the values of its options, its arguments, and its expected result."""
 
     values: Mapping[str, Values]
     expected: Callable[[Row], Expected]
@@ -116,8 +116,8 @@ _DESIRED: Final[Mapping[str, Values]] = {
     "lang": _COMMON["lang"],
 }
 
-_PLACES: Final = {
-    "plan": _Place(
+_COMMANDS: Final = {
+    "plan": _CommandTable(
         {
             **_COMMON,
             **_DOCUMENT,
@@ -129,8 +129,8 @@ _PLACES: Final = {
         expect_plan,
         alone=("at",),
     ),
-    "drift": _Place({**_COMMON, **_DOCUMENT, **_METRICS}, lambda row: expect_plan(row, is_drift=True)),
-    "apply": _Place(
+    "drift": _CommandTable({**_COMMON, **_DOCUMENT, **_METRICS}, lambda row: expect_plan(row, is_drift=True)),
+    "apply": _CommandTable(
         {
             **_COMMON,
             **_DOCUMENT,
@@ -143,7 +143,7 @@ _PLACES: Final = {
         expect_apply,
         alone=("canary", "settings_path"),
     ),
-    "apply PLANFILE": _Place(
+    "apply PLANFILE": _CommandTable(
         {
             **_COMMON,
             **_DOCUMENT,
@@ -162,7 +162,7 @@ _PLACES: Final = {
         "apply",
         alone=("canary", "files"),
     ),
-    "rollback": _Place(
+    "rollback": _CommandTable(
         {
             "world": _COMMON["world"],
             **_SETTINGS,
@@ -176,7 +176,7 @@ _PLACES: Final = {
         },
         expect_rollback,
     ),
-    "watch": _Place(
+    "watch": _CommandTable(
         {
             **_COMMON,
             **_DRY,
@@ -191,7 +191,7 @@ _PLACES: Final = {
         },
         expect_watch,
     ),
-    "history": _Place(
+    "history": _CommandTable(
         {
             "world": {"calm": (), "stuck": ()},
             "run": {"": (), "first": (_RUN,)},
@@ -208,7 +208,7 @@ _PLACES: Final = {
         },
         expect_history,
     ),
-    "calendar": _Place(
+    "calendar": _CommandTable(
         {
             "world": {"calm": ()},
             **{key: _COMMON[key] for key in ("paths", "settings_path", "accounts", "lang", "no_color")},
@@ -219,7 +219,7 @@ _PLACES: Final = {
         },
         expect_calendar,
     ),
-    "validate": _Place(
+    "validate": _CommandTable(
         {
             "world": {"calm": (), "stuck": ()},
             **{key: _COMMON[key] for key in ("paths", "settings_path", "lang")},
@@ -228,8 +228,8 @@ _PLACES: Final = {
         },
         expect_no_numbers,
     ),
-    "export": _Place({"world": _COMMON["world"], **_SETTINGS, **_LOG, **_DESIRED}, expect_export),
-    "import": _Place(
+    "export": _CommandTable({"world": _COMMON["world"], **_SETTINGS, **_LOG, **_DESIRED}, expect_export),
+    "import": _CommandTable(
         {
             "world": {"calm": ()},
             **_DESIRED,
@@ -240,7 +240,7 @@ _PLACES: Final = {
         },
         expect_import,
     ),
-    "doctor": _Place(
+    "doctor": _CommandTable(
         {
             "world": {"calm": (), "stuck": (), "edited": ()},
             **_SETTINGS,
@@ -265,7 +265,7 @@ _ELSEWHERE: Final = {
 
 
 def _is_allowed(row: Row) -> bool:
-    """Return False for options that are wrong together."""
+    """Return False for option values that are wrong together."""
     return is_valid(row) and not (
         (row.get("at") and row.get("out"))
         or (row.get("folder") == "moved" and row.get("no_files"))
@@ -278,27 +278,31 @@ def _is_allowed(row: Row) -> bool:
 
 
 def _rows() -> Iterator[Any]:
-    for name, place in _PLACES.items():
-        for number, row in enumerate(place.rows()):
-            given = " ".join(f"{key}={value}" for key, value in row.items() if value != place.usual[key])
-            yield pytest.param(name, row, id=f"{name}-{number}: {given}")
+    for name, table in _COMMANDS.items():
+        for number, row in enumerate(table.rows()):
+            options = " ".join(f"{key}={value}" for key, value in row.items() if value != table.usual[key])
+            yield pytest.param(name, row, id=f"{name}-{number}: {options}")
 
 
 def _wrong() -> Iterator[Any]:
-    """Yield rows of usual values but two, which are wrong together."""
-    for name, place in _PLACES.items():
-        for one, other in combinations(place.values, 2):
-            for first, second in product(place.values[one], place.values[other]):
-                if not _is_allowed({one: first, other: second}):
+    """Yield rows of usual values except two, which are wrong together."""
+    for name, table in _COMMANDS.items():
+        for option, other in combinations(table.values, 2):
+            for first, second in product(table.values[option], table.values[other]):
+                if not _is_allowed({option: first, other: second}):
                     yield pytest.param(
-                        name, {**place.usual, one: first, other: second}, id=f"{name}: {one}={first} {other}={second}"
+                        name,
+                        {**table.usual, option: first, other: second},
+                        id=f"{name}: {option}={first} {other}={second}",
                     )
 
 
-def test_every_option_has_a_place() -> None:
-    places = {f"{place.command or name}": place.values.keys() - {"world", "files"} for name, place in _PLACES.items()}
-    places |= {name: set(options.split()) for name, options in _ELSEWHERE.items()}
-    assert dict(_options(senderid)) == places
+def test_every_option_is_in_the_table() -> None:
+    table_options = {
+        f"{table.command or name}": table.values.keys() - {"world", "files"} for name, table in _COMMANDS.items()
+    }
+    table_options |= {name: set(options.split()) for name, options in _ELSEWHERE.items()}
+    assert dict(_options(senderid)) == table_options
 
 
 def _options(group: click.Group, path: str = "") -> Iterator[tuple[str, set[str | None]]]:
@@ -313,21 +317,21 @@ def _options(group: click.Group, path: str = "") -> Iterator[tuple[str, set[str 
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory, quick: Path) -> Iterator[Fleet]:
-    made = Fleet(tmp_path_factory.mktemp("fleet"), quick)
-    yield made
-    made.served.stop()
+    fleet = Fleet(tmp_path_factory.mktemp("fleet"), quick)
+    yield fleet
+    fleet.served.stop()
 
 
 @pytest.mark.parametrize(("name", "row"), list(_rows()))
 def test_row(fleet: Fleet, tmp_path: Path, name: str, row: Row) -> None:
-    done = _run(fleet, tmp_path, name, row)
-    expected = _PLACES[name].expected(row)
-    assert done.returncode == expected.status, done.stderr
+    result = _run(fleet, tmp_path, name, row)
+    expected = _COMMANDS[name].expected(row)
+    assert result.returncode == expected.status, result.stderr
     assert frozenset(fleet.served.writes) == expected.writes
-    document = (tmp_path / "document").read_text() if row.get("output") else done.stdout
+    document = (tmp_path / "document").read_text() if row.get("output") else result.stdout
     if expected.listed is not None:
-        _judge(row, document, expected.listed, expected.noted)
-    everything = done.stdout + done.stderr + document
+        _check(row, document, expected.listed, expected.noted)
+    everything = result.stdout + result.stderr + document
     assert _numbers_in(everything) <= expected.within | expected.noted
     if row.get("mask"):
         assert re.findall(r"010-?0000-?0\d{3}", everything) == []
@@ -335,19 +339,19 @@ def test_row(fleet: Fleet, tmp_path: Path, name: str, row: Row) -> None:
 
 @pytest.mark.parametrize(("name", "row"), list(_wrong()))
 def test_wrong_options_reach_no_account(fleet: Fleet, tmp_path: Path, name: str, row: Row) -> None:
-    done = _run(fleet, tmp_path, name, row)
-    assert done.returncode == (65 if name == "validate" else 64), done.stderr
-    assert done.stdout == ""
+    result = _run(fleet, tmp_path, name, row)
+    assert result.returncode == (65 if name == "validate" else 64), result.stderr
+    assert result.stdout == ""
     assert fleet.served.sandbox.wire == []
 
 
 def _run(fleet: Fleet, folder: Path, name: str, row: Row) -> subprocess.CompletedProcess[str]:
-    place = _PLACES[name]
-    given = [part for key, value in row.items() for part in place.values[key][value]]
+    table = _COMMANDS[name]
+    options = [part for key, value in row.items() for part in table.values[key][value]]
     with fleet.world(row["world"], folder, row.get("files", "same")) as command:
-        arguments = [(folder / "run").read_text() if part == _RUN else part for part in given]
+        arguments = [(folder / "run").read_text() if part == _RUN else part for part in options]
         run = _first_pass if name == "watch" else Command.__call__
-        return run(command, place.command or name, *arguments)
+        return run(command, table.command or name, *arguments)
 
 
 def _first_pass(command: Command, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -364,7 +368,7 @@ def _first_pass(command: Command, *arguments: str) -> subprocess.CompletedProces
         process.kill()
 
 
-def _judge(row: Row, document: str, listed: frozenset[str], noted: frozenset[str]) -> None:
+def _check(row: Row, document: str, listed: frozenset[str], noted: frozenset[str]) -> None:
     if row.get("form") == "json":
         assert set(_phones(json.loads(document))) == listed
     else:
@@ -372,7 +376,7 @@ def _judge(row: Row, document: str, listed: frozenset[str], noted: frozenset[str
 
 
 def _phones(document: Any) -> Iterator[str]:
-    """Yield the numbers of a JSON document, without those of notices."""
+    """Yield the numbers of a JSON document, except those of notices."""
     if isinstance(document, dict):
         if "phone" in document:
             yield document["phone"]
@@ -383,6 +387,6 @@ def _phones(document: Any) -> Iterator[str]:
 
 
 def _numbers_in(text: str) -> frozenset[str]:
-    """Return the numbers in a text, whole or masked, by their last four digits."""
-    found = re.findall(r"010(?:0000|\*{4})(\d{4})(?!\d)", text.replace("-", ""))
-    return frozenset(f"0100000{end}" for end in found)
+    """Return the numbers in a text, complete or masked, by their last four digits."""
+    endings = re.findall(r"010(?:0000|\*{4})(\d{4})(?!\d)", text.replace("-", ""))
+    return frozenset(f"0100000{end}" for end in endings)

@@ -1,4 +1,4 @@
-"""Rules over all accounts of one run: the fleet-wide limit and the canary."""
+"""Rules over all accounts of a run: the fleet-wide limit and the canary."""
 
 import json
 from typing import Any
@@ -18,40 +18,40 @@ class Reseller:
         self.command = command
         self.accounts = [
             SandboxAccount.of(
-                {self.phone(place, number): status for number in range(size)},
-                account_id=f"{place}",
-                api_key=f"NCS{place}",
+                {self.phone(index, number): status for number in range(size)},
+                account_id=f"{index}",
+                api_key=f"NCS{index}",
                 api_secret="s" * 30,
             )
-            for place, size in enumerate(sizes)
+            for index, size in enumerate(sizes)
         ]
         self.served = serve(*self.accounts)
         command.at(self.served.sandbox, self.accounts[0])
-        command.environment |= {"SECRET": "s" * 30} | {f"KEY{place}": f"NCS{place}" for place in range(len(sizes))}
+        command.environment |= {"SECRET": "s" * 30} | {f"KEY{index}": f"NCS{index}" for index in range(len(sizes))}
 
     @staticmethod
     def phone(account: int, number: int) -> str:
         """Return a number of an account."""
         return f"010{account:04}{number:04}"
 
-    def wants(self, place: int, status: str) -> None:
-        """Return a file that wants all numbers of an account in one status."""
-        numbers = ", ".join(f"{phone}: {status}" for phone in self.accounts[place].statuses)
+    def write_file(self, index: int, status: str) -> None:
+        """Write a file that desires all numbers of an account in one status."""
+        numbers = ", ".join(f"{phone}: {status}" for phone in self.accounts[index].statuses)
         self.command.write(
-            f"config/desired/a{place}.yaml",
-            f"version: 1\ncredentials: {{api_key: {{env: KEY{place}}}, api_secret: {{env: SECRET}}}}\n"
+            f"config/desired/a{index}.yaml",
+            f"version: 1\ncredentials: {{api_key: {{env: KEY{index}}}, api_secret: {{env: SECRET}}}}\n"
             f"numbers: {{{numbers}}}\n",
         )
 
     def active(self) -> list[int]:
-        """Return how many numbers of each account are ACTIVE on the sandbox."""
+        """Return the number of ACTIVE numbers of each account on the sandbox."""
         return [list(account.statuses.values()).count("ACTIVE") for account in self.accounts]
 
     def run(self, *arguments: str, status: int) -> dict[str, Any]:
         """Return the JSON document of a command that ends with `status`."""
-        done = self.command(*arguments, "--format", "json")
-        assert done.returncode == status, done.stderr
-        document: dict[str, Any] = json.loads(done.stdout)
+        result = self.command(*arguments, "--format", "json")
+        assert result.returncode == status, result.stderr
+        document: dict[str, Any] = json.loads(result.stdout)
         return document
 
 
@@ -61,32 +61,32 @@ def _rules(document: dict[str, Any]) -> list[list[str]]:
 
 @pytest.fixture
 def reseller(command: Command, serve: Serve) -> Reseller:
-    """Serve three accounts of 6, 6 and 2 INACTIVE numbers; 12 of 14 are to be ACTIVE and 10 may be."""
-    made = Reseller(command, serve, [6, 6, 2])
+    """Serve three accounts of 6, 6 and 2 INACTIVE numbers. The files desire 12 of 14 ACTIVE, and the limit is 10."""
+    fleet = Reseller(command, serve, [6, 6, 2])
     command.environment["SENDERID_SAFETY__FLEET_WIDE"] = "10"
-    for place, status in enumerate(("ACTIVE", "ACTIVE", "INACTIVE")):
-        made.wants(place, status)
-    return made
+    for index, status in enumerate(("ACTIVE", "ACTIVE", "INACTIVE")):
+        fleet.write_file(index, status)
+    return fleet
 
 
 def test_change_of_most_of_the_fleet_is_refused(reseller: Reseller) -> None:
     for verb in (("plan",), ("drift",), ("apply", "--yes")):
         assert _rules(reseller.run(*verb, status=4)) == [["fleet-wide"], ["fleet-wide"], []]
-    shown = reseller.command("apply", "--yes")
-    assert shown.returncode == 4
-    assert "12 of the 14 numbers of all accounts would be activated" in " ".join(shown.stdout.split())
-    assert "--allow fleet-wide" in shown.stdout
+    output = reseller.command("apply", "--yes")
+    assert output.returncode == 4
+    assert "12 of the 14 numbers of all accounts would be activated" in " ".join(output.stdout.split())
+    assert "--allow fleet-wide" in output.stdout
     assert reseller.served.writes == []
 
 
 def test_default_limit_is_half_and_a_hundred_numbers(command: Command, serve: Serve) -> None:
-    made = Reseller(command, serve, [101, 1])
-    for place in (0, 1):
-        made.wants(place, "ACTIVE")
-    assert _rules(made.run("plan", status=4)) == [["fleet-wide"], ["fleet-wide"]]
+    fleet = Reseller(command, serve, [101, 1])
+    for index in (0, 1):
+        fleet.write_file(index, "ACTIVE")
+    assert _rules(fleet.run("plan", status=4)) == [["fleet-wide"], ["fleet-wide"]]
     excluded = [f"--exclude={Reseller.phone(0, number)}" for number in (0, 1)]
-    made.run("apply", "--yes", *excluded, status=0)
-    assert made.active() == [99, 1]
+    fleet.run("apply", "--yes", *excluded, status=0)
+    assert fleet.active() == [99, 1]
 
 
 @pytest.mark.parametrize("rule", ["fleet-wide", "all"])
@@ -107,7 +107,7 @@ def test_fleet_wide_is_a_setting(reseller: Reseller) -> None:
 
 
 def test_selection_narrows_the_fleet(reseller: Reseller) -> None:
-    excluded = [f"--exclude={Reseller.phone(place, number)}" for place in (0, 1) for number in (0, 1)]
+    excluded = [f"--exclude={Reseller.phone(index, number)}" for index in (0, 1) for number in (0, 1)]
     reseller.run("apply", "--yes", *excluded, status=0)
     assert reseller.active() == [4, 4, 0]
     reseller.run("apply", "--yes", "--account", "a0", status=0)
@@ -125,13 +125,13 @@ def test_saved_plan_omits_refused_accounts(reseller: Reseller) -> None:
 
 @pytest.fixture
 def careful(command: Command, serve: Serve) -> Reseller:
-    """Serve four accounts of 2 INACTIVE numbers that are all to be ACTIVE; the third already is."""
-    made = Reseller(command, serve, [2, 2, 2, 2])
-    for place in range(4):
-        made.wants(place, "ACTIVE")
-    for phone in made.accounts[2].statuses:
-        made.accounts[2].switch(phone, "ACTIVE")
-    return made
+    """Serve four accounts of 2 INACTIVE numbers that are all desired ACTIVE. The third account already is."""
+    fleet = Reseller(command, serve, [2, 2, 2, 2])
+    for index in range(4):
+        fleet.write_file(index, "ACTIVE")
+    for phone in fleet.accounts[2].statuses:
+        fleet.accounts[2].switch(phone, "ACTIVE")
+    return fleet
 
 
 def _canary(stderr: str) -> list[tuple[str, int, int, dict[str, int]]]:
@@ -148,28 +148,28 @@ def _canary(stderr: str) -> list[tuple[str, int, int, dict[str, int]]]:
 @pytest.mark.parametrize("saved", [False, True])
 def test_failed_canary_stops_the_other_accounts(careful: Reseller, *, saved: bool) -> None:
     careful.served.sandbox.script(Reseller.phone(0, 1), "PUT", [Fault.NOT_WRITABLE])
-    what = ("apply", "--yes", "--canary", "1")
+    arguments = ("apply", "--yes", "--canary", "1")
     if saved:
         careful.run("plan", "--out", "p.json", status=0)
-        what = ("apply", "p.json", "--canary", "1")
-    done = careful.command(*what)
-    assert done.returncode == 3
+        arguments = ("apply", "p.json", "--canary", "1")
+    result = careful.command(*arguments)
+    assert result.returncode == 3
     assert careful.active() == [1, 0, 2, 0]
     assert {phone for phone, _ in careful.served.writes} == set(careful.accounts[0].statuses)
-    assert "The canary failed: 2 accounts not started." in done.stdout
-    assert "CanaryFailed: 1 of 2 numbers of the first account were not changed" in done.stdout
-    assert _canary(done.stderr) == [("canary.failed", 1, 2, {"changed": 1, "blocked": 1})]
+    assert "The canary failed: 2 accounts not started." in result.stdout
+    assert "CanaryFailed: 1 of 2 numbers of the first account were not changed" in result.stdout
+    assert _canary(result.stderr) == [("canary.failed", 1, 2, {"changed": 1, "blocked": 1})]
 
 
-def test_refused_account_is_no_canary(careful: Reseller) -> None:
-    """The canary is the first account that is written; one that a rule refuses proves nothing."""
+def test_refused_account_is_not_a_canary(careful: Reseller) -> None:
+    """The canary is the first account that is written. A refused account proves nothing."""
     for phone in careful.accounts[0].statuses:
         careful.accounts[0].switch(phone, "ACTIVE")
-    careful.wants(0, "INACTIVE")
+    careful.write_file(0, "INACTIVE")
     careful.served.sandbox.script(Reseller.phone(1, 1), "PUT", [Fault.NOT_WRITABLE])
-    done = careful.command("apply", "--yes", "--canary", "1")
-    assert (done.returncode, careful.active()) == (4, [2, 1, 2, 0])
-    assert _canary(done.stderr) == [("canary.failed", 1, 2, {"changed": 1, "blocked": 1})]
+    result = careful.command("apply", "--yes", "--canary", "1")
+    assert (result.returncode, careful.active()) == (4, [2, 1, 2, 0])
+    assert _canary(result.stderr) == [("canary.failed", 1, 2, {"changed": 1, "blocked": 1})]
 
 
 def test_failed_canary_is_in_result_and_history(careful: Reseller) -> None:
@@ -181,20 +181,20 @@ def test_failed_canary_is_in_result_and_history(careful: Reseller) -> None:
     assert outcomes == [("partial", None), behind, ("converged", None), behind]
     numbers = [number for account in result["accounts"][1::2] for number in account["numbers"]]
     assert {(number["outcome"], number["error"]["code"]) for number in numbers} == {("not_attempted", "CanaryFailed")}
-    (kept,) = careful.run("history", result["run_id"], status=0)["runs"]
-    ended = {account["account"]: account["outcome"] for account in kept["accounts"]}
+    (stored,) = careful.run("history", result["run_id"], status=0)["runs"]
+    ended = {account["account"]: account["outcome"] for account in stored["accounts"]}
     assert ended == {"a0": "partial", "a1": "partial", "a3": "partial"}
 
 
 def test_passed_canary_lets_the_others_follow(careful: Reseller) -> None:
-    """Its writes come first."""
+    """The writes of the canary come first."""
     careful.command.environment["SENDERID_CANARY__ACCOUNTS"] = "2"
-    done = careful.command("apply", "--yes")
-    assert done.returncode == 0, done.stderr
+    result = careful.command("apply", "--yes")
+    assert result.returncode == 0, result.stderr
     assert careful.active() == [2, 2, 2, 2]
     first = [phone for phone, _ in careful.served.writes[:4]]
-    assert set(first) == {phone for place in (0, 1) for phone in careful.accounts[place].statuses}
-    assert _canary(done.stderr) == [("canary.passed", 2, 4, {"changed": 4})]
+    assert set(first) == {phone for index in (0, 1) for phone in careful.accounts[index].statuses}
+    assert _canary(result.stderr) == [("canary.passed", 2, 4, {"changed": 4})]
 
 
 def test_canary_tolerates_max_failed(careful: Reseller) -> None:

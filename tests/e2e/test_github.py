@@ -29,7 +29,7 @@ _FULL = re.compile(r"(?:010|\+82\W{0,2}10)\W{0,2}1234\W{0,2}5678|02\W{0,2}1234\W
 
 
 class Job:
-    """A job of a workflow: its environment, and what its step leaves behind. No ledger lasts from one to the next."""
+    """A job of a workflow: its environment and the results of its step. No ledger is kept between jobs."""
 
     def __init__(self, command: Command, forge: Forge) -> None:
         self.folder = command.folder
@@ -55,11 +55,11 @@ class Job:
         }
 
     def __call__(self, verb: str, **inputs: str) -> "Step":
-        """Run the action's step."""
+        """Run the step of the action."""
         command = self._command
         command.write("event.json", json.dumps(self.event))
         outputs, summary = command.write("outputs", ""), command.write("summary", "")
-        done = subprocess.run(  # noqa: S603 - our own script
+        result = subprocess.run(  # noqa: S603 - our own script
             [str(ROOT / "deploy/github/run.sh")],
             cwd=command.folder,
             env=command.environment
@@ -73,12 +73,12 @@ class Job:
             timeout=60,
             check=False,
         )
-        assert "Traceback" not in done.stderr, done.stderr
-        return Step(done.returncode, done.stdout + done.stderr, summary.read_text(), outputs.read_text())
+        assert "Traceback" not in result.stderr, result.stderr
+        return Step(result.returncode, result.stdout + result.stderr, summary.read_text(), outputs.read_text())
 
 
 class Step:
-    """What a step left behind."""
+    """The results of a step."""
 
     def __init__(self, status: int, log: str, summary: str, outputs: str) -> None:
         self.status = status
@@ -89,13 +89,13 @@ class Step:
 
 @pytest.fixture
 def job(command: Command, forge: Forge, served: Served) -> Job:  # noqa: ARG001 - the jobs talk to it
-    """A job of a pull request that has the account's keys and a file."""
+    """Return a job of a pull request with the keys of the account and a file."""
     command.write("desired.yaml", DESIRED)
     return Job(command, forge)
 
 
-def keep(forge: Forge, step: Step, **run: Any) -> None:
-    """What the workflow does with the plan: keep it as an artifact."""
+def store_plan(forge: Forge, step: Step, **run: Any) -> None:
+    """Store the plan as an artifact, as the workflow does."""
     number = 100 + len(forge.artifacts)
     forge.files[number] = Path(step.outputs["plan"]).read_bytes()
     forge.artifacts.append(
@@ -117,20 +117,20 @@ def merge(forge: Forge) -> None:
 
 
 def test_plan_updates_its_one_comment(job: Job, forge: Forge, served: Served) -> None:
-    """The comment is found behind a hundred others, which stay."""
+    """The comment is found after a hundred comments of others, which are unchanged."""
     others = [{"id": index, "user": {"login": "someone"}, "body": f"{MARKER}\nmine"} for index in range(120)]
     forge.comments = list(others)
     first = job("plan")
     assert (first.status, first.outputs["changes"], first.outputs["exit-status"]) == (0, "true", "2")
     assert len(forge.comments) == 121
-    ours = forge.comments[-1]
-    assert ours["body"].startswith(f"{MARKER}\n### Plan: 1 to activate, 0 to deactivate")
-    assert ours["body"].rstrip().endswith(f"[The run](https://github.com/{REPOSITORY}/actions/runs/42)")
+    comment = forge.comments[-1]
+    assert comment["body"].startswith(f"{MARKER}\n### Plan: 1 to activate, 0 to deactivate")
+    assert comment["body"].rstrip().endswith(f"[The run](https://github.com/{REPOSITORY}/actions/runs/42)")
     job.folder.joinpath("desired.yaml").write_text(DESIRED.replace(f"{B}: ACTIVE", f"{B}: INACTIVE"))
     second = job("plan", INPUT_ALLOW="max-deactivations\nmin-active\n")
     assert second.status == 0
     assert len(forge.comments) == 121
-    assert "1 to activate, 1 to deactivate" in ours["body"]
+    assert "1 to activate, 1 to deactivate" in comment["body"]
     assert forge.comments[:120] == others
     assert "1 to activate, 1 to deactivate" in second.summary
     assert second.outputs["fingerprint"] != first.outputs["fingerprint"]
@@ -154,23 +154,23 @@ def test_refused_plan_fails_and_names_the_option(job: Job, forge: Forge) -> None
 
 def test_mask_hides_numbers_everywhere(job: Job, forge: Forge) -> None:
     step = job("plan")
-    seen = [step.log, step.summary, *(each["body"] for each in forge.comments)]
-    keep(forge, step)
+    observed = [step.log, step.summary, *(each["body"] for each in forge.comments)]
+    store_plan(forge, step)
     merge(forge)
     applied = job("apply")
-    seen += [applied.log, applied.summary, *(each["body"] for each in forge.comments)]
+    observed += [applied.log, applied.summary, *(each["body"] for each in forge.comments)]
     drift = job("drift")
     job.folder.joinpath("desired.yaml").write_text(f"version: 1\nnumbers: {{{A}: ACTIVE, +82-10-1234-5678: ON}}\n")
     broken = job("plan")
     assert (applied.status, drift.status, broken.status) == (0, 0, 65)
-    seen += [drift.log, drift.summary, broken.log, broken.summary]
+    observed += [drift.log, drift.summary, broken.log, broken.summary]
     assert "010****5678" in applied.log
-    assert [text for text in seen if _FULL.search(text)] == []
+    assert [text for text in observed if _FULL.search(text)] == []
 
 
 def test_merge_applies_the_reviewed_plan(job: Job, forge: Forge, served: Served) -> None:
     step = job("plan")
-    keep(forge, step)
+    store_plan(forge, step)
     merge(forge)
     applied = job("apply", HEAD_REPOSITORY="")
     assert applied.status == 0, applied.log
@@ -189,12 +189,12 @@ def test_unreviewed_plan_sends_nothing(job: Job, forge: Forge, served: Served) -
     assert "not the merge of one pull request" in job("apply").summary
     merge(forge)
     assert "has no plan of its last commit" in job("apply").summary
-    keep(forge, step, head_repository_id=2)
-    keep(forge, step, head_sha="c" * 40)
+    store_plan(forge, step, head_repository_id=2)
+    store_plan(forge, step, head_sha="c" * 40)
     refused = job("apply")
     assert "has no plan of its last commit" in refused.summary
     assert "::error title=senderid::Nothing was written." in refused.log
-    keep(forge, step)
+    store_plan(forge, step)
     job.folder.joinpath("desired.yaml").unlink()
     gone = job("apply")
     assert "'desired.yaml' is not there" in gone.summary
@@ -203,14 +203,14 @@ def test_unreviewed_plan_sends_nothing(job: Job, forge: Forge, served: Served) -
 
 
 def test_file_may_change_its_comments_after_the_review(job: Job, forge: Forge, served: Served) -> None:
-    keep(forge, job("plan"))
+    store_plan(forge, job("plan"))
     merge(forge)
     job.folder.joinpath("desired.yaml").write_text(DESIRED + "# merged meanwhile\n")
     assert job("apply").status == 0
     assert served.writes == [(A, "ACTIVE")]
 
 
-def make_up(forge: Forge, **changed: Any) -> None:
+def forge_plan(forge: Forge, **changed: Any) -> None:
     """Replace the saved plan by a correctly sealed one with other fields of its account."""
     saved = unseal(forge.files[100], now=datetime.now(UTC), max_age_seconds=1e6)
     account = structs.replace(saved.accounts[0], **changed)
@@ -226,12 +226,12 @@ def make_up(forge: Forge, **changed: Any) -> None:
 
 
 @pytest.mark.parametrize("revision", [{}, {"sha256": "0" * 64}], ids=["of the same file", "of another revision"])
-def test_forged_plan_writes_nothing_the_files_do_not_want(
+def test_forged_plan_writes_only_what_the_files_desire(
     job: Job, forge: Forge, served: Served, revision: dict[str, str]
 ) -> None:
-    """It is correctly sealed and of the right commit."""
-    keep(forge, job("plan"))
-    make_up(forge, changes=(Change(B, Action.DEACTIVATE, "ACTIVE", "INACTIVE", "made up"),), **revision)
+    """The plan is correctly sealed and of the right commit."""
+    store_plan(forge, job("plan"))
+    forge_plan(forge, changes=(Change(B, Action.DEACTIVATE, "ACTIVE", "INACTIVE", "made up"),), **revision)
     merge(forge)
     assert job("apply").status != 0
     assert served.writes == []
@@ -251,8 +251,8 @@ def test_forged_account_is_refused(
     text = f"endpoint: {served.sandbox.url}\n{DESIRED}"
     job.folder.joinpath("desired.yaml").write_text(text)
     job.folder.joinpath("other.yaml").write_text(text)
-    keep(forge, job("plan"))
-    make_up(forge, **changed)
+    store_plan(forge, job("plan"))
+    forge_plan(forge, **changed)
     merge(forge)
     refused = job("apply")
     assert refused.status == 1
@@ -261,7 +261,7 @@ def test_forged_account_is_refused(
 
 
 def test_expired_plan_is_refused(job: Job, forge: Forge, served: Served) -> None:
-    keep(forge, job("plan"))
+    store_plan(forge, job("plan"))
     merge(forge)
     late = job("apply", INPUT_MAX_AGE="0s")
     assert late.status == 65
@@ -277,7 +277,7 @@ def test_manual_apply_needs_no_reviewed_plan(job: Job, served: Served) -> None:
 
 
 def test_drift_updates_its_one_issue(job: Job, forge: Forge, served: Served) -> None:
-    """It is opened, updated, closed and reopened."""
+    """The issue is opened, updated, closed and reopened."""
     job.event = {}
     apart = (job.folder / "desired.yaml").read_text()
     calm = apart.replace("status: ACTIVE", "status: INACTIVE")
@@ -292,9 +292,9 @@ def test_drift_updates_its_one_issue(job: Job, forge: Forge, served: Served) -> 
     assert served.writes == []
 
 
-@pytest.mark.parametrize("who", [{"HEAD_REPOSITORY": "eve/numbers"}, {"GITHUB_ACTOR": "dependabot[bot]"}])
-def test_fork_request_is_only_validated(job: Job, forge: Forge, served: Served, who: dict[str, str]) -> None:
-    step = job("plan", FORGE_TOKEN="", SOLAPI_API_KEY="", SOLAPI_API_SECRET="", **who)
+@pytest.mark.parametrize("author", [{"HEAD_REPOSITORY": "eve/numbers"}, {"GITHUB_ACTOR": "dependabot[bot]"}])
+def test_fork_request_is_only_validated(job: Job, forge: Forge, served: Served, author: dict[str, str]) -> None:
+    step = job("plan", FORGE_TOKEN="", SOLAPI_API_KEY="", SOLAPI_API_SECRET="", **author)
     assert step.status == 0
     assert "its files are validated, and nothing is planned" in step.summary
     assert (step.outputs["changes"], step.outputs["exit-status"]) == ("", "0")
@@ -302,17 +302,17 @@ def test_fork_request_is_only_validated(job: Job, forge: Forge, served: Served, 
 
 
 def test_problems_are_annotations(job: Job, served: Served) -> None:
-    """No file name or message becomes a workflow command."""
+    """File names and messages cannot become workflow commands."""
     name = "::error,title=x::%0A,a b.yaml"
     (job.folder / name).write_text("version: 1\nnumbers:\n  010-1234-5678: MAYBE\n  010-0000-0000: ON\n")
     step = job("validate", INPUT_FILES=name)
     assert step.status == 65
-    shown = step.log.partition("::stop-commands::")[2].split("\n")
-    token = shown[0]
-    assert shown.count(f"::{token}::") == 1
-    rest = shown[shown.index(f"::{token}::") + 1 :]
+    output = step.log.partition("::stop-commands::")[2].split("\n")
+    token = output[0]
+    assert output.count(f"::{token}::") == 1
+    after_token = output[output.index(f"::{token}::") + 1 :]
     escaped = "%3A%3Aerror%2Ctitle=x%3A%3A%250A%2Ca b.yaml"
-    commands = [line for line in rest if line.startswith("::")]
+    commands = [line for line in after_token if line.startswith("::")]
     assert len(commands) == 2
     assert all(
         re.fullmatch(rf"::error file={re.escape(escaped)},line=\d+,col=\d+::[^\r\n]+", each) for each in commands
@@ -349,21 +349,21 @@ def test_failed_comment_fails_the_plan(job: Job, served: Served) -> None:
 
 
 def test_second_apply_of_a_plan_is_refused(job: Job, forge: Forge, served: Served, account: SandboxAccount) -> None:
-    keep(forge, job("plan"))
+    store_plan(forge, job("plan"))
     merge(forge)
     assert job("apply").status == 0
     account.switch(A, "INACTIVE")
-    again = job("apply", GITHUB_RUN_ATTEMPT="2")
-    assert again.status == 4
-    assert f"job https://github.com/{REPOSITORY}/actions/runs/42/attempts/1 has applied this plan" in again.summary
-    assert "allow replay" in again.summary
+    second = job("apply", GITHUB_RUN_ATTEMPT="2")
+    assert second.status == 4
+    assert f"job https://github.com/{REPOSITORY}/actions/runs/42/attempts/1 has applied this plan" in second.summary
+    assert "allow replay" in second.summary
     assert served.writes == [(A, "ACTIVE")]
     assert len(forge.comments) == 2
     assert "### Converged: 1 changed" in forge.comments[1]["body"]
 
 
 def test_allow_replay_applies_a_claimed_plan(job: Job, forge: Forge, served: Served, account: SandboxAccount) -> None:
-    keep(forge, job("plan"))
+    store_plan(forge, job("plan"))
     merge(forge)
     assert job("apply").status == 0
     account.switch(A, "INACTIVE")
@@ -378,7 +378,7 @@ def test_allow_replay_applies_a_claimed_plan(job: Job, forge: Forge, served: Ser
 def test_apply_without_writes_releases_the_claim(
     job: Job, forge: Forge, served: Served, unfit: dict[str, str], status: int
 ) -> None:
-    keep(forge, job("plan"))
+    store_plan(forge, job("plan"))
     merge(forge)
     first = job("apply", **unfit)
     assert first.status == status
@@ -389,7 +389,7 @@ def test_apply_without_writes_releases_the_claim(
 
 
 def test_log_level_does_not_hide_the_write_count(job: Job, forge: Forge, served: Served) -> None:
-    keep(forge, job("plan"))
+    store_plan(forge, job("plan"))
     merge(forge)
     assert job("apply", SENDERID_LOG__LEVEL="error").status == 0
     assert job("apply").status == 4
@@ -397,7 +397,7 @@ def test_log_level_does_not_hide_the_write_count(job: Job, forge: Forge, served:
 
 
 def test_failed_claim_writes_nothing(job: Job, forge: Forge, served: Served) -> None:
-    keep(forge, job("plan"))
+    store_plan(forge, job("plan"))
     merge(forge)
     forge.faults = [Fault("POST", "/comments", 500)] * 5
     failed = job("apply")
@@ -409,12 +409,12 @@ def test_failed_claim_writes_nothing(job: Job, forge: Forge, served: Served) -> 
 
 
 def test_failed_result_comment_keeps_status_and_claim(job: Job, forge: Forge, served: Served) -> None:
-    keep(forge, job("plan"))
+    store_plan(forge, job("plan"))
     merge(forge)
     forge.faults = [Fault("PATCH", f"/comments/{forge.comments[0]['id'] + 1}", 503)] * 5
-    done = job("apply")
-    assert done.status == 0
-    assert "::warning title=senderid::senderid apply ended with 0, but the comment with the result" in done.log
+    result = job("apply")
+    assert result.status == 0
+    assert "::warning title=senderid::senderid apply ended with 0, but the comment with the result" in result.log
     assert "### Applying the reviewed plan" in forge.comments[1]["body"]
     refused = job("apply")
     assert refused.status == 4
@@ -423,11 +423,11 @@ def test_failed_result_comment_keeps_status_and_claim(job: Job, forge: Forge, se
 
 
 def test_failed_summary_keeps_the_status(job: Job, forge: Forge, served: Served) -> None:
-    keep(forge, job("plan"))
+    store_plan(forge, job("plan"))
     merge(forge)
-    done = job("apply", GITHUB_STEP_SUMMARY="/nowhere/summary", GITHUB_OUTPUT="/nowhere/outputs")
-    assert done.status == 0
-    assert "but the summary could not be written" in done.log
+    result = job("apply", GITHUB_STEP_SUMMARY="/nowhere/summary", GITHUB_OUTPUT="/nowhere/outputs")
+    assert result.status == 0
+    assert "but the summary could not be written" in result.log
     assert served.writes == [(A, "ACTIVE")]
     job.folder.joinpath("desired.yaml").write_text("version: 2\n")
     assert job("validate", GITHUB_STEP_SUMMARY="/nowhere/summary", GITHUB_OUTPUT="/nowhere/outputs").status == 65
@@ -435,7 +435,7 @@ def test_failed_summary_keeps_the_status(job: Job, forge: Forge, served: Served)
 
 def test_older_claim_wins(job: Job, forge: Forge, served: Served) -> None:
     """The job with the later claim withdraws it."""
-    keep(forge, job("plan"))
+    store_plan(forge, job("plan"))
     merge(forge)
     saved = unseal(forge.files[100], now=datetime.now(UTC), max_age_seconds=1e6)
     rival = f"<!-- senderid apply senderid -->\n{Claim(saved.id, 'a1', 'https://github.com/rival').line}\n"
@@ -448,7 +448,7 @@ def test_older_claim_wins(job: Job, forge: Forge, served: Served) -> None:
 
 
 def test_claim_of_another_user_is_ignored(job: Job, forge: Forge, served: Served) -> None:
-    keep(forge, job("plan"))
+    store_plan(forge, job("plan"))
     merge(forge)
     saved = unseal(forge.files[100], now=datetime.now(UTC), max_age_seconds=1e6)
     body = f"<!-- senderid apply senderid -->\n{Claim(saved.id, 'a1', 'https://github.com/eve').line}\n"
@@ -462,20 +462,20 @@ def test_claim_of_another_user_is_ignored(job: Job, forge: Forge, served: Served
 
 
 def test_retries_make_no_second_comment(job: Job, forge: Forge, served: Served) -> None:
-    """After a secondary rate limit, and after a POST whose response was lost."""
+    """The retries follow a secondary rate limit, and a POST whose response was lost."""
     forge.faults = [Fault("GET", "/comments", 403), Fault("POST", "/comments", 502, takes_effect=True)]
     assert job("plan").status == 0
     assert len(forge.comments) == 1
-    keep(forge, job("plan"))
+    store_plan(forge, job("plan"))
     merge(forge)
     forge.faults = [
         Fault("GET", "/pulls", 429),
         Fault("POST", "/comments", 403),
         Fault("POST", "/comments", 503, takes_effect=True),
     ]
-    done = job("apply")
-    assert done.status == 0
-    assert "403, rate limit; waiting 0 s before attempt 2 of 5" in done.log
+    result = job("apply")
+    assert result.status == 0
+    assert "403, rate limit; waiting 0 s before attempt 2 of 5" in result.log
     assert len(forge.comments) == 2
     assert served.writes == [(A, "ACTIVE")]
 
@@ -492,7 +492,7 @@ def test_waits_are_logged(job: Job, forge: Forge) -> None:
 
 @pytest.mark.parametrize("pull", [None, [], {"number": 7}, {"merged_at": "x", "merge_commit_sha": MERGE, "head": None}])
 def test_unexpected_response_is_an_error(job: Job, forge: Forge, served: Served, pull: Any) -> None:
-    keep(forge, job("plan"))
+    store_plan(forge, job("plan"))
     forge.pulls = [pull]
     failed = job("apply")
     assert failed.status == 1
@@ -503,11 +503,11 @@ def test_unexpected_response_is_an_error(job: Job, forge: Forge, served: Served,
 
 
 def test_inputs_are_stripped(job: Job, forge: Forge, served: Served) -> None:
-    keep(forge, job("plan", INPUT_FILES="  desired.yaml \n"))
+    store_plan(forge, job("plan", INPUT_FILES="  desired.yaml \n"))
     merge(forge)
     assert job("apply").status == 0
-    again = job("apply", INPUT_ALLOW="max-deactivations\t\n  replay \n\n")
-    assert (again.status, len(forge.comments)) == (0, 3), "it is claimed once more"
+    second = job("apply", INPUT_ALLOW="max-deactivations\t\n  replay \n\n")
+    assert (second.status, len(forge.comments)) == (0, 3), "it is claimed once more"
     assert served.writes == [(A, "ACTIVE")]
 
 
@@ -520,7 +520,7 @@ def test_plain_403_is_not_retried(job: Job, forge: Forge) -> None:
 
 
 def test_newer_commit_refuses_the_apply(job: Job, forge: Forge, served: Served) -> None:
-    keep(forge, job("plan"))
+    store_plan(forge, job("plan"))
     merge(forge)
     forge.head = "c" * 40
     for newer in (DESIRED.replace("status: ACTIVE", "status: INACTIVE"), "version: 2\n", None):
@@ -539,7 +539,7 @@ def test_newer_file_of_a_split_account_refuses_the_apply(job: Job, forge: Forge,
     path.parent.mkdir()
     path.write_text(f"version: 1\naccount: main\nunmanaged: deactivate\nnumbers: {{{A}: ACTIVE}}\n")
     job.environment["INPUT_FILES"] = "numbers"
-    keep(forge, job("plan"))
+    store_plan(forge, job("plan"))
     merge(forge)
     forge.head = "c" * 40
     forge.newer = {
@@ -567,7 +567,7 @@ def test_newer_file_of_a_split_account_refuses_the_apply(job: Job, forge: Forge,
 @pytest.mark.parametrize("inputs", [{"INPUT_NAME": "a b"}, {"INPUT_FROM": "file"}])
 def test_invalid_input_is_wrong_usage(job: Job, forge: Forge, served: Served, inputs: dict[str, str]) -> None:
     """Exit status 2 would mean pending changes."""
-    keep(forge, job("plan"))
+    store_plan(forge, job("plan"))
     merge(forge)
     assert job("apply", **inputs).status == 64
     assert served.writes == []
@@ -596,10 +596,10 @@ def test_changed_files_follow_the_chosen_folder(job: Job, forge: Forge) -> None:
 
 def test_number_with_another_desired_status_is_conflict(job: Job, forge: Forge, served: Served) -> None:
     job.folder.joinpath("desired.yaml").write_text(f"version: 1\nnumbers: {{{A}: ACTIVE, {B}: INACTIVE}}\n")
-    keep(forge, job("plan", INPUT_ALLOW="max-deactivations\nmin-active"))
+    store_plan(forge, job("plan", INPUT_ALLOW="max-deactivations\nmin-active"))
     merge(forge)
     job.folder.joinpath("desired.yaml").write_text(f"version: 1\nnumbers: {{{A}: ACTIVE, {B}: ACTIVE}}\n")
-    done = job("apply")
-    assert done.status == 3
-    assert "1 conflict" in done.summary
+    result = job("apply")
+    assert result.status == 3
+    assert "1 conflict" in result.summary
     assert served.writes == [(A, "ACTIVE")]

@@ -21,7 +21,7 @@ DESIRED = f"version: 1\nnumbers: {{{A}: ACTIVE, {B}: ACTIVE}}\n"
 
 
 class Pipeline:
-    """Runs jobs of the template, each in one shell as a runner does. No ledger lasts from one to the next."""
+    """Run jobs of the template, each in one shell as a runner does. No ledger is kept between jobs."""
 
     def __init__(self, command: Command, forge: Forge) -> None:
         self.folder = command.folder
@@ -42,8 +42,8 @@ class Pipeline:
         )
 
     def __call__(self, job: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run one job to its end."""
-        done = subprocess.run(  # noqa: S603 - our own template
+        """Run one job and wait for its end."""
+        result = subprocess.run(  # noqa: S603 - our own template
             ["/bin/bash", "-eo", "pipefail", "-c", "\n".join(TEMPLATE[job]["script"])],
             cwd=self.folder,
             env=self._environment | {"XDG_STATE_HOME": tempfile.mkdtemp(prefix="state.", dir=self.folder)} | variables,
@@ -53,26 +53,26 @@ class Pipeline:
             timeout=60,
             check=False,
         )
-        assert "Traceback" not in done.stderr, done.stderr
-        return done
+        assert "Traceback" not in result.stderr, result.stderr
+        return result
 
     def desire(self, text: str) -> None:
-        """What the files ask for."""
-        place = self.folder / TEMPLATE["variables"]["SENDERID_KIT_FILES"] / "main.yaml"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(text)
+        """Write the desired-state file."""
+        path = self.folder / TEMPLATE["variables"]["SENDERID_KIT_FILES"] / "main.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
 
 
 @pytest.fixture
 def pipeline(command: Command, forge: Forge, served: Served) -> Pipeline:  # noqa: ARG001 - the jobs talk to it
-    """A pipeline of a merge request."""
-    made = Pipeline(command, forge)
-    made.desire(DESIRED)
-    return made
+    """Return a pipeline of a merge request."""
+    runner = Pipeline(command, forge)
+    runner.desire(DESIRED)
+    return runner
 
 
 def merge(pipeline: Pipeline, forge: Forge, **run: Any) -> None:
-    """Keep the plan as the pipeline's artifact, and merge the request."""
+    """Store the plan as the artifact of the pipeline, and merge the request."""
     number = 100 + len(forge.pipelines)
     forge.files[number] = (pipeline.folder / "senderid-plan.json").read_bytes()
     forge.pipelines.append({"id": number, "sha": HEAD, "project_id": int(PROJECT)} | run)
@@ -80,7 +80,7 @@ def merge(pipeline: Pipeline, forge: Forge, **run: Any) -> None:
 
 
 def test_plan_updates_its_one_note(pipeline: Pipeline, forge: Forge, served: Served) -> None:
-    """The note is found behind a hundred others."""
+    """The note is found after a hundred notes of others."""
     forge.comments = [
         {"id": index, "author": {"id": 9}, "body": "<!-- senderid plan senderid -->"} for index in range(120)
     ]
@@ -97,11 +97,11 @@ def test_plan_updates_its_one_note(pipeline: Pipeline, forge: Forge, served: Ser
 def test_merge_applies_the_reviewed_plan(pipeline: Pipeline, forge: Forge, served: Served) -> None:
     assert pipeline("senderid-plan").returncode == 0
     merge(pipeline, forge)
-    done = pipeline("senderid-apply")
-    assert done.returncode == 0, done.stderr
+    result = pipeline("senderid-apply")
+    assert result.returncode == 0, result.stderr
     assert served.writes == [(A, "ACTIVE")]
     assert "### Converged: 1 changed" in forge.comments[1]["body"]
-    assert A not in done.stdout + done.stderr
+    assert A not in result.stdout + result.stderr
 
 
 def test_allow_variable_covers_plan_and_apply(pipeline: Pipeline, forge: Forge, served: Served) -> None:
@@ -134,9 +134,9 @@ def test_second_apply_of_a_plan_is_refused(
     merge(pipeline, forge)
     assert pipeline("senderid-apply").returncode == 0
     account.switch(A, "INACTIVE")
-    again = pipeline("senderid-apply", CI_JOB_URL="https://gitlab.example/jobs/2")
-    assert again.returncode == 4
-    assert "job https://gitlab.example/jobs/1 has applied this plan" in again.stderr
+    second = pipeline("senderid-apply", CI_JOB_URL="https://gitlab.example/jobs/2")
+    assert second.returncode == 4
+    assert "job https://gitlab.example/jobs/1 has applied this plan" in second.stderr
     assert served.writes == [(A, "ACTIVE")]
     assert len(forge.comments) == 2
     assert pipeline("senderid-apply", SENDERID_KIT_ALLOW="min-active all").returncode == 0
@@ -167,9 +167,9 @@ def test_failed_result_note_keeps_status_and_claim(pipeline: Pipeline, forge: Fo
     assert pipeline("senderid-plan").returncode == 0
     merge(pipeline, forge)
     forge.faults = [Fault("PUT", f"/notes/{forge.comments[0]['id'] + 1}", 500)] * 5
-    done = pipeline("senderid-apply")
-    assert done.returncode == 0
-    assert "Warning: senderid apply ended with 0, but its note could not be written" in done.stderr
+    result = pipeline("senderid-apply")
+    assert result.returncode == 0
+    assert "Warning: senderid apply ended with 0, but its note could not be written" in result.stderr
     assert pipeline("senderid-apply").returncode == 4
     assert served.writes == [(A, "ACTIVE")]
 

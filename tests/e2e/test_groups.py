@@ -31,8 +31,8 @@ def test_successor_is_verified_before_the_old_number_is_deactivated(
     served: Served, command: Command, account: SandboxAccount
 ) -> None:
     command.write("main.yaml", _file("INACTIVE", "ACTIVE"))
-    done = command("apply", "-y", "-f", "main.yaml", "--format", "json")
-    assert done.returncode == 0, done.stderr
+    result = command("apply", "-y", "-f", "main.yaml", "--format", "json")
+    assert result.returncode == 0, result.stderr
     assert account.statuses == {OLD: "INACTIVE", NEW: "ACTIVE", OTHER: "INACTIVE"}
     wire = [request.phone or "read" for request in served.sandbox.wire]
     assert "read" in wire[wire.index(NEW) : wire.index(OLD)]
@@ -41,9 +41,9 @@ def test_successor_is_verified_before_the_old_number_is_deactivated(
 def test_failed_successor_holds_the_old_number(served: Served, command: Command, account: SandboxAccount) -> None:
     served.sandbox.script(NEW, "PUT", [Fault.INTERNAL_ERROR] * 9)
     command.write("main.yaml", _file("INACTIVE", "ACTIVE"))
-    done = command("apply", "-y", "-f", "main.yaml", "--format", "json")
-    result = json.loads(done.stdout)
-    assert (done.returncode, _numbers(result)[OLD], _numbers(result)[OTHER]) == (3, "held", "changed")
+    process = command("apply", "-y", "-f", "main.yaml", "--format", "json")
+    result = json.loads(process.stdout)
+    assert (process.returncode, _numbers(result)[OLD], _numbers(result)[OTHER]) == (3, "held", "changed")
     assert account.statuses[OLD] == "ACTIVE"
     (held,) = [number for number in result["accounts"][0]["numbers"] if number["phone"] == OLD]
     assert held["error"]["code"] == "Held"
@@ -56,12 +56,12 @@ def test_failed_successor_holds_the_old_number(served: Served, command: Command,
 @pytest.mark.usefixtures("served")
 def test_group_minimum_holds_deactivations(command: Command, account: SandboxAccount) -> None:
     command.write("main.yaml", _file("INACTIVE", "INACTIVE"))
-    shown = command("plan", "-f", "main.yaml", "--detailed-exitcode")
-    assert shown.returncode == 3, shown.stderr
-    assert "1 held" in shown.stdout
-    assert "group support would keep 0 ACTIVE numbers" in " ".join(shown.stdout.split())
-    done = command("apply", "-y", "-f", "main.yaml", "--format", "json")
-    assert (done.returncode, _numbers(json.loads(done.stdout))) == (3, {OLD: "held", OTHER: "changed"})
+    output = command("plan", "-f", "main.yaml", "--detailed-exitcode")
+    assert output.returncode == 3, output.stderr
+    assert "1 held" in output.stdout
+    assert "group support would keep 0 ACTIVE numbers" in " ".join(output.stdout.split())
+    result = command("apply", "-y", "-f", "main.yaml", "--format", "json")
+    assert (result.returncode, _numbers(json.loads(result.stdout))) == (3, {OLD: "held", OTHER: "changed"})
     assert account.statuses[OLD] == "ACTIVE"
 
 
@@ -71,8 +71,8 @@ def test_saved_plan_keeps_its_groups(command: Command, account: SandboxAccount) 
     account.switch(NEW, "ACTIVE")
     assert command("plan", "-f", "main.yaml", "--out", "plan.json").returncode == 0
     account.switch(NEW, "INACTIVE")
-    done = command("apply", "plan.json", "--format", "json")
-    assert (done.returncode, _numbers(json.loads(done.stdout))[OLD]) == (3, "held"), done.stderr
+    result = command("apply", "plan.json", "--format", "json")
+    assert (result.returncode, _numbers(json.loads(result.stdout))[OLD]) == (3, "held"), result.stderr
     assert account.statuses[OLD] == "ACTIVE"
 
 
@@ -81,8 +81,8 @@ def test_rollback_keeps_the_groups_of_its_run(command: Command, account: Sandbox
     command.write("main.yaml", _file("INACTIVE", "ACTIVE"))
     run = json.loads(command("apply", "-y", "-f", "main.yaml", "--format", "json").stdout)["run_id"]
     account.switch(OLD, "BLOCKED")
-    done = command("rollback", run, "-y", "--format", "json")
-    assert (done.returncode, _numbers(json.loads(done.stdout))[NEW]) == (3, "held"), done.stderr
+    result = command("rollback", run, "-y", "--format", "json")
+    assert (result.returncode, _numbers(json.loads(result.stdout))[NEW]) == (3, "held"), result.stderr
     assert account.statuses[NEW] == "ACTIVE"
 
 

@@ -23,24 +23,24 @@ def _file(**statuses: str) -> str:
 
 def _history(command: Command, *arguments: str) -> Any:
     """Return the document of `history`, which matches its schema."""
-    done = command("history", "--format", "json", *arguments)
-    assert done.returncode == 0, done.stderr
-    document = json.loads(done.stdout)
+    result = command("history", "--format", "json", *arguments)
+    assert result.returncode == 0, result.stderr
+    document = json.loads(result.stdout)
     assert list(Draft202012Validator(schema("history")).iter_errors(document)) == []
     return document
 
 
 def _apply(command: Command, *arguments: str) -> Any:
-    done = command("apply", "-y", "-f", "main.yaml", "--format", "json", *arguments)
-    return json.loads(done.stdout)
+    result = command("apply", "-y", "-f", "main.yaml", "--format", "json", *arguments)
+    return json.loads(result.stdout)
 
 
 def test_history_is_empty_without_a_ledger(command: Command) -> None:
-    """A run by its id is wrong usage then."""
+    """A run id is wrong usage then."""
     assert _history(command) == {"schema": "senderid.history/v1", "total": 0, "runs": []}
-    done = command("history")
-    assert (done.returncode, done.stdout) == (0, "No runs.\n")
-    assert "no ledger yet" in done.stderr
+    result = command("history")
+    assert (result.returncode, result.stdout) == (0, "No runs.\n")
+    assert "no ledger yet" in result.stderr
     assert command("history", "2026").returncode == 64
     assert command("history", "--prune-older-than", "1d").stdout == "0 runs deleted.\n"
     assert not (command.folder / "state/senderid/ledger.db").exists()
@@ -66,11 +66,11 @@ def test_apply_is_listed_and_shown_in_full(command: Command, served: Served) -> 
     assert states == [("lost", 503), ("verified", None)]
     assert sum(len(number["attempts"]) for number in numbers.values()) == len(served.writes)
 
-    shown = command("history", result["run_id"]).stdout
-    assert f"Run {result['run_id']}: converged" in shown
-    assert "+ changed  010-0000-0001  INACTIVE → ACTIVE" in shown
-    assert "attempt 1 at" in shown
-    assert "verified" in shown
+    output = command("history", result["run_id"]).stdout
+    assert f"Run {result['run_id']}: converged" in output
+    assert "+ changed  010-0000-0001  INACTIVE → ACTIVE" in output
+    assert "attempt 1 at" in output
+    assert "verified" in output
 
 
 def test_killed_run_is_unfinished_until_the_next_apply(command: Command, serve: Serve) -> None:
@@ -109,7 +109,7 @@ def test_killed_run_is_unfinished_until_the_next_apply(command: Command, serve: 
 
 @pytest.mark.usefixtures("served")
 def test_history_of_one_number(command: Command) -> None:
-    """Newest first, over all runs, in any spelling."""
+    """The runs are listed newest first, for any spelling of the number."""
     _apply(command)
     command.write("main.yaml", _file(_01000000001="INACTIVE"))
     _apply(command)
@@ -121,9 +121,9 @@ def test_history_of_one_number(command: Command) -> None:
         for number in account["numbers"]
     ]
     assert changes == [(A, "ACTIVE", "INACTIVE", 1), (A, "INACTIVE", "ACTIVE", 1)]
-    shown = command("history", "--phone", A).stdout
-    assert shown.index("ACTIVE → INACTIVE") < shown.index("INACTIVE → ACTIVE")
-    assert "2 runs with 010-0000-0001." in shown
+    output = command("history", "--phone", A).stdout
+    assert output.index("ACTIVE → INACTIVE") < output.index("INACTIVE → ACTIVE")
+    assert "2 runs with 010-0000-0001." in output
     assert command("history", "--phone", "01").returncode == 64
 
 
@@ -154,9 +154,9 @@ def test_filters_and_limit(command: Command) -> None:
 def test_unknown_and_ambiguous_run_ids_are_wrong_usage(command: Command) -> None:
     runs = [_apply(command)["run_id"], _apply(command)["run_id"]]
     for name in ("nothing", "20"):
-        done = command("history", name)
-        assert done.returncode == 64
-        assert all(run in done.stderr for run in runs)
+        result = command("history", name)
+        assert result.returncode == 64
+        assert all(run in result.stderr for run in runs)
 
 
 def test_pruning_removes_old_runs_and_shrinks_the_file(command: Command, served: Served) -> None:
@@ -175,6 +175,6 @@ def test_pruning_removes_old_runs_and_shrinks_the_file(command: Command, served:
 def test_damaged_ledger_is_an_error(command: Command) -> None:
     command.write("state/senderid/ledger.db", b"no ledger")
     for arguments in (("history",), ("history", "x"), ("history", "--prune-older-than", "1d"), ("rollback", "-y", "x")):
-        done = command(*arguments)
-        assert done.returncode == 1
-        assert "SENDERID_LEDGER__PATH" in done.stderr
+        result = command(*arguments)
+        assert result.returncode == 1
+        assert "SENDERID_LEDGER__PATH" in result.stderr

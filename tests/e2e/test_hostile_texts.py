@@ -1,6 +1,6 @@
-"""Texts of an API that means harm: one JSON string in logs and documents, and nothing that a terminal obeys.
+"""Texts of a hostile API: one JSON string in logs and documents, and no control sequence on a terminal.
 
-They are sent as error codes and messages, as statuses and as an account's id, and kept in the ledger.
+They are error codes and messages, statuses and an account id, and they are stored in the ledger.
 """
 
 import json
@@ -24,7 +24,7 @@ _EVIL = (
     "one\r\ntwo\nthree\tfour \x1b[2J\x1b]0;owned\x07\x1b[31m \x9b31m \x85 \u2028 \u2029 \u202egnp.exe\u2066"
     '\u061c\u200b\ufeff "\'\\ {"event": "number", "outcome": "changed"} NUL\0 </script>'
 )
-_OURS = re.compile(
+_OWN_SEQUENCES = re.compile(
     rb"\x1b\[(?:\d{1,2}m|1;\d\dm|\?25[lh]|2?K|1A)",
 )
 """What we send to a terminal ourselves: colours, and what the bar needs."""
@@ -33,7 +33,7 @@ _INVISIBLE = "\u061c\x85\x9b\u200b\u2028\u2029\u202e\u2066\ufeff"
 
 
 class _Hostile(Sandbox):
-    """Refuse each write, and report two numbers, one of them with an unknown status."""
+    """API that refuses each write, and reports two numbers, one of them with an unknown status."""
 
     code, message = _EVIL, _EVIL
 
@@ -47,7 +47,7 @@ class _Hostile(Sandbox):
 
 @pytest.fixture
 def hostile(command: Command) -> Iterator[_Hostile]:
-    """Serve such an API."""
+    """Serve a hostile API."""
     account = SandboxAccount.of({A: "INACTIVE", B: _EVIL, "0211": "ACTIVE"}, account_id=_EVIL)
     sandbox = _Hostile([account])
     served = Served(sandbox)
@@ -58,18 +58,18 @@ def hostile(command: Command) -> Iterator[_Hostile]:
 
 
 def test_hostile_text_is_one_json_string(command: Command, hostile: _Hostile) -> None:
-    done = command("apply", "-y", "-f", "d.yaml", "--format", "json", "--log-level", "debug")
-    assert done.returncode == 3
-    lines = [json.loads(line) for line in done.stderr.split("\n") if line]
+    result = command("apply", "-y", "-f", "d.yaml", "--format", "json", "--log-level", "debug")
+    assert result.returncode == 3
+    lines = [json.loads(line) for line in result.stderr.split("\n") if line]
     assert all(set(line) >= {"timestamp", "level", "event", "run_id"} for line in lines)
     (entry,) = [line for line in lines if line.get("phone") == A and line["event"] == "number"]
     assert (entry["outcome"], entry["error_code"], entry["error_message"]) == ("failed", _EVIL, _EVIL)
     assert sum(line["event"] == "number" for line in lines) == 3
-    (account,) = json.loads(done.stdout)["accounts"]
+    (account,) = json.loads(result.stdout)["accounts"]
     (failed,) = [number for number in account["numbers"] if number["phone"] == A]
     assert failed["error"] == {"code": _EVIL, "message": _EVIL, "http_status": 400}
     assert account["account_id"] == _EVIL
-    for stream in (done.stdout, done.stderr):
+    for stream in (result.stdout, result.stderr):
         assert not any(byte in stream.encode().replace(b"\n", b"") for byte in _OBEYED)
         assert not any(char in stream for char in _INVISIBLE)
         assert "\r" not in stream
@@ -90,12 +90,12 @@ def test_hostile_text_is_one_json_string(command: Command, hostile: _Hostile) ->
 )
 def test_terminal_gets_no_control_characters(command: Command, hostile: _Hostile, arguments: tuple[str, ...]) -> None:
     command.environment |= {"TERM": "xterm-256color", "COLUMNS": "200"}
-    shown = _OURS.sub(b"", _on_a_terminal(command, *arguments).encode())
-    assert b"owned" in shown
-    assert not [byte for byte in _OBEYED if byte in shown]
-    assert not [char for char in _INVISIBLE if char in shown.decode()]
-    # a line of its own would start with the text behind the break
-    assert not any(line.startswith((b"two", b"three")) for line in re.split(rb"[\r\n]", shown))
+    output = _OWN_SEQUENCES.sub(b"", _on_a_terminal(command, *arguments).encode())
+    assert b"owned" in output
+    assert not [byte for byte in _OBEYED if byte in output]
+    assert not [char for char in _INVISIBLE if char in output.decode()]
+    # a second line would start with the text after the line break
+    assert not any(line.startswith((b"two", b"three")) for line in re.split(rb"[\r\n]", output))
     assert hostile.wire
 
 
@@ -125,12 +125,12 @@ def test_ledger_keeps_hostile_text_and_the_next_run_converges(command: Command, 
 def test_history_prints_no_control_characters(command: Command, hostile: _Hostile, arguments: tuple[str, ...]) -> None:
     result = json.loads(command("apply", "-y", "-f", "d.yaml", "--format", "json").stdout)
     command.environment |= {"TERM": "xterm-256color", "COLUMNS": "200"}
-    given = [result["run_id"] if argument == "RUN" else argument for argument in arguments]
-    shown = _OURS.sub(b"", _on_a_terminal(command, *given).encode())
-    assert A.encode() in shown or b"010-0000-0001" in shown or result["run_id"].encode() in shown
-    assert not [byte for byte in _OBEYED if byte in shown]
-    assert not [char for char in _INVISIBLE if char in shown.decode()]
-    assert not any(line.startswith((b"two", b"three")) for line in re.split(rb"[\r\n]", shown))
+    options = [result["run_id"] if argument == "RUN" else argument for argument in arguments]
+    output = _OWN_SEQUENCES.sub(b"", _on_a_terminal(command, *options).encode())
+    assert A.encode() in output or b"010-0000-0001" in output or result["run_id"].encode() in output
+    assert not [byte for byte in _OBEYED if byte in output]
+    assert not [char for char in _INVISIBLE if char in output.decode()]
+    assert not any(line.startswith((b"two", b"three")) for line in re.split(rb"[\r\n]", output))
     assert hostile.wire
 
 
@@ -144,12 +144,12 @@ def test_echoed_authorization_header_is_not_kept(command: Command, hostile: _Hos
         return authenticate(request, record)
 
     setattr(hostile, "_authenticate", record_header)  # noqa: B010 - mypy knows it as a method
-    done = command("apply", "-y", "-f", "d.yaml", "--format", "json", "--log-level", "debug")
-    assert done.returncode == 3
-    assert "you sent" in done.stdout
-    assert "you sent" in done.stderr
+    result = command("apply", "-y", "-f", "d.yaml", "--format", "json", "--log-level", "debug")
+    assert result.returncode == 3
+    assert "you sent" in result.stdout
+    assert "you sent" in result.stderr
     files = b"".join(path.read_bytes() for path in command.folder.rglob("*") if path.is_file())
-    everything = (done.stdout + done.stderr).encode() + files
+    everything = (result.stdout + result.stderr).encode() + files
     for header in headers:
         for text in re.findall(r"(?:salt|signature)=([^,\s]+)", header):
             assert text.encode() not in everything

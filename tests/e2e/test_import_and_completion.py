@@ -1,4 +1,4 @@
-"""Files from tables, schemas for editors, completion for shells."""
+"""Import of tables, schemas for editors, and completion for shells."""
 
 import json
 import shutil
@@ -18,8 +18,8 @@ MODELINE = "# yaml-language-server: $schema="
 def test_export_writes_its_schema_beside_it(command: Command, serve: Serve) -> None:
     account = SandboxAccount.of({"01012345678": "ACTIVE", "0212345678": "INACTIVE"})
     command.at(serve(account).sandbox, account)
-    done = command("export", "--output", "main.yaml")
-    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+    result = command("export", "--output", "main.yaml")
+    assert (result.returncode, result.stderr.splitlines()[-1]) == (
         0,
         "Its schema, for editors, is in senderid.schema.json.",
     )
@@ -38,54 +38,54 @@ def test_export_writes_its_schema_beside_it(command: Command, serve: Serve) -> N
 def test_export_replaces_no_other_file_by_its_schema(command: Command) -> None:
     command.write("senderid.schema.json", "{}")
     command.write("t.csv", "phone,status\n01012345678,ACTIVE\n")
-    done = command("import", "t.csv", "--output", "main.yaml")
-    assert done.returncode == 0
-    assert "was not overwritten" in done.stderr
+    result = command("import", "t.csv", "--output", "main.yaml")
+    assert result.returncode == 0
+    assert "was not overwritten" in result.stderr
     assert (command.folder / "senderid.schema.json").read_text() == "{}"
     command.write("senderid.schema.json", b"\xff")
     assert "was not overwritten" in command("import", "t.csv", "--output", "main.yaml", "--force").stderr
-    done = command("import", "t.csv", "--output", "other.yaml", "--schema", "https://example.com/s.json")
-    assert (done.returncode, done.stderr) == (0, "")
+    result = command("import", "t.csv", "--output", "other.yaml", "--schema", "https://example.com/s.json")
+    assert (result.returncode, result.stderr) == (0, "")
     assert (command.folder / "other.yaml").read_text().startswith(f"{MODELINE}https://example.com/s.json\n")
 
 
 def test_imported_table_can_be_planned(command: Command) -> None:
     table = "발신번호,상태,담당자,색\n010-1234-5678,활성,영업팀,빨강\n"
     command.write("t.csv", table.encode("cp949"))
-    done = command("import", "t.csv", "--account", "본점")
+    result = command("import", "t.csv", "--account", "본점")
     message = "t.csv:1:13: unknown column '색': rename it or use --skip-column"
-    assert (done.returncode, done.stderr.splitlines()[0]) == (65, message)
-    done = command("import", "t.csv", "--account", "본점", "--skip-column", "색")
-    assert done.returncode == 0
-    assert yaml.safe_load(done.stdout) == {
+    assert (result.returncode, result.stderr.splitlines()[0]) == (65, message)
+    result = command("import", "t.csv", "--account", "본점", "--skip-column", "색")
+    assert result.returncode == 0
+    assert yaml.safe_load(result.stdout) == {
         "version": 1,
         "account": "본점",
         "numbers": {"010-1234-5678": {"status": "ACTIVE", "owner": "영업팀"}},
     }
-    assert command("import", "-", "--account", "본점", "--skip-column", "색", stdin=table).stdout == done.stdout
-    assert command("validate", "-f", "-", stdin=done.stdout).returncode == 0
+    assert command("import", "-", "--account", "본점", "--skip-column", "색", stdin=table).stdout == result.stdout
+    assert command("validate", "-f", "-", stdin=result.stdout).returncode == 0
 
 
 def test_account_document_is_imported(command: Command) -> None:
     rows = [{"phoneNumber": "01012345678", "status": "ACTIVE"}, {"phoneNumber": "0212345678", "status": "PENDING"}]
     command.write("answer.json", json.dumps({"accountId": "12925149", "senderIds": rows}))
-    done = command("import", "answer.json")
-    assert done.returncode == 0
-    assert yaml.safe_load(done.stdout)["numbers"] == {"010-1234-5678": "ACTIVE"}
-    assert yaml.safe_load(done.stdout)["account_id"] == "12925149"
-    assert "#   02-1234-5678: PENDING" in done.stdout
+    result = command("import", "answer.json")
+    assert result.returncode == 0
+    assert yaml.safe_load(result.stdout)["numbers"] == {"010-1234-5678": "ACTIVE"}
+    assert yaml.safe_load(result.stdout)["account_id"] == "12925149"
+    assert "#   02-1234-5678: PENDING" in result.stdout
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
 def test_account_document_may_have_a_byte_order_mark(command: Command, encoding: str) -> None:
-    """PowerShell saves responses so."""
+    """PowerShell saves responses in these encodings."""
     text = json.dumps({"accountId": "1", "senderIds": [{"phoneNumber": "01012345678", "status": "ACTIVE"}]})
     mark = "\ufeff" if encoding == "utf-16-be" else ""
     command.write("answer.json", f"{mark}{text}".encode(encoding))
     for arguments in ((), ("--from", "json")):
-        done = command("import", "answer.json", *arguments)
-        assert (done.returncode, done.stderr) == (0, "")
-        assert yaml.safe_load(done.stdout)["numbers"] == {"010-1234-5678": "ACTIVE"}
+        result = command("import", "answer.json", *arguments)
+        assert (result.returncode, result.stderr) == (0, "")
+        assert yaml.safe_load(result.stdout)["numbers"] == {"010-1234-5678": "ACTIVE"}
 
 
 @pytest.mark.parametrize(
@@ -100,24 +100,24 @@ def test_account_document_may_have_a_byte_order_mark(command: Command, encoding:
 )
 def test_invalid_table_writes_no_file(command: Command, text: str, arguments: tuple[str, ...], message: str) -> None:
     command.write("t.txt", text)
-    done = command("import", "t.txt", *arguments, "--output", "main.yaml")
-    assert (done.returncode, done.stdout) == (65, "")
-    assert message in done.stderr
+    result = command("import", "t.txt", *arguments, "--output", "main.yaml")
+    assert (result.returncode, result.stdout) == (65, "")
+    assert message in result.stderr
     assert not (command.folder / "main.yaml").exists()
 
 
 def test_import_keeps_an_existing_file_without_force(command: Command) -> None:
     command.write("t.csv", "phone,status\n01012345678,ACTIVE\n")
     command.write("main.yaml", "by hand")
-    done = command("import", "t.csv", "--output", "main.yaml")
-    assert done.returncode == 64
-    assert "--force" in done.stderr
+    result = command("import", "t.csv", "--output", "main.yaml")
+    assert result.returncode == 64
+    assert "--force" in result.stderr
     assert (command.folder / "main.yaml").read_text() == "by hand"
 
 
 def test_import_of_a_missing_file_names_it(command: Command) -> None:
-    done = command("import", "nowhere.csv")
-    assert (done.returncode, done.stderr.splitlines()[0]) == (
+    result = command("import", "nowhere.csv")
+    assert (result.returncode, result.stderr.splitlines()[0]) == (
         65,
         "nowhere.csv:1:1: cannot be read: No such file or directory",
     )
@@ -149,7 +149,7 @@ def _completed(command: Command, shell: str, words: str, last: str) -> list[str]
     script = {"bash": _BASH, "fish": _FISH, "zsh": _ZSH}[shell].format(words=words, last=last)
     path = f"{command.quick}:{command.environment['PATH']}"
     flags = ["-f"] if shell == "zsh" else ["--no-config"] if shell == "fish" else ["--norc"]
-    done = subprocess.run(  # noqa: S603 - a shell, with our own script
+    result = subprocess.run(  # noqa: S603 - a shell, with our own script
         [program, *flags, "-c", script],
         cwd=command.folder,
         env={**command.environment, "PATH": path, "TERM": "dumb"},
@@ -158,8 +158,8 @@ def _completed(command: Command, shell: str, words: str, last: str) -> list[str]
         timeout=60,
         check=False,
     )
-    assert done.stderr == ""
-    return [line for line in done.stdout.splitlines() if line]
+    assert result.stderr == ""
+    return [line for line in result.stdout.splitlines() if line]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -169,7 +169,7 @@ def test_shells_complete_commands_options_and_values(command: Command, serve: Se
     command.write("config/desired/here.yaml", "version: 1\naccount: here\nnumbers: {01012345678: ACTIVE}\n")
     assert command("apply", "--yes").returncode == 0
     (run,) = json.loads(command("history", "--format", "json").stdout)["runs"]
-    for words, last, wanted in (
+    for words, last, expected in (
         ("senderid", "va", {"validate"}),
         ("senderid plan", "--detailed", {"--detailed-exitcode"}),
         ("senderid plan --allow", "m", {"max-deactivations", "min-active"}),
@@ -179,7 +179,7 @@ def test_shells_complete_commands_options_and_values(command: Command, serve: Se
         ("senderid watch --timezone", "Eur", {"Europe/"}),
         ("senderid schema", "des", {"desired"}),
     ):
-        assert set(_completed(command, shell, words, last)) == wanted, (words, last)
+        assert set(_completed(command, shell, words, last)) == expected, (words, last)
 
 
 def test_every_command_is_offered(command: Command) -> None:
@@ -205,6 +205,6 @@ def test_completion_is_silent_on_errors(command: Command) -> None:
 
 
 def test_completion_does_not_read_large_files(command: Command) -> None:
-    """The names of the files stand for those of the accounts."""
+    """The names of the files replace those of the accounts."""
     command.write("config/desired/large.yaml", "#" * (3 << 20))
     assert _completed(command, "bash", "senderid plan --account", "l") == ["large"]

@@ -1,4 +1,4 @@
-"""Death at any instant: every write that left is in the ledger; the next run settles it and converges."""
+"""Kills at any instant: the ledger contains every write that was sent, and the next run settles them and converges."""
 
 import json
 import signal
@@ -28,15 +28,19 @@ _DIE_AT = die_at.__file__
 
 
 class Scene:
-    """An account with 20 numbers to activate and 36 to deactivate, as many as are allowed, and its ledger."""
+    """An account with 20 numbers to activate, 36 to deactivate (the limit), and its ledger."""
 
     def __init__(self, command: Command, serve: Serve) -> None:
-        on = [f"0101000{n:04}" for n in range(20)]
-        off = [f"0102000{n:04}" for n in range(36)]
-        rest = [f"0103000{n:04}" for n in range(84)]
-        self.wanted = dict.fromkeys(on, "ACTIVE") | dict.fromkeys(off, "INACTIVE") | dict.fromkeys(rest, "ACTIVE")
-        before = dict.fromkeys(on, "INACTIVE") | dict.fromkeys((*off, *rest), "ACTIVE")
-        self.account = SandboxAccount.of(before, api_secret=_SECRET)
+        activated = [f"0101000{n:04}" for n in range(20)]
+        deactivated = [f"0102000{n:04}" for n in range(36)]
+        unchanged = [f"0103000{n:04}" for n in range(84)]
+        self.desired = (
+            dict.fromkeys(activated, "ACTIVE")
+            | dict.fromkeys(deactivated, "INACTIVE")
+            | dict.fromkeys(unchanged, "ACTIVE")
+        )
+        statuses = dict.fromkeys(activated, "INACTIVE") | dict.fromkeys((*deactivated, *unchanged), "ACTIVE")
+        self.account = SandboxAccount.of(statuses, api_secret=_SECRET)
         self.served = serve(self.account, rate_limit=None)
         self.command = command.at(self.served.sandbox, self.account)
         command.environment |= {
@@ -44,15 +48,15 @@ class Scene:
             "SENDERID_RATE_LIMIT__WRITES": "20",
             "SENDERID_RATE_LIMIT__PER_SECONDS": "0.1",
         }
-        lines = "".join(f"  {phone}: {status}\n" for phone, status in self.wanted.items())
+        lines = "".join(f"  {phone}: {status}\n" for phone, status in self.desired.items())
         command.write("d.yaml", f"version: 1\nnumbers:\n{lines}")
 
     def start(self, *program: str) -> subprocess.Popen[str]:
-        """Begin to apply."""
+        """Start an apply."""
         return self.command.popen("apply", "-y", "-f", "d.yaml", "--format", "json", program=program)
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
-        """What the ledger holds, nothing while there is none."""
+        """Return rows of the ledger, or none while there is no ledger."""
         path = self.command.folder / "state" / "senderid" / "ledger.db"
         if not path.exists():
             return []
@@ -62,45 +66,48 @@ class Scene:
             return connection.execute(query).fetchall()
 
     def on_the_wire(self) -> Counter[tuple[Any, ...]]:
-        """The requests that write."""
+        """Return the write requests received by the sandbox."""
         return Counter(self.served.writes)
 
-    def noted(self) -> Counter[tuple[Any, ...]]:
-        """The requests that write, as the ledger has them."""
+    def intents(self) -> Counter[tuple[Any, ...]]:
+        """Return the write requests in the ledger."""
         return Counter(self.rows("SELECT phone, asked FROM attempts"))
 
-    def nothing_is_missing(self) -> None:
-        """Whatever arrived was noted, and no secret with it."""
-        assert self.on_the_wire() <= self.noted()
+    def check_ledger(self) -> None:
+        """Check that the ledger contains every request received, and no secret."""
+        assert self.on_the_wire() <= self.intents()
         for path in (self.command.folder / "state").rglob("*"):
             assert not path.is_file() or _SECRET.encode() not in path.read_bytes()
 
-    def converges(self, deaths: int) -> None:
-        """The next run does the rest, each number of each run has one outcome, and then there is nothing to do."""
-        done = self.command("apply", "-y", "-f", "d.yaml", "--format", "json")
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert self.account.statuses == self.wanted
-        self.nothing_is_missing()
-        assert (self.noted() - self.on_the_wire()).total() <= deaths * _AHEAD
+    def check_convergence(self, deaths: int) -> None:
+        """Check that the next run converges.
+
+        Each number of each run has one outcome, and a further run writes nothing.
+        """
+        result = self.command("apply", "-y", "-f", "d.yaml", "--format", "json")
+        assert result.returncode == 0, result.stdout + result.stderr
+        assert self.account.statuses == self.desired
+        self.check_ledger()
+        assert (self.intents() - self.on_the_wire()).total() <= deaths * _AHEAD
         assert {state for (state,) in self.rows("SELECT state FROM attempts")}.isdisjoint(OPEN)
         assert self.rows("SELECT * FROM entries WHERE NOT settled OR outcome IS NULL OR finished_at IS NULL") == []
         assert self.rows("SELECT * FROM outcomes WHERE outcome IS NULL") == []
         for entry, outcome, counts in self.rows("SELECT id, outcome, counts FROM entries"):
             numbers = self.rows("SELECT entry, outcome FROM outcomes").count
             assert outcome != "crashed" or all(numbers((entry, each)) == n for each, n in json.loads(counts).items())
-        sent = len(self.served.writes)
-        again = self.command("apply", "-y", "-f", "d.yaml", "--format", "json")
-        assert (again.returncode, len(self.served.writes)) == (0, sent)
+        writes = len(self.served.writes)
+        second = self.command("apply", "-y", "-f", "d.yaml", "--format", "json")
+        assert (second.returncode, len(self.served.writes)) == (0, writes)
 
 
 @pytest.fixture
 def scene(command: Command, serve: Serve) -> Scene:
-    """Serve an account that takes 56 writes to converge."""
+    """Serve an account that needs 56 writes to converge."""
     return Scene(command, serve)
 
 
 def _until(process: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
-    """Wait for a condition; fail with the output of a process that ended before."""
+    """Wait for a condition. Fail with the output of the process if it ends before."""
     end = time.monotonic() + 60
     while not condition():
         if process.poll() is not None or time.monotonic() > end:
@@ -114,7 +121,7 @@ def _dies(scene: Scene, point: str, times: int) -> None:
     process = scene.start(sys.executable, _DIE_AT, point, f"{times}")
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL, stderr[-999:]
-    scene.nothing_is_missing()
+    scene.check_ledger()
 
 
 @pytest.mark.parametrize("point", POINTS)
@@ -123,31 +130,31 @@ def test_death_at_any_point_is_recovered(scene: Scene, point: str) -> None:
     if closing_up:
         _dies(scene, "before a request", 30)
     if "responses" in point:
-        # what is proven is not worth a note of its own
+        # a verified result needs no further record
         scene.command.environment["SENDERID_RETRY__BASE_SECONDS"] = "0.01"
         scene.served.sandbox.script(None, "PUT", [Fault.INTERNAL_ERROR])
     often = ("before a request", "after a response", "before a response is recorded", "after a response is recorded")
     for times in (1, 9) if point in often else (1,):
         _dies(scene, point, times)
-    scene.converges(deaths=2)
+    scene.check_convergence(deaths=2)
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_death_at_any_instant_is_recovered(scene: Scene, seed: int) -> None:
-    """Five runs in a row are killed, each some requests after its start; the sixth converges."""
+    """Five consecutive runs are killed, each some requests after its start. The sixth converges."""
     chance = Random(seed)
     for _ in range(5):
-        begun, more = len(scene.served.sandbox.wire), chance.randint(1, 7)
+        requests, further = len(scene.served.sandbox.wire), chance.randint(1, 7)
         process = scene.start()
-        _until(process, lambda begun=begun, more=more: len(scene.served.sandbox.wire) >= begun + more)  # type: ignore[misc]
+        _until(process, lambda requests=requests, further=further: len(scene.served.sandbox.wire) >= requests + further)  # type: ignore[misc]
         moment = time.monotonic() + chance.uniform(0, 0.005)
         while time.monotonic() < moment:
             pass
         process.kill()
         _, stderr = process.communicate(timeout=10)
         assert process.returncode == -signal.SIGKILL, stderr[-999:]
-        scene.nothing_is_missing()
-    scene.converges(deaths=5)
+        scene.check_ledger()
+    scene.check_convergence(deaths=5)
 
 
 def test_death_while_waiting_leaves_open_intents(scene: Scene) -> None:
@@ -157,9 +164,9 @@ def test_death_while_waiting_leaves_open_intents(scene: Scene) -> None:
     process.kill()
     process.communicate(timeout=10)
     assert Counter(scene.rows("SELECT state FROM attempts"))[("intent",)] >= _CONCURRENCY
-    scene.nothing_is_missing()
+    scene.check_ledger()
     landed = sorted(str(phone) for phone, _ in scene.served.writes)
-    scene.converges(deaths=1)
+    scene.check_convergence(deaths=1)
     assert landed == [
         phone
         for (phone,) in scene.rows("SELECT phone FROM outcomes WHERE entry = 1 AND outcome = 'changed' ORDER BY phone")
@@ -168,23 +175,23 @@ def test_death_while_waiting_leaves_open_intents(scene: Scene) -> None:
 
 @pytest.mark.parametrize("seed", range(10))
 def test_sigterm_leaves_result_ledger_and_api_in_agreement(scene: Scene, seed: int) -> None:
-    more = Random(seed).randint(3, 40)
+    requests = Random(seed).randint(3, 40)
     process = scene.start()
-    _until(process, lambda: len(scene.served.sandbox.wire) >= more)
+    _until(process, lambda: len(scene.served.sandbox.wire) >= requests)
     process.terminate()
     out, stderr = process.communicate(timeout=40)
     assert process.returncode == 128 + signal.SIGTERM, stderr[-999:]
     (result,) = json.loads(out)["accounts"]
-    assert scene.on_the_wire() == scene.noted()
-    kept = scene.rows("SELECT phone, outcome, before, after, attempts FROM outcomes ORDER BY phone")
-    ours = [(n["phone"], n["outcome"], n["before"], n["after"], n["attempts"]) for n in result["numbers"]]
-    assert kept == sorted(ours)
-    assert {outcome for _, outcome, *_ in kept} <= {"changed", "not_attempted"}
-    for phone, outcome, before, after, attempts in kept:
-        assert scene.account.statuses[phone] == after == (scene.wanted[phone] if outcome == "changed" else before)
-        assert attempts == scene.on_the_wire()[phone, scene.wanted[phone]]
+    assert scene.on_the_wire() == scene.intents()
+    recorded = scene.rows("SELECT phone, outcome, before, after, attempts FROM outcomes ORDER BY phone")
+    reported = [(n["phone"], n["outcome"], n["before"], n["after"], n["attempts"]) for n in result["numbers"]]
+    assert recorded == sorted(reported)
+    assert {outcome for _, outcome, *_ in recorded} <= {"changed", "not_attempted"}
+    for phone, outcome, previous, current, attempts in recorded:
+        assert scene.account.statuses[phone] == current == (scene.desired[phone] if outcome == "changed" else previous)
+        assert attempts == scene.on_the_wire()[phone, scene.desired[phone]]
     assert scene.rows("SELECT outcome FROM runs") == [(json.loads(out)["outcome"],)] == [("interrupted",)]
-    scene.converges(deaths=0)
+    scene.check_convergence(deaths=0)
 
 
 def test_second_signal_leaves_intents_open(scene: Scene) -> None:
@@ -195,12 +202,12 @@ def test_second_signal_leaves_intents_open(scene: Scene) -> None:
     process.send_signal(signal.SIGINT)
     while "run.stopping" not in (line := process.stderr.readline()):
         assert line, "it ended"
-    began = time.monotonic()
+    started_at = time.monotonic()
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=10)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - started_at < 5
     assert process.returncode == 128 + signal.SIGINT
     states = Counter(state for (state,) in scene.rows("SELECT state FROM attempts"))
     assert states["intent"] >= _CONCURRENCY
-    scene.nothing_is_missing()
-    scene.converges(deaths=1)
+    scene.check_ledger()
+    scene.check_convergence(deaths=1)

@@ -1,4 +1,4 @@
-"""The command in Korean; documents for machines are the same as in English."""
+"""The command in Korean. Machine-readable documents equal the English ones."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def _same(text: str) -> str:
 
 @pytest.fixture(autouse=True)
 def no_language(command: Command) -> None:
-    """Leave the language to the locale, also on a machine of `make environments`."""
+    """Leave the language to the locale, also on the machines of `make environments`."""
     command.environment.pop("SENDERID_LANG", None)
 
 
@@ -53,17 +53,17 @@ def test_language_follows_option_variable_and_locale(
     command: Command, served: Served, variables: dict[str, str], arguments: tuple[str, ...], *, korean: bool
 ) -> None:
     command.environment |= variables
-    done = command(*arguments)
-    assert done.returncode == 0, done.stderr
+    result = command(*arguments)
+    assert result.returncode == 0, result.stderr
     assert served.writes == []
     if korean:
-        assert "+ 활성화    010-0000-0001  INACTIVE → ACTIVE" in done.stdout
-        assert "- 비활성화  010-0000-0002  ACTIVE → INACTIVE" in done.stdout
-        assert "파일에 ACTIVE로 적혀 있음" in done.stdout
-        assert "계획: 활성화 예정 1건, 비활성화 예정 1건, 목록에 없음 1건. 변경 없음 1건." in done.stdout
+        assert "+ 활성화    010-0000-0001  INACTIVE → ACTIVE" in result.stdout
+        assert "- 비활성화  010-0000-0002  ACTIVE → INACTIVE" in result.stdout
+        assert "파일에 ACTIVE로 적혀 있음" in result.stdout
+        assert "계획: 활성화 예정 1건, 비활성화 예정 1건, 목록에 없음 1건. 변경 없음 1건." in result.stdout
     else:
-        assert "Plan: 1 to activate, 1 to deactivate, 1 not listed. 1 unchanged." in done.stdout
-        assert not re.search("[가-힣]", done.stdout)
+        assert "Plan: 1 to activate, 1 to deactivate, 1 not listed. 1 unchanged." in result.stdout
+        assert not re.search("[가-힣]", result.stdout)
 
 
 def test_documents_and_log_lines_are_the_same_in_both_languages(command: Command, serve: Serve) -> None:
@@ -98,14 +98,14 @@ def test_apply_is_korean(command: Command, serve: Serve) -> None:
     served = serve(account)
     command.at(served.sandbox, account).environment["LANG"] = "ko_KR.UTF-8"
     command.write("d.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE, {B}: ACTIVE, {C}: ACTIVE}}\n")
-    done = command("apply", "-y", "-f", "d.yaml")
-    assert done.returncode == 3
-    assert "일부 완료: 변경됨 1건, 차단 1건, 미등록 1건. " in done.stdout
-    assert "PENDING: 서비스 제공사가 서류나 ARS 인증을 심사 중입니다." in done.stdout.replace("\n            ", " ")
-    assert "이 계정에 등록되어 있지 않습니다." in done.stdout
-    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    result = command("apply", "-y", "-f", "d.yaml")
+    assert result.returncode == 3
+    assert "일부 완료: 변경됨 1건, 차단 1건, 미등록 1건. " in result.stdout
+    assert "PENDING: 서비스 제공사가 서류나 ARS 인증을 심사 중입니다." in result.stdout.replace("\n            ", " ")
+    assert "이 계정에 등록되어 있지 않습니다." in result.stdout
+    lines = [json.loads(line) for line in result.stderr.splitlines()]
     assert {line["outcome"] for line in lines if line["event"] == "number"} == {"changed", "blocked", "missing"}
-    assert not re.search("[가-힣]", done.stderr)
+    assert not re.search("[가-힣]", result.stderr)
     history = command("history")
     assert "일부 완료" in history.stdout
     (run,) = json.loads(command("history", "--format", "json").stdout)["runs"]
@@ -119,29 +119,33 @@ def test_refusal_is_korean_and_names_the_option(command: Command, serve: Serve) 
     command.at(served.sandbox, account).write(
         "d.yaml", "version: 1\nnumbers:\n" + "".join(f"  {phone}: INACTIVE\n" for phone in phones[:9])
     )
-    done = command("apply", "-y", "-f", "d.yaml", "--lang", "ko")
-    assert done.returncode == 4
-    output = " ".join(done.stdout.split())
+    result = command("apply", "-y", "-f", "d.yaml", "--lang", "ko")
+    assert result.returncode == 4
+    output = " ".join(result.stdout.split())
     assert "max-deactivations 규칙에 따라 거부: ACTIVE 번호 20개 중 9개가 비활성화됩니다." in output
     assert "--allow max-deactivations" in output
     assert served.writes == []
 
 
-@pytest.mark.parametrize(("answer", "goes_on"), [(b"yes\n", True), ("예\n".encode(), False), ("네\n".encode(), False)])
-def test_only_yes_confirms_in_korean(command: Command, served: Served, answer: bytes, *, goes_on: bool) -> None:
+@pytest.mark.parametrize(
+    ("input_line", "is_confirmed"), [(b"yes\n", True), ("예\n".encode(), False), ("네\n".encode(), False)]
+)
+def test_only_yes_confirms_in_korean(
+    command: Command, served: Served, input_line: bytes, *, is_confirmed: bool
+) -> None:
     command.environment["SENDERID_LANG"] = "ko"
     master, slave = pty.openpty()
     try:
         with command.popen("apply", stdin=slave) as process:
-            os.write(master, answer)
+            os.write(master, input_line)
             out, err = process.communicate(timeout=60)
     finally:
         os.close(slave)
         os.close(master)
     assert "계속하려면 'yes'를 입력하십시오: " in err
-    assert process.returncode == (0 if goes_on else 4)
-    assert len(served.writes) == (2 if goes_on else 0)
-    assert ("아무것도 변경하지 않았습니다" in " ".join(out.split())) == (not goes_on)
+    assert process.returncode == (0 if is_confirmed else 4)
+    assert len(served.writes) == (2 if is_confirmed else 0)
+    assert ("아무것도 변경하지 않았습니다" in " ".join(out.split())) == (not is_confirmed)
 
 
 def test_problems_of_files_are_korean(command: Command) -> None:
@@ -150,12 +154,12 @@ def test_problems_of_files_are_korean(command: Command) -> None:
         "d.yaml",
         'version: 1\nacount: x\nnumbers:\n  010-1234-567: ACTIVE\n  "02-123\\e[2J\\u202E": ACTIVE\n  15881234: ON\n',
     )
-    done = command("validate", "-f", "d.yaml")
-    assert done.returncode == 65
-    *problems, closing = done.stderr.splitlines()
+    result = command("validate", "-f", "d.yaml")
+    assert result.returncode == 65
+    *problems, closing = result.stderr.splitlines()
     assert closing == "문제 3건. 아무것도 전송하지 않았습니다."
     assert all(re.match(r"d\.yaml:\d+:\d+: .*[가-힣]", problem) for problem in problems)
-    assert done.stderr.replace("\n", "").isprintable()
+    assert result.stderr.replace("\n", "").isprintable()
     assert command("validate", "-f", "d.yaml", "--lang", "en").returncode == 65
     command.write("d.yaml", _FILE)
     assert command("validate", "-f", "d.yaml").stdout == "이상 없음: 계정 1개, 번호 3개.\n"
@@ -180,25 +184,25 @@ def test_problems_of_files_are_korean(command: Command) -> None:
 def test_help_and_usage_errors_are_korean(command: Command, arguments: tuple[str, ...], status: int, text: str) -> None:
     assert command(*arguments).returncode == status
     command.environment["LANG"] = "ko_KR.UTF-8"
-    done = command(*arguments)
-    assert done.returncode == status
-    assert text in done.stdout + done.stderr
+    result = command(*arguments)
+    assert result.returncode == status
+    assert text in result.stdout + result.stderr
 
 
 def test_demo_is_korean(command: Command) -> None:
-    done = command("demo", "--lang", "ko")
-    assert done.returncode == 0
-    assert "1. 원하는 상태를 적은 파일:" in done.stdout
-    assert "변경 사항이 없습니다. 번호 24개가 원하는 상태와 같습니다." in done.stdout
-    assert "지금 남은 변경은 0건입니다." in done.stdout
+    result = command("demo", "--lang", "ko")
+    assert result.returncode == 0
+    assert "1. 원하는 상태를 적은 파일:" in result.stdout
+    assert "변경 사항이 없습니다. 번호 24개가 원하는 상태와 같습니다." in result.stdout
+    assert "지금 남은 변경은 0건입니다." in result.stdout
 
 
 def test_output_that_cannot_encode_korean_is_escaped(command: Command) -> None:
     command.environment |= {"SENDERID_LANG": "ko", "PYTHONIOENCODING": "latin-1"}
     command.write("d.yaml", _FILE)
-    done = command("validate", "-f", "d.yaml")
-    assert done.returncode == 0
-    assert done.stdout.startswith(ascii("이상 없음").strip("'"))
+    result = command("validate", "-f", "d.yaml")
+    assert result.returncode == 0
+    assert result.stdout.startswith(ascii("이상 없음").strip("'"))
     assert command("--help").returncode == 0
 
 
@@ -220,16 +224,16 @@ def troubled(serve: Serve, command: Command) -> None:
 
 @pytest.mark.usefixtures("troubled")
 def test_reports_and_markdown_have_no_english_sentence(command: Command) -> None:
-    shown = [command("plan", "-f", "d.yaml", "--format", form).stdout for form in ("html", "markdown")]
-    shown += [command("apply", "-y", "-f", "d.yaml", "--format", form).stdout for form in ("html", "markdown")]
+    output = [command("plan", "-f", "d.yaml", "--format", form).stdout for form in ("html", "markdown")]
+    output += [command("apply", "-y", "-f", "d.yaml", "--format", form).stdout for form in ("html", "markdown")]
     run = json.loads(command("history", "--format", "json").stdout)["runs"][-1]["run_id"]
-    shown += [command("history", run, "--format", form).stdout for form in ("html", "markdown")]
-    for page in shown:
+    output += [command("history", run, "--format", form).stdout for form in ("html", "markdown")]
+    for page in output:
         assert "서비스 제공사가 서류나 ARS 인증을 심사 중입니다." in page
         assert "이 계정에 등록되어 있지 않습니다." in page
         assert "일부 완료" in page or "활성화 예정 1건" in page
         assert _ENGLISH.findall(_visible(page)) == []
-    for page in shown[::2]:
+    for page in output[::2]:
         assert '<html lang="ko">' in page
         assert f'href="#what={quote("차단")}"' in page
         assert re.search(r'<span class="chip"[^>]*>(<span[^>]*>.</span> )?차단</span>', page)
@@ -245,8 +249,8 @@ def test_status_page_follows_accept_language(command: Command) -> None:
             pages = {}
             for language in ("ko", "en"):
                 request = Request(f"{url}/numbers/{B}", headers={"Accept-Language": language})  # noqa: S310 - ours
-                with urlopen(request, timeout=20) as answer:  # noqa: S310 - ours
-                    pages[language] = _visible(answer.read().decode())
+                with urlopen(request, timeout=20) as response:  # noqa: S310 - ours
+                    pages[language] = _visible(response.read().decode())
         finally:
             process.terminate()
     assert "PENDING: 서비스 제공사가 서류나 ARS 인증을 심사 중입니다." in pages["ko"]

@@ -49,7 +49,7 @@ def _ledger(command: Command) -> Path:
     return command.folder / "state" / "senderid" / "ledger.db"
 
 
-def _noted(command: Command) -> Counter[tuple[str | None, str | None]]:
+def _intents(command: Command) -> Counter[tuple[str | None, str | None]]:
     if not _ledger(command).exists():
         return Counter()
     with closing(sqlite3.connect(_ledger(command))) as connection:
@@ -101,10 +101,10 @@ def test_apply_without_a_ledger_sends_nothing(command: Command, served: Served, 
     make, reason = _UNUSABLE[kind]
     make(_ledger(command))
     for arguments in (("-y", "-f", "d.yaml"), ("plan.json",)):
-        done = command("apply", *arguments)
-        assert (done.returncode, served.sandbox.wire, done.stdout) == (1, [], "")
-        assert re.search(reason, done.stderr)
-        assert "SENDERID_LEDGER__PATH" in done.stderr
+        result = command("apply", *arguments)
+        assert (result.returncode, served.sandbox.wire, result.stdout) == (1, [], "")
+        assert re.search(reason, result.stderr)
+        assert "SENDERID_LEDGER__PATH" in result.stderr
     command.environment["SENDERID_LEDGER__PATH"] = "elsewhere/ledger.db"
     assert command("apply", "-y", "-f", "d.yaml").returncode == 0
     assert len(served.writes) == 30
@@ -118,15 +118,15 @@ def test_plan_warns_and_doctor_fails_without_a_ledger(command: Command, serve: S
     for account in accounts:
         name = account.account_id
         command.environment |= {f"KEY{name}": account.api_key, f"SECRET{name}": account.api_secret}
-        where = f"credentials: {{api_key: {{env: KEY{name}}}, api_secret: {{env: SECRET{name}}}}}\n"
-        command.write(f"d/{name}.yaml", _file(account).replace("numbers:", f"{where}numbers:"))
+        credentials = f"credentials: {{api_key: {{env: KEY{name}}}, api_secret: {{env: SECRET{name}}}}}\n"
+        command.write(f"d/{name}.yaml", _file(account).replace("numbers:", f"{credentials}numbers:"))
     make, reason = _UNUSABLE[kind]
     make(_ledger(command))
-    done = command("plan", "-f", "d", "--format", "json", "--detailed-exitcode")
-    assert done.returncode == 2
-    changes = [change for account in json.loads(done.stdout)["accounts"] for change in account["changes"]]
+    result = command("plan", "-f", "d", "--format", "json", "--detailed-exitcode")
+    assert result.returncode == 2
+    changes = [change for account in json.loads(result.stdout)["accounts"] for change in account["changes"]]
     assert [change.get("cause") for change in changes] == [None] * 6
-    warnings = [line for line in done.stderr.splitlines() if line.startswith("warning:")]
+    warnings = [line for line in result.stderr.splitlines() if line.startswith("warning:")]
     assert len(warnings) == 1
     assert re.search(reason, warnings[0])
     diagnosed = command("doctor", "--format", "json")
@@ -148,7 +148,7 @@ def test_full_disk_stops_the_run_and_the_next_converges(
     process = command.popen("apply", "-y", "-f", "d.yaml", "--format", "json", preexec_fn=_limited_to(pages * 4096))
     out, stderr = process.communicate(timeout=60)
     assert "Traceback" not in stderr
-    assert Counter(served.writes) <= _noted(command)
+    assert Counter(served.writes) <= _intents(command)
     changed = [phone for phone, status in account.statuses.items() if status == "ACTIVE"]
     if process.returncode:
         assert process.returncode == 1, stderr
@@ -161,21 +161,21 @@ def test_full_disk_stops_the_run_and_the_next_converges(
         assert sorted(n["phone"] for n in result["numbers"] if n["outcome"] == "changed") == sorted(changed)
     else:
         assert changed == []
-    done = command("apply", "-y", "-f", "d.yaml")
-    assert done.returncode == 0, done.stderr
+    command_result = command("apply", "-y", "-f", "d.yaml")
+    assert command_result.returncode == 0, command_result.stderr
     assert set(account.statuses.values()) == {"ACTIVE"}
-    assert Counter(served.writes) <= _noted(command)
+    assert Counter(served.writes) <= _intents(command)
     with closing(sqlite3.connect(_ledger(command))) as connection:
         assert connection.execute("SELECT count(*) FROM entries WHERE NOT settled").fetchone() == (0,)
 
 
 @pytest.mark.no_cover
-@pytest.mark.parametrize("where", ["closed", "full"])
+@pytest.mark.parametrize("output_kind", ["closed", "full"])
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_dead_output_keeps_the_ledger_complete(
-    command: Command, served: Served, account: SandboxAccount, stream: str, where: str
+    command: Command, served: Served, account: SandboxAccount, stream: str, output_kind: str
 ) -> None:
-    if where == "full":
+    if output_kind == "full":
         target = os.open("/dev/full", os.O_WRONLY)
     else:
         read, target = os.pipe()
@@ -187,7 +187,7 @@ def test_dead_output_keeps_the_ledger_complete(
     assert process.returncode == (1 if stream == "stdout" else 0)
     assert "Traceback" not in (stderr or "") + (out or "")
     assert set(account.statuses.values()) == {"ACTIVE"}
-    assert Counter(served.writes) == _noted(command)
+    assert Counter(served.writes) == _intents(command)
     with closing(sqlite3.connect(_ledger(command))) as connection:
         assert connection.execute("SELECT outcome FROM runs").fetchall() == [("converged",)]
         assert connection.execute("SELECT outcome, settled FROM entries").fetchall() == [("converged", 1)]
@@ -208,7 +208,7 @@ def test_unprintable_plan_writes_nothing_and_fails_the_run(command: Command, ser
 
 @pytest.fixture
 def holder(command: Command, served: Served) -> Iterator[subprocess.Popen[str]]:
-    """Start a run that holds the lease: its second request gets no response."""
+    """Start a run that holds the lease because its second request gets no response."""
     served.sandbox.script(None, "PUT", [None, Fault.STALL])
     slow = {"SENDERID_CONCURRENCY": "1", "SENDERID_TIMEOUT__TOTAL_SECONDS": "600"}
     command.environment |= slow
@@ -221,11 +221,11 @@ def holder(command: Command, served: Served) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_lock_timeout_names_the_holder(command: Command, served: Served, holder: subprocess.Popen[str]) -> None:
-    began = time.monotonic()
-    done = command("apply", "-y", "-f", "d.yaml", "--lock-timeout", "1s", "--format", "json")
-    assert 1 <= time.monotonic() - began < 10
-    assert done.returncode == 5
-    (result,) = json.loads(done.stdout)["accounts"]
+    started_at = time.monotonic()
+    process = command("apply", "-y", "-f", "d.yaml", "--lock-timeout", "1s", "--format", "json")
+    assert 1 <= time.monotonic() - started_at < 10
+    assert process.returncode == 5
+    (result,) = json.loads(process.stdout)["accounts"]
     assert result["outcome"] == "locked"
     message = rf"process {holder.pid}, run \d{{8}}T\d{{6}}Z-[0-9a-f]{{6}}, since \d{{4}}-\d\d-\d\dT"
     assert re.search(message, result["error"]["message"])
@@ -251,19 +251,19 @@ def test_sigint_ends_the_wait_for_a_lease(command: Command, served: Served) -> N
     waiting = command.popen("apply", "-y", "-f", "d.yaml", "--lock-timeout", "10m", "--format", "json")
     reads = len(served.sandbox.wire)
     _until(lambda: len(served.sandbox.wire) > reads)
-    began = time.monotonic()
+    started_at = time.monotonic()
     waiting.send_signal(signal.SIGINT)
     out, stderr = waiting.communicate(timeout=60)
     assert waiting.returncode == 130, stderr
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - started_at < 10
     assert json.loads(out)["outcome"] == "interrupted"
     assert len(served.writes) == 2
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    who = ("-c", "user.name=ann", "-c", "user.email=ann@example.org")
+    author = ("-c", "user.name=ann", "-c", "user.email=ann@example.org")
     return subprocess.run(  # noqa: S603 - git
-        ["git", "-C", str(folder), *who, *arguments],  # noqa: S607
+        ["git", "-C", str(folder), *author, *arguments],  # noqa: S607
         check=True,
         capture_output=True,
         text=True,
@@ -271,7 +271,7 @@ def _git(folder: Path, *arguments: str) -> str:
 
 
 def test_plan_file_and_run_have_the_revision(command: Command, served: Served) -> None:
-    """With -dirty when the file was changed since the commit."""
+    """The revision ends with -dirty if the file changed since the commit."""
     _git(command.folder, "init", "-q")
     _git(command.folder, "add", "d.yaml")
     _git(command.folder, "commit", "-qm", "first")
@@ -285,8 +285,8 @@ def test_plan_file_and_run_have_the_revision(command: Command, served: Served) -
     assert (second["commit"], second["sha256"] != first["sha256"]) == (f"{commit}-dirty", True)
     assert command("apply", "plan.json").returncode == 0
     with closing(sqlite3.connect(_ledger(command))) as connection:
-        kept = connection.execute("SELECT source, sha256, revision FROM entries").fetchall()
-    assert kept == [("d.yaml", second["sha256"], second["commit"])]
+        entries = connection.execute("SELECT source, sha256, revision FROM entries").fetchall()
+    assert entries == [("d.yaml", second["sha256"], second["commit"])]
     assert len(served.writes) == 30
 
 
@@ -301,9 +301,9 @@ def test_saved_plan_is_refused_for_another_account_or_age(command: Command, serv
     command.at(elsewhere.sandbox, other)
     command.environment["SENDERID_ENDPOINT"] = served.sandbox.url
     served.sandbox.accounts[other.api_key] = other
-    done = command("apply", "plan.json", "--format", "json")
-    assert done.returncode == 1
-    assert json.loads(done.stdout)["accounts"][0]["error"]["code"] == "WrongAccount"
+    result = command("apply", "plan.json", "--format", "json")
+    assert result.returncode == 1
+    assert json.loads(result.stdout)["accounts"][0]["error"]["code"] == "WrongAccount"
     path.write_text(path.read_text().replace("saved-plan/v2", "saved-plan/v3"))
     newer = command("apply", "plan.json")
     assert newer.returncode == 65

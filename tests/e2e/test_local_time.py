@@ -1,4 +1,4 @@
-"""Times that are marked as UTC are UTC on a machine of another zone."""
+"""Times that are marked as UTC are in UTC on a machine in another zone."""
 
 import json
 import re
@@ -27,21 +27,21 @@ _DAY = timedelta(days=1)
 
 
 def _marked(text: str) -> Iterator[datetime]:
-    """Yield the times in a text that are marked as UTC; those without a day are of today."""
+    """Yield the times in a text that are marked as UTC. A time without a date is of today."""
     today = datetime.now(UTC)
     for pattern, form in _TIMES:
-        for found in re.findall(pattern, text, re.MULTILINE):
-            moment = datetime.strptime(re.sub(r"\.\d+", "", found), form).replace(tzinfo=UTC)
-            yield moment if "-" in found else moment.replace(year=today.year, month=today.month, day=today.day)
+        for actual in re.findall(pattern, text, re.MULTILINE):
+            moment = datetime.strptime(re.sub(r"\.\d+", "", actual), form).replace(tzinfo=UTC)
+            yield moment if "-" in actual else moment.replace(year=today.year, month=today.month, day=today.day)
 
 
 def _is_now(moment: datetime) -> bool:
     away = abs(datetime.now(UTC) - moment)
-    return away < _SLACK or abs(away - _DAY) < _SLACK  # about midnight a time of today may be of yesterday
+    return away < _SLACK or abs(away - _DAY) < _SLACK  # near midnight, a time without a date may be of yesterday
 
 
 def _texts(command: Command, account: SandboxAccount) -> Iterator[tuple[str, str]]:
-    """Yield the documents and logs of commands, each with its name."""
+    """Yield the documents and logs of commands with their names."""
     plan = command("plan", "-f", "main.yaml", "--out", "plan.json", "--log-format", "console", "--log-level", "debug")
     yield "plan", plan.stdout + plan.stderr
     applied = command("apply", "plan.json", "--no-files", "--format", "json", "--metrics-file", "metrics.prom")
@@ -62,12 +62,12 @@ def _texts(command: Command, account: SandboxAccount) -> Iterator[tuple[str, str
 @pytest.mark.parametrize("zone", ["Asia/Seoul", "America/St_Johns"])
 def test_times_marked_as_utc_are_utc(command: Command, served: Served, account: SandboxAccount, zone: str) -> None:
     command.environment["TZ"] = zone
-    found = {name: list(_marked(text)) for name, text in _texts(command, account)}
+    times = {name: list(_marked(text)) for name, text in _texts(command, account)}
     assert served.writes == [(A, "ACTIVE")]
-    assert {name: [str(moment) for moment in moments if not _is_now(moment)] for name, moments in found.items()} == {
-        name: [] for name in found
+    assert {name: [str(moment) for moment in moments if not _is_now(moment)] for name, moments in times.items()} == {
+        name: [] for name in times
     }
-    assert {name for name, moments in found.items() if moments} >= {
+    assert {name for name, moments in times.items() if moments} >= {
         "plan",
         "apply",
         "drift text",
@@ -76,7 +76,7 @@ def test_times_marked_as_utc_are_utc(command: Command, served: Served, account: 
     }
 
 
-def test_a_file_of_metrics_has_the_time_of_its_run(command: Command, served: Served) -> None:
+def test_metrics_file_timestamps_are_utc(command: Command, served: Served) -> None:
     command.environment["TZ"] = "Asia/Seoul"
     assert command("apply", "-y", "-f", "main.yaml", "--metrics-file", "metrics.prom").returncode == 0
     assert len(list(chain(served.writes))) == 1

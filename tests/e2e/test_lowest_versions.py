@@ -1,4 +1,4 @@
-"""The lowest versions that `pyproject.toml` allows, in an environment of their own."""
+"""Run the command with the lowest versions that `pyproject.toml` allows."""
 
 import json
 import re
@@ -22,8 +22,8 @@ A, B = "01000000001", "01000000002"
 def _lowest() -> list[str]:
     """Return each direct dependency at its lower bound."""
     named = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    found = [re.fullmatch(r"([\w.-]+)>=([\w.]+)[^;]*(;.*)?", each) for each in named]
-    return [f"{each[1]}=={each[2]}{each[3] or ''}" for each in found if each]
+    actual = [re.fullmatch(r"([\w.-]+)>=([\w.]+)[^;]*(;.*)?", each) for each in named]
+    return [f"{each[1]}=={each[2]}{each[3] or ''}" for each in actual if each]
 
 
 def test_every_dependency_has_a_lower_bound() -> None:
@@ -33,20 +33,20 @@ def test_every_dependency_has_a_lower_bound() -> None:
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Sequence[str]:
-    """The command, run with the lowest versions."""
+    """Install the command with the lowest versions in an environment of its own."""
     folder = tmp_path_factory.mktemp("lowest")
     venv.create(folder, with_pip=True)
     python = str(folder / "bin/python")
-    done = subprocess.run(  # noqa: S603 - the environment's own pip
+    result = subprocess.run(  # noqa: S603 - the environment's own pip
         [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *_lowest()],
         capture_output=True,
         text=True,
         check=False,
         timeout=300,
     )
-    if re.search(r"ConnectionError|NewConnectionError|\(from versions: none\)", done.stderr):
+    if re.search(r"ConnectionError|NewConnectionError|\(from versions: none\)", result.stderr):
         pytest.skip("no package index can be reached")
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr
     return python, "-m", "worker"
 
 
@@ -56,25 +56,25 @@ def test_lowest_versions_run(command: Command, serve: Serve, program: Sequence[s
     command.at(served.sandbox, account).environment |= {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
     command.write("d.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE, {B}: ACTIVE}}\n")
 
-    def ran(*arguments: str) -> tuple[int, str]:
+    def run(*arguments: str) -> tuple[int, str]:
         with command.popen(*arguments, program=program) as process:
             out, err = process.communicate(timeout=60)
         assert "bug" not in err, err
         return process.returncode, out + err
 
     for arguments in (("demo",), ("doctor",), ("plan", "-f", "d.yaml", "--metrics-file", "m.prom")):
-        status, output = ran(*arguments)
+        status, output = run(*arguments)
         assert status == 0, output
     with command.popen("apply", "-y", "-f", "d.yaml", program=program) as process:
         out, err = process.communicate(timeout=60)
     assert (process.returncode, account.statuses[A]) == (0, "ACTIVE"), out + err
-    assert json.loads(ran("history", "--format", "json")[1])["runs"][0]["outcome"] == "converged"
+    assert json.loads(run("history", "--format", "json")[1])["runs"][0]["outcome"] == "converged"
     daemon = ("watch", "-f", "d.yaml", "--every", "1h", "--listen", "127.0.0.1:0", "--log-format", "json")
     with command.popen(*daemon, program=program) as process:
         assert process.stderr is not None
         url = next(json.loads(line)["url"] for line in process.stderr if '"watch.listening"' in line)
-        with urlopen(f"{url}/metrics", timeout=20) as answer:  # noqa: S310 - our own
-            assert b"senderid_" in answer.read()
+        with urlopen(f"{url}/metrics", timeout=20) as response:  # noqa: S310 - our own
+            assert b"senderid_" in response.read()
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=30)
     assert process.returncode == 143

@@ -1,4 +1,4 @@
-"""`senderid notify test`, as a process of its own against a real webhook."""
+"""`senderid notify test` in a process of its own, with a real webhook."""
 
 from collections.abc import Iterator
 
@@ -28,36 +28,36 @@ def test_every_channel_gets_a_test_message(command: Command, webhook: Webhook) -
     command.write("config/worker.yaml", SETTINGS.format(seconds=10))
     command.write("mail.url", webhook.url("ok/mail\n"))
     command.environment["OPS_URL"] = webhook.url("ok/ops")
-    done = command("notify", "test")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "ok    ops  accepted\nok    mail  accepted\n"
+    result = command("notify", "test")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == "ok    ops  accepted\nok    mail  accepted\n"
     assert {message["title"] for message in webhook.received} == {
         "[senderid] this is a test of the channel ops",
         "1 from senderid: this is a test of the channel mail",
     }
-    done = command("notify", "test", "--channel", "mail")
-    assert (done.returncode, done.stdout, len(webhook.received)) == (0, "ok    mail  accepted\n", 3)
+    result = command("notify", "test", "--channel", "mail")
+    assert (result.returncode, result.stdout, len(webhook.received)) == (0, "ok    mail  accepted\n", 3)
 
 
 def test_failed_channels_are_reported_without_their_urls(command: Command, webhook: Webhook) -> None:
     command.write("config/worker.yaml", SETTINGS.format(seconds=0.5))
     command.write("mail.url", webhook.url(f"bad/{TOKEN}"))
     command.environment["OPS_URL"] = webhook.url(f"hang/{TOKEN}")
-    done = command("notify", "test")
-    assert done.returncode == 1
-    first, second = done.stdout.splitlines()
+    result = command("notify", "test")
+    assert result.returncode == 1
+    first, second = result.stdout.splitlines()
     assert first == "fail  ops  no response within 0.5 s"
     assert second.startswith("fail  mail  Failed to send JSON POST notification")
-    assert (done.stderr, TOKEN in done.stdout) == ("", False)
+    assert (result.stderr, TOKEN in result.stdout) == ("", False)
     command.write("mail.url", f"nonsense {TOKEN}")
     del command.environment["OPS_URL"]
-    done = command("notify", "test")
-    assert done.returncode == 1
-    assert done.stdout.splitlines() == [
+    result = command("notify", "test")
+    assert result.returncode == 1
+    assert result.stdout.splitlines() == [
         "fail  ops  the URL of channel ops is missing: the environment variable OPS_URL is not set",
         "fail  mail  channel mail: Apprise does not accept its URL; see docs/how-to/notifications.md for examples",
     ]
-    assert done.stderr == ""
+    assert result.stderr == ""
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_wrong_usage_sends_nothing(
     command: Command, settings: str, arguments: list[str], status: int, message: str
 ) -> None:
     command.write("config/worker.yaml", settings)
-    done = command("notify", "test", *arguments)
-    assert (done.returncode, done.stdout) == (status, "")
-    assert message in done.stderr
-    assert TOKEN not in done.stderr
+    result = command("notify", "test", *arguments)
+    assert (result.returncode, result.stdout) == (status, "")
+    assert message in result.stderr
+    assert TOKEN not in result.stderr

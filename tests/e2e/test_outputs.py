@@ -1,4 +1,4 @@
-"""Where documents go: `-` is stdout for every option that names a file, and `./-` is a file."""
+"""Targets of documents: for every option that names a file, `-` is stdout and `./-` is a file."""
 
 import json
 import os
@@ -18,7 +18,7 @@ FILES = {
 }
 
 
-def _made(command: Command) -> set[str]:
+def _export(command: Command) -> set[str]:
     return {path.name for path in command.folder.iterdir()} - {"d.yaml", "t.csv", "state"}
 
 
@@ -38,12 +38,12 @@ def _made(command: Command) -> set[str]:
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
 def test_output_dash_is_stdout(command: Command, arguments: tuple[str, ...], begins: str) -> None:
-    done = command(*arguments, "--output", "-")
-    assert (done.returncode in {0, 2}, done.stdout[: len(begins)]) == (True, begins)
+    result = command(*arguments, "--output", "-")
+    assert (result.returncode in {0, 2}, result.stdout[: len(begins)]) == (True, begins)
     if begins.startswith("{"):
-        json.loads(done.stdout)
-    assert "schema" not in done.stderr
-    assert _made(command) == set()
+        json.loads(result.stdout)
+    assert "schema" not in result.stderr
+    assert _export(command) == set()
 
 
 @pytest.mark.usefixtures("served")
@@ -69,30 +69,30 @@ def test_export_to_a_descriptor_writes_no_schema(command: Command, tmp_path: Pat
 
 @pytest.mark.usefixtures("served")
 def test_dot_slash_dash_is_a_file(command: Command) -> None:
-    done = command("plan", "-f", "d.yaml", "--format", "json", "--output", "./-", "--out", "./-p")
-    assert (done.returncode, done.stdout, _made(command)) == (0, "", {"-", "-p"})
+    result = command("plan", "-f", "d.yaml", "--format", "json", "--output", "./-", "--out", "./-p")
+    assert (result.returncode, result.stdout, _export(command)) == (0, "", {"-", "-p"})
     assert json.loads((command.folder / "-").read_text())["schema"] == "senderid.plan/v1"
 
 
 def test_out_dash_puts_the_text_on_stderr(command: Command, served: Served) -> None:
-    done = command("plan", "-f", "d.yaml", "--out", "-")
-    assert done.returncode == 0
-    assert json.loads(done.stdout)["schema"].startswith("senderid.saved-plan/")
-    assert "010-0000-0001" in done.stderr
-    command.write("p.json", done.stdout)
+    result = command("plan", "-f", "d.yaml", "--out", "-")
+    assert result.returncode == 0
+    assert json.loads(result.stdout)["schema"].startswith("senderid.saved-plan/")
+    assert "010-0000-0001" in result.stderr
+    command.write("p.json", result.stdout)
     assert command("apply", "p.json").returncode == 0
     assert [phone for phone, _ in served.writes] == [A]
 
 
 def test_metrics_dash_puts_the_text_on_stderr(command: Command, served: Served) -> None:
     for verb in (("plan",), ("drift",), ("apply", "-y")):
-        done = command(*verb, "-f", "d.yaml", "--metrics-file", "-")
-        assert done.returncode in {0, 2}
-        assert done.stdout.startswith("# HELP")
-        assert "010-0000-0001" in done.stderr
+        result = command(*verb, "-f", "d.yaml", "--metrics-file", "-")
+        assert result.returncode in {0, 2}
+        assert result.stdout.startswith("# HELP")
+        assert "010-0000-0001" in result.stderr
     assert len(served.writes) == 1
-    done = command("plan", "-f", "d.yaml", "--metrics-file", "-", "--format", "json", "--output", "x.json")
-    assert (done.returncode, done.stdout[:6], _made(command)) == (0, "# HELP", {"x.json"})
+    result = command("plan", "-f", "d.yaml", "--metrics-file", "-", "--format", "json", "--output", "x.json")
+    assert (result.returncode, result.stdout[:6], _export(command)) == (0, "# HELP", {"x.json"})
 
 
 @pytest.mark.parametrize(
@@ -107,10 +107,10 @@ def test_metrics_dash_puts_the_text_on_stderr(command: Command, served: Served) 
     ids=" ".join,
 )
 def test_two_documents_on_stdout_are_wrong_usage(command: Command, served: Served, arguments: tuple[str, ...]) -> None:
-    done = command(*arguments)
-    assert (done.returncode, done.stdout, served.sandbox.wire) == (64, "", [])
-    assert " and " in done.stderr
-    assert "would put two documents on stdout" in done.stderr
+    result = command(*arguments)
+    assert (result.returncode, result.stdout, served.sandbox.wire) == (64, "", [])
+    assert " and " in result.stderr
+    assert "would put two documents on stdout" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -126,9 +126,9 @@ def test_two_documents_in_one_file_are_wrong_usage(
     command: Command, served: Served, arguments: tuple[str, ...]
 ) -> None:
     (command.folder / "link.json").symlink_to("x.json")
-    done = command(*arguments)
-    assert (done.returncode, done.stdout, served.sandbox.wire) == (64, "", [])
-    assert "name the same file: " in done.stderr
+    result = command(*arguments)
+    assert (result.returncode, result.stdout, served.sandbox.wire) == (64, "", [])
+    assert "name the same file: " in result.stderr
     assert not (command.folder / "x.json").exists()
 
 
@@ -140,7 +140,7 @@ def test_two_documents_may_go_to_a_device(command: Command, served: Served) -> N
 @pytest.mark.usefixtures("served")
 def test_output_to_stderr_keeps_its_log(command: Command, tmp_path: Path) -> None:
     with (tmp_path / "log").open("w") as log:
-        done = subprocess.run(  # noqa: S603 - our own command
+        result = subprocess.run(  # noqa: S603 - our own command
             [SENDERID, "plan", "-f", "d.yaml", "--format", "json", "--output", "/dev/stderr"],
             cwd=command.folder,
             env=command.environment,
@@ -150,6 +150,6 @@ def test_output_to_stderr_keeps_its_log(command: Command, tmp_path: Path) -> Non
             check=False,
         )
     lines = (tmp_path / "log").read_text().splitlines()
-    assert (done.returncode, done.stdout) == (0, b"")
+    assert (result.returncode, result.stdout) == (0, b"")
     assert any("run.started" in line for line in lines)
     assert any(line.startswith("{") for line in lines)

@@ -1,4 +1,4 @@
-"""Numbers outside the numbering plan: accepted where the account has them, refused before any write elsewhere."""
+"""Numbers outside the numbering plan: accepted if the account has them, otherwise refused before any write."""
 
 import json
 
@@ -24,11 +24,11 @@ def test_registered_implausible_number_is_managed(command: Command, served: Serv
     checked = command("validate")
     assert checked.returncode == 0
     assert "config/desired/main.yaml:7:3: warning: '0507-1234-5678': 050 numbers forward calls" in checked.stderr
-    done = command("apply", "--yes", "--format", "json")
-    assert done.returncode == 0, done.stderr
+    result = command("apply", "--yes", "--format", "json")
+    assert result.returncode == 0, result.stderr
     assert account.statuses == {A: "ACTIVE", "050712345678": "ACTIVE", "0101234567": "ACTIVE", "16001": "INACTIVE"}
     assert served.writes == [(A, "ACTIVE"), ("16001", "INACTIVE")]
-    (planned,) = json.loads(done.stdout)["accounts"]
+    (planned,) = json.loads(result.stdout)["accounts"]
     assert planned["counts"]["protected"] == 1
     searched = command("history", "--phone", "1600-1")
     assert searched.returncode == 0
@@ -53,14 +53,14 @@ def test_unregistered_implausible_number_sends_no_write(
 ) -> None:
     """A typing error must not make the registered number unmanaged."""
     command.write("config/desired/main.yaml", _file(f"{A} ACTIVE", "0507-1234-567 ACTIVE", "0109999999 ACTIVE"))
-    done = command(*verb, "--format", form)
-    assert done.returncode == 1
+    result = command(*verb, "--format", form)
+    assert result.returncode == 1
     message = (
         "config/desired/main.yaml:7:1: 05071234567 is not registered on this account, and 050 numbers forward calls"
     )
-    shown = " ".join((done.stdout if form == "json" else done.stderr + done.stdout).split())
-    assert message in shown
-    assert "list the number behind it, or remove it from the file; likewise 0109999999 (:8)" in shown
+    output = " ".join((result.stdout if form == "json" else result.stderr + result.stdout).split())
+    assert message in output
+    assert "list the number behind it, or remove it from the file; likewise 0109999999 (:8)" in output
     assert not served.writes
     assert account.statuses == {A: "INACTIVE", **dict.fromkeys(ODD, "ACTIVE")}
 
@@ -69,19 +69,19 @@ def test_number_that_no_file_can_list_is_not_unmanaged(command: Command, serve: 
     account = SandboxAccount.of({"821012345678": "ACTIVE", B: "ACTIVE"})
     served = serve(account)
     command.at(served.sandbox, account).write("config/desired/main.yaml", _file(f"{B} ACTIVE"))
-    done = command("apply", "--yes", "--format", "json")
-    assert (done.returncode, served.writes) == (0, [])
-    (number,) = json.loads(done.stdout)["accounts"][0]["numbers"]
+    result = command("apply", "--yes", "--format", "json")
+    assert (result.returncode, served.writes) == (0, [])
+    (number,) = json.loads(result.stdout)["accounts"][0]["numbers"]
     assert (number["phone"], number["outcome"]) == ("821012345678", "unmanaged")
 
 
 @pytest.mark.parametrize("written", ["01000000001.0", "01000000001.00", "0100000000.", "1000000001", "1.000000001E9"])
 def test_decimal_is_refused_offline(command: Command, written: str, served: Served) -> None:
-    """Spreadsheets make decimals of numbers."""
+    """Spreadsheets turn numbers into decimals."""
     command.write("config/desired/main.yaml", _file(f"{written} ACTIVE"))
-    done = command("apply", "--yes")
-    assert done.returncode == 65
-    assert f"config/desired/main.yaml:6:3: '{written}': " in done.stderr
+    result = command("apply", "--yes")
+    assert result.returncode == 65
+    assert f"config/desired/main.yaml:6:3: '{written}': " in result.stderr
     command.write("config/desired/main.yaml", _file(f"{A} ACTIVE"))
     for option in ("--only", "--exclude"):
         assert command("apply", "--yes", option, written).returncode == 64

@@ -1,4 +1,4 @@
-"""Plan and apply at a terminal and in a pipeline, verified against the sandbox."""
+"""Plan and apply, at a terminal and in a pipeline, verified against the sandbox."""
 
 import json
 import os
@@ -34,15 +34,15 @@ def _lines(stderr: str) -> list[dict[str, Any]]:
 
 
 def test_plan_takes_one_read_and_writes_nothing(command: Command, served: Served) -> None:
-    done = command("plan")
-    assert done.returncode == 0
-    assert "010-0000-0001" in done.stdout
-    assert "1 to activate, 1 to deactivate" in done.stdout
+    result = command("plan")
+    assert result.returncode == 0
+    assert "010-0000-0001" in result.stdout
+    assert "1 to activate, 1 to deactivate" in result.stdout
     assert [request.method for request in served.sandbox.wire] == ["GET"]
 
 
 def test_detailed_exitcode(command: Command, served: Served, account: SandboxAccount) -> None:
-    """2 pending, 3 some impossible, 0 nothing to do."""
+    """2: changes are pending. 3: some cannot converge. 0: no changes."""
     assert command("plan", "--detailed-exitcode").returncode == 2
     assert command("apply", "--yes").returncode == 0
     assert command("plan", "--detailed-exitcode").returncode == 0
@@ -54,11 +54,11 @@ def test_detailed_exitcode(command: Command, served: Served, account: SandboxAcc
 
 def test_apply_converges_and_verifies(command: Command, served: Served, account: SandboxAccount) -> None:
     """A second run writes nothing."""
-    done = command("apply", "--yes", "--format", "json")
-    assert done.returncode == 0, done.stderr
+    process = command("apply", "--yes", "--format", "json")
+    assert process.returncode == 0, process.stderr
     assert account.statuses == {A: "ACTIVE", B: "INACTIVE", C: "ACTIVE", D: "ACTIVE"}
     assert served.writes == [(A, "ACTIVE"), (B, "INACTIVE")]
-    result = json.loads(done.stdout)
+    result = json.loads(process.stdout)
     Draft202012Validator(schema("result")).validate(result)
     assert result["outcome"] == "converged"
     assert {number["phone"]: number["outcome"] for number in result["accounts"][0]["numbers"]} == {
@@ -71,8 +71,8 @@ def test_apply_converges_and_verifies(command: Command, served: Served, account:
 
 
 def test_plan_document_matches_the_contract(command: Command, served: Served) -> None:
-    done = command("plan", "--format", "json")
-    plan = json.loads(done.stdout)
+    result = command("plan", "--format", "json")
+    plan = json.loads(result.stdout)
     Draft202012Validator(schema("plan")).validate(plan)
     (account,) = plan["accounts"]
     assert plan["schema"] == "senderid.plan/v1"
@@ -87,8 +87,8 @@ def test_plan_document_matches_the_contract(command: Command, served: Served) ->
 
 
 def test_every_number_has_one_closing_log_line(command: Command, served: Served) -> None:
-    done = command("apply", "--yes")
-    lines = _lines(done.stderr)
+    result = command("apply", "--yes")
+    lines = _lines(result.stderr)
     validator = Draft202012Validator(schema("log"))
     for line in lines:
         validator.validate(line)
@@ -108,24 +108,24 @@ def test_every_planned_number_has_one_log_line(command: Command, served: Served)
 
 
 def test_apply_without_terminal_and_yes_sends_nothing(command: Command, served: Served) -> None:
-    done = command("apply")
-    assert done.returncode == 64
-    assert "--yes" in done.stderr
+    result = command("apply")
+    assert result.returncode == 64
+    assert "--yes" in result.stderr
     assert served.sandbox.wire == []
 
 
 def test_dry_run_is_a_plan(command: Command, served: Served) -> None:
-    done = command("apply", "--dry-run")
-    assert done.returncode == 0
-    assert "1 to activate" in done.stdout
+    result = command("apply", "--dry-run")
+    assert result.returncode == 0
+    assert "1 to activate" in result.stdout
     assert [request.method for request in served.sandbox.wire] == ["GET"]
 
 
-def _on_a_terminal(command: Command, answer: bytes, *arguments: str) -> tuple[int, str]:
+def _on_a_terminal(command: Command, input_line: bytes, *arguments: str) -> tuple[int, str]:
     master, slave = pty.openpty()
     try:
         process = command.popen(*arguments, stdin=slave)
-        os.write(master, answer)
+        os.write(master, input_line)
         out, err = process.communicate(timeout=60)
     finally:
         os.close(slave)
@@ -134,19 +134,19 @@ def _on_a_terminal(command: Command, answer: bytes, *arguments: str) -> tuple[in
 
 
 def test_yes_on_a_terminal_applies(command: Command, served: Served) -> None:
-    status, shown = _on_a_terminal(command, b"yes\n", "apply")
+    status, output = _on_a_terminal(command, b"yes\n", "apply")
     assert status == 0
-    assert shown.index("1 to activate") < shown.index("Converged: 2 changed")
-    assert "Type 'yes' to continue: " in shown
+    assert output.index("1 to activate") < output.index("Converged: 2 changed")
+    assert "Type 'yes' to continue: " in output
     assert len(served.writes) == 2
 
 
-@pytest.mark.parametrize("answer", [b"no\n", b"y\n", b"\n", b"\x04"])
-def test_anything_but_yes_on_a_terminal_writes_nothing(command: Command, served: Served, answer: bytes) -> None:
-    status, shown = _on_a_terminal(command, answer, "apply")
+@pytest.mark.parametrize("input_line", [b"no\n", b"y\n", b"\n", b"\x04"])
+def test_anything_but_yes_on_a_terminal_writes_nothing(command: Command, served: Served, input_line: bytes) -> None:
+    status, output = _on_a_terminal(command, input_line, "apply")
     assert status == 4
-    assert "Declined" in shown
-    assert ("continue: \n" in shown) == (answer == b"\x04"), "the end of input, unlike an answer, ends no line"
+    assert "Declined" in output
+    assert ("continue: \n" in output) == (input_line == b"\x04"), "the end of input, unlike an answer, ends no line"
     assert served.writes == []
 
 
@@ -171,10 +171,10 @@ def test_refused_plan_names_the_option(command: Command, serve: Serve) -> None:
     command.at(served.sandbox, account).write(
         "config/desired/main.yaml", "version: 1\nnumbers:\n" + "".join(f"  {phone}: INACTIVE\n" for phone in phones[:9])
     )
-    done = command("apply", "--yes")
-    assert done.returncode == 4
-    assert "9 to deactivate" in done.stdout
-    assert "--allow max-deactivations" in done.stdout
+    result = command("apply", "--yes")
+    assert result.returncode == 4
+    assert "9 to deactivate" in result.stdout
+    assert "--allow max-deactivations" in result.stdout
     assert served.writes == []
     assert command("plan").returncode == 4
     assert command("apply", "--yes", "--allow", "min-active").returncode == 4
@@ -207,30 +207,30 @@ def test_rejected_credentials_cost_two_requests(command: Command, serve: Serve, 
     served = serve(account)
     command.at(served.sandbox, account).write("config/desired/main.yaml", _FILE)
     for name in ("SOLAPI_API_KEY", "SOLAPI_API_SECRET"):
-        before = len(served.sandbox.wire)
+        initial_count = len(served.sandbox.wire)
         right = command.environment[name]
         command.environment[name] = "WRONGWRONGWRONG"
-        done = command("apply", "--yes")
+        result = command("apply", "--yes")
         command.environment[name] = right
-        assert done.returncode == 1
-        assert len(served.sandbox.wire) - before <= 2
-        assert "WRONGWRONG" not in done.stderr
+        assert result.returncode == 1
+        assert len(served.sandbox.wire) - initial_count <= 2
+        assert "WRONGWRONG" not in result.stderr
     assert served.writes == []
 
 
 def test_missing_credentials_send_nothing(command: Command, served: Served) -> None:
     del command.environment["SOLAPI_API_SECRET"]
-    done = command("plan")
-    assert done.returncode == 1
-    assert "SOLAPI_API_SECRET" in done.stdout
+    result = command("plan")
+    assert result.returncode == 1
+    assert "SOLAPI_API_SECRET" in result.stdout
     assert served.sandbox.wire == []
 
 
 def test_another_account_than_pinned_is_an_error(command: Command, served: Served) -> None:
     command.write("config/desired/main.yaml", _FILE.replace("account: main", 'account: main\naccount_id: "1"'))
-    done = command("apply", "--yes")
-    assert done.returncode == 1
-    assert "WrongAccount" in done.stdout
+    result = command("apply", "--yes")
+    assert result.returncode == 1
+    assert "WrongAccount" in result.stdout
     assert served.writes == []
 
 
@@ -248,33 +248,33 @@ def test_failed_account_stops_no_other(command: Command, serve: Serve) -> None:
             f"numbers: {{0100000000{number}: ACTIVE}}\n",
         )
     command.environment |= {"KEY0": "NCS0", "KEY2": "NCS2", "SECRET": "s" * 30}
-    done = command("apply", "--yes", "--format", "json")
-    assert done.returncode == 1
-    outcomes = {account["account"]: account["outcome"] for account in json.loads(done.stdout)["accounts"]}
+    result = command("apply", "--yes", "--format", "json")
+    assert result.returncode == 1
+    outcomes = {account["account"]: account["outcome"] for account in json.loads(result.stdout)["accounts"]}
     assert outcomes == {"a0": "converged", "a1": "failed", "a2": "converged"}
     assert sorted(served.writes) == [("01000000000", "ACTIVE"), ("01000000002", "ACTIVE")]
 
 
 def test_stale_plan_is_refused(command: Command, served: Served) -> None:
     """The account changes between the plan and the read before the writes."""
-    status, shown = _edited_while_asked(command, served)
+    status, output = _edit_during_the_prompt(command, served)
     assert status == 4
-    assert "changed since" in shown
+    assert "changed since" in output
     assert served.writes == []
 
 
-def _edited_while_asked(command: Command, served: Served) -> tuple[int, str]:
+def _edit_during_the_prompt(command: Command, served: Served) -> tuple[int, str]:
     master, slave = pty.openpty()
     try:
         with command.popen("apply", stdin=slave, stderr=slave) as process:
-            asked = b""
-            while b"Type 'yes'" not in asked:
-                asked += os.read(master, 1024)
+            prompt = b""
+            while b"Type 'yes'" not in prompt:
+                prompt += os.read(master, 1024)
             (account,) = served.sandbox.accounts.values()
             account.switch(A, "ACTIVE")
             os.write(master, b"yes\n")
-            shown, _ = process.communicate(timeout=60)
-            return process.returncode, shown
+            output, _ = process.communicate(timeout=60)
+            return process.returncode, output
     finally:
         os.close(slave)
         os.close(master)
@@ -286,9 +286,9 @@ def test_blocked_and_missing_numbers_stop_no_other(command: Command, serve: Serv
     command.at(served.sandbox, account).write(
         "d.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE, {B}: ACTIVE, {C}: ACTIVE}}\n"
     )
-    done = command("apply", "-y", "-f", "d.yaml", "--format", "json")
-    assert done.returncode == 3
-    numbers = json.loads(done.stdout)["accounts"][0]["numbers"]
+    result = command("apply", "-y", "-f", "d.yaml", "--format", "json")
+    assert result.returncode == 3
+    numbers = json.loads(result.stdout)["accounts"][0]["numbers"]
     assert {number["phone"]: number["outcome"] for number in numbers} == {A: "changed", B: "blocked", C: "missing"}
     assert served.writes == [(A, "ACTIVE")]
 
@@ -299,9 +299,9 @@ def test_saved_plan_writes_exactly_what_was_reviewed(command: Command, served: S
     assert account.api_secret not in (command.folder / "plan.json").read_text()
     command.write("config/desired/main.yaml", "version: 1\nnumbers: {}\n")
     account.switch(A, "BLOCKED")
-    done = command("apply", "plan.json", "--no-files", "--format", "json")
-    assert done.returncode == 3, done.stderr
-    numbers = {number["phone"]: number["outcome"] for number in json.loads(done.stdout)["accounts"][0]["numbers"]}
+    result = command("apply", "plan.json", "--no-files", "--format", "json")
+    assert result.returncode == 3, result.stderr
+    numbers = {number["phone"]: number["outcome"] for number in json.loads(result.stdout)["accounts"][0]["numbers"]}
     assert numbers == {A: "conflict", B: "changed"}
     assert served.writes == [(B, "INACTIVE")]
 
@@ -315,9 +315,9 @@ def test_saved_plan_keeps_what_cannot_converge(command: Command, serve: Serve) -
     command.write("d/other.yaml", "version: 1\ncredentials: {api_key: {env: NO}, api_secret: {env: NO}}\nnumbers: {}\n")
     assert command("plan", "-f", "d", "--out", "plan.json").returncode == 1
     account.switch(B, "INACTIVE")
-    done = command("apply", "plan.json", "--format", "json")
-    assert done.returncode == 1
-    main, other = json.loads(done.stdout)["accounts"]
+    result = command("apply", "plan.json", "--format", "json")
+    assert result.returncode == 1
+    main, other = json.loads(result.stdout)["accounts"]
     assert {number["phone"]: number["outcome"] for number in main["numbers"]} == {
         A: "changed",
         B: "conflict",
@@ -332,9 +332,9 @@ def test_saved_refused_account_stays_refused(command: Command, serve: Serve) -> 
     served = serve(account)
     command.at(served.sandbox, account).write("d.yaml", f"version: 1\nnumbers: {{{A}: INACTIVE}}\n")
     assert command("plan", "-f", "d.yaml", "--out", "plan.json").returncode == 4
-    done = command("apply", "plan.json", "--allow", "all")
-    assert done.returncode == 4
-    assert "the saved plan has no writes for this account; plan again: 0 of 1 ACTIVE" in " ".join(done.stdout.split())
+    result = command("apply", "plan.json", "--allow", "all")
+    assert result.returncode == 4
+    assert "the saved plan has no writes for this account; plan again: 0 of 1 ACTIVE" in " ".join(result.stdout.split())
     assert served.writes == []
 
 
@@ -342,12 +342,12 @@ def test_edited_plan_file_is_refused(command: Command, served: Served) -> None:
     command("plan", "--out", "plan.json")
     path = command.folder / "plan.json"
     path.write_text(path.read_text().replace(A, D))
-    before = len(served.sandbox.wire)
+    initial_count = len(served.sandbox.wire)
     assert command("apply", "plan.json").returncode == 65
     assert command("apply", "config/desired/main.yaml").returncode == 65
     assert command("apply", "nowhere.json").returncode == 65
     assert command("apply", "plan.json", "--only", A).returncode == 64
-    assert len(served.sandbox.wire) == before
+    assert len(served.sandbox.wire) == initial_count
 
 
 @pytest.mark.parametrize("endpoint", ["https://evil.example", "http://evil.example", "nowhere"])
@@ -357,11 +357,11 @@ def test_plan_file_cannot_choose_a_foreign_endpoint(command: Command, served: Se
     (account,) = saved.accounts
     forged = replace(saved, accounts=(replace(account, endpoint=endpoint),))
     command.write("plan.json", seal(forged))
-    before = len(served.sandbox.wire)
-    done = command("apply", "plan.json")
-    assert done.returncode == 65
-    assert "plan.json: account 'main'" in done.stderr
-    assert len(served.sandbox.wire) == before
+    initial_count = len(served.sandbox.wire)
+    result = command("apply", "plan.json")
+    assert result.returncode == 65
+    assert "plan.json: account 'main'" in result.stderr
+    assert len(served.sandbox.wire) == initial_count
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -405,7 +405,7 @@ def test_second_run_is_locked_and_names_the_holder(command: Command, serve: Serv
 
 
 def _until(condition: Callable[[], bool]) -> None:
-    """Wait for what another process does."""
+    """Wait for a condition that another process fulfils."""
     end = time.monotonic() + 30
     while not condition():
         assert time.monotonic() < end, "it did not happen"

@@ -1,4 +1,4 @@
-"""A ledger on a read-only mount: reading works, writing reports why it cannot."""
+"""A ledger on a read-only mount: reading works, and writing reports why it cannot."""
 
 import json
 import shutil
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.skipif(not _mounts(), reason="a mount takes root and un
 
 @pytest.fixture(autouse=True)
 def applied(served: Served, command: Command) -> None:  # noqa: ARG001 - the command talks to it
-    """Apply a change, so that there is a ledger."""
+    """Apply a change, so that a ledger exists."""
     assert command("apply", "-y", "-f", "d.yaml").returncode == 0
 
 
@@ -80,8 +80,8 @@ def test_serve_shows_the_run(command: Command) -> None:
     with _mounted(command, "serve", "--listen", "127.0.0.1:0") as process:
         assert process.stdout is not None
         url = process.stdout.readline().strip()
-        with urlopen(url, timeout=20) as answer:  # noqa: S310 - our own
-            page = answer.read().decode()
+        with urlopen(url, timeout=20) as response:  # noqa: S310 - our own
+            page = response.read().decode()
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 143
     assert "shop-on-a-mount" in page

@@ -1,4 +1,4 @@
-"""What a release is: a wheel that has all it needs and nothing else, and that runs where nothing else is."""
+"""The release: a wheel that is complete and contains nothing else, and that runs in an empty environment."""
 
 import hashlib
 import os
@@ -30,9 +30,11 @@ def _run(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProc
     )
 
 
-def _built(source: Path, into: Path, *kinds: str) -> list[Path]:
-    done = _run(sys.executable, "-m", "build", "--no-isolation", "--outdir", str(into), *kinds, str(source), cwd=source)
-    assert done.returncode == 0, done.stdout + done.stderr
+def _build(source: Path, into: Path, *kinds: str) -> list[Path]:
+    result = _run(
+        sys.executable, "-m", "build", "--no-isolation", "--outdir", str(into), *kinds, str(source), cwd=source
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
     return sorted(into.iterdir())
 
 
@@ -52,14 +54,14 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         if (ROOT / name).is_file():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, source / name)
-    wheel, sdist = _built(source, tmp_path_factory.mktemp("dist"))
+    wheel, sdist = _build(source, tmp_path_factory.mktemp("dist"))
     return wheel, sdist
 
 
 def test_wheel_has_code_types_templates_and_catalogues_only(dist: tuple[Path, Path]) -> None:
     names = zipfile.ZipFile(dist[0]).namelist()
     packaged = {name for name in names if name.startswith("worker/")}
-    wanted = {
+    expected = {
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "worker").rglob("*")
         if path.is_file() and path.suffix not in {".pyc", ".po", ".mo", ".pot"}
@@ -68,7 +70,7 @@ def test_wheel_has_code_types_templates_and_catalogues_only(dist: tuple[Path, Pa
         path.relative_to(ROOT).with_suffix(".mo").as_posix() for path in (ROOT / "worker/render/locale").rglob("*.po")
     }
     assert catalogues
-    assert packaged == wanted | catalogues
+    assert packaged == expected | catalogues
     assert {name.partition("/")[0] for name in names} == {"worker", f"senderid_worker-{__version__}.dist-info"}
 
 
@@ -83,13 +85,13 @@ def test_source_distribution_builds_the_same_wheel(dist: tuple[Path, Path], tmp_
         "docs/conf.py",
         "deploy/docker/Dockerfile",
     } <= names
-    (again,) = _built(tmp_path / f"senderid_worker-{__version__}", tmp_path / "dist", "--wheel")
-    assert hashlib.sha256(again.read_bytes()).digest() == hashlib.sha256(dist[0].read_bytes()).digest()
+    (second,) = _build(tmp_path / f"senderid_worker-{__version__}", tmp_path / "dist", "--wheel")
+    assert hashlib.sha256(second.read_bytes()).digest() == hashlib.sha256(dist[0].read_bytes()).digest()
 
 
 def test_metadata_is_valid(dist: tuple[Path, Path]) -> None:
-    done = _run(sys.executable, "-m", "twine", "check", "--strict", *map(str, dist), cwd=dist[0].parent)
-    assert done.returncode == 0, done.stdout + done.stderr
+    result = _run(sys.executable, "-m", "twine", "check", "--strict", *map(str, dist), cwd=dist[0].parent)
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_links_of_the_description_are_absolute(dist: tuple[Path, Path]) -> None:
@@ -115,12 +117,12 @@ def test_wheel_runs_with_locked_dependencies_only(dist: tuple[Path, Path], tmp_p
     venv.create(tmp_path / "venv", with_pip=True)
     python = str(tmp_path / "venv/bin/python")
     pip = (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps")
-    # pip uses the index that the caller's environment configures
+    # pip uses the index of the caller's environment
     settings = {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "XDG_"))}
-    done = _run(*pip, "--require-hashes", "-r", str(ROOT / "deploy/docker/runtime.lock"), cwd=tmp_path, **settings)
-    if re.search("ConnectionError|NewConnectionError|No matching distribution", done.stderr):
+    result = _run(*pip, "--require-hashes", "-r", str(ROOT / "deploy/docker/runtime.lock"), cwd=tmp_path, **settings)
+    if re.search("ConnectionError|NewConnectionError|No matching distribution", result.stderr):
         pytest.skip("no package index can be reached")
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr
     assert _run(*pip, "--no-index", str(dist[0]), cwd=tmp_path).returncode == 0
     assert _run(python, "-m", "pip", "check", "--disable-pip-version-check", cwd=tmp_path).returncode == 0
     senderid = str(tmp_path / "venv/bin/senderid")

@@ -16,8 +16,8 @@ FILES = {
 
 def _report(command: Command, *arguments: str, status: int = 0) -> ParsedReport:
     """Parse the report that a command writes to a file."""
-    done = command(*arguments, "--format", "html", "--output", "report.html")
-    assert (done.returncode, done.stdout) == (status, ""), done.stderr
+    result = command(*arguments, "--format", "html", "--output", "report.html")
+    assert (result.returncode, result.stdout) == (status, ""), result.stderr
     page = (command.folder / "report.html").read_text(encoding="utf-8")
     assert page.startswith("<!doctype html>")
     assert page.endswith("</html>\n")

@@ -1,4 +1,4 @@
-"""`--format markdown` and `--mask`."""
+"""The options `--format markdown` and `--mask`."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def test_every_command_prints_markdown(command: Command, served: Served) -> None
 
 def test_mask_hides_numbers_in_every_format(command: Command, served: Served, account: SandboxAccount) -> None:
     run = json.loads(command("apply", "-y", "-f", "d.yaml", "--format", "json").stdout)["run_id"]
-    seen = []
+    texts = []
     for form in ("text", "markdown", "html"):
         for verb in (
             ("plan", "-f", "d.yaml", "--log-level", "debug"),
@@ -51,16 +51,16 @@ def test_mask_hides_numbers_in_every_format(command: Command, served: Served, ac
         ):
             if verb[0] != "rollback":
                 account.switch(A, "INACTIVE")
-            done = command(*verb, "--format", form, *MASK)
-            seen.append(done.stdout + done.stderr)
-            assert "*" in done.stdout + done.stderr
-    seen += [
+            result = command(*verb, "--format", form, *MASK)
+            texts.append(result.stdout + result.stderr)
+            assert "*" in result.stdout + result.stderr
+    texts += [
         command(*arguments).stdout
         for arguments in (("history", *MASK), ("history", "--phone", A, "--format", "html", *MASK))
     ]
-    assert "010****5678" in seen[-1]
+    assert "010****5678" in texts[-1]
     assert served.writes == [(A, "ACTIVE")] * 4
-    assert [text for text in seen if _FULL.search(text) or '"phone":"1335"' in text] == []
+    assert [text for text in texts if _FULL.search(text) or '"phone":"1335"' in text] == []
 
 
 def test_mask_hides_numbers_in_errors(command: Command, served: Served) -> None:
@@ -74,8 +74,8 @@ def test_mask_hides_numbers_in_errors(command: Command, served: Served) -> None:
     assert wrong.returncode == 64
     invalid = command("validate", "bad.yaml", *MASK)
     assert invalid.returncode == 65
-    for done in (broken, elsewhere, wrong, invalid):
-        assert not _FULL.search(done.stdout + done.stderr)
+    for result in (broken, elsewhere, wrong, invalid):
+        assert not _FULL.search(result.stdout + result.stderr)
     assert served.sandbox.wire == []
 
 
@@ -92,9 +92,9 @@ def test_mask_hides_numbers_in_errors(command: Command, served: Served) -> None:
 def test_invalid_mask_is_wrong_usage(
     command: Command, served: Served, arguments: tuple[str, ...], message: str
 ) -> None:
-    done = command(*arguments)
-    assert done.returncode == 64
-    assert message in done.stderr
+    result = command(*arguments)
+    assert result.returncode == 64
+    assert message in result.stderr
     assert served.sandbox.wire == []
 
 
@@ -103,14 +103,14 @@ def test_mask_hides_numbers_in_the_question(command: Command, served: Served) ->
     master, slave = pty.openpty()
     with command.popen("apply", "-f", "d.yaml", *MASK, stdin=slave, stdout=slave, stderr=slave) as process:
         os.close(slave)
-        shown = ""
-        while "to continue: " not in shown:
-            shown += os.read(master, 65536).decode()
+        output = ""
+        while "to continue: " not in output:
+            output += os.read(master, 65536).decode()
         os.write(master, b"no\n")
         assert process.wait(60) == 4
     os.close(master)
-    assert "010****5678" in shown
-    assert not _FULL.search(shown)
+    assert "010****5678" in output
+    assert not _FULL.search(output)
     assert served.writes == []
 
 

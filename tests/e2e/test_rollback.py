@@ -1,4 +1,4 @@
-"""Undoing a run, verified against the sandbox."""
+"""Rollback of a run, verified against the sandbox."""
 
 import json
 import os
@@ -20,16 +20,16 @@ FILES = {"main.yaml": f"version: 1\nnumbers: {{{A}: ACTIVE, {B}: INACTIVE}}\n"}
 
 
 def _apply(command: Command, *arguments: str) -> str:
-    done = command("apply", "-y", "-f", "main.yaml", "--format", "json", *arguments)
-    run: str = json.loads(done.stdout)["run_id"]
+    result = command("apply", "-y", "-f", "main.yaml", "--format", "json", *arguments)
+    run: str = json.loads(result.stdout)["run_id"]
     return run
 
 
-def _rolled_back(command: Command, *arguments: str, status: int = 0) -> Any:
+def _rollback(command: Command, *arguments: str, status: int = 0) -> Any:
     """Return the document of a rollback, which matches the schema of results."""
-    done = command("rollback", "-y", "--format", "json", *arguments)
-    assert done.returncode == status, done.stderr
-    document = json.loads(done.stdout)
+    result = command("rollback", "-y", "--format", "json", *arguments)
+    assert result.returncode == status, result.stderr
+    document = json.loads(result.stdout)
     assert list(Draft202012Validator(schema("result")).iter_errors(document)) == []
     return document
 
@@ -42,9 +42,9 @@ def _outcomes(result: Any) -> dict[str, str]:
 def test_rollback_of_a_run_and_of_the_rollback(command: Command, account: SandboxAccount) -> None:
     run = _apply(command)
     assert account.statuses == AFTER
-    first = _rolled_back(command, run)
+    first = _rollback(command, run)
     assert (account.statuses, _outcomes(first)) == (BEFORE, {A: "changed", B: "changed"})
-    second = _rolled_back(command, first["run_id"])
+    second = _rollback(command, first["run_id"])
     assert (account.statuses, second["outcome"]) == (AFTER, "converged")
     runs = json.loads(command("history", "--format", "json").stdout)["runs"]
     assert [run["command"] for run in runs] == [f"rollback {first['run_id']}", f"rollback {run}", "apply"]
@@ -53,11 +53,11 @@ def test_rollback_of_a_run_and_of_the_rollback(command: Command, account: Sandbo
 @pytest.mark.usefixtures("served")
 def test_text_shows_plan_result_and_file_reminder(command: Command) -> None:
     run = _apply(command)
-    shown = command("rollback", "-y", run).stdout
-    assert shown.index("Plan: 1 to activate, 1 to deactivate") < shown.index("Converged: 2 changed")
-    assert f"as before run {run}" in shown
-    assert "main.yaml" in shown[shown.index("Converged") :]
-    assert "the next apply undoes this rollback" in shown
+    output = command("rollback", "-y", run).stdout
+    assert output.index("Plan: 1 to activate, 1 to deactivate") < output.index("Converged: 2 changed")
+    assert f"as before run {run}" in output
+    assert "main.yaml" in output[output.index("Converged") :]
+    assert "the next apply undoes this rollback" in output
 
 
 def test_number_changed_since_is_conflict(command: Command, served: Served, account: SandboxAccount) -> None:
@@ -66,7 +66,7 @@ def test_number_changed_since_is_conflict(command: Command, served: Served, acco
     dry = command("rollback", run, "--dry-run")
     assert (dry.returncode, "! blocked" in dry.stdout, "not rolled back" in dry.stdout) == (0, True, True)
     served.sandbox.wire.clear()
-    result = _rolled_back(command, run, status=3)
+    result = _rollback(command, run, status=3)
     assert _outcomes(result) == {A: "conflict", B: "changed"}
     assert (account.statuses[A], account.statuses[B]) == ("PENDING", "ACTIVE")
     assert served.writes == [(B, "ACTIVE")]
@@ -76,18 +76,18 @@ def test_number_changed_since_is_conflict(command: Command, served: Served, acco
 def test_reverted_number_is_unchanged(command: Command, account: SandboxAccount) -> None:
     run = _apply(command)
     account.switch(A, "INACTIVE")
-    result = _rolled_back(command, run)
+    result = _rollback(command, run)
     assert (_outcomes(result), result["accounts"][0]["counts"]["unchanged"]) == ({B: "changed"}, 1)
 
 
 def test_dry_run_writes_nothing(command: Command, served: Served) -> None:
     run = _apply(command)
     served.sandbox.wire.clear()
-    done = command("rollback", run, "--dry-run", "--format", "json")
-    document = json.loads(done.stdout)
+    result = command("rollback", run, "--dry-run", "--format", "json")
+    document = json.loads(result.stdout)
     assert list(Draft202012Validator(schema("plan")).iter_errors(document)) == []
     planned = {change["phone"]: change["action"] for change in document["accounts"][0]["changes"]}
-    assert (done.returncode, planned) == (0, {A: "deactivate", B: "activate"})
+    assert (result.returncode, planned) == (0, {A: "deactivate", B: "activate"})
     assert [request.method for request in served.sandbox.wire] == ["GET"]
     assert len(json.loads(command("history", "--format", "json").stdout)["runs"]) == 1
 
@@ -95,30 +95,30 @@ def test_dry_run_writes_nothing(command: Command, served: Served) -> None:
 def test_safety_rule_refuses_a_rollback(command: Command, serve: Serve) -> None:
     account = SandboxAccount.of({f"0100000{n:04}": "INACTIVE" if n < 8 else "ACTIVE" for n in range(10)})
     served = serve(account)
-    before = dict(account.statuses)
-    numbers = "".join(f"  {phone}: ACTIVE\n" for phone in before)
+    previous = dict(account.statuses)
+    numbers = "".join(f"  {phone}: ACTIVE\n" for phone in previous)
     command.at(served.sandbox, account).write("main.yaml", f"version: 1\nnumbers:\n{numbers}")
     run = _apply(command)
     served.sandbox.wire.clear()
-    shown = command("rollback", "-y", run)
-    assert shown.returncode == 4
-    assert "--allow max-deactivations" in shown.stdout
-    assert "undoes this rollback" not in shown.stdout
+    output = command("rollback", "-y", run)
+    assert output.returncode == 4
+    assert "--allow max-deactivations" in output.stdout
+    assert "undoes this rollback" not in output.stdout
     assert command("rollback", "--dry-run", run).returncode == 4
-    result = _rolled_back(command, run, status=4)
+    result = _rollback(command, run, status=4)
     assert (result["outcome"], set(_outcomes(result).values())) == ("refused", {"not_attempted"})
     assert served.writes == []
-    assert _rolled_back(command, run, "--allow", "max-deactivations")["outcome"] == "converged"
-    assert account.statuses == before
+    assert _rollback(command, run, "--allow", "max-deactivations")["outcome"] == "converged"
+    assert account.statuses == previous
 
 
 def test_run_without_changes_needs_no_rollback(command: Command, served: Served) -> None:
     _apply(command)
     run = _apply(command)
     served.sandbox.wire.clear()
-    done = command("rollback", "-y", run)
-    assert (done.returncode, done.stdout) == (0, f"Run {run} changed nothing: there is nothing to roll back.\n")
-    assert _rolled_back(command, run)["accounts"] == []
+    result = command("rollback", "-y", run)
+    assert (result.returncode, result.stdout) == (0, f"Run {run} changed nothing: there is nothing to roll back.\n")
+    assert _rollback(command, run)["accounts"] == []
     dry = command("rollback", "--dry-run", "--format", "json", run)
     assert (dry.returncode, json.loads(dry.stdout)["accounts"]) == (0, [])
     assert served.sandbox.wire == []
@@ -130,21 +130,21 @@ def test_wrong_usage_sends_nothing(command: Command, served: Served) -> None:
     run = _apply(command)
     served.sandbox.wire.clear()
     for arguments, message in (((run,), "--dry-run"), (("-y", "x"), run), ((), "RUN")):
-        done = command("rollback", *arguments)
-        assert (done.returncode, message in done.stderr) == (64, True)
+        result = command("rollback", *arguments)
+        assert (result.returncode, message in result.stderr) == (64, True)
     assert served.sandbox.wire == []
 
 
 @pytest.mark.usefixtures("served")
-@pytest.mark.parametrize(("answer", "status", "expected"), [(b"yes\n", 0, BEFORE), (b"no\n", 4, AFTER)])
+@pytest.mark.parametrize(("input_line", "status", "expected"), [(b"yes\n", 0, BEFORE), (b"no\n", 4, AFTER)])
 def test_only_yes_on_a_terminal_rolls_back(
-    command: Command, account: SandboxAccount, answer: bytes, status: int, expected: dict[str, str]
+    command: Command, account: SandboxAccount, input_line: bytes, status: int, expected: dict[str, str]
 ) -> None:
     run = _apply(command)
     master, slave = pty.openpty()
     try:
         with command.popen("rollback", run, stdin=slave) as process:
-            os.write(master, answer)
+            os.write(master, input_line)
             out, err = process.communicate(timeout=60)
     finally:
         os.close(slave)
@@ -164,15 +164,16 @@ def test_unreadable_account_stops_no_other(command: Command, serve: Serve) -> No
     for account, phone in zip(accounts, (A, B), strict=True):
         name = f"S{account.account_id}"
         command.environment |= {f"{name}_KEY": account.api_key, f"{name}_SECRET": account.api_secret}
-        where = f"{{api_key: {{env: {name}_KEY}}, api_secret: {{env: {name}_SECRET}}}}"
+        credentials = f"{{api_key: {{env: {name}_KEY}}, api_secret: {{env: {name}_SECRET}}}}"
         command.write(
-            f"files/{name}.yaml", f"version: 1\naccount: {name}\ncredentials: {where}\nnumbers: {{{phone}: ACTIVE}}\n"
+            f"files/{name}.yaml",
+            f"version: 1\naccount: {name}\ncredentials: {credentials}\nnumbers: {{{phone}: ACTIVE}}\n",
         )
-    done = command("apply", "-y", "-f", "files", "--format", "json")
-    assert done.returncode == 0, done.stderr
-    run = json.loads(done.stdout)["run_id"]
+    process = command("apply", "-y", "-f", "files", "--format", "json")
+    assert process.returncode == 0, process.stderr
+    run = json.loads(process.stdout)["run_id"]
     del command.environment["S1_SECRET"]
-    result = _rolled_back(command, run, "--allow", "all", status=1)
+    result = _rollback(command, run, "--allow", "all", status=1)
     assert _outcomes(result) == {A: "not_attempted", B: "changed"}
     assert [account["outcome"] for account in result["accounts"]] == ["failed", "converged"]
     assert [dict(account.statuses) for account in accounts] == [{A: "ACTIVE"}, {B: "INACTIVE"}]

@@ -1,4 +1,4 @@
-"""One account under two names, and one account in several files: what is refused before any write."""
+"""One account under two names, and one account in several files: conflicts are refused before any write."""
 
 import json
 import signal
@@ -15,8 +15,10 @@ A, B, C, D = "01000000001", "01000000002", "01000000003", "01000000004"
 
 def document(name: str, numbers: str, key: str | None = None, more: str = "") -> str:
     """Return a document; `key` names the variables of its key pair."""
-    where = "" if key is None else f"credentials: {{api_key: {{env: {key}}}, api_secret: {{env: {key}_SECRET}}}}\n"
-    return f"version: 1\naccount: {name}\n{where}{more}numbers: {{{numbers}}}\n"
+    credentials = (
+        "" if key is None else f"credentials: {{api_key: {{env: {key}}}, api_secret: {{env: {key}_SECRET}}}}\n"
+    )
+    return f"version: 1\naccount: {name}\n{credentials}{more}numbers: {{{numbers}}}\n"
 
 
 def account(account_id: str = "1", key: str = "NCS1", **statuses: str) -> SandboxAccount:
@@ -30,19 +32,19 @@ def account(account_id: str = "1", key: str = "NCS1", **statuses: str) -> Sandbo
 def test_two_files_of_one_account_are_refused_offline(
     command: Command, serve: Serve, command_line: tuple[str, ...], *, by_value: bool
 ) -> None:
-    """By the same key, or by one reference that cannot be resolved. No message has a key."""
+    """The files have the same key, or one reference that cannot be resolved. No message contains a key."""
     served = serve(account(n01000000001="INACTIVE"))
     command.environment["SENDERID_ENDPOINT"] = served.sandbox.url
     if by_value:
         command.environment |= {"ONE": "NCS1", "TWO": "NCS1", "ONE_SECRET": "s" * 32, "TWO_SECRET": "s" * 32}
     command.write("d/a.yaml", document("a", f"{A}: ACTIVE", "ONE"))
     command.write("d/b.yaml", document("b", f"{A}: INACTIVE", "TWO" if by_value else "ONE"))
-    done = command(*command_line, "-f", "d")
-    assert done.returncode == 65
-    assert done.stderr.startswith(
+    result = command(*command_line, "-f", "d")
+    assert result.returncode == 65
+    assert result.stderr.startswith(
         "d/b.yaml:1:1: account 'b' has the API key of 'a' at d/a.yaml:1, so both are one account"
     )
-    assert "NCS1" not in done.stderr
+    assert "NCS1" not in result.stderr
     assert served.sandbox.wire == []
 
 
@@ -73,14 +75,18 @@ def twins(command: Command, serve: Serve) -> Served:
 
 
 def test_two_keys_of_one_account_are_refused_before_any_write(command: Command, twins: Served) -> None:
-    """Only the API shows it. Other accounts converge."""
-    done = command("apply", "-f", "d", "--yes", "--format", "json")
-    assert done.returncode == 1
-    found = {each["account"]: each for each in json.loads(done.stdout)["accounts"]}
-    assert {name: each["outcome"] for name, each in found.items()} == {"a": "failed", "b": "failed", "c": "converged"}
+    """Only the API shows that the account is the same. Other accounts converge."""
+    result = command("apply", "-f", "d", "--yes", "--format", "json")
+    assert result.returncode == 1
+    accounts = {each["account"]: each for each in json.loads(result.stdout)["accounts"]}
+    assert {name: each["outcome"] for name, each in accounts.items()} == {
+        "a": "failed",
+        "b": "failed",
+        "c": "converged",
+    }
     for name in "ab":
-        assert found[name]["error"]["code"] == "DuplicateAccount"
-        assert "'a' (d/a.yaml:1), 'b' (d/b.yaml:2)" in found[name]["error"]["message"]
+        assert accounts[name]["error"]["code"] == "DuplicateAccount"
+        assert "'a' (d/a.yaml:1), 'b' (d/b.yaml:2)" in accounts[name]["error"]["message"]
     assert twins.writes == [(C, "ACTIVE")]
     assert command("apply", "-f", "d/c.yaml", "-f", "d/a.yaml", "--yes").returncode == 0
 
@@ -92,10 +98,10 @@ def test_ledger_identity_refuses_an_account_whose_other_name_is_not_read(
     assert command("apply", "-f", "d", "--account", "a", "--yes").returncode == 0
     if unreadable is not None:
         del command.environment[unreadable]
-    more = () if unreadable else ("--account", "b")
-    done = command("apply", "-f", "d", *more, "--exclude", C, "--yes", "--format", "json")
-    assert done.returncode == 1
-    (other,) = (each for each in json.loads(done.stdout)["accounts"] if each["account"] == "b")
+    options = () if unreadable else ("--account", "b")
+    result = command("apply", "-f", "d", *options, "--exclude", C, "--yes", "--format", "json")
+    assert result.returncode == 1
+    (other,) = (each for each in json.loads(result.stdout)["accounts"] if each["account"] == "b")
     assert other["error"]["code"] == "DuplicateAccount"
     assert "'b' (d/b.yaml:2), 'a' (d/a.yaml:1)" in other["error"]["message"]
     assert twins.writes == [(A, "ACTIVE")]
@@ -104,17 +110,17 @@ def test_ledger_identity_refuses_an_account_whose_other_name_is_not_read(
 
 
 def test_ledger_identity_is_read_again(command: Command, twins: Served) -> None:
-    """A document that is another account by now does not refuse."""
+    """A document that now is of another account does not refuse the run."""
     assert command("apply", "-f", "d", "--account", "a", "--yes").returncode == 0
     command.environment["A"] = "NCS3"
     del command.environment["C"], command.environment["C_SECRET"]
-    before = len(twins.sandbox.wire)
+    initial_count = len(twins.sandbox.wire)
     assert command("plan", "-f", "d", "--account", "b").returncode == 0
-    assert len(twins.sandbox.wire) == before + 3, "one without a number that its file lists is read twice"
+    assert len(twins.sandbox.wire) == initial_count + 3, "one without a number that its file lists is read twice"
     command.environment |= {"ELSE": "NCS1", "ELSE_SECRET": "s" * 32}
     command.write("d/a.yaml", document("a", f"{A}: ACTIVE", "ELSE"))
     assert command("plan", "-f", "d", "--account", "b").returncode == 0
-    assert len(twins.sandbox.wire) == before + 4
+    assert len(twins.sandbox.wire) == initial_count + 4
 
 
 def test_plan_file_omits_accounts_with_two_names(command: Command, twins: Served) -> None:
@@ -132,11 +138,11 @@ def test_plan_file_omits_accounts_with_two_names(command: Command, twins: Served
 def test_plan_file_accounts_with_one_key_are_refused_offline(command: Command, twins: Served) -> None:
     assert command("plan", "-f", "d/a.yaml", "-f", "d/c.yaml", "--out", "p.json").returncode == 0
     command.environment["C"] = "NCS1"
-    before = len(twins.sandbox.wire)
-    done = command("apply", "p.json")
-    assert done.returncode == 65
-    assert "p.json: accounts 'a' and 'c' have the same API key" in done.stderr
-    assert len(twins.sandbox.wire) == before
+    initial_count = len(twins.sandbox.wire)
+    result = command("apply", "p.json")
+    assert result.returncode == 65
+    assert "p.json: accounts 'a' and 'c' have the same API key" in result.stderr
+    assert len(twins.sandbox.wire) == initial_count
 
 
 _HEAD = "unmanaged: deactivate\nsafety: {min_active: 1, max_deactivations: 1}\n"
@@ -153,9 +159,9 @@ def split(command: Command, serve: Serve) -> Served:
 
 
 def test_split_account_is_one_plan_and_one_entry(command: Command, split: Served) -> None:
-    done = command("apply", "-f", "d", "--yes", "--format", "json")
-    assert done.returncode == 0, done.stderr
-    (result,) = json.loads(done.stdout)["accounts"]
+    process = command("apply", "-f", "d", "--yes", "--format", "json")
+    assert process.returncode == 0, process.stderr
+    (result,) = json.loads(process.stdout)["accounts"]
     assert result["account"] == "main"
     assert sorted(split.writes) == [(A, "ACTIVE"), (B, "ACTIVE"), (C, "INACTIVE")]
     (run,) = json.loads(command("history", "--format", "json").stdout)["runs"]
@@ -169,18 +175,18 @@ def test_safety_limits_of_a_split_account_count_once(command: Command, split: Se
     assert command("apply", "-f", "d", "--yes").returncode == 0
     command.write("d/head.yaml", document("main", f"{A}: INACTIVE, {D}: ACTIVE", more=_HEAD))
     command.write("d/team.yaml", document("main", f"{B}: INACTIVE"))
-    before = len(split.writes)
-    done = command("apply", "-f", "d", "--yes")
-    assert done.returncode == 4
-    assert "max-deactivations" in done.stdout
-    assert len(split.writes) == before
+    initial_count = len(split.writes)
+    result = command("apply", "-f", "d", "--yes")
+    assert result.returncode == 4
+    assert "max-deactivations" in result.stdout
+    assert len(split.writes) == initial_count
 
 
 def test_partial_split_account_is_refused_when_it_would_deactivate(command: Command, split: Served) -> None:
-    done = command("apply", "-f", "d/head.yaml", "--yes", "--allow", "all")
-    assert done.returncode == 65
-    assert done.stderr.startswith("d/head.yaml:1:1: d/team.yaml:2 also describes account 'main'")
-    assert "-f d\n" in done.stderr
+    result = command("apply", "-f", "d/head.yaml", "--yes", "--allow", "all")
+    assert result.returncode == 65
+    assert result.stderr.startswith("d/head.yaml:1:1: d/team.yaml:2 also describes account 'main'")
+    assert "-f d\n" in result.stderr
     assert command("plan", "-f", "d/team.yaml").returncode == 65
     assert split.sandbox.wire == []
 
@@ -239,14 +245,14 @@ def test_watch_refuses_a_second_name_in_the_files(
 def test_watch_refuses_a_second_key_that_only_the_api_shows(
     command: Command, twins: Served, watched: Callable[..., Daemon]
 ) -> None:
-    """Also in passes that cover one of the two."""
+    """This includes passes over one of the two names."""
     text = (command.folder / "d/b.yaml").read_bytes()
     (command.folder / "d/b.yaml").unlink()
     daemon = watched()
     command.write("d/b.yaml", text)
     daemon.until("account.failed", account="b", error_code="DuplicateAccount")
     twins.sandbox.accounts["NCS1"].switch(A, "INACTIVE")
-    for _ in "ab":  # which of the two comes first is chance
+    for _ in "ab":  # the order of the two is random
         daemon.until("watch.backoff", attempts=3)
     daemon.until("watch.pass")
     assert sorted(twins.writes) == [(A, "ACTIVE"), (C, "ACTIVE")]
@@ -257,7 +263,7 @@ def test_watch_refuses_a_second_key_that_only_the_api_shows(
 def test_watch_reads_the_other_name_of_its_account(
     command: Command, twins: Served, watched: Callable[..., Daemon]
 ) -> None:
-    """Two daemons with one name each would undo each other for ever."""
+    """Two daemons with one name each would undo each other's changes for ever."""
     assert command("apply", "-f", "d", "--account", "b", "--yes").returncode == 0
     twins.sandbox.accounts["NCS2"].switch(A, "ACTIVE")
     assert command("apply", "-f", "d", "--account", "b", "--yes", "--allow", "min-active").returncode == 0

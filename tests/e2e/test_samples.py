@@ -1,4 +1,4 @@
-"""Samples of the documents: each is run, loaded or checked, or gives a reason why not."""
+"""Samples in the documentation: each is run, loaded or checked, or gives a reason why not."""
 
 import json
 import os
@@ -39,8 +39,8 @@ def name(value: object) -> str:
     return str(value.relative_to(ROOT)) if isinstance(value, Path) else f"{getattr(value, 'line', value)}"
 
 
-def of(*languages: str) -> list[tuple[Path, Sample]]:
-    """Return the samples in some languages, without those marked `skip`."""
+def samples_in(*languages: str) -> list[tuple[Path, Sample]]:
+    """Return the samples in some languages, except those marked `skip`."""
     return [(page, sample) for page, sample in ALL if sample.language in languages and sample.mark != "skip"]
 
 
@@ -58,7 +58,7 @@ def test_every_sample_is_marked() -> None:
     assert untried == []
 
 
-@pytest.mark.parametrize(("page", "sample"), of("yaml"), ids=name)
+@pytest.mark.parametrize(("page", "sample"), samples_in("yaml"), ids=name)
 def test_yaml_samples_load(page: Path, sample: Sample) -> None:
     """A document with a version is desired state, any other is settings."""
     if "version:" in sample.text:
@@ -67,7 +67,7 @@ def test_yaml_samples_load(page: Path, sample: Sample) -> None:
         assert load((f"{page.name}.yaml", sample.text.encode()), {}, {}) != load(None, {}, {})
 
 
-@pytest.mark.parametrize(("page", "sample"), of("json"), ids=name)
+@pytest.mark.parametrize(("page", "sample"), samples_in("json"), ids=name)
 def test_json_samples_match_their_schemas(page: Path, sample: Sample) -> None:
     del page
     documents = {f"senderid.{each}/v1": each for each in NAMES}
@@ -77,8 +77,8 @@ def test_json_samples_match_their_schemas(page: Path, sample: Sample) -> None:
 
 
 @pytest.mark.parametrize("page", RUN, ids=name)
-def test_command_samples_print_what_the_page_shows(page: Path, tmp_path: Path, serve: Serve, quick: Path) -> None:
-    """One shell runs all commands of a page in their order."""
+def test_command_samples_print_the_output_shown(page: Path, tmp_path: Path, serve: Serve, quick: Path) -> None:
+    """One shell runs all commands of a page in order."""
     commands = [sample for sample in samples(page.read_text()) if sample.mark == "run"]
     account = generate(6, seed=SEED)
     served = serve(account)
@@ -91,8 +91,8 @@ def test_command_samples_print_what_the_page_shows(page: Path, tmp_path: Path, s
             real = next(printed)
             assert "Traceback" not in real, real
             if step.output is not None:
-                place = f"{name(page)}:{sample.line}"
-                assert matches(step.output, real), f"{place}: $ {step.command}\n{real}\n--- is not\n{step.output}"
+                location = f"{name(page)}:{sample.line}"
+                assert matches(step.output, real), f"{location}: $ {step.command}\n{real}\n--- is not\n{step.output}"
 
 
 BEGUN: Final = Sample(
@@ -130,7 +130,7 @@ class Shell:
         }
 
     def run(self, commands: list[Sample]) -> list[str]:
-        """Return what each command printed. One that fails where no output is shown ends the shell."""
+        """Return the output of each command. A failed command whose output is not shown ends the shell."""
         mine, terminal = pty.openpty()
         os.write(mine, b"yes\n" * 9)
         script = "".join(self._typed(sample, os.ttyname(terminal)) for sample in commands)
@@ -148,7 +148,7 @@ class Shell:
         try:
             status = shell.wait(PATIENCE)
         finally:
-            # what the page has left running in the background
+            # commands that the page left running in the background
             with suppress(ProcessLookupError):
                 os.killpg(shell.pid, signal.SIGKILL)
             os.close(mine)

@@ -1,4 +1,4 @@
-"""A plan file is carried out once, and only while its desired-state files still want it."""
+"""A plan file is applied once, and only if its desired-state files still ask for its changes."""
 
 import json
 import signal
@@ -34,20 +34,20 @@ def _plan(command: Command, name: str = "p.json", *more: str) -> None:
     assert command("plan", "-f", "config/main.yaml", "--out", name, *more).returncode == 0
 
 
-def _result(done: Done) -> dict[str, str]:
-    (account,) = json.loads(done.stdout)["accounts"]
+def _result(result: Done) -> dict[str, str]:
+    (account,) = json.loads(result.stdout)["accounts"]
     return {number["phone"]: number["outcome"] for number in account["numbers"]}
 
 
-def _reasons(done: Done) -> dict[str, str]:
-    (account,) = json.loads(done.stdout)["accounts"]
+def _reasons(result: Done) -> dict[str, str]:
+    (account,) = json.loads(result.stdout)["accounts"]
     return {number["phone"]: number["error"]["message"] for number in account["numbers"] if number["error"]}
 
 
-def _refused(done: Done, run: str) -> str:
-    """Check a refused replay, which names the run and attempts no number. Return its message."""
-    assert done.returncode == 4, done.stderr
-    (account,) = json.loads(done.stdout)["accounts"]
+def _refused(result: Done, run: str) -> str:
+    """Check a refused replay: it names the run and attempts no number. Return its message."""
+    assert result.returncode == 4, result.stderr
+    (account,) = json.loads(result.stdout)["accounts"]
     (refusal,) = account["refusals"]
     assert (account["outcome"], refusal["rule"]) == ("refused", "replay")
     assert {number["outcome"] for number in account["numbers"]} <= {"not_attempted"}
@@ -57,8 +57,8 @@ def _refused(done: Done, run: str) -> str:
     return message
 
 
-def _run_id(done: Done) -> str:
-    run_id: str = json.loads(done.stdout)["run_id"]
+def _run_id(result: Done) -> str:
+    run_id: str = json.loads(result.stdout)["run_id"]
     return run_id
 
 
@@ -82,7 +82,7 @@ def test_replay_is_refused_and_names_the_run(served: Served, command: Command) -
 
 
 def test_apply_allows_the_rules_that_the_plan_was_saved_with(served: Served, command: Command) -> None:
-    """What was allowed and approved is not refused afterwards; another plan of as many deactivations is."""
+    """An allowed and approved plan is not refused later. Another plan with as many deactivations is."""
     text = f"version: 1\nnumbers:\n  {B}: INACTIVE\n  {C}: INACTIVE\n  {D}: INACTIVE\n"
     command.write("config/main.yaml", text)
     refused = command("plan", "-f", "config/main.yaml")
@@ -94,7 +94,7 @@ def test_apply_allows_the_rules_that_the_plan_was_saved_with(served: Served, com
 
 
 def test_plan_has_the_endpoint_of_each_account(served: Served, command: Command) -> None:
-    """An endpoint in the file wins over that of the settings; without one the plan has that of the settings."""
+    """The endpoint of the file wins over that of the settings."""
     own = served.sandbox.url.replace("127.0.0.1", "localhost")
     command.write("config/main.yaml", f"{FILE}endpoint: {own}\n")
     _plan(command, "own.json")
@@ -114,7 +114,7 @@ def test_replay_does_not_undo_a_rollback(served: Served, command: Command) -> No
 
 
 def test_plan_superseded_by_a_later_run_is_refused(served: Served, command: Command) -> None:
-    """A run that wrote to other numbers does not supersede it."""
+    """A run that wrote to other numbers does not supersede the plan."""
     command.write("other.yaml", f"version: 1\nnumbers: {{{C}: INACTIVE}}\n")
     assert command("apply", "-y", "-f", "other.yaml").returncode == 0
     command.write("same.yaml", f"version: 1\nnumbers: {{{B}: INACTIVE}}\n")
@@ -154,7 +154,7 @@ def test_run_without_writes_leaves_the_plan_usable(served: Served, command: Comm
 
 
 def _lock(served: Served, command: Command) -> Path:
-    """Return the lock of the account, left by an apply of a number that is not in the plan."""
+    """Return the lease file of the account, left by an apply of a number that is not in the plan."""
     command.write("other.yaml", f"version: 1\nnumbers: {{{C}: INACTIVE}}\n")
     assert command("apply", "-y", "-f", "other.yaml").returncode == 0
     served.sandbox.wire.clear()
@@ -170,8 +170,8 @@ def test_allow_replay_keeps_the_preconditions(
     assert command("rollback", _run_id(first), "-y").returncode == 0
     account.switch(B, "BLOCKED")
     served.sandbox.wire.clear()
-    again = _apply(command, "--allow", rule)
-    assert (again.returncode, _result(again)) == (3, {A: "changed", B: "conflict"})
+    second = _apply(command, "--allow", rule)
+    assert (second.returncode, _result(second)) == (3, {A: "changed", B: "conflict"})
     assert served.writes == WRITES[:1]
 
 
@@ -193,12 +193,12 @@ def test_crashed_run_uses_the_plan_up_from_its_first_intent(
     died = command.popen("apply", "p.json", program=(sys.executable, _DIE_AT, point, "1"))
     died.communicate(timeout=60)
     assert died.returncode == -signal.SIGKILL
-    again = _apply(command)
+    second = _apply(command)
     if used_up:
         (run,) = json.loads(command("history", "--format", "json", "--limit", "0").stdout)["runs"][1:]
-        _refused(again, run["run_id"])
+        _refused(second, run["run_id"])
     else:
-        assert (again.returncode, served.writes) == (0, WRITES)
+        assert (second.returncode, served.writes) == (0, WRITES)
 
 
 def test_concurrent_applies_write_once(served: Served, command: Command) -> None:
@@ -211,12 +211,12 @@ def test_concurrent_applies_write_once(served: Served, command: Command) -> None
 
 def test_changed_desired_status_is_conflict(served: Served, command: Command) -> None:
     command.write("config/main.yaml", FILE.replace(f"{B}: INACTIVE", f"{B}: ACTIVE"))
-    done = _apply(command)
-    assert (done.returncode, _result(done)) == (3, {A: "changed", B: "conflict"})
-    assert _reasons(done) == {B: "config/main.yaml:4 now desires ACTIVE: plan again"}
+    result = _apply(command)
+    assert (result.returncode, _result(result)) == (3, {A: "changed", B: "conflict"})
+    assert _reasons(result) == {B: "config/main.yaml:4 now desires ACTIVE: plan again"}
     assert served.writes == WRITES[:1]
-    line = next(json.loads(line) for line in done.stderr.splitlines() if '"conflict"' in line)
-    assert (line["phone"], line["error_message"]) == (B, _reasons(done)[B])
+    line = next(json.loads(line) for line in result.stderr.splitlines() if '"conflict"' in line)
+    assert (line["phone"], line["error_message"]) == (B, _reasons(result)[B])
 
 
 @pytest.mark.parametrize(
@@ -234,10 +234,10 @@ def test_changed_desired_status_is_conflict(served: Served, command: Command) ->
     ],
 )
 def test_number_no_longer_desired_is_conflict(served: Served, command: Command, text: str, reason: str) -> None:
-    """Unlisted, protected, or after its window."""
+    """The number is unlisted, protected, or after its window."""
     command.write("config/main.yaml", text)
-    done = _apply(command)
-    assert (done.returncode, _result(done), _reasons(done)) == (3, {A: "conflict", B: "changed"}, {A: reason})
+    result = _apply(command)
+    assert (result.returncode, _result(result), _reasons(result)) == (3, {A: "conflict", B: "changed"}, {A: reason})
     assert served.writes == WRITES[1:]
 
 
@@ -245,9 +245,9 @@ def test_ended_schedule_window_is_conflict(served: Served, command: Command) -> 
     _schedule(command, datetime.now(UTC) + timedelta(days=3))
     _plan(command)
     _schedule(command, datetime.now(UTC) - timedelta(seconds=1))
-    done = _apply(command)
-    assert (done.returncode, _result(done)) == (3, {A: "conflict", B: "changed"})
-    assert _reasons(done) == {A: "config/main.yaml:3 now desires INACTIVE: plan again"}
+    result = _apply(command)
+    assert (result.returncode, _result(result)) == (3, {A: "conflict", B: "changed"})
+    assert _reasons(result) == {A: "config/main.yaml:3 now desires INACTIVE: plan again"}
     assert served.writes == WRITES[1:]
 
 
@@ -260,19 +260,19 @@ def _schedule(command: Command, end: datetime) -> None:
 @pytest.mark.parametrize("key", ["account: other", "account_id: '999'", "endpoint: coolsms"])
 def test_file_of_another_account_is_conflict(served: Served, command: Command, key: str) -> None:
     command.write("config/main.yaml", f"{key}\n{FILE}")
-    done = _apply(command)
-    assert (done.returncode, _result(done)) == (3, {A: "conflict", B: "conflict"})
+    result = _apply(command)
+    assert (result.returncode, _result(result)) == (3, {A: "conflict", B: "conflict"})
     assert served.writes == []
 
 
 def test_missing_file_is_a_notice(served: Served, command: Command) -> None:
     (command.folder / "config/main.yaml").unlink()
-    done = _apply(command)
-    assert (done.returncode, served.writes) == (0, WRITES)
-    (notice,) = json.loads(done.stdout)["accounts"][0]["notices"]
+    result = _apply(command)
+    assert (result.returncode, served.writes) == (0, WRITES)
+    (notice,) = json.loads(result.stdout)["accounts"][0]["notices"]
     assert notice["kind"] == "files"
     assert "config/main.yaml not found, so the plan was not compared with the desired state" in notice["message"]
-    (line,) = [json.loads(line) for line in done.stderr.splitlines() if '"notice"' in line]
+    (line,) = [json.loads(line) for line in result.stderr.splitlines() if '"notice"' in line]
     assert (line["kind"], line["message"]) == ("files", notice["message"])
     for form in ("text", "markdown", "html"):
         output = " ".join(command("apply", "p.json", "--allow", "replay", "--format", form).stdout.split())
@@ -310,33 +310,33 @@ def test_renamed_file_is_found_by_its_account(served: Served, command: Command) 
     (command.folder / "config/main.yaml").unlink()
     command.write("config/b.yaml", document.replace(f"{B}: INACTIVE", f"{B}: ACTIVE"))
     command.write("config/compose.yaml", "services: {}\n")
-    done = _apply(command)
-    assert (done.returncode, _reasons(done)) == (3, {B: "config/b.yaml:5 now desires ACTIVE: plan again"})
-    assert "not compared with config/main.yaml" in json.loads(done.stdout)["accounts"][0]["notices"][0]["message"]
+    result = _apply(command)
+    assert (result.returncode, _reasons(result)) == (3, {B: "config/b.yaml:5 now desires ACTIVE: plan again"})
+    assert "not compared with config/main.yaml" in json.loads(result.stdout)["accounts"][0]["notices"][0]["message"]
     assert served.writes == WRITES[:1]
 
 
 def test_files_option_finds_moved_files(served: Served, command: Command) -> None:
-    """By the longest end of the path that exists."""
+    """A file is found by the longest suffix of its path that exists."""
     command.write("config/main.yaml", FILE.replace(f"{B}: INACTIVE", f"{B}: ACTIVE"))
     (command.folder / "config").rename(command.folder / "moved")
-    done = _apply(command, "--files", "moved")
-    assert (done.returncode, _reasons(done)) == (3, {B: "moved/main.yaml:4 now desires ACTIVE: plan again"})
-    assert json.loads(done.stdout)["accounts"][0]["notices"] == []
+    result = _apply(command, "--files", "moved")
+    assert (result.returncode, _reasons(result)) == (3, {B: "moved/main.yaml:4 now desires ACTIVE: plan again"})
+    assert json.loads(result.stdout)["accounts"][0]["notices"] == []
     assert served.writes == WRITES[:1]
 
 
 def test_no_files_compares_nothing(served: Served, command: Command) -> None:
     command.write("config/main.yaml", "broken")
-    done = _apply(command, "--no-files")
-    assert (done.returncode, served.writes) == (0, WRITES)
-    assert json.loads(done.stdout)["accounts"][0]["notices"] == []
+    result = _apply(command, "--no-files")
+    assert (result.returncode, served.writes) == (0, WRITES)
+    assert json.loads(result.stdout)["accounts"][0]["notices"] == []
 
 
 def test_plan_of_stdin_has_no_files(served: Served, command: Command) -> None:
     assert command("plan", "-f", "-", "--out", "p.json", stdin=f"account: main\n{FILE}").returncode == 0
-    done = _apply(command)
-    (notice,) = json.loads(done.stdout)["accounts"][0]["notices"]
+    result = _apply(command)
+    (notice,) = json.loads(result.stdout)["accounts"][0]["notices"]
     assert "not compared with stdin: not found" in notice["message"]
     assert served.writes == WRITES
 
@@ -344,10 +344,10 @@ def test_plan_of_stdin_has_no_files(served: Served, command: Command) -> None:
 def test_invalid_file_sends_nothing(served: Served, command: Command) -> None:
     command.write("config/main.yaml", f"{FILE}  {A}: ACTIVE\n  12: ACTIVE\n")
     served.sandbox.wire.clear()
-    done = _apply(command)
-    assert (done.returncode, done.stdout) == (65, "")
-    assert "config/main.yaml:5:3: " in done.stderr
-    assert "config/main.yaml:6:3: " in done.stderr
+    result = _apply(command)
+    assert (result.returncode, result.stdout) == (65, "")
+    assert "config/main.yaml:5:3: " in result.stderr
+    assert "config/main.yaml:6:3: " in result.stderr
     assert served.sandbox.wire == []
 
 
@@ -365,7 +365,7 @@ def test_conflicting_file_options_are_wrong_usage(
     served: Served, command: Command, arguments: tuple[str, ...], message: str
 ) -> None:
     served.sandbox.wire.clear()
-    done = command("apply", *arguments)
-    assert done.returncode == 64
-    assert message in " ".join(done.stderr.split())
+    result = command("apply", *arguments)
+    assert result.returncode == 64
+    assert message in " ".join(result.stderr.split())
     assert served.sandbox.wire == []

@@ -1,4 +1,4 @@
-"""Schedules in plans of other times, applies, saved plans and calendars."""
+"""Schedules in plans for other times, applies, saved plans and calendars."""
 
 import json
 import sys
@@ -32,32 +32,35 @@ ENVIRONMENT = {"SENDERID_SAFETY__MIN_ACTIVE": "0"}
 
 
 def _changes(command: Command, *more: str) -> dict[str, Any]:
-    done = command("plan", "-f", "main.yaml", "--format", "json", *more)
-    assert done.returncode == 0, done.stderr
-    plan = json.loads(done.stdout)
+    result = command("plan", "-f", "main.yaml", "--format", "json", *more)
+    assert result.returncode == 0, result.stderr
+    plan = json.loads(result.stdout)
     return {change["phone"]: change for change in plan["accounts"][0]["changes"]}
 
 
 @pytest.mark.usefixtures("served")
 def test_plan_at_both_sides_of_a_window_start(command: Command) -> None:
     command.write("main.yaml", FILE)
-    before = _changes(command, "--at", "2037-12-01T08:59")
-    assert {phone: change["action"] for phone, change in before.items()} == {FREE: "unmanaged"}
-    after = _changes(command, "--at", "2037-12-01T09:00")
-    assert {phone: change["action"] for phone, change in after.items()} == {
+    changes_before = _changes(command, "--at", "2037-12-01T08:59")
+    assert {phone: change["action"] for phone, change in changes_before.items()} == {FREE: "unmanaged"}
+    changes_after = _changes(command, "--at", "2037-12-01T09:00")
+    assert {phone: change["action"] for phone, change in changes_after.items()} == {
         SALE: "activate",
         OFFICE: "activate",
         FREE: "unmanaged",
     }
-    assert (after[SALE]["reason"], after[SALE]["until"]) == ("scheduled ACTIVE: sale", "2037-12-21T15:00:00Z")
-    assert (after[OFFICE]["reason"], after[OFFICE]["until"]) == (
+    assert (changes_after[SALE]["reason"], changes_after[SALE]["until"]) == (
+        "scheduled ACTIVE: sale",
+        "2037-12-21T15:00:00Z",
+    )
+    assert (changes_after[OFFICE]["reason"], changes_after[OFFICE]["until"]) == (
         "scheduled ACTIVE: Mon-Fri 09:00-18:00",
         "2037-12-01T09:00:00Z",
     )
-    assert after[FREE]["reason"].startswith("no window is open")
-    shown = command("plan", "-f", "main.yaml", "--at", "2037-12-01T00:00Z").stdout
-    assert "until 2037-12-22 00:00 KST" in shown
-    assert "This is the plan for 2037-12-01 09:00 KST" in " ".join(shown.split())
+    assert changes_after[FREE]["reason"].startswith("no window is open")
+    output = command("plan", "-f", "main.yaml", "--at", "2037-12-01T00:00Z").stdout
+    assert "until 2037-12-22 00:00 KST" in output
+    assert "This is the plan for 2037-12-01 09:00 KST" in " ".join(output.split())
 
 
 def test_apply_writes_current_windows_only(served: Served, command: Command, account: SandboxAccount) -> None:
@@ -71,8 +74,8 @@ def test_apply_writes_current_windows_only(served: Served, command: Command, acc
         f"  {MOVED}: {{status: INACTIVE, until: '{last}', then: ACTIVE}}\n"
         f"  {FREE}: {{schedule: [{{until: '{first}', status: INACTIVE}}]}}\n",
     )
-    done = command("apply", "-y", "-f", "main.yaml", "--format", "json")
-    assert done.returncode == 0, done.stderr
+    result = command("apply", "-y", "-f", "main.yaml", "--format", "json")
+    assert result.returncode == 0, result.stderr
     assert account.statuses == {SALE: "ACTIVE", OFFICE: "INACTIVE", MOVED: "INACTIVE", FREE: "ACTIVE"}
     assert sorted(served.writes) == [(SALE, "ACTIVE"), (MOVED, "INACTIVE")]
     assert command("plan", "-f", "main.yaml", "--detailed-exitcode").returncode == 0
@@ -101,8 +104,8 @@ sys.exit(run(sys.argv[1:]))
 def test_window_that_starts_after_the_plan_refuses_it(served: Served, command: Command) -> None:
     entry = "{status: INACTIVE, schedule: [{from: 2037-12-01T09:00, status: ACTIVE}]}"
     command.write("main.yaml", f"version: 1\nnumbers:\n  {SALE}: {entry}\n  {OFFICE}: ACTIVE\n")
-    given = ("apply", "-y", "-f", "main.yaml", "--format", "json")
-    process = command.popen(*given, program=(sys.executable, "-c", CLOCK))
+    arguments = ("apply", "-y", "-f", "main.yaml", "--format", "json")
+    process = command.popen(*arguments, program=(sys.executable, "-c", CLOCK))
     result = json.loads(process.communicate(timeout=60)[0])
     assert process.returncode == 4
     assert result["accounts"][0]["error"]["code"] == "StalePlan"
@@ -130,10 +133,10 @@ def test_saved_plan_is_conflict_after_its_window(served: Served, command: Comman
     assert {change.phone: change.until for change in saved.changes} == {SALE: "2037-11-30T15:00:00Z", OFFICE: None}
     over = tuple(replace(change, until=change.until and format_utc(now)) for change in saved.changes)
     path.write_bytes(seal(replace(plan, accounts=(replace(saved, changes=over),))))
-    done = command("apply", "plan.json", "--format", "json")
-    (result,) = json.loads(done.stdout)["accounts"]
+    process = command("apply", "plan.json", "--format", "json")
+    (result,) = json.loads(process.stdout)["accounts"]
     outcomes = {number["phone"]: number["outcome"] for number in result["numbers"]}
-    assert (done.returncode, outcomes) == (3, {SALE: "conflict", OFFICE: "changed"})
+    assert (process.returncode, outcomes) == (3, {SALE: "conflict", OFFICE: "changed"})
     assert served.writes == [(OFFICE, "ACTIVE")]
     assert account.statuses[SALE] == "INACTIVE"
 
@@ -148,9 +151,9 @@ def test_saved_plan_is_conflict_after_its_window(served: Served, command: Comman
 def test_invalid_time_is_wrong_usage(serve: Serve, command: Command, arguments: list[str], message: str) -> None:
     served = serve(SandboxAccount.of({}))
     command.write("main.yaml", FILE)
-    done = command("plan", "-f", "main.yaml", *arguments)
-    assert done.returncode == 64
-    assert message in " ".join(done.stderr.split())
+    result = command("plan", "-f", "main.yaml", *arguments)
+    assert result.returncode == 64
+    assert message in " ".join(result.stderr.split())
     assert served.sandbox.wire == []
 
 
@@ -159,30 +162,30 @@ def test_time_without_offset_needs_one_zone(command: Command) -> None:
     keys = "credentials: {api_key: {env: B_KEY}, api_secret: {env: B_SECRET}}"
     command.write("b.yaml", f"version: 1\ntimezone: Europe/Berlin\n{keys}\nnumbers: {{}}\n")
     files = ("-f", "a.yaml", "-f", "b.yaml")
-    done = command("calendar", *files, "--from", "2037-12-01T09:00")
-    assert done.returncode == 64
-    assert "several time zones (Asia/Seoul, Europe/Berlin)" in done.stderr
+    result = command("calendar", *files, "--from", "2037-12-01T09:00")
+    assert result.returncode == 64
+    assert "several time zones (Asia/Seoul, Europe/Berlin)" in result.stderr
     assert command("calendar", *files, "--from", "2037-12-01T09:00Z").returncode == 0
 
 
 def test_calendar_names_the_extra_for_icalendar(command: Command) -> None:
-    """Without the library the command says what to install, and writes nothing."""
+    """Without the library, the message says what to install, and no file is written."""
     command.write("main.yaml", FILE)
     command.write("sitecustomize.py", "import sys\nsys.modules['icalendar'] = None\n")
     command.environment["PYTHONPATH"] = str(command.folder)
-    done = command("calendar", "-f", "main.yaml", "--format", "icalendar")
-    assert (done.returncode, done.stdout) == (64, "")
-    assert "pip install 'senderid-worker[calendar]'" in done.stderr
+    result = command("calendar", "-f", "main.yaml", "--format", "icalendar")
+    assert (result.returncode, result.stdout) == (64, "")
+    assert "pip install 'senderid-worker[calendar]'" in result.stderr
 
 
 def test_calendar_needs_no_account(command: Command) -> None:
     command.write("main.yaml", FILE)
-    given = ("calendar", "-f", "main.yaml", "--from", "2037-12-01", "--days", "1")
-    text = command(*given).stdout
+    arguments = ("calendar", "-f", "main.yaml", "--from", "2037-12-01", "--days", "1")
+    text = command(*arguments).stdout
     assert "2037-12-01 Tue" in text
     assert "09:00 KST  010-1234-5678  INACTIVE → ACTIVE" in text
     assert text.endswith("4 changes from 2037-12-01 00:00 KST until 2037-12-02 00:00 KST.\n")
-    document = json.loads(command(*given, "--format", "json").stdout)
+    document = json.loads(command(*arguments, "--format", "json").stdout)
     Draft202012Validator(schema("calendar")).validate(document)
     due = [(each["at"], each["phone"], each["after"]) for each in document["accounts"][0]["due"]]
     assert due == [
@@ -191,14 +194,14 @@ def test_calendar_needs_no_account(command: Command) -> None:
         ("2037-12-01T00:00:00Z", OFFICE, "ACTIVE"),
         ("2037-12-01T09:00:00Z", OFFICE, "INACTIVE"),
     ]
-    assert command(*given, "--format", "icalendar", "--output", "due.ics").returncode == 0
-    once, again = (
+    assert command(*arguments, "--format", "icalendar", "--output", "due.ics").returncode == 0
+    once, second = (
         {str(event["UID"]): event.decoded("DTSTART") for event in Calendar.from_ical(data).walk("VEVENT")}
         for data in (
             (command.folder / "due.ics").read_bytes(),
-            command(*given, "--format", "icalendar").stdout,
+            command(*arguments, "--format", "icalendar").stdout,
         )
     )
-    assert once == again
+    assert once == second
     assert sorted(moment.strftime("%Y-%m-%dT%H:%M:%SZ") for moment in once.values()) == [at for at, _, _ in due]
-    assert command(*given, "--account", "other").returncode == 64
+    assert command(*arguments, "--account", "other").returncode == 64

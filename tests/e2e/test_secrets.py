@@ -1,8 +1,7 @@
-"""Every way in which a run can go wrong, at debug level: and nothing of a secret, a salt or a signature is anywhere.
+"""No secret, salt or signature leaks, for every kind of failure at debug level.
 
-What is looked through is all that a run leaves: both outputs, documents, plan files, the ledger with its journal, lock
-files, and the command line of the process while it runs. What is looked for are the texts as they are, and as they are
-in hex, in base64 and in URLs.
+The search covers all outputs of a run: stdout and stderr, documents, plan files, the ledger with its journal, lock
+files, and the command line of the running process. It finds the texts in plain, hex, base64 and URL encoding.
 """
 
 import base64
@@ -36,7 +35,7 @@ _FAULTS = [fault for fault in Fault if fault is not Fault.FLOOD]
 
 
 def _spellings(text: str) -> Iterator[bytes]:
-    """Return the forms in which a text may appear; in base64 at any offset."""
+    """Return the forms in which a text may appear, including base64 at any offset."""
     raw = text.encode()
     yield raw
     yield raw.hex().encode()
@@ -46,13 +45,13 @@ def _spellings(text: str) -> Iterator[bytes]:
     yield text.encode("unicode_escape")
     yield json.dumps(text)[1:-1].encode()
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
-        for before in range(3):
-            # the first and last characters depend on what stands beside
-            yield encode(b"\0" * before + raw)[4 if before else 0 :].rstrip(b"=")[:-2]
+        for offset in range(3):
+            # the first and last characters depend on the adjacent text
+            yield encode(b"\0" * offset + raw)[4 if offset else 0 :].rstrip(b"=")[:-2]
 
 
 class _Watched:
-    """A command and sandboxes whose every header of credentials is remembered, and all that the command gave away."""
+    """A command, and sandboxes that record every credentials header and all outputs of the command."""
 
     def __init__(self, command: Command, serve: Serve) -> None:
         self.command = command
@@ -77,17 +76,17 @@ class _Watched:
 
     def run(self, *arguments: str, stdin: str = "", **environment: str) -> int:
         """Run the command and return its exit status."""
-        before = dict(self.command.environment)
+        original = dict(self.command.environment)
         self.command.environment |= environment
         try:
-            done = self.command(*arguments, stdin=stdin)
+            result = self.command(*arguments, stdin=stdin)
         finally:
-            self.command.environment = before
-        self.keep(done.stdout, done.stderr, " ".join(arguments))
-        return done.returncode
+            self.command.environment = original
+        self.record(result.stdout, result.stderr, " ".join(arguments))
+        return result.returncode
 
-    def keep(self, out: str, err: str, name: str) -> None:
-        """Keep outputs and every file of the folder."""
+    def record(self, out: str, err: str, name: str) -> None:
+        """Record outputs and every file of the folder."""
         self._kept += 1
         name = f"{self._kept} {name}"
         self.shown[f"{name}: outputs"] = f"{out}\n{err}".encode()
@@ -96,7 +95,7 @@ class _Watched:
                 self.shown[f"{name}: {path.relative_to(self.command.folder)}"] = path.read_bytes()
 
     def check(self) -> None:
-        """Check that nothing has a secret."""
+        """Check that no output contains a secret."""
         signed = [re.findall(r"(?:salt|signature)=([^,\s]+)", header) for header in self.headers]
         assert all(len(each) == 2 for each in signed)
         hidden = {*self.secrets, *(text for each in signed for text in each)}
@@ -104,8 +103,8 @@ class _Watched:
         assert all(len(needle) > 8 for needle in needles)
         everything = b"\n".join(self.shown.values())
         if any(needle in everything for needle in needles):
-            found = [name for name, data in self.shown.items() if any(needle in data for needle in needles)]
-            pytest.fail(f"given away in {found}")
+            leaks = [name for name, data in self.shown.items() if any(needle in data for needle in needles)]
+            pytest.fail(f"given away in {leaks}")
         assert b"HMAC-SHA256" not in everything
 
 
@@ -125,26 +124,26 @@ def _account(number: int, numbers: int = 1) -> SandboxAccount:
 
 
 def _fleet(watched: _Watched, accounts: list[SandboxAccount], secrets: Path) -> None:
-    """Write a file for each account; half of the secrets are in the environment, half in files."""
+    """Write a file for each account. Half of the secrets are in the environment, half in files."""
     for number, account in enumerate(accounts):
         (secrets / f"{number}").write_text(account.api_secret + "\n")
         watched.command.environment |= {f"KEY{number}": account.api_key, f"SECRET{number}": account.api_secret}
-        where = f"{{env: SECRET{number}}}" if number % 2 else f"{{file: {secrets / str(number)}}}"
-        wanted = "".join(f"  {phone}: ACTIVE\n" for phone in account.numbers)
+        secret = f"{{env: SECRET{number}}}" if number % 2 else f"{{file: {secrets / str(number)}}}"
+        numbers = "".join(f"  {phone}: ACTIVE\n" for phone in account.numbers)
         watched.command.write(
             f"config/desired/a{number}.yaml",
-            f"version: 1\ncredentials: {{api_key: {{env: KEY{number}}}, api_secret: {where}}}\nnumbers:\n{wanted}",
+            f"version: 1\ncredentials: {{api_key: {{env: KEY{number}}}, api_secret: {secret}}}\nnumbers:\n{numbers}",
         )
 
 
 @pytest.fixture
 def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return where secrets may be."""
+    """Return a folder for secrets."""
     return tmp_path_factory.mktemp("secrets")
 
 
 def test_faults_reveal_no_secret(watched: _Watched, secrets: Path) -> None:
-    """In a plan, an apply and a saved plan."""
+    """The faults happen in a plan, an apply and a saved plan."""
     accounts = [_account(number) for number in range(len(_FAULTS))]
     served = watched.served(*accounts)
     watched.command.environment["SENDERID_ENDPOINT"] = served.sandbox.url
@@ -173,8 +172,8 @@ def test_invalid_settings_and_files_reveal_no_secret(watched: _Watched, secrets:
     named = "version: 1\ncredentials: {{api_key: {{env: SOLAPI_API_KEY}}, api_secret: {}}}\nnumbers: {{}}\n"
     assert watched.run("validate", "-f", "-", stdin=literal) == 65
     assert watched.run("plan", "-f", "-", stdin=literal) == 65
-    for place in (f"{{file: {secrets / 'twice'}}}", f"{{file: {secrets / 'folder'}}}", "{env: NOBODY}"):
-        assert watched.run("plan", "-f", "-", stdin=named.format(place)) == 1
+    for source in (f"{{file: {secrets / 'twice'}}}", f"{{file: {secrets / 'folder'}}}", "{env: NOBODY}"):
+        assert watched.run("plan", "-f", "-", stdin=named.format(source)) == 1
     assert watched.run("plan", "-f", "d.yaml", SOLAPI_API_KEY="NCSUNKNOWN") == 1
     assert watched.run("plan", "-f", "d.yaml", SOLAPI_API_KEY=secret) == 1
     assert watched.run("apply", "-y", "-f", "d.yaml", SOLAPI_API_SECRET=secret + "\x1b") in {1, 65}
@@ -203,10 +202,10 @@ main()
 
 
 @pytest.mark.parametrize(
-    ("module", "place", "error", "verb"),
+    ("module", "target", "error", "verb"),
     [
-        (*place, error, verb)
-        for place, (error, verb) in zip(
+        (*target, error, verb)
+        for target, (error, verb) in zip(
             cycle([("signing", "Signer.header"), ("client", "AccountReader._read_once")]),
             product(
                 ["RuntimeError", "OSError", "KeyError", "UnicodeError"],
@@ -217,28 +216,32 @@ main()
     ],
 )
 def test_bugs_reveal_no_secret(
-    watched: _Watched, module: str, place: str, *, error: str, verb: tuple[str, ...]
+    watched: _Watched, module: str, target: str, *, error: str, verb: tuple[str, ...]
 ) -> None:
-    """A bug is reported by its type and its place."""
+    """A bug is reported by its type and location."""
     account = _account(1)
     served = watched.served(account)
     watched.command.at(served.sandbox, account).write("d.yaml", "version: 1\nnumbers: {01000010000: ACTIVE}\n")
-    program = (sys.executable, "-c", _BUGGY.format(module=module, place=place, error=error, secret=account.api_secret))
+    program = (
+        sys.executable,
+        "-c",
+        _BUGGY.format(module=module, target=target, error=error, secret=account.api_secret),
+    )
     with watched.command.popen(*verb, program=program) as process:
         out, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "Traceback" not in out + err
-    watched.keep(out, err, "bug")
+    watched.record(out, err, "bug")
     watched.check()
 
 
 def test_running_process_reveals_no_secret(watched: _Watched) -> None:
-    """Command lines, the ledger's journal, lock files and the message of another run."""
+    """This covers command lines, the ledger's journal, lock files and the message of another run."""
     account = _account(1, 40)
     served = watched.served(account)
     served.sandbox.script(None, "PUT", [None, Fault.UNAVAILABLE, Fault.RESET_AFTER, Fault.STALL, Fault.STALL])
-    wanted = "".join(f"  {phone}: ACTIVE\n" for phone in account.numbers)
-    watched.command.at(served.sandbox, account).write("d.yaml", f"version: 1\nnumbers:\n{wanted}")
+    numbers = "".join(f"  {phone}: ACTIVE\n" for phone in account.numbers)
+    watched.command.at(served.sandbox, account).write("d.yaml", f"version: 1\nnumbers:\n{numbers}")
     watched.command.environment |= {"SENDERID_TIMEOUT__TOTAL_SECONDS": "20", "SENDERID_CONCURRENCY": "2"}
     with watched.command.popen("apply", "-y", "-f", "d.yaml", program=(SENDERID,)) as process:
         end = time.monotonic() + 30
@@ -256,7 +259,7 @@ def test_running_process_reveals_no_secret(watched: _Watched) -> None:
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=30)
     assert process.returncode == 143
-    watched.keep(out, err, "stopped")
+    watched.record(out, err, "stopped")
     assert watched.run("apply", "-y", "-f", "d.yaml") == 0
     watched.check()
 
@@ -268,8 +271,8 @@ def test_search_finds_every_spelling(watched: _Watched) -> None:
     watched.headers.append(f"HMAC-SHA256 apiKey=k, date=d, salt={salt}, signature={'ab' * 32}")
     for text in (_account(1).api_secret, salt, "ab" * 32):
         raw = text.encode()
-        for given in (raw, raw.hex().encode(), quote(text, safe="").encode(), *_in_base64(raw)):
-            watched.shown = {"file": b"before " + given + b" after"}
+        for encoded in (raw, raw.hex().encode(), quote(text, safe="").encode(), *_in_base64(raw)):
+            watched.shown = {"file": b"before " + encoded + b" after"}
             with pytest.raises(pytest.fail.Exception, match="given away"):
                 watched.check()
     watched.shown = {"file": b"nothing"}
@@ -277,22 +280,22 @@ def test_search_finds_every_spelling(watched: _Watched) -> None:
 
 
 def _in_base64(raw: bytes) -> Iterator[bytes]:
-    for before in range(4):
-        yield base64.b64encode(b"x" * before + raw + b"yz")
+    for offset in range(4):
+        yield base64.b64encode(b"x" * offset + raw + b"yz")
 
 
 def test_short_secret_does_not_mask_log_keys(command: Command, serve: Serve) -> None:
-    """At a real endpoint nothing is sent."""
+    """A real endpoint gets no request."""
     account = SandboxAccount.of({"01000000001": "INACTIVE"}, api_key="k", api_secret="ho")
     served = serve(account)
     command.at(served.sandbox, account).write("d.yaml", "version: 1\nnumbers: {01000000001: ACTIVE}\n")
-    done = command("apply", "-y", "-f", "d.yaml")
-    assert done.returncode == 0, done.stderr
-    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    result = command("apply", "-y", "-f", "d.yaml")
+    assert result.returncode == 0, result.stderr
+    lines = [json.loads(line) for line in result.stderr.splitlines()]
     assert [line["phone"] for line in lines if line["event"] == "number"] == ["01000000001"]
     assert "[removed]" not in "".join(name for line in lines for name in line)
     del command.environment["SENDERID_ENDPOINT"]
-    done = command("plan", "-f", "d.yaml")
-    assert done.returncode == 1
-    output = " ".join(done.stdout.split())
+    result = command("plan", "-f", "d.yaml")
+    assert result.returncode == 1
+    output = " ".join(result.stdout.split())
     assert "the environment variable SOLAPI_API_SECRET has fewer than 8 characters" in output

@@ -25,7 +25,7 @@ NUMBERS = {A: "INACTIVE", B: "ACTIVE"}
 
 @pytest.fixture
 def applied(serve: Serve, account: SandboxAccount, command: Command) -> Served:
-    """Apply that account."""
+    """Apply changes to the account."""
     served = serve(account)
     command.at(served.sandbox, account).write("main.yaml", f"version: 1\nnumbers:\n  {A}: ACTIVE\n  {B}: INACTIVE\n")
     assert command("apply", "-f", "main.yaml", "--yes", "--allow", "all").returncode == 0
@@ -34,14 +34,14 @@ def applied(serve: Serve, account: SandboxAccount, command: Command) -> Served:
 
 @pytest.fixture
 def start(command: Command) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
-    """Start commands, and stop those that are left."""
+    """Start commands, and stop those still running after the test."""
     running: list[subprocess.Popen[str]] = []
 
-    def started(*arguments: str) -> "subprocess.Popen[str]":
+    def processes(*arguments: str) -> "subprocess.Popen[str]":
         running.append(command.popen(*arguments))
         return running[-1]
 
-    yield started
+    yield processes
     for process in running:
         if process.poll() is None:
             process.kill()
@@ -51,8 +51,8 @@ def start(command: Command) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
 def get(url: str, **headers: str) -> tuple[int, str]:
     """Return status and text of a page."""
     try:
-        with urlopen(Request(url, headers=headers), timeout=20) as answer:  # noqa: S310 - ours
-            return answer.status, answer.read().decode()
+        with urlopen(Request(url, headers=headers), timeout=20) as response:  # noqa: S310 - ours
+            return response.status, response.read().decode()
     except HTTPError as error:
         return error.code, error.read().decode()
 
@@ -84,7 +84,7 @@ def test_serve_needs_no_credentials(command: Command, start: Callable[..., Any])
 
 
 def test_signal_is_the_exit_status(start: Callable[..., Any]) -> None:
-    """Also while a browser listens."""
+    """This holds while a browser is connected too."""
     process = start("serve", "--listen", "127.0.0.2:0")
     url = _url(process)
     assert get(url)[0] == 200
@@ -141,8 +141,8 @@ def test_errors_have_their_exit_statuses(
     command: Command, arguments: tuple[str, ...], status: int, message: str
 ) -> None:
     command.write("wrong.yaml", "version: 7\n")
-    done = command("serve", *arguments)
-    assert (done.returncode, message in done.stderr) == (status, True), done.stderr
+    result = command("serve", *arguments)
+    assert (result.returncode, message in result.stderr) == (status, True), result.stderr
 
 
 def test_scheduled_changes_follow_the_files(command: Command, start: Callable[..., Any]) -> None:
@@ -156,7 +156,7 @@ def test_scheduled_changes_follow_the_files(command: Command, start: Callable[..
 @pytest.mark.usefixtures("applied")
 @pytest.mark.parametrize("listen", ["127.0.0.1:0", "0.0.0.0:0"])
 def test_daemon_shows_drift_and_quota(start: Callable[..., Any], account: SandboxAccount, listen: str) -> None:
-    """Without a token other hosts get metrics and health, and no page."""
+    """Without a token, other hosts get metrics and health checks but no page."""
     process = start("watch", "-f", "main.yaml", "--every", "1h", "--dry-run", "--listen", listen)
     account.switch(A, "INACTIVE")
     url = ""

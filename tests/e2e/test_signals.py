@@ -1,4 +1,4 @@
-"""SIGHUP, SIGINT and SIGTERM: every command drains, reports it and ends with 129, 130 or 143."""
+"""SIGHUP, SIGINT and SIGTERM: every command drains, reports it, and ends with 129, 130 or 143."""
 
 import fcntl
 import json
@@ -53,8 +53,8 @@ def _moment(seconds: float) -> None:
 
 
 @contextmanager
-def _unread() -> Iterator[int]:
-    """A pipe that is full: who writes to it waits."""
+def _full_pipe() -> Iterator[int]:
+    """Create a pipe that is full, so that its writers wait."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
@@ -67,13 +67,13 @@ def _unread() -> Iterator[int]:
         os.close(writer)
 
 
-def _writes(pid: int) -> bool:
+def _is_writing(pid: int) -> bool:
     """Return True if a process is inside a system call on its stdout."""
     return Path(f"/proc/{pid}/syscall").read_text().split()[1:2] == ["0x1"]
 
 
 def _to_activate(command: Command, serve: Serve, numbers: int) -> tuple[SandboxAccount, Served]:
-    """Serve an account of some numbers, with a file `d.yaml` that wants the INACTIVE ones ACTIVE."""
+    """Serve an account of some numbers, with a file `d.yaml` that desires the INACTIVE ones ACTIVE."""
     account = generate(numbers, seed=1)
     served = serve(account, rate_limit=None)
     lines = "".join(f"  {phone}: ACTIVE\n" for phone, status in account.statuses.items() if status == "INACTIVE")
@@ -81,8 +81,8 @@ def _to_activate(command: Command, serve: Serve, numbers: int) -> tuple[SandboxA
     return account, served
 
 
-def _interrupted(process: subprocess.Popen[str], number: signal.Signals) -> str:
-    """Send a signal. Return what the process printed to stderr until it ended with the signal's status."""
+def _interrupt(process: subprocess.Popen[str], number: signal.Signals) -> str:
+    """Send a signal. Return the stderr of the process after it ended with the status of the signal."""
     process.send_signal(number)
     _, err = process.communicate(timeout=30)
     assert process.returncode == _STATUS[number], err
@@ -109,18 +109,18 @@ def _interrupted(process: subprocess.Popen[str], number: signal.Signals) -> str:
 def test_signal_ends_a_command_without_event_loop(
     command: Command, arguments: tuple[str, ...], number: signal.Signals
 ) -> None:
-    """While it waits for input, ledger or output, and right after its start."""
+    """The signal arrives while the command waits for input, ledger or output, and right after its start."""
     command.environment["SENDERID_LEDGER__PATH"] = "fifo"
     os.mkfifo(command.folder / "fifo")
     for seconds in (0.0, 0.5):
         with (
-            _unread() as full,
+            _full_pipe() as full,
             command.popen(*arguments, program=_PROGRAM, stdout=full, stdin=subprocess.PIPE) as process,
         ):
             assert process.stderr is not None
             assert process.stderr.readline() == "up\n"
             _moment(seconds)
-            _interrupted(process, number)
+            _interrupt(process, number)
 
 
 @pytest.mark.parametrize("number", _STATUS)
@@ -147,7 +147,7 @@ def test_signal_ends_a_reading_command(
     command.environment |= {"SENDERID_RETRY__BASE_SECONDS": "60", "SENDERID_RETRY__CAP_SECONDS": "60"}
     with command.popen(*arguments, program=_PROGRAM) as process:
         _until(lambda: len(served.sandbox.wire) >= 1)
-        err = _interrupted(process, number)
+        err = _interrupt(process, number)
     assert f"stopped by {number.name}" in err or "run.stopping" in err
     assert served.writes == []
     assert not (command.folder / "x.yaml").exists()
@@ -160,9 +160,9 @@ def test_full_pipe_delays_no_signal(command: Command, serve: Serve, verb: str, n
     served = serve(account)
     command.at(served.sandbox, account).write("d.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE}}\n")
     arguments = (verb, "-f", "d.yaml") if verb == "plan" else (verb,)
-    with _unread() as pipe, command.popen(*arguments, program=_PROGRAM, stdout=pipe) as process:
-        _until(lambda: _writes(process.pid))
-        assert _interrupted(process, number).endswith("Interrupted.\n")
+    with _full_pipe() as pipe, command.popen(*arguments, program=_PROGRAM, stdout=pipe) as process:
+        _until(lambda: _is_writing(process.pid))
+        assert _interrupt(process, number).endswith("Interrupted.\n")
 
 
 @pytest.mark.parametrize("number", _STATUS)
@@ -187,7 +187,7 @@ def test_signal_ends_servers_silently(command: Command, number: signal.Signals) 
         with command.popen(*arguments, program=_PROGRAM) as process:
             assert process.stdout is not None
             assert process.stdout.readline()
-            assert _interrupted(process, number) == "up\n"
+            assert _interrupt(process, number) == "up\n"
 
 
 @pytest.mark.parametrize("number", _STATUS)
@@ -196,7 +196,7 @@ def test_signal_ends_the_demo(command: Command, number: signal.Signals) -> None:
         assert process.stdout is not None
         while "3. senderid apply" not in process.stdout.readline():
             pass
-        _interrupted(process, number)
+        _interrupt(process, number)
 
 
 @pytest.mark.parametrize("number", _STATUS)
@@ -223,7 +223,7 @@ def test_signal_drains_an_apply(command: Command, serve: Serve, number: signal.S
 
 @pytest.mark.parametrize("number", _STATUS)
 def test_signal_at_any_moment_shows_no_traceback(command: Command, serve: Serve, number: signal.Signals) -> None:
-    """From the first import to the last line."""
+    """The moments range from the first import to the last line."""
     _to_activate(command, serve, 12)
     statuses = set()
     for step in range(15):
@@ -234,7 +234,7 @@ def test_signal_at_any_moment_shows_no_traceback(command: Command, serve: Serve,
             process.send_signal(number)
             out, err = process.communicate(timeout=30)
         assert "Traceback" not in out + err
-        # between two handlers the kernel ends the process: for a shell it is the same status
+        # between two handlers the kernel ends the process, with the same status for a shell
         statuses.add(process.returncode if process.returncode >= 0 else 128 - process.returncode)
     assert statuses <= {0, _STATUS[number]}
     assert _STATUS[number] in statuses
@@ -257,7 +257,7 @@ def test_second_signal_ends_a_stalled_run(command: Command, serve: Serve, number
 
 
 def test_repeated_sighup_drains(command: Command, serve: Serve) -> None:
-    """For one lost terminal the shell and the kernel each send a SIGHUP."""
+    """The shell and the kernel each send a SIGHUP for one lost terminal."""
     account = SandboxAccount.of({A: "INACTIVE"})
     served = serve(account)
     served.sandbox.script(A, "PUT", [Fault.SLOW])
@@ -288,15 +288,15 @@ except signals.Interruption:
     print("dropped", flush=True)
     signal.raise_signal(signal.SIGTERM)
 """
-    done = subprocess.run(  # noqa: S603 - our own program
+    result = subprocess.run(  # noqa: S603 - our own program
         [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=30
     )
-    assert (done.returncode, done.stdout, done.stderr) == (143, "dropped\n", "")
+    assert (result.returncode, result.stdout, result.stderr) == (143, "dropped\n", "")
 
 
 @pytest.mark.parametrize("number", _STATUS)
 def test_interruption_replaced_by_another_error_is_not_a_bug(command: Command, number: signal.Signals) -> None:
-    """C code replaces an exception that a signal handler raised, as the import of `_ssl` does."""
+    """C code replaces an exception of a signal handler, for example the import of `_ssl`."""
     program = f"""
 import signal
 class Replacing:
@@ -346,9 +346,9 @@ def test_lost_terminal_interrupts_the_question(command: Command, serve: Serve) -
     terminal: dict[str, Any] = {"stdin": slave, "stdout": slave, "stderr": slave}
     with command.popen("apply", "-f", "d.yaml", program=_PROGRAM, **terminal) as process:
         os.close(slave)
-        shown = b""
-        while b"'yes'" not in shown:
-            shown += os.read(master, 1 << 16)
+        output = b""
+        while b"'yes'" not in output:
+            output += os.read(master, 1 << 16)
         os.close(master)
         assert process.wait(30) == 129
     (run,) = json.loads(command("history", "--format", "json").stdout)["runs"]

@@ -1,4 +1,4 @@
-"""Swaps whose successor cannot be activated, as users meet them: plans, applies, saved plans and rollbacks."""
+"""Swaps whose successor cannot be activated: plans, applies, saved plans and rollbacks."""
 
 import json
 from typing import Any
@@ -42,15 +42,15 @@ def test_warn_writes_and_every_format_shows_the_notice(
         "fix the activation first, or set safety.pair_swaps to hold"
     )
     for kind in ("text", "markdown", "html"):
-        shown = command("plan", "-f", "main.yaml", "--format", kind)
-        assert (shown.returncode, message in _flat(shown.stdout)) == (0, True), shown.stdout
+        output = command("plan", "-f", "main.yaml", "--format", kind)
+        assert (output.returncode, message in _flat(output.stdout)) == (0, True), output.stdout
     logged = [
         json.loads(line) for line in command("plan", "-f", "main.yaml", "--log-format", "json").stderr.splitlines()
     ]
     assert [line["message"] for line in logged if line["event"] == "notice" and line["kind"] == "swap"] == [message]
-    done = command("apply", "-y", "-f", "main.yaml", "--format", "json")
-    assert (done.returncode, _outcomes(done.stdout)) == (3, {OLD: "changed", NEW: "blocked"}), done.stderr
-    (message,) = _swaps(done.stdout)
+    result = command("apply", "-y", "-f", "main.yaml", "--format", "json")
+    assert (result.returncode, _outcomes(result.stdout)) == (3, {OLD: "changed", NEW: "blocked"}), result.stderr
+    (message,) = _swaps(result.stdout)
     assert message.startswith(f"the run deactivated {OLD}, but did not confirm {NEW} (blocked) as ACTIVE; ")
     assert served.writes == [(OLD, "INACTIVE")]
     assert account.statuses[OLD] == "INACTIVE"
@@ -58,28 +58,28 @@ def test_warn_writes_and_every_format_shows_the_notice(
 
 @pytest.mark.usefixtures("served")
 def test_notice_is_korean_and_masked(command: Command) -> None:
-    shown = command("--lang", "ko", "plan", "-f", "main.yaml", "--mask", "010****5678")
-    assert "활성화할 수 없는 번호: 010****5678 (PENDING)" in _flat(shown.stdout)
-    assert NEW not in shown.stdout
-    assert OLD not in shown.stdout
+    output = command("--lang", "ko", "plan", "-f", "main.yaml", "--mask", "010****5678")
+    assert "활성화할 수 없는 번호: 010****5678 (PENDING)" in _flat(output.stdout)
+    assert NEW not in output.stdout
+    assert OLD not in output.stdout
 
 
-@pytest.mark.parametrize("where", ["environment", "settings", "file"])
+@pytest.mark.parametrize("option", ["environment", "settings", "file"])
 def test_hold_writes_nothing_of_an_impossible_swap(
-    served: Served, command: Command, account: SandboxAccount, where: str
+    served: Served, command: Command, account: SandboxAccount, option: str
 ) -> None:
-    if where == "environment":
+    if option == "environment":
         command.environment["SENDERID_SAFETY__PAIR_SWAPS"] = "hold"
-    elif where == "settings":
+    elif option == "settings":
         command.write("config/worker.yaml", "safety: {pair_swaps: hold}\n")
     else:
         command.write("main.yaml", f"{FILE}safety: {{pair_swaps: hold}}\n")
-    shown = command("plan", "-f", "main.yaml", "--detailed-exitcode")
-    assert (shown.returncode, f"{HELD}(PENDING); " in _flat(shown.stdout)) == (3, True), shown.stdout
-    done = command("apply", "-y", "-f", "main.yaml", "--format", "json", "--allow", "all")
-    assert (done.returncode, _outcomes(done.stdout)) == (3, {OLD: "held", NEW: "blocked"}), done.stderr
+    output = command("plan", "-f", "main.yaml", "--detailed-exitcode")
+    assert (output.returncode, f"{HELD}(PENDING); " in _flat(output.stdout)) == (3, True), output.stdout
+    result = command("apply", "-y", "-f", "main.yaml", "--format", "json", "--allow", "all")
+    assert (result.returncode, _outcomes(result.stdout)) == (3, {OLD: "held", NEW: "blocked"}), result.stderr
     assert (served.writes, account.statuses[OLD]) == ([], "ACTIVE")
-    assert _swaps(done.stdout) == []
+    assert _swaps(result.stdout) == []
 
 
 def test_hold_ends_when_the_successor_is_ready_or_unlisted(
@@ -89,8 +89,8 @@ def test_hold_ends_when_the_successor_is_ready_or_unlisted(
     excluded = command("plan", "-f", "main.yaml", "--exclude", NEW)
     assert "1 to deactivate" in excluded.stdout
     account.switch(NEW, "INACTIVE")
-    done = command("apply", "-y", "-f", "main.yaml", "--format", "json")
-    assert (done.returncode, served.writes) == (0, [(NEW, "ACTIVE"), (OLD, "INACTIVE")]), done.stderr
+    result = command("apply", "-y", "-f", "main.yaml", "--format", "json")
+    assert (result.returncode, served.writes) == (0, [(NEW, "ACTIVE"), (OLD, "INACTIVE")]), result.stderr
     wire = [request.phone or "read" for request in served.sandbox.wire]
     assert "read" in wire[wire.index(NEW) : wire.index(OLD)]
 
@@ -99,18 +99,18 @@ def test_hold_ends_when_the_successor_is_ready_or_unlisted(
 def test_activation_refused_during_the_run(
     served: Served, command: Command, account: SandboxAccount, mode: str, outcome: str
 ) -> None:
-    """`hold` keeps the old number ACTIVE, `warn` reports what happened."""
+    """`hold` keeps the old number ACTIVE. `warn` reports the incomplete swap."""
     account.switch(NEW, "INACTIVE")
     served.sandbox.script(NEW, "PUT", [Fault.NOT_WRITABLE])
     command.environment["SENDERID_SAFETY__PAIR_SWAPS"] = mode
-    done = command("apply", "-y", "-f", "main.yaml", "--format", "json")
-    assert (done.returncode, _outcomes(done.stdout)) == (3, {OLD: outcome, NEW: "blocked"}), done.stderr
+    result = command("apply", "-y", "-f", "main.yaml", "--format", "json")
+    assert (result.returncode, _outcomes(result.stdout)) == (3, {OLD: outcome, NEW: "blocked"}), result.stderr
     assert account.statuses[OLD] == ("ACTIVE" if mode == "hold" else "INACTIVE")
-    assert bool(_swaps(done.stdout)) == (mode == "warn")
+    assert bool(_swaps(result.stdout)) == (mode == "warn")
     if mode == "hold":
-        (number,) = (each for each in json.loads(done.stdout)["accounts"][0]["numbers"] if each["phone"] == OLD)
+        (number,) = (each for each in json.loads(result.stdout)["accounts"][0]["numbers"] if each["phone"] == OLD)
         assert number["error"]["message"].startswith(f"{HELD}(INACTIVE); ")
-        run = json.loads(done.stdout)["run_id"]
+        run = json.loads(result.stdout)["run_id"]
         assert "pair_swaps hold" in command("history", run).stdout
 
 
@@ -122,8 +122,8 @@ def test_saved_plan_holds_when_the_successor_is_blocked(
     assert command("plan", "-f", "main.yaml", "--out", "plan.json").returncode == 0
     account.switch(NEW, "BLOCKED")
     command.environment["SENDERID_SAFETY__PAIR_SWAPS"] = "warn"
-    done = command("apply", "plan.json", "--format", "json")
-    assert (done.returncode, _outcomes(done.stdout)) == (3, {OLD: "held", NEW: "conflict"}), done.stderr
+    result = command("apply", "plan.json", "--format", "json")
+    assert (result.returncode, _outcomes(result.stdout)) == (3, {OLD: "held", NEW: "conflict"}), result.stderr
     assert (served.writes, account.statuses[OLD]) == ([], "ACTIVE")
 
 
@@ -135,9 +135,9 @@ def test_rollback_holds_when_the_old_number_is_blocked(
     command.environment["SENDERID_SAFETY__PAIR_SWAPS"] = "hold"
     run = json.loads(command("apply", "-y", "-f", "main.yaml", "--format", "json").stdout)["run_id"]
     account.switch(OLD, "BLOCKED")
-    before = len(served.writes)
-    shown = command("rollback", run, "--dry-run")
-    assert f"cannot activate {OLD} (BLOCKED)" in _flat(shown.stdout)
-    done = command("rollback", run, "-y", "--format", "json")
-    assert (done.returncode, _outcomes(done.stdout)[NEW]) == (3, "held"), done.stderr
-    assert (len(served.writes), account.statuses[NEW]) == (before, "ACTIVE")
+    initial_count = len(served.writes)
+    output = command("rollback", run, "--dry-run")
+    assert f"cannot activate {OLD} (BLOCKED)" in _flat(output.stdout)
+    result = command("rollback", run, "-y", "--format", "json")
+    assert (result.returncode, _outcomes(result.stdout)[NEW]) == (3, "held"), result.stderr
+    assert (len(served.writes), account.statuses[NEW]) == (initial_count, "ACTIVE")

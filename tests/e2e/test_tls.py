@@ -1,4 +1,4 @@
-"""TLS: requests go only to a verified peer."""
+"""TLS: requests go to a verified peer only."""
 
 import ssl
 from collections.abc import Callable
@@ -16,7 +16,7 @@ _DESIRED = f"version: 1\naccount: main\nnumbers:\n  {PHONE}: INACTIVE\n"
 
 
 class Certificate(NamedTuple):
-    """A server's certificate, put into its context by `configure`, and the authority that the client trusts."""
+    """A server certificate, which `configure` puts into a context, and the authority that the client trusts."""
 
     configure: Callable[[ssl.SSLContext], object]
     trusted: trustme.CA
@@ -35,8 +35,8 @@ def test_ssl_cert_file_is_trusted(command: Any, serve: Callable[..., Any], tmp_p
     (account,) = served.sandbox.accounts.values()
     command.at(served.sandbox, account).environment["SSL_CERT_FILE"] = str(tmp_path / "ca.pem")
     command.write("main.yaml", _DESIRED)
-    done = command("plan", "-f", "main.yaml", "--detailed-exitcode")
-    assert done.returncode == 2, done.stderr
+    result = command("plan", "-f", "main.yaml", "--detailed-exitcode")
+    assert result.returncode == 2, result.stderr
     assert [request.status for request in served.sandbox.wire] == [200]
 
 
@@ -63,7 +63,7 @@ def _unnamed_authority(_: Path) -> Certificate:
 
 
 @pytest.mark.parametrize(
-    ("made", "reason"),
+    ("create", "reason"),
     [
         (_self_signed, "self-signed certificate"),
         (_expired, "certificate has expired"),
@@ -76,21 +76,21 @@ def test_unverified_peer_gets_no_request(
     command: Any,
     serve: Callable[..., Any],
     tmp_path: Path,
-    made: Callable[[Path], Certificate],
+    create: Callable[[Path], Certificate],
     *,
     reason: str,
     verb: tuple[str, ...],
 ) -> None:
-    context, certificate = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), made(tmp_path)
+    context, certificate = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), create(tmp_path)
     certificate.configure(context)
     served = serve(SandboxAccount.of({PHONE: "ACTIVE", "0212345678": "ACTIVE"}), ssl_context=context)
     certificate.trusted.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     (account,) = served.sandbox.accounts.values()
     command.at(served.sandbox, account).environment["SSL_CERT_FILE"] = str(tmp_path / "ca.pem")
     command.write("main.yaml", _DESIRED)
-    done = command(*verb, "-f", "main.yaml")
-    assert done.returncode == 1
-    output = " ".join(done.stdout.split())
+    result = command(*verb, "-f", "main.yaml")
+    assert result.returncode == 1
+    output = " ".join(result.stdout.split())
     assert "certificate cannot be verified" in output
     assert reason in output
     assert "check the endpoint" in output
@@ -102,7 +102,7 @@ def test_unverified_peer_gets_no_request(
 def test_unwritable_key_log_stops_no_run(
     command: Any, serve: Callable[..., Any], tmp_path: Path, *, writable: bool
 ) -> None:
-    """Python refuses every TLS connection if the file of SSLKEYLOGFILE cannot be opened."""
+    """Python refuses every TLS connection if it cannot open the file of SSLKEYLOGFILE."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     served = _served(serve, authority, "127.0.0.1")
@@ -113,19 +113,19 @@ def test_unwritable_key_log_stops_no_run(
         "SSLKEYLOGFILE": str(path),
     }
     command.write("main.yaml", _DESIRED)
-    done = command("plan", "-f", "main.yaml")
-    assert done.returncode == 0
+    result = command("plan", "-f", "main.yaml")
+    assert result.returncode == 0
     warning = f"warning: SSLKEYLOGFILE is ignored: {path} cannot be written"
-    assert (warning in done.stderr, path.exists()) == (not writable, writable)
+    assert (warning in result.stderr, path.exists()) == (not writable, writable)
 
 
 def test_missing_ssl_cert_file_is_named(command: Any, serve: Callable[..., Any], tmp_path: Path) -> None:
-    """OpenSSL ignores it silently."""
+    """OpenSSL ignores a missing file silently."""
     served = _served(serve, trustme.CA(), "127.0.0.1")
     (account,) = served.sandbox.accounts.values()
     command.at(served.sandbox, account).environment["SSL_CERT_FILE"] = str(tmp_path / "gone.pem")
     command.write("main.yaml", _DESIRED)
     for arguments in (("plan", "-f", "main.yaml"), ("doctor",)):
-        done = command(*arguments)
-        assert done.returncode == 1
-        assert "gone.pem,whichdoesnotexist" in "".join(done.stdout.split())  # a long path is broken at the width
+        result = command(*arguments)
+        assert result.returncode == 1
+        assert "gone.pem,whichdoesnotexist" in "".join(result.stdout.split())  # a long path is wrapped at the width

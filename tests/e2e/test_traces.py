@@ -1,4 +1,4 @@
-"""Traces of whole runs, with an OTLP collector over HTTP and without one."""
+"""Traces of complete runs, with and without an OTLP collector over HTTP."""
 
 import json
 import threading
@@ -16,7 +16,7 @@ PHONE = "01000000001"
 
 
 class Collector(ThreadingHTTPServer):
-    """Collect the spans that are exported to it."""
+    """OTLP collector that keeps the exported spans."""
 
     daemon_threads = True
 
@@ -30,7 +30,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: Collector
 
     def do_POST(self) -> None:
-        """Keep them."""
+        """Keep the spans."""
         request = ExportTraceServiceRequest.FromString(self.rfile.read(int(self.headers["Content-Length"])))
         for resource in request.resource_spans:
             self.server.services |= {
@@ -42,7 +42,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 @pytest.fixture
@@ -57,53 +57,53 @@ def collector() -> Iterator[Collector]:
 
 
 @pytest.fixture
-def wanted(serve: Serve, command: Command) -> None:
-    """Serve an account with one change."""
+def pending_change(serve: Serve, command: Command) -> None:
+    """Serve an account with one pending change."""
     account = SandboxAccount.of({PHONE: "INACTIVE"})
     command.at(serve(account).sandbox, account)
     command.write("main.yaml", f"version: 1\nnumbers: {{{PHONE}: ACTIVE}}\n")
 
 
-@pytest.mark.usefixtures("wanted")
+@pytest.mark.usefixtures("pending_change")
 def test_run_is_one_trace(command: Command, collector: Collector) -> None:
     command.environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://127.0.0.1:{collector.server_address[1]}"
-    done = command("apply", "-y", "-f", "main.yaml", "--format", "json")
-    assert done.returncode == 0, done.stderr
+    result = command("apply", "-y", "-f", "main.yaml", "--format", "json")
+    assert result.returncode == 0, result.stderr
     assert collector.services == {"senderid"}
     assert len({span.trace_id for span in collector.spans}) == 1
     names = [span.name for span in collector.spans]
-    requests = json.loads(done.stdout)["accounts"][0]["requests"]
+    requests = json.loads(result.stdout)["accounts"][0]["requests"]
     assert (names.count("GET numbers"), names.count("PUT numbers")) == (requests["reads"], requests["writes"])
     (run,) = [span for span in collector.spans if span.name == "run"]
     (run_id,) = [each.value.string_value for each in run.attributes if each.key == "senderid.run_id"]
-    assert run_id == json.loads(done.stdout)["run_id"]
+    assert run_id == json.loads(result.stdout)["run_id"]
     assert PHONE not in str(collector.spans)
 
 
-@pytest.mark.usefixtures("wanted")
+@pytest.mark.usefixtures("pending_change")
 def test_missing_collector_is_one_warning(command: Command) -> None:
     command.environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://127.0.0.1:1"
-    done = command("apply", "-y", "-f", "main.yaml")
-    assert done.returncode == 0
-    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    result = command("apply", "-y", "-f", "main.yaml")
+    assert result.returncode == 0
+    lines = [json.loads(line) for line in result.stderr.splitlines()]
     (line,) = [line for line in lines if line["event"] == "traces.failed"]
     assert "collector" in line["error_message"]
 
 
-@pytest.mark.usefixtures("wanted")
+@pytest.mark.usefixtures("pending_change")
 def test_import_errors_of_the_library_are_hidden(command: Command) -> None:
-    """It logs a traceback for a variable that it does not know."""
+    """The library logs a traceback for a variable with an unknown value."""
     command.environment |= {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_PYTHON_CONTEXT": "none_such"}
-    done = command("plan", "-f", "main.yaml")
-    assert done.returncode == 0
-    assert all(line.startswith("{") for line in done.stderr.splitlines())
+    result = command("plan", "-f", "main.yaml")
+    assert result.returncode == 0
+    assert all(line.startswith("{") for line in result.stderr.splitlines())
 
 
-@pytest.mark.usefixtures("wanted")
+@pytest.mark.usefixtures("pending_change")
 @pytest.mark.parametrize("form", ["json", "console"])
 def test_invalid_otel_variables_are_one_warning(command: Command, form: str) -> None:
     command.environment |= {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_BSP_MAX_QUEUE_SIZE": "-1"}
-    done = command("plan", "-f", "main.yaml", "--detailed-exitcode", "--log-format", form)
-    assert done.returncode == 2
-    (warning,) = [line for line in done.stderr.splitlines() if "no traces: OTEL_EXPORTER_OTLP_ENDPOINT" in line]
+    result = command("plan", "-f", "main.yaml", "--detailed-exitcode", "--log-format", form)
+    assert result.returncode == 2
+    (warning,) = [line for line in result.stderr.splitlines() if "no traces: OTEL_EXPORTER_OTLP_ENDPOINT" in line]
     assert form == "console" or json.loads(warning)["event"] == "traces.failed"

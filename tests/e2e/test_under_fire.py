@@ -25,7 +25,7 @@ _HASTE = {
 
 
 def _all_active(account: SandboxAccount) -> str:
-    """Return a file that wants every writable number ACTIVE."""
+    """Return a file that desires every writable number ACTIVE."""
     lines = [f"  {phone}: ACTIVE" for phone, status in account.statuses.items() if status in {"ACTIVE", "INACTIVE"}]
     return "\n".join(["version: 1", "numbers:", *lines, ""])
 
@@ -40,7 +40,7 @@ def _until(condition: Callable[[], bool]) -> None:
 @pytest.mark.parametrize("profile", ["flaky", "hostile"])
 @pytest.mark.parametrize("seed", range(3))
 def test_apply_converges_and_changed_is_true(command: Command, serve: Serve, profile: str, seed: int) -> None:
-    """In every run each `changed` number is as desired at the API, and every signature is new."""
+    """In every run, each `changed` number has its desired status at the API, and every signature is new."""
     account = SandboxAccount.of({f"0100000{n:04}": "INACTIVE" for n in range(60)})
     served = serve(account, faults=profile, seed=seed, rate_limit=None)
     command.at(served.sandbox, account).environment |= _HASTE
@@ -49,14 +49,14 @@ def test_apply_converges_and_changed_is_true(command: Command, serve: Serve, pro
     status = 3
     while status and runs < 12:
         runs += 1
-        done = command("apply", "--yes", "-f", "d.yaml", "--format", "json")
-        result = json.loads(done.stdout)
+        process = command("apply", "--yes", "-f", "d.yaml", "--format", "json")
+        result = json.loads(process.stdout)
         (entry,) = result["accounts"]
         counted += entry["requests"]["reads"] + entry["requests"]["writes"]
         for number in entry["numbers"]:
             if number["outcome"] == "changed":
                 assert account.statuses[number["phone"]] == number["desired"]
-        status = done.returncode
+        status = process.returncode
         assert status in {0, 1, 3}
         assert (result["outcome"] == "converged") == (status == 0)
     assert set(account.statuses.values()) == {"ACTIVE"}
@@ -70,9 +70,9 @@ def test_external_change_is_not_overwritten(command: Command, serve: Serve) -> N
     served = serve(account)
     served.sandbox.script(A, "PUT", [Fault.EDITED_BEFORE])
     command.at(served.sandbox, account).write("d.yaml", _all_active(account))
-    done = command("apply", "--yes", "-f", "d.yaml", "--format", "json")
-    outcomes = {number["phone"]: number["outcome"] for number in json.loads(done.stdout)["accounts"][0]["numbers"]}
-    assert (done.returncode, outcomes) == (3, {A: "blocked", B: "changed"})
+    result = command("apply", "--yes", "-f", "d.yaml", "--format", "json")
+    outcomes = {number["phone"]: number["outcome"] for number in json.loads(result.stdout)["accounts"][0]["numbers"]}
+    assert (result.returncode, outcomes) == (3, {A: "blocked", B: "changed"})
     assert account.statuses == {A: "BLOCKED", B: "ACTIVE"}
 
 
@@ -81,9 +81,9 @@ def test_reverted_write_is_unverified(command: Command, serve: Serve) -> None:
     served = serve(account)
     served.sandbox.script(A, "PUT", [Fault.EDITED_AFTER])
     command.at(served.sandbox, account).write("d.yaml", _all_active(account))
-    done = command("apply", "--yes", "-f", "d.yaml", "--format", "json")
-    (number,) = json.loads(done.stdout)["accounts"][0]["numbers"]
-    assert (done.returncode, number["outcome"], number["after"]) == (3, "unverified", "INACTIVE")
+    result = command("apply", "--yes", "-f", "d.yaml", "--format", "json")
+    (number,) = json.loads(result.stdout)["accounts"][0]["numbers"]
+    assert (result.returncode, number["outcome"], number["after"]) == (3, "unverified", "INACTIVE")
     assert len(served.writes) == 1
 
 
@@ -193,9 +193,9 @@ def test_ctrl_c_at_the_question_writes_nothing(command: Command, serve: Serve) -
     master, slave = pty.openpty()
     try:
         with command.popen("apply", "-f", "d.yaml", stdin=slave, stderr=slave) as process:
-            asked = b""
-            while b"Type 'yes'" not in asked:
-                asked += os.read(master, 1024)
+            requested = b""
+            while b"Type 'yes'" not in requested:
+                requested += os.read(master, 1024)
             process.send_signal(signal.SIGINT)
             process.communicate(timeout=20)
     finally:
@@ -213,7 +213,7 @@ def test_no_output_has_a_secret(command: Command, serve: Serve) -> None:
     served.sandbox.script(A, "PUT", [Fault.RESET_AFTER, Fault.ESCAPES, Fault.HTML, Fault.DUPLICATED_SIGNATURE])
     served.sandbox.script(None, "GET", [Fault.CLOCK_SKEW, Fault.GARBAGE, None, Fault.RESET_BEFORE])
     command.write("d.yaml", _all_active(account))
-    shown = ""
+    output = ""
     for arguments in (
         ("plan", "-f", "d.yaml", "--out", "plan.json", "--log-level", "debug"),
         ("apply", "plan.json", "--log-level", "debug"),
@@ -221,20 +221,20 @@ def test_no_output_has_a_secret(command: Command, serve: Serve) -> None:
         ("doctor",),
         ("export",),
     ):
-        done = command(*arguments)
-        shown += done.stdout + done.stderr
+        result = command(*arguments)
+        output += result.stdout + result.stderr
     command.environment["SOLAPI_API_KEY"] = "NCSWRONG"
-    shown += "".join(command("plan", "-f", "d.yaml").stderr)
-    shown += "".join(path.read_text("latin-1") for path in command.folder.rglob("*") if path.is_file())
-    assert secret not in shown
-    assert not any(request.signature and request.signature in shown for request in served.sandbox.wire)
-    assert "salt=" not in shown
+    output += "".join(command("plan", "-f", "d.yaml").stderr)
+    output += "".join(path.read_text("latin-1") for path in command.folder.rglob("*") if path.is_file())
+    assert secret not in output
+    assert not any(request.signature and request.signature in output for request in served.sandbox.wire)
+    assert "salt=" not in output
 
 
 def _on_a_terminal(command: Command, *arguments: str) -> str:
-    """Return what a command shows on a terminal that is both its outputs."""
+    """Return the output of a command on a terminal for stdout and stderr."""
     master, slave = pty.openpty()
-    shown = b""
+    output = b""
     with command.popen(*arguments, stdout=slave, stderr=slave) as process:
         os.close(slave)
         while True:
@@ -244,10 +244,10 @@ def _on_a_terminal(command: Command, *arguments: str) -> str:
                 break
             if not piece:
                 break
-            shown += piece
+            output += piece
         process.wait(60)
     os.close(master)
-    return shown.decode()
+    return output.decode()
 
 
 def test_terminal_shows_colours_and_progress(command: Command, serve: Serve) -> None:
@@ -261,14 +261,14 @@ def test_terminal_shows_colours_and_progress(command: Command, serve: Serve) -> 
     }
     assert "\x1b[32m+ activate" in _on_a_terminal(command, "plan", "-f", "d.yaml")
     for plain in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
-        before = dict(command.environment)
+        previous = dict(command.environment)
         command.environment |= plain
         assert "\x1b[32m" not in _on_a_terminal(command, "plan", "-f", "d.yaml")
-        command.environment = before
-    shown = _on_a_terminal(command, "apply", "-y", "-f", "d.yaml")
-    assert "writing" in shown
-    assert "/40" in shown
-    assert "40 changed" in shown
+        command.environment = previous
+    output = _on_a_terminal(command, "apply", "-y", "-f", "d.yaml")
+    assert "writing" in output
+    assert "/40" in output
+    assert "40 changed" in output
     assert set(account.statuses.values()) == {"ACTIVE"}
 
 
@@ -291,8 +291,8 @@ def test_fleet_of_60_files_converges(command: Command, serve: Serve) -> None:
             f"numbers: {{010{n:04}0001: ACTIVE}}\n",
         )
     del command.environment["SECRET33"]
-    done = command("apply", "--yes", "--allow", "fleet-wide", "--format", "json")
-    outcomes = {account["account"]: account["outcome"] for account in json.loads(done.stdout)["accounts"]}
-    assert done.returncode == 1
+    result = command("apply", "--yes", "--allow", "fleet-wide", "--format", "json")
+    outcomes = {account["account"]: account["outcome"] for account in json.loads(result.stdout)["accounts"]}
+    assert result.returncode == 1
     assert {name for name, outcome in outcomes.items() if outcome != "converged"} == {"a33"}
     assert [account.account_id for account in accounts if "ACTIVE" not in account.statuses.values()] == ["33"]

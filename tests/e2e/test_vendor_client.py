@@ -1,4 +1,4 @@
-"""The vendor's own client against the sandbox: the sandbox means what the vendor means."""
+"""The vendor's own client against the sandbox: the sandbox behaves as the vendor's API."""
 
 import time
 from collections.abc import Callable
@@ -16,7 +16,7 @@ PHONE = "01012345678"
 
 @pytest.fixture
 def vendor(serve: Callable[..., Any]) -> tuple[Any, SandboxAccount, AuthenticationParameter]:
-    """Return a sandbox, its account and the key pair as the vendor's client takes it."""
+    """Return a sandbox, its account, and the key pair in the form of the vendor's client."""
     account = SandboxAccount.of({PHONE: "ACTIVE", "0212345678": "PENDING"})
     return serve(account), account, {"api_key": account.api_key, "api_secret": account.api_secret}
 
@@ -67,10 +67,10 @@ def test_local_time_with_offset_is_accepted(vendor: Any, zone: str, monkeypatch:
 )
 def test_refusals_have_the_vendors_codes(vendor: Any, phone: str, status: str, code: str) -> None:
     served, account, key = vendor
-    before = account.statuses
+    previous = account.statuses
     with pytest.raises(Exception, match=code):  # it raises nothing narrower
         _request(served, key, RequestMethod.PUT, f"/{phone}", {"status": status})
-    assert account.statuses == before
+    assert account.statuses == previous
 
 
 @pytest.mark.parametrize(

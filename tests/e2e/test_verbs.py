@@ -1,4 +1,4 @@
-"""The smaller commands."""
+"""The smaller commands: version, help, validate, export, doctor, schema, sandbox and demo."""
 
 import json
 import re
@@ -25,17 +25,17 @@ def test_version(command: Command) -> None:
 
 @pytest.mark.parametrize("verb", [*COMMANDS, "--help"])
 def test_every_command_has_help(command: Command, verb: str) -> None:
-    done = command(*([verb] if verb == "--help" else [verb, "--help"]))
-    assert done.returncode == 0
-    assert "Usage: senderid" in done.stdout
+    result = command(*([verb] if verb == "--help" else [verb, "--help"]))
+    assert result.returncode == 0
+    assert "Usage: senderid" in result.stdout
     if verb == "--help":
-        assert all(f"  {name}" in done.stdout for name in (*COMMANDS, "129", "130"))
+        assert all(f"  {name}" in result.stdout for name in (*COMMANDS, "129", "130"))
 
 
 def test_no_command_shows_the_help_and_is_wrong_usage(command: Command) -> None:
-    done = command()
-    assert done.returncode == 64
-    assert "validate" in done.stdout + done.stderr
+    result = command()
+    assert result.returncode == 64
+    assert "validate" in result.stdout + result.stderr
 
 
 def _keys(name: str) -> str:
@@ -46,24 +46,24 @@ def _keys(name: str) -> str:
 def test_validate_reads_files_folders_and_stdin(command: Command) -> None:
     command.write("a.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE}}\n")
     command.write("more/b.yml", f"version: 1\n{_keys('B')}numbers: [{{phone: {B}, status: inactive}}]\n")
-    given = f"version: 1\n{_keys('C')}numbers: {{}}\n"
-    done = command("validate", "-f", "a.yaml", "-f", "more", "-f", "-", stdin=given)
-    assert (done.returncode, done.stdout) == (0, "OK: 3 accounts, 2 numbers.\n")
+    arguments = f"version: 1\n{_keys('C')}numbers: {{}}\n"
+    result = command("validate", "-f", "a.yaml", "-f", "more", "-f", "-", stdin=arguments)
+    assert (result.returncode, result.stdout) == (0, "OK: 3 accounts, 2 numbers.\n")
 
 
 def test_implausible_number_is_a_warning(command: Command) -> None:
     command.write("a.yaml", "version: 1\nnumbers:\n  031-123-4567: ACTIVE\n")
-    done = command("validate", "-f", "a.yaml")
-    assert done.returncode == 0
-    assert "a.yaml:3:3: warning: " in done.stderr
+    result = command("validate", "-f", "a.yaml")
+    assert result.returncode == 0
+    assert "a.yaml:3:3: warning: " in result.stderr
 
 
 def test_planning_an_export_shows_no_change(command: Command, served: Served) -> None:
-    done = command("export", "--account", "shop")
-    assert done.returncode == 0
-    document = yaml.safe_load(done.stdout)
+    result = command("export", "--account", "shop")
+    assert result.returncode == 0
+    document = yaml.safe_load(result.stdout)
     assert (document["account"], document["account_id"]) == ("shop", "12925149")
-    command.write("d.yaml", done.stdout)
+    command.write("d.yaml", result.stdout)
     assert command("validate", "-f", "d.yaml").returncode == 0
     assert command("plan", "-f", "d.yaml", "--detailed-exitcode").returncode == 0
     assert served.writes == []
@@ -74,24 +74,24 @@ def test_planning_a_large_export_shows_no_change(command: Command, serve: Serve,
     account = generate(400, seed=seed)
     served = serve(account)
     assert command.at(served.sandbox, account)("export", "--output", "d.yaml").returncode == 0
-    done = command("plan", "-f", "d.yaml", "--detailed-exitcode", "--format", "json")
-    assert done.returncode == 0
-    assert json.loads(done.stdout)["accounts"][0]["counts"]["activate"] == 0
+    result = command("plan", "-f", "d.yaml", "--detailed-exitcode", "--format", "json")
+    assert result.returncode == 0
+    assert json.loads(result.stdout)["accounts"][0]["counts"]["activate"] == 0
 
 
 def test_export_of_an_empty_account(command: Command, serve: Serve) -> None:
     account = SandboxAccount.of({})
     served = serve(account)
-    done = command.at(served.sandbox, account)("export")
-    assert done.returncode == 0
-    assert command("validate", "-f", "-", stdin=done.stdout).returncode == 0
+    result = command.at(served.sandbox, account)("export")
+    assert result.returncode == 0
+    assert command("validate", "-f", "-", stdin=result.stdout).returncode == 0
 
 
 def test_doctor_passes(command: Command, served: Served) -> None:
-    done = command("doctor")
-    assert done.returncode == 0
+    result = command("doctor")
+    assert result.returncode == 0
     names = ["credentials", "network", "tls", "signature", "clock", "rate limit", "ledger"]
-    assert [re.split(r"\s{2,}", line)[1] for line in done.stdout.splitlines()] == names
+    assert [re.split(r"\s{2,}", line)[1] for line in result.stdout.splitlines()] == names
     document = json.loads(command("doctor", "--format", "json").stdout)
     assert document["schema"] == "senderid.doctor/v1"
     assert [check["name"] for check in document["checks"]] == names
@@ -100,9 +100,9 @@ def test_doctor_passes(command: Command, served: Served) -> None:
 
 
 def _checks(command: Command) -> dict[str, str]:
-    done = command("doctor", "--format", "json")
-    checks = {check["name"]: check["status"] for check in json.loads(done.stdout)["checks"]}
-    assert done.returncode == (1 if "fail" in checks.values() else 0)
+    result = command("doctor", "--format", "json")
+    checks = {check["name"]: check["status"] for check in json.loads(result.stdout)["checks"]}
+    assert result.returncode == (1 if "fail" in checks.values() else 0)
     return checks
 
 
@@ -187,10 +187,10 @@ def test_sandbox_serves_a_given_state(command: Command) -> None:
 
 @pytest.mark.parametrize("seed", ["7", "11"])
 def test_demo_plans_applies_and_verifies(command: Command, seed: str) -> None:
-    """In under 20 seconds."""
-    done = command("demo", "--seed", seed, timeout=20)
-    assert done.returncode == 0, done.stdout
-    output = done.stdout
+    """The demo takes less than 20 seconds."""
+    result = command("demo", "--seed", seed, timeout=20)
+    assert result.returncode == 0, result.stdout
+    output = result.stdout
     steps = ["1. The desired state", "2. senderid plan", "3. senderid apply", "4. senderid plan, again", "Verified by"]
     assert [output.index(step) for step in steps] == sorted(output.index(step) for step in steps)
     assert "Converged:" in output

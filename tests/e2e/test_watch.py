@@ -28,7 +28,7 @@ FILES = {"config/desired/main.yaml": f"version: 1\nnumbers:\n  {A}: ACTIVE\n  {B
 
 
 class Daemon:
-    """A `senderid watch` that runs, and the lines of its log as they come."""
+    """A running `senderid watch` and the lines of its log."""
 
     def __init__(self, command: Command, *arguments: str) -> None:
         self.process: subprocess.Popen[str] = command.popen("watch", *arguments)
@@ -58,19 +58,19 @@ class Daemon:
                     return line
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Stop it and return its exit status."""
+        """Send a signal, and return the exit status."""
         self.process.send_signal(number)
         return self.process.wait(40)
 
 
-def _wants(more: str = "", **statuses: str) -> str:
+def _desired_file(more: str = "", **statuses: str) -> str:
     phones = {"A": A, "B": B}
     return f"version: 1\n{more}numbers:\n" + "".join(f"  {phones[name]}: {to}\n" for name, to in statuses.items())
 
 
 @pytest.fixture
 def watch(command: Command) -> Iterator[Callable[..., Daemon]]:
-    """Start daemons, and stop those that are left."""
+    """Start daemons, and stop those still running after the test."""
     running: list[Daemon] = []
 
     def start(*arguments: str) -> Daemon:
@@ -91,7 +91,7 @@ def test_watch_converges_follows_files_and_ends_on_sigterm(
     daemon.until("watch.started", rhythm="every 1 s", mode="apply", accounts=1)
     daemon.until("watch.pass", outcome="converged", trigger="rhythm")
     assert account.statuses == {A: "ACTIVE", B: "INACTIVE"}
-    command.write("config/desired/main.yaml", _wants(A="ACTIVE", B="ACTIVE"))
+    command.write("config/desired/main.yaml", _desired_file(A="ACTIVE", B="ACTIVE"))
     daemon.until("number", phone=B, outcome="changed")
     account.switch(A, "INACTIVE")
     daemon.until("number", phone=A, outcome="changed")
@@ -114,12 +114,12 @@ def test_invalid_file_keeps_the_last_good_state(
 ) -> None:
     daemon = watch("--every", "1s")
     daemon.until("watch.pass", outcome="converged")
-    command.write("config/desired/main.yaml", _wants(A="AKTIVE"))
+    command.write("config/desired/main.yaml", _desired_file(A="AKTIVE"))
     line = daemon.until("watch.file_broken")
     assert "main.yaml:3:" in line["error_message"]
     account.switch(B, "ACTIVE")
     daemon.until("number", phone=B, outcome="changed")
-    command.write("config/desired/main.yaml", _wants(A="ACTIVE", B="ACTIVE"))
+    command.write("config/desired/main.yaml", _desired_file(A="ACTIVE", B="ACTIVE"))
     daemon.until("watch.file_mended")
     daemon.until("number", phone=B, outcome="changed")
     assert daemon.end(signal.SIGINT) == 130
@@ -129,13 +129,13 @@ def test_invalid_file_keeps_the_last_good_state(
 def test_suspended_account_is_only_read(
     command: Command, served: Served, account: SandboxAccount, watch: Callable[..., Daemon]
 ) -> None:
-    command.write("config/desired/main.yaml", _wants("suspend: {reason: moving, by: kim}\n", A="ACTIVE"))
+    command.write("config/desired/main.yaml", _desired_file("suspend: {reason: moving, by: kim}\n", A="ACTIVE"))
     daemon = watch("--every", "1s")
     assert daemon.until("watch.suspended")["reason"] == "moving"
     daemon.until("number.planned", phone=A, action="activate")
     daemon.until("watch.pass", outcome="partial")
     assert served.writes == []
-    command.write("config/desired/main.yaml", _wants(A="ACTIVE"))
+    command.write("config/desired/main.yaml", _desired_file(A="ACTIVE"))
     daemon.until("watch.resumed", account="main")
     daemon.until("number", phone=A, outcome="changed")
     assert daemon.end() == 143
@@ -199,12 +199,12 @@ def test_systemd_notifications(command: Command, served: Served, watch: Callable
         manager.settimeout(20)
         command.environment |= {"NOTIFY_SOCKET": str(command.folder / "notify"), "WATCHDOG_USEC": "400000"}
         daemon = watch("--every", "1s")
-        heard: list[str] = []
+        received: list[str] = []
 
         def until(begins: str) -> None:
             """Return the next line of an event with these fields."""
-            while not heard or not heard[-1].startswith(begins):
-                heard.append(manager.recv(4096).decode())
+            while not received or not received[-1].startswith(begins):
+                received.append(manager.recv(4096).decode())
 
         until("READY=1")
         until("STATUS=converged at ")
@@ -237,9 +237,9 @@ def test_systemd_notifications(command: Command, served: Served, watch: Callable
     ],
 )
 def test_wrong_usage_sends_nothing(command: Command, served: Served, arguments: tuple[str, ...], message: str) -> None:
-    done = command("watch", *arguments)
-    assert done.returncode == 64
-    assert message in done.stderr
+    result = command("watch", *arguments)
+    assert result.returncode == 64
+    assert message in result.stderr
     assert served.sandbox.wire == []
 
 
@@ -263,7 +263,7 @@ def test_window_opens_on_time_between_passes(
     account.switch(B, "INACTIVE")
     opens = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=4)
     window = f"{{status: INACTIVE, schedule: [{{from: '{opens:%Y-%m-%dT%H:%M:%S+00:00}', status: ACTIVE}}]}}"
-    command.write("config/desired/main.yaml", _wants(A=window, B="INACTIVE"))
+    command.write("config/desired/main.yaml", _desired_file(A=window, B="INACTIVE"))
     daemon = watch("--every", "1h")
     assert daemon.until("watch.pass")["trigger"] == "rhythm"
     assert account.statuses[A] == "INACTIVE"
@@ -289,17 +289,17 @@ def test_endpoints_respond_and_notifications_are_sent(command: Command, watch: C
         text = " ".join(str(message["message"]) for message in hook.received)
     for words in ("watching 1 account", "1 activated", "1 deactivated", "stopp"):
         assert words in text, text
-    again = watch("--every", "1h")
-    again.until("watch.pass")
-    assert again.end() == 143
+    second = watch("--every", "1h")
+    second.until("watch.pass")
+    assert second.end() == 143
 
 
 def test_address_in_use_is_an_error(command: Command, served: Served) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]
-        done = command("watch", "--listen", f"127.0.0.1:{port}")
-    assert (done.returncode, served.writes) == (1, [])
-    assert f"127.0.0.1:{port}: Address already in use" in done.stderr
+        result = command("watch", "--listen", f"127.0.0.1:{port}")
+    assert (result.returncode, served.writes) == (1, [])
+    assert f"127.0.0.1:{port}: Address already in use" in result.stderr
 
 
 @pytest.mark.usefixtures("served", "account")
