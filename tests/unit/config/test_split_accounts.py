@@ -153,7 +153,7 @@ def test_commit_is_set_only_if_all_files_have_the_same(
 ) -> None:
     """A dirty commit takes precedence."""
     account = DesiredAccount("m", "a.yaml", {}, (), commit=commits[0], parts=(SourceFile("b.yaml", commit=commits[1]),))
-    assert revision(account).commit == expected
+    assert revision(account) == SourceFile("a.yaml, b.yaml", 1, sha256(b"").hexdigest(), expected)
 
 
 def start_state(**texts: str) -> LastGood:

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from worker.model.accounts import DatedWindow, Schedule, Status, WeeklyWindow
-from worker.model.schedule import find_contradictions, scheduled_status, status_changes
+from worker.model.accounts import DatedWindow, DesiredAccount, Schedule, Status, WeeklyWindow
+from worker.model.schedule import find_contradictions, scheduled_status, status_changes, transitions
 from worker.model.times import parse_weekly
 
 ON, OFF = Status.ACTIVE, Status.INACTIVE
@@ -40,3 +40,12 @@ def test_window_excludes_its_end() -> None:
     schedule = Schedule(OFF, (DatedWindow(ON, start, end),), (), "UTC")
     assert [scheduled_status(schedule, moment).status for moment in (start, end)] == [ON, OFF]
     assert _changes(schedule, "2026-11-01T00:00:00+00:00", 2) == ["Tue 12-01 00:00 ACTIVE", "Wed 12-02 00:00 INACTIVE"]
+
+
+def test_transition_at_the_start_of_the_period_has_the_status_before_it() -> None:
+    """The end of the period is excluded."""
+    start, end = datetime(2026, 12, 1, tzinfo=UTC), datetime(2026, 12, 2, tzinfo=UTC)
+    schedule = Schedule(OFF, (DatedWindow(ON, start, end),), (), "UTC")
+    account = DesiredAccount("main", "a.yaml", {}, (), schedules={"112": schedule})
+    listed = [(each.phone, each.when, each.before, each.after) for each in transitions(account, start, end)]
+    assert listed == [("112", start, OFF, ON)]

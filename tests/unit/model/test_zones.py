@@ -187,3 +187,8 @@ def test_place_name_suggests_an_iana_zone(written: str, name: str) -> None:
     assert name in zone_names()
     assert written not in zone_names()
     assert suggest_zones(written, zone_names()) == suggest_zones(written.lower(), zone_names()) == (name,)
+
+
+def test_zone_is_described_with_its_offsets() -> None:
+    assert describe_zone("UTC") == "UTC (UTC+0)"
+    assert describe_zone("America/St_Johns") == "America/St_Johns (UTC-3:30, UTC-2:30)"

@@ -160,7 +160,7 @@ def test_masked_log_line_is_valid_json() -> None:
 def test_masked_plan_has_no_number_in_full() -> None:
     """All other values stay."""
     change = Change(PHONE, Action.DEACTIVATE, "ACTIVE", "INACTIVE", TEXT, TEXT, TEXT)
-    short_number = Change("1335", Action.MISSING, None, "ACTIVE", "about 1335 and 13-35, not 21335")
+    short_number = Change("1335", Action.MISSING, None, "ACTIVE", "about 1335 and 13-35, not 21335, 1335 3x")
     account = AccountPlan(
         account=TEXT,
         account_id="12925149",
@@ -175,7 +175,10 @@ def test_masked_plan_has_no_number_in_full() -> None:
     assert masked.changes[0] == Change(
         "010****5678", Action.DEACTIVATE, "ACTIVE", "INACTIVE", MASKED_TEXT, MASKED_TEXT, MASKED_TEXT
     )
-    assert (masked.changes[1].phone, masked.changes[1].reason) == ("****", "about **** and ****, not 21335")
+    assert (masked.changes[1].phone, masked.changes[1].reason) == (
+        "****",
+        "about **** and ****, not 21335, **** 3x",
+    )
     assert masked.notices == (
         Notice(NoticeKind.GROUP, MASKED_TEXT, "010****5678"),
         Notice(NoticeKind.LIMIT, MASKED_TEXT),
