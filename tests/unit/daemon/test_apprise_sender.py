@@ -7,15 +7,17 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import apprise
 import pytest
 
 from tests.support.webhook import Webhook
-from worker.daemon.notify.apprise_sender import open_sender
+from worker.daemon.notify.apprise_sender import AppriseSender, open_sender
 from worker.daemon.notify.dispatcher import deliver
 from worker.daemon.notify.message import ChannelMessage
 from worker.model.errors import ChannelUnusable
+from worker.model.redaction import Secrets
 
 MESSAGE = ChannelMessage("[senderid] main: failing", "main: failing: <b>x</b>", "failure")
 TOKEN = "TIiajkdnlazkcOXrIdevi7FQ"
@@ -161,3 +163,15 @@ async def test_exception_of_the_library_is_reported_by_type(monkeypatch: pytest.
 
     monkeypatch.setattr(sender._service, "notify", broken)
     assert await deliver(sender, MESSAGE, 10) == "ValueError"
+
+
+async def test_message_is_sent_as_plain_text() -> None:
+    """Apprise escapes it for channels that take HTML."""
+    service = Mock(**{"notify.return_value": True})
+    assert await AppriseSender("ops", service, Secrets(()))(MESSAGE) is None
+    service.notify.assert_called_once_with(
+        body=MESSAGE.body,
+        title=MESSAGE.title,
+        notify_type=apprise.NotifyType.FAILURE,
+        body_format=apprise.NotifyFormat.TEXT,
+    )

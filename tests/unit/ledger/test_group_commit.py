@@ -236,3 +236,34 @@ async def test_drain_commits_pending_responses(disk: Disk) -> None:
     await drain_task
     assert disk.states() == [AttemptState.OK]
     await asyncio.gather(*tasks)
+
+
+def test_timer_of_responses_without_anything_to_record_does_nothing(disk: Disk) -> None:
+    """The responses are recorded already, or the ledger has failed."""
+
+    async def scenario() -> None:
+        reports: list[dict[str, object]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, report: reports.append(report))
+        commits = disk.create_commits()
+        tasks = _start_sends(commits, disk, range(2), [])
+        await _run_pending_tasks()
+        await disk.write()
+        commits.record_response((disk.entry, _PHONES[0], 1, AttemptState.OK, None, None, None))
+        close_task = asyncio.create_task(commits.close(disk.entry, frozenset(), lambda _: None))
+        await _run_pending_tasks()
+        await disk.write()
+        await asyncio.sleep(2)
+        await _run_pending_tasks()
+        assert disk.waiting == []
+        commits.record_response((disk.entry, _PHONES[1], 1, AttemptState.OK, None, None, None))
+        failing = asyncio.create_task(commits.intend([disk.intent(0)]))
+        await _run_pending_tasks()
+        await disk.write()
+        await asyncio.sleep(2)
+        await _run_pending_tasks()
+        assert (disk.waiting, reports) == ([], [])
+        with pytest.raises(LedgerError):
+            await failing
+        await asyncio.gather(close_task, *tasks)
+
+    run(scenario())
