@@ -874,3 +874,16 @@ def test_invalid_group_is_refused(members: str, min_active: str, words: str) -> 
 )
 def test_groups_of_another_shape_are_refused(groups: str, words: str) -> None:
     assert problem_of(f"version: 1\ngroups: {groups}\nnumbers: {{112: ACTIVE}}\n").startswith(words)
+
+
+def test_every_invalid_member_of_a_group_is_reported() -> None:
+    text = "version: 1\ngroups: {a: {members: [x, y]}}\nnumbers: {}\n"
+    assert [problem.split(" ")[1] for problem in problems(text)] == ["'x':", "'y':"]
+
+
+def test_messages_about_a_group_name_what_stands_there() -> None:
+    text = "version: 1\ngroups: {a: 3, b: {members: [112], min_active: [1]}}\nnumbers: {112: ACTIVE}\n"
+    assert problems(text) == [
+        "a.yaml:2:13: group 'a' must be {members: […], min_active: 1}, not '3'",
+        ("a.yaml:2:48: min_active must be a whole number from 1 to 1, the number of members, not a list"),
+    ]

@@ -76,7 +76,9 @@ def test_error_lists_each_problem_on_a_line() -> None:
     error = DesiredStateError(problems)
     assert error.problems == tuple(problems)
     assert str(error) == "a.yaml:1:1: first\nb.yaml:2:2: second"
-    assert str(DesiredStateError(problems, 1_500)) == "a.yaml:1:1: first\nb.yaml:2:2: second\n… and 1,500 more"
+    longer = DesiredStateError(problems, 1_500)
+    assert str(longer) == "a.yaml:1:1: first\nb.yaml:2:2: second\n… and 1,500 more"
+    assert (error.omitted_count, longer.omitted_count) == (0, 1_500)
 
 
 def test_problems_sort_by_file_and_line_number() -> None:

@@ -1,6 +1,6 @@
 """Weekly windows at the ends of days and weeks."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -9,6 +9,9 @@ from worker.model.schedule import find_contradictions, scheduled_status, status_
 from worker.model.times import parse_weekly
 
 ON, OFF = Status.ACTIVE, Status.INACTIVE
+_ON = "scheduled ACTIVE:"
+_IDLE = "no window is open and no status is set outside the windows; the number keeps its status"
+_MAY, _JULY = datetime(2026, 5, 1, tzinfo=UTC), datetime(2026, 7, 1, tzinfo=UTC)
 
 
 def _weekly(text: str, status: Status = ON) -> WeeklyWindow:
@@ -49,3 +52,62 @@ def test_transition_at_the_start_of_the_period_has_the_status_before_it() -> Non
     account = DesiredAccount("main", "a.yaml", {}, (), schedules={"112": schedule})
     listed = [(each.phone, each.when, each.before, each.after) for each in transitions(account, start, end)]
     assert listed == [("112", start, OFF, ON)]
+
+
+def test_simultaneous_transitions_are_in_file_order() -> None:
+    """Numbers with one schedule are also listed one by one."""
+    start, end = datetime(2026, 12, 1, tzinfo=UTC), datetime(2026, 12, 2, tzinfo=UTC)
+    first = Schedule(OFF, (DatedWindow(ON, start, end, "sale"),), (), "UTC")
+    second = Schedule(OFF, (DatedWindow(ON, start, None),), (), "UTC")
+    account = DesiredAccount("main", "a.yaml", {}, (), schedules={"1": first, "2": second, "3": first})
+    listed = [(each.phone, each.when, each.why) for each in transitions(account, start, end + timedelta(days=1))]
+    assert listed == [
+        ("1", start, "scheduled ACTIVE: sale"),
+        ("2", start, "scheduled ACTIVE: from 2026-12-01 00:00 UTC"),
+        ("3", start, "scheduled ACTIVE: sale"),
+        ("1", end, "listed as INACTIVE; no window is open"),
+        ("3", end, "listed as INACTIVE; no window is open"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "reason"),
+    [
+        (Schedule(OFF, (), (), "UTC"), "listed as INACTIVE; no window is open"),
+        (Schedule(None, (), (), "UTC"), _IDLE),
+        (Schedule(None, (DatedWindow(ON, _MAY, None),), (), "Asia/Seoul"), f"{_ON} from 2026-05-01 09:00 KST"),
+        (Schedule(None, (DatedWindow(ON, None, _JULY),), (), "Asia/Seoul"), f"{_ON} until 2026-07-01 09:00 KST"),
+        (
+            Schedule(None, (DatedWindow(ON, _MAY, _JULY),), (), "UTC"),
+            f"{_ON} from 2026-05-01 00:00 UTC until 2026-07-01 00:00 UTC",
+        ),
+        (Schedule(None, (DatedWindow(ON, _MAY, _JULY, "sale"),), (), "UTC"), f"{_ON} sale"),
+        (Schedule(None, (), (_weekly("daily 00:00-24:00"),), "UTC"), f"{_ON} daily 00:00-24:00"),
+    ],
+)
+def test_status_of_a_schedule_has_its_reason(schedule: Schedule, reason: str) -> None:
+    assert scheduled_status(schedule, datetime(2026, 6, 1, tzinfo=UTC)).because == reason
+
+
+def test_change_after_a_moment_with_microseconds_is_on_the_minute() -> None:
+    schedule = Schedule(OFF, (), (_weekly("Mon 09:00-10:00"),), "UTC")
+    assert _changes(schedule, "2026-11-30T08:00:00.000001+00:00", 1) == ["Mon 11-30 09:00 ACTIVE"]
+    moment = datetime(2026, 11, 30, 8, 0, 0, 1, tzinfo=UTC)
+    assert next(status_changes(schedule, moment))[0] == datetime(2026, 11, 30, 9, tzinfo=UTC)
+
+
+def test_window_keeps_its_local_time_in_the_week_of_a_clock_change() -> None:
+    """In Berlin, summer time ended on Sunday, 25 October 2026."""
+    schedule = Schedule(OFF, (), (_weekly("Sat-Sun 09:00-10:00"),), "Europe/Berlin")
+    assert _changes(schedule, "2026-10-24T00:00:00+00:00", 4) == [
+        "Sat 10-24 07:00 ACTIVE",
+        "Sat 10-24 08:00 INACTIVE",
+        "Sun 10-25 08:00 ACTIVE",
+        "Sun 10-25 09:00 INACTIVE",
+    ]
+
+
+def test_window_conflicts_with_a_longer_one_that_encloses_others() -> None:
+    days = [datetime(2026, 12, day, tzinfo=UTC) for day in range(1, 11)]
+    windows = [DatedWindow(ON, days[0], days[9]), DatedWindow(ON, days[1], days[2]), DatedWindow(OFF, days[5], days[6])]
+    assert find_contradictions(windows) == [(0, 2)]

@@ -102,12 +102,35 @@ def test_daily_is_every_day() -> None:
         ("Mon 09:00-25:00", "times are from 00:00 to 24:00"),
         ("Mon 24:00-06:00", "times are from 00:00 to 24:00"),
         ("Mon 09:00-24:01", "times are from 00:00 to 24:00"),
-        ("Mon 09:00-09:00", "a whole day is 00:00-24:00"),
+        ("Mon 09:00-09:00", "empty time range '09:00-09:00': a whole day is 00:00-24:00"),
+        (f"{'x' * 30} 09:00-18:00", f"unknown day '{'x' * 20}': use Mon"),
+        (f"Mon 0{'9' * 30}", f"invalid time range '0{'9' * 19}': use a form such as 09:00-18:00"),
     ],
 )
 def test_invalid_weekly_window_is_refused(text: str, message: str) -> None:
+    """A long part of it is shown shortened."""
     with pytest.raises(ValueError, match=message):
         parse_weekly(text)
+
+
+@pytest.mark.parametrize(
+    ("zone", "local", "instant"),
+    [
+        ("Europe/Berlin", "2026-03-29T01:59:59", "2026-03-29T00:59:59Z"),
+        ("Europe/Berlin", "2026-03-29T02:00:00", "2026-03-29T01:00:00Z"),
+        ("Europe/Berlin", "2026-03-29T02:59:59", "2026-03-29T01:00:00Z"),
+        ("Europe/Berlin", "2026-03-29T03:00:00", "2026-03-29T01:00:00Z"),
+        ("Europe/Berlin", "2026-10-25T02:30:00", "2026-10-25T00:30:00Z"),
+        ("America/New_York", "2026-03-08T02:17:41", "2026-03-08T07:00:00Z"),
+        ("Australia/Lord_Howe", "2026-10-04T02:15:00", "2026-10-03T15:30:00Z"),
+        ("Pacific/Apia", "2011-12-30T13:14:15", "2011-12-30T10:00:00Z"),
+    ],
+)
+def test_skipped_time_is_the_moment_of_the_jump(zone: str, local: str, instant: str) -> None:
+    """A time that the clock shows twice is the first one. Samoa skipped a whole day."""
+    converted = to_utc(datetime.fromisoformat(local), load_zone(zone))
+    assert (format_utc(converted), converted.tzinfo) == (instant, UTC)
+    assert to_utc(converted.astimezone(SEOUL), load_zone(zone)).tzinfo is UTC
 
 
 def test_times_are_formatted_in_the_named_zone() -> None:

@@ -1,9 +1,10 @@
 """The HTTP server of the daemon over real sockets: responses, refusals, and clients that stall."""
 
 import asyncio
+import logging
 import socket
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from aiohttp import web
@@ -219,8 +220,11 @@ def test_unexpected_error_is_reported_by_its_type_only(capfd: pytest.CaptureFixt
     ],
     ids=["tls", "line", "header", "headers"],
 )
-def test_invalid_and_oversized_requests_are_refused(text: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_invalid_and_oversized_requests_are_refused(
+    text: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     """TLS, a long line, a long header and too many headers get 400, without a log line."""
+    caplog.set_level(logging.DEBUG)
 
     async def scenario(url: str) -> None:
         assert (await send(url, text)).status == 400
@@ -228,6 +232,8 @@ def test_invalid_and_oversized_requests_are_refused(text: str, capfd: pytest.Cap
 
     run_scenario(scenario)
     assert capfd.readouterr() == ("", "")
+    assert [record.getMessage() for record in caplog.records if record.name != "asyncio"] == []
+    assert not logging.getLogger().disabled
 
 
 @pytest.mark.parametrize("request_start", ["", "GET /metr", "GET /metrics HTTP/1.1\r\nHost: x\r\n"])
@@ -320,3 +326,22 @@ async def test_server_listens_on_loopback_by_default() -> None:
         assert url.startswith("http://127.0.0.1:")
     async with serve(Daemon(), "::1", 0) as url:
         assert url.startswith("http://[::1]:")
+
+
+def test_closed_connections_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    servers: list[web.Server] = []
+    real = web.ServerRunner
+
+    def runner(server: web.Server, **options: Any) -> web.ServerRunner:
+        servers.append(server)
+        return real(server, **options)
+
+    monkeypatch.setattr(web, "ServerRunner", runner)
+
+    async def scenario(url: str) -> None:
+        for _ in range(3):
+            assert (await get(url, "/healthz")).status == 200
+        await asyncio.sleep(1)
+        assert servers[0].connections == []
+
+    run_scenario(scenario)
