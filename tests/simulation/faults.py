@@ -1,4 +1,4 @@
-"""Every way in which one request can fail, by the API's description and the design, with its frequency."""
+"""Every fault of one request, according to the API's documentation and the design, with its frequency."""
 
 from collections.abc import Mapping
 from random import Random
@@ -8,11 +8,11 @@ __all__ = ["CALM", "FAULTS", "PROFILES", "Fault", "draw"]
 
 
 class Fault(NamedTuple):
-    """How a request fares.
+    """The fate of a request.
 
-    `arrives`: in time, late (after the client has given up) or never. `ends` is what the client gets: the answer, a
-    connection that was never made (`refused`, `unreachable`), one that broke (`broken`) or an answer that did (`half`),
-    or nothing in time (`silence`). `instead` is what the server does other than its work: before it, or `after` it.
+    `arrives`: in time, late (after the client gave up) or never. `ends` is what the client gets: the response
+    (`answer`), a connection that failed (`refused`, `unreachable`), one that broke (`broken`), a truncated response
+    (`half`), or nothing in time (`silence`). `instead` replaces the work of the server: before it, or `after` it.
     """
 
     name: str
@@ -83,7 +83,7 @@ PROFILES: Final[Mapping[str, Profile]] = {
 
 
 def draw(profile: str, chance: Random) -> Fault:
-    """What the next request meets."""
+    """Return the fault of the next request."""
     share, weights = PROFILES[profile]
     if chance.random() >= share:
         return CALM

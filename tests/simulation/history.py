@@ -1,4 +1,4 @@
-"""What happened in one simulated world, in one order, as the model saw it: what the oracles read."""
+"""The events of a simulated world in one order, as the model observed them. The oracles read this history."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ __all__ = ["Answered", "Edit", "Event", "History", "Moment", "Request"]
 
 
 class Moment(NamedTuple):
-    """A place in the order of everything, and its virtual time in seconds."""
+    """A position in the order of all events, and its virtual time in seconds."""
 
     order: int
     at: float
@@ -28,7 +28,7 @@ class Event(NamedTuple):
 
 
 class Answered(Enum):
-    """What a client could know of a request once it heard of it."""
+    """What a client can know of a response that it received."""
 
     YES = "carried out"
     NO = "refused for good"
@@ -41,7 +41,7 @@ class Request:
     """One request on the wire.
 
     `asked` is the status of a write. `shown` is the account when a read was answered, and `hidden` the numbers that the
-    reply left out all the same.
+    response omitted nevertheless.
     """
 
     run: str
@@ -65,27 +65,27 @@ class Request:
 
     @property
     def visible(self) -> dict[str, str]:
-        """The numbers that the reply to a read holds."""
+        """Return the numbers in the response to a read."""
         return {phone: status for phone, status in (self.shown or {}).items() if phone not in self.hidden}
 
     @property
     def key(self) -> str:
-        """The API key that signed it."""
+        """Return the API key that signed the request."""
         return signing_key(self.header)
 
     @property
     def heard_account(self) -> bool:
-        """Whether the run read a reply of status 200 to this read."""
+        """Return True if the run received a response with status 200 to this read."""
         return self.method == "GET" and self.ended is not None and self.status == 200
 
     @property
     def writes(self) -> bool:
-        """Whether it is one that changes something."""
+        """Return True if the request is a write."""
         return self.method == "PUT"
 
 
 class Edit(NamedTuple):
-    """Change by an operator: `after` is None if the number was removed."""
+    """A change by an operator. `after` is None if the number was removed."""
 
     moment: Moment
     phone: str
@@ -95,7 +95,7 @@ class Edit(NamedTuple):
 
 @dataclass(slots=True)
 class History:
-    """Everything, in its order."""
+    """All events in order."""
 
     trace: list[Event] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)

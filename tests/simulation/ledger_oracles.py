@@ -1,4 +1,4 @@
-"""Compare what the ledger holds and the result reports with the requests that the API received."""
+"""Compare the ledger and the result with the requests that the API received."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ __all__ = ["attempts_are_requests", "every_number_has_one_outcome", "nothing_is_
 
 
 def attempts_are_requests(world: World, runs: list[Life]) -> Iterator[str]:
-    """Every request that writes is one row, with what was answered; a run that died may have intended one more."""
+    """Each write request is one row with its response. A killed run may have one more intent."""
     rows = _grouped(world, "SELECT run, phone, number, http_status FROM attempts JOIN entries ON entries.id = entry")
     for life in runs:
         written = rows.get(life.name, {})
@@ -31,7 +31,7 @@ def attempts_are_requests(world: World, runs: list[Life]) -> Iterator[str]:
 
 
 def every_number_has_one_outcome(world: World, runs: list[Life]) -> Iterator[str]:
-    """The result has every number once, and the ledger what the result has."""
+    """The result contains every number once, and the ledger contains the same outcomes."""
     rows = _grouped(
         world,
         "SELECT run, phone, outcomes.outcome FROM outcomes JOIN entries ON entries.id = entry "
@@ -56,7 +56,7 @@ def every_number_has_one_outcome(world: World, runs: list[Life]) -> Iterator[str
 
 
 def nothing_is_left_open(world: World, runs: list[Life]) -> Iterator[str]:
-    """When all is quiet, every run has its end in the ledger, and every request what became of it."""
+    """In the end, every run has its end in the ledger, and every request its outcome."""
     del runs
     for row in world.rows("SELECT run, finished_at, settled FROM entries WHERE finished_at IS NULL OR NOT settled"):
         yield f"{row['run']} is open: {row}"
@@ -79,7 +79,7 @@ def _noting_failed(life: Life) -> bool:
 
 
 def _grouped(world: World, sql: str) -> Mapping[str, Mapping[str, list[dict[str, Any]]]]:
-    """Rows by run and phone."""
+    """Return rows by run and phone."""
     found: dict[str, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
     for row in world.rows(sql):
         found[row["run"]][row["phone"]].append(row)

@@ -1,4 +1,4 @@
-"""The API as a model: what it does with what arrives. The only judge of what is true of the account."""
+"""A model of the API: what it does with each request. It defines the true state of the account."""
 
 import hmac
 import re
@@ -16,7 +16,7 @@ from tests.simulation.faults import Fault
 from tests.simulation.history import Answered, Edit, History, Request
 from worker.config.settings import RateLimit
 
-__all__ = ["ACCOUNT_ID", "API_KEY", "API_SECRET", "EPOCH", "OTHER_KEY", "Api", "Reply"]
+__all__ = ["ACCOUNT_ID", "API_KEY", "API_SECRET", "EPOCH", "OTHER_KEY", "Api", "WireResponse"]
 
 EPOCH: Final = 1_800_000_000.0
 """Unix time at which the loop's clock is 0."""
@@ -34,8 +34,8 @@ _header = re.compile(
 ).fullmatch
 
 
-class Reply(NamedTuple):
-    """An answer as it travels, and what of it a client can know."""
+class WireResponse(NamedTuple):
+    """A response in transit, and what a client can know of it."""
 
     status: int
     headers: dict[str, str]
@@ -44,7 +44,7 @@ class Reply(NamedTuple):
 
 
 class Api:
-    """One account at the server. `wall` is the server's own clock, Unix seconds; `clock` is the loop's."""
+    """One account at the server. `wall` is the server's clock in Unix seconds; `clock` is that of the loop."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class Api:
 
     @property
     def active(self) -> int:
-        """How many numbers are ACTIVE."""
+        """Return the number of ACTIVE numbers."""
         return sum(status == "ACTIVE" for status in self.numbers.values())
 
     def edit(self, phone: str, status: str | None) -> None:
@@ -85,20 +85,20 @@ class Api:
         self._history.edits.append(Edit(moment, phone, before, status))
         self._history.active.append((moment, self.active, None))
 
-    def arrive(self, request: Request, fault: Fault) -> Reply:
-        """Take a request and answer it."""
+    def arrive(self, request: Request, fault: Fault) -> WireResponse:
+        """Accept a request and return the response."""
         request.arrived = self._history.mark("arrive", request.run, request.phone, f"{request.method} {request.asked}")
         if fault.instead == "error" and not fault.after:
             return self._error()
-        refused = self._stranger(request) or self._too_many(request) or self._instead(request, fault)
+        refused = self._reject_signature(request) or self._too_many(request) or self._instead(request, fault)
         if refused is not None:
             return refused
         if not request.writes:
             return self._distorted_read(request, fault) or self._read(request, fault)
         return self._write(request, fault)
 
-    def _stranger(self, request: Request) -> Reply | None:
-        """What is wrong with the signature."""
+    def _reject_signature(self, request: Request) -> WireResponse | None:
+        """Return the error of an invalid signature, or None."""
         given = _header(request.header)
         if given is None or given["key"] not in self._keys:
             return self._said(400, "InvalidApiKey", "no such key")
@@ -112,7 +112,7 @@ class Api:
         self._seen.add(signed)
         return None
 
-    def _too_many(self, request: Request) -> Reply | None:
+    def _too_many(self, request: Request) -> WireResponse | None:
         arrivals, now = self._arrivals[request.writes], self._clock()
         while arrivals and arrivals[0] <= now - self._quota.per_seconds:
             arrivals.popleft()
@@ -121,7 +121,7 @@ class Api:
         arrivals.append(now)
         return None
 
-    def _instead(self, request: Request, fault: Fault) -> Reply | None:
+    def _instead(self, request: Request, fault: Fault) -> WireResponse | None:
         match fault.instead:
             case "limited":
                 return self._limited(request)
@@ -130,15 +130,15 @@ class Api:
             case "unauthorized":
                 return self._said(*self._chance.choice([(401, "Unauthorized"), (403, "Forbidden")]), "no")
             case "redirected":
-                return Reply(307, self._headers() | {"Location": "https://elsewhere.example/"}, b"")
+                return WireResponse(307, self._headers() | {"Location": "https://elsewhere.example/"}, b"")
             case "rejected" if request.writes:
                 codes = [(400, "ValidationError"), (400, "InvalidSenderId"), (409, "FailedToUpdate"), (422, "Odd")]
                 return self._said(*self._chance.choice(codes), "no such thing")
             case _:
                 return None
 
-    def _limited(self, request: Request) -> Reply:
-        """429, with a Retry-After of any kind, and what of it a client must heed."""
+    def _limited(self, request: Request) -> WireResponse:
+        """Return a 429 with any kind of Retry-After, and the part of it that a client must follow."""
         now = int(self._wall())
         dates = {text: format_datetime(datetime.fromtimestamp(now + s, UTC), usegmt=True) for text, s in _DATES.items()}
         asked, seconds = self._chance.choice(_RETRY_AFTER)
@@ -147,12 +147,12 @@ class Api:
         reply = self._said(429, "TooManyRequests", "")
         body = b'{"errorCode": "TooManyRequests", "message": "too many"}'
         bodies = [body, b"", b"<html>slow down</html>"]
-        return Reply(429, reply.headers | more, self._chance.choice(bodies), Answered.LATER)
+        return WireResponse(429, reply.headers | more, self._chance.choice(bodies), Answered.LATER)
 
-    def _distorted_read(self, request: Request, fault: Fault) -> Reply | None:
-        """Return a reply that differs from the account, or None.
+    def _distorted_read(self, request: Request, fault: Fault) -> WireResponse | None:
+        """Return a response that differs from the account, or None.
 
-        A run never gets two of them in a row: it may believe what a second read confirms.
+        A run never gets two in a row, because it accepts what a second read confirms.
         """
         heard = [each for each in self._history.requests if each.run == request.run and each.heard_account]
         if fault.instead not in {"stranger", "emptied", "shrunk"} or (heard and heard[-1].distorted):
@@ -166,7 +166,7 @@ class Api:
         request.hidden = frozenset(self._chance.sample(sorted(self.numbers), (len(self.numbers) + 1) // 2))
         return self._ok(self._document(request.visible, self.account_id))
 
-    def _read(self, request: Request, fault: Fault) -> Reply:
+    def _read(self, request: Request, fault: Fault) -> WireResponse:
         request.shown = dict(self.numbers)
         match fault.instead:
             case "error":
@@ -178,7 +178,7 @@ class Api:
             case _:
                 return self._ok(self._document(self.numbers, self.account_id))
 
-    def _write(self, request: Request, fault: Fault) -> Reply:
+    def _write(self, request: Request, fault: Fault) -> WireResponse:
         before = dict(self.numbers)
         phone, asked = request.phone, request.asked
         if phone not in before:
@@ -199,12 +199,12 @@ class Api:
             case "other account":
                 return self._ok(self._document(self.numbers, "999"), Answered.DOUBT)
             case "stale" if before[phone] != asked:
-                return self._ok(self._shaped(before, phone, before[phone]), Answered.DOUBT)
+                return self._ok(self._write_response(before, phone, before[phone]), Answered.DOUBT)
             case _:
-                return self._ok(self._shaped(before | {phone: asked}, phone, asked))
+                return self._ok(self._write_response(before | {phone: asked}, phone, asked))
 
-    def _shaped(self, numbers: dict[str, str], phone: str, status: str) -> dict[str, Any]:
-        """The reply to a write, in one of its three shapes."""
+    def _write_response(self, numbers: dict[str, str], phone: str, status: str) -> dict[str, Any]:
+        """Return the response to a write, in one of its three shapes."""
         shape = self._chance.randrange(3)
         if shape == 0:
             return self._document(numbers, self.account_id)
@@ -216,22 +216,22 @@ class Api:
         rows = [{"phoneNumber": phone, "status": status, "method": None} for phone, status in numbers.items()]
         return {"accountId": account_id, "limit": 5, "senderIds": rows, "limitationDocuments": []}
 
-    def _ok(self, document: object, answered: Answered = Answered.YES) -> Reply:
-        return Reply(200, self._headers(), msgspec.json.encode(document), answered)
+    def _ok(self, document: object, answered: Answered = Answered.YES) -> WireResponse:
+        return WireResponse(200, self._headers(), msgspec.json.encode(document), answered)
 
-    def _said(self, status: int, code: str, message: str) -> Reply:
+    def _said(self, status: int, code: str, message: str) -> WireResponse:
         body = msgspec.json.encode({"errorCode": code, "errorMessage": message})
         again = code in {"DuplicatedSignature", "RequestTimeTooSkewed"}
-        return Reply(status, self._headers(), body, Answered.LATER if again else Answered.NO)
+        return WireResponse(status, self._headers(), body, Answered.LATER if again else Answered.NO)
 
-    def _error(self) -> Reply:
+    def _error(self) -> WireResponse:
         status = self._chance.choice([408, 500, 502, 503, 504])
         bodies = [b"", b"<html>bad gateway</html>", b'{"oops": 1}']
-        return Reply(status, self._headers(), self._chance.choice(bodies), Answered.DOUBT)
+        return WireResponse(status, self._headers(), self._chance.choice(bodies), Answered.DOUBT)
 
-    def _garbage(self) -> Reply:
+    def _garbage(self) -> WireResponse:
         bodies = [b"<html>login</html>", b"", b"[1, 2", b'{"errorCode": "Odd", "errorMessage": "x"}', b'"text"']
-        return Reply(200, self._headers(), self._chance.choice(bodies), Answered.DOUBT)
+        return WireResponse(200, self._headers(), self._chance.choice(bodies), Answered.DOUBT)
 
     def _headers(self) -> dict[str, str]:
         return {"Date": format_datetime(datetime.fromtimestamp(int(self._wall()), UTC), usegmt=True)}

@@ -1,6 +1,6 @@
-"""What must be true of every world, computed from the model's history and the ledger's rows, never from a log.
+"""Properties that hold in every world, computed from the model's history and the ledger's rows, never from a log.
 
-Each oracle yields what contradicts it, as sentences that begin with its number in the list of promises.
+Each oracle yields its violations as sentences that start with its number in the list of promises.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,10 +13,10 @@ from tests.simulation.ledger_oracles import (
     every_number_has_one_outcome,
     nothing_is_left_open,
 )
-from tests.simulation.runs import Life, believed, lives
+from tests.simulation.runs import Life, accepted_reads, lives
 from tests.simulation.scenario import DRY_KINDS
 from tests.simulation.thresholds import enough_stay_active, thresholds_hold
-from tests.simulation.verdicts import options_narrow_every_run, our_writes_are_not_called_others
+from tests.simulation.verdicts import options_narrow_every_run, own_writes_are_not_reported_as_external
 from tests.simulation.world import World
 from worker.model.accounts import Status, Unmanaged
 from worker.model.plans import Action
@@ -32,7 +32,7 @@ Oracle = Callable[[World, list[Life]], Iterator[str]]
 
 
 def violations(world: World) -> list[str]:
-    """Everything that is wrong with a world."""
+    """Return all violations of a world."""
     seen = lives(world)
     return [
         *world.violations,
@@ -41,21 +41,21 @@ def violations(world: World) -> list[str]:
 
 
 def judge(world: World) -> None:
-    """Add to the world's violations what the oracles find."""
+    """Add the violations that the oracles find to the world."""
     world.violations = violations(world)
 
 
-def _only_what_the_file_says(world: World, runs: list[Life]) -> Iterator[str]:
-    """A write carries the status of the file, for a listed number that differed at the last read."""
+def _writes_are_desired(world: World, runs: list[Life]) -> Iterator[str]:
+    """A write has the status of the file, for a listed number that differed at the last read."""
     del world
     for life in runs:
         for put in life.puts:
             reads = [read for read in life.reads if read.ended is not None and read.ended.order < put.sent.order]
             recent = [read for read in reads if read.ended is not None and read.ended.at > put.sent.at - _GRACE]
-            reads = believed(reads)
+            reads = accepted_reads(reads)
             recent = [read for read in recent if read in reads]
             candidates = (reads[-len(recent) - 1 :] if recent else reads[-1:]) or []
-            asked = life.wants(put.phone)
+            asked = life.desired_status(put.phone)
             if put.asked != asked:
                 yield f"{life.name} asks {put.asked} of {put.phone}, the file {asked}"
             elif put.phone not in life.approved:
@@ -84,7 +84,7 @@ def _ambiguous_write_is_settled_by_a_read(world: World, runs: list[Life]) -> Ite
 
 
 def _quota_holds(world: World, runs: list[Life]) -> Iterator[str]:
-    """No more arrivals than the quota in any sliding window at the server, retries and reads included."""
+    """No sliding window at the server contains more requests than the quota, including retries and reads."""
     quota = world.scenario.settings.rate_limit
     for life in runs:
         kinds = (("writes", quota.writes), ("reads", quota.reads))
@@ -99,8 +99,8 @@ def _quota_holds(world: World, runs: list[Life]) -> Iterator[str]:
                     yield f"{life.name} has {most + 1} {kind} arrive in {last - first:.3f} seconds"
 
 
-def _holds_are_heeded(world: World, runs: list[Life]) -> Iterator[str]:
-    """After a 429, nothing leaves until the time that it asks for, but what already had its intent on the way."""
+def _pauses_are_followed(world: World, runs: list[Life]) -> Iterator[str]:
+    """After a 429, no request leaves until the given time, except those whose intent was already stored."""
     del world
     for life in runs:
         for limited in life.requests:
@@ -122,7 +122,7 @@ def _signatures_are_used_once(world: World, runs: list[Life]) -> Iterator[str]:
 
 
 def _changed_was_observed(world: World, runs: list[Life]) -> Iterator[str]:
-    """`changed` is said only of what was written, and seen at the server afterwards."""
+    """A number is `changed` only if it was written and the server then had the new status."""
     del world
     for life in runs:
         for number in life.results:
@@ -138,12 +138,12 @@ def _changed_was_observed(world: World, runs: list[Life]) -> Iterator[str]:
                 yield f"{life.name} calls {number.phone} changed, which showed {(last.shown or {}).get(number.phone)}"
 
 
-def _foreign_changes_stay(world: World, runs: list[Life]) -> Iterator[str]:
-    """A foreign change that a read of the run showed is not overwritten in that run."""
+def _external_changes_stay(world: World, runs: list[Life]) -> Iterator[str]:
+    """A run does not overwrite an external change that one of its reads showed."""
     del world
     for life in runs:
         for phone, puts in life.by_phone.items():
-            foreign = _seen_foreign(life, phone, puts)
+            foreign = _first_external_change(life, phone, puts)
             if foreign is None or foreign.ended is None:
                 continue
             for put in puts:
@@ -151,12 +151,12 @@ def _foreign_changes_stay(world: World, runs: list[Life]) -> Iterator[str]:
                     yield f"{life.name} writes {phone} after it saw that it was changed by others"
 
 
-def _seen_foreign(life: Life, phone: str, puts: list[Request]) -> Request | None:
+def _first_external_change(life: Life, phone: str, puts: list[Request]) -> Request | None:
     """Return the first read that shows a change of a number which the run cannot have made."""
     before = life.approved.get(phone)
     possible = {before}
     done = False
-    for read in believed(life.reads_since_approval):
+    for read in accepted_reads(life.reads_since_approval):
         assert read.arrived is not None
         if phone in read.hidden:
             continue
@@ -176,8 +176,8 @@ def _dry_runs_write_nothing(world: World, runs: list[Life]) -> Iterator[str]:
             yield f"{life.name} is dry and writes {life.puts[0].phone}"
 
 
-def _converged_is_left_alone(world: World, runs: list[Life]) -> Iterator[str]:
-    """A run that finds everything as it should be writes nothing, and says so."""
+def _converged_account_is_not_written(world: World, runs: list[Life]) -> Iterator[str]:
+    """A run over a converged account writes nothing and reports that."""
     del world
     for life in runs:
         if life.record.stage != "again":
@@ -189,14 +189,14 @@ def _converged_is_left_alone(world: World, runs: list[Life]) -> Iterator[str]:
 
 
 def _converges(world: World, runs: list[Life]) -> Iterator[str]:
-    """Once faults stop, one run makes everything as desired that can be, in its time."""
+    """Once faults stop, one run makes every possible number as desired, in time."""
     del world
     for life in runs:
         record = life.record
         if record.stage != "converge":
             continue
         for phone, status in record.numbers.items():
-            wanted = life.wants(phone)
+            wanted = life.desired_status(phone)
             if wanted is not None and status in _WRITABLE and status != wanted:
                 yield f"{life.name} leaves {phone} {status}, not {wanted}"
         if record.ended is None or record.ended.at - record.started.at > record.script.deadline:
@@ -215,7 +215,7 @@ def _one_write_at_a_time(world: World, runs: list[Life]) -> Iterator[str]:
 
 
 def _one_writer_at_a_time(world: World, runs: list[Life]) -> Iterator[str]:
-    """Two runs never write to the account in turns."""
+    """Two runs never interleave their writes to an account."""
     del world
     spans = sorted((life.puts[0].sent.order, life.puts[-1].sent.order, life.name) for life in runs if life.puts)
     for first, second in pairwise(spans):
@@ -224,7 +224,7 @@ def _one_writer_at_a_time(world: World, runs: list[Life]) -> Iterator[str]:
 
 
 def _refusals_are_final(world: World, runs: list[Life]) -> Iterator[str]:
-    """What was refused for good is not sent again."""
+    """A permanently refused write is not sent again."""
     del world
     for life in runs:
         for puts in life.by_phone.values():
@@ -232,13 +232,13 @@ def _refusals_are_final(world: World, runs: list[Life]) -> Iterator[str]:
                 yield f"{life.name} writes {puts[0].phone} again after it was refused"
 
 
-def _nothing_is_believed_of_what_is_no_account(world: World, runs: list[Life]) -> Iterator[str]:
-    """A number is called missing only where a reply that is the account did not have it."""
+def _only_account_documents_count(world: World, runs: list[Life]) -> Iterator[str]:
+    """A number is `missing` only if a valid account document did not contain it."""
     del world
     for life in runs:
         plan = life.record.plan
         planned = () if plan is None else (change.phone for change in plan.changes if change.action is Action.MISSING)
-        # a saved plan that is refused unread reports what was observed when it was made
+        # a saved plan that is refused without a read reports the state observed when it was created
         is_observed = life.reads or life.record.saved is None
         reported = (number.phone for number in life.results if is_observed and number.outcome is Outcome.MISSING)
         for phone in {*planned, *reported}:
@@ -246,8 +246,8 @@ def _nothing_is_believed_of_what_is_no_account(world: World, runs: list[Life]) -
                 yield f"{life.name} calls {phone} missing, which no reply of the account shows"
 
 
-def _one_account_has_one_description(world: World, runs: list[Life]) -> Iterator[str]:
-    """A run that reads one account for two documents writes for neither, and reports both."""
+def _one_account_has_one_document(world: World, runs: list[Life]) -> Iterator[str]:
+    """A run that reads one account for two documents writes for neither and reports both."""
     del world
     for life in runs:
         if not life.record.script.twin:
@@ -259,8 +259,8 @@ def _one_account_has_one_description(world: World, runs: list[Life]) -> Iterator
             yield f"{life.name} ends {codes} for an account that is described twice"
 
 
-def _a_plan_is_carried_out_once(world: World, runs: list[Life]) -> Iterator[str]:
-    """The writes of one plan file leave in one run, and not after another run wrote the same numbers."""
+def _plan_is_applied_once(world: World, runs: list[Life]) -> Iterator[str]:
+    """The writes of one plan file belong to one run, and do not follow writes of another run to the same numbers."""
     del world
     made = {life.name: life.record.ended for life in runs}
     carried_out: dict[str, str] = {}
@@ -282,8 +282,8 @@ def _a_plan_is_carried_out_once(world: World, runs: list[Life]) -> Iterator[str]
                 yield f"{life.name} carries out a plan after {other.name} wrote a number of it"
 
 
-def _a_plan_is_what_its_file_asks_for(world: World, runs: list[Life]) -> Iterator[str]:
-    """A saved plan that is compared with its file writes only what the file asks for now."""
+def _saved_plan_follows_its_file(world: World, runs: list[Life]) -> Iterator[str]:
+    """A saved plan that is compared with its file writes only what the file desires now."""
     del world
     for life in runs:
         for put in life.puts if life.record.script.compared else ():
@@ -295,29 +295,29 @@ def _a_plan_is_what_its_file_asks_for(world: World, runs: list[Life]) -> Iterato
 
 
 ORACLES: Final[tuple[tuple[str, Oracle], ...]] = (
-    ("1", _only_what_the_file_says),
+    ("1", _writes_are_desired),
     ("1", _ambiguous_write_is_settled_by_a_read),
     ("3", thresholds_hold),
     ("3", enough_stay_active),
     ("4", _quota_holds),
-    ("4", _holds_are_heeded),
+    ("4", _pauses_are_followed),
     ("5", _signatures_are_used_once),
     ("6", _changed_was_observed),
-    ("7", _foreign_changes_stay),
+    ("7", _external_changes_stay),
     ("7", _refusals_are_final),
     ("8", _dry_runs_write_nothing),
-    ("9", _converged_is_left_alone),
+    ("9", _converged_account_is_not_written),
     ("10", _converges),
     ("11", every_number_has_one_outcome),
     ("11", nothing_is_left_open),
     ("12", _one_write_at_a_time),
     ("12", _one_writer_at_a_time),
     ("13", attempts_are_requests),
-    ("14", _nothing_is_believed_of_what_is_no_account),
-    ("15", _one_account_has_one_description),
-    ("16", _a_plan_is_carried_out_once),
-    ("17", _a_plan_is_what_its_file_asks_for),
-    ("18", our_writes_are_not_called_others),
+    ("14", _only_account_documents_count),
+    ("15", _one_account_has_one_document),
+    ("16", _plan_is_applied_once),
+    ("17", _saved_plan_follows_its_file),
+    ("18", own_writes_are_not_reported_as_external),
     ("19", options_narrow_every_run),
 )
 """Oracle 2 is asked by the world itself, whenever a write leaves."""

@@ -1,4 +1,4 @@
-"""Bugs, planted one at a time into the real worker, and the oracle that has to notice each."""
+"""Bugs that are planted one at a time into the real worker, and the oracle that must detect each."""
 
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
@@ -26,15 +26,15 @@ compared = diff.diff
 
 
 class PlantedBug(NamedTuple):
-    """A planted bug: what it is, the number of the oracle that must find it, and how it is planted."""
+    """A planted bug: its description, the number of the oracle that must detect it, and a function that plants it."""
 
     name: str
     oracle: str
     plant: Callable[[Patch], None]
 
 
-def _trust_a_replys_row(patch: Patch) -> None:
-    """Believe the row of a reply instead of the verification read."""
+def _trust_the_response_of_a_write(patch: Patch) -> None:
+    """The response of a write is accepted instead of the verification read."""
     firsts: dict[Executor, ObservedAccount] = {}
 
     async def verify(self: Executor) -> None:
@@ -54,8 +54,8 @@ def _trust_a_replys_row(patch: Patch) -> None:
     patch.setattr(Executor, "_verify", verify)
 
 
-def _call_doubt_done(patch: Patch) -> None:
-    """An ambiguous write is not looked after, and called changed."""
+def _report_ambiguous_as_changed(patch: Patch) -> None:
+    """An ambiguous write is not resolved, and is reported as changed."""
     judge = WriteAttempt._judge
 
     async def resolve(self: Executor, attempt: WriteAttempt) -> bool:
@@ -79,7 +79,7 @@ def _retry_ambiguous_write_without_a_read(patch: Patch) -> None:
     patch.setattr(Executor, "_resolve", resolve)
 
 
-def _call_accepted_changed(patch: Patch) -> None:
+def _report_accepted_as_changed(patch: Patch) -> None:
     judge = WriteAttempt._judge
 
     def believe(attempt: WriteAttempt, *given: Any, **more: Any) -> Any:
@@ -89,8 +89,8 @@ def _call_accepted_changed(patch: Patch) -> None:
 
 
 def _write_protected_numbers(patch: Patch) -> None:
-    def unprotected(wanted: Any, observed: Any) -> Any:
-        free = {phone: msgspec.structs.replace(want, protected=False) for phone, want in wanted.items()}
+    def unprotected(desired: Any, observed: Any) -> Any:
+        free = {phone: msgspec.structs.replace(want, protected=False) for phone, want in desired.items()}
         return compared(free, observed)
 
     patch.setattr(diff, "diff", unprotected)
@@ -122,7 +122,7 @@ def _do_not_wait_for_activations(patch: Patch) -> None:
 
 
 def _replay_open_intents(patch: Patch) -> None:
-    """A run writes what a dead one left open, before it compares anything."""
+    """A run writes the open intents of a killed run before it compares anything."""
     real, made_before = SqliteAccountLedger.resume, build.build
 
     async def resume(self: SqliteAccountLedger, observed: ObservedAccount) -> AccountMemory:
@@ -161,7 +161,7 @@ def _replay_open_intents(patch: Patch) -> None:
     patch.setattr(account, "fingerprint", lambda _: "the same")
 
 
-def _overwrite_what_others_changed(patch: Patch) -> None:
+def _overwrite_external_changes(patch: Patch) -> None:
     async def resolve(self: Executor, attempt: WriteAttempt) -> bool:
         attempt.ambiguous = True
         await self._reads.read()
@@ -180,17 +180,17 @@ def _report_a_number_twice(patch: Patch) -> None:
     patch.setattr(Executor, "results", lambda self: (result for one in real(self) for result in (one, one)))
 
 
-def _let_everything_through(patch: Patch) -> None:
+def _ignore_the_quota(patch: Patch) -> None:
     patch.setattr(build, "guard", lambda *_, **__: ())
 
 
-def _write_what_is_as_desired(patch: Patch) -> None:
-    def eager(wanted: Any, observed: Any) -> Any:
-        changes = compared(wanted, observed)
+def _write_converged_numbers(patch: Patch) -> None:
+    def eager(desired: Any, observed: Any) -> Any:
+        changes = compared(desired, observed)
         known = {change.phone for change in changes}
         more = (
             Change(phone, Action.ACTIVATE, "ACTIVE", "ACTIVE", "to be sure")
-            for phone, want in wanted.items()
+            for phone, want in desired.items()
             if phone not in known and phone in observed and want.status == "ACTIVE"
         )
         return (*changes, *more)
@@ -199,17 +199,17 @@ def _write_what_is_as_desired(patch: Patch) -> None:
 
 
 def _forget_the_last_number(patch: Patch) -> None:
-    def short(wanted: Any, observed: Any) -> Any:
-        return compared(wanted, observed)[:-1]
+    def short(desired: Any, observed: Any) -> Any:
+        return compared(desired, observed)[:-1]
 
     patch.setattr(diff, "diff", short)
 
 
-def _write_by_two_descriptions(patch: Patch) -> None:
+def _write_for_two_documents(patch: Patch) -> None:
     patch.setattr(Identities, "duplicate", lambda *_: None)
 
 
-def _carry_a_plan_out_again(patch: Patch) -> None:
+def _apply_a_plan_again(patch: Patch) -> None:
     patch.setattr(writes, "earlier_run", lambda *_, **__: None)
 
 
@@ -222,41 +222,41 @@ PLANTED_BUGS: Final = (
     PlantedBug("send before the intent is durable", "2", planted_io_bugs.send_before_the_intent_is_durable),
     PlantedBug("reuse a signature", "5", planted_io_bugs.reuse_a_signature),
     PlantedBug("free a slot at send", "4", planted_io_bugs.free_a_slot_at_send),
-    PlantedBug("free a slot at the answer", "4", planted_io_bugs.free_a_slot_at_the_answer),
-    PlantedBug("hold the slot of what timed out no longer", "4", planted_io_bugs.hold_what_timed_out_no_longer),
+    PlantedBug("free a slot at the answer", "4", planted_io_bugs.free_a_slot_at_the_response),
+    PlantedBug("hold the slot of what timed out no longer", "4", planted_io_bugs.free_the_slot_of_a_timed_out_request),
     PlantedBug("ignore a 429", "4", planted_io_bugs.ignore_a_429),
-    PlantedBug("hold only writes after a 429", "4", planted_io_bugs.hold_writes_only),
-    PlantedBug("trust a reply's row", "6", _trust_a_replys_row),
-    PlantedBug("retry what is refused", "7", planted_io_bugs.retry_what_is_refused),
-    PlantedBug("call doubt done", "6", _call_doubt_done),
+    PlantedBug("hold only writes after a 429", "4", planted_io_bugs.pause_writes_only),
+    PlantedBug("trust a reply's row", "6", _trust_the_response_of_a_write),
+    PlantedBug("retry what is refused", "7", planted_io_bugs.retry_a_refused_write),
+    PlantedBug("call doubt done", "6", _report_ambiguous_as_changed),
     PlantedBug("retry doubt without a look", "1", _retry_ambiguous_write_without_a_read),
-    PlantedBug("call what was accepted changed", "6", _call_accepted_changed),
+    PlantedBug("call what was accepted changed", "6", _report_accepted_as_changed),
     PlantedBug("write protected numbers", "1", _write_protected_numbers),
     PlantedBug("ignore a stale plan", "1", _ignore_a_stale_plan),
     PlantedBug("deactivate first", "3", _deactivate_first),
     PlantedBug("do not wait for activations", "3", _do_not_wait_for_activations),
-    PlantedBug("let everything through", "3", _let_everything_through),
-    PlantedBug("forget what dead runs have spent", "3", planted_io_bugs.forget_what_dead_runs_spent),
+    PlantedBug("let everything through", "3", _ignore_the_quota),
+    PlantedBug("forget what dead runs have spent", "3", planted_io_bugs.ignore_killed_runs_in_limits),
     PlantedBug("replay open intents", "1", _replay_open_intents),
-    PlantedBug("overwrite what others changed", "7", _overwrite_what_others_changed),
+    PlantedBug("overwrite what others changed", "7", _overwrite_external_changes),
     PlantedBug("do not heed what others' looks show", "1", _ignore_the_reads_of_others),
     PlantedBug("write twice at once", "12", planted_io_bugs.write_twice_at_once),
     PlantedBug("lock nothing", "12", planted_io_bugs.lock_nothing),
-    PlantedBug("write what is as desired", "9", _write_what_is_as_desired),
+    PlantedBug("write what is as desired", "9", _write_converged_numbers),
     PlantedBug("forget the last number", "10", _forget_the_last_number),
     PlantedBug("write in a dry run", "8", planted_io_bugs.write_in_a_dry_run),
     PlantedBug("drop an outcome", "11", planted_io_bugs.drop_an_outcome),
     PlantedBug("tell a number twice", "11", _report_a_number_twice),
     PlantedBug("settle nothing", "11", planted_io_bugs.settle_nothing),
-    PlantedBug("drop the answers", "13", planted_io_bugs.drop_the_answers),
-    PlantedBug("believe any reply", "14", planted_io_bugs.believe_any_reply),
-    PlantedBug("believe a shrunken reply", "14", planted_io_bugs.believe_a_shrunken_reply),
-    PlantedBug("write by two descriptions of one account", "15", _write_by_two_descriptions),
-    PlantedBug("carry a plan out again", "16", _carry_a_plan_out_again),
+    PlantedBug("drop the answers", "13", planted_io_bugs.drop_the_responses),
+    PlantedBug("believe any reply", "14", planted_io_bugs.accept_any_response),
+    PlantedBug("believe a shrunken reply", "14", planted_io_bugs.accept_a_shrunken_response),
+    PlantedBug("write by two descriptions of one account", "15", _write_for_two_documents),
+    PlantedBug("carry a plan out again", "16", _apply_a_plan_again),
     PlantedBug("do not compare a plan with its file", "17", _do_not_compare_a_plan_with_its_file),
     PlantedBug("compare with a stale read", "7", planted_verdict_bugs.compare_with_the_first_read),
     PlantedBug(
-        "forget what a waiting write was shown", "7", planted_verdict_bugs.forget_what_a_waiting_write_was_shown
+        "forget what a waiting write was shown", "7", planted_verdict_bugs.forget_external_changes_during_a_wait
     ),
     PlantedBug(
         "call a write unchanged after timeout and refused connection",
@@ -274,5 +274,5 @@ PLANTED_BUGS: Final = (
         planted_verdict_bugs.trust_a_rejection_of_a_second_request,
     ),
     PlantedBug("report drift of excluded numbers", "19", planted_verdict_bugs.report_drift_of_excluded_numbers),
-    PlantedBug("report what is not selected", "19", planted_verdict_bugs.report_what_is_not_selected),
+    PlantedBug("report what is not selected", "19", planted_verdict_bugs.report_unselected_numbers),
 )

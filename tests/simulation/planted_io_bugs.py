@@ -19,18 +19,18 @@ from worker.solapi.limiter import Quota, Window
 from worker.solapi.signing import Signer
 
 __all__ = [
-    "believe_a_shrunken_reply",
-    "believe_any_reply",
+    "accept_a_shrunken_response",
+    "accept_any_response",
     "drop_an_outcome",
-    "drop_the_answers",
-    "forget_what_dead_runs_spent",
+    "drop_the_responses",
     "free_a_slot_at_send",
-    "free_a_slot_at_the_answer",
-    "hold_what_timed_out_no_longer",
-    "hold_writes_only",
+    "free_a_slot_at_the_response",
+    "free_the_slot_of_a_timed_out_request",
     "ignore_a_429",
+    "ignore_killed_runs_in_limits",
     "lock_nothing",
-    "retry_what_is_refused",
+    "pause_writes_only",
+    "retry_a_refused_write",
     "reuse_a_signature",
     "send_before_the_intent_is_durable",
     "settle_nothing",
@@ -43,7 +43,7 @@ Patch = pytest.MonkeyPatch
 
 
 def skip_the_intent(patch: Patch) -> None:
-    """Requests leave that no ledger knows of."""
+    """Requests are sent without an intent in the ledger."""
 
     async def intend(self: SqliteAccountLedger, requests: Any) -> None:
         del self, requests
@@ -52,7 +52,7 @@ def skip_the_intent(patch: Patch) -> None:
 
 
 def send_before_the_intent_is_durable(patch: Patch) -> None:
-    """A request does not wait for its intent to reach the disk."""
+    """A request does not wait until its intent is on disk."""
     real = SqliteAccountLedger.intend
     tasks: set[asyncio.Task[None]] = set()
 
@@ -64,7 +64,7 @@ def send_before_the_intent_is_durable(patch: Patch) -> None:
 
 
 def reuse_a_signature(patch: Patch) -> None:
-    """One signature serves for two seconds."""
+    """One signature is used for two seconds."""
     real = Signer.header
     last: dict[tuple[int, int], str] = {}
 
@@ -75,7 +75,7 @@ def reuse_a_signature(patch: Patch) -> None:
 
 
 def free_a_slot_at_send(patch: Patch) -> None:
-    """A slot cools from when its request leaves."""
+    """The window of a slot starts when its request is sent."""
     acquire, release = Window.acquire, Window.release
 
     async def sent(self: Window) -> None:
@@ -86,8 +86,8 @@ def free_a_slot_at_send(patch: Patch) -> None:
     patch.setattr(Window, "release", lambda *_, **__: None)
 
 
-def free_a_slot_at_the_answer(patch: Patch) -> None:
-    """A slot can be used again as soon as its request is answered."""
+def free_a_slot_at_the_response(patch: Patch) -> None:
+    """A slot can be used again as soon as its request has a response."""
     real = Window.release
 
     def release(self: Window, *, longer: float = 0.0) -> None:
@@ -101,19 +101,19 @@ def free_a_slot_at_the_answer(patch: Patch) -> None:
     patch.setattr(Window, "release", release)
 
 
-def hold_what_timed_out_no_longer(patch: Patch) -> None:
-    """What was given up is taken to have arrived by then."""
+def free_the_slot_of_a_timed_out_request(patch: Patch) -> None:
+    """A timed-out request is assumed to have arrived."""
     real = Window.release
     patch.setattr(Window, "release", lambda self, *, extra_hold=0.0: real(self, extra_hold=0.0 * extra_hold))
 
 
 def ignore_a_429(patch: Patch) -> None:
-    """A 429 holds nothing."""
+    """A 429 pauses nothing."""
     patch.setattr(Quota, "hold", lambda *_: None)
 
 
-def hold_writes_only(patch: Patch) -> None:
-    """A 429 does not hold reads."""
+def pause_writes_only(patch: Patch) -> None:
+    """A 429 does not pause reads."""
 
     def hold(self: Quota, seconds: float) -> None:
         self.writes.hold(self._clock() + seconds)
@@ -121,19 +121,19 @@ def hold_writes_only(patch: Patch) -> None:
     patch.setattr(Quota, "hold", hold)
 
 
-def retry_what_is_refused(patch: Patch) -> None:
-    """A refusal of one number is taken for a passing failure."""
+def retry_a_refused_write(patch: Patch) -> None:
+    """The refusal of a number is treated as a transient error."""
     patch.setattr(retry, "_TRANSIENT", (*retry._TRANSIENT, NumberRejected))
 
 
-def forget_what_dead_runs_spent(patch: Patch) -> None:
-    """The thresholds know this run only."""
+def ignore_killed_runs_in_limits(patch: Patch) -> None:
+    """The safety rules count this run only."""
     real = writes.recall
     patch.setattr(writes, "recall", lambda *given: msgspec.structs.replace(real(*given), spent=frozenset()))
 
 
 def write_twice_at_once(patch: Patch) -> None:
-    """Each write is sent twice at one moment."""
+    """Each write is sent twice at the same time."""
     real = AccountWriter.put
 
     async def put(self: AccountWriter, *given: Any) -> None:
@@ -143,7 +143,7 @@ def write_twice_at_once(patch: Patch) -> None:
 
 
 def write_in_a_dry_run(patch: Patch) -> None:
-    """A plan carries out its first write."""
+    """A plan sends its first write."""
     real = Fleet.plan
 
     async def plan_and_write(self: Fleet, accounts: Any, *given: Any, **more: Any) -> Any:
@@ -169,8 +169,8 @@ def drop_an_outcome(patch: Patch) -> None:
     patch.setattr(writes, "finish_entry", finish)
 
 
-def drop_the_answers(patch: Patch) -> None:
-    """What was answered does not reach the ledger."""
+def drop_the_responses(patch: Patch) -> None:
+    """Responses are not stored in the ledger."""
     patch.setattr(SqliteAccountLedger, "record_response", lambda *_: None)
 
 
@@ -196,12 +196,12 @@ class _free:  # noqa: N801 - a context manager like a function
 
 
 def settle_nothing(patch: Patch) -> None:
-    """What dead runs left open stays so."""
+    """Attempts of killed runs stay open."""
     patch.setattr(writes, "settle", lambda *_: None)
 
 
-def believe_a_shrunken_reply(patch: Patch) -> None:
-    """A reply that lost numbers is not read again."""
+def accept_a_shrunken_response(patch: Patch) -> None:
+    """A response that lost numbers is not read again."""
 
     async def reread(self: AccountReader, observed: ObservedAccount, *_: Any, **__: Any) -> ObservedAccount:
         del self
@@ -210,8 +210,8 @@ def believe_a_shrunken_reply(patch: Patch) -> None:
     patch.setattr(AccountReader, "_reread", reread)
 
 
-def believe_any_reply(patch: Patch) -> None:
-    """A reply of another shape is an account without numbers."""
+def accept_any_response(patch: Patch) -> None:
+    """A response of another shape is an account without numbers."""
     real = AccountDecoder.finish
 
     def finish(self: AccountDecoder) -> ObservedAccount:
@@ -221,4 +221,4 @@ def believe_any_reply(patch: Patch) -> None:
             return ObservedAccount(None, {})
 
     patch.setattr(AccountDecoder, "finish", finish)
-    believe_a_shrunken_reply(patch)
+    accept_a_shrunken_response(patch)

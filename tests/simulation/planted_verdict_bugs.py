@@ -1,4 +1,4 @@
-"""Bugs planted where a run judges its writes, compares reads, and selects numbers."""
+"""Bugs planted where a run determines outcomes, compares reads, and selects numbers."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -20,20 +20,20 @@ __all__ = [
     "compare_with_the_first_read",
     "forget_a_timeout_after_a_refused_connection",
     "forget_a_timeout_without_verification",
-    "forget_what_a_waiting_write_was_shown",
+    "forget_external_changes_during_a_wait",
     "report_drift_of_excluded_numbers",
-    "report_what_is_not_selected",
+    "report_unselected_numbers",
     "trust_a_rejection_of_a_second_request",
 ]
 
 Patch = pytest.MonkeyPatch
 
 
-def _forget_timeouts(patch: Patch, where: Callable[[WriteAttempt, bool], bool]) -> None:
+def _forget_timeouts(patch: Patch, condition: Callable[[WriteAttempt, bool], bool]) -> None:
     real = WriteAttempt._judge
 
     def judge(attempt: WriteAttempt, *given: Any, verified: bool) -> Any:
-        if where(attempt, verified):
+        if condition(attempt, verified):
             attempt.ambiguous = False
         return real(attempt, *given, verified=verified)
 
@@ -41,17 +41,17 @@ def _forget_timeouts(patch: Patch, where: Callable[[WriteAttempt, bool], bool]) 
 
 
 def forget_a_timeout_after_a_refused_connection(patch: Patch) -> None:
-    """A write that timed out and arrived late is called unchanged, as the second connection was refused."""
+    """A timed-out write that arrived late is reported as unchanged, because the second connection was refused."""
     _forget_timeouts(patch, lambda attempt, _: isinstance(attempt.error, ConnectionFailed))
 
 
 def forget_a_timeout_without_verification(patch: Patch) -> None:
-    """A write that timed out is called failed, as the account could not be read after it."""
+    """A timed-out write is reported as failed, because the verification read failed."""
     _forget_timeouts(patch, lambda _, verified: not verified)
 
 
 def trust_a_rejection_of_a_second_request(patch: Patch) -> None:
-    """A write that timed out and arrived late is called failed, as its second request was rejected."""
+    """A timed-out write that arrived late is reported as failed, because its second request was rejected."""
     real = WriteAttempt._judge
 
     def judge(attempt: WriteAttempt, *given: Any, **more: Any) -> Any:
@@ -64,7 +64,7 @@ def trust_a_rejection_of_a_second_request(patch: Patch) -> None:
 
 
 def compare_with_the_first_read(patch: Patch) -> None:
-    """A write that waits is compared with a stale read, and overrules what later reads have shown."""
+    """A waiting write is compared with a stale read, and overrides what later reads showed."""
     real = SharedReads._after
     firsts: dict[SharedReads, ObservedAccount] = {}
 
@@ -77,8 +77,8 @@ def compare_with_the_first_read(patch: Patch) -> None:
     patch.setattr(Executor, "_on_read", lambda *_: None)
 
 
-def forget_what_a_waiting_write_was_shown(patch: Patch) -> None:
-    """A number that others changed and set back while its write waited is written."""
+def forget_external_changes_during_a_wait(patch: Patch) -> None:
+    """A number that others changed and reverted while its write waited is written."""
     real = Executor._on_read
 
     def on_read(self: Executor, account: ObservedAccount) -> None:
@@ -91,7 +91,7 @@ def forget_what_a_waiting_write_was_shown(patch: Patch) -> None:
 
 
 def report_drift_of_excluded_numbers(patch: Patch) -> None:
-    """`drift` loses --exclude where it leaves out what the file has changed."""
+    """`drift` ignores --exclude when it removes changes of the file."""
 
     def without(self: Terms, phones: Iterable[str]) -> Terms:
         return structs.replace(self, selection=Selection(self.selection.only, frozenset(phones)), drift=False)
@@ -99,6 +99,6 @@ def report_drift_of_excluded_numbers(patch: Patch) -> None:
     patch.setattr(Terms, "without", without)
 
 
-def report_what_is_not_selected(patch: Patch) -> None:
-    """An account that cannot be read reports every number of its file."""
+def report_unselected_numbers(patch: Patch) -> None:
+    """An unreadable account reports every number of its file."""
     patch.setattr(build, "select", lambda numbers, _: numbers)

@@ -23,7 +23,7 @@ Patch = pytest.MonkeyPatch
 
 
 def _skip_an_edge_during_a_pass(patch: Patch) -> None:
-    """After a pass the next edge is searched from its end, not from its start."""
+    """After a pass, the next edge is searched from the end of the pass, not from its start."""
     real = WatchLoop._expect
 
     def expect(self: WatchLoop, accounts: Sequence[DesiredAccount], after: datetime) -> None:
@@ -34,7 +34,7 @@ def _skip_an_edge_during_a_pass(patch: Patch) -> None:
 
 
 def _skip_an_edge_of_a_changed_file(patch: Patch) -> None:
-    """The next edge of a file that was changed is searched from when the change is read."""
+    """The next edge of a changed file is searched from the time of the read."""
     real = WatchLoop._refresh_files
 
     def refresh(self: WatchLoop, since: datetime, *, read_all: bool = False) -> None:
@@ -52,7 +52,7 @@ def _let_an_edge_wait_for_a_backoff(patch: Patch) -> None:
 
 
 def _write_while_suspended(patch: Patch) -> None:
-    """Suspensions are reported, and accounts are written all the same."""
+    """Suspensions are reported, but accounts are written anyway."""
     real = Passes.run
 
     async def run(self: Passes, run_id: str, accounts: Any, held: Any, *given: Any) -> Any:
@@ -71,7 +71,7 @@ def _lose_the_selection_at_a_reload(patch: Patch) -> None:
     patch.setattr(Passes, "use", use)
 
 
-def _drop_the_account_of_a_broken_file(patch: Patch) -> None:
+def _drop_the_account_of_an_invalid_file(patch: Patch) -> None:
     def accounts(self: WatchedFiles) -> tuple[DesiredAccount, ...]:
         return tuple(account for account in self._accounts.values() if account.source not in self.broken)
 
@@ -79,7 +79,7 @@ def _drop_the_account_of_a_broken_file(patch: Patch) -> None:
 
 
 def _plan_by_the_end_of_the_last_pass(patch: Patch) -> None:
-    """A pass writes what was desired when the pass before it ended."""
+    """A pass writes what was desired when the previous pass ended."""
     real = Passes.run
     lasts: dict[Passes, datetime] = {}
 
@@ -114,7 +114,7 @@ def _lose_what_arrives_during_a_delivery(patch: Patch) -> None:
 
 
 def _send_the_last_notification_again(patch: Patch) -> None:
-    """What arrives during a delivery makes the queue send the delivered part again."""
+    """A notification during a delivery makes the queue send the delivered part again."""
     real = dispatcher._ChannelQueue._deliver
 
     async def deliver(self: Any) -> bool:
@@ -128,11 +128,11 @@ def _send_the_last_notification_again(patch: Patch) -> None:
 
 
 def _lose_the_queue_at_the_end(patch: Patch) -> None:
-    """What a channel did not accept is lost without a word."""
+    """Undelivered notifications are dropped without a log line."""
     patch.setattr(dispatcher._ChannelQueue, "log_lost", lambda _: None)
 
 
-def _do_not_keep_what_was_notified(patch: Patch) -> None:
+def _do_not_store_the_notified_state(patch: Patch) -> None:
     real = Tracker.__init__
 
     def forgetful(self: Any, state: Any, **more: Any) -> None:
@@ -146,7 +146,7 @@ def _report_no_fixed_file(patch: Patch) -> None:
 
 
 def _report_a_stop_as_a_failure(patch: Patch) -> None:
-    """An account that was not read, as the daemon stops, is failing."""
+    """An account that was not read because the daemon stops is reported as failing."""
     patch.setattr("worker.daemon.notify.changes.Interrupted", type("Other", (), {}))
 
 
@@ -163,7 +163,7 @@ def _report_the_writes_of_the_first_account(patch: Patch) -> None:
 
 
 def _forget_less_after_a_ledger_failure(patch: Patch) -> None:
-    """If the ledger fails, an account that a rule refuses is taken for recorded."""
+    """After a ledger failure, a refused account is assumed to be recorded."""
     real = Passes.forget
 
     def forget(self: Passes, account: str, *, is_removed: bool = False) -> None:
@@ -174,8 +174,8 @@ def _forget_less_after_a_ledger_failure(patch: Patch) -> None:
     patch.setattr(Passes, "forget", forget)
 
 
-def _write_on_after_a_signal(patch: Patch) -> None:
-    """A signal is noticed after the pass only."""
+def _continue_writing_after_a_signal(patch: Patch) -> None:
+    """A signal is handled only after the pass."""
 
     def interrupt(self: Passes, reason: Any) -> None:
         self._interruption = None if self._fleet is not None else reason
@@ -187,7 +187,7 @@ PLANTED_WATCH_BUGS: Final = (
     PlantedBug("skip an edge during a slow pass", "20", _skip_an_edge_during_a_pass),
     PlantedBug("skip an edge of a changed file", "20", _skip_an_edge_of_a_changed_file),
     PlantedBug("let an edge wait for a backoff", "20", _let_an_edge_wait_for_a_backoff),
-    PlantedBug("drop the account of a broken file", "20", _drop_the_account_of_a_broken_file),
+    PlantedBug("drop the account of a broken file", "20", _drop_the_account_of_an_invalid_file),
     PlantedBug("plan by the end of the last pass", "21", _plan_by_the_end_of_the_last_pass),
     PlantedBug("write while suspended", "22", _write_while_suspended),
     PlantedBug("lose the selection at a reload", "22", _lose_the_selection_at_a_reload),
@@ -195,10 +195,10 @@ PLANTED_WATCH_BUGS: Final = (
     PlantedBug("lose what arrives during a delivery", "24", _lose_what_arrives_during_a_delivery),
     PlantedBug("send the last notification again", "24", _send_the_last_notification_again),
     PlantedBug("lose the queue at the end", "24", _lose_the_queue_at_the_end),
-    PlantedBug("do not keep what was notified", "25", _do_not_keep_what_was_notified),
+    PlantedBug("do not keep what was notified", "25", _do_not_store_the_notified_state),
     PlantedBug("report no fixed file", "25", _report_no_fixed_file),
     PlantedBug("report a stop as a failure", "25", _report_a_stop_as_a_failure),
     PlantedBug("report the writes of one account only", "25", _report_the_writes_of_the_first_account),
     PlantedBug("forget less after a ledger failure", "26", _forget_less_after_a_ledger_failure),
-    PlantedBug("write on after a signal", "27", _write_on_after_a_signal),
+    PlantedBug("write on after a signal", "27", _continue_writing_after_a_signal),
 )

@@ -1,4 +1,4 @@
-"""One run as an operating system sees it: its tasks, its disk, its clock, and how all of it can end at any moment."""
+"""One run as an operating system sees it: its tasks, disk and clock, and how each can end at any moment."""
 
 import asyncio
 import sqlite3
@@ -19,7 +19,7 @@ __all__ = ["Disk", "DiskError", "Happening", "Process", "task_factory"]
 
 
 class Happening(NamedTuple):
-    """Event at a moment of a run: a crash, an operator's edit, a jump of the clock, a signal."""
+    """An event at a moment of a run: a crash, an operator's edit, a clock jump, a signal."""
 
     what: str
     phone: str = ""
@@ -36,7 +36,7 @@ _CURRENT: Final[ContextVar["Process | None"]] = ContextVar("process", default=No
 def task_factory(
     loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any] | Generator[Any, None, Any], **more: Any
 ) -> "asyncio.Task[Any]":
-    """Tasks that belong to the process in which they are made."""
+    """Create tasks that belong to the process in which they are created."""
     task = asyncio.Task(cast("Coroutine[Any, Any, Any]", coroutine), loop=loop, **more)
     process = _CURRENT.get()
     if process is not None:
@@ -46,7 +46,7 @@ def task_factory(
 
 @cache
 def _empty_ledger() -> bytes:
-    """Return a ledger without runs: to copy one is cheaper than to create it."""
+    """Return an empty ledger. Copying it is cheaper than creating one."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ledger.db"
         connect(path, program="0", now=lambda: "2027-01-15T08:00:00.000Z").close()
@@ -54,7 +54,7 @@ def _empty_ledger() -> bytes:
 
 
 class Disk:
-    """A connection to the real SQLite, on a disk that fails at one commit and from then on."""
+    """A connection to the real SQLite, on a disk that fails from one commit on."""
 
     def __init__(self, connection: sqlite3.Connection, error: DiskError | None) -> None:
         self._connection = connection
@@ -65,7 +65,7 @@ class Disk:
         return getattr(self._connection, name)
 
     def execute(self, sql: str, *given: Any) -> sqlite3.Cursor:
-        """Carry out a statement."""
+        """Execute a statement, or fail."""
         if sql == "COMMIT" and self._error is not None:
             at, message, durable = self._error
             self._commits += 1
@@ -77,10 +77,10 @@ class Disk:
 
 
 class Process:
-    """One run. `chance` is its own.
+    """One run. `chance` is its own random generator.
 
-    `script` has what happens at its moments, which are visible from outside, and `turns` what happens between the turns
-    of the loop, where every task is at an await. Both are counted from 1.
+    `script` contains the events at its externally visible moments, and `turns` those between the turns of the loop,
+    when every task is at an await. Both count from 1.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class Process:
 
     @contextmanager
     def inside(self) -> Generator[None, None, None]:
-        """Tasks made in this context are the process's."""
+        """Run in the context of this process: tasks created inside belong to it."""
         token = _CURRENT.set(self)
         try:
             yield
@@ -123,7 +123,7 @@ class Process:
             _CURRENT.reset(token)
 
     async def moment(self) -> None:
-        """Something that can be seen from outside is about to happen, or just did. Does not return to the dead."""
+        """Mark an externally visible moment, at which events may happen. Does not return in a killed process."""
         self._pass()
         if self.dead:
             await asyncio.get_running_loop().create_future()
@@ -132,18 +132,18 @@ class Process:
         if self.dead:
             return
         self._moments += 1
-        self._meet(self._script.get(self._moments, ()))
+        self._run_events(self._script.get(self._moments, ()))
 
     def turn(self) -> bool:
-        """All tasks are at an await. Return True if something happens at this turn."""
+        """Run the events of this turn, when all tasks are at an await. Return True if there was one."""
         if self.dead:
             return False
         self._turn += 1
         happenings = self._turns.get(self._turn, ())
-        self._meet(happenings)
+        self._run_events(happenings)
         return bool(happenings)
 
-    def _meet(self, happenings: Sequence[Happening]) -> None:
+    def _run_events(self, happenings: Sequence[Happening]) -> None:
         for happening in happenings:
             if happening.what == "crash":
                 self.kill()
@@ -154,7 +154,7 @@ class Process:
                 self._on_happening(happening)
 
     def kill(self) -> None:
-        """End at once: nothing of it reaches the model or the disk any more. What was sent still arrives."""
+        """End at once: nothing more reaches the model or the disk. Sent requests still arrive."""
         if self.dead:
             return
         self._history.mark("crash", self.name)
@@ -162,42 +162,42 @@ class Process:
         self.died.set_result(None)
 
     async def vanish(self) -> None:
-        """Let nothing of a dead process be left: what its tasks still wait for on their way out never comes."""
+        """Discard the tasks of a killed process, which wait for ever."""
         while waiting := [task for task in self.tasks if not task.done()]:
             for task in waiting:
                 task.cancel()
             await asyncio.sleep(0)
-        self.unheard()
+        self.collect_errors()
         for disk in self._disks:
             disk.close()  # an open transaction would lock out the next run
 
-    def unheard(self) -> list[BaseException]:
-        """Collect the errors of tasks that are never awaited, which asyncio prints with their tracebacks."""
+    def collect_errors(self) -> list[BaseException]:
+        """Collect the errors of tasks that are never awaited. Otherwise asyncio prints their tracebacks."""
         left = [task for task in self.tasks if task.done() and getattr(task, "_log_traceback", False)]
         return [error for task in left if (error := task.exception()) is not None]
 
     def draw(self) -> Fault:
-        """What the next request meets."""
+        """Return the fault of the next request."""
         return draw(self._profile, self._chance)
 
     def latency(self) -> float:
-        """Seconds that a way takes."""
+        """Return the seconds that one direction takes."""
         return self._chance.choice((0.002, 0.01, 0.03, 0.2)) * (0.5 + self._chance.random())
 
     def share(self) -> float:
-        """A number from 0 to 1."""
+        """Return a number from 0 to 1."""
         return self._chance.random()
 
     def uniform(self, low: float, high: float) -> float:
-        """A number between two."""
+        """Return a number between two bounds."""
         return self._chance.uniform(low, high)
 
     def salt(self) -> str:
-        """A salt."""
+        """Return a salt."""
         return f"{self._chance.getrandbits(128):032x}"
 
     def sent(self, method: str, phone: str, asked: str, header: str, fault: Fault) -> Request:
-        """Note a request that leaves."""
+        """Record a request that is sent."""
         moment = self._history.mark("send", self.name, phone, f"{method} {asked} {fault.name}")
         request = Request(self.name, method, phone, asked, header, moment, fault.name)
         self._history.requests.append(request)
@@ -205,13 +205,13 @@ class Process:
         return request
 
     def ended(self, request: Request, answered: Answered, status: int | None) -> None:
-        """Note what the client heard of it."""
+        """Record what the client received."""
         request.answered = answered
         request.status = status
         request.ended = self._history.mark("heard", self.name, request.phone, f"{request.method} {answered.name}")
 
     def submit(self, call: Callable[[], None]) -> None:
-        """The ledger's thread, in virtual time."""
+        """Run a call on the ledger's thread, in virtual time."""
         asyncio.get_running_loop().call_later(self._chance.choice((0.0, 0.001, 0.02)), self._commit, call)
 
     def _commit(self, call: Callable[[], None]) -> None:
@@ -223,7 +223,7 @@ class Process:
         self._pass()
 
     def opened(self, path: Path, **more: Any) -> sqlite3.Connection:
-        """The disk."""
+        """Open the disk."""
         if not path.exists():
             path.write_bytes(_empty_ledger())
         disk = Disk(connect(path, **more), self.disk_error)

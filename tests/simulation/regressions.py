@@ -1,7 +1,7 @@
-"""Seeds that failed once, each with the defect it showed; they always run.
+"""Seeds that failed once, each with the defect that it showed. They always run.
 
-A seed means what the generator makes of it, and a new generator makes something else. A unit test therefore holds
-each defect as well; the seeds stay because any scenario is worth a run.
+The scenario of a seed depends on the generator and changes with it. Therefore a unit test covers each defect too. The
+seeds stay because any scenario is worth a run.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ REGRESSIONS: Final[Mapping[int, str]] = {
     2615: "a waiting write overruled a change that a read had shown, once others had set the number back",
     3322: "the model's own mistake: a number that one read lacks is not missing yet",
     63684: "a number that a look had shown changed was written again once somebody had put it back",
-    # with generators before it
+    # with earlier generators
     28: "as 41",
     50: "as 41, with a crash after the last write",
     34: "as 106, with a number that was removed",

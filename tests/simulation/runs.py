@@ -1,4 +1,4 @@
-"""The requests of one run, sorted for the oracles."""
+"""The requests of each run, sorted for the oracles."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from worker.model.accounts import DesiredAccount, Unmanaged
 from worker.model.plans import Change, Verdict
 from worker.model.results import NumberResult
 
-__all__ = ["Life", "believed", "lives"]
+__all__ = ["Life", "accepted_reads", "lives"]
 
 
 class Life:
@@ -38,7 +38,7 @@ class Life:
 
     @cached_property
     def changes(self) -> tuple[Change, ...]:
-        """The writes that were approved."""
+        """Return the approved writes."""
         if self.record.saved is not None:
             return self.record.saved.changes
         plan = self.record.plan
@@ -46,24 +46,24 @@ class Life:
 
     @cached_property
     def approved(self) -> dict[str, str | None]:
-        """What the approved plan saw of each number that it writes."""
+        """Return the status of each written number that the approved plan observed."""
         return {change.phone: change.observed for change in self.changes}
 
     @cached_property
     def planning(self) -> Request | None:
-        """Return the read before the first write, by which the plan was judged."""
+        """Return the read before the first write, by which the plan was checked."""
         if not self.puts:
             return None
         return next((read for read in reversed(self.reads) if read.sent.order < self.puts[0].sent.order), None)
 
     @property
     def reads_since_approval(self) -> list[Request]:
-        """Return the reads from the one by which the plan was judged."""
+        """Return the reads from the one by which the plan was checked."""
         first = self.planning
         return [] if first is None else self.reads[self.reads.index(first) :]
 
-    def wants(self, phone: str) -> str | None:
-        """The status that this run may ask of a number; None where it may ask for none."""
+    def desired_status(self, phone: str) -> str | None:
+        """Return the status that this run may write to a number, or None."""
         if self.record.saved is not None:
             return next((change.desired for change in self.record.saved.changes if change.phone == phone), None)
         selection = self.record.script.terms.selection
@@ -76,11 +76,11 @@ class Life:
 
 
 def lives(world: World) -> list[Life]:
-    """Every run of a world, in the order in which they began."""
+    """Return every run of a world in order of their starts."""
     return [Life(record, world) for record in world.records]
 
 
-def believed(reads: Sequence[Request]) -> list[Request]:
-    """Return the reads without those that were the first to lack a number: the client repeats and forgets them."""
+def accepted_reads(reads: Sequence[Request]) -> list[Request]:
+    """Return the reads, except those that were the first to lack a number: the client repeats and discards them."""
     shown = [read.visible.keys() for read in reads]
     return [read for read, now, before in zip(reads, shown, [set(), *shown], strict=False) if now >= set(before)]

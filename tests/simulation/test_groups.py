@@ -1,4 +1,4 @@
-"""Availability groups under faults: the model never shows one below its minimum because of a write."""
+"""Availability groups under faults: no write takes a group below its minimum in the model."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -58,8 +58,8 @@ def _file(chance: Random, numbers: dict[str, str], groups: tuple[Group, ...], in
     return DesiredAccount("main", f"{index}.yaml", wanted, range(len(wanted)), groups=groups)
 
 
-def _fallen(world: World) -> Iterator[str]:
-    """Return each moment at which our write took an ACTIVE number from a group that could not spare it."""
+def _violations(world: World) -> Iterator[str]:
+    """Return each moment at which a write took an ACTIVE number from a group at its minimum."""
     statuses = dict(world.scenario.numbers)
     groups = world.scenario.files[0].groups
     for event in world.history.trace:
@@ -75,7 +75,7 @@ def _fallen(world: World) -> Iterator[str]:
 
 
 def _lived(seed: int) -> list[str]:
-    return list(_fallen(simulate(_scenario(seed))))
+    return list(_violations(simulate(_scenario(seed))))
 
 
 @pytest.mark.parametrize("first", range(0, _PLANS, _CHUNK))
@@ -97,7 +97,7 @@ def test_seeds_cover_held_and_failed_activations() -> None:
 
 
 @pytest.mark.parametrize("bug", ["no plan holds a deactivation", "nothing is proven"])
-def test_planted_bug_is_found(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_planted_bug_is_detected(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if bug == "no plan holds a deactivation":
         monkeypatch.setattr(build, "hold_back", lambda changes, *_, **__: tuple(changes))
     monkeypatch.setattr(executor, "group_holds", lambda *_: {})

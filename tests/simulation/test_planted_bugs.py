@@ -1,4 +1,4 @@
-"""The oracles notice: every bug that is planted into the real worker is found within a few hundred seeds.
+"""Every bug that is planted into the real worker is detected within a few hundred seeds.
 
 `test_simulation.py` shows that the worker without a planted bug passes the same seeds.
 """
@@ -21,12 +21,12 @@ def _found(oracle: str, seed: int) -> bool:
 
 
 @pytest.mark.parametrize("bug", PLANTED_BUGS, ids=lambda bug: bug.name)
-def test_a_planted_bug_is_found(bug: PlantedBug, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The oracle that a planted bug names contradicts the broken worker on one of the first seeds."""
+def test_planted_bug_is_detected(bug: PlantedBug, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oracle of the bug reports a violation on one of the first seeds."""
     bug.plant(monkeypatch)
     assert any(_found(bug.oracle, seed) for seed in range(_MOST_SEEDS)), f"{bug.name} was not noticed"
 
 
 def test_every_oracle_has_a_planted_bug() -> None:
-    """Each promise is known to be able to fail."""
+    """Each promise can fail."""
     assert {bug.oracle for bug in PLANTED_BUGS} == {"2", *(name for name, _ in ORACLES)}

@@ -1,6 +1,6 @@
-"""The worker, lived through on thousands of seeds: the promises hold at the model and in the ledger, whatever happens.
+"""The promises hold in the model and the ledger for thousands of simulated scenarios.
 
-`SENDERID_SEEDS` is how many seeds there are; `make simulate` runs many more than `make test`.
+`SENDERID_SEEDS` is the number of seeds. `make simulate` runs many more than `make test`.
 """
 
 import os
@@ -28,14 +28,14 @@ def _judged(seed: int) -> World:
 
 @pytest.mark.parametrize("first", _CHUNKS)
 def test_oracles_hold_on_every_seed(first: int) -> None:
-    """Faults, edits, crashes, full disks and jumping clocks."""
+    """Scenarios include faults, edits, crashes, full disks and clock jumps."""
     seeds = range(first, min(first + _CHUNK, _SEEDS))
     wrong = [f"seed {seed}: {violation}" for seed in seeds for violation in _judged(seed).violations]
     assert not wrong, "\n".join(wrong)
 
 
 @pytest.mark.parametrize("seed", REGRESSIONS)
-def test_seeds_that_failed_once_pass(seed: int) -> None:
+def test_regression_seeds_pass(seed: int) -> None:
     assert _judged(seed).violations == []
 
 
@@ -47,7 +47,7 @@ def test_seed_is_deterministic(seed: int) -> None:
 
 
 def test_seeds_cover_every_fault_and_event() -> None:
-    """No oracle is silent because nothing happens."""
+    """No oracle passes only because nothing happens."""
     met: set[str] = set()
 
     def read(world: World) -> None:

@@ -1,4 +1,4 @@
-"""Plan, apply, crash, resume, edit, save, roll back, in any order, against a dictionary."""
+"""Plan, apply, crash, resume, edit, save and roll back, in any order, compared with a dictionary."""
 
 import asyncio
 import tempfile
@@ -42,32 +42,34 @@ statuses = st.sampled_from(("ACTIVE", "INACTIVE"))
 
 
 class Account(RuleBasedStateMachine):
-    """`there` is what the account has to hold, `wanted` what the file says, `kept` what a saved plan saw and wants.
+    """`actual` is the expected state of the account, `desired` the file, `saved_plan` a saved plan: observed, desired.
 
-    `carried_out` is True once a run has used that plan up, and `touched` are numbers that others have written since.
+    `is_used` is True once a run has applied that plan, and `touched` are numbers that other runs wrote since.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._folder = tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None)
         self._runner = asyncio.Runner(loop_factory=VirtualLoop)
-        self.there: dict[str, str] = {}
-        self.wanted: dict[str, str] = {}
-        self.kept: dict[str, tuple[str, str]] = {}
-        self.carried_out = False
+        self.actual: dict[str, str] = {}
+        self.desired: dict[str, str] = {}
+        self.saved_plan: dict[str, tuple[str, str]] = {}
+        self.is_used = False
         self.touched: set[str] = set()
         self.noted: set[str] = set()
         self.spent: set[str] = set()
 
-    @initialize(there=st.fixed_dictionaries(dict.fromkeys(_PHONES, statuses)), wanted=st.dictionaries(phones, statuses))
-    def begin(self, there: dict[str, str], wanted: dict[str, str]) -> None:
-        """An account and a file."""
+    @initialize(
+        actual=st.fixed_dictionaries(dict.fromkeys(_PHONES, statuses)), desired=st.dictionaries(phones, statuses)
+    )
+    def create(self, actual: dict[str, str], desired: dict[str, str]) -> None:
+        """Create an account and a file."""
 
         async def make() -> World:
             asyncio.get_running_loop().set_task_factory(task_factory)
-            return World(Scenario(1, there, (), _SETTINGS, ()), Path(self._folder.name))
+            return World(Scenario(1, actual, (), _SETTINGS, ()), Path(self._folder.name))
 
-        self.there, self.wanted = dict(there), dict(wanted)
+        self.actual, self.desired = dict(actual), dict(desired)
         self.world = self._runner.run(make())
 
     @rule(phone=phones, status=st.sampled_from(("ACTIVE", "INACTIVE", "BLOCKED", None)))
@@ -79,23 +81,23 @@ class Account(RuleBasedStateMachine):
 
         self._runner.run(do())
         if status is None:
-            self.there.pop(phone, None)
+            self.actual.pop(phone, None)
         else:
-            self.there[phone] = status
+            self.actual[phone] = status
 
     @rule(phone=phones, status=st.sampled_from(("ACTIVE", "INACTIVE", None)))
-    def want(self, phone: str, status: str | None) -> None:
+    def desire(self, phone: str, status: str | None) -> None:
         """Change one number in the file."""
         if status is None:
-            self.wanted.pop(phone, None)
+            self.desired.pop(phone, None)
         else:
-            self.wanted[phone] = status
+            self.desired[phone] = status
 
     @rule(status=st.sampled_from(("ACTIVE", "INACTIVE", None)))
-    def want_all(self, status: str | None) -> None:
-        """Write the file anew: every number alike, or every number inverted."""
+    def desire_all(self, status: str | None) -> None:
+        """Rewrite the file with one status for all numbers, or with every status inverted."""
         other = {"ACTIVE": "INACTIVE", "INACTIVE": "ACTIVE"}
-        self.wanted = {phone: status or other.get(now, "ACTIVE") for phone, now in self.there.items()}
+        self.desired = {phone: status or other.get(now, "ACTIVE") for phone, now in self.actual.items()}
 
     @rule()
     def plan(self) -> None:
@@ -106,126 +108,128 @@ class Account(RuleBasedStateMachine):
 
     @rule()
     def apply(self) -> None:
-        """What may be is as desired afterwards."""
+        """After an apply, every writable number is as desired."""
         due = self._due()
         record = self._live("apply", _ALLOWED)
         assert record.result is not None
         assert record.result.outcome in {"converged", "partial"}
-        self.there |= due
+        self.actual |= due
         self._ended(tried=bool(due))
 
     @rule()
     def apply_guarded(self) -> None:
-        """A plan that takes too much away, with what runs that died have taken, is refused and writes nothing."""
+        """A plan over the limits, counted together with killed runs, is refused and writes nothing."""
         due = self._due()
         record = self._live("apply", Terms(_SAFETY))
         assert record.result is not None
         off = {phone for phone, status in due.items() if status == "INACTIVE"}
-        gone = {phone for phone in self.noted if self.there.get(phone) == self.wanted.get(phone) == "INACTIVE"}
+        gone = {phone for phone in self.noted if self.actual.get(phone) == self.desired.get(phone) == "INACTIVE"}
         limit = threshold(_SAFETY.max_deactivations, 0)
         if record.result.outcome == "refused":
             assert off
             assert len(off | gone) > limit
         else:
             assert not off or len(off | (gone & self.spent)) <= limit
-            self.there |= due
+            self.actual |= due
             self._ended(tried=bool(due))
 
     @precondition(lambda self: self._due())
     @rule(moment=st.integers(10, 50), profile=st.sampled_from(("calm", "flaky", "mute", "broken")))
     def crash(self, moment: int, profile: str) -> None:
-        """A run dies at any moment: only what was to be written may have been."""
+        """A run killed at any moment has written nothing but its planned changes."""
         due = self._due()
         record = self._live("apply", _ALLOWED, profile, {moment: (Happening("crash"),)})
         after = self.world.api.numbers
-        changed = {phone for phone in {*after, *self.there} if after.get(phone) != self.there.get(phone)}
+        changed = {phone for phone in {*after, *self.actual} if after.get(phone) != self.actual.get(phone)}
         assert all(after[phone] == due[phone] for phone in changed)
-        self.there = dict(after)
+        self.actual = dict(after)
         off = {phone for phone, status in due.items() if status == "INACTIVE"}
         if record.result is None:
             self.noted |= off
             self.spent |= off & changed
         else:
-            # whether it died before or after its end was noted
+            # the run may have been killed before or after its end was recorded
             self.noted |= off
             self.spent = set()
 
     @precondition(lambda self: self.noted)
     @rule()
     def resume(self) -> None:
-        """The next run that carries anything out, or finds nothing to do, leaves nothing open."""
+        """The next run that writes, or finds no changes, leaves nothing open."""
         self.apply()
         assert self.world.rows("SELECT * FROM entries WHERE finished_at IS NULL OR NOT settled") == []
         assert self.world.rows("SELECT * FROM attempts WHERE state IN ('intent', 'ok', 'ambiguous')") == []
 
     @rule()
     def save(self) -> None:
-        """A plan is kept for later."""
-        self.kept = {phone: (self.there[phone], status) for phone, status in self._due().items()}
+        """Save a plan."""
+        self.saved_plan = {phone: (self.actual[phone], status) for phone, status in self._due().items()}
         self._live("save", _ALLOWED)
-        self.carried_out, self.touched = False, set()
+        self.is_used, self.touched = False, set()
 
     @precondition(lambda self: self.world.saved is not None)
     @rule()
     def apply_saved(self) -> None:
-        """Exactly what was kept is written, where the number still is as it was; and once at most."""
-        if self.carried_out or self.touched & set(self.kept):
+        """A saved plan writes exactly its changes, where the number still has the observed status, and only once."""
+        if self.is_used or self.touched & set(self.saved_plan):
             record = self._live("saved", _ALLOWED)
             assert record.result is not None
             assert [refusal.rule for refusal in record.result.refusals] == ["replay"]
         else:
-            self._carry_out_saved("saved")
+            self._apply_saved("saved")
 
     @precondition(lambda self: self._runs())
     @rule(data=st.data())
     def roll_back(self, data: st.DataObject) -> None:
-        """What a run changed gets its old status back, where it still has that run's; a run like any other."""
+        """A rollback restores the old status of numbers that still have the status of the run."""
         run = data.draw(st.sampled_from(sorted(self._runs())))
         (account,) = self._history(run)
-        saved, kept = self.world.saved, self.kept
+        saved, saved_plan = self.world.saved, self.saved_plan
         self.world.saved = inverse_plan(account, run)
-        self.kept = {phone: (after, before) for phone, before, after in self._runs()[run]}
-        self._carry_out_saved("rollback")
-        self.world.saved, self.kept = saved, kept
+        self.saved_plan = {phone: (after, before) for phone, before, after in self._runs()[run]}
+        self._apply_saved("rollback")
+        self.world.saved, self.saved_plan = saved, saved_plan
 
     @invariant()
-    def the_account_holds_what_it_should(self) -> None:
-        """The model of the API and the dictionary agree."""
+    def check_account(self) -> None:
+        """The model of the API and the dictionary are equal."""
         if hasattr(self, "world"):
-            assert self.world.api.numbers == self.there
+            assert self.world.api.numbers == self.actual
 
     def teardown(self) -> None:
-        """One more run leaves nothing open, and the whole life contradicts no oracle."""
+        """One more run leaves nothing open, and no oracle reports a violation."""
         try:
             if hasattr(self, "world"):
                 self.apply()
-                self.the_account_holds_what_it_should()
+                self.check_account()
                 assert violations(self.world) == []
                 self.world.close()
         finally:
             self._runner.close()
             self._folder.cleanup()
 
-    def _carry_out_saved(self, kind: str) -> None:
+    def _apply_saved(self, kind: str) -> None:
         record = self._live(kind, _ALLOWED)
         assert record.result is not None
         outcomes = {number.phone: number.outcome for number in record.result.numbers}
         tried = False
-        for phone, (before, after) in self.kept.items():
-            if self.there.get(phone) == before:
-                self.there[phone] = after
+        for phone, (before, after) in self.saved_plan.items():
+            if self.actual.get(phone) == before:
+                self.actual[phone] = after
                 tried = True
                 assert outcomes[phone] is Outcome.CHANGED
-            elif self.there.get(phone) != after:
+            elif self.actual.get(phone) != after:
                 assert outcomes[phone] is Outcome.CONFLICT
         self._ended(tried=tried)
 
     def _due(self) -> dict[str, str]:
-        """What differs and can be written."""
-        return {phone: status for phone, status in self.wanted.items() if self.there.get(phone) in _WRITABLE - {status}}
+        """Return the numbers that differ and can be written."""
+        return {
+            phone: status for phone, status in self.desired.items() if self.actual.get(phone) in _WRITABLE - {status}
+        }
 
     def _runs(self) -> dict[str, list[tuple[str, str, str]]]:
-        """What each run of the past has changed: numbers, with their statuses before and after."""
+        """Return what each past run changed: numbers with their statuses before and after."""
         found: dict[str, list[tuple[str, str, str]]] = {}
         if not hasattr(self, "world") or not self.world.ledger.exists():
             return found
@@ -243,7 +247,7 @@ class Account(RuleBasedStateMachine):
             return tuple(run_record(connection, run).accounts)
 
     def _ended(self, *, tried: bool) -> None:
-        """A run came to its end: what dead runs have taken no longer counts."""
+        """Record the end of a run: killed runs no longer count against the limits."""
         if tried:
             self.noted, self.spent = set(), set()
 
@@ -254,8 +258,8 @@ class Account(RuleBasedStateMachine):
         profile: str = "calm",
         happenings: dict[int, tuple[Happening, ...]] | None = None,
     ) -> Record:
-        wanted = {phone: Desired(Status(status)) for phone, status in self.wanted.items()}
-        files = (*self.world.scenario.files, DesiredAccount("main", "file", wanted, range(len(wanted))))
+        desired = {phone: Desired(Status(status)) for phone, status in self.desired.items()}
+        files = (*self.world.scenario.files, DesiredAccount("main", "file", desired, range(len(desired))))
         self.world.scenario = self.world.scenario._replace(files=files)
         script = RunScript(kind, len(files) - 1, terms, profile, happenings=happenings or {})
 
@@ -270,13 +274,13 @@ class Account(RuleBasedStateMachine):
         return record
 
     def _used(self, record: Record) -> None:
-        """What a run that may write does to the saved plan."""
+        """Record what a writing run does to the saved plan."""
         tried = "SELECT run, phone FROM attempts JOIN entries ON entries.id = entry"
         phones = {row["phone"] for row in self.world.rows(tried) if row["run"] == record.name}
         if record.plan_file is None:
             self.touched |= phones
         elif phones or (record.result is not None and record.result.outcome == "converged"):
-            self.carried_out = True
+            self.is_used = True
 
 
 TestAccount = Account.TestCase

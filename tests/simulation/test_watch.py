@@ -1,6 +1,6 @@
-"""The daemon, lived through on many seeds: its promises hold, whatever happens at any await.
+"""The promises of the daemon hold for many simulated scenarios with events at any await.
 
-`SENDERID_SEEDS` is how many seeds the other simulation has; this one has a fifth of them.
+It runs a fifth of the `SENDERID_SEEDS` of the other simulation.
 """
 
 import os
@@ -25,7 +25,7 @@ def _judged(seed: int) -> WatchWorld:
 
 @pytest.mark.parametrize("first", range(0, _SEEDS, _CHUNK))
 def test_watch_oracles_hold_on_every_seed(first: int) -> None:
-    """Edits, files, reloads, signals, faults, failing disks and channels, at any await of a daemon's life."""
+    """Scenarios include edits, file changes, reloads, signals, faults, failing disks and channels."""
     seeds = range(first, min(first + _CHUNK, _SEEDS))
     wrong = [f"seed {seed}: {violation}" for seed in seeds for violation in _judged(seed).violations]
     assert not wrong, "\n".join(wrong)
@@ -39,7 +39,7 @@ def test_watch_seed_is_deterministic(seed: int) -> None:
 
 
 def test_watch_seeds_cover_every_event() -> None:
-    """No oracle is silent because nothing happens."""
+    """No oracle passes only because nothing happens."""
     met: set[str] = set()
     for seed in range(30):
         world = _judged(seed)
@@ -57,7 +57,7 @@ def test_watch_seeds_cover_every_event() -> None:
 
 
 @pytest.mark.parametrize("bug", PLANTED_WATCH_BUGS, ids=lambda bug: bug.name)
-def test_planted_watch_bug_is_found(bug: PlantedBug, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_planted_watch_bug_is_detected(bug: PlantedBug, monkeypatch: pytest.MonkeyPatch) -> None:
     bug.plant(monkeypatch)
     found = (
         violation.startswith(f"{bug.oracle}: ") for seed in range(_MOST_SEEDS) for violation in _judged(seed).violations

@@ -1,4 +1,4 @@
-"""The safety rules, counted at the model: over a run, and over those that died before it."""
+"""The safety rules, computed from the model: over a run and the killed runs before it."""
 
 from collections.abc import Iterator
 
@@ -18,18 +18,20 @@ def _safety(life: Life) -> Safety:
 
 
 def thresholds_hold(world: World, runs: list[Life]) -> Iterator[str]:
-    """A plan that is cut in pieces by crashes takes no more away than one that is not."""
+    """A plan that crashes split into pieces deactivates no more than an uninterrupted one."""
     outcomes = {row["run"]: row["outcome"] for row in world.rows("SELECT run, outcome FROM entries")}
     spent: set[str] = set()
     for life in runs:
         ended = outcomes.get(life.name) not in {None, "crashed"}
         if not life.puts:
-            # a run that finds nothing left to do has finished that plan
+            # a run without remaining changes has finished that plan
             spent = set() if outcomes.get(life.name) == "converged" else spent
             continue
         read = life.planning
         shown = {} if read is None else read.visible
-        before = {phone for phone in spent if shown.get(phone) == "INACTIVE" and life.wants(phone) == "INACTIVE"}
+        before = {
+            phone for phone in spent if shown.get(phone) == "INACTIVE" and life.desired_status(phone) == "INACTIVE"
+        }
         now = {put.phone for put in life.puts if put.asked == "INACTIVE"}
         if life.record.script.terms.allow.isdisjoint({ALLOW_ALL, MAX_DEACTIVATIONS}):
             active = sum(status == "ACTIVE" for status in shown.values()) + len(before)
@@ -43,7 +45,7 @@ def thresholds_hold(world: World, runs: list[Life]) -> Iterator[str]:
 
 
 def enough_stay_active(world: World, runs: list[Life]) -> Iterator[str]:
-    """No write takes away one of the last ACTIVE numbers, unless others did so unseen."""
+    """No write deactivates one of the last ACTIVE numbers, unless unobserved external changes did so."""
     by_name = {life.name: life for life in runs}
     for index, (moment, active, request) in enumerate(world.history.active):
         if request is None or request.asked != "INACTIVE":

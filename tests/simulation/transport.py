@@ -1,6 +1,6 @@
-"""In the place of `worker.solapi.transport.Transport`: requests that travel to the model, or not, as their faults say.
+"""Replace `worker.solapi.transport.Transport` by requests to the model, which the scenario's faults affect.
 
-What it raises, the real one's `transport_error` makes of the real exceptions.
+It raises the errors that `transport_error` creates from real exceptions.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from yarl import URL
 
 from tests.simulation.faults import Fault
 from tests.simulation.history import Answered, Request
-from tests.simulation.model import Api, Reply
+from tests.simulation.model import Api, WireResponse
 from tests.simulation.process import Process
 from worker.config.settings import Timeout
 from worker.solapi.transport import Response, Transport, transport_error
@@ -32,7 +32,7 @@ _BROKEN: Final[Mapping[str, BaseException]] = {
 
 
 class SimulatedTransport(Transport):
-    """The way from one process to the model."""
+    """The connection from one process to the model."""
 
     def __init__(self, timeout: Timeout, process: Process, api: Api) -> None:
         super().__init__(timeout)
@@ -48,17 +48,17 @@ class SimulatedTransport(Transport):
         *,
         sink: Callable[[bytes], None] | None = None,
     ) -> Response:
-        """Send a request: it arrives, is answered and comes back in virtual time, each as its fault has it."""
+        """Send a request. Its fault decides how it arrives, is answered and returns in virtual time."""
         process = self._process
         await process.moment()
         fault = process.draw()
         request = process.sent(method, url.name if body else "", _asked(body), headers["Authorization"], fault)
-        answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._depart(request, fault, answer)
+        response: asyncio.Future[WireResponse] = asyncio.get_running_loop().create_future()
+        self._depart(request, fault, response)
         await process.moment()
         if fault.ends != "answer" or fault.arrives != "in time":
-            await self._fail(request, fault, answer, sink)
-        reply = await answer
+            await self._fail(request, fault, response, sink)
+        reply = await response
         await asyncio.sleep(process.latency())
         await process.moment()
         process.ended(request, reply.answered, reply.status)
@@ -67,28 +67,32 @@ class SimulatedTransport(Transport):
             return Response(reply.status, reply.headers)
         return Response(reply.status, reply.headers, reply.body)
 
-    def _depart(self, request: Request, fault: Fault, answer: asyncio.Future[Reply]) -> None:
-        """Let the request travel, whatever becomes of its sender."""
+    def _depart(self, request: Request, fault: Fault, response: asyncio.Future[WireResponse]) -> None:
+        """Let the request arrive, independent of its sender."""
 
         def arrive() -> None:
             reply = self._api.arrive(request, fault)
-            if not answer.done():
-                answer.set_result(reply)
+            if not response.done():
+                response.set_result(reply)
 
         if fault.arrives == "never":
             return
-        # what was given up may arrive as much later as its sender has waited for it
+        # an abandoned request may arrive later by the time that its sender waited
         late = self.timeout.total_seconds * (1 + self._process.share()) if fault.arrives == "late" else 0.0
         asyncio.get_running_loop().call_later(late or self._process.latency(), arrive)
 
     async def _fail(
-        self, request: Request, fault: Fault, answer: asyncio.Future[Reply], sink: Callable[[bytes], None] | None
+        self,
+        request: Request,
+        fault: Fault,
+        response: asyncio.Future[WireResponse],
+        sink: Callable[[bytes], None] | None,
     ) -> NoReturn:
         limits = {"unreachable": self.timeout.connect_seconds, "silence": self.timeout.total_seconds}
         if fault.ends in limits:
             await asyncio.sleep(limits[fault.ends])
         elif fault.arrives != "never":
-            reply = await answer
+            reply = await response
             await asyncio.sleep(self._process.latency())
             if fault.ends == "half" and sink is not None and reply.status == 200:
                 sink(reply.body[: len(reply.body) // 2])

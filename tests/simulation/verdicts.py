@@ -1,4 +1,4 @@
-"""Compare what a run reports with what its writes did, and with the numbers that its options select."""
+"""Compare the report of a run with the effects of its writes, and with the numbers that its options select."""
 
 from collections.abc import Iterator
 
@@ -7,13 +7,13 @@ from tests.simulation.runs import Life
 from tests.simulation.world import World
 from worker.plan.policy import Selection
 
-__all__ = ["options_narrow_every_run", "our_writes_are_not_called_others"]
+__all__ = ["options_narrow_every_run", "own_writes_are_not_reported_as_external"]
 
 _NOT_OURS = frozenset({"unchanged", "failed", "not_attempted", "blocked", "conflict"})
 
 
-def our_writes_are_not_called_others(world: World, runs: list[Life]) -> Iterator[str]:
-    """A number that a run wrote, and that the run saw written, or never saw again, is changed or unverified."""
+def own_writes_are_not_reported_as_external(world: World, runs: list[Life]) -> Iterator[str]:
+    """A number that a run wrote, and observed as written or never again, is changed or unverified."""
     edited = {edit.phone for edit in world.history.edits}
     for life in runs:
         outcomes = {number.phone: number.outcome for number in life.results}
@@ -30,7 +30,7 @@ def our_writes_are_not_called_others(world: World, runs: list[Life]) -> Iterator
 
 
 def _last_read(life: Life, phone: str, put: Request) -> Request | None:
-    """Return the last read after a write was given up or answered."""
+    """Return the last read after a write was abandoned or answered."""
     for read in reversed(life.reads):
         if put.ended is not None and read.sent.order > put.ended.order and phone not in read.hidden:
             return read
@@ -38,12 +38,12 @@ def _last_read(life: Life, phone: str, put: Request) -> Request | None:
 
 
 def options_narrow_every_run(world: World, runs: list[Life]) -> Iterator[str]:
-    """A run with --only or --exclude plans, writes, reports and records only the numbers that these select."""
+    """A run with --only or --exclude plans, writes, reports and records selected numbers only."""
     rows = world.rows("SELECT run, phone FROM outcomes JOIN entries ON entries.id = entry")
     selections = {life.name: life.record.script.terms.selection for life in runs}
     for life in runs:
         selection = selections[life.name]
-        if life.record.saved is not None:  # what was selected when the plan was saved
+        if life.record.saved is not None:  # the selection when the plan was saved
             made = life.record.plan_file
             selection = Selection() if made is None else selections[made.id]
         if selection == Selection():

@@ -1,4 +1,4 @@
-"""What must be true of every daemon, computed from the model, the files and what the channels accepted.
+"""Properties of every daemon, computed from the model, the files and the accepted notifications.
 
 The oracles continue the numbers of `oracles.py`.
 """
@@ -29,12 +29,12 @@ Oracle = Callable[[WatchWorld], Iterator[str]]
 
 
 def judge_watch(world: WatchWorld) -> None:
-    """Add to the world's violations what the oracles find."""
+    """Add the violations that the oracles find to the world."""
     world.violations += (f"{name}: {found}" for name, oracle in WATCH_ORACLES for found in oracle(world))
 
 
 def _edges_are_acted_on(world: WatchWorld) -> Iterator[str]:
-    """Each edge of a file has a pass over its account at once, or right after the pass that it falls into."""
+    """Each edge of a file has a pass over its account at once, or right after the pass in progress."""
     for life in world.lives:
         passes = [each for each in world.passes if each.life is life]
         for account in world.scenario.accounts:
@@ -46,15 +46,15 @@ def _edges_are_acted_on(world: WatchWorld) -> Iterator[str]:
                 if edge <= life.started.at or life.stopped is None or life.stopped.at <= bound:
                     continue
                 after = [each for each in passes if edge - _EXACT <= each.began.at <= bound]
-                # a pass that waits for its quota when the signal comes sends nothing
+                # a pass that waits for its quota at the signal sends nothing
                 if not any(_requests(world, each, account.name) or _is_interrupted(each) for each in after):
                     yield f"no pass reads {account.name} within {bound - edge:.3f} s of its edge at {edge:.3f}"
 
 
 def _edges(world: WatchWorld, account: str) -> Iterator[float]:
-    """Yield the edges of each version that the first read of the files after them finds in force.
+    """Yield the edges of each version that is in force at the first read after them.
 
-    An edge between two reads of the files, the second of which finds a new version, is due when it is found.
+    An edge between two reads of the files, the second of which finds a new version, is due at the second read.
     """
     versions = world.versions[account]
     for (since, version), (until, _) in zip(versions, [*versions[1:], (float("inf"), None)], strict=True):
@@ -69,7 +69,7 @@ def _edges(world: WatchWorld, account: str) -> Iterator[float]:
 
 
 def _calm_passes_converge(world: WatchWorld) -> Iterator[str]:
-    """After a pass that nothing disturbed, and at the end, every account is as its file desires."""
+    """After an undisturbed pass, and at the end, every account is as its file desires."""
     for each in world.passes:
         if each.done is None or each.disk_failed or _is_interrupted(each):
             continue
@@ -110,7 +110,7 @@ def _differences(world: WatchWorld, each: PassRecord, name: str, numbers: dict[s
 
 
 def _writes_are_desired(world: WatchWorld) -> Iterator[str]:
-    """A write carries what the last valid file desires at its time, for a number that no read shows like that."""
+    """A write has the status that the last valid file desires at that time, for a number that no read shows so."""
     for each, name, put in _writes(world):
         listed = each.good[name].numbers.get(put.phone)
         if listed is None or put.asked not in {listed.at(put.sent.at - GRACE), listed.at(put.sent.at + _EXACT)}:
@@ -124,7 +124,7 @@ def _writes_are_desired(world: WatchWorld) -> Iterator[str]:
 
 
 def _writes_are_allowed(world: WatchWorld) -> Iterator[str]:
-    """No suspended account is written, and no number is written or reported that the options do not select."""
+    """No suspended account is written, and no unselected number is written or reported."""
     for each, name, put in _writes(world):
         if name in each.suspended:
             yield f"{each.name} writes {put.phone} of a suspended account"
@@ -144,7 +144,7 @@ def _writes(world: WatchWorld) -> Iterator[tuple[PassRecord, str, Request]]:
 
 
 def _quota_holds_across_passes(world: WatchWorld) -> Iterator[str]:
-    """No sliding window at the server has more requests of a daemon than the quotas in force around it."""
+    """No sliding window at the server contains more requests of a daemon than the quotas in force around it."""
     spare = 2 * (max(quota.per_seconds for _, quota in world.quotas) + 20.0)
     for life in world.lives:
         for account, writes in (
@@ -172,8 +172,8 @@ def _quotas(world: WatchWorld, start: float, end: float) -> list[RateLimit]:
     ]
 
 
-def _news_arrive_once(world: WatchWorld) -> Iterator[str]:
-    """Each notification is in one message that a channel accepted, or counted once as undelivered."""
+def _notifications_arrive_once(world: WatchWorld) -> Iterator[str]:
+    """Each notification is in one accepted message, or is counted once as undelivered."""
     for life in world.lives:
         titles = [f"{news.account}: {news.title}" if news.account else str(news.title) for _, news in life.news]
         for channel in CHANNELS:
@@ -188,8 +188,8 @@ def _news_arrive_once(world: WatchWorld) -> Iterator[str]:
                     yield f"{channel.name} gets {title!r} {lines[title]} times, it happened {most} times"
 
 
-def _news_are_true(world: WatchWorld) -> Iterator[str]:
-    """The start and the end of a state alternate, over restarts too, and at the end the last one holds."""
+def _notifications_are_true(world: WatchWorld) -> Iterator[str]:
+    """The start and the end of a state alternate, also over restarts, and the last one is true at the end."""
     standing: dict[tuple[Event, str], bool] = {}
     for life in world.lives:
         for _, news in life.news:
@@ -212,7 +212,7 @@ def _news_are_true(world: WatchWorld) -> Iterator[str]:
 
 
 def _writes_are_reported(world: WatchWorld) -> Iterator[str]:
-    """Each pass that nothing disturbed and that wrote is reported once for each account."""
+    """Each undisturbed pass with writes is reported once per account."""
     for each in world.passes:
         reported = Counter(
             news.account
@@ -226,7 +226,7 @@ def _writes_are_reported(world: WatchWorld) -> Iterator[str]:
 
 
 def _states_are_recorded(world: WatchWorld) -> Iterator[str]:
-    """The ledger has the state that needs attention of each account, also after a disk that failed."""
+    """The ledger contains each account's state that needs attention, also after a disk failure."""
     recorded = {
         row["account"]: row["outcome"]
         for row in world.rows("SELECT account, outcome FROM entries WHERE outcome IS NOT NULL ORDER BY id")
@@ -246,7 +246,7 @@ def _states_are_recorded(world: WatchWorld) -> Iterator[str]:
 
 
 def _stops_in_order(world: WatchWorld) -> Iterator[str]:
-    """After a signal no write starts, and the daemon ends in time. No request leaves outside a pass."""
+    """After a signal no write starts, and the daemon ends in time. No request is sent outside a pass."""
     for life in world.lives:
         if life.stopped is None or life.ended is None:
             yield "a daemon does not end"
@@ -286,8 +286,8 @@ WATCH_ORACLES: Final[tuple[tuple[str, Oracle], ...]] = (
     ("22", _writes_are_desired),
     ("22", _writes_are_allowed),
     ("23", _quota_holds_across_passes),
-    ("24", _news_arrive_once),
-    ("25", _news_are_true),
+    ("24", _notifications_arrive_once),
+    ("25", _notifications_are_true),
     ("26", _states_are_recorded),
     ("27", _stops_in_order),
 )

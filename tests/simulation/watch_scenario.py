@@ -1,4 +1,4 @@
-"""Scenario of a daemon: accounts, the versions of their files, and what happens to them at which await."""
+"""Scenario of a daemon run: the accounts, the versions of their files, and the events injected at each await."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ _STATUSES: Final = ("ACTIVE", "INACTIVE")
 
 
 class Listed(NamedTuple):
-    """What a file asks of a number: `plain`, and other statuses within windows of (start, end, status) in seconds."""
+    """The desired status of a number: `plain`, and others within windows of (start, end, status) in seconds."""
 
     plain: str
     windows: tuple[tuple[float, float, str], ...] = ()
@@ -27,7 +27,10 @@ class Listed(NamedTuple):
 
 
 class FileVersion(NamedTuple):
-    """One version of a file. `suspended` and `until` stop writes, `refused` has a safety rule refuse deactivations."""
+    """One version of a file.
+
+    `suspended` and `until` stop writes; `refused` makes a safety rule refuse deactivations.
+    """
 
     numbers: Mapping[str, Listed]
     suspended: bool = False
@@ -40,7 +43,7 @@ class FileVersion(NamedTuple):
         return self.suspended and (self.until is None or second < self.until)
 
     def edges(self) -> set[float]:
-        """Return the seconds at which something else is desired, or the suspension ends."""
+        """Return the seconds at which a desired status changes or the suspension ends."""
         found = {
             edge
             for listed in self.numbers.values()
@@ -72,7 +75,7 @@ class FileVersion(NamedTuple):
 
 
 class Event(NamedTuple):
-    """Something that happens at the `turn`-th await after a second: what, to which account, and how."""
+    """An event at the `turn`-th await after a second: its kind, its account, and its parameters."""
 
     at: float
     turn: int
@@ -83,7 +86,7 @@ class Event(NamedTuple):
 
 
 class AccountScript(NamedTuple):
-    """One account: its numbers at the start, and the versions of its file."""
+    """One account: its initial numbers, and the versions of its file."""
 
     name: str
     numbers: dict[str, str]
@@ -91,7 +94,7 @@ class AccountScript(NamedTuple):
 
 
 class WatchScenario(NamedTuple):
-    """One seed's accounts, options and events. The world is quiet after `storm` seconds."""
+    """The accounts, options and events of one seed. No events happen after `storm` seconds."""
 
     seed: int
     accounts: tuple[AccountScript, ...]
@@ -144,7 +147,7 @@ def _version(chance: Random, phones: list[str]) -> FileVersion:
 
 
 def _windows(chance: Random) -> tuple[tuple[float, float, str], ...]:
-    """Return windows whose edges are often close to the start of a pass, or within a slow one."""
+    """Return windows whose edges are often near the start of a pass, or within a slow one."""
     windows = []
     end = 0.0
     for _ in range(chance.choice((0, 0, 1, 1, 2))):
@@ -156,7 +159,7 @@ def _windows(chance: Random) -> tuple[tuple[float, float, str], ...]:
 
 
 def _events(chance: Random, accounts: tuple[AccountScript, ...], storm: float) -> tuple[Event, ...]:
-    """Return one disturbance, with its end if it has one. Half of them strike within a pass."""
+    """Return one disturbance, with its end if it has one. Half of them happen within a pass."""
     pass_start = INTERVAL * chance.randrange(int(storm // INTERVAL))
     at = chance.choice((pass_start, chance.uniform(0.0, storm)))
     account = chance.choice(accounts)

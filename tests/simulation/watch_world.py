@@ -1,4 +1,4 @@
-"""The daemon as it lives: its loop, passes, files, ledger and channels, over the same clock, API, disk and chance."""
+"""A simulated daemon: its loop, passes, files, ledger and channels, over one clock, API, disk and random generator."""
 
 import asyncio
 import sqlite3
@@ -73,7 +73,7 @@ _QUIET_SECONDS: Final = 3 * INTERVAL + 60.0
 
 @dataclass(slots=True)
 class Life:
-    """One daemon from its start to its stop. `news` went to the channels, which accepted `delivered`."""
+    """One daemon from its start to its stop. `news` were sent to the channels, which accepted `delivered`."""
 
     started: Moment
     news: list[tuple[Moment, Notification]] = field(default_factory=list)
@@ -85,7 +85,7 @@ class Life:
 
 @dataclass(slots=True)
 class PassRecord:
-    """One pass. `good` has the last valid version of each file at its start, and `suspended` the suspended accounts."""
+    """One pass. `good` is the last valid version of each file at its start, and `suspended` the suspended accounts."""
 
     name: str
     life: Life
@@ -97,8 +97,8 @@ class PassRecord:
     done: Pass | None = None
 
 
-class _Tape:
-    """Log that notes what channels did not get."""
+class _UndeliveredLog:
+    """Log that records undelivered notifications."""
 
     def __init__(self, undelivered: dict[str, int]) -> None:
         self._undelivered = undelivered
@@ -115,7 +115,7 @@ class _Tape:
 
 
 class _Connection(Process):
-    """The daemon's way to one account, with faults and latency of its own."""
+    """The daemon's connection to one account, with faults and latency of its own."""
 
     profile = "calm"
     slow = 1.0
@@ -128,7 +128,7 @@ class _Connection(Process):
 
 
 class _Network(Transport):
-    """Sends each request on the connection of its API key."""
+    """Send each request on the connection of its API key."""
 
     def __init__(self, ways: Mapping[str, SimulatedTransport]) -> None:
         super().__init__(_PLAIN.timeout)
@@ -148,7 +148,7 @@ class _Network(Transport):
 
 
 class _Files(WatchedFiles):
-    """The files, whose last valid versions the world notes at each read."""
+    """The files. The world records their last valid versions at each read."""
 
     def __init__(self, world: "WatchWorld", folder: Path) -> None:
         super().__init__([str(folder)], wall=world.wall)
@@ -179,7 +179,7 @@ class _Ledgers:
 
 
 class WatchWorld:
-    """Some accounts, their files, one ledger, two channels, and the daemons that come and go."""
+    """Some accounts, their files, one ledger, two channels, and the daemons that start and stop."""
 
     def __init__(self, scenario: WatchScenario, folder: Path) -> None:
         self.scenario = scenario
@@ -224,17 +224,17 @@ class WatchWorld:
         self._connections = {name: self._new_process(_Connection) for name in names}
 
     def wall(self) -> float:
-        """Unix time."""
+        """Return Unix time."""
         return EPOCH + self._loop.time()
 
     def stamp(self) -> str:
-        """Return the time as the ledger keeps it."""
+        """Return the time as the ledger stores it."""
         moment = datetime.fromtimestamp(self.wall(), UTC)
         return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03}Z"
 
     @cached_property
     def requests(self) -> dict[tuple[str, str], list[Request]]:
-        """The requests of each pass and account. Asked for once the world has ended."""
+        """Return the requests of each pass and account. Use it after the world has ended."""
         found: dict[tuple[str, str], list[Request]] = {}
         for request in self.history.requests:
             found.setdefault((request.run, request.key), []).append(request)
@@ -249,7 +249,7 @@ class WatchWorld:
             return [dict(row) for row in connection.execute(sql)]
 
     async def live(self) -> None:
-        """Run daemons through the storm and the quiet."""
+        """Run daemons through the disturbed and the quiet phase."""
         self._folder.mkdir()
         for account in self.scenario.accounts:
             self._write(account.name, 0)
@@ -265,7 +265,7 @@ class WatchWorld:
             await asyncio.sleep(1.0)
 
     def files_are_read(self) -> None:
-        """Note which valid versions of files are in force from now on."""
+        """Record which valid versions of files are in force from now on."""
         self.file_reads.append(self._loop.time())
         for name, version in self._on_disk.items():
             known = self.versions.setdefault(name, [])
@@ -280,13 +280,13 @@ class WatchWorld:
         life = Life(self.history.mark("daemon"))
         self.lives.append(life)
         runtime = Runtime(clock=self._loop.time, wall=self.wall, uniform=self.process.uniform, salt=self.process.salt)
-        tape = _Tape(life.undelivered)
+        tape = _UndeliveredLog(life.undelivered)
         files = _Files(self, self._folder)
         self._settings, self._in_force = "plain", _PLAIN
         self.quotas.append((self._loop.time(), _PLAIN.rate_limit))
         for account in self.scenario.accounts:
             if not self._on_disk[account.name].valid:
-                self._write(account.name, 0)  # a daemon only starts with valid files
+                self._write(account.name, 0)  # a daemon starts with valid files only
         self.files_are_read()
         files.load()
         ways = {
@@ -343,12 +343,12 @@ class WatchWorld:
             self._stop = self._reload = lambda: None
 
     def on_pass(self, done: Pass) -> None:
-        """Note the end of a pass."""
+        """Record the end of a pass."""
         self.passes[-1].ended = self.history.mark("passed", done.run_id, said=str(done.outcome))
         self.passes[-1].done = done
 
     def on_event(self, event: str, fields: Mapping[str, Any]) -> None:
-        """Note an event of the daemon."""
+        """Record an event of the daemon."""
         self.history.mark(event, said=str(fields.get("account") or fields.get("file") or ""))
 
     def _begin(self, life: Life) -> str:
@@ -412,7 +412,7 @@ class WatchWorld:
                 self._loop.call_soon(self._stop)
 
     def _calm(self) -> None:
-        """End every disturbance; what is edited or blocked stays so."""
+        """End every disturbance. Edited or blocked numbers stay so."""
         self.history.mark("calm")
         self._is_calm = True
         for connection in self._connections.values():
@@ -429,7 +429,7 @@ class WatchWorld:
     def _write(self, name: str, version: int) -> None:
         (script,) = (account for account in self.scenario.accounts if account.name == name)
         self._on_disk[name] = script.versions[version]
-        # a new file each time: real timestamps are too coarse for virtual time
+        # always a new file, because real timestamps are too coarse for virtual time
         fresh = self._folder.with_name("fresh")
         fresh.write_text(script.versions[version].text(name), encoding="utf-8")
         fresh.replace(self._folder / f"{name}.yaml")

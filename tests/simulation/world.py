@@ -1,6 +1,6 @@
-"""Run one seed: the events of its scenario hit the account, then faults end and the tool has to converge.
+"""Run one seed: the events of its scenario affect the account, then faults end and the worker must converge.
 
-The worker is real; the network, the disk, the clock and chance are simulated.
+The worker is real. The network, the disk, the clock and randomness are simulated.
 """
 
 import asyncio
@@ -56,7 +56,7 @@ class Silence:
     """Log and meter that ignore everything."""
 
     def bind(self, **fields: Any) -> Self:
-        """Itself."""
+        """Return this log."""
         del fields
         return self
 
@@ -72,7 +72,7 @@ class Silence:
 
 @dataclass(slots=True)
 class Record:
-    """What is known of one run from outside. `stage` is storm, or how far into the quiet it was."""
+    """What is known of a run from outside. `stage` is the storm, or the stage of the quiet phase."""
 
     name: str
     script: RunScript
@@ -93,7 +93,7 @@ class Record:
 
 
 class World:
-    """One account, one ledger, and the runs that come and go."""
+    """One account, one ledger, and the runs that start and end."""
 
     def __init__(self, scenario: Scenario, folder: Path) -> None:
         self.scenario = scenario
@@ -121,7 +121,7 @@ class World:
         self.history.active.append((self.history.mark("begin"), self.api.active, None))
 
     async def live(self) -> None:
-        """The storm, then the quiet."""
+        """Run the storm, then the quiet phase."""
         beside: list[asyncio.Task[Record]] = []
         for script in self.scenario.runs:
             beside.append(asyncio.create_task(self.run(script, "storm")))
@@ -141,7 +141,7 @@ class World:
         return sum(process.turn() for process in self._running) > 0
 
     async def run(self, script: RunScript, stage: str) -> Record:
-        """One run, to its end."""
+        """Run one command until its end."""
         name = f"run-{len(self.records) + 1}"
         record = Record(name, script, stage, self.history.mark("start", name, said=f"{stage} {script.kind}"))
         self.records.append(record)
@@ -164,7 +164,9 @@ class World:
             await process.vanish()
         else:
             await main
-            self.violations += (f"0: {name} would print the traceback of {error!r}" for error in process.unheard())
+            self.violations += (
+                f"0: {name} would print the traceback of {error!r}" for error in process.collect_errors()
+            )
         self._running.remove(process)
         record.crashed = process.dead
         record.numbers = dict(self.api.numbers)
@@ -175,7 +177,7 @@ class World:
     async def _run(self, script: RunScript, record: Record, process: Process) -> None:
         dry = script.kind in DRY_KINDS
         if dry:
-            await self._carry_out(script, record, process, NullLedger(memory_reader(self.ledger)))
+            await self._execute(script, record, process, NullLedger(memory_reader(self.ledger)))
             return
         if script.kind in {"saved", "rollback"}:
             record.saved = self.saved
@@ -188,13 +190,13 @@ class World:
         )
         try:
             async with ledger:
-                await self._carry_out(script, record, process, ledger)
+                await self._execute(script, record, process, ledger)
                 if record.result is not None:
                     await ledger.finish(record.result.outcome)
         except LedgerError:
             record.unwritable = True
 
-    async def _carry_out(self, script: RunScript, record: Record, process: Process, keeper: LedgerProtocol) -> None:
+    async def _execute(self, script: RunScript, record: Record, process: Process, keeper: LedgerProtocol) -> None:
         settings = structs.replace(self.scenario.settings, deadline_seconds=script.deadline)
         loop, silence = self._loop, Silence()
         runtime = Runtime(
@@ -241,11 +243,11 @@ class World:
             record.interrupted = True
             self.history.mark("interrupt", record.name)
             reason = Interrupted("stopped by SIGTERM; run again to continue")
-            # a signal is heard between two turns of the loop, never inside a task
+            # a signal is handled between two turns of the loop, never inside a task
             self._loop.call_soon(self._fleets[record.name].interrupt, reason)
 
     def _sent(self, request: Request) -> None:
-        """Oracle 2, at the moment at which it matters: what leaves was intended, durably."""
+        """Check oracle 2 when a request is sent: its intent is durable."""
         if not request.writes:
             return
         sends = sum(
@@ -263,13 +265,13 @@ class World:
             self.violations.append(f"2: {request.run} sends {request.phone} the {sends}. time with {intents} intents")
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
-        """What the ledger has on disk."""
+        """Return rows of the ledger on disk."""
         with closing(sqlite3.connect(f"{self.ledger.as_uri()}?mode=ro", uri=True)) as connection:
             connection.row_factory = sqlite3.Row
             return [dict(row) for row in connection.execute(sql)]
 
     def close(self) -> None:
-        """Leave the files alone."""
+        """Release the files."""
         if self._reader is not None:
             self._reader.close()
 
@@ -279,7 +281,7 @@ class World:
 
 
 def simulate(scenario: Scenario, judge: Callable[[World], None] = lambda _: None) -> World:
-    """Run a scenario in its own folder; `judge` checks the world before the folder is removed."""
+    """Run a scenario in its own folder. `judge` checks the world before the folder is removed."""
 
     async def main(folder: Path) -> World:
         asyncio.get_running_loop().set_task_factory(task_factory)
