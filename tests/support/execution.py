@@ -7,6 +7,7 @@ from tests.support.model_account import ModelAccount, Recorder
 from tests.support.virtual_time import run
 from worker.ledger import NullLedger
 from worker.model.plans import Action, Change
+from worker.model.ports import AttemptJournal
 from worker.model.results import NumberResult
 from worker.reconcile.executor import Executor, Needs, Pace
 
@@ -29,13 +30,15 @@ def execute_changes(
     deadline: float = 900.0,
     concurrency: int = 4,
     wall: Callable[[], float] = lambda: 0.0,
+    journal: AttemptJournal | None = None,
     **needs: Any,
 ) -> tuple[dict[str, NumberResult], Executor]:
-    """Execute changes. Return the results by number, and the executor."""
+    """Execute changes. Return the results by number, and the executor. `journal` is by default null."""
+    attempt_journal = journal or NullLedger()
 
     async def scenario() -> Executor:
         observed = await account.observe()
-        writes = Executor(changes, account, observed, Needs(**needs), journal=NullLedger(), meter=Recorder())
+        writes = Executor(changes, account, observed, Needs(**needs), journal=attempt_journal, meter=Recorder())
         await writes.run(Pace(concurrency, deadline, wall))
         return writes
 

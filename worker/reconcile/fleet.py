@@ -281,9 +281,7 @@ class Fleet:
         """
 
         async def hold_back(held_accounts: Sequence[SavedAccount], reason: WorkerError) -> list[AccountResult]:
-            return await self.roll_back(
-                held_accounts, [Draft(as_plan(saved), {}) for saved in held_accounts], allow, meter, reason
-            )
+            return [await self._decline_saved(saved, Draft(as_plan(saved), {}), reason) for saved in held_accounts]
 
         return await canary_first(
             accounts,
@@ -318,10 +316,16 @@ class Fleet:
                 )
                 notices = (*result.notices, *guard_notices(draft.plan))
                 return msgspec.structs.replace(result, requests=draft.requests + result.requests, notices=notices)
-            conclusion = conclude_unapplied(draft, draft.requests, decline_error)
-            return await self._record(identity.saved_subject(saved, self._settings.endpoint), conclusion, {})
+            return await self._decline_saved(saved, draft, decline_error)
 
         return await self._run_each(list(zip(accounts, drafts, strict=True)), one)
+
+    async def _decline_saved(
+        self, saved_account: SavedAccount, draft: Draft, reason: WorkerError | None
+    ) -> AccountResult:
+        """Do not apply a saved account. Return its result, with `reason` or the error of the draft."""
+        conclusion = conclude_unapplied(draft, draft.requests, reason)
+        return await self._record(identity.saved_subject(saved_account), conclusion, {})
 
     async def _apply_saved(
         self,
@@ -352,7 +356,7 @@ class Fleet:
 
         return await self._with_lease(
             saved_account,
-            identity.saved_subject(saved_account, self._settings.endpoint),
+            identity.saved_subject(saved_account),
             Draft(as_plan(saved_account) if preview is None else preview, {}),
             apply_writes,
             pause=self._pause,

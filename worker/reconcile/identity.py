@@ -112,23 +112,24 @@ def key(endpoint: str, account_id: str | None) -> str:
 def planned_subject(desired: DesiredAccount, draft: Draft, terms: Terms, default: str) -> Subject:
     """Return the ledger's record of the account of a plan."""
     safety, in_use = effective_safety(terms.safety, desired.safety), effective_use(terms.in_use, desired.in_use)
-    return replace(_subject(desired, draft.plan, safety, in_use, default), registered=draft.registered_count)
+    subject = _subject(desired, draft.plan, safety, in_use, desired.endpoint or default)
+    return replace(subject, registered=draft.registered_count)
 
 
-def saved_subject(account: SavedAccount, default: str) -> Subject:
+def saved_subject(account: SavedAccount) -> Subject:
     """Return the ledger's record of an account of a saved plan."""
-    return _subject(account, account, account.safety, account.in_use, default)
+    return _subject(account, account, account.safety, account.in_use, account.endpoint)
 
 
 def _subject(
-    account: DescribedAccount, plan: AccountPlan | SavedAccount, safety: Safety, in_use: InUse, default: str
+    account: DescribedAccount, plan: AccountPlan | SavedAccount, safety: Safety, in_use: InUse, endpoint: str
 ) -> Subject:
     files = revision(account)
     return Subject(
-        key=key(account.endpoint or default, plan.account_id),
+        key=key(endpoint, plan.account_id),
         account=plan.account,
         account_id=plan.account_id,
-        endpoint=account.endpoint or default,
+        endpoint=endpoint,
         credentials=account.credentials,
         safety=safety,
         in_use=in_use,

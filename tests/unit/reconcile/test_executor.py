@@ -1,12 +1,14 @@
 """Writes of an account: each number has one correct outcome, whatever the network and other operators do."""
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 from msgspec import structs
 
 from tests.support.execution import activation, deactivation, execute_changes
 from tests.support.model_account import ModelAccount
+from worker.ledger import NullLedger
 from worker.model.accounts import Group, ObservedAccount, Status
 from worker.model.errors import (
     AccountRejected,
@@ -15,6 +17,7 @@ from worker.model.errors import (
     ConnectionFailed,
     DeadlineExceeded,
     Interrupted,
+    LedgerError,
     NotRegistered,
     NotWritable,
     ServerError,
@@ -473,9 +476,174 @@ def test_expired_change_is_conflict() -> None:
     assert account.statuses[C] is Status.ACTIVE
 
 
-def test_verification_read_of_rejected_credentials_is_the_reason_of_the_account() -> None:
-    account = ModelAccount(n0100001="INACTIVE")
+@pytest.mark.parametrize(
+    ("deadline", "code", "last"),
+    [(900.0, "AccountRejected", Outcome.UNVERIFIED), (1.5, "DeadlineExceeded", Outcome.NOT_ATTEMPTED)],
+)
+def test_rejected_verification_read_is_the_reason_of_the_account_unless_it_was_stopped_before(
+    deadline: float, code: str, last: Outcome
+) -> None:
+    account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE", n0100003="INACTIVE")
     account.failing_reads = {2: AccountRejected("no", http_status=401)}
-    results, writes = execute_changes(account, activation(A))
-    assert results[A].outcome is Outcome.UNVERIFIED
-    assert isinstance(writes.stop_reason, AccountRejected)
+    results, writes = execute_changes(account, *map(activation, (A, B, C)), deadline=deadline, concurrency=1)
+    assert [results[phone].outcome for phone in (A, B, C)] == [Outcome.UNVERIFIED, Outcome.UNVERIFIED, last]
+    assert writes.stop_reason is not None
+    assert writes.stop_reason.code == code
+
+
+class _JournalOfIntents(NullLedger):
+    """A journal that keeps the intents of one account, up to a limit."""
+
+    def __init__(self, limit: int = 100) -> None:
+        super().__init__()
+        self.intents: list[tuple[str, int, Status]] = []
+        self.limit = limit
+
+    async def intend(self, requests: Sequence[tuple[str, int, Status]]) -> None:
+        await asyncio.sleep(0)
+        if len(self.intents) + len(requests) > self.limit:
+            raise LedgerError("disk full")
+        self.intents += requests
+
+
+def test_intent_of_each_request_is_recorded_before_it_is_sent() -> None:
+    """Intents of first requests are recorded together, those of retries one by one."""
+    phones = [f"01000{index:02}" for index in range(20)]
+    account, journal = ModelAccount(**{f"n{phone}": "INACTIVE" for phone in phones}), _JournalOfIntents()
+    account.faults = {phone: [(ServerError("later"), False), (Ambiguous("reset"), False)] for phone in phones[::3]}
+    unrecorded = []
+
+    def check_intents(phone: str) -> None:
+        count = [sent for sent, _ in account.written].count(phone)
+        if journal.intents.count((phone, count, Status.ACTIVE)) != 1:
+            unrecorded.append((phone, count))
+
+    account.on_write = check_intents
+    results, _ = execute_changes(account, *map(activation, phones), journal=journal, concurrency=2)
+    assert unrecorded == []
+    assert [results[phone].attempts for phone in phones] == [1 if index % 3 else 3 for index in range(20)]
+    assert len(journal.intents) == len(account.written)
+
+
+def test_failed_ledger_stops_the_account_before_the_next_request() -> None:
+    """The intents of the first write and of one block are recorded; no other write is sent."""
+    phones = [f"01000{index:02}" for index in range(40)]
+    account, journal = ModelAccount(**{f"n{phone}": "INACTIVE" for phone in phones}), _JournalOfIntents(9)
+    results, writes = execute_changes(account, *map(activation, phones), journal=journal, concurrency=1)
+    assert isinstance(writes.stop_reason, LedgerError)
+    changed = [phone for phone, _ in account.written]
+    assert changed == phones[: len(changed)]
+    assert 1 <= len(changed) <= 9
+    expected = [Outcome.CHANGED if phone in changed else Outcome.NOT_ATTEMPTED for phone in phones]
+    assert [results[phone].outcome for phone in phones] == expected
+
+
+def test_request_that_is_not_sent_gives_its_slot_back() -> None:
+    """Whether its number was changed by others, its time has passed, its group needs it, or the ledger failed."""
+    account = ModelAccount(**{f"n{phone}": "ACTIVE" for phone in (A, B, C, D)})
+    account.faults = {A: [(Ambiguous("reset"), False)]}
+    account.on_read = lambda read: account.statuses.update({B: Status.BLOCKED}) if read == 2 else None
+    expired = structs.replace(deactivation(C), until="1969-12-31T00:00:00Z")
+    groups = (Group("support", (B, D)),)
+    results, _ = execute_changes(account, deactivation(A), deactivation(B), expired, deactivation(D), groups=groups)
+    assert [results[phone].outcome for phone in (A, B, C, D)] == [
+        Outcome.CHANGED,
+        *(Outcome.CONFLICT, Outcome.CONFLICT),
+        Outcome.HELD,
+    ]
+    assert account.slots == len(account.written) == 2
+    account = ModelAccount(n0100001="INACTIVE")
+    execute_changes(account, activation(A), journal=_JournalOfIntents(0))
+    assert (account.slots, account.written) == (0, [])
+
+
+@pytest.mark.parametrize("inactive", [A, None])
+def test_number_that_a_crashed_run_may_deactivate_does_not_count_for_its_group(inactive: str | None) -> None:
+    """The activation fails, so the deactivation depends on the other member."""
+    account = ModelAccount(n0100001="ACTIVE", n0100002="ACTIVE", n0100003="INACTIVE")
+    account.faults = {C: [(NotWritable("no"), False)]}
+    groups, may_be_inactive = (Group("support", (A, B, C)),), frozenset({inactive} if inactive else ())
+    results, _ = execute_changes(
+        account, activation(C), deactivation(B), groups=groups, may_be_inactive=may_be_inactive
+    )
+    assert results[B].outcome is (Outcome.HELD if inactive else Outcome.CHANGED)
+
+
+def test_sent_deactivation_counts_for_its_group_before_a_read_shows_it() -> None:
+    """The read after an ambiguous write is older than the first write, and shows that an operator changed C."""
+    account = ModelAccount(n0100001="ACTIVE", n0100002="ACTIVE", n0100003="ACTIVE")
+    account.faults = {B: [(Ambiguous("reset"), False)]}
+    account.on_read = lambda read: (
+        account.statuses.update({A: Status.ACTIVE, C: Status.INACTIVE}) if read == 2 else None
+    )
+    results, _ = execute_changes(account, deactivation(A), deactivation(B), groups=(Group("support", (A, B, C)),))
+    assert account.written == [(A, "INACTIVE"), (B, "INACTIVE")]
+    assert results[B].outcome is Outcome.HELD
+
+
+def test_request_in_flight_takes_precedence_over_one_that_waits() -> None:
+    """A group can spare one of two members. One was sent and may take effect, so the other one is held."""
+
+    class _SlowSecondSlot(ModelAccount):
+        async def acquire(self) -> None:
+            await super().acquire()
+            if self.slots == 2:
+                await asyncio.sleep(5)
+
+    account = _SlowSecondSlot(n0100001="ACTIVE", n0100002="ACTIVE", n0100003="ACTIVE", n0100004="ACTIVE")
+    account.faults = {C: [(Ambiguous("reset"), False)]}
+    account.on_read = lambda read: account.statuses.update({D: Status.INACTIVE}) if read == 2 else None
+    results, _ = execute_changes(account, *map(deactivation, (A, B, C)), groups=(Group("support", (B, C, D)),))
+    assert [results[phone].outcome for phone in (A, B, C)] == [Outcome.CHANGED, Outcome.HELD, Outcome.CHANGED]
+
+
+def test_held_deactivation_stays_held_if_a_later_read_would_allow_it() -> None:
+    account = ModelAccount(**{f"n{phone}": "ACTIVE" for phone in (A, B, C, D)})
+    account.faults = {A: [(Ambiguous("reset"), False), (Ambiguous("reset"), False)]}
+    statuses = {2: Status.INACTIVE, 3: Status.ACTIVE}
+    account.on_read = lambda read: account.statuses.update({D: statuses[read]}) if read in statuses else None
+    results, _ = execute_changes(account, deactivation(A), deactivation(C), groups=(Group("support", (C, D)),))
+    assert (results[A].outcome, results[A].attempts, results[C].outcome) == (Outcome.CHANGED, 3, Outcome.HELD)
+
+
+def test_account_with_too_few_active_numbers_is_not_held_to_its_minimum() -> None:
+    """The safety rules allow this plan, because it does not go below the minimum: the account is below already."""
+    account = ModelAccount(n0100001="ACTIVE", n0100002="ACTIVE")
+    results, writes = execute_changes(account, deactivation(A), least_active=3)
+    assert (results[A].outcome, account.reads, writes.stop_reason) == (Outcome.CHANGED, 2, None)
+
+
+@pytest.mark.parametrize(
+    ("failing", "message"),
+    [
+        ((B,), "1 activation failed, and without it fewer than 2 numbers would stay ACTIVE: "),
+        ((B, C), "2 activations failed, and without them fewer than 2 numbers would stay ACTIVE: "),
+    ],
+)
+def test_failed_activations_are_counted_in_the_reason(failing: tuple[str, ...], message: str) -> None:
+    account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE", n0100003="INACTIVE", n0100004="ACTIVE")
+    account.faults = {phone: [(NotRegistered("no"), False)] for phone in failing}
+    changes = deactivation(A), deactivation(D), activation(B), activation(C)
+    results, writes = execute_changes(account, *changes, least_active=2)
+    assert str(writes.stop_reason) == f"{message}no deactivation was attempted"
+    assert {results[phone].outcome for phone in (A, D)} == {Outcome.NOT_ATTEMPTED}
+
+
+def test_verification_read_of_a_complete_run_may_take_long() -> None:
+    """Retries of the read may take minutes, and only its result confirms the writes."""
+
+    class _Slow(ModelAccount):
+        async def observe(self, *, closing: bool = False) -> ObservedAccount:
+            await asyncio.sleep(200 if closing else 0)
+            return await super().observe(closing=closing)
+
+    results, _ = execute_changes(_Slow(n0100001="INACTIVE"), activation(A))
+    assert results[A].outcome is Outcome.CHANGED
+
+
+def test_duration_of_a_number_covers_all_its_requests() -> None:
+    """Three requests of a second, and a read of a tenth of a second between them."""
+    account = ModelAccount(n0100001="INACTIVE")
+    account.faults = {A: [(ServerError("later"), False), (Ambiguous("reset"), False)]}
+    results, _ = execute_changes(account, activation(A))
+    assert results[A].duration_ms == 3100
