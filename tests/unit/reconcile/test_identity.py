@@ -82,8 +82,8 @@ def test_names_of_one_account_are_listed_with_their_locations() -> None:
     identities.learn(second, _PLAN, "coolsms")
     identities.learn(third, replace(_PLAN, account_id="8"), "solapi")
     error = (
-        "2 names are one account: 'a' (all.yaml:1), 'b' (all.yaml:2): nothing was written to it. Describe it once, or "
-        "write the same `account:` in each document to split it"
+        "2 names describe one account ('a' (all.yaml:1), 'b' (all.yaml:2)), so nothing was written to it: describe it "
+        "once, or write the same `account:` in each document to split it"
     )
     assert [str(identities.duplicate(name)) for name in "abc"] == [error, error, "None"]
     assert identities.duplicate("unknown") is None
@@ -130,6 +130,6 @@ def test_message_lists_at_most_ten_names() -> None:
     for number in range(11):
         identities.learn(_named(f"n{number}"), _PLAN, "solapi")
     message = str(identities.duplicate("n0"))
-    assert message.startswith("11 names are one account: ")
+    assert message.startswith("11 names describe one account (")
     assert "'n9'" in message
     assert "'n10'" not in message
