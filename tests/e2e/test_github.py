@@ -418,7 +418,7 @@ def test_failed_result_comment_keeps_status_and_claim(job: Job, forge: Forge, se
     assert "### Applying the reviewed plan" in forge.comments[1]["body"]
     refused = job("apply")
     assert refused.status == 4
-    assert "or died meanwhile" in refused.summary
+    assert "or crashed while applying it" in refused.summary
     assert served.writes == [(A, "ACTIVE")]
 
 

@@ -312,7 +312,7 @@ def test_renamed_file_is_found_by_its_account(served: Served, command: Command) 
     command.write("config/compose.yaml", "services: {}\n")
     result = _apply(command)
     assert (result.returncode, _reasons(result)) == (3, {B: "config/b.yaml:5 now desires ACTIVE: plan again"})
-    assert "not compared with config/main.yaml" in json.loads(result.stdout)["accounts"][0]["notices"][0]["message"]
+    assert "config/main.yaml not found" in json.loads(result.stdout)["accounts"][0]["notices"][0]["message"]
     assert served.writes == WRITES[:1]
 
 
@@ -337,7 +337,7 @@ def test_plan_of_stdin_has_no_files(served: Served, command: Command) -> None:
     assert command("plan", "-f", "-", "--out", "p.json", stdin=f"account: main\n{FILE}").returncode == 0
     result = _apply(command)
     (notice,) = json.loads(result.stdout)["accounts"][0]["notices"]
-    assert "not compared with stdin: not found" in notice["message"]
+    assert "stdin not found, so the plan was not compared" in notice["message"]
     assert served.writes == WRITES
 
 

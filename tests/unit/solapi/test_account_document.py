@@ -319,10 +319,10 @@ _HTML = "not an account document: it is an HTML page, as from a captive portal, 
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (_document(_row(), _row()), "the account document holds 01000000000 twice"),
+        (_document(_row(), _row()), "the account document contains 01000000000 twice"),
         (
             _document(_row("01")),
-            "the account document holds a number that is not 3 to 12 digits: '01'",
+            "the account document contains a number that is not 3 to 12 digits: '01'",
         ),
         (
             b'{"errorCode": "Down"}',
