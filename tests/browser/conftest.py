@@ -30,7 +30,7 @@ Opened = Callable[..., "Visit"]
 
 
 class Visit:
-    """One page, with what it asked for and complained of."""
+    """One page, with its requests, errors and dialogs."""
 
     def __init__(self, page: Page, *, scripts: bool) -> None:
         page.set_default_timeout(_MILLISECONDS)
@@ -51,12 +51,12 @@ class Visit:
         dialog.dismiss()
 
     def violations(self) -> list[str]:
-        """Return what axe-core finds in the current page; axe-core needs scripts."""
+        """Return the violations that axe-core finds in the current page. It needs scripts."""
         assert self._scripts
-        found = Axe().run(self.page, options={"resultTypes": ["violations"]})
+        actual = Axe().run(self.page, options={"resultTypes": ["violations"]})
         return [
             f"{each['id']} ({each['impact']}): {each['help']}: {[node['target'] for node in each['nodes'][:5]]}"
-            for each in found.response["violations"]
+            for each in actual.response["violations"]
         ]
 
     def overflows(self) -> bool:
@@ -68,7 +68,7 @@ class Visit:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One Chromium for the tests of a module, none of which is async: Playwright has a loop of its own meanwhile."""
+    """Start one Chromium for the tests of a module. None of them is async, because Playwright runs its own loop."""
     if _CHROMIUM is None:
         pytest.skip("there is no Chromium (apt-get install chromium, or name one in CHROMIUM)")
     with sync_playwright() as playwright:
@@ -82,7 +82,7 @@ def visit(browser: Browser) -> Iterator[Opened]:
     """Open a URL: `visit(url, size="phone", dark=True, scripts=False, language="ko")`."""
     contexts = []
 
-    def opened(
+    def open_page(
         url: str, *, size: str = "desktop", dark: bool = False, scripts: bool = True, language: str = "en-GB"
     ) -> Visit:
         width, height = _SIZES[size]
@@ -97,6 +97,6 @@ def visit(browser: Browser) -> Iterator[Opened]:
         visited.page.goto(url)
         return visited
 
-    yield opened
+    yield open_page
     for context in contexts:
         context.close()

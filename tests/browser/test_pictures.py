@@ -1,4 +1,4 @@
-"""The pictures of the README: present, small, light and dark, and reproducible."""
+"""The pictures of the README are present, small, light and dark, and reproducible."""
 
 import re
 from pathlib import Path
@@ -14,39 +14,39 @@ PNG: Final = b"\x89PNG\r\n\x1a\n"
 
 
 def test_both_readmes_show_small_pictures_with_alternative_text() -> None:
-    kept = {picture.name for picture in pictures.PICTURES.iterdir()}
+    stored = {picture.name for picture in pictures.PICTURES.iterdir()}
     for page in ROOT.glob("README*.md"):
         text = page.read_text()
-        assert set(re.findall(r"docs/pictures/([\w-]+\.png)", text)) == kept, page.name
-        assert len(re.findall(r'<img [^>]*alt="[^"]{20,}"', text)) == len(kept) / 2
-    for name in kept:
-        assert name.replace("-light", "-dark") in kept
+        assert set(re.findall(r"docs/pictures/([\w-]+\.png)", text)) == stored, page.name
+        assert len(re.findall(r'<img [^>]*alt="[^"]{20,}"', text)) == len(stored) / 2
+    for name in stored:
+        assert name.replace("-light", "-dark") in stored
         data = (pictures.PICTURES / name).read_bytes()
         assert data.startswith(PNG)
         assert len(data) <= pictures.LARGEST
 
 
-def test_terminal_picture_can_be_drawn(
+def test_terminal_picture_is_drawn(
     browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(pictures, "PICTURES", tmp_path)
-    seen: list[str] = []
+    observed: list[str] = []
     typed = pictures.Stage.typed
 
-    def remembered(stage: pictures.Stage, *arguments: str) -> str:
-        seen.append(typed(stage, *arguments))
-        return seen[-1]
+    def record(stage: pictures.Stage, *arguments: str) -> str:
+        observed.append(typed(stage, *arguments))
+        return observed[-1]
 
-    monkeypatch.setattr(pictures.Stage, "typed", remembered)
+    monkeypatch.setattr(pictures.Stage, "typed", record)
     with pictures.staged() as stage:
         pictures.terminal(stage, browser)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["terminal-dark.png", "terminal-light.png"]
     assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 2
-    assert re.search(r"Type 'yes' to continue: yes\n(.|\n)*3 changed, 3 unchanged", seen[0])
-    assert "\x1b[" in seen[0]
+    assert re.search(r"Type 'yes' to continue: yes\n(.|\n)*3 changed, 3 unchanged", observed[0])
+    assert "\x1b[" in observed[0]
     assert capsys.readouterr().out.count("bytes") == 2
 
 
-def test_failed_command_makes_no_picture() -> None:
+def test_failed_command_creates_no_picture() -> None:
     with pictures.staged() as stage, pytest.raises(pictures.Missing, match=r"no-such-form.*is not one of"):
         stage.run("plan", "-f", "accounts", "--format", "no-such-form")

@@ -1,4 +1,4 @@
-"""Reports in a browser: phone and desktop, light and dark, without scripts, by keyboard, with 10,000 rows."""
+"""Reports in a browser: phone and desktop, light and dark, without scripts, by keyboard, and with 10,000 rows."""
 
 import re
 from collections.abc import Callable
@@ -39,15 +39,15 @@ def written(tmp_path: Path) -> Written:
     return write
 
 
-def _shown(visited: Visit, table: str = "numbers") -> list[str]:
-    """Return the phones, or ids, of the visible rows."""
-    found = visited.page.evaluate(
+def _visible_rows(visited: Visit, table: str = "numbers") -> list[str]:
+    """Return the numbers, or ids, of the visible rows."""
+    actual = visited.page.evaluate(
         "key => [...document.querySelectorAll(`table[data-key=${key}] tbody tr`)]"
         ".filter(row => row.checkVisibility()).map(row => row.querySelector('th').textContent)",
         table,
     )
-    assert isinstance(found, list)
-    return found
+    assert isinstance(actual, list)
+    return actual
 
 
 def _matches(visited: Visit) -> str | None:
@@ -56,12 +56,12 @@ def _matches(visited: Visit) -> str | None:
 
 @pytest.mark.parametrize("size", ["phone", "desktop"])
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("which", ["plan", "run"])
+@pytest.mark.parametrize("kind", ["plan", "run"])
 def test_report_is_accessible_and_self_contained(
-    visit: Opened, written: Written, *, size: str, dark: bool, which: str
+    visit: Opened, written: Written, *, size: str, dark: bool, kind: str
 ) -> None:
-    """axe-core finds nothing, the page does not scroll sideways and makes no request."""
-    url = written(report.plan(fleet_plan(3, 8)) if which == "plan" else report.run(throttled_run()), "report.html")
+    """axe-core finds no violation. The page does not scroll sideways and sends no request."""
+    url = written(report.plan(fleet_plan(3, 8)) if kind == "plan" else report.run(throttled_run()), "report.html")
     visited = visit(url, size=size, dark=dark)
     assert visited.violations() == []
     assert not visited.overflows()
@@ -69,8 +69,8 @@ def test_report_is_accessible_and_self_contained(
     assert visited.complaints == []
 
 
-def test_hostile_texts_do_nothing(visit: Opened, written: Written) -> None:
-    """Before and after filtering."""
+def test_hostile_texts_are_inert(visit: Opened, written: Written) -> None:
+    """This holds before and after filtering."""
     visited = visit(written(report.plan(fleet_plan(3, 8, HOSTILE)), "report.html"), size="phone")
     visited.page.select_option("select >> nth=1", index=1)
     visited.page.fill("#search", "<script>")
@@ -103,7 +103,7 @@ def test_link_repeats_search_filter_and_sort_order(visit: Opened, written: Writt
         page.fill("#search", text)
         expect(page.locator("#matches")).to_have_text(re.compile("Numbers: 1 of 24$"))
         expect(page.locator("#numbers tbody tr:visible")).to_have_count(1)
-        assert _shown(visited) == ["010-0000-0005"]
+        assert _visible_rows(visited) == ["010-0000-0005"]
     page.click("#clear")
     assert "#" not in page.url
     page.get_by_label("Only what needs attention").check()
@@ -111,15 +111,15 @@ def test_link_repeats_search_filter_and_sort_order(visit: Opened, written: Writt
     assert accounts.locator("option").all_text_contents() == ["any", "broken", "shop-0000", "shop-0001", "shop-0002"]
     accounts.select_option("shop-0001")
     assert _matches(visited) == "Accounts: 1 of 4 · Numbers: 2 of 24"
-    assert _shown(visited) == ["010-0000-0010", "010-0000-0014"]
+    assert _visible_rows(visited) == ["010-0000-0010", "010-0000-0014"]
     page.get_by_role("button", name="Number", exact=True).click()
     page.get_by_role("button", name="Number", exact=True).click()
     assert page.locator("#numbers th[aria-sort=descending]").count() == 1
-    assert _shown(visited) == ["010-0000-0014", "010-0000-0010"]
-    again = visit(page.url)
-    assert _shown(again) == ["010-0000-0014", "010-0000-0010"]
-    assert _matches(again) == _matches(visited)
-    assert visited.complaints == again.complaints == []
+    assert _visible_rows(visited) == ["010-0000-0014", "010-0000-0010"]
+    second = visit(page.url)
+    assert _visible_rows(second) == ["010-0000-0014", "010-0000-0010"]
+    assert _matches(second) == _matches(visited)
+    assert visited.complaints == second.complaints == []
 
 
 def test_task_link_shows_its_rows(visit: Opened, written: Written) -> None:
@@ -134,13 +134,13 @@ def test_report_is_operable_by_keyboard(visit: Opened, written: Written) -> None
     page = visited.page
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
-    seen = []
+    observed = []
     while page.evaluate("document.activeElement.textContent") != "Owner":
         page.keyboard.press("Tab")
-        seen.append(page.evaluate("document.activeElement.id || document.activeElement.tagName"))
+        observed.append(page.evaluate("document.activeElement.id || document.activeElement.tagName"))
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
-        assert len(seen) < 60
-    assert [each for each in seen if each in {"search", "attention-only", "clear"}] == [
+        assert len(observed) < 60
+    assert [each for each in observed if each in {"search", "attention-only", "clear"}] == [
         "search",
         "attention-only",
         "clear",
@@ -160,9 +160,9 @@ def test_print_has_all_rows_and_no_controls(visit: Opened, written: Written) -> 
     assert page.locator("details[open]").count() == 0
     many = visit(written(report.plan(fleet_plan(1, 450)), "many.html"))
     many.page.set_viewport_size({"width": 794, "height": 1123})
-    assert len(_shown(many)) == 200
+    assert len(_visible_rows(many)) == 200
     many.page.emulate_media(media="print")
-    assert len(_shown(many)) == 450
+    assert len(_visible_rows(many)) == 450
     assert not many.overflows()
 
 
@@ -171,11 +171,11 @@ def test_search_of_ten_thousand_rows_is_fast(visit: Opened, written: Written, ac
     page = report.plan(fleet_plan(accounts, each))
     assert len(page.encode()) < 10_000_000
     visited = visit(written(page, "report.html"))
-    assert len(_shown(visited)) == 200
+    assert len(_visible_rows(visited)) == 200
     for text in ("0", "010-0000-12", "no such text", ""):
         assert visited.page.evaluate(_SLOWEST, text) < 2_000
     visited.page.click("#numbers th[data-key=note] button")
-    assert len(_shown(visited)) == 200
+    assert len(_visible_rows(visited)) == 200
     visited.page.locator("#numbers .tools button").last.click()
-    assert len(_shown(visited)) == 10_000
+    assert len(_visible_rows(visited)) == 10_000
     assert visited.complaints == []

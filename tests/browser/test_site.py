@@ -1,4 +1,4 @@
-"""The documentation as a site: builds without warnings, has no dead link, is accessible."""
+"""The documentation as a site: it builds without warnings, has no dead link, and is accessible."""
 
 import os
 import re
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Links(HTMLParser):
-    """What a page loads, where it links to, and which places it has."""
+    """The resources that a page loads, its links, and its anchors."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -27,22 +27,22 @@ class Links(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Sort the addresses of an element."""
-        found = {name: value or "" for name, value in attrs}
-        if "id" in found:
-            self.places.add(found["id"])
+        actual = {name: value or "" for name, value in attrs}
+        if "id" in actual:
+            self.places.add(actual["id"])
         if tag == "a":
-            self.links += [found["href"]] if "href" in found else []
+            self.links += [actual["href"]] if "href" in actual else []
         else:
-            named = [found[name] for name in ("src", "href", "poster", "data") if name in found]
-            self.loads += named + [each.split()[0] for each in found.get("srcset", "").split(",") if each.strip()]
+            named = [actual[name] for name in ("src", "href", "poster", "data") if name in actual]
+            self.loads += named + [each.split()[0] for each in actual.get("srcset", "").split(",") if each.strip()]
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site, built as `make docs` does: a warning is an error, and so is a reference that leads nowhere."""
-    made = tmp_path_factory.mktemp("site")
+    """Build the site as `make docs` does. Warnings and dead references are errors."""
+    instance = tmp_path_factory.mktemp("site")
     built = subprocess.run(  # noqa: S603 - our own documentation
-        [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-n", "-q", "-b", "html", "docs", str(made)],
+        [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-n", "-q", "-b", "html", "docs", str(instance)],
         cwd=ROOT,
         env=os.environ | {"LC_ALL": "C.UTF-8"},
         capture_output=True,
@@ -51,7 +51,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         timeout=120,
     )
     assert built.returncode == 0, built.stderr
-    return made
+    return instance
 
 
 def outside(address: str) -> bool:
@@ -72,8 +72,8 @@ def test_site_loads_nothing_from_other_hosts(site: Path) -> None:
 
 def test_site_has_no_dead_link(site: Path) -> None:
     pages = {page: Links(page.read_text()) for page in site.rglob("*.html")}
-    for page, found in pages.items():
-        for address in filter(lambda each: not outside(each), found.links):
+    for page, actual in pages.items():
+        for address in filter(lambda each: not outside(each), actual.links):
             parts = urlsplit(address)
             target = (page.parent / unquote(parts.path)).resolve() if parts.path else page
             assert target.exists(), f"{page.name}: {address}"
@@ -92,7 +92,7 @@ def test_linked_project_files_are_copied(site: Path) -> None:
 @pytest.mark.parametrize(("size", "dark"), [("phone", True), ("desktop", False)])
 def test_site_is_accessible(site: Path, visit: Callable[..., Any], name: str, size: str, *, dark: bool) -> None:
     visited = visit((site / f"{name}.html").as_uri(), size=size, dark=dark)
-    # axe-core reads style sheets anew, which a browser does not like of files: it comes last
+    # axe-core reloads style sheets, which browsers refuse for files, so it runs last
     assert visited.complaints == []
     assert [each for each in visited.requests if not each.startswith("file:")] == []
     assert not visited.overflows()

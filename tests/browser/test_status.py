@@ -35,7 +35,7 @@ def _account(name: str) -> str:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Serve a ledger of four accounts: one has hostile texts, one could not be read."""
+    """Serve a ledger of four accounts: one has hostile texts, and one could not be read."""
     folder = tmp_path_factory.mktemp("pages")
     record_run(folder, "a", "b", phones=PHONES)
     record_run(folder, HOSTILE[:90], run="20261124T000100Z-000002", outcome="failed", bad="failed", message=HOSTILE)
@@ -58,11 +58,11 @@ LOOKS = [(path, "phone", True) for path in PATHS] + [(path, "desktop", False) fo
 def test_every_page_is_accessible_and_self_contained(
     pages: str, visit: Opened, path: str, size: str, *, dark: bool
 ) -> None:
-    seen = visit(pages + path, size=size, dark=dark)
-    assert seen.violations() == []
-    assert not seen.overflows()
-    assert all(url.startswith(pages) for url in seen.requests)
-    assert [complaint for complaint in seen.complaints if "404" not in complaint or path != "/nothing"] == []
+    observed = visit(pages + path, size=size, dark=dark)
+    assert observed.violations() == []
+    assert not observed.overflows()
+    assert all(url.startswith(pages) for url in observed.requests)
+    assert [complaint for complaint in observed.complaints if "404" not in complaint or path != "/nothing"] == []
 
 
 def test_status_page_is_complete_without_scripts(pages: str, visit: Opened) -> None:
@@ -93,22 +93,22 @@ def test_status_page_is_operable_by_keyboard(pages: str, visit: Opened) -> None:
 def test_accounts_are_paged_by_a_hundred(tmp_path: Path, visit: Opened) -> None:
     record_run(tmp_path, *(f"shop {number:04}" for number in range(5000)))
     with serve_pages(tmp_path / "ledger.db") as url:
-        seen = visit(url, size="phone")
-        assert seen.page.locator("#accounts tbody tr").count() == 100
-        assert not seen.overflows()
-        seen.page.get_by_role("link", name="More accounts").click()
-        assert seen.page.locator("#accounts tbody th").first.inner_text() == "shop 0100"
-        seen.page.goto(url + "/?q=shop 4999")
-        assert seen.page.locator("#accounts tbody tr").count() == 1
+        observed = visit(url, size="phone")
+        assert observed.page.locator("#accounts tbody tr").count() == 100
+        assert not observed.overflows()
+        observed.page.get_by_role("link", name="More accounts").click()
+        assert observed.page.locator("#accounts tbody th").first.inner_text() == "shop 0100"
+        observed.page.goto(url + "/?q=shop 4999")
+        assert observed.page.locator("#accounts tbody tr").count() == 1
 
 
 def test_open_page_shows_a_run_that_ends(tmp_path: Path, visit: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Input and focus stay as they are."""
+    """Input and focus are kept."""
     monkeypatch.setattr("worker.web.sse._POLL_SECONDS", 0.1)
     path = record_run(tmp_path, "first")
     with serve_pages(path) as url:
-        seen = visit(url, size="desktop")
-        page = seen.page
+        observed = visit(url, size="desktop")
+        page = observed.page
         page.get_by_label("Account name contains").fill("typed")
         page.locator("#accounts").get_by_role("link", name="first").focus()
         with page.expect_response("**/events") as listening:
@@ -119,38 +119,38 @@ def test_open_page_shows_a_run_that_ends(tmp_path: Path, visit: Opened, monkeypa
         assert page.get_by_label("Account name contains").input_value() == "typed"
         assert page.evaluate("document.activeElement.textContent.trim()") == "first"
         assert page.locator("#news").inner_text() == "Page updated."
-        assert seen.complaints == []
-        assert seen.violations() == []
+        assert observed.complaints == []
+        assert observed.violations() == []
 
 
 def test_run_that_ends_before_the_event_stream_opens_is_shown(tmp_path: Path, visit: Opened) -> None:
     path = record_run(tmp_path, "first")
     with serve_pages(path) as url:
         page = visit(url).page
-        asked: list[str] = []
+        requested: list[str] = []
 
         def late(route: Any) -> None:
-            if not asked:
+            if not requested:
                 record_run(tmp_path, "second", run="20261124T000500Z-000002")
-            asked.append(route.request.url)
+            requested.append(route.request.url)
             route.continue_()
 
         page.route("**/events", late)
         page.reload()
         page.locator("#accounts").get_by_role("link", name="second").wait_for()
-        assert len(asked) == 1
+        assert len(requested) == 1
 
 
 def test_login_keeps_the_token_out_of_urls_and_scripts(tmp_path: Path, visit: Opened) -> None:
     record_run(tmp_path, "main")
     with serve_pages(tmp_path / "ledger.db", TOKEN) as url:
-        seen = visit(url, size="phone")
-        page = seen.page
-        assert seen.violations() == []
+        observed = visit(url, size="phone")
+        page = observed.page
+        assert observed.violations() == []
         page.get_by_label("Token").fill(TOKEN)
         page.get_by_role("button", name="Log in").click()
         page.locator("#accounts").get_by_role("link", name="main").wait_for()
         assert page.evaluate("document.cookie") == ""
-        assert not any(TOKEN in request for request in seen.requests)
+        assert not any(TOKEN in request for request in observed.requests)
         page.get_by_role("button", name="Log out").click()
         page.get_by_label("Token").wait_for()

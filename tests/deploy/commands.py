@@ -1,4 +1,4 @@
-"""Command lines of deployments, parsed by the real command."""
+"""Parse the command lines of deployments with the real command."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,23 +9,23 @@ import click
 from worker.cli.main import senderid
 from worker.cli.options import address
 
-__all__ = ["DEPLOY", "ROOT", "meant"]
+__all__ = ["DEPLOY", "ROOT", "parse_command"]
 
 ROOT: Final = Path(__file__).parents[2]
 DEPLOY: Final = ROOT / "deploy"
 
 
-def meant(arguments: Sequence[str]) -> dict[str, Any]:
-    """The verb and the options that the arguments after `senderid` give, as the command reads them.
+def parse_command(arguments: Sequence[str]) -> dict[str, Any]:
+    r"""Return the subcommand and the options that the arguments after `senderid` give.
 
     Raises:
         click.UsageError, UsageError: the command does not know them.
     """
     with click.Context(senderid) as above:
-        name, command, rest = senderid.resolve_command(above, list(arguments))
+        name, command, remaining = senderid.resolve_command(above, list(arguments))
         assert name is not None
         assert command is not None
-        with command.make_context(name, rest, parent=above) as context:
+        with command.make_context(name, remaining, parent=above) as context:
             listen = context.params.get("listen")
-            found = {"verb": name, **context.params}
-            return found if listen is None else found | {"listen": address(listen)}
+            actual = {"verb": name, **context.params}
+            return actual if listen is None else actual | {"listen": address(listen)}

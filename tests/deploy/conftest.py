@@ -1,4 +1,4 @@
-"""The image, installed once, and pods of it."""
+"""The image, installed once, and its pods."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,13 +13,13 @@ Pods = Callable[..., Pod]
 
 @pytest.fixture(scope="session")
 def dockerfile() -> Image:
-    """What the Dockerfile makes."""
-    return image.read()
+    """Return the image that the Dockerfile describes."""
+    return image.read_dockerfile()
 
 
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the image has in its folder, made of the wheel and the lock."""
+    """Install the wheel and the lock file in a folder, as the image does."""
     if why := image.missing():
         pytest.skip(why)
     folder = tmp_path_factory.mktemp("installed")
@@ -30,15 +30,15 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def pod(dockerfile: Image, installed: Path, tmp_path: Path) -> Iterator[Pods]:
-    """Makes pods, each with a folder of accounts and a user, and ends them."""
-    made: list[Pod] = []
+    """Create pods, each with a folder of accounts and a user, and stop them after the test."""
+    instance: list[Pod] = []
 
-    def make(accounts: Path, user: tuple[int, int]) -> Pod:
-        folder = tmp_path / f"pod{len(made)}"
+    def create(accounts: Path, user: tuple[int, int]) -> Pod:
+        folder = tmp_path / f"pod{len(instance)}"
         folder.mkdir()
-        made.append(Pod(dockerfile, folder, installed, accounts, user))
-        return made[-1]
+        instance.append(Pod(dockerfile, folder, installed, accounts, user))
+        return instance[-1]
 
-    yield make
-    for each in made:
+    yield create
+    for each in instance:
         each.end()

@@ -1,4 +1,4 @@
-"""The Dockerfile, and what comes of it where there is no container engine: namespaces, a read-only root, any user."""
+"""Run the image of the Dockerfile without a container engine: in namespaces, with a read-only root and any user."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 
 from tests.deploy.commands import DEPLOY, ROOT
 
-__all__ = ["PREFIX", "Image", "Pod", "pins", "read"]
+__all__ = ["PREFIX", "Image", "Pod", "pins", "read_dockerfile"]
 
 PREFIX: Final = "/opt/senderid"
 _TOOLS: Final = ("unshare", "nsenter", "setpriv", "mount", "chroot", "ip")
@@ -70,35 +70,42 @@ class Image(NamedTuple):
     signal: str
 
 
-def read() -> Image:
-    """The image that the Dockerfile makes."""
+def read_dockerfile() -> Image:
+    """Return the image that the Dockerfile describes."""
     text = (DEPLOY / "docker/Dockerfile").read_text()
     text = re.sub(r"^#.*\n", "", text, flags=re.MULTILINE).replace("\\\n", " ")
     lines = [line.split(None, 1) for line in text.splitlines() if line.strip()]
     last = max(index for index, (word, _) in enumerate(lines) if word == "FROM")
-    found = dict(lines[last:])
-    given = dict(each.split("=", 1) for word, rest in lines[last:] if word == "ARG" for each in [rest] if "=" in rest)
-    user, _, group = found["USER"].partition(":")
-    check = found["HEALTHCHECK"].partition("CMD ")[2]
+    actual = dict(lines[last:])
+    arguments = dict(
+        each.split("=", 1)
+        for word, remaining in lines[last:]
+        if word == "ARG"
+        for each in [remaining]
+        if "=" in remaining
+    )
+    user, _, group = actual["USER"].partition(":")
+    check = actual["HEALTHCHECK"].partition("CMD ")[2]
     return Image(
-        environment=_pairs(found["ENV"]),
-        entrypoint=json.loads(found["ENTRYPOINT"]),
-        command=json.loads(found["CMD"]),
+        environment=_pairs(actual["ENV"]),
+        entrypoint=json.loads(actual["ENTRYPOINT"]),
+        command=json.loads(actual["CMD"]),
         healthcheck=json.loads(check),
         labels={
-            name: re.sub(r"\$\{(\w+)\}", lambda m: given[m[1]], text) for name, text in _pairs(found["LABEL"]).items()
+            name: re.sub(r"\$\{(\w+)\}", lambda m: arguments[m[1]], text)
+            for name, text in _pairs(actual["LABEL"]).items()
         },
-        folder=found["WORKDIR"],
+        folder=actual["WORKDIR"],
         user=(int(user), int(group)),
-        volumes=json.loads(found["VOLUME"]),
-        signal=found["STOPSIGNAL"],
+        volumes=json.loads(actual["VOLUME"]),
+        signal=actual["STOPSIGNAL"],
     )
 
 
 def pins(lock: Path) -> dict[str, Requirement]:
-    """What a lock file pins, by name."""
+    """Return the versions that a lock file pins, by name."""
     lines = re.findall(r"^([a-z0-9][^\\\n]*)", lock.read_text(), re.MULTILINE)
-    return {found.name: found for found in map(Requirement, lines)}
+    return {actual.name: actual for actual in map(Requirement, lines)}
 
 
 def _pairs(text: str) -> dict[str, str]:
@@ -106,7 +113,7 @@ def _pairs(text: str) -> dict[str, str]:
 
 
 def missing() -> str | None:
-    """Why no image can be run here; None where one can."""
+    """Return why no image can run here, or None if one can."""
     absent = [tool for tool in _TOOLS if shutil.which(tool) is None]
     if absent or os.geteuid() != 0:
         return f"namespaces need root and util-linux: {', '.join(absent) or 'not root'}"
@@ -115,7 +122,7 @@ def missing() -> str | None:
 
 
 def install(installed: Path, wheel: Path) -> None:
-    """Fill a folder with what the image has in `PREFIX`: the wheel, and of packages those of the image's lock alone."""
+    """Fill a folder with the content of `PREFIX` in the image: the wheel and the packages of its lock file only."""
     environment = {"PYTHON": sys.executable, "BASE": sys.base_prefix, "INSTALLED": str(installed), "WHEEL": str(wheel)}
     _run(["unshare", "--mount", "--propagation", "private", "sh", "-c", _INSTALL], environment)
     site = next(installed.glob("lib/python*/site-packages"))
@@ -132,15 +139,15 @@ def install(installed: Path, wheel: Path) -> None:
 
 
 def build(folder: Path) -> Path:
-    """The project's wheel."""
+    """Build the wheel of the project."""
     _run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)], {})
     return next(folder.glob("*.whl"))
 
 
 def _run(command: Sequence[str], environment: Mapping[str, str]) -> None:
-    given = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **environment}
-    done = subprocess.run(command, cwd=ROOT, env=given, capture_output=True, text=True, check=False, timeout=120)  # noqa: S603
-    assert done.returncode == 0, done.stderr
+    arguments = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **environment}
+    result = subprocess.run(command, cwd=ROOT, env=arguments, capture_output=True, text=True, check=False, timeout=120)  # noqa: S603
+    assert result.returncode == 0, result.stderr
 
 
 class Pod:
@@ -181,7 +188,7 @@ class Pod:
         assert line == _READY, line + self._keeper.stdout.read()
 
     def start(self, *arguments: str, program: Sequence[str] | None = None, **environment: str) -> subprocess.Popen[str]:
-        """Start a container: the image's entry point, or another program of it, and leave it running."""
+        """Start a container in the background, with the entry point of the image or another program."""
         uid, gid = self._user
         variables = {**self.image.environment, **environment}
         command = [
@@ -198,13 +205,13 @@ class Pod:
         return process
 
     def run(self, *arguments: str, program: Sequence[str] | None = None, **environment: str) -> tuple[int, str, str]:
-        """Status, stdout and stderr of a container that ends by itself."""
+        """Run a container until it ends. Return its status, stdout and stderr."""
         process = self.start(*arguments, program=program, **environment)
         out, err = process.communicate(timeout=60)
         return process.returncode, out, err
 
     def end(self) -> None:
-        """Stop what runs, and give everything back."""
+        """Stop the running containers and remove their files."""
         for process in self._running:
             if process.poll() is None:
                 process.kill()

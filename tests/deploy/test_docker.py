@@ -1,4 +1,4 @@
-"""The contents of the image, and how compose runs it."""
+"""The contents of the image, and how Compose runs it."""
 
 import fnmatch
 import re
@@ -14,7 +14,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from tests.deploy.commands import DEPLOY, ROOT, meant
+from tests.deploy.commands import DEPLOY, ROOT, parse_command
 from tests.deploy.image import Image, pins
 from worker import __version__
 from worker.config import desired
@@ -29,24 +29,24 @@ def _dockerfile() -> str:
     return (DEPLOY / "docker/Dockerfile").read_text()
 
 
-def test_hadolint_finds_nothing() -> None:
-    """No rule is switched off."""
+def test_hadolint_reports_no_problem() -> None:
+    """No rule is disabled."""
     assert "hadolint" not in _dockerfile()
     linter = Path(sys.executable).with_name("hadolint")
     if not linter.exists():
         pytest.skip("hadolint is not installed")
-    done = subprocess.run(  # noqa: S603 - a pinned tool
+    result = subprocess.run(  # noqa: S603 - a pinned tool
         [linter, "--no-color", DEPLOY / "docker/Dockerfile"], capture_output=True, text=True, check=False, timeout=60
     )
-    assert (done.returncode, done.stdout) == (0, "")
+    assert (result.returncode, result.stdout) == (0, "")
 
 
 def test_image_lock_has_the_tested_versions() -> None:
     runtime, tested = pins(DEPLOY / "docker/runtime.lock"), pins(ROOT / "requirements-dev.lock")
     building = pins(DEPLOY / "docker/build.lock")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
-    assert {Requirement(each).name for each in wanted} <= runtime.keys()
+    expected = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
+    assert {Requirement(each).name for each in expected} <= runtime.keys()
     assert "hatchling" in building.keys() - runtime.keys()
     for name, pin in (runtime | building).items():
         assert tested[name].specifier == pin.specifier
@@ -56,9 +56,9 @@ def test_image_lock_has_the_tested_versions() -> None:
 @pytest.mark.parametrize("lock", ["build.lock", "runtime.lock"])
 def test_every_pin_has_a_required_hash(lock: str) -> None:
     path = DEPLOY / "docker" / lock
-    found = re.split(r"^(?=[a-z0-9])", path.read_text(), flags=re.MULTILINE)
-    assert len(found) == len(pins(path)) + 1
-    assert all("--hash=sha256:" in each for each in found[1:])
+    actual = re.split(r"^(?=[a-z0-9])", path.read_text(), flags=re.MULTILINE)
+    assert len(actual) == len(pins(path)) + 1
+    assert all("--hash=sha256:" in each for each in actual[1:])
     assert re.search(rf"--require-hashes --no-deps .*-r {lock}", _dockerfile())
 
 
@@ -67,15 +67,15 @@ def test_build_context_has_every_copied_file_and_no_secret() -> None:
     allowed = [line[1:] for line in lines if line.startswith("!")]
     assert "*" in lines
 
-    def sent(path: str) -> bool:
+    def is_sent(path: str) -> bool:
         return any(fnmatch.fnmatch(path, each) or path.startswith(f"{each}/") for each in allowed)
 
     copied = [line.split()[1:-1] for line in _dockerfile().splitlines() if re.match("COPY (?!--from)", line)]
     names = [name for names in copied for name in names]
     assert names
-    assert all(sent(name) and (ROOT / name).exists() for name in names)
+    assert all(is_sent(name) and (ROOT / name).exists() for name in names)
     for secret in ("deploy/secrets/main_api_key", "deploy/senderid.env", ".git/config", "config/desired/main.yaml"):
-        assert not sent(secret)
+        assert not is_sent(secret)
 
 
 def test_label_and_compose_tag_are_the_version(dockerfile: Image) -> None:
@@ -85,7 +85,7 @@ def test_label_and_compose_tag_are_the_version(dockerfile: Image) -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_services_are_confined(name: str) -> None:
-    """Read-only root, no capability, nothing published, bounded memory and processes."""
+    """Each has a read-only root, no capabilities, no published ports, and limits for memory and processes."""
     service = SERVICES[name]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
@@ -99,7 +99,7 @@ def test_services_are_confined(name: str) -> None:
 @pytest.mark.parametrize("name", SERVICES)
 def test_services_use_valid_options_mounts_and_stop_time(name: str, dockerfile: Image) -> None:
     service = SERVICES[name]
-    command = meant(service["command"])
+    command = parse_command(service["command"])
     assert int(service["stop_grace_period"].removesuffix("s")) > DRAIN
     if command["verb"] == "watch":
         mounts = [each["target"] for each in service["volumes"] if isinstance(each, dict)]

@@ -1,4 +1,4 @@
-"""Commands and files on the page about deployment."""
+"""The commands and files in the documentation of deployment."""
 
 import re
 import shlex
@@ -11,19 +11,19 @@ from typing import Final
 import pytest
 import yaml
 
-from tests.deploy.commands import DEPLOY, ROOT, meant
+from tests.deploy.commands import DEPLOY, ROOT, parse_command
 from worker.config import desired
 
 PAGE: Final = (ROOT / "docs/how-to/deployment.md").read_text()
 
 
 def _blocks(language: str) -> list[str]:
-    found = re.findall(rf"^( *)```{language}\n(.*?)^\1```", PAGE, re.MULTILINE | re.DOTALL)
-    return [re.sub(rf"^{indent}", "", text, flags=re.MULTILINE) for indent, text in found]
+    matches = re.findall(rf"^( *)```{language}\n(.*?)^\1```", PAGE, re.MULTILINE | re.DOTALL)
+    return [re.sub(rf"^{indent}", "", text, flags=re.MULTILINE) for indent, text in matches]
 
 
 def _arguments(line: str) -> list[str] | None:
-    """What a line of shell gives to the command; None where it runs something else."""
+    """Return the arguments that a shell line gives to the command, or None if it runs another program."""
     words = shlex.split(line.replace("…", ""), comments=True)
     starts = [
         index + 1
@@ -32,21 +32,23 @@ def _arguments(line: str) -> list[str] | None:
     ]
     if not starts:
         return None
-    rest = words[starts[-1] :]
-    return list(takewhile(lambda word: word not in {"&&", "|", ">", ";"}, rest)) or None
+    remaining = words[starts[-1] :]
+    return list(takewhile(lambda word: word not in {"&&", "|", ">", ";"}, remaining)) or None
 
 
 def _commands() -> list[list[str]]:
     lines = "\n".join(_blocks("sh")).replace("\\\n", " ").splitlines()
-    given = [_arguments(line) for line in lines if "docker build" not in line and "venv" not in line]
+    arguments = [_arguments(line) for line in lines if "docker build" not in line and "venv" not in line]
     named = re.findall(r'bash_command="senderid ([^"]+)"', PAGE)
-    found = [each for each in given if each and each[0] in {"plan", "apply", "export", "history", "doctor", "demo"}]
-    return found + [shlex.split(each) for each in named]
+    actual = [
+        each for each in arguments if each and each[0] in {"plan", "apply", "export", "history", "doctor", "demo"}
+    ]
+    return actual + [shlex.split(each) for each in named]
 
 
 @pytest.mark.parametrize("arguments", _commands(), ids=" ".join)
 def test_commands_of_the_page_are_valid(arguments: list[str]) -> None:
-    assert meant(arguments)["verb"] == arguments[0]
+    assert parse_command(arguments)["verb"] == arguments[0]
 
 
 def test_page_shows_every_command_of_a_deployment() -> None:
@@ -67,11 +69,11 @@ def test_overlay_of_the_page_replaces_image_and_files(tmp_path: Path) -> None:
     shutil.copytree(DEPLOY / "kubernetes", tmp_path / "kubernetes")
     (tmp_path / "kustomization.yaml").write_text(block)
     (tmp_path / "main.yaml").write_text("version: 1\nnumbers: {}\n")
-    done = subprocess.run(  # noqa: S603 - found above
+    result = subprocess.run(  # noqa: S603 - found above
         [kubectl, "kustomize", str(tmp_path)], capture_output=True, text=True, check=False, timeout=60
     )
-    assert (done.returncode, done.stderr) == (0, "")
-    objects = {(each["kind"], each["metadata"]["name"]): each for each in yaml.safe_load_all(done.stdout)}
+    assert (result.returncode, result.stderr) == (0, "")
+    objects = {(each["kind"], each["metadata"]["name"]): each for each in yaml.safe_load_all(result.stdout)}
     (container,) = objects["Deployment", "senderid-watch"]["spec"]["template"]["spec"]["containers"]
     assert container["image"] == "registry.example.com/sms/senderid:0.1.0"
     assert objects["ConfigMap", "senderid-accounts"]["data"] == {"main.yaml": "version: 1\nnumbers: {}\n"}

@@ -1,4 +1,4 @@
-"""The kit for GitHub, GitLab and pre-commit, checked by shellcheck, zizmor and the command."""
+"""The pipeline jobs for GitHub, GitLab and pre-commit, checked by shellcheck, zizmor and the command."""
 
 import re
 import shutil
@@ -28,25 +28,25 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_shellcheck_finds_nothing() -> None:
+def test_shellcheck_reports_no_problem() -> None:
     assert len(SCRIPTS) == 2
-    done = run(BIN / "shellcheck", *SCRIPTS)
-    assert done.returncode == 0, done.stdout
+    result = run(BIN / "shellcheck", *SCRIPTS)
+    assert result.returncode == 0, result.stdout
 
 
 @pytest.mark.parametrize("job", [name for name, job in LAB.items() if "script" in job])
-def test_shellcheck_finds_nothing_in_a_job(job: str, tmp_path: Path) -> None:
-    """The scripts of a GitLab job, joined as its runner does."""
+def test_shellcheck_reports_no_problem_in_a_job(job: str, tmp_path: Path) -> None:
+    """The scripts of a GitLab job are joined as its runner does."""
     script = tmp_path / "job.sh"
     script.write_text("\n".join(["#!/bin/bash", "set -eo pipefail", *LAB[job]["script"], ""]))
-    done = run(BIN / "shellcheck", script)
-    assert done.returncode == 0, done.stdout
+    result = run(BIN / "shellcheck", script)
+    assert result.returncode == 0, result.stdout
 
 
-def test_zizmor_finds_nothing() -> None:
-    done = run(BIN / "zizmor", "--offline", "--persona=pedantic", "--no-config", ROOT / "action.yml", *WORKFLOWS)
-    assert done.returncode == 0, done.stdout
-    assert "No findings to report" in done.stdout + done.stderr
+def test_zizmor_reports_no_problem() -> None:
+    result = run(BIN / "zizmor", "--offline", "--persona=pedantic", "--no-config", ROOT / "action.yml", *WORKFLOWS)
+    assert result.returncode == 0, result.stdout
+    assert "No findings to report" in result.stdout + result.stderr
 
 
 def test_inputs_reach_scripts_by_the_environment_only() -> None:
@@ -58,9 +58,9 @@ def test_inputs_reach_scripts_by_the_environment_only() -> None:
 
 def test_action_sets_every_variable_of_its_script() -> None:
     read = set(re.findall(r"\b(INPUT_\w+)", "".join(script.read_text() for script in SCRIPTS)))
-    given = {name for step in ACTION["runs"]["steps"] for name in step["env"]}
-    assert read == {name for name in given if name.startswith("INPUT_")}
-    assert not any(name.startswith("SENDERID_") for name in given)
+    arguments = {name for step in ACTION["runs"]["steps"] for name in step["env"]}
+    assert read == {name for name in arguments if name.startswith("INPUT_")}
+    assert not any(name.startswith("SENDERID_") for name in arguments)
 
 
 def test_template_variables_have_one_prefix_and_are_not_settings() -> None:
@@ -115,7 +115,7 @@ def test_old_python_is_refused(tmp_path: Path) -> None:
         f"#!/bin/sh\nexec {sys.executable} -c 'import sys; sys.version_info = (3, 10); exec(sys.argv[1])' \"$2\"\n"
     )
     old.chmod(0o755)
-    done = subprocess.run(  # noqa: S603 - our own script
+    result = subprocess.run(  # noqa: S603 - our own script
         [str(ROOT / "deploy/github/install.sh")],
         env={"PATH": "/usr/bin:/bin", "RUNNER_TEMP": str(tmp_path), "INPUT_PYTHON": str(old)},
         capture_output=True,
@@ -123,6 +123,6 @@ def test_old_python_is_refused(tmp_path: Path) -> None:
         timeout=60,
         check=False,
     )
-    assert done.returncode == 1
-    assert "Python 3.11 or newer is needed" in done.stderr
+    assert result.returncode == 1
+    assert "Python 3.11 or newer is needed" in result.stderr
     assert not (tmp_path / "senderid").exists()

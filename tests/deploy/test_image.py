@@ -1,4 +1,4 @@
-"""The image in kernel namespaces: any user, a read-only root."""
+"""The image in kernel namespaces, with any user and a read-only root."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.deploy.commands import DEPLOY, meant
+from tests.deploy.commands import DEPLOY, parse_command
 from tests.deploy.conftest import Pods
 from tests.deploy.image import PREFIX, Image, Pod
 
@@ -26,10 +26,10 @@ def _until(pod: Pod, *check: str) -> None:
 
 
 def test_only_the_state_is_writable(pod: Pods) -> None:
-    """No user name or home is needed."""
+    """The image needs no user name and no home folder."""
     box = pod(DEPLOY / "accounts", ANYBODY)
-    for place in (PREFIX, "/", "/etc/senderid", "/tmp"):  # noqa: S108 - it is not there
-        status, _, stderr = box.run("-c", f"open('{place}/x', 'w')", program=["python"])
+    for index in (PREFIX, "/", "/etc/senderid", "/tmp"):  # noqa: S108 - it is not there
+        status, _, stderr = box.run("-c", f"open('{index}/x', 'w')", program=["python"])
         assert status == 1
         assert re.search("Read-only file system|No such file", stderr)
     assert box.run("-c", "import os; print(os.getuid(), os.getgid())", program=["python"])[1] == "1234567 0\n"
@@ -38,9 +38,9 @@ def test_only_the_state_is_writable(pod: Pods) -> None:
 
 def test_demo_runs_as_any_user(pod: Pods) -> None:
     box = pod(DEPLOY / "accounts", ANYBODY)
-    status, shown, stderr = box.run("demo")
+    status, output, stderr = box.run("demo")
     assert (status, stderr) == (0, "")
-    assert "0 changes are pending now" in shown
+    assert "0 changes are pending now" in output
     assert list(box.state.iterdir()) == []
 
 
@@ -57,10 +57,10 @@ def test_sample_accounts_are_valid_in_the_image(pod: Pods) -> None:
     assert (ledger["status"], ledger["detail"]) == ("ok", "/var/lib/senderid/ledger.db can be written")
 
 
-@pytest.mark.parametrize("who", ["image", "anybody"])
-def test_sandbox_profile_of_compose_runs(pod: Pods, dockerfile: Image, who: str) -> None:
+@pytest.mark.parametrize("user", ["image", "anybody"])
+def test_sandbox_profile_of_compose_runs(pod: Pods, dockerfile: Image, user: str) -> None:
     services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
-    box = pod(SANDBOX, dockerfile.user if who == "image" else ANYBODY)
+    box = pod(SANDBOX, dockerfile.user if user == "image" else ANYBODY)
     box.start(*services["sandbox"]["command"])
     _until(box, *services["sandbox"]["healthcheck"]["test"][1:])
     assert box.run(program=dockerfile.healthcheck)[0] == 1
@@ -77,7 +77,7 @@ def test_sandbox_profile_of_compose_runs(pod: Pods, dockerfile: Image, who: str)
     runs = json.loads(box.run("history", "--format", "json")[1])["runs"]
     assert [(run["command"], run["outcome"]) for run in runs] == [("watch", "converged")]
     assert {path.stat().st_uid for path in box.state.rglob("*")} == {
-        dockerfile.user[0] if who == "image" else ANYBODY[0]
+        dockerfile.user[0] if user == "image" else ANYBODY[0]
     }
 
 
@@ -90,15 +90,15 @@ def test_unwritable_state_stops_the_daemon(pod: Pods) -> None:
 
 
 def test_image_without_arguments_shows_the_help(pod: Pods, dockerfile: Image) -> None:
-    status, shown, _ = pod(DEPLOY / "accounts", ANYBODY).run(*dockerfile.command)
+    status, output, _ = pod(DEPLOY / "accounts", ANYBODY).run(*dockerfile.command)
     assert status == 0
-    assert shown.startswith("Usage: senderid")
+    assert output.startswith("Usage: senderid")
 
 
 def test_health_check_uses_the_port_of_the_daemon(dockerfile: Image) -> None:
     services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
     for name in ("watch", "sandbox-watch"):
-        assert f", {meant(services[name]['command'])['listen'][1]}, " in dockerfile.healthcheck[-1]
+        assert f", {parse_command(services[name]['command'])['listen'][1]}, " in dockerfile.healthcheck[-1]
 
 
 def test_ledger_is_in_the_volume(dockerfile: Image) -> None:

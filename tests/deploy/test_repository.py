@@ -1,4 +1,4 @@
-"""The repository's own workflows and forms."""
+"""The workflows and issue forms of the repository."""
 
 import json
 import re
@@ -37,15 +37,15 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_zizmor_finds_nothing() -> None:
-    done = run(Path(sys.executable).with_name("zizmor"), "--offline", "--persona=pedantic", "--no-config", *WORKFLOWS)
-    assert done.returncode == 0, done.stdout
+def test_zizmor_reports_no_problem() -> None:
+    result = run(Path(sys.executable).with_name("zizmor"), "--offline", "--persona=pedantic", "--no-config", *WORKFLOWS)
+    assert result.returncode == 0, result.stdout
 
 
 @pytest.mark.skipif(shutil.which("actionlint") is None, reason="actionlint is not installed")
-def test_actionlint_finds_nothing() -> None:
-    done = run("actionlint", *WORKFLOWS)
-    assert (done.returncode, done.stdout) == (0, "")
+def test_actionlint_reports_no_problem() -> None:
+    result = run("actionlint", *WORKFLOWS)
+    assert (result.returncode, result.stdout) == (0, "")
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
@@ -75,7 +75,7 @@ def test_workflows_run_targets_that_exist() -> None:
     assert all((ROOT / script).exists() for script in scripts if script.startswith(".ci/"))
 
 
-def test_every_python_that_is_claimed_is_tested() -> None:
+def test_every_supported_python_is_tested() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     claimed = {each.rpartition(" ")[2] for each in project["classifiers"] if ":: 3." in each}
     (matrix,) = (job["strategy"]["matrix"] for job in jobs() if "strategy" in job)

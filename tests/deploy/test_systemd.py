@@ -1,4 +1,4 @@
-"""The systemd units and the crontab: valid, confined, with arguments that the command accepts."""
+"""The systemd units and the crontab are valid and confined, and their arguments are accepted by the command."""
 
 import ctypes
 import re
@@ -12,7 +12,7 @@ from typing import Final
 
 import pytest
 
-from tests.deploy.commands import DEPLOY, meant
+from tests.deploy.commands import DEPLOY, parse_command
 from tests.deploy.test_docker import DRAIN
 from tests.e2e.conftest import SENDERID
 from worker.cli.exit_status import ExitStatus
@@ -49,7 +49,7 @@ def _seconds(text: str) -> int:
 
 @pytest.fixture
 def analyze(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs `systemd-analyze` on copies of units whose program is one that is here."""
+    """Run `systemd-analyze` on copies of units whose program exists on this machine."""
     tool = shutil.which("systemd-analyze")
     if tool is None:
         pytest.skip("systemd-analyze is not installed")
@@ -68,24 +68,24 @@ def analyze(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 
 
 def test_units_are_valid(analyze: Callable[..., subprocess.CompletedProcess[str]]) -> None:
-    done = analyze("verify", "--man=no", units=UNITS)
-    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    result = analyze("verify", "--man=no", units=UNITS)
+    assert (result.returncode, result.stdout + result.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: unit.name)
 def test_services_are_confined(analyze: Callable[..., subprocess.CompletedProcess[str]], unit: Path) -> None:
-    """By `systemd-analyze security`."""
-    done = analyze("security", "--offline=true", f"--threshold={EXPOSURE * 10:.0f}", "--no-pager", units=[unit])
-    found = re.search(r"exposure level for .*: ([\d.]+)", done.stdout)
-    assert found is not None, done.stderr
-    assert (done.returncode, float(found[1]) < EXPOSURE) == (0, True)
+    """`systemd-analyze security` rates them."""
+    result = analyze("security", "--offline=true", f"--threshold={EXPOSURE * 10:.0f}", "--no-pager", units=[unit])
+    actual = re.search(r"exposure level for .*: ([\d.]+)", result.stdout)
+    assert actual is not None, result.stderr
+    assert (result.returncode, float(actual[1]) < EXPOSURE) == (0, True)
 
 
 @pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: unit.name)
 def test_services_use_valid_options_state_and_stop_time(unit: Path) -> None:
-    given = meant(_arguments(unit))
-    assert given["paths"] == ("/etc/senderid/accounts",)
-    assert given["verb"] == unit.stem.removeprefix("senderid-")
+    arguments = parse_command(_arguments(unit))
+    assert arguments["paths"] == ("/etc/senderid/accounts",)
+    assert arguments["verb"] == unit.stem.removeprefix("senderid-")
     state = _one(unit, "StateDirectory")
     assert f"SENDERID_LEDGER__PATH=%S/{state}/ledger.db" in _one(unit, "Environment").split()
     assert _seconds(_one(unit, "TimeoutStopSec")) > DRAIN
@@ -104,8 +104,8 @@ def test_credential_paths_match_the_unit(unit: Path) -> None:
 
 def test_daemon_notifies_reloads_and_restarts_only_on_failure() -> None:
     unit = DEPLOY / "systemd/senderid-watch.service"
-    given = meant(_arguments(unit))
-    assert (_one(unit, "Type"), given["listen"][0]) == ("notify", "127.0.0.1")
+    arguments = parse_command(_arguments(unit))
+    assert (_one(unit, "Type"), arguments["listen"][0]) == ("notify", "127.0.0.1")
     assert _one(unit, "ExecReload").endswith("kill -HUP $MAINPID")
     assert _seconds(_one(unit, "WatchdogSec")) >= 60
     assert _one(unit, "Restart") == "on-failure"
@@ -118,9 +118,9 @@ def test_timer_catches_up_and_leaves_time_to_finish() -> None:
     timer, unit = (DEPLOY / f"systemd/senderid-apply.{kind}" for kind in ("timer", "service"))
     assert (_one(timer, "Persistent"), _one(unit, "Type")) == ("true", "oneshot")
     assert _seconds(_one(timer, "RandomizedDelaySec")) > 0
-    given = meant(_arguments(unit))
-    assert given["yes"] is True
-    assert _seconds(_one(unit, "TimeoutStartSec")) > Settings().deadline_seconds + given["lock_timeout"] + DRAIN
+    arguments = parse_command(_arguments(unit))
+    assert arguments["yes"] is True
+    assert _seconds(_one(unit, "TimeoutStartSec")) > Settings().deadline_seconds + arguments["lock_timeout"] + DRAIN
 
 
 def test_daemon_and_timer_exclude_each_other() -> None:
@@ -152,9 +152,9 @@ def test_command_runs_without_writable_executable_memory(tmp_path: Path) -> None
     except subprocess.SubprocessError:
         pytest.skip("the kernel is older than Linux 6.3 and cannot refuse it by itself")
     assert "PermissionError" in refused.stderr
-    done = run("-m", "worker", "demo")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "0 changes are pending now" in done.stdout
+    result = run("-m", "worker", "demo")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "0 changes are pending now" in result.stdout
 
 
 def test_crontab_uses_valid_options_and_settings() -> None:
@@ -162,10 +162,10 @@ def test_crontab_uses_valid_options_and_settings() -> None:
     (entry,) = [line for line in lines if line.startswith("*")]
     minute, hour, day, month, weekday, user, program, *arguments = entry.split()
     assert (minute, hour, day, month, weekday, user, program) == ("*/10", "*", "*", "*", "*", "senderid", "senderid")
-    given = meant(arguments)
-    assert (given["verb"], given["yes"]) == ("apply", True)
-    assert given["lock_timeout"] < 600  # the next one is due by then
+    options = parse_command(arguments)
+    assert (options["verb"], options["yes"]) == ("apply", True)
+    assert options["lock_timeout"] < 600  # the next run is due by then
     variables = dict(line.split("=", 1) for line in lines if "=" in line.partition(" ")[0] and line != entry)
     state = Path(variables["SENDERID_LEDGER__PATH"]).parent
-    assert Path(given["output"]).is_relative_to(state)
-    assert "%" not in entry  # which cron would take for the end of the line
+    assert Path(options["output"]).is_relative_to(state)
+    assert "%" not in entry  # cron treats it as the end of the line

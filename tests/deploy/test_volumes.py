@@ -1,4 +1,4 @@
-"""Files as Kubernetes and git-sync mount them: symbolic links that switch to a new folder at once."""
+"""Files as Kubernetes and git-sync mount them: symbolic links that switch to a new folder atomically."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from worker.daemon.files import WatchedFiles
 
 
 class _Volume:
-    """A folder of which each version is a folder of its own, behind a link that is turned at once."""
+    """A volume in which each version is a folder, behind a link that switches atomically."""
 
     def __init__(self, root: Path, kind: str) -> None:
         self._root = root
@@ -16,8 +16,8 @@ class _Volume:
         self._version = 0
         self.path = root if kind == "config-map" else root / "current" / "accounts"
 
-    def turn(self, **statuses: str) -> None:
-        """A new version, with one file an account."""
+    def switch(self, **statuses: str) -> None:
+        """Switch to a new version with one file per account."""
         self._version += 1
         if self._kind == "config-map":
             link, folder = self._root / "..data", self._root / f"..2026_11_24_{self._version}"
@@ -38,18 +38,18 @@ class _Volume:
 
 
 @pytest.mark.parametrize("kind", ["config-map", "git-sync"])
-def test_switched_link_is_one_change_and_no_file_counts_twice(tmp_path: Path, kind: str) -> None:
+def test_switched_link_is_one_change(tmp_path: Path, kind: str) -> None:
     volume = _Volume(tmp_path, kind)
-    volume.turn(main="ACTIVE")
+    volume.switch(main="ACTIVE")
     files = WatchedFiles([str(volume.path)])
     assert files.load() == ()
     assert [account.name for account in files.accounts] == ["main"]
     assert not files.refresh().changed_accounts
-    volume.turn(main="INACTIVE")
+    volume.switch(main="INACTIVE")
     assert files.refresh().changed_accounts == {"main"}
     (account,) = files.accounts
-    assert {wanted.status for wanted in account.numbers.values()} == {"INACTIVE"}
-    volume.turn(main="PERHAPS")
+    assert {expected.status for expected in account.numbers.values()} == {"INACTIVE"}
+    volume.switch(main="PERHAPS")
     assert files.refresh().changed_accounts == frozenset()
     assert list(files.broken) == [str(volume.path / "main.yaml")]
     assert files.accounts == (account,)

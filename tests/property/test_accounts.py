@@ -63,7 +63,7 @@ def test_split_account_equals_the_whole_account(numbers: list[str], cuts: list[i
     edges = [0, *sorted(min(cut, len(numbers)) for cut in cuts), len(numbers)]
     parts = [numbers[start:end] for start, end in pairwise(edges)]
     head = min(head, len(parts) - 1)
-    (whole,) = load([("whole.yaml", text("a", "ONE", "7", None, *numbers).encode())]).accounts
+    (complete,) = load([("whole.yaml", text("a", "ONE", "7", None, *numbers).encode())]).accounts
     files = (
         (
             f"{index}.yaml",
@@ -72,7 +72,7 @@ def test_split_account_equals_the_whole_account(numbers: list[str], cuts: list[i
         for index, part in enumerate(parts)
     )
     (joined,) = load(files).accounts
-    assert list(joined.numbers) == list(whole.numbers)
+    assert list(joined.numbers) == list(complete.numbers)
     assert {joined.source, *(part.source for part in joined.parts)} == {f"{index}.yaml" for index in range(len(parts))}
     assert joined.source == f"{head}.yaml"
     elsewhere = {phone for index, part in enumerate(parts) if index != head for phone in part}
@@ -80,5 +80,5 @@ def test_split_account_equals_the_whole_account(numbers: list[str], cuts: list[i
         phone for phone, (source, _) in joined.locations(joined.numbers).items() if source != joined.source
     } == elsewhere
     assert replace(joined, source="", lines=(), sha256=None, parts=(), elsewhere={}) == replace(
-        whole, source="", lines=(), sha256=None, parts=()
+        complete, source="", lines=(), sha256=None, parts=()
     )

@@ -380,14 +380,14 @@ def _plan_file() -> dict[str, Any]:
 
 
 def _is_valid_plan() -> SavedPlan:
-    found = msgspec.convert(_plan_file(), SavedPlan)
+    actual = msgspec.convert(_plan_file(), SavedPlan)
     return SavedPlan.of(
-        found.accounts,
-        found.left_out,
-        id=found.id,
-        created_at=found.created_at,
-        version=found.version,
-        allow=found.allow,
+        actual.accounts,
+        actual.left_out,
+        id=actual.id,
+        created_at=actual.created_at,
+        version=actual.version,
+        allow=actual.allow,
     )
 
 

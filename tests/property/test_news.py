@@ -60,7 +60,7 @@ def edges(news: list[Notification], event: Event, account: str | None) -> list[b
 
 def transitions(states: list[bool]) -> list[bool]:
     """Return the ends (True) and starts of a condition over a sequence of states, initially False."""
-    return [before for before, now in zip([False, *states], states, strict=False) if before is not now]
+    return [previous for previous, now in zip([False, *states], states, strict=False) if previous is not now]
 
 
 @given(st.lists(ACCOUNTS, max_size=6))

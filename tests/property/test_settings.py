@@ -72,9 +72,9 @@ def variable(path: tuple[str, ...]) -> str:
     return "SENDERID_" + "__".join(path).upper()
 
 
-def value_at(found: Settings, path: tuple[str, ...]) -> object:
+def value_at(actual: Settings, path: tuple[str, ...]) -> object:
     """Return the value at this path."""
-    value: object = found
+    value: object = actual
     for name in path:
         value = getattr(value, name)
     return value

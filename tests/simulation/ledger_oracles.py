@@ -19,13 +19,13 @@ def attempts_are_requests(world: World, runs: list[Life]) -> Iterator[str]:
         written = rows.get(life.name, {})
         cut = life.record.crashed or life.record.unwritable or _noting_failed(life)
         for phone in {*written, *life.by_phone}:
-            found, puts = written.get(phone, []), life.by_phone.get(phone, [])
-            more = len(found) - len(puts)
-            if more < 0 or more > cut or [row["number"] for row in found] != list(range(1, len(found) + 1)):
-                yield f"{life.name} sends {len(puts)} writes of {phone}, {len(found)} are in the ledger"
+            actual, puts = written.get(phone, []), life.by_phone.get(phone, [])
+            more = len(actual) - len(puts)
+            if more < 0 or more > cut or [row["number"] for row in actual] != list(range(1, len(actual) + 1)):
+                yield f"{life.name} sends {len(puts)} writes of {phone}, {len(actual)} are in the ledger"
             if cut:
                 continue
-            for row, put in zip(found, puts, strict=False):
+            for row, put in zip(actual, puts, strict=False):
                 if put.answered in {Answered.NO, Answered.LATER} and row["http_status"] != put.status:
                     yield f"{life.name} was answered {put.status} for {phone}, the ledger has {row['http_status']}"
 
@@ -39,7 +39,7 @@ def every_number_has_one_outcome(world: World, runs: list[Life]) -> Iterator[str
     )
     for life in runs:
         results, result = life.results, life.record.result
-        kept = {phone: found[0]["outcome"] for phone, found in rows.get(life.name, {}).items()}
+        stored = {phone: actual[0]["outcome"] for phone, actual in rows.get(life.name, {}).items()}
         if result is not None:
             if len({number.phone for number in results}) != len(results):
                 yield f"{life.name} tells a number twice"
@@ -47,11 +47,11 @@ def every_number_has_one_outcome(world: World, runs: list[Life]) -> Iterator[str
                 yield f"{life.name} counts {sum(result.counts.values())} numbers, there are {_expected(life)}"
             outcomes = {number.phone: number.outcome for number in results}
             noted = not life.record.crashed and not _noting_failed(life)
-            if noted and any(kept[phone] != outcomes.get(phone, "unchanged") for phone in kept):
-                yield f"{life.name} tells {outcomes}, the ledger has {kept}"
-        if missing := [phone for phone, outcome in kept.items() if outcome is None]:
+            if noted and any(stored[phone] != outcomes.get(phone, "unchanged") for phone in stored):
+                yield f"{life.name} tells {outcomes}, the ledger has {stored}"
+        if missing := [phone for phone, outcome in stored.items() if outcome is None]:
             yield f"{life.name} has no outcome of {missing} in the ledger"
-        if missing := [phone for phone in life.by_phone if phone not in kept]:
+        if missing := [phone for phone in life.by_phone if phone not in stored]:
             yield f"{life.name} wrote {missing}, and the ledger has no outcome of it"
 
 
@@ -65,13 +65,13 @@ def nothing_is_left_open(world: World, runs: list[Life]) -> Iterator[str]:
 def _expected(life: Life) -> set[int]:
     """Return the number of phone numbers that any read of a run covers."""
     listed, selection = set(life.file.numbers), life.record.script.terms.selection
-    found = set()
+    actual = set()
     for read in ({}, *(request.visible for request in life.requests)):
         phones = listed if life.file.unmanaged is Unmanaged.IGNORE else listed | set(read)
         if selection.only:
             phones &= selection.only
-        found.add(len(phones - selection.exclude))
-    return found
+        actual.add(len(phones - selection.exclude))
+    return actual
 
 
 def _noting_failed(life: Life) -> bool:
@@ -80,7 +80,7 @@ def _noting_failed(life: Life) -> bool:
 
 def _grouped(world: World, sql: str) -> Mapping[str, Mapping[str, list[dict[str, Any]]]]:
     """Return rows by run and phone."""
-    found: dict[str, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
+    actual: dict[str, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
     for row in world.rows(sql):
-        found[row["run"]][row["phone"]].append(row)
-    return found
+        actual[row["run"]][row["phone"]].append(row)
+    return actual

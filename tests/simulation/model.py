@@ -76,13 +76,13 @@ class Api:
 
     def edit(self, phone: str, status: str | None) -> None:
         """Change, add or remove a number, as an operator would."""
-        before = self.numbers.get(phone)
+        previous = self.numbers.get(phone)
         if status is None:
             self.numbers.pop(phone, None)
         else:
             self.numbers[phone] = status
-        moment = self._history.mark("edit", phone=phone, said=f"{before} {status}")
-        self._history.edits.append(Edit(moment, phone, before, status))
+        moment = self._history.mark("edit", phone=phone, said=f"{previous} {status}")
+        self._history.edits.append(Edit(moment, phone, previous, status))
         self._history.active.append((moment, self.active, None))
 
     def arrive(self, request: Request, fault: Fault) -> WireResponse:
@@ -99,13 +99,13 @@ class Api:
 
     def _reject_signature(self, request: Request) -> WireResponse | None:
         """Return the error of an invalid signature, or None."""
-        given = _header(request.header)
-        if given is None or given["key"] not in self._keys:
+        arguments = _header(request.header)
+        if arguments is None or arguments["key"] not in self._keys:
             return self._said(400, "InvalidApiKey", "no such key")
-        signed = hmac.new(API_SECRET.encode(), (given["date"] + given["salt"]).encode(), sha256).hexdigest()
-        if signed != given["signature"]:
+        signed = hmac.new(API_SECRET.encode(), (arguments["date"] + arguments["salt"]).encode(), sha256).hexdigest()
+        if signed != arguments["signature"]:
             return self._said(403, "SignatureDoesNotMatch", "the signature is wrong")
-        if abs(datetime.fromisoformat(given["date"]).timestamp() - self._wall()) > _SKEW_SECONDS:
+        if abs(datetime.fromisoformat(arguments["date"]).timestamp() - self._wall()) > _SKEW_SECONDS:
             return self._said(403, "RequestTimeTooSkewed", "the date is too far off")
         if signed in self._seen:
             return self._said(403, "DuplicatedSignature", "the signature was used before")
@@ -141,21 +141,21 @@ class Api:
         """Return a 429 with any kind of Retry-After, and the part of it that a client must follow."""
         now = int(self._wall())
         dates = {text: format_datetime(datetime.fromtimestamp(now + s, UTC), usegmt=True) for text, s in _DATES.items()}
-        asked, seconds = self._chance.choice(_RETRY_AFTER)
+        requested, seconds = self._chance.choice(_RETRY_AFTER)
         request.hold = seconds if 0 < seconds <= _LONGEST_HOLD else self._quota.per_seconds
-        more = {} if asked is None else {"Retry-After": dates.get(asked, asked)}
-        reply = self._said(429, "TooManyRequests", "")
+        more = {} if requested is None else {"Retry-After": dates.get(requested, requested)}
+        response = self._said(429, "TooManyRequests", "")
         body = b'{"errorCode": "TooManyRequests", "message": "too many"}'
         bodies = [body, b"", b"<html>slow down</html>"]
-        return WireResponse(429, reply.headers | more, self._chance.choice(bodies), Answered.LATER)
+        return WireResponse(429, response.headers | more, self._chance.choice(bodies), Answered.LATER)
 
     def _distorted_read(self, request: Request, fault: Fault) -> WireResponse | None:
         """Return a response that differs from the account, or None.
 
         A run never gets two in a row, because it accepts what a second read confirms.
         """
-        heard = [each for each in self._history.requests if each.run == request.run and each.heard_account]
-        if fault.instead not in {"stranger", "emptied", "shrunk"} or (heard and heard[-1].distorted):
+        received = [each for each in self._history.requests if each.run == request.run and each.heard_account]
+        if fault.instead not in {"stranger", "emptied", "shrunk"} or (received and received[-1].distorted):
             return None
         request.distorted = True
         if fault.instead == "stranger":
@@ -179,16 +179,16 @@ class Api:
                 return self._ok(self._document(self.numbers, self.account_id))
 
     def _write(self, request: Request, fault: Fault) -> WireResponse:
-        before = dict(self.numbers)
-        phone, asked = request.phone, request.asked
-        if phone not in before:
+        previous = dict(self.numbers)
+        phone, requested = request.phone, request.asked
+        if phone not in previous:
             return self._said(400, "InvalidSenderId", "not registered")
-        if before[phone] not in _WRITABLE:
+        if previous[phone] not in _WRITABLE:
             return self._said(409, "FailedToUpdate", "cannot be written")
         if fault.instead != "untrue":
-            self.numbers[phone] = asked
-            request.effect = before[phone] != asked
-            moment = self._history.mark("effect", request.run, phone, f"{before[phone]} {asked}")
+            self.numbers[phone] = requested
+            request.effect = previous[phone] != requested
+            moment = self._history.mark("effect", request.run, phone, f"{previous[phone]} {requested}")
             if request.effect:
                 self._history.active.append((moment, self.active, request))
         match fault.instead:
@@ -198,10 +198,10 @@ class Api:
                 return self._garbage()
             case "other account":
                 return self._ok(self._document(self.numbers, "999"), Answered.DOUBT)
-            case "stale" if before[phone] != asked:
-                return self._ok(self._write_response(before, phone, before[phone]), Answered.DOUBT)
+            case "stale" if previous[phone] != requested:
+                return self._ok(self._write_response(previous, phone, previous[phone]), Answered.DOUBT)
             case _:
-                return self._ok(self._write_response(before | {phone: asked}, phone, asked))
+                return self._ok(self._write_response(previous | {phone: requested}, phone, requested))
 
     def _write_response(self, numbers: dict[str, str], phone: str, status: str) -> dict[str, Any]:
         """Return the response to a write, in one of its three shapes."""
@@ -221,8 +221,8 @@ class Api:
 
     def _said(self, status: int, code: str, message: str) -> WireResponse:
         body = msgspec.json.encode({"errorCode": code, "errorMessage": message})
-        again = code in {"DuplicatedSignature", "RequestTimeTooSkewed"}
-        return WireResponse(status, self._headers(), body, Answered.LATER if again else Answered.NO)
+        second = code in {"DuplicatedSignature", "RequestTimeTooSkewed"}
+        return WireResponse(status, self._headers(), body, Answered.LATER if second else Answered.NO)
 
     def _error(self) -> WireResponse:
         status = self._chance.choice([408, 500, 502, 503, 504])

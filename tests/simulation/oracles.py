@@ -33,10 +33,10 @@ Oracle = Callable[[World, list[Life]], Iterator[str]]
 
 def violations(world: World) -> list[str]:
     """Return all violations of a world."""
-    seen = lives(world)
+    observed = lives(world)
     return [
         *world.violations,
-        *(f"{name}: {violation}" for name, oracle in ORACLES for violation in oracle(world, seen)),
+        *(f"{name}: {violation}" for name, oracle in ORACLES for violation in oracle(world, observed)),
     ]
 
 
@@ -55,9 +55,9 @@ def _writes_are_desired(world: World, runs: list[Life]) -> Iterator[str]:
             reads = accepted_reads(reads)
             recent = [read for read in recent if read in reads]
             candidates = (reads[-len(recent) - 1 :] if recent else reads[-1:]) or []
-            asked = life.desired_status(put.phone)
-            if put.asked != asked:
-                yield f"{life.name} asks {put.asked} of {put.phone}, the file {asked}"
+            requested = life.desired_status(put.phone)
+            if put.asked != requested:
+                yield f"{life.name} asks {put.asked} of {put.phone}, the file {requested}"
             elif put.phone not in life.approved:
                 yield f"{life.name} writes {put.phone}, which its plan does not hold"
             elif not any(_different(read, put) for read in candidates):
@@ -114,11 +114,11 @@ def _pauses_are_followed(world: World, runs: list[Life]) -> Iterator[str]:
 
 def _signatures_are_used_once(world: World, runs: list[Life]) -> Iterator[str]:
     del runs
-    seen: set[str] = set()
+    observed: set[str] = set()
     for request in world.history.requests:
-        if request.header in seen:
+        if request.header in observed:
             yield f"{request.run} uses a signature again"
-        seen.add(request.header)
+        observed.add(request.header)
 
 
 def _changed_was_observed(world: World, runs: list[Life]) -> Iterator[str]:
@@ -153,19 +153,19 @@ def _external_changes_stay(world: World, runs: list[Life]) -> Iterator[str]:
 
 def _first_external_change(life: Life, phone: str, puts: list[Request]) -> Request | None:
     """Return the first read that shows a change of a number which the run cannot have made."""
-    before = life.approved.get(phone)
-    possible = {before}
-    done = False
+    previous = life.approved.get(phone)
+    possible = {previous}
+    result = False
     for read in accepted_reads(life.reads_since_approval):
         assert read.arrived is not None
         if phone in read.hidden:
             continue
-        shown = read.visible.get(phone)
+        output = read.visible.get(phone)
         if any(put.sent.order < read.arrived.order for put in puts):
             possible.add(puts[0].asked)
-        if shown not in possible or (done and shown == before):
+        if output not in possible or (result and output == previous):
             return read
-        done = shown == puts[0].asked
+        result = output == puts[0].asked
     return None
 
 
@@ -196,9 +196,9 @@ def _converges(world: World, runs: list[Life]) -> Iterator[str]:
         if record.stage != "converge":
             continue
         for phone, status in record.numbers.items():
-            wanted = life.desired_status(phone)
-            if wanted is not None and status in _WRITABLE and status != wanted:
-                yield f"{life.name} leaves {phone} {status}, not {wanted}"
+            expected = life.desired_status(phone)
+            if expected is not None and status in _WRITABLE and status != expected:
+                yield f"{life.name} leaves {phone} {status}, not {expected}"
         if record.ended is None or record.ended.at - record.started.at > record.script.deadline:
             yield f"{life.name} takes too long"
         if record.result is None or record.result.outcome not in {"converged", "partial"}:
@@ -262,7 +262,7 @@ def _one_account_has_one_document(world: World, runs: list[Life]) -> Iterator[st
 def _plan_is_applied_once(world: World, runs: list[Life]) -> Iterator[str]:
     """The writes of one plan file belong to one run, and do not follow writes of another run to the same numbers."""
     del world
-    made = {life.name: life.record.ended for life in runs}
+    instance = {life.name: life.record.ended for life in runs}
     carried_out: dict[str, str] = {}
     for life in runs:
         plan = life.record.plan_file
@@ -271,7 +271,7 @@ def _plan_is_applied_once(world: World, runs: list[Life]) -> Iterator[str]:
         first = carried_out.setdefault(plan.id, life.name)
         if first != life.name:
             yield f"{life.name} writes {life.puts[0].phone} of the plan that {first} carried out"
-        since = made[plan.id]
+        since = instance[plan.id]
         for other in runs:
             between = [
                 put
@@ -289,9 +289,9 @@ def _saved_plan_follows_its_file(world: World, runs: list[Life]) -> Iterator[str
         for put in life.puts if life.record.script.compared else ():
             listed = life.file.numbers.get(put.phone)
             adopted = Status.INACTIVE if life.file.unmanaged is Unmanaged.DEACTIVATE else None
-            asked = adopted if listed is None else None if listed.protected else listed.status
-            if put.asked != asked:
-                yield f"{life.name} asks {put.asked} of {put.phone} by a plan, its file {asked}"
+            requested = adopted if listed is None else None if listed.protected else listed.status
+            if put.asked != requested:
+                yield f"{life.name} asks {put.asked} of {put.phone} by a plan, its file {requested}"
 
 
 ORACLES: Final[tuple[tuple[str, Oracle], ...]] = (

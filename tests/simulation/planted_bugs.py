@@ -38,11 +38,11 @@ def _trust_the_response_of_a_write(patch: Patch) -> None:
     firsts: dict[Executor, ObservedAccount] = {}
 
     async def verify(self: Executor) -> None:
-        seen = dict(firsts[self].numbers)
+        values_seen = dict(firsts[self].numbers)
         for attempt in self._attempts:
             if attempt.acknowledged:
-                seen[attempt.phone] = msgspec.structs.replace(seen[attempt.phone], status=attempt.status)
-        self._final = msgspec.structs.replace(firsts[self], numbers=seen)
+                values_seen[attempt.phone] = msgspec.structs.replace(values_seen[attempt.phone], status=attempt.status)
+        self._final = msgspec.structs.replace(firsts[self], numbers=values_seen)
 
     real = Executor.__init__
 
@@ -90,7 +90,7 @@ def _report_accepted_as_changed(patch: Patch) -> None:
 
 def _write_protected_numbers(patch: Patch) -> None:
     def unprotected(desired: Any, observed: Any) -> Any:
-        free = {phone: msgspec.structs.replace(want, protected=False) for phone, want in desired.items()}
+        free = {phone: msgspec.structs.replace(expected, protected=False) for phone, expected in desired.items()}
         return compared(free, observed)
 
     patch.setattr(diff, "diff", unprotected)
@@ -134,27 +134,29 @@ def _replay_open_intents(patch: Patch) -> None:
             ).fetchall()
         )
         memory = await real(self, observed)
-        open_intents[id(memory)] = [(phone, asked) for phone, asked in left if phone in observed.numbers]
+        open_intents[id(memory)] = [(phone, requested) for phone, requested in left if phone in observed.numbers]
         return memory
 
     open_intents: dict[int, list[tuple[str, str]]] = {}
 
     def replayed(desired: Any, observed: ObservedAccount, terms: Any, memory: AccountMemory, now: Any) -> Any:
-        made = made_before(desired, observed, terms, memory, now)
-        again = tuple(
+        instance = made_before(desired, observed, terms, memory, now)
+        second = tuple(
             Change(
                 phone,
-                Action.ACTIVATE if asked == "ACTIVE" else Action.DEACTIVATE,
+                Action.ACTIVATE if requested == "ACTIVE" else Action.DEACTIVATE,
                 observed.numbers[phone].status,
-                asked,
+                requested,
                 "replayed",
             )
-            for phone, asked in open_intents.pop(id(memory), ())
+            for phone, requested in open_intents.pop(id(memory), ())
         )
-        if not again:
-            return made
-        kept = tuple(change for change in made.plan.changes if change.phone not in {one.phone for one in again})
-        return msgspec.structs.replace(made, plan=msgspec.structs.replace(made.plan, changes=(*kept, *again)))
+        if not second:
+            return instance
+        stored = tuple(change for change in instance.plan.changes if change.phone not in {one.phone for one in second})
+        return msgspec.structs.replace(
+            instance, plan=msgspec.structs.replace(instance.plan, changes=(*stored, *second))
+        )
 
     patch.setattr(SqliteAccountLedger, "resume", resume)
     patch.setattr(account, "build", replayed)
@@ -190,8 +192,8 @@ def _write_converged_numbers(patch: Patch) -> None:
         known = {change.phone for change in changes}
         more = (
             Change(phone, Action.ACTIVATE, "ACTIVE", "ACTIVE", "to be sure")
-            for phone, want in desired.items()
-            if phone not in known and phone in observed and want.status == "ACTIVE"
+            for phone, expected in desired.items()
+            if phone not in known and phone in observed and expected.status == "ACTIVE"
         )
         return (*changes, *more)
 

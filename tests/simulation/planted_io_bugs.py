@@ -92,11 +92,11 @@ def free_a_slot_at_the_response(patch: Patch) -> None:
 
     def release(self: Window, *, longer: float = 0.0) -> None:
         del longer
-        self.seconds, kept = 0.0, self.seconds
+        self.seconds, stored = 0.0, self.seconds
         try:
             real(self)
         finally:
-            self.seconds = kept
+            self.seconds = stored
 
     patch.setattr(Window, "release", release)
 

@@ -84,9 +84,9 @@ def _plan_by_the_end_of_the_last_pass(patch: Patch) -> None:
     lasts: dict[Passes, datetime] = {}
 
     async def run(self: Passes, run_id: str, accounts: Any, held: Any, now: datetime, *given: Any) -> Any:
-        done = await real(self, run_id, accounts, held, lasts.get(self, now), *given)
-        lasts[self] = done.ended_at
-        return done
+        result = await real(self, run_id, accounts, held, lasts.get(self, now), *given)
+        lasts[self] = result.ended_at
+        return result
 
     patch.setattr(Passes, "run", run)
 
@@ -105,10 +105,10 @@ def _lose_what_arrives_during_a_delivery(patch: Patch) -> None:
     real = dispatcher._ChannelQueue._deliver
 
     async def deliver(self: Any) -> bool:
-        done = await real(self)
-        if done:
+        result = await real(self)
+        if result:
             self._queue.clear()
-        return done
+        return result
 
     patch.setattr(dispatcher._ChannelQueue, "_deliver", deliver)
 
@@ -118,11 +118,11 @@ def _send_the_last_notification_again(patch: Patch) -> None:
     real = dispatcher._ChannelQueue._deliver
 
     async def deliver(self: Any) -> bool:
-        before = list(self._queue)
-        done = await real(self)
-        if done and self._queue:
-            self._queue[:0] = before[-1:]
-        return done
+        previous = list(self._queue)
+        result = await real(self)
+        if result and self._queue:
+            self._queue[:0] = previous[-1:]
+        return result
 
     patch.setattr(dispatcher._ChannelQueue, "_deliver", deliver)
 
@@ -156,8 +156,8 @@ def _report_the_writes_of_the_first_account(patch: Patch) -> None:
 
     def updated(before: Any, plan: Any, result: Any, run_id: str) -> Any:
         names.append(plan.account)
-        found = real(before, plan, result, run_id)
-        return found if plan.account == names[0] else structs.replace(found, written=before.written)
+        actual = real(before, plan, result, run_id)
+        return actual if plan.account == names[0] else structs.replace(actual, written=before.written)
 
     patch.setattr(tracker, "update_account", updated)
 

@@ -82,5 +82,5 @@ def lives(world: World) -> list[Life]:
 
 def accepted_reads(reads: Sequence[Request]) -> list[Request]:
     """Return the reads, except those that were the first to lack a number: the client repeats and discards them."""
-    shown = [read.visible.keys() for read in reads]
-    return [read for read, now, before in zip(reads, shown, [set(), *shown], strict=False) if now >= set(before)]
+    output = [read.visible.keys() for read in reads]
+    return [read for read, now, previous in zip(reads, output, [set(), *output], strict=False) if now >= set(previous)]

@@ -209,8 +209,8 @@ def _in_pieces(scenario: Scenario, chance: Random) -> Scenario:
 
 
 def _listing(statuses: Mapping[str, str], index: int) -> DesiredAccount:
-    wanted = {phone: Desired(Status(status)) for phone, status in statuses.items()}
-    return DesiredAccount("main", f"{index}.yaml", wanted, range(len(wanted)))
+    expected = {phone: Desired(Status(status)) for phone, status in statuses.items()}
+    return DesiredAccount("main", f"{index}.yaml", expected, range(len(expected)))
 
 
 def _anything(chance: Random, seed: int) -> Scenario:

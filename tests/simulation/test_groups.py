@@ -51,11 +51,11 @@ def _without_edits(happenings: Mapping[int, tuple[Happening, ...]]) -> dict[int,
 
 def _file(chance: Random, numbers: dict[str, str], groups: tuple[Group, ...], index: int) -> DesiredAccount:
     turned = chance.choice((0.5, 0.9, 1.0))
-    wanted = {
+    expected = {
         phone: Desired(Status("INACTIVE" if (status == "ACTIVE") == (chance.random() < turned) else "ACTIVE"))
         for phone, status in numbers.items()
     }
-    return DesiredAccount("main", f"{index}.yaml", wanted, range(len(wanted)), groups=groups)
+    return DesiredAccount("main", f"{index}.yaml", expected, range(len(expected)), groups=groups)
 
 
 def _violations(world: World) -> Iterator[str]:
@@ -65,13 +65,13 @@ def _violations(world: World) -> Iterator[str]:
     for event in world.history.trace:
         if event.what != "effect":
             continue
-        before, after = event.said.split()
-        if (before, after) == ("ACTIVE", "INACTIVE"):
+        previous, current = event.said.split()
+        if (previous, current) == ("ACTIVE", "INACTIVE"):
             for group in groups:
                 active = sum(statuses[member] == "ACTIVE" for member in group.members)
                 if event.phone in group.members and active <= group.min_active:
                     yield f"{event.run} took {event.phone} from {group.name} at {event.at}: {active} were ACTIVE"
-        statuses[event.phone] = after
+        statuses[event.phone] = current
 
 
 def _lived(seed: int) -> list[str]:

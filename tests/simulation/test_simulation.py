@@ -58,23 +58,23 @@ def test_seeds_cover_every_fault_and_event() -> None:
         met.update("unwritable" for record in world.records if record.unwritable)
 
     faults = {name for _, weights in PROFILES.values() for name in weights}
-    wanted = {f"PUT {name}" for name in faults} | {f"GET {name}" for name in faults}
-    wanted |= {"crash", "edit", "jump", "interrupt", "commit", "unwritable"}
-    wanted |= {f"run {kind}" for kind in ("apply", "plan", "drift", "save", "saved")}
-    wanted |= {
+    expected = {f"PUT {name}" for name in faults} | {f"GET {name}" for name in faults}
+    expected |= {"crash", "edit", "jump", "interrupt", "commit", "unwritable"}
+    expected |= {f"run {kind}" for kind in ("apply", "plan", "drift", "save", "saved")}
+    expected |= {
         f"outcome {outcome}" for outcome in ("converged", "partial", "refused", "failed", "locked", "interrupted")
     }
     for seed in (_RARE, *range(1000)):
         simulate(draw_scenario(seed), read)
-        if met >= wanted:
+        if met >= expected:
             break
-    assert met >= wanted, wanted - met
+    assert met >= expected, expected - met
 
 
 def test_concurrent_runs_write_once() -> None:
     numbers = {f"0100000{index:04}": "INACTIVE" for index in range(8)}
-    wanted = dict.fromkeys(numbers, Desired(Status.ACTIVE))
-    file = DesiredAccount("main", "0.yaml", wanted, range(8))
+    expected = dict.fromkeys(numbers, Desired(Status.ACTIVE))
+    file = DesiredAccount("main", "0.yaml", expected, range(8))
     scenario = draw_scenario(1)._replace(numbers=numbers, files=(file,), runs=(RunScript(beside=True), RunScript()))
     world = simulate(scenario, judge)
     assert world.violations == []

@@ -139,10 +139,10 @@ class Account(RuleBasedStateMachine):
         """A run killed at any moment has written nothing but its planned changes."""
         due = self._due()
         record = self._live("apply", _ALLOWED, profile, {moment: (Happening("crash"),)})
-        after = self.world.api.numbers
-        changed = {phone for phone in {*after, *self.actual} if after.get(phone) != self.actual.get(phone)}
-        assert all(after[phone] == due[phone] for phone in changed)
-        self.actual = dict(after)
+        current = self.world.api.numbers
+        changed = {phone for phone in {*current, *self.actual} if current.get(phone) != self.actual.get(phone)}
+        assert all(current[phone] == due[phone] for phone in changed)
+        self.actual = dict(current)
         off = {phone for phone, status in due.items() if status == "INACTIVE"}
         if record.result is None:
             self.noted |= off
@@ -186,7 +186,7 @@ class Account(RuleBasedStateMachine):
         (account,) = self._history(run)
         saved, saved_plan = self.world.saved, self.saved_plan
         self.world.saved = inverse_plan(account, run)
-        self.saved_plan = {phone: (after, before) for phone, before, after in self._runs()[run]}
+        self.saved_plan = {phone: (current, previous) for phone, previous, current in self._runs()[run]}
         self._apply_saved("rollback")
         self.world.saved, self.saved_plan = saved, saved_plan
 
@@ -213,12 +213,12 @@ class Account(RuleBasedStateMachine):
         assert record.result is not None
         outcomes = {number.phone: number.outcome for number in record.result.numbers}
         tried = False
-        for phone, (before, after) in self.saved_plan.items():
-            if self.actual.get(phone) == before:
-                self.actual[phone] = after
+        for phone, (previous, current) in self.saved_plan.items():
+            if self.actual.get(phone) == previous:
+                self.actual[phone] = current
                 tried = True
                 assert outcomes[phone] is Outcome.CHANGED
-            elif self.actual.get(phone) != after:
+            elif self.actual.get(phone) != current:
                 assert outcomes[phone] is Outcome.CONFLICT
         self._ended(tried=tried)
 
@@ -230,15 +230,15 @@ class Account(RuleBasedStateMachine):
 
     def _runs(self) -> dict[str, list[tuple[str, str, str]]]:
         """Return what each past run changed: numbers with their statuses before and after."""
-        found: dict[str, list[tuple[str, str, str]]] = {}
+        actual: dict[str, list[tuple[str, str, str]]] = {}
         if not hasattr(self, "world") or not self.world.ledger.exists():
-            return found
+            return actual
         for row in self.world.rows(
             "SELECT run, phone, before, after FROM outcomes JOIN entries ON entries.id = entry "
             "WHERE outcomes.outcome = 'changed'"
         ):
-            found.setdefault(row["run"], []).append((row["phone"], row["before"], row["after"]))
-        return found
+            actual.setdefault(row["run"], []).append((row["phone"], row["before"], row["after"]))
+        return actual
 
     def _history(self, run: str) -> tuple[AccountRecord, ...]:
         """Return what the ledger reports of a run, as `history` shows it."""

@@ -47,22 +47,22 @@ def test_watch_seeds_cover_every_event() -> None:
         met |= {f"pass {each.done.outcome}" for each in world.passes if each.done is not None}
         met |= {f"news {news.event}" for life in world.lives for _, news in life.news}
         met |= {"undelivered" for life in world.lives if life.undelivered}
-    wanted = {"edit", "file", "slow", "faults", "channel", "disk", "settings", "stop", "delivered", "undelivered"}
-    wanted |= {
+    expected = {"edit", "file", "slow", "faults", "channel", "disk", "settings", "stop", "delivered", "undelivered"}
+    expected |= {
         f"watch.{event}" for event in ("file_broken", "file_mended", "suspended", "resumed", "reloaded", "backoff")
     }
-    wanted |= {f"pass {outcome}" for outcome in ("converged", "partial", "refused", "failed", "interrupted")}
-    wanted |= {f"news {event}" for event in ("failing", "refused", "drift", "changed", "file", "suspended", "daemon")}
-    assert met >= wanted, wanted - met
+    expected |= {f"pass {outcome}" for outcome in ("converged", "partial", "refused", "failed", "interrupted")}
+    expected |= {f"news {event}" for event in ("failing", "refused", "drift", "changed", "file", "suspended", "daemon")}
+    assert met >= expected, expected - met
 
 
 @pytest.mark.parametrize("bug", PLANTED_WATCH_BUGS, ids=lambda bug: bug.name)
 def test_planted_watch_bug_is_detected(bug: PlantedBug, monkeypatch: pytest.MonkeyPatch) -> None:
     bug.plant(monkeypatch)
-    found = (
+    actual = (
         violation.startswith(f"{bug.oracle}: ") for seed in range(_MOST_SEEDS) for violation in _judged(seed).violations
     )
-    assert any(found), f"{bug.name} was not noticed"
+    assert any(actual), f"{bug.name} was not noticed"
 
 
 def test_every_watch_oracle_has_a_planted_bug() -> None:

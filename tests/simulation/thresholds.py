@@ -28,16 +28,16 @@ def thresholds_hold(world: World, runs: list[Life]) -> Iterator[str]:
             spent = set() if outcomes.get(life.name) == "converged" else spent
             continue
         read = life.planning
-        shown = {} if read is None else read.visible
-        before = {
-            phone for phone in spent if shown.get(phone) == "INACTIVE" and life.desired_status(phone) == "INACTIVE"
+        output = {} if read is None else read.visible
+        previous = {
+            phone for phone in spent if output.get(phone) == "INACTIVE" and life.desired_status(phone) == "INACTIVE"
         }
         now = {put.phone for put in life.puts if put.asked == "INACTIVE"}
         if life.record.script.terms.allow.isdisjoint({ALLOW_ALL, MAX_DEACTIVATIONS}):
-            active = sum(status == "ACTIVE" for status in shown.values()) + len(before)
+            active = sum(status == "ACTIVE" for status in output.values()) + len(previous)
             limit = threshold(_safety(life).max_deactivations, active)
-            if now and len(now | before) > limit:
-                yield f"{life.name} switches off {sorted(now)} after {sorted(before)}, and {limit} may be"
+            if now and len(now | previous) > limit:
+                yield f"{life.name} switches off {sorted(now)} after {sorted(previous)}, and {limit} may be"
         if not ended:
             spent |= {put.phone for put in life.puts if put.effect and put.asked == "INACTIVE"}
         else:

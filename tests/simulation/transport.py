@@ -58,22 +58,22 @@ class SimulatedTransport(Transport):
         await process.moment()
         if fault.ends != "answer" or fault.arrives != "in time":
             await self._fail(request, fault, response, sink)
-        reply = await response
+        wire_response = await response
         await asyncio.sleep(process.latency())
         await process.moment()
-        process.ended(request, reply.answered, reply.status)
-        if sink is not None and reply.status == 200:
-            sink(reply.body)
-            return Response(reply.status, reply.headers)
-        return Response(reply.status, reply.headers, reply.body)
+        process.ended(request, wire_response.answered, wire_response.status)
+        if sink is not None and wire_response.status == 200:
+            sink(wire_response.body)
+            return Response(wire_response.status, wire_response.headers)
+        return Response(wire_response.status, wire_response.headers, wire_response.body)
 
     def _depart(self, request: Request, fault: Fault, response: asyncio.Future[WireResponse]) -> None:
         """Let the request arrive, independent of its sender."""
 
         def arrive() -> None:
-            reply = self._api.arrive(request, fault)
+            wire_response = self._api.arrive(request, fault)
             if not response.done():
-                response.set_result(reply)
+                response.set_result(wire_response)
 
         if fault.arrives == "never":
             return
@@ -92,10 +92,10 @@ class SimulatedTransport(Transport):
         if fault.ends in limits:
             await asyncio.sleep(limits[fault.ends])
         elif fault.arrives != "never":
-            reply = await response
+            wire_response = await response
             await asyncio.sleep(self._process.latency())
-            if fault.ends == "half" and sink is not None and reply.status == 200:
-                sink(reply.body[: len(reply.body) // 2])
+            if fault.ends == "half" and sink is not None and wire_response.status == 200:
+                sink(wire_response.body[: len(wire_response.body) // 2])
         else:
             await asyncio.sleep(self._process.latency())
         await self._process.moment()

@@ -44,18 +44,18 @@ def options_narrow_every_run(world: World, runs: list[Life]) -> Iterator[str]:
     for life in runs:
         selection = selections[life.name]
         if life.record.saved is not None:  # the selection when the plan was saved
-            made = life.record.plan_file
-            selection = Selection() if made is None else selections[made.id]
+            instance = life.record.plan_file
+            selection = Selection() if instance is None else selections[instance.id]
         if selection == Selection():
             continue
         plan = life.record.plan
-        found = {
+        actual = {
             "plans": {change.phone for change in plan.changes} if plan is not None else set(),
             "writes": set(life.by_phone),
             "reports": {number.phone for number in life.results},
             "records": {row["phone"] for row in rows if row["run"] == life.name},
         }
-        for verb, phones in found.items():
+        for verb, phones in actual.items():
             for phone in sorted(phones):
                 if phone in selection.exclude or (selection.only and phone not in selection.only):
                     yield f"{life.name} is a narrowed {life.record.script.kind} and {verb} {phone}"

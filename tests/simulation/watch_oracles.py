@@ -30,7 +30,7 @@ Oracle = Callable[[WatchWorld], Iterator[str]]
 
 def judge_watch(world: WatchWorld) -> None:
     """Add the violations that the oracles find to the world."""
-    world.violations += (f"{name}: {found}" for name, oracle in WATCH_ORACLES for found in oracle(world))
+    world.violations += (f"{name}: {actual}" for name, oracle in WATCH_ORACLES for actual in oracle(world))
 
 
 def _edges_are_acted_on(world: WatchWorld) -> Iterator[str]:
@@ -45,9 +45,9 @@ def _edges_are_acted_on(world: WatchWorld) -> Iterator[str]:
                 bound = _LATE + (edge if under_way is None else _end(under_way))
                 if edge <= life.started.at or life.stopped is None or life.stopped.at <= bound:
                     continue
-                after = [each for each in passes if edge - _EXACT <= each.began.at <= bound]
+                current = [each for each in passes if edge - _EXACT <= each.began.at <= bound]
                 # a pass that waits for its quota at the signal sends nothing
-                if not any(_requests(world, each, account.name) or _is_interrupted(each) for each in after):
+                if not any(_requests(world, each, account.name) or _is_interrupted(each) for each in current):
                     yield f"no pass reads {account.name} within {bound - edge:.3f} s of its edge at {edge:.3f}"
 
 
@@ -58,13 +58,13 @@ def _edges(world: WatchWorld, account: str) -> Iterator[float]:
     """
     versions = world.versions[account]
     for (since, version), (until, _) in zip(versions, [*versions[1:], (float("inf"), None)], strict=True):
-        before = bisect_left(world.file_reads, since) - 1
+        original = bisect_left(world.file_reads, since) - 1
         for edge in sorted(version.edges()):
             read = bisect_left(world.file_reads, edge - _EXACT)
             if read < len(world.file_reads) and since <= world.file_reads[read] < until:
                 if since < edge:
                     yield edge
-                elif before >= 0 and world.file_reads[before] < edge:
+                elif original >= 0 and world.file_reads[original] < edge:
                     yield since
 
 
@@ -73,10 +73,10 @@ def _calm_passes_converge(world: WatchWorld) -> Iterator[str]:
     for each in world.passes:
         if each.done is None or each.disk_failed or _is_interrupted(each):
             continue
-        for seen in each.done.accounts:
-            name = seen.plan.account
+        for observed in each.done.accounts:
+            name = observed.plan.account
             reads = [read for read in _requests(world, each, name) if read.shown is not None]
-            if reads and not (name in each.suspended or seen.plan.refusals or _is_disturbed(world, each, name)):
+            if reads and not (name in each.suspended or observed.plan.refusals or _is_disturbed(world, each, name)):
                 last = max(reads, key=lambda read: read.sent.order)
                 yield from (f"{each.name} leaves {wrong}" for wrong in _differences(world, each, name, last.visible))
     last_pass = world.passes[-1]
@@ -119,7 +119,7 @@ def _writes_are_desired(world: WatchWorld) -> Iterator[str]:
             yield f"{each.name} asks {put.asked} of {put.phone}, which was not desired when it began"
         earlier = [request for request in _requests(world, each, name) if request.sent.order < put.sent.order]
         reads = [read.visible for read in earlier if read.shown is not None]
-        if all(shown.get(put.phone) == put.asked for shown in reads[-2:]):
+        if all(output.get(put.phone) == put.asked for output in reads[-2:]):
             yield f"{each.name} writes {put.phone}, which its reads show as desired"
 
 
@@ -131,7 +131,7 @@ def _writes_are_allowed(world: WatchWorld) -> Iterator[str]:
         if not _is_selected(world, put.phone):
             yield f"{each.name} writes {put.phone}, which is not selected"
     for each in world.passes:
-        plans = () if each.done is None else (seen.plan for seen in each.done.accounts)
+        plans = () if each.done is None else (observed.plan for observed in each.done.accounts)
         for phone in sorted({change.phone for plan in plans for change in plan.changes}):
             if not _is_selected(world, phone):
                 yield f"{each.name} plans {phone}, which is not selected"
@@ -201,9 +201,9 @@ def _notifications_are_true(world: WatchWorld) -> Iterator[str]:
                 standing[key] = not news.over
     last = world.passes[-1]
     for account in world.scenario.accounts:
-        told = standing.get((Event.SUSPENDED, account.name), False)
-        if told != (account.name in last.suspended):
-            yield f"{account.name} is {'' if told else 'not '}reported as suspended at the end"
+        messages = standing.get((Event.SUSPENDED, account.name), False)
+        if messages != (account.name in last.suspended):
+            yield f"{account.name} is {'' if messages else 'not '}reported as suspended at the end"
         if standing.get((Event.FAILING, account.name), False):
             yield f"{account.name} is reported as failing at the end"
     if broken := [key for key, standing_now in standing.items() if key[0] is Event.FILE and standing_now]:
@@ -233,11 +233,11 @@ def _states_are_recorded(world: WatchWorld) -> Iterator[str]:
     }
     for account in world.scenario.accounts:
         reads = [
-            (seen.outcome, account.name in each.suspended)
+            (observed.outcome, account.name in each.suspended)
             for each in world.passes
             if each.done is not None
-            for seen in each.done.accounts
-            if seen.plan.account == account.name
+            for observed in each.done.accounts
+            if observed.plan.account == account.name
         ]
         outcome, is_suspended = reads[-1]
         needs_attention = outcome in {RunOutcome.REFUSED, RunOutcome.PARTIAL}

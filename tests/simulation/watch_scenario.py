@@ -44,14 +44,14 @@ class FileVersion(NamedTuple):
 
     def edges(self) -> set[float]:
         """Return the seconds at which a desired status changes or the suspension ends."""
-        found = {
+        actual = {
             edge
             for listed in self.numbers.values()
             for start, end, _ in listed.windows
             for edge in (start, end)
             if listed.at(edge) != listed.at(edge - 0.5)
         }
-        return found | ({self.until} if self.suspended and self.until is not None else set())
+        return actual | ({self.until} if self.suspended and self.until is not None else set())
 
     def text(self, name: str) -> str:
         """Return the YAML of the file."""

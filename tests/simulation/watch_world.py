@@ -235,10 +235,10 @@ class WatchWorld:
     @cached_property
     def requests(self) -> dict[tuple[str, str], list[Request]]:
         """Return the requests of each pass and account. Use it after the world has ended."""
-        found: dict[tuple[str, str], list[Request]] = {}
+        actual: dict[tuple[str, str], list[Request]] = {}
         for request in self.history.requests:
-            found.setdefault((request.run, request.key), []).append(request)
-        return found
+            actual.setdefault((request.run, request.key), []).append(request)
+        return actual
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
         """Return rows of the ledger on disk."""
@@ -364,11 +364,11 @@ class WatchWorld:
 
     def _sender(self, life: Life, channel: Channel) -> Callable[[ChannelMessage], Any]:
         async def send(message: ChannelMessage) -> str | None:
-            answer = self._channel
-            if answer == "hang":
+            response = self._channel
+            if response == "hang":
                 await self._loop.create_future()
             await asyncio.sleep(self._chance.choice((0.05, 1.0, 8.0)))
-            if answer == "refuse":
+            if response == "refuse":
                 return "no"
             self.history.mark("delivered", said=f"{channel.name}: {message.title} {message.body!r}")
             life.delivered.setdefault(channel.name, []).append(message)

@@ -258,8 +258,8 @@ class World:
             self._reader = sqlite3.connect(f"{self.ledger.as_uri()}?mode=ro", uri=True)
         intents = 0
         if self._reader is not None:
-            given = (request.run, request.phone, request.asked)
-            with closing(self._reader.execute(_INTENTS, given)) as cursor:
+            arguments = (request.run, request.phone, request.asked)
+            with closing(self._reader.execute(_INTENTS, arguments)) as cursor:
                 (intents,) = cursor.fetchone()
         if intents < sends:
             self.violations.append(f"2: {request.run} sends {request.phone} the {sends}. time with {intents} intents")

@@ -1,9 +1,9 @@
-"""Check Korean translations by a glossary: they name every term of the English, and no opposite of one.
+"""Check Korean translations with a glossary: each names every term of the English text, and no opposite of one.
 
-`KOREAN` has the Korean words of an English term, `ENGLISH` the English terms that a Korean word may stand for. Both are
-regular expressions; `{name}` is a placeholder in English, `⟦name⟧` in Korean. Words that both texts write alike, such
-as options, are not compared. A glossary cannot judge a short name or the order of words: `is_pinned` selects the
-messages whose whole Korean is kept in a golden file.
+`KOREAN` maps an English term to its Korean words, and `ENGLISH` a Korean word to the English terms that it may
+translate. Both are regular expressions; `{name}` is a placeholder in English, `⟦name⟧` in Korean. Words that are equal
+in both texts, such as options, are not compared. A glossary cannot check a short name or the order of words:
+`is_pinned` selects the messages whose complete Korean text is kept in a golden file.
 """
 
 import re
@@ -214,7 +214,7 @@ _ENGLISH: Final = [(re.compile(korean), _terms(english)) for korean, english in 
 
 
 def problems(english: str, korean: str) -> list[str]:
-    """Return the terms that one of the texts names and the other does not."""
+    """Return the terms that only one of the texts names."""
     korean = _PLACEHOLDER.sub(lambda match: f"⟦{match[1] or match[2]}⟧", korean)
     alike = set(_LITERAL.findall(korean))
     english = _PLACEHOLDER.sub(lambda match: f"{{{match[1] or match[2]}}}", english)
@@ -233,7 +233,7 @@ def problems(english: str, korean: str) -> list[str]:
 
 
 def is_pinned(english: str, korean: str) -> bool:
-    """Return True for the name of a term, two words that have an opposite, and values in another order."""
+    """Return True for the name of a term, for two words that have opposites, and for values in another order."""
     in_korean = _tokens(korean)
     in_english = [token for token in _tokens(english) if token in in_korean]
     is_name = len(english.split()) <= _NAME and any(term.search(english) for term, _ in _KOREAN)
@@ -245,12 +245,12 @@ def _tokens(text: str) -> list[str]:
 
 
 def placeholders(text: str) -> list[str]:
-    """Return the placeholders of a message as they are written."""
+    """Return the placeholders of a message as written."""
     return [match[0] for match in _PLACEHOLDER.finditer(text)]
 
 
 def occurrences(word: str, text: str) -> list[int]:
-    """Return where a word of `OPPOSITES` stands by itself."""
+    """Return where a word of `OPPOSITES` occurs as a separate word."""
     return [match.start() for match in _POLAR.finditer(text) if match[0] == word]
 
 

@@ -1,7 +1,7 @@
-"""The messages that there are to translate, gathered from the code; as a program it brings the catalogues up to them.
+"""Extract the translatable messages from the code. As a program, update the catalogues.
 
-A catalogue holds the templates of messages (`Message`, `Message.plural`), what is marked (`_`, `ngettext`, `count`,
-`{% trans %}`), the help of the command line, and what click says itself.
+A catalogue contains the templates of messages (`Message`, `Message.plural`), marked texts (`_`, `ngettext`, `count`,
+`{% trans %}`), the help of the command line, and the messages of click.
 """
 
 import ast
@@ -76,9 +76,9 @@ WORDS: Final = frozenset(
 
 
 def template() -> Catalog:
-    """Every message of the code, without translations."""
+    """Return every message of the code, without translations."""
     catalog = Catalog(project="senderid", copyright_holder="The senderid-worker authors", charset="utf-8")
-    for message in sorted({*_marked(), *_of_templates()}, key=str):
+    for message in sorted({*_marked(), *_template_messages()}, key=str):
         catalog.add(message, flags=_flags(message))
     for message in sorted({*_help(senderid), *WORDS}):
         catalog.add(message)
@@ -88,7 +88,7 @@ def template() -> Catalog:
 
 
 def _flags(message: str | tuple[str, str]) -> list[str]:
-    """Return the format of a message: `%(name)s` in templates of pages, `{name}` in all others."""
+    """Return the format of a message: `%(name)s` in page templates, `{name}` in all others."""
     text = str(message)
     return ["python-format"] if "%(" in text else ["python-brace-format"] if "{" in text else []
 
@@ -113,13 +113,13 @@ def _marked() -> Iterator[str | tuple[str, str]]:
                     yield f"{{count}} {noun}", f"{{count}} {noun}s"
 
 
-def _of_templates() -> Iterator[str | tuple[str, str]]:
+def _template_messages() -> Iterator[str | tuple[str, str]]:
     for path in sorted((ROOT / "worker" / "render" / "templates").rglob("*.*")):
         if path.suffix not in {".html", ".md", ".txt"}:
             continue
         with path.open("rb") as file:
             for _, _, message, _ in babel_extract(file, ("_", "gettext", "ngettext"), [], {"trimmed": "true"}):
-                # of a plural the number stands among its arguments, too
+                # the arguments of a plural include the number
                 forms = [form for form in (message if isinstance(message, tuple) else (message,)) if form]
                 yield (forms[0], forms[1]) if len(forms) > 1 else forms[0]
 
@@ -139,7 +139,7 @@ def _help(command: click.Command) -> Iterator[str]:
 
 
 def main() -> None:
-    """Write the template, and every catalogue with what is new in it, still to be translated, without what is gone."""
+    """Write the template, and update every catalogue: add untranslated entries for new messages, remove unused ones."""
     found = template()
     _POT.parent.mkdir(exist_ok=True)
     with _POT.open("wb") as file:
@@ -151,7 +151,7 @@ def main() -> None:
         else:
             path.parent.mkdir(parents=True)
             catalog = Catalog(locale=code, fuzzy=False, charset="utf-8")
-        # what says when it was made changes with nothing else
+        # the creation date alone is not a change
         found.creation_date = catalog.creation_date
         catalog.update(found, no_fuzzy_matching=True, update_header_comment=False)
         catalog.obsolete.clear()

@@ -119,7 +119,7 @@ def _scope(word: str) -> Iterator[Finding]:
 
 
 def main(scopes: Iterable[str]) -> int:
-    """Print what is found in the scopes, and return the exit status."""
+    """Print the findings in the scopes, and return the exit status."""
     found = [finding for scope in scopes for finding in _scope(scope)]
     sys.stdout.writelines(f"{finding}\n" for finding in found)
     return 1 if found else 0

@@ -73,7 +73,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _update(tested: Runner, runner: ForkServerRunner, jobs: int) -> None:
-    """Bring the copy of the project, the record of tests and the kept verdicts up to date."""
+    """Update the copy of the project, the traces of tests and the stored verdicts."""
     set_mutant_under_test("mutant_generation")
     with CatchOutput(spinner_title="Generating mutants"):
         _mirror()
@@ -119,24 +119,24 @@ def _is_complete(file: Path) -> bool:
     return True
 
 
-def _choose(given: argparse.Namespace) -> Mutants:
+def _choose(arguments: argparse.Namespace) -> Mutants:
     """Return the chosen mutants; those of a sample in an order that takes modules by turns."""
     chosen: list[tuple[int, SourceFileMutationData, str]] = []
     for data in load_verdicts():
-        is_chosen = _choice(given, Path(data.path))
+        is_chosen = _choice(arguments, Path(data.path))
         mutants = [mutant for mutant in data.exit_code_by_key if is_chosen(mutant)]
-        if given.sample is not None:
-            mutants = sorted(mutants, key=lambda mutant: sha256(mutant.encode()).digest())[: given.sample]
+        if arguments.sample is not None:
+            mutants = sorted(mutants, key=lambda mutant: sha256(mutant.encode()).digest())[: arguments.sample]
         chosen += [(index, data, mutant) for index, mutant in enumerate(mutants)]
-    if given.sample is not None:
+    if arguments.sample is not None:
         chosen.sort(key=itemgetter(0))
     return [(data, mutant) for _, data, mutant in chosen]
 
 
-def _choice(given: argparse.Namespace, path: Path) -> Callable[[str], bool]:
-    if given.all or any(path.is_relative_to(chosen) for chosen in given.paths):
+def _choice(argument: argparse.Namespace, path: Path) -> Callable[[str], bool]:
+    if argument.all or any(path.is_relative_to(chosen) for chosen in argument.paths):
         return lambda _: True
-    functions = set() if given.paths else _changed_functions(path, given.base)
+    functions = set() if argument.paths else _changed_functions(path, argument.base)
     return lambda mutant: functions is None or function_of(mutant) in functions
 
 
@@ -180,7 +180,7 @@ def _run(runner: ForkServerRunner, todo: Mutants) -> None:
 
 
 def _test(runner: ForkServerRunner, functions: Mapping[str, str]) -> Iterator[tuple[str, int]]:
-    """Yield the exit status of the tests of each mutant; `functions` has the function that each of them changes."""
+    """Yield the exit status of the tests of each mutant. `functions` lists the function that each mutant changes."""
     for mutant, function in functions.items():
         tests = nearest(function)
         seconds = sum(state().duration_by_test[test] for test in tests)

@@ -1,4 +1,4 @@
-"""Run tests for mutmut in one collected session: to start pytest for each mutant takes longer than most tests."""
+"""Run tests for mutmut in one collected session. Starting pytest for each mutant takes longer than most tests."""
 
 import gc
 import os
@@ -47,15 +47,15 @@ class Runner(PytestRunner):
             self._session = session = pytest.Session.from_config(configured)
             configured.hook.pytest_sessionstart(session=session)
             configured.hook.pytest_collection(session=session)
-        state()._stats.clear()  # no test runs what is called during imports
-        gc.freeze()  # garbage collections of each mutant would copy the memory of this process
+        state()._stats.clear()  # no test runs the code that imports call
+        gc.freeze()  # the garbage collections of each mutant would copy the memory of this process
 
     def _collected(self) -> pytest.Session:
         self.warm_up()
         return cast("pytest.Session", self._session)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Remember a failed test. Print the reason if no mutant is active."""
+        """Record a failed test. Print the reason if no mutant is active."""
         if report.failed:
             self._failed.add(report.nodeid)
             if not self._collected().config.option.maxfail and sys.__stdout__:
@@ -85,7 +85,7 @@ class Runner(PytestRunner):
         return 1 if session.testsfailed else 0
 
     def _keep_streams(self) -> None:
-        # mutmut replaces them by files that it does not close, of which pytest would warn when they vanish
+        # mutmut replaces them by files that it does not close, and pytest would warn of them
         self._streams += [sys.stdout, sys.stderr]
 
     def run_stats(self, *, tests: Iterable[str]) -> int:
@@ -112,7 +112,7 @@ class Runner(PytestRunner):
 
 
 def _restore_signals() -> None:
-    """Undo what mutmut's fork server sets."""
+    """Restore the signal handlers that mutmut's fork server changes."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)

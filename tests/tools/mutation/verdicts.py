@@ -143,7 +143,7 @@ class Dependencies:
             names.difference_update(tests)
 
     def save(self) -> None:
-        """Remember the present state as that of all verdicts."""
+        """Save the current dependencies as those of all verdicts."""
         _SAVED.write_text(
             json.dumps({"tests": self._tests, "modules": self._modules, "arguments": self._arguments}, indent=1)
         )

@@ -312,8 +312,8 @@ def test_used_number_is_never_reported_unused(data: st.DataObject, phones: set[s
         url = urlsplit(query)
         if url.path == "/messages/v4/list":
             asked_for = parse_qs(url.query)["from"][0]
-            found: dict[str, Any] = {"M": {"from": asked_for}} if asked_for in sending else {}
-            return decode(bytearray(json.dumps({"messageList": found}).encode()))
+            actual: dict[str, Any] = {"M": {"from": asked_for}} if asked_for in sending else {}
+            return decode(bytearray(json.dumps({"messageList": actual}).encode()))
         if url.path == "/messages/v4/groups":
             return decode(bytearray(b'{"groupList": {"G1": {}}}'))
         messages = [{"from": phone} for phone in sorted(ahead)]

@@ -89,11 +89,11 @@ def test_attempts_are_limited() -> None:
 def test_each_retry_is_reported_before_its_wait() -> None:
     """The report gives the error, the attempts so far and the wait. The ceilings of the waits double."""
     retries: list[tuple[ApiError, int, float]] = []
-    drawn: list[float] = []
+    values: list[float] = []
     slept: list[float] = []
 
     def highest(least: float, most: float) -> float:
-        drawn.append(least)
+        values.append(least)
         return most
 
     async def sleep(seconds: float) -> None:
@@ -111,7 +111,7 @@ def test_each_retry_is_reported_before_its_wait() -> None:
     ceilings = [0.5, 1.0, 2.0, 4.0, 4.0, 4.0]
     assert retries == list(zip(failures, range(1, 7), ceilings, strict=True))
     assert slept == ceilings
-    assert set(drawn) == {0.0}
+    assert set(values) == {0.0}
 
 
 def test_waits_have_full_jitter_under_a_doubling_ceiling() -> None:

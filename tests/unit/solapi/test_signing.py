@@ -114,13 +114,13 @@ def test_signer_does_not_show_its_secret() -> None:
 
 def test_salts_share_no_random_digits(monkeypatch: pytest.MonkeyPatch) -> None:
     """One call draws the digits of 256 salts."""
-    drawn: list[str] = []
+    values: list[str] = []
 
     def draw(count: int) -> str:
-        drawn.append(secrets.token_hex(count))
-        return drawn[-1]
+        values.append(secrets.token_hex(count))
+        return values[-1]
 
     monkeypatch.setattr("worker.solapi.runtime.secrets", SimpleNamespace(token_hex=draw))
     salts = list(islice(_salts(), 512))
     assert {len(salt) for salt in salts} == {32}
-    assert ["".join(salts[:256]), "".join(salts[256:])] == drawn
+    assert ["".join(salts[:256]), "".join(salts[256:])] == values

@@ -206,13 +206,13 @@ def test_silent_server_delays_its_own_accounts_only(stalled: int, good: int, *, 
             for number in range(good)
         ]
         keys = {account.account_id: credentials(account) for account in accounts}
-        done: dict[str, float] = {}
+        process: dict[str, float] = {}
 
         class Noting(LogRecorder):
             def info(self, event: str, **fields: object) -> None:
                 super().info(event, **fields)
                 if event == "number":
-                    done[str(fields["phone"])[3:7]] = now()
+                    process[str(fields["phone"])[3:7]] = now()
 
             warning = info
 
@@ -244,7 +244,7 @@ def test_silent_server_delays_its_own_accounts_only(stalled: int, good: int, *, 
             assert all(set(account.statuses.values()) == {"ACTIVE"} for account in accounts)
             # two attempts of 20 seconds for each round of 16 accounts, plus the backoff
             assert planned < (42 if stalled <= settings.accounts_concurrency else 84)
-            assert max(done.values()) - planned < 1, "the accounts that are there waited for those that are not"
+            assert max(process.values()) - planned < 1, "the accounts that are there waited for those that are not"
         finally:
             silent.close()
 

@@ -89,17 +89,17 @@ def test_account_skipped_by_a_stopped_run_is_not_failing() -> None:
 def test_changed_number_moves_to_its_new_status() -> None:
     """A changed number has no pending action. A failed number keeps its counts."""
     changes = (change(A, Action.ACTIVATE, Cause.CONFIG_CHANGE), change(B, Action.ACTIVATE, Cause.BOTH))
-    before = count_plan(plan(*changes), STATUSES_OF, AccountCounts())
+    previous = count_plan(plan(*changes), STATUSES_OF, AccountCounts())
     applied = result(
         NumberResult(A, Action.ACTIVATE, "ACTIVE", "INACTIVE", "ACTIVE", Outcome.CHANGED, 1),
         NumberResult(B, Action.ACTIVATE, "ACTIVE", "INACTIVE", "INACTIVE", Outcome.FAILED, 1),
         outcome=RunOutcome.PARTIAL,
     )
-    after = count_result(plan(*changes), applied, before)
-    assert after.statuses == {"ACTIVE": 5, "INACTIVE": 2}
-    assert (after.actions["activate"], after.actions["unchanged"]) == (1, 3)
-    assert after.causes == {"both": 1}
-    assert (after.failing, after.refused) == (0, 0)
+    current = count_result(plan(*changes), applied, previous)
+    assert current.statuses == {"ACTIVE": 5, "INACTIVE": 2}
+    assert (current.actions["activate"], current.actions["unchanged"]) == (1, 3)
+    assert current.causes == {"both": 1}
+    assert (current.failing, current.refused) == (0, 0)
 
 
 def test_saved_plan_counts_nothing_without_a_read() -> None:

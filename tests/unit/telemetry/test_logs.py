@@ -165,8 +165,8 @@ def test_timestamps_are_utc(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_timestamp_is_the_current_time() -> None:
-    before = datetime.now(UTC).replace(microsecond=0)
-    assert before <= datetime.fromisoformat(logged()["timestamp"]) <= datetime.now(UTC)
+    started_at = datetime.now(UTC).replace(microsecond=0)
+    assert started_at <= datetime.fromisoformat(logged()["timestamp"]) <= datetime.now(UTC)
 
 
 @pytest.mark.parametrize(
@@ -306,9 +306,9 @@ def test_secret_added_later_is_removed() -> None:
     log.info("before", **fields)
     known.add(CANARY)
     log.info("after", **fields)
-    before, after = stream.text.splitlines()
-    assert before.count(CANARY) == 2
-    assert json.loads(after)["[removed]"] == "[removed]"
+    previous, current = stream.text.splitlines()
+    assert previous.count(CANARY) == 2
+    assert json.loads(current)["[removed]"] == "[removed]"
 
 
 def test_short_secret_is_removed_from_short_texts() -> None:
