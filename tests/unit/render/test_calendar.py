@@ -47,6 +47,14 @@ def test_many_entries_are_a_sample_and_a_count() -> None:
     assert page.endswith("25 changes from 2026-12-01 00:00 KST until 2026-12-02 00:00 KST.\n")
 
 
+def test_changes_are_listed_by_the_days_of_the_file() -> None:
+    """08:00 on Tuesday in Seoul is Monday in UTC. The calendar shows it, with 10:00, on Tuesday."""
+    early, late = (replace(entry(), at=at) for at in ("2026-11-30T23:00:00Z", "2026-12-01T01:00:00Z"))
+    lines = text(calendar_of(AccountCalendar("main", "Asia/Seoul", (early, late))), color=False).splitlines()
+    assert [line for line in lines if line.startswith("2026-")] == ["2026-12-01 Tue"]
+    assert [line.split()[0] for line in lines if "INACTIVE →" in line] == ["08:00", "10:00"]
+
+
 def test_untrusted_text_does_not_control_a_terminal() -> None:
     """Names, notes and reasons cannot contain escape codes in any format."""
     hostile = CalendarEntry(

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import sys
 
 import msgspec
@@ -303,6 +304,16 @@ def test_unknown_status_is_masked_as_text(status: Status) -> None:
     masked = MASK.document(Plan(created_at=NOW, fingerprint="f", accounts=(plan,)))
     assert "1234" not in msgspec.json.encode(masked, enc_hook=english).decode()
     assert masked.accounts[0].changes[1].observed is Status.ACTIVE
+
+
+def test_masked_terminal_is_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mask changes neither the format of the log nor its colours."""
+    leader, terminal = os.openpty()
+    with os.fdopen(leader, "rb"), os.fdopen(terminal, "w", encoding="utf-8") as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        MaskedStream.install(MASK)
+        assert (sys.stderr.isatty(), sys.stderr.fileno()) == (True, terminal)
+        monkeypatch.undo()
 
 
 def test_stderr_is_masked_by_line(monkeypatch: pytest.MonkeyPatch) -> None:

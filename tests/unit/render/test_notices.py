@@ -47,6 +47,13 @@ def test_many_notices_are_a_sample_and_a_count() -> None:
     assert len(page_of_different.splitlines()) < 60
 
 
+def test_notices_that_share_a_message_count_once_each() -> None:
+    """Three numbers of the last message are left out, and counted as three."""
+    notices = [Notice(NoticeKind.EXPIRING, f"on day {day}", f"0101234{day:04}") for day in range(20)]
+    notices += [Notice(NoticeKind.EXPIRING, "on day 20", f"0105678{n:04}") for n in range(3)]
+    assert "  3 more notices: --format json\n" in _text_with_notices(*notices)
+
+
 def test_account_without_changes_shows_its_notices() -> None:
     """A result without changes shows notices, and untrusted text is escaped."""
     account_notices = (Notice(NoticeKind.IN_USE, "why\x1b[2J"),)
