@@ -44,7 +44,7 @@ def test_path_is_within_one_of_the_folders(path: str, *, inside: bool) -> None:
 def test_problem_becomes_annotation_at_its_line() -> None:
     """Problems and warnings become GitHub errors and warnings. Other lines are dropped."""
     lines = annotations(
-        ["a.yaml:3:5: wrong\n", "a.yaml:4:1: warning: odd\n", "2 problems; nothing was sent.\n", "{}\n"]
+        ["a.yaml:3:5: wrong\r\n", "a.yaml:4:1: warning: odd\n", "2 problems; nothing was sent.\n", "{}\n"]
     )
     assert list(lines) == ["::error file=a.yaml,line=3,col=5::wrong", "::warning file=a.yaml,line=4,col=1::odd"]
 

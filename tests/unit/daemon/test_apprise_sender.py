@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
@@ -99,6 +100,20 @@ async def test_refusal_is_reported_without_the_url(webhook: Webhook, capfd: pyte
     assert "500" in reason
     assert len(webhook.received) == 1
     assert capfd.readouterr() == ("", "")
+
+
+async def test_decoded_part_of_the_url_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service quotes the token as it was before its percent-encoding."""
+
+    class Refusal(list[object]):
+        def __bool__(self) -> bool:
+            """Return False: the message was not sent."""
+            return False
+
+    entry = SimpleNamespace(message="the token TIia+jkdn/lazkc is revoked")
+    monkeypatch.setattr(apprise.Apprise, "notify", lambda *_args, **_options: Refusal([[[entry]]]))
+    reason = await deliver(open_sender("ops", "json://localhost/TIia%2Bjkdn%2Flazkc"), MESSAGE, 10)
+    assert reason == "the token [removed]/[removed] is revoked"
 
 
 async def test_failed_connection_is_reported_without_its_host(capfd: pytest.CaptureFixture[str]) -> None:

@@ -87,9 +87,10 @@ def test_digest_collects_notifications_of_its_period() -> None:
 
 
 def test_channel_receives_only_its_events() -> None:
+    """The end of a condition is an event of the same kind as its start."""
     drift, daemon = Receiver(), Receiver()
     channels = channel(events=(Event.DRIFT,)), channel(events=(Event.DAEMON,))
-    run((channels[0], drift), (channels[1], daemon), steps=[(0, [FAILING, DRIFT])], wait=1)
+    run((channels[0], drift), (channels[1], daemon), steps=[(0, [FAILING, DRIFT]), (1, [WORKS])], wait=1)
     assert [body for _, body in drift.received] == ["main: 1 number changed by others"]
     assert daemon.received == []
 

@@ -235,6 +235,7 @@ def test_invalid_settings_keep_the_last_valid_version() -> None:
             daemon.watch.reload()
 
         await daemon.live(300, (100, daemon.watch.reload), (200, fix))
+        assert [round(at) for at, _ in daemon.wire.reads if at > 1] == [100, 200], "each reload starts a pass"
         first, second = daemon.tape.of("watch.reloaded")
         assert "worker.yaml:3:1: no such key" in first["error_message"]
         assert first["error_message"].endswith("and 2 more")

@@ -74,6 +74,8 @@ def test_status_lists_files_and_accounts_that_need_attention() -> None:
             daemon.folder._news.append(FileChanges(problems={"x.yaml": error}))
 
         await daemon.live(200, (100, break_file))
+        live = status.state()
+        assert (live.last_pass is None, live.ready) == (False, "using the last valid version of x.yaml")
         needs = {(need.kind, need.account) for need in status.state().needs}
         assert ("broken", None) in needs
         assert any(name == "account-9" for _, name in needs)

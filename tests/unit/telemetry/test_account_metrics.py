@@ -84,6 +84,7 @@ def test_unreadable_account_keeps_its_counts() -> None:
 def test_account_skipped_by_a_stopped_run_is_not_failing() -> None:
     stopped = plan(verdict=Verdict.ERROR, error=ErrorInfo("Interrupted", "stopped by SIGTERM"))
     assert count_plan(stopped, {}, AccountCounts()) == AccountCounts()
+    assert count_plan(stopped, {}, AccountCounts(failing=1)).failing == 1
 
 
 def test_changed_number_moves_to_its_new_status() -> None:

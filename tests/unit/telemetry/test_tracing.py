@@ -140,10 +140,23 @@ def test_failing_collector_is_logged_once(capfd: pytest.CaptureFixture[str]) -> 
     assert capfd.readouterr() == ("", "")
 
 
+def test_failure_of_one_of_several_exports_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The collector accepts the last spans only. The first ones are lost."""
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "1")
+    results = [SpanExportResult.FAILURE, SpanExportResult.SUCCESS]
+    exporter = InMemorySpanExporter()
+    monkeypatch.setattr(exporter, "export", lambda _spans: results.pop(0))
+    traces = Traces(exporter)
+    for _ in range(2):
+        traces.record_request("PUT", 1.5, 200)
+    assert (traces.close(), results) == ("the collector has not taken all of them", [])
+
+
 @pytest.mark.parametrize(
     "environment",
     [
         {},
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": "", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": ""},
         {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_SDK_DISABLED": "true"},
         {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_TRACES_EXPORTER": "none"},
     ],

@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import pytest
 
@@ -126,6 +126,31 @@ def test_long_lists_are_paged_completely(tmp_path: Path) -> None:
         assert len(follow_next_links(url, "/runs")) == 2
         assert len(follow_next_links(url, f"/numbers/{PHONES[1]}")) == 6
         assert len(follow_next_links(url, "/?show=needing")) == 1
+
+
+def test_next_pages_keep_the_filter(tmp_path: Path) -> None:
+    """Searches and choices hold on every page of a list, and only the position changes."""
+    names = [f"shop {number:03}" for number in range(230)]
+    path = record_run(tmp_path, *names, outcome="partial")
+    record_run(tmp_path, "big", run="20261124T010000Z-000002", phones=[f"011{n:08}" for n in range(150)] + PHONES)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE outcomes SET outcome = 'failed' WHERE phone LIKE '0100000010_'")
+        connection.execute("UPDATE outcomes SET outcome = 'failed' WHERE phone LIKE '011%'")
+        (entry,) = connection.execute("SELECT max(id) FROM entries").fetchone()
+    account = quote("https://api.solapi.com big", safe="")
+    with serve_pages(path) as url:
+        for page, query, section, count in (
+            ("/", {"q": "shop", "show": "needing"}, "accounts", 230),
+            (f"/runs/{FIRST}", {"show": "needing"}, "accounts", 230),
+            (f"/accounts/{account}", {"q": "011"}, "numbers", 150),
+            ("/runs/20261124T010000Z-000002", {"entry": str(entry), "show": "needing"}, "numbers", 160),
+            ("/runs/20261124T010000Z-000002", {"entry": str(entry), "q": "011"}, "numbers", 150),
+        ):
+            pages = follow_next_links(url, f"{page}?{urlencode(query)}")
+            lists = [each.partition(f'id="{section}"')[2].partition("</table>")[0] for each in pages]
+            items = [re.findall(r'<th scope="row"><a href="([^"]*)"', each) for each in lists]
+            assert [len(each) for each in items] == [100] * (count // 100) + [count % 100], (page, query)
+            assert len({item for each in items for item in each}) == count, (page, query)
 
 
 def test_hostile_text_is_escaped(tmp_path: Path) -> None:
@@ -330,6 +355,9 @@ def test_next_changes_are_shown_with_their_end(tmp_path: Path, monkeypatch: pyte
         monkeypatch.setattr(site, "_TURNS", 19)
         page = request(url, "/transitions").body
         assert (page.count(" → "), "Later changes are not shown" in page) == (19, True)
+        monkeypatch.setattr(site, "_TURNS", 20)
+        page = request(url, "/transitions").body
+        assert (page.count(" → "), "Later changes are not shown" in page) == (20, False)
         accounts = _files(
             "{from: '2026-11-24T12:00:00', until: '2026-11-24T13:00:00', status: INACTIVE, reason: repair}"
         )

@@ -1,5 +1,6 @@
 """Events for open pages over real sockets: they report that something changed, without its content."""
 
+import asyncio
 import re
 import socket
 import time
@@ -10,7 +11,7 @@ import pytest
 
 from tests.support.pages import record_run, request, serve_pages
 from worker.web import Access, StatusPages
-from worker.web.sse import MOST
+from worker.web.sse import MOST, EventStreams
 
 
 def _connect(url: str) -> socket.socket:
@@ -37,6 +38,46 @@ def test_listeners_get_changes_without_their_content(tmp_path: Path, monkeypatch
         assert b"text/event-stream" in _read_until(connection, b"event: hello")
         record_run(tmp_path, "secret-name", run="20261124T010000Z-000002")
         assert b"secret-name" not in _read_until(connection, b"event: change")
+
+
+async def test_change_during_a_delivery_is_delivered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ledger changes while a client receives an event. The client gets another event, with the new version."""
+    changes = [0]
+    streams = EventStreams(lambda: changes[0])
+    received: asyncio.Queue[bytes] = asyncio.Queue()
+
+    class Response:
+        def __init__(self, headers: dict[str, str]) -> None:
+            assert headers["Content-Type"] == "text/event-stream"
+
+        def force_close(self) -> None:
+            """Close the connection after the response."""
+
+        async def prepare(self, _request: object) -> None:
+            """Send the headers."""
+
+        async def write(self, data: bytes) -> None:
+            """Receive an event. The ledger changes once meanwhile."""
+            received.put_nowait(data)
+            if data.startswith(b"event: change") and changes == [1]:
+                await change()
+
+    async def change() -> None:
+        changes[0] += 1
+        streams.notify()
+        await asyncio.sleep(0.05)  # the streams are notified
+
+    monkeypatch.setattr("worker.web.sse.web.StreamResponse", Response)
+    stream = asyncio.ensure_future(streams.stream(None, {}, lambda _seconds: None))  # type: ignore[arg-type]
+    async with asyncio.timeout(20):
+        hello = await received.get()
+        await change()
+        first, second = await received.get(), await received.get()
+    streams.close()
+    await stream
+    versions = [event.partition(b"data: ")[2] for event in (hello, first, second)]
+    assert [event.partition(b"\n")[0] for event in (first, second)] == [b"event: change"] * 2
+    assert len(set(versions)) == 3
 
 
 def test_page_has_the_version_of_the_first_event(tmp_path: Path) -> None:
