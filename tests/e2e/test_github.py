@@ -534,7 +534,8 @@ def test_newer_commit_refuses_the_apply(job: Job, forge: Forge, served: Served) 
     assert served.writes == [(A, "ACTIVE")]
 
 
-def test_newer_file_of_a_split_account_refuses_the_apply(job: Job, forge: Forge, served: Served) -> None:
+@pytest.mark.parametrize("ending", ["yaml", "yml"])
+def test_newer_file_of_a_split_account_refuses_the_apply(job: Job, forge: Forge, served: Served, ending: str) -> None:
     path = job.folder / "numbers/main.yaml"
     path.parent.mkdir()
     path.write_text(f"version: 1\naccount: main\nunmanaged: deactivate\nnumbers: {{{A}: ACTIVE}}\n")
@@ -544,7 +545,7 @@ def test_newer_file_of_a_split_account_refuses_the_apply(job: Job, forge: Forge,
     forge.head = "c" * 40
     forge.newer = {
         "numbers/main.yaml": path.read_bytes(),
-        "numbers/team.yaml": f"version: 1\naccount: main\nnumbers: {{{B}: ACTIVE}}\n".encode(),
+        f"numbers/team.{ending}": f"version: 1\naccount: main\nnumbers: {{{B}: ACTIVE}}\n".encode(),
         "other/team.yaml": b"version: 2",
         "numbers/README.md": b"",
     }
@@ -552,14 +553,14 @@ def test_newer_file_of_a_split_account_refuses_the_apply(job: Job, forge: Forge,
     assert refused.status == 4
     assert "this job is superseded" in refused.summary
     assert sorted(path for _, path in forge.calls if "/contents/" in path) == [
-        f"/repos/{REPOSITORY}/contents/numbers/{name}.yaml" for name in ("main", "team")
+        f"/repos/{REPOSITORY}/contents/numbers/{name}" for name in ("main.yaml", f"team.{ending}")
     ]
     forge.is_truncated = True
     unknown = job("apply")
     assert (unknown.status, served.writes) == (1, [])
     assert "more files than GitHub lists: apply from the files by hand" in unknown.summary
     forge.is_truncated = False
-    del forge.newer["numbers/team.yaml"]
+    del forge.newer[f"numbers/team.{ending}"]
     assert job("apply").status == 0
     assert served.writes == [(A, "ACTIVE"), (B, "INACTIVE")]
 

@@ -8,6 +8,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from tests.e2e.conftest import Command, Serve, Served
+from tests.support.pages import record_run
 from worker.render.json_schema import schema
 from worker.sandbox import Fault, SandboxAccount
 
@@ -148,6 +149,17 @@ def test_filters_and_limit(command: Command) -> None:
     assert command("history", "--since", "yesterday").returncode == 64
     assert command("history", "--limit", "-1").returncode == 64
     assert command("history", first, "--outcome", "failed").returncode == 64
+
+
+def test_limit_of_runs(command: Command) -> None:
+    """Twenty runs are shown by default, all with 0. A number's history is complete by default."""
+    folder = command.folder / "state/senderid"
+    folder.mkdir(parents=True)
+    for index in range(21):
+        record_run(folder, "main", run=f"20261124T0000{index:02}Z-000001", phones=[A])
+    for arguments, count in (((), 20), (("--limit", "3"), 3), (("--limit", "0"), 21), (("--phone", A), 21)):
+        document = _history(command, *arguments)
+        assert (len(document["runs"]), document["total"]) == (count, 21), arguments
 
 
 @pytest.mark.usefixtures("served")
