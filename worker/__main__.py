@@ -16,7 +16,7 @@ def main() -> None:
     _fill_closed_streams()
     sys.unraisablehook = _resend_signal
     if sys.argv[1:] == ["--version"]:
-        # answered before anything is imported: scripts call this often
+        # printed before anything is imported: scripts call this often
         from worker import __version__
 
         try:
@@ -66,7 +66,7 @@ def _resend_signal(unraisable: "sys.UnraisableHookArgs") -> None:
 def _fill_closed_streams() -> None:
     """Open the null device for closed standard streams, whose numbers the first files and sockets would get otherwise.
 
-    Writing to a closed stdout stays an error, as the output is lost. A closed stderr means that no log is wanted.
+    Writing to a closed stdout stays an error, as the output is lost. A closed stderr means that no log is kept.
     """
     for number, access in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
         try:

@@ -161,7 +161,7 @@ def _report(error: BaseException) -> ExitStatus:
             _print_error(f"senderid: {error.filename or _('output')}: {translate(error.strerror or '')}")
             return ExitStatus.ERROR
         case _:
-            # the text of an unexpected error may contain secrets: print its type and its place instead
+            # the text of an unexpected error may contain secrets: print its type and its location instead
             frame = extract_tb(error.__traceback__)[-1]
             location = f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}"
             bug = _("senderid: this is a bug, please report it: {error} at {location} (senderid {version})")

@@ -44,7 +44,7 @@ def install() -> None:
     kernel can send SIGHUP for one closed terminal. A signal that is already ignored, as with nohup or in the
     background, stays ignored.
     """
-    global _last_signal  # noqa: PLW0603 - signal handlers have no other place
+    global _last_signal  # noqa: PLW0603 - signal handlers can keep state nowhere else
     _last_signal = None
     for number in _handled_signals():
         if signal.getsignal(number) != signal.SIG_IGN:

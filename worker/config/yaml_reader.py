@@ -42,7 +42,7 @@ SCALAR_CAP: Final = 10_000
 NODE_CAP: Final = 1000
 """Maximum count of values in a composed node. An entry has at most a dozen; long lists are read from the events."""
 PROBLEM_CAP: Final = 1000
-"""Maximum count of problems reported for one file. Further problems are only counted."""
+"""Maximum count of problems reported for one file. Further problems are counted but not reported."""
 _SHOWN: Final = 40
 """Maximum count of characters of an invalid value that a message repeats."""
 

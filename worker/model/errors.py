@@ -2,8 +2,8 @@
 
 WorkerError
 ├── UsageError                 wrong options or a missing confirmation: nothing was sent
-├── DesiredStateError          problems in desired-state files, each with its place
-├── SettingsError              problems in settings, each with its place
+├── DesiredStateError          problems in desired-state files, each with its position
+├── SettingsError              problems in settings, each with its position
 ├── ImplausibleNumber          a listed number cannot exist, and the account does not have it: nothing was written
 ├── PolicyRefusal              a safety rule refused the plan: nothing was written
 ├── Declined                   the operator declined the plan: nothing was written

@@ -293,9 +293,9 @@ def _bad_character(text: str) -> Message:
 
 
 def _describe(char: str) -> str:
-    shown = f"'{char}'" if char.isascii() and char.isprintable() else f"U+{ord(char):04X}"
+    label = f"'{char}'" if char.isascii() and char.isprintable() else f"U+{ord(char):04X}"
     description = "" if char.isascii() else unicode_name(char, "").lower()
-    return f"{shown} ({description})" if description else shown
+    return f"{label} ({description})" if description else label
 
 
 def _fits_area(digits: str, area: str) -> bool:

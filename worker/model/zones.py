@@ -145,7 +145,7 @@ _SEASONAL: Final = {"EST": "America/New_York", "MST": "America/Denver"}
 _WINTER: Final = datetime(2026, 1, 1)  # noqa: DTZ001 - on the clock of each zone
 _SUMMER: Final = datetime(2026, 7, 1)  # noqa: DTZ001 - as above
 _ALIKE: Final = 0.75
-"""Minimum similarity (0 to 1) of both the region and the place for a name to count as misspelt."""
+"""Minimum similarity (0 to 1) of both the region and the city for a name to count as misspelt."""
 _APART: Final = 0.04
 """Minimum lead in similarity (0 to 1) of the best name over every name with another offset."""
 _RIVALS: Final = 4
@@ -158,7 +158,7 @@ _signs: Final = str.maketrans("\u2212\u00b1", "-+")
 
 
 def suggest_zones(name: str, zones: Collection[str]) -> tuple[str, ...]:
-    """Return the IANA names to suggest for an abbreviation, an offset or a place that is not an IANA name.
+    """Return the IANA names to suggest for an abbreviation, an offset or a city that is not an IANA name.
 
     The result has several names if the text is ambiguous, and none if no zone is certain. `zones` are all IANA names.
     """
@@ -226,14 +226,14 @@ def describe_zone(name: str) -> str:
     return f"{name} ({', '.join(map(_format, dict.fromkeys(_offsets(name))))})"
 
 
-def _of_label(place: str, offset: str, known: Collection[str]) -> tuple[str, ...]:
-    """Return the zones for a name such as `Seoul (UTC+9)`: those of the place that have the offset.
+def _of_label(city: str, offset: str, known: Collection[str]) -> tuple[str, ...]:
+    """Return the zones for a name such as `Seoul (UTC+9)`: those of the city that have the offset.
 
-    The place and the offset may be in either order.
+    The city and the offset may be in either order.
     """
     if _minutes(offset) is None:
-        place, offset = offset, place
-    names = (place,) if place in known else suggest_zones(place, known)
+        city, offset = offset, city
+    names = (city,) if city in known else suggest_zones(city, known)
     return tuple(each for each in names if _minutes(offset) in _offsets(each))
 
 
@@ -244,7 +244,7 @@ def _offsets(name: str) -> tuple[int, ...]:
 
 
 def _likeness(first: str, second: str) -> float:
-    """Return the similarity of two names, from 0 to 1: that of the regions or that of the places, whichever is lower.
+    """Return the similarity of two names, from 0 to 1: that of the regions or that of the cities, whichever is lower.
 
     The result is 0 for names without a region and for `Etc/…`, where one other letter means another zone.
     """

@@ -29,7 +29,7 @@ __all__ = [
     "swap_reason",
 ]
 
-_ORDER: Final = {action: place for place, action in enumerate(Action)}
+_ORDER: Final = {action: index for index, action in enumerate(Action)}
 
 _SHOWN: Final = 5
 """Maximum count of numbers that a message lists. The plan and the result list all of them."""

@@ -32,7 +32,7 @@ _AWAITING_VENDOR: Final = {
     ),
     Status.BLOCKED: (NoticeKind.BLOCKED, Message("BLOCKED: the vendor has stopped it; contact their support")),
 }
-_ORDER: Final = {kind: place for place, kind in enumerate(NoticeKind)}
+_ORDER: Final = {kind: index for index, kind in enumerate(NoticeKind)}
 
 
 def notices(observed: ObservedAccount, groups: Iterable[Group], settings: Health) -> tuple[Notice, ...]:

@@ -55,7 +55,7 @@ def check_registered(desired: DesiredAccount, observed: ObservedAccount) -> None
     as unlisted.
 
     Raises:
-        ImplausibleNumber: a number fails the check. The message has the place of each such number.
+        ImplausibleNumber: a number fails the check. The message has the location of each such number.
     """
     missing_phones = (*desired.numbers.keys() - observed.numbers.keys(), *desired.idle.keys() - observed.numbers.keys())
     reasons = {phone: reason for phone in missing_phones if (reason := why_implausible(phone))}

@@ -74,7 +74,8 @@ def least_active(safety: Safety, allow: frozenset[str]) -> int:
 def is_within(plan: AccountPlan, approved: AccountPlan) -> bool:
     """Return True if every write of a plan is in an approved plan of the same account."""
     writes, approved_writes = (
-        {(each.phone, each.observed, each.desired) for each in some.writes} for some in (plan, approved)
+        {(write.phone, write.observed, write.desired) for write in plan_of_pair.writes}
+        for plan_of_pair in (plan, approved)
     )
     return plan.account_id == approved.account_id and writes <= approved_writes
 

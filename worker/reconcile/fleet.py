@@ -385,11 +385,11 @@ class Fleet:
         credentials = self._credentials(account.credentials)
         endpoint = parse_endpoint(account.endpoint or self._settings.endpoint)
         if len(credentials.api_secret.reveal()) < SHORTEST_SECRET and not endpoint.is_loopback:
-            place = (account.credentials or DEFAULT_CREDENTIALS).api_secret.location
+            location = (account.credentials or DEFAULT_CREDENTIALS).api_secret.location
             message = Message(
                 "the API secret in {location} has fewer than {minimum} characters, so it cannot be a secret of the "
                 "vendor: write the whole secret there",
-                location=place,
+                location=location,
                 minimum=SHORTEST_SECRET,
             )
             raise CredentialsMissing(message)

@@ -92,7 +92,7 @@ VERDICTS: Final[dict[str, Mark]] = {
 
 NOTICES: Final = {kind: Mark("i", kind.value.replace("_", " "), "info") for kind in NoticeKind}
 
-_RANKS: Final = {key: place for place, key in enumerate(MARKS)}
+_RANKS: Final = {key: index for index, key in enumerate(MARKS)}
 
 
 def mark_of(outcome: str | None) -> Mark:

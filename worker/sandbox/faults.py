@@ -51,7 +51,7 @@ class Fault(Enum):
     CLOCK_SKEW = "403 RequestTimeTooSkewed"
     STRANGE_DATE = "the Date header cannot be read"
     ESCAPES = "500 whose message holds line breaks and terminal escapes"
-    REDIRECT = "307 to another place"
+    REDIRECT = "307 to another host"
     INVALID_KEY = "400 InvalidApiKey"
     WRONG_SIGNATURE = "403 SignatureDoesNotMatch"
     FORBIDDEN = "403 without the scope"

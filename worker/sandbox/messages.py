@@ -61,14 +61,14 @@ class Mailbox:
             return _page("messageList", self._sent(query), query)
         if path == _GROUPS:
             return _page("groupList", self._scheduled(query), query)
-        name, _, rest = path.removeprefix(f"{_GROUPS}/").partition("/")
+        group_id, _, collection = path.removeprefix(f"{_GROUPS}/").partition("/")
         for index, group in enumerate(self.scheduled):
-            if name == _group_id(index) and rest == "messages":
-                found = {
-                    f"M4V{index:04}{place:06}": _message(f"M4V{index:04}{place:06}", sender, None)
-                    for place, sender in enumerate(group.senders)
+            if group_id == _group_id(index) and collection == "messages":
+                messages = {
+                    f"M4V{index:04}{number:06}": _message(f"M4V{index:04}{number:06}", sender, None)
+                    for number, sender in enumerate(group.senders)
                 }
-                return _page("messageList", found, query)
+                return _page("messageList", messages, query)
         return None
 
     def _sent(self, query: Mapping[str, str]) -> dict[str, Any]:

@@ -95,10 +95,10 @@ class SandboxAccount:
     def switch(self, phone: str, status: str, moment: datetime | None = None) -> None:
         """Set the status of a number, as a write to the API or a user of the vendor's console does."""
         number = self.numbers[phone]
-        when = (moment or datetime.now(UTC)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        timestamp = (moment or datetime.now(UTC)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         number.status = status
-        number.updated = when
-        number.log = (*number.log[-2:], (when, f"발신번호 상태를 '{status}'로 변경하였습니다."))
+        number.updated = timestamp
+        number.log = (*number.log[-2:], (timestamp, f"발신번호 상태를 '{status}'로 변경하였습니다."))
         self._rows.pop(phone, None)
         self._document = None
 

@@ -430,9 +430,9 @@ class AccountWriter(AccountReader):
         if response.status != _OK:
             raise self._refusal(response, content, write=True)
         if response.complete:
-            reply = wire.write_response(content, phone)
-            self._same_account(reply.account)
-            return reply.status
+            response_body = wire.write_response(content, phone)
+            self._same_account(response_body.account)
+            return response_body.status
         if not content.lstrip().startswith(b"{"):
             raise Ambiguous(Message("the response is not JSON"), http_status=response.status)
         return None

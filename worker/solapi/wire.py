@@ -129,8 +129,8 @@ def refusal(status: int, body: bytes, *, write: bool, retry_after: float | None 
     `body` is the start of the decompressed body. `write` is True for a PUT, which may have taken effect although its
     response is an error. `retry_after` is the wait that the headers request, in seconds.
     """
-    api_code, said = _parse(body)
-    message = said or Message("HTTP {status}", status=status)
+    api_code, detail = _parse(body)
+    message = detail or Message("HTTP {status}", status=status)
     kind: type[ApiError]
     if status == 429:  # noqa: PLR2004 - HTTP statuses are clearest as numbers
         return RateLimited(message, retry_after=retry_after, api_code=api_code)

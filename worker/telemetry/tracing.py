@@ -91,7 +91,7 @@ class Traces:
         if status is not None:
             span.set_attribute("http.response.status_code", status)
         if status is None or status >= _FIRST_ERROR:
-            span.set_status(trace.StatusCode.ERROR, "no answer" if status is None else None)
+            span.set_status(trace.StatusCode.ERROR, "no response" if status is None else None)
         span.end(now)
 
     def record_retry(self, error: ApiError) -> None:

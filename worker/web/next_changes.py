@@ -61,8 +61,8 @@ class NextChanges:
         end = now + timedelta(days)
         due_changes = [
             group
-            for _, some in self._groups.values()
-            for group in some
+            for _, group_list in self._groups.values()
+            for group in group_list
             if (when := _following(group, now)) is not None and when < end
         ]
         # the first `most` groups to change contain the first `most` changes

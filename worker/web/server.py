@@ -137,7 +137,7 @@ class _Bounded(web.Server):
             access_log=silent,
             logger=silent,
             lingering_time=0,
-            # if a client disconnects, its event stream ends and frees its place
+            # if a client disconnects, its event stream ends and frees its slot
             handler_cancellation=True,
             max_line_size=_LINE,
             max_field_size=_LINE,

@@ -71,8 +71,8 @@ async def _run_demo(run: "Session", sandbox: "Sandbox", account: "SandboxAccount
     text_of_file = _desired_text(account, sandbox.url)
     _chapter(_("1. The desired state, in a file:"))
     head = text_of_file.splitlines()
-    more = _("… {count} more lines").format(count=len(head) - _HEAD)
-    emit("".join(f"     {line}\n" for line in [*head[:_HEAD], f"  {more}"]))
+    more_text = _("… {count} more lines").format(count=len(head) - _HEAD)
+    emit("".join(f"     {line}\n" for line in [*head[:_HEAD], f"  {more_text}"]))
 
     accounts = desired.load([("demo.yaml", text_of_file.encode())]).accounts
     _chapter(_("2. senderid plan: what would change"))

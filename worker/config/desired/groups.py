@@ -70,9 +70,9 @@ class GroupsReader:
             return
         fields = self._reader.fields(node, _KEYS)
         members = self._read_members(fields.get("members", node))
-        least = self._least(fields["min_active"], len(members)) if "min_active" in fields else 1
-        if members and least is not None:
-            self._groups.append(Group(name, members, least))
+        min_active = self._min_active(fields["min_active"], len(members)) if "min_active" in fields else 1
+        if members and min_active is not None:
+            self._groups.append(Group(name, members, min_active))
 
     def _read_members(self, node: Node) -> tuple[str, ...]:
         if not isinstance(node, Sequence) or not node.items:
@@ -102,7 +102,7 @@ class GroupsReader:
         self._members.append((phone, node))
         return phone
 
-    def _least(self, node: Node, members: int) -> int | None:
+    def _min_active(self, node: Node, members: int) -> int | None:
         number = read_count(node)
         if number is not None and 1 <= number <= members:
             return number

@@ -64,7 +64,7 @@ def _read(stream: Iterator[Any], names: list[DocumentName], stem: str) -> None:
     line = start.start_mark.line + 1  # type: ignore[union-attr]
     account: tuple[str, int] | None = None
     head = numbers = False
-    before = len(names)
+    count_before = len(names)
     while not isinstance(key := next(stream), yaml.MappingEndEvent):
         name = key.value if isinstance(key, yaml.ScalarEvent) else ""
         yaml_reader.skip(key, stream)
@@ -75,6 +75,6 @@ def _read(stream: Iterator[Any], names: list[DocumentName], stem: str) -> None:
         if name == "account" and isinstance(value, yaml.ScalarEvent):
             account = normalize("NFC", value.value.strip()), value.start_mark.line + 1  # type: ignore[union-attr]
         if account is not None:
-            names[before:] = [DocumentName(*account, head)]
+            names[count_before:] = [DocumentName(*account, head)]
     if account is None and numbers:
         names.append(DocumentName(normalize("NFC", stem), line, head, explicit=False))
