@@ -18,6 +18,14 @@ _DISPENSABLE: Final = f"""
 """SQL condition of runs that may be deleted: no write is open, and no deactivation still counts for a safety rule."""
 
 
+_FREE_PAGES: Final = "PRAGMA freelist_count"
+_RELEASE_PAGE: Final = "PRAGMA incremental_vacuum(1)"
+_USED_BYTES: Final = """
+    SELECT (page_count - freelist_count) * page_size
+    FROM pragma_page_count, pragma_freelist_count, pragma_page_size
+"""
+
+
 def prune(connection: sqlite3.Connection, time_limit: str) -> int:
     """Delete the runs that ended before `time_limit` (UTC, ISO 8601, Z) and may be deleted. Return their count."""
     deleted_count = connection.execute(
@@ -53,15 +61,13 @@ def trim(connection: sqlite3.Connection, most_bytes: int, *, keep: str) -> int:
 
 def _shrink(connection: sqlite3.Connection) -> None:
     """Release the free pages of the file to the file system, one page per statement."""
-    (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+    (free,) = connection.execute(_FREE_PAGES).fetchone()
     for _ in range(free):
-        connection.execute("PRAGMA incremental_vacuum(1)")
+        connection.execute(_RELEASE_PAGE)
 
 
 def _used_bytes(connection: sqlite3.Connection) -> int:
     """Return the count of bytes in use, which is the size of the file without its free pages."""
-    pages, free, size = (
-        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
-    )
-    size_in_use: int = (pages - free) * size
-    return size_in_use
+    size: int
+    (size,) = connection.execute(_USED_BYTES).fetchone()
+    return size

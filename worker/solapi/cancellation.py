@@ -45,5 +45,5 @@ class Cancellation:
 
 def _this_task() -> asyncio.Task[object]:
     task = asyncio.current_task()
-    assert task is not None, "only a task can wait"  # noqa: S101 - a bug of the worker
+    assert task is not None  # noqa: S101 - only a task can wait
     return task

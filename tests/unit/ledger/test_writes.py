@@ -375,6 +375,15 @@ def test_runs_that_count_for_safety_rules_are_never_pruned(store: Store) -> None
     assert retention.prune(store.connection, "9999") == 2
 
 
+def test_ledger_is_trimmed_only_above_its_limit(store: Store) -> None:
+    for phone in (A, B, C):
+        _record_run(store, RunOutcome.CONVERGED, phone)
+    used_bytes = retention._used_bytes(store.connection)
+    assert used_bytes == len(store.connection.serialize())
+    assert retention.trim(store.connection, used_bytes, keep="r3") == 0
+    assert retention.trim(store.connection, used_bytes - 1, keep="r3") > 0
+
+
 def test_prune_deletes_runs_that_ended_before_the_time(store: Store) -> None:
     """The end of the run counts, to the millisecond."""
     for phone in (A, B, C):

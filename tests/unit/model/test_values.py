@@ -49,6 +49,7 @@ def test_secrets_compare_by_text() -> None:
     """A secret does not equal plain text."""
     assert Secret("a") == Secret("a")
     assert hash(Secret("a")) == hash(Secret("a"))
+    assert len({hash(Secret(text)) for text in "abcdefgh"}) > 1
     assert Secret("a") != Secret("b")
     assert Secret("a") != "a"
 
