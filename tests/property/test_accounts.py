@@ -13,7 +13,7 @@ from worker.config.urls import platform_of
 from worker.model.errors import DesiredStateError
 
 KEYS = {"ONE": "NCS1", "TWO": "NCS1", "THREE": "NCS2"}
-"""What is known of variables; two of them hold one key, and that of FOUR is not there."""
+"""Known variables: two of them contain the same key, and FOUR is not set."""
 
 documents = st.tuples(
     st.sampled_from("abc"),

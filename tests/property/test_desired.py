@@ -18,7 +18,7 @@ phones = st.integers(0, 99_999_999).map(lambda n: f"010{n:08}") | st.integers(0,
 prose = st.text(
     st.characters(categories=["L", "N", "P", "S"]) | st.sampled_from(" \n\t\u3000"), min_size=1, max_size=30
 )
-"""What people may write as a note."""
+"""Texts of notes."""
 notes = prose.map(str.strip).filter(bool)
 names = st.text(st.characters(categories=["L", "N", "P"]), min_size=1, max_size=20).map(
     lambda name: name.encode("utf-8", "ignore").decode()
@@ -50,7 +50,7 @@ heads = st.fixed_dictionaries(
         ),
     },
 )
-"""What may stand beside numbers."""
+"""Optional fields beside the numbers."""
 
 
 def quoted(text: str) -> str:
@@ -188,7 +188,7 @@ PIECES = (
     ),
     *("http://", "note: ", "protected: ", "한국어", "\u202e", "\ufeff", "\x85", "\u2028", "\\", "9" * 50, "0" * 5000),
 )
-"""What files are made of, right and wrong."""
+"""Valid and invalid fragments of files."""
 
 
 @examples(400)

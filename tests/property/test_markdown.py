@@ -126,7 +126,7 @@ class ParsedPage(HTMLParser):
 
 
 FOLLOWED = re.compile(r"@\w|#\w|!\d|~\w|&\w|\$\d|%\w|://|www\.|GH-\d|\b[0-9a-f]{7,40}\b|`", re.IGNORECASE)
-"""What GitHub and GitLab recognise in text that is no code."""
+"""Patterns that GitHub and GitLab recognize in text outside code."""
 
 
 def parse_page(page: str) -> ParsedPage:

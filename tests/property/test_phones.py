@@ -12,7 +12,7 @@ from worker.model.accounts import PHONE_PATTERN
 from worker.model.phones import normalise, parse_digits, why_implausible, why_unusual
 
 SEPARATORS = " -()\u00a0\u2013"
-"""What may stand behind any digit; dots make a decimal of some texts."""
+"""Separators after any digit. Dots turn some texts into decimals."""
 
 area = st.sampled_from(["2", *(str(code) for code in (31, 32, 33, 41, 42, 43, 44, 51, 52, 53, 54, 55, 61, 62, 63, 64))])
 """Area codes without their zero."""

@@ -181,7 +181,7 @@ PIECES = (
     ),
     *("한국어", "\u202e", "\x85", "\u2028", "<<: "),
 )
-"""What files are made of, right and wrong."""
+"""Valid and invalid fragments of files."""
 
 
 @examples(300)

@@ -115,7 +115,7 @@ _ENDS: dict[Fault, tuple[type[ApiError] | None, str]] = {
         (Ambiguous, "ACTIVE"),
     ),
 }
-"""What a write that meets nothing but one fault raises, and the status that the number has in the end."""
+"""The error of a write with one permanent fault, and the final status of the number."""
 _TRIED_AGAIN = (Ambiguous, TransientError)
 
 
