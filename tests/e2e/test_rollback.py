@@ -105,6 +105,7 @@ def test_safety_rule_refuses_a_rollback(command: Command, serve: Serve) -> None:
     assert "--allow max-deactivations" in output.stdout
     assert "undoes this rollback" not in output.stdout
     assert command("rollback", "--dry-run", run).returncode == 4
+    assert command("rollback", "--dry-run", run, "--allow", "max-deactivations").returncode == 0
     result = _rollback(command, run, status=4)
     assert (result["outcome"], set(_outcomes(result).values())) == ("refused", {"not_attempted"})
     assert served.writes == []

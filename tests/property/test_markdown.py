@@ -141,6 +141,33 @@ def parse_page(page: str) -> ParsedPage:
     return parsed
 
 
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "@a",
+        "#1",
+        "!1",
+        "~a",
+        "&1",
+        "$1",
+        "%a",
+        "a://b",
+        "www.a",
+        "GH-1",
+        "abc-1",
+        "abcdef1",
+        "0123456",
+        "ABCDEF1",
+        "/a",
+    ],
+)
+def test_shortest_reference_is_code(reference: str) -> None:
+    """From this length on, the sites make a link, a mention or a command of it."""
+    assert prose(reference) == f"`{reference}`"
+    # a command starts a line
+    assert reference == "/a" or prose(f"see {reference}, ok") == f"`see {reference}, ok`"
+
+
 @unhurried
 @given(hostile)
 @example("a  b")

@@ -162,13 +162,14 @@ def test_failure_of_one_of_several_exports_is_logged(monkeypatch: pytest.MonkeyP
     ],
 )
 def test_traces_are_off_by_default(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the address of a collector, or with OpenTelemetry disabled, there are no spans and no imports."""
+    """Without the address of a collector, or with OpenTelemetry disabled, there are no spans, imports or warnings."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setitem(sys.modules, "worker.telemetry.tracing", None)
     log = LogRecorder()
     with trace_run(log, "r1") as (same, traces):  # type: ignore[arg-type] # all that is used of a log
         assert (same, traces) == (log, None)
+    assert log.lines == []
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,8 @@ def test_next_pages_keep_the_filter(tmp_path: Path) -> None:
     """Searches and choices hold on every page of a list, and only the position changes."""
     names = [f"shop {number:03}" for number in range(230)]
     path = record_run(tmp_path, *names, outcome="partial")
-    record_run(tmp_path, "big", run="20261124T010000Z-000002", phones=[f"011{n:08}" for n in range(150)] + PHONES)
+    phones = [*PHONES, *(f"011{number:08}" for number in range(150)), *(f"012{number:08}" for number in range(30))]
+    record_run(tmp_path, "big", run="20261124T010000Z-000002", phones=phones)
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE outcomes SET outcome = 'failed' WHERE phone LIKE '0100000010_'")
         connection.execute("UPDATE outcomes SET outcome = 'failed' WHERE phone LIKE '011%'")
