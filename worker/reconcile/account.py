@@ -218,9 +218,7 @@ def conclude_unapplied(draft: Draft, requests: Requests, error: WorkerError | No
             NumberResult(phone, None, number.status, None, None, Outcome.NOT_ATTEMPTED, 0, reason)
             for phone, number in draft.desired.items()
         )
-        return conclude(
-            plan.account, plan.account_id, results, requests=requests, stop_reason=error, notices=plan.notices
-        )
+        return conclude(plan.account, plan.account_id, results, requests=requests, stop_reason=error)
     results = (not_written_result(change, reason) for change in plan.changes)
     return conclude(
         plan.account,

@@ -11,13 +11,23 @@ from msgspec.structs import replace
 from tests.support.model_account import ModelAccount, Recorder
 from tests.support.virtual_time import run
 from worker.ledger import NullLedger
-from worker.model.accounts import AccountMemory, Desired, DesiredAccount, NumberUse, SafetyOverride, Status, Unmanaged
+from worker.model.accounts import (
+    AccountMemory,
+    Desired,
+    DesiredAccount,
+    InUseOverride,
+    NumberUse,
+    SafetyOverride,
+    Status,
+    Unmanaged,
+)
 from worker.model.errors import (
     AccountBusy,
     AccountRejected,
     Declined,
     Interrupted,
     LedgerError,
+    NumberError,
     PolicyRefusal,
     StalePlan,
     WorkerError,
@@ -195,8 +205,13 @@ def test_unapplied_account_has_the_outcome_of_its_error(error: WorkerError, outc
     result = conclude_unapplied(draft, Requests(), error).result
     assert result.outcome is outcome
     assert {number.phone: number.outcome for number in result.numbers} == {A: Outcome.NOT_ATTEMPTED, C: Outcome.BLOCKED}
+    assert {number.phone: number.error for number in result.numbers} == {
+        A: error.number_error,
+        C: NumberError("Blocked", next(change.reason for change in draft.plan.changes if change.phone == C)),
+    }
     assert result.counts[Outcome.UNCHANGED] == 1
-    assert result.error is not None
+    assert result.error == error.info
+    assert [(notice.kind, notice.phone) for notice in result.notices] == [(NoticeKind.PENDING, C)]
 
 
 def test_unexpected_error_after_the_first_write_is_unverified() -> None:
@@ -316,6 +331,26 @@ def test_apply_reuses_the_usage_query_of_its_plan() -> None:
     }
     assert [notice.kind for notice in result.notices] == [NoticeKind.IN_USE]
     assert [fields["message"] for event, fields in log.lines if event == "notice"] == [result.notices[0].message]
+
+
+@pytest.mark.parametrize(
+    ("override", "queries"),
+    [
+        (None, [((A,), 24)]),
+        (InUseOverride(enabled=False), []),
+        (InUseOverride(hours=7), [((A,), 7)]),
+        (InUseOverride(on_unknown="allow"), [((A,), 24)]),
+    ],
+)
+def test_guard_of_the_file_overrides_the_settings(
+    override: InUseOverride | None, queries: list[tuple[tuple[str, ...], int]]
+) -> None:
+    account = ModelAccount(n01000000001="ACTIVE")
+    account.use = NumberUse(unknown=frozenset({A}), why="no permission")
+    draft = _draft(structs.replace(_desired(n01000000001=_OFF), in_use=override), account, _GUARDED)
+    assert account.asked == queries
+    is_held = override is None or (override.enabled and override.on_unknown is None)
+    assert [change.action for change in draft.plan.changes] == [Action.HELD if is_held else Action.DEACTIVATE]
 
 
 def test_drift_does_not_query_usage() -> None:

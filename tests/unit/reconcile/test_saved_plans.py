@@ -14,7 +14,7 @@ from worker.config.files import locate
 from worker.ledger import NullLedger
 from worker.model.accounts import DatedWindow, Desired, DesiredAccount, PlanFile, PlanFileUse, Schedule, Status
 from worker.model.errors import PolicyRefusal
-from worker.model.plans import Action, Change, NoticeKind
+from worker.model.plans import AccountPlan, Action, Change, NoticeKind
 from worker.model.results import AccountResult, Outcome, RunOutcome
 from worker.model.safety import InUse, Safety
 from worker.plan.comparison import CurrentFiles
@@ -49,6 +49,12 @@ class _LedgerWithEarlierRun(NullLedger):
         super().__init__()
         self.earlier = earlier
         self.asked: list[tuple[PlanFile, Collection[str]]] = []
+        self.planned: list[AccountPlan] = []
+
+    async def record_plan(self, plan: AccountPlan, fingerprint: str) -> None:
+        """Keep the plan."""
+        del fingerprint
+        self.planned.append(plan)
 
     async def earlier_run(self, plan: PlanFile, phones: Collection[str]) -> PlanFileUse | None:
         """Return the earlier run for any plan."""
@@ -73,6 +79,7 @@ def _apply_saved(
     plan: PlanFile | None = None,
     files: CurrentFiles | None = None,
     wall: datetime = NOW,
+    now: datetime = NOW,
 ) -> AccountResult:
     log = Recorder()
     return run(
@@ -84,7 +91,7 @@ def _apply_saved(
             pace=Pace(4, 900.0, wall.timestamp),
             log=log,
             meter=log,
-            now=NOW,
+            now=now,
             plan=plan,
             files=files,
         )
@@ -171,6 +178,32 @@ def test_write_that_expires_during_the_apply_is_conflict(second: int, written: l
     result = _apply_saved(account, saved, files=scheduled, wall=end + timedelta(seconds=second))
     assert account.written == written
     assert result.counts[Outcome.CONFLICT] == (not written)
+
+
+_SWAP = replace(
+    SAVED,
+    safety=Safety("100%", 0, "hold"),
+    changes=(
+        Change(A, Action.DEACTIVATE, "ACTIVE", "INACTIVE", "listed as INACTIVE"),
+        Change(B, Action.ACTIVATE, "INACTIVE", "ACTIVE", "listed as ACTIVE", until="2026-11-24T00:00:00Z"),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("now", "files"),
+    [
+        (NOW, None),
+        (NOW - timedelta(seconds=1), _files(n0100001="INACTIVE", n0100002="INACTIVE")),
+    ],
+)
+def test_activation_that_is_no_longer_due_holds_the_deactivation(now: datetime, files: CurrentFiles | None) -> None:
+    """Its schedule has ended, or its file desires another status. The deactivation is not even planned."""
+    account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE", n0100003="ACTIVE")
+    ledger = _LedgerWithEarlierRun(None)
+    result = _apply_saved(account, _SWAP, ledger=ledger, files=files, now=now)
+    assert {number.phone: number.outcome for number in result.numbers} == {A: Outcome.HELD, B: Outcome.CONFLICT}
+    assert (ledger.planned, account.written, account.reads) == ([], [], 1)
 
 
 def test_missing_files_are_a_notice_of_the_result() -> None:
