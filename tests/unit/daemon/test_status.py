@@ -142,3 +142,25 @@ def test_changed_unmanaged_and_protected_numbers_do_not_differ() -> None:
             AttentionItem("min-active", "main", "few"),
             AttentionItem("expiring", "main", "soon", "02123456"),
         )
+
+
+def test_invalid_files_are_listed_with_their_first_three_problems() -> None:
+    errors = {
+        name: DesiredStateError([Problem(name, line, 1, f"wrong {line}") for line in range(1, 5)])
+        for name in ("b", "a")
+    }
+    watch = SimpleNamespace(accounts=(), last=None, why_not_ready=str, broken=errors, suspended={})
+    status = LiveStatus(list)
+    status.follow(cast("WatchLoop", watch))
+    assert status.state().needs == tuple(
+        AttentionItem("broken", None, f"{name}: {name}:1:1: wrong 1; {name}:2:1: wrong 2; {name}:3:1: wrong 3")
+        for name in ("a", "b")
+    )
+
+
+def test_suspension_shows_reason_author_and_end() -> None:
+    suspended = {"main": Suspend("audit", "Kim", "2036-12-01")}
+    watch = SimpleNamespace(accounts=(), last=None, why_not_ready=str, broken={}, suspended=suspended)
+    status = LiveStatus(list)
+    status.follow(cast("WatchLoop", watch))
+    assert status.state().needs == (AttentionItem("suspended", "main", "audit · Kim · 2036-11-30T15:00:00Z"),)
