@@ -19,7 +19,7 @@ from worker.model.errors import (
     StalePlan,
     WorkerError,
 )
-from worker.model.plans import Action, Change, Verdict
+from worker.model.plans import Action, Change, Notice, NoticeKind, Verdict
 from worker.model.results import AccountResult, NumberResult, Outcome, Requests, RunOutcome
 from worker.plan.planfile import LeftOut
 from worker.reconcile.results import (
@@ -57,10 +57,22 @@ def test_unchanged_numbers_are_counted_and_logged_but_not_listed() -> None:
     """These are unnecessary writes, and numbers that the plan only counts."""
     numbers = [_number_result("0101", Outcome.CHANGED), _number_result("0102", Outcome.UNCHANGED)]
     desired = [("0103", "ACTIVE"), ("0104", "INACTIVE")]
-    conclusion = conclude("main", "7", numbers, requests=Requests(1, 2), stop_reason=None, desired=desired, count=2)
-    assert conclusion.result.numbers == (numbers[0],)
-    assert conclusion.result.counts == dict.fromkeys(Outcome, 0) | {Outcome.CHANGED: 1, Outcome.UNCHANGED: 3}
-    assert conclusion.result.outcome is RunOutcome.CONVERGED
+    notices = (Notice(NoticeKind.LIMIT, "nearly full"),)
+    conclusion = conclude(
+        "main", "7", numbers, requests=Requests(1, 2), stop_reason=None, notices=notices, desired=desired, count=2
+    )
+    result = AccountResult(
+        account="main",
+        account_id="7",
+        outcome=RunOutcome.CONVERGED,
+        counts=dict.fromkeys(Outcome, 0) | {Outcome.CHANGED: 1, Outcome.UNCHANGED: 3},
+        requests=Requests(1, 2),
+        numbers=(numbers[0],),
+        notices=notices,
+    )
+    assert conclusion.result == result
+    assert conclusion.with_requests(Requests(3, 4, 5)).result == replace(result, requests=Requests(3, 4, 5))
+    assert conclude("main", "7", (), requests=Requests(), stop_reason=None).result.counts == dict.fromkeys(Outcome, 0)
     assert list(conclusion.unchanged_numbers) == [
         numbers[1],
         unchanged_result("0103", "ACTIVE"),
