@@ -116,6 +116,21 @@ def test_number_that_cannot_be_fixed_is_logged_once() -> None:
     _play(scenario())
 
 
+def test_finding_of_a_suspension_is_recorded_once_after_it() -> None:
+    """Later passes find the same, and record no run."""
+
+    async def scenario() -> None:
+        api_account = account(n01000000001="PENDING")
+        daemon = Daemon([api_account], [desired_account(api_account, suspend=Suspend("moving", until=_after(1000)))])
+        await daemon.live(3000)
+        (opened,) = daemon.ledgers.opened
+        assert (
+            next(line["run_id"] for line in daemon.tape.of("watch.pass") if line["trigger"] == "transition") == opened
+        )
+
+    _play(scenario())
+
+
 def test_refused_plan_is_logged_once_and_retried_by_each_pass() -> None:
 
     async def scenario() -> None:

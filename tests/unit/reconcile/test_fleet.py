@@ -18,9 +18,9 @@ from worker.ledger import LedgerProtocol, NullLedger, Subject
 from worker.model.accounts import AccountMemory, Desired, DesiredAccount, Status
 from worker.model.credentials import Credentials, CredentialsRef, Secret, SecretRef
 from worker.model.errors import CredentialsMissing, ErrorInfo, InternalError, Interrupted
-from worker.model.plans import AccountPlan, Action, Verdict, tally
+from worker.model.plans import AccountPlan, Action, NoticeKind, Verdict, tally
 from worker.model.results import AccountResult, Outcome, RunOutcome
-from worker.model.safety import Safety
+from worker.model.safety import Health, Safety
 from worker.plan.build import Draft, Terms
 from worker.plan.planfile import SavedAccount
 from worker.reconcile import identity
@@ -221,6 +221,29 @@ def test_account_that_fails_after_the_plan_does_not_stop_the_others(failure: Exc
         assert _codes(await reseller.apply_saved(drafts)) == [None, code, None]
 
     _run_scenario(scenario, 3)
+
+
+@pytest.mark.parametrize(("percent", "expected"), [(50, [NoticeKind.LIMIT]), (51, [])])
+@pytest.mark.parametrize("path", ["apply", "saved plan", "rollback"])
+def test_thresholds_of_the_settings_hold_for_every_write(path: str, percent: int, expected: list[NoticeKind]) -> None:
+    """Half of the registration slots are used. The plan and its result warn from the threshold on."""
+
+    async def scenario(reseller: _Reseller) -> None:
+        terms = msgspec.structs.replace(_TERMS, health=reseller.settings.health)
+        drafts = await reseller.fleet.plan(reseller.desired, terms)
+        saved = reseller.saved(drafts)
+        if path == "apply":
+            results = await reseller.fleet.apply(reseller.desired, drafts, terms, reseller.log)
+        elif path == "saved plan":
+            results = await reseller.apply_saved(drafts)
+        else:
+            drafts = await reseller.fleet.preview(saved, terms.allow)
+            results = await reseller.fleet.roll_back(saved, drafts, terms.allow, reseller.log)
+        assert [notice.kind for notice in drafts[0].plan.notices] == expected
+        assert [notice.kind for notice in results[0].notices] == expected
+        assert results[0].outcome is RunOutcome.CONVERGED
+
+    _run_scenario(scenario, [_account(1)], health=Health(limit_percent=percent))
 
 
 def test_accounts_with_one_key_share_its_quota() -> None:
