@@ -257,15 +257,19 @@ def test_rollback_that_must_not_start_sends_nothing(cause: str) -> None:
     _run(scenario)
 
 
-def test_rollback_that_fails_before_its_first_request_has_the_numbers_of_its_preview() -> None:
+def test_rollback_that_fails_before_its_first_request_has_the_result_of_its_preview() -> None:
+    """B has the status before the run again, so it is unchanged."""
+
     async def scenario(setup: _Setup) -> None:
+        setup.account.switch(B, "INACTIVE")
         setup.account.switch(C, "PENDING")
-        saved = setup.saved(_UP, replace(_UP, phone=C))
+        saved = setup.saved(_UP, _DOWN, replace(_UP, phone=C))
         draft = await setup.preview(saved)
         setup.keys = CredentialsMissing("gone")
         result = await setup.roll_back(saved, draft)
         assert _outcomes(result) == {A: Outcome.NOT_ATTEMPTED, C: Outcome.BLOCKED}
-        assert result.requests.reads == 1
+        assert (result.counts[Outcome.UNCHANGED], result.requests.reads) == (1, 1)
+        assert [(notice.kind, notice.phone) for notice in result.notices] == [(NoticeKind.PENDING, C)]
 
     _run(scenario)
 
