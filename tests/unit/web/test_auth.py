@@ -60,6 +60,8 @@ def test_token_is_for_programs_and_session_for_browsers() -> None:
     assert cookie is not None
     assert TOKEN not in cookie
     assert access.deny("x", None, cookie, PEER) is None
+    until, _, signature = cookie.partition(".")
+    assert access.deny("x", None, f"{int(until) + 1}.{signature}", PEER) is Denied.LOGIN
     assert Access(TOKEN + "x", host="192.0.2.9", wall=wall).deny("x", None, cookie, PEER) is Denied.LOGIN
     wall.now += 12 * 3600 - 1
     assert access.deny("x", None, cookie, PEER) is None
@@ -68,7 +70,8 @@ def test_token_is_for_programs_and_session_for_browsers() -> None:
 
 
 @pytest.mark.parametrize(
-    "cookie", ["", ".", "9999999999.", "9999999999.00", "x.y", "9" * 400 + ".z", "²²²²²²²²²²²².x", "1.\ud800"]
+    "cookie",
+    ["", ".", "9999999999.", "9999999999.00", "x.y", "9" * 400 + ".z", "²²²²²²²²²²²².x", "1.\ud800", "\ud800.x"],
 )
 def test_invalid_session_is_denied(cookie: str) -> None:
     assert Access(TOKEN, host="127.0.0.1").deny("x", None, cookie, PEER) is Denied.LOGIN
