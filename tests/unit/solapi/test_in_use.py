@@ -19,7 +19,7 @@ from worker.model.safety import InUse
 from worker.plan.holds import hold_as_approved
 from worker.reconcile.in_use import guard_plan
 from worker.sandbox import Fault, SandboxAccount
-from worker.solapi.in_use import Fetch, read_number_use
+from worker.solapi.in_use import Body, Fetch, read_number_use
 from worker.solapi.limiter import Quota
 
 A, B, C = "01012345678", "0212345678", "0311234567"
@@ -430,3 +430,12 @@ def test_times_of_the_queries_are_by_the_clock_of_the_server() -> None:
 def test_failed_query_is_the_reason_why_the_use_is_unknown() -> None:
     usage, _ = _usage(_account(), A, faults=(Fault.UNAVAILABLE,) * 2)
     assert usage == NumberUse(unknown=frozenset({A}), why="ServerError: HTTP 503")
+
+
+def test_body_of_a_query_may_reach_its_limit_and_not_exceed_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.solapi.in_use._CAP_MIB", 1)
+    body = Body()
+    for _ in range(2):
+        body.feed(bytes(1 << 19))
+    with pytest.raises(AccountRejected, match=r"^the response is longer than 1 MiB$"):
+        body.feed(b"x")
