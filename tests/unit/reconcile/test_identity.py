@@ -3,7 +3,7 @@
 from msgspec.structs import replace
 
 from worker.ledger import Subject
-from worker.model.accounts import DesiredAccount, Group
+from worker.model.accounts import DesiredAccount, Group, InUseOverride, SafetyOverride
 from worker.model.credentials import CredentialsRef, SecretRef
 from worker.model.errors import ErrorInfo
 from worker.model.plans import AccountPlan, Verdict
@@ -49,6 +49,9 @@ def test_record_of_a_planned_account_has_the_limits_in_force() -> None:
     assert planned_subject(_DESIRED, draft, terms, "solapi") == replace(_SUBJECT, registered=12)
     own = planned_subject(replace(_DESIRED, endpoint="https://a.example"), draft, terms, "solapi")
     assert own == replace(_SUBJECT, key="https://a.example 7", endpoint="https://a.example", registered=12)
+    strict = replace(_DESIRED, safety=SafetyOverride(5, 2), in_use=InUseOverride(hours=9))
+    limits = planned_subject(strict, draft, terms, "solapi")
+    assert (limits.safety, limits.in_use) == (Safety(5, 2), InUse(enabled=True, hours=9))
 
 
 def test_record_of_a_saved_account_has_its_own_limits() -> None:
@@ -90,6 +93,16 @@ def test_names_of_one_account_are_listed_with_their_locations() -> None:
     identities.forget("b")
     identities.forget("unknown")
     assert identities.duplicate("a") is None
+
+
+def test_accounts_without_a_known_id_are_not_one_account() -> None:
+    """Neither an empty response nor an error has an id."""
+    identities = Identities()
+    for name, plan in (("a", replace(_PLAN, account_id=None)), ("b", replace(_PLAN, account_id=None))):
+        identities.learn(_named(name), plan, "solapi")
+    for name in "cd":
+        identities.learn(_named(name), replace(_UNREADABLE, account_id="7"), "solapi")
+    assert [identities.duplicate(name) for name in "abcd"] == [None] * 4
 
 
 def test_unreadable_account_keeps_its_identity_until_it_is_described_otherwise() -> None:

@@ -12,7 +12,7 @@ from worker.model.accounts import AccountMemory, Desired, Group, NumberUse, Stat
 from worker.model.credentials import CredentialsRef, SecretRef
 from worker.model.errors import CredentialsMissing
 from worker.model.history import AccountRecord, Ending, NumberRecord
-from worker.model.plans import Action, NoticeKind, Verdict
+from worker.model.plans import AccountPlan, Action, NoticeKind, Verdict
 from worker.model.results import Outcome, RunOutcome
 from worker.model.safety import InUse, Safety
 from worker.plan.build import Draft
@@ -22,6 +22,7 @@ from worker.reconcile.executor import Pace
 from worker.reconcile.rollback import failed_preview, inverse_plan, limit_to_preview, preview
 
 A, B, C = "0100001", "0100002", "0100003"
+_SUPERSEDED = "changed since that run and therefore not rolled back; run `senderid plan` to see its state"
 
 
 def _changed_number(phone: str, before: str, after: str) -> NumberRecord:
@@ -108,6 +109,7 @@ def test_only_numbers_as_the_run_left_them_are_due() -> None:
         (A, Action.ACTIVATE, "INACTIVE"),
         (C, Action.BLOCKED, "PENDING"),
     ]
+    assert draft.plan.changes[1].reason == _SUPERSEDED
     assert {action: n for action, n in draft.plan.counts.items() if n} == {
         Action.ACTIVATE: 1,
         Action.BLOCKED: 1,
@@ -130,12 +132,12 @@ def test_deactivations_of_a_crashed_rollback_count() -> None:
 
 
 def test_unreadable_account_keeps_its_numbers_in_the_preview() -> None:
-    draft = failed_preview(_rollback(_changed_number(A, "ACTIVE", "INACTIVE")), CredentialsMissing("no key"))
-    assert (draft.plan.verdict, draft.plan.error, list(draft.desired)) == (
-        Verdict.ERROR,
-        CredentialsMissing("no key").info,
-        [A],
+    error = CredentialsMissing("no key")
+    plan = AccountPlan(
+        account="main", account_id="1", verdict=Verdict.ERROR, error=error.info, counts=dict.fromkeys(Action, 0)
     )
+    draft = failed_preview(_rollback(_changed_number(A, "ACTIVE", "INACTIVE")), error)
+    assert draft == Draft(plan, {A: Desired(Status.ACTIVE)}, error)
 
 
 def test_number_not_due_in_the_preview_is_not_written() -> None:
@@ -148,6 +150,7 @@ def test_number_not_due_in_the_preview_is_not_written() -> None:
     draft = _preview(saved, ModelAccount(n0100001="INACTIVE", n0100002="PENDING", n0100003="ACTIVE"))
     account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE", n0100003="INACTIVE")
     due = limit_to_preview(saved, draft.plan)
+    assert [(change.phone, change.reason) for change in due.impossible] == [(B, _SUPERSEDED), (C, _SUPERSEDED)]
     moment = datetime(2026, 11, 24, tzinfo=UTC)
     result = run(
         apply_saved(
