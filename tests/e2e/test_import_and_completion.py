@@ -174,6 +174,7 @@ def test_shells_complete_commands_options_and_values(command: Command, serve: Se
         ("senderid plan", "--detailed", {"--detailed-exitcode"}),
         ("senderid plan --allow", "m", {"max-deactivations", "min-active"}),
         ("senderid plan --account", "", {"here"}),
+        ("senderid plan -f - -f config/desired --account", "", {"here"}),
         ("senderid history", "", {run["run_id"]}),
         ("senderid watch --timezone", "Asia/Seo", {"Asia/Seoul"}),
         ("senderid watch --timezone", "Eur", {"Europe/"}),

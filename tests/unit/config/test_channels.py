@@ -109,6 +109,13 @@ def test_invalid_channel_field_is_refused_with_allowed_values(field: str, messag
     assert problem.startswith(f"w.yaml:1:{message}"), problem
 
 
+@pytest.mark.parametrize("seconds", ["0", "0.5", "86400"])
+def test_digest_of_no_time_or_a_day_is_accepted(seconds: str) -> None:
+    text = f"notify: {{channels: [{{name: ops, url: {{env: OPS_URL}}, digest_seconds: {seconds}}}]}}"
+    (channel,) = load(("w.yaml", text.encode()), {}, {}).notify.channels
+    assert channel.digest_seconds == float(seconds)
+
+
 def test_channels_cannot_be_set_by_a_variable() -> None:
     with pytest.raises(SettingsError, match="SENDERID_NOTIFY__CHANNELS:1:1: unknown setting") as error:
         load(None, {"SENDERID_NOTIFY__CHANNELS": URL}, {})

@@ -1,5 +1,6 @@
 """Notification messages: grouping, size limits and escaping."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,6 +38,28 @@ def test_notifications_are_grouped_by_kind_in_order_of_appearance() -> None:
         "Invalid:\na.yaml cannot be read",
         "failure",
     )
+
+
+_WORDS = {
+    Event.FAILING: ("failing", "working again"),
+    Event.REFUSED: ("refused", "no longer refused"),
+    Event.DRIFT: ("changed by others", "reverted"),
+    Event.CHANGED: ("changed", "changed"),
+    Event.HELD: ("held", "no longer held"),
+    Event.EXPIRING: ("expiring", "expiring"),
+    Event.NOTICE: ("noteworthy", "noteworthy"),
+    Event.FILE: ("invalid", "valid again"),
+    Event.SUSPENDED: ("suspended", "resumed"),
+    Event.DAEMON: ("started", "stopped"),
+}
+"""The words for the start and for the end of each condition."""
+
+
+@pytest.mark.parametrize("event", Event)
+def test_words_distinguish_start_and_end(event: Event) -> None:
+    start, end = _WORDS[event]
+    begun, ended = (Notification(event, "main", "title", over=over) for over in (False, True))
+    assert compose_message(begun, begun, ended).title == f"[senderid] 2 {start}, 1 {end}"
 
 
 def test_count_in_a_template_includes_dropped_notifications() -> None:

@@ -69,11 +69,11 @@ def test_event_has_id_times_and_text() -> None:
     """The time is in UTC, and only the change determines the id."""
     first, second = (
         Read.from_ical(icalendar(calendar_of(AccountCalendar("main", "Asia/Seoul", (item,))))).walk("VEVENT")[0]
-        for item in (entry(1, note="a"), entry(1, note="b"))
+        for item in (entry(1, note="a", owner="x"), entry(1, note="b"))
     )
     assert first["UID"] == second["UID"]
     assert str(first["SUMMARY"]) == "010-0000-0001: INACTIVE → not set (main)"
-    assert str(first["DESCRIPTION"]) == "nothing is scheduled\na"
+    assert str(first["DESCRIPTION"]) == "nothing is scheduled\na\nx"
     assert first["DTSTAMP"].to_ical() == b"20261124T090000Z"
     assert first["DTSTART"].to_ical() == b"20261201T000000Z"
     other_accounts = (

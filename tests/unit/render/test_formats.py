@@ -10,12 +10,13 @@ from msgspec import structs
 
 from tests.support.records import account_record, number_record, run_record
 from tests.support.reports import ParsedReport
-from worker.model.errors import ErrorInfo, NumberError
+from worker.model.errors import ErrorInfo, NumberError, Refusal
 from worker.model.history import RunRecord
 from worker.model.plans import AccountPlan, Action, Change, Notice, NoticeKind, Plan, Verdict, tally
 from worker.model.results import AccountResult, NumberResult, Outcome, Requests, Result, RunOutcome
 from worker.render import markdown, report, text
 from worker.render.text import history
+from worker.render.view import plan_view
 
 STAMP: Final = "2026-11-24T09:00:00.000Z"
 
@@ -83,6 +84,21 @@ def test_every_account_is_shown_or_named(form: str) -> None:
     failed = account("lost", verdict=Verdict.ERROR, error=ErrorInfo("Code", "no key"), counts=tally(Action, {}))
     page = plan(form, account("main", change(1)), account("calm"), account("still"), failed)
     assert [name for name in ("main", "calm", "still", "lost") if name not in page] == []
+
+
+def test_reasons_of_most_accounts_come_first() -> None:
+    """Two accounts share a refusal and two an error. Others come before them in the plan."""
+    refusals = {"a": "one", "b": "two", "c": "two"}
+    errors = {"d": "three", "e": "four", "f": "four"}
+    accounts = [
+        *(
+            account(name, change(1), verdict=Verdict.REFUSED, refusals=(Refusal("min-active", text),))
+            for name, text in refusals.items()
+        ),
+        *(account(name, verdict=Verdict.ERROR, error=ErrorInfo("Code", text)) for name, text in errors.items()),
+    ]
+    view = plan_view(Plan(created_at=STAMP, fingerprint="f", accounts=tuple(accounts)))
+    assert [item.accounts for item in view.attention] == [("b", "c"), ("a",), ("e", "f"), ("d",)]
 
 
 @every_plan
