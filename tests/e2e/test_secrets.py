@@ -195,7 +195,7 @@ from worker.solapi import {module}
 def bug(self, *arguments, **more):
     secret = self._signer if hasattr(self, "_signer") else self
     raise {error}("the secret is " + {secret!r})
-{module}.{place} = bug
+{module}.{target} = bug
 from worker.__main__ import main
 main()
 """

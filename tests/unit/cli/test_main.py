@@ -13,7 +13,21 @@ from worker.cli.exit_status import ExitStatus
 from worker.cli.main import run
 from worker.cli.output import emit
 from worker.config.files import check_writable, replace
-from worker.model.errors import AccountRejected, LedgerError, PolicyRefusal, Refusal, ServerError
+from worker.model.errors import (
+    AccountRejected,
+    ChannelUnusable,
+    DesiredStateError,
+    LedgerError,
+    PlanFileError,
+    PolicyRefusal,
+    Problem,
+    Refusal,
+    ServerError,
+    SettingsError,
+    UsageError,
+)
+
+PROBLEM = Problem("a.yaml", 3, 1, "wrong")
 
 
 @pytest.mark.parametrize(
@@ -30,6 +44,15 @@ from worker.model.errors import AccountRejected, LedgerError, PolicyRefusal, Ref
         (OSError(2, "No such file", "x.json"), ExitStatus.ERROR, "senderid: x.json: No such file"),
         (LedgerError("the folder is gone"), ExitStatus.ERROR, "senderid: the folder is gone"),
         (PolicyRefusal([Refusal("min-active", "too few")]), ExitStatus.REFUSED, "senderid: too few"),
+        (UsageError("no such option"), ExitStatus.USAGE, "senderid: no such option"),
+        (PlanFileError("not a plan"), ExitStatus.INVALID, "senderid: not a plan"),
+        (ChannelUnusable("not a URL"), ExitStatus.INVALID, "senderid: not a URL"),
+        (SettingsError([PROBLEM]), ExitStatus.INVALID, "a.yaml:3:1: wrong\n1 problem; nothing was sent."),
+        (
+            DesiredStateError([PROBLEM], 1_233),
+            ExitStatus.INVALID,
+            "a.yaml:3:1: wrong\n… and 1,233 more\n1,234 problems; nothing was sent.",
+        ),
     ],
 )
 def test_every_exception_becomes_exit_status_and_message(
@@ -47,7 +70,7 @@ def test_every_exception_becomes_exit_status_and_message(
     monkeypatch.setattr(load, "load_settings", fail)
     assert run(["validate"]) == status
     out, err = capsys.readouterr()
-    assert (out, err.strip().startswith(message), err.strip().count("\n")) == ("", True, 0)
+    assert (out, err.strip().startswith(message), err.strip().count("\n")) == ("", True, message.count("\n"))
     assert "CANARY" not in err
 
 
