@@ -1,19 +1,22 @@
 """Outcome and backoff of an account, counts of a pass, and demoted log lines."""
 
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 from unittest.mock import Mock, call
 
 import pytest
+from msgspec.structs import replace
 
 from tests.support.virtual_time import run
 from worker.config.settings import Settings
 from worker.daemon.passes import AccountPass, Pass, Passes, _QuietLog
-from worker.model.accounts import DesiredAccount
-from worker.model.errors import ErrorInfo
+from worker.ledger import NullLedger
+from worker.model.accounts import DesiredAccount, Status
+from worker.model.errors import ErrorInfo, Interrupted, LedgerError
 from worker.model.plans import AccountPlan, Action, Change, Verdict
 from worker.model.results import AccountResult, Outcome, RunOutcome
-from worker.plan.build import Terms
+from worker.plan.build import Draft, Terms
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
@@ -110,3 +113,149 @@ def test_pass_plans_at_its_time_with_all_accounts(monkeypatch: pytest.MonkeyPatc
     result = run(passes.run("r1", [], frozenset(), NOW, [other_account]))
     assert calls == [(([], terms, [other_account]), {"now": NOW})]
     assert (result.run_id, result.outcome, result.accounts) == ("r1", RunOutcome.CONVERGED, ())
+
+
+class _RunLedger(NullLedger):
+    """The ledger of one pass, which may fail when it is opened or finished."""
+
+    def __init__(self, failing: str = "") -> None:
+        super().__init__()
+        self.failing = failing
+        self.outcomes: list[RunOutcome] = []
+
+    async def __aenter__(self) -> Self:
+        if self.failing == "open":
+            raise LedgerError("disk full")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    async def finish(self, outcome: RunOutcome) -> None:  # type: ignore[override]
+        self.outcomes.append(outcome)
+        if self.failing == "finish":
+            raise LedgerError("disk full")
+
+
+class _Setup:
+    """Passes over a fleet that returns the given drafts, and applies each of them with the same outcome."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, drafts: dict[str, Draft], failing: str = "") -> None:
+        self.drafts = drafts
+        self.accounts = [DesiredAccount(name, "a.yaml", {}, ()) for name in drafts]
+        self.fleets: list[dict[str, Any]] = []
+        self.applied: list[tuple[Any, ...]] = []
+        self.after_plan: Callable[[], object] = lambda: None
+        self.memory = NullLedger()
+        self.ledger = _RunLedger(failing)
+        monkeypatch.setattr("worker.daemon.passes.Fleet", self._create_fleet)
+        self.terms = Terms(allow=frozenset({"all"}))
+        ledgers = Mock(memory=self.memory, open=lambda _: self.ledger)
+        self.passes = Passes(
+            Settings(),
+            self.terms,
+            Mock(),
+            Mock(),
+            Mock(),
+            ledgers=ledgers,
+            conclude=lambda outcomes: max(outcomes, default=RunOutcome.CONVERGED),
+        )
+
+    def _create_fleet(self, *_: Any, **shared: Any) -> Any:
+        self.fleets.append(shared)
+
+        async def plan(accounts: Any, *_: Any, **__: Any) -> list[Draft]:
+            self.after_plan()
+            return [self.drafts[account.name] for account in accounts]
+
+        async def apply(accounts: Any, drafts: Any, terms: Terms, _: Any, *, now: datetime) -> list[AccountResult]:
+            self.applied.append(([account.name for account in accounts], drafts, terms, now))
+            return [replace(result_with(RunOutcome.PARTIAL), account=account.name) for account in accounts]
+
+        return Mock(plan=plan, apply=apply)
+
+    def run(self, held: frozenset[str] = frozenset()) -> Pass:
+        return run(self.passes.run("r1", self.accounts, held, NOW))
+
+    @property
+    def written(self) -> list[list[str]]:
+        """The names of the accounts of each apply."""
+        return [names for names, *_ in self.applied]
+
+
+def _drafts() -> dict[str, Draft]:
+    plans = {
+        "writes": plan_with(Verdict.OK, Action.ACTIVATE),
+        "in sync": plan_with(),
+        "reported only": plan_with(Verdict.OK, Action.UNMANAGED),
+        "crashed before": plan_with(),
+        "confirmed": plan_with(),
+        "refused": plan_with(Verdict.REFUSED, Action.DEACTIVATE),
+    }
+    drafts = {name: Draft(replace(plan, account=name), {}, statuses={}) for name, plan in plans.items()}
+    drafts["crashed before"] = replace(drafts["crashed before"], has_open_attempts=True)
+    drafts["confirmed"] = replace(drafts["confirmed"], confirmed_statuses={"021": Status.ACTIVE})
+    return drafts
+
+
+def test_pass_writes_or_records_the_accounts_that_need_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All at the time and with the terms of the pass. A refusal is recorded once. Fleets share quotas and reads."""
+    setup = _Setup(monkeypatch, drafts := _drafts())
+    first, second = setup.run(), setup.run()
+    due = ["writes", "crashed before", "confirmed"]
+    assert setup.written == [[*due, "refused"], due]
+    assert setup.applied[0] == ([*due, "refused"], [drafts[name] for name in (*due, "refused")], setup.terms, NOW)
+    assert [each.result and each.result.account for each in first.accounts] == [
+        *("writes", None, None, "crashed before", "confirmed", "refused")
+    ]
+    assert [each.plan.account for each in second.accounts] == list(drafts)
+    assert (first.outcome, second.outcome, first.error) == (RunOutcome.PARTIAL, RunOutcome.REFUSED, None)
+    assert setup.ledger.outcomes == [RunOutcome.PARTIAL] * 2
+    assert [fleet["ledger"] for fleet in setup.fleets] == [setup.memory, setup.ledger] * 2
+    for shared in ("quotas", "identities", "baselines", "runtime"):
+        assert len({id(fleet[shared]) for fleet in setup.fleets}) == 1, shared
+
+
+def test_pass_does_not_write_held_accounts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their refusals are recorded by the first pass afterwards."""
+    setup = _Setup(monkeypatch, drafts := _drafts())
+    held = frozenset(drafts)
+    setup.run(held)
+    setup.run(held - {"writes"})
+    assert setup.written == [["writes"]]
+    setup.run()
+    assert setup.written == [["writes"], ["writes", "crashed before", "confirmed", "refused"]]
+
+
+@pytest.mark.parametrize(("failing", "results"), [("open", [None] * 6), ("finish", _drafts())])
+def test_pass_whose_ledger_fails_has_failed_and_is_reported_again(
+    monkeypatch: pytest.MonkeyPatch, failing: str, results: Iterable[str | None]
+) -> None:
+    """If it cannot be opened, nothing is written. Results that could not be recorded are still returned."""
+    setup = _Setup(monkeypatch, _drafts(), failing)
+    due = ["writes", "crashed before", "confirmed", "refused"]
+    first = setup.run()
+    assert (first.outcome, str(first.error)) == (RunOutcome.FAILED, "disk full")
+    assert setup.written == ([] if failing == "open" else [due])
+    expected = [name if name in due else None for name in results] if failing == "finish" else list(results)
+    assert [each.result and each.result.account for each in first.accounts] == expected
+    setup.ledger.failing = ""
+    assert setup.run().error is None
+    assert setup.written[-1] == due
+
+
+def test_pass_that_is_stopped_while_it_reads_writes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    setup = _Setup(monkeypatch, _drafts())
+    setup.after_plan = lambda: setup.passes.interrupt(Interrupted("SIGTERM"))
+    assert setup.run().outcome is RunOutcome.INTERRUPTED
+    assert setup.applied == []
+
+
+@pytest.mark.parametrize("is_removed", [False, True])
+def test_forgotten_account_is_reported_again(monkeypatch: pytest.MonkeyPatch, *, is_removed: bool) -> None:
+    """The identity of a removed account is forgotten too."""
+    setup = _Setup(monkeypatch, _drafts())
+    setup.run()
+    setup.passes.forget("refused", is_removed=is_removed)
+    setup.run()
+    assert [("refused" in names) for names in setup.written] == [True, True]
