@@ -90,8 +90,8 @@ def free_a_slot_at_the_response(patch: Patch) -> None:
     """A slot can be used again as soon as its request has a response."""
     real = Window.release
 
-    def release(self: Window, *, longer: float = 0.0) -> None:
-        del longer
+    def release(self: Window, *, extra_hold: float = 0.0) -> None:
+        del extra_hold
         self.seconds, stored = 0.0, self.seconds
         try:
             real(self)
