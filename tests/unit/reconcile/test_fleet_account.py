@@ -1,19 +1,20 @@
-"""Saved plans, rollbacks and clients of a fleet, on real sockets."""
+"""One account of a fleet, on real sockets: applies, saved plans, rollbacks, and the client."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import pytest
 from msgspec.structs import replace
 
 from tests.support.loopback import EPOCH, LogRecorder, Loopback, credentials, run, runtime
-from worker.config.settings import CanarySettings, RateLimit, Retry, Settings
+from worker.config.settings import CanarySettings, RateLimit, Retry, SafetySettings, Settings
 from worker.ledger import NullLedger, Subject
-from worker.model.accounts import Desired, DesiredAccount, Group, PlanFile, PlanFileUse, Status
+from worker.model.accounts import DatedWindow, Desired, DesiredAccount, Group, PlanFile, PlanFileUse, Schedule, Status
 from worker.model.credentials import Credentials, Secret
-from worker.model.errors import CredentialsMissing, Declined, ErrorInfo, Interrupted
-from worker.model.plans import Action, Change, NoticeKind, Verdict
+from worker.model.errors import CredentialsMissing, Declined, ErrorInfo, Interrupted, Refusal
+from worker.model.plans import AccountPlan, Action, Change, NoticeKind, Verdict, tally
 from worker.model.ports import DefaultTarget
 from worker.model.results import AccountResult, Outcome, RunOutcome
 from worker.model.safety import Health, InUse, Safety
@@ -40,6 +41,7 @@ class _Ledger(NullLedger):
         self.plan_files: list[PlanFile] = []
         self.leased: list[Subject] = []
         self.recorded: list[tuple[Subject, RunOutcome]] = []
+        self.confirmed: list[Mapping[str, Status]] = []
 
     @asynccontextmanager
     async def hold(self, subject: Subject, pause: Callable[[float], Awaitable[bool]]) -> AsyncIterator[NullLedger]:
@@ -48,8 +50,12 @@ class _Ledger(NullLedger):
             yield ledger
 
     async def record(self, subject: Subject, result: AccountResult, confirmed: Mapping[str, Status]) -> None:
-        del confirmed
         self.recorded.append((subject, result.outcome))
+        self.confirmed.append(confirmed)
+
+    async def finish(self, result: AccountResult, confirmed: Mapping[str, Status]) -> None:
+        del result
+        self.confirmed.append(confirmed)
 
     async def earlier_run(self, plan: PlanFile, phones: Collection[str]) -> PlanFileUse | None:
         del phones
@@ -119,6 +125,11 @@ def _run(
             await scenario(_Setup(loopback, ledger or _Ledger(), **settings))
 
     run(scenario_with_sandbox())
+
+
+def _desired(name: str = "main", **statuses: str) -> DesiredAccount:
+    numbers = {phone.removeprefix("n"): Desired(Status(status)) for phone, status in statuses.items()}
+    return DesiredAccount(name, "main.yaml", numbers, range(1, len(numbers) + 1))
 
 
 def _outcomes(result: AccountResult) -> dict[str, Outcome]:
@@ -357,5 +368,106 @@ def test_first_interruption_is_the_reason_of_the_fleet() -> None:
             [DesiredAccount("main", "main.yaml", {A: Desired(Status.ACTIVE)}, [1])], Terms()
         )
         assert (draft.error, setup.sandbox.wire) == (setup.fleet.interrupted, [])
+
+    _run(scenario)
+
+
+_TERMS: Final = Terms(Safety("100%", 0))
+
+
+def test_duplicate_account_keeps_what_its_read_showed() -> None:
+    async def scenario(setup: _Setup) -> None:
+        drafts = await setup.fleet.plan([_desired("a"), _desired("b")], _TERMS)
+        assert [draft.error and draft.error.code for draft in drafts] == ["DuplicateAccount"] * 2
+        assert [draft.requests.reads for draft in drafts] == [1, 1]
+        assert [draft.statuses for draft in drafts] == [{Status.ACTIVE: 1, Status.INACTIVE: 2}] * 2
+
+    _run(scenario)
+
+
+def test_plans_of_a_fleet_are_guarded_by_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the rules that the user allowed. The refusals are part of the drafts."""
+    calls: list[tuple[list[str], int | str, frozenset[str]]] = []
+
+    def guard(plans: Sequence[AccountPlan], limit: int | str, allow: frozenset[str]) -> tuple[AccountPlan, ...]:
+        calls.append(([plan.account for plan in plans], limit, allow))
+        return tuple(replace(plan, verdict=Verdict.REFUSED) for plan in plans)
+
+    monkeypatch.setattr("worker.reconcile.fleet.guard_fleet", guard)
+
+    async def scenario(setup: _Setup) -> None:
+        terms = replace(_TERMS, allow=frozenset({"in-use"}))
+        (draft,) = await setup.fleet.plan([_desired()], terms)
+        assert calls == [(["main"], "7%", terms.allow)]
+        assert draft.plan.verdict is Verdict.REFUSED
+
+    _run(scenario, safety=SafetySettings(fleet_wide="7%"))
+
+
+def test_refused_account_is_not_the_canary_and_not_written() -> None:
+    async def scenario(setup: _Setup) -> None:
+        refused, planned = _desired("a", **{f"n{B}": "INACTIVE"}), _desired("b", **{f"n{A}": "ACTIVE"})
+        (draft,) = await setup.fleet.plan([planned], _TERMS)
+        refusal = AccountPlan(
+            account="a",
+            account_id="7",
+            verdict=Verdict.REFUSED,
+            refusals=(Refusal("min-active", "too few"),),
+            counts=tally(Action, {Action.DEACTIVATE: 1}),
+            changes=(_DOWN,),
+        )
+        drafts = [Draft(refusal, refused.numbers), draft]
+        first, second = await setup.fleet.apply([refused, planned], drafts, _TERMS, setup.log)
+        assert (first.outcome, second.outcome) == (RunOutcome.REFUSED, RunOutcome.CONVERGED)
+        assert setup.written == [(A, "ACTIVE")]
+        assert [subject.account for subject in setup.ledger.leased] == ["b"]
+
+    _run(scenario, canary=CanarySettings(accounts=1))
+
+
+@pytest.mark.parametrize(("hours", "outcome"), [(0, RunOutcome.CONVERGED), (1, RunOutcome.REFUSED)])
+def test_account_without_writes_is_stale_once_its_schedule_asks_for_one(hours: int, outcome: RunOutcome) -> None:
+    """The window in which B is ACTIVE ends while the plan waits for its approval."""
+    noon = datetime(2026, 11, 24, 12, tzinfo=UTC)
+    hour = timedelta(hours=1)
+    window = Schedule(Status.INACTIVE, (DatedWindow(Status.ACTIVE, noon, noon + hour),), (), "UTC")
+    desired = replace(_desired(**{f"n{B}": "ACTIVE"}), schedules={B: window})
+
+    async def scenario(setup: _Setup) -> None:
+        drafts = await setup.fleet.plan([desired], _TERMS, now=noon)
+        (result,) = await setup.fleet.apply([desired], drafts, _TERMS, setup.log, now=noon + hours * hour)
+        assert (result.outcome, setup.written) == (outcome, [])
+
+    _run(scenario)
+
+
+@pytest.mark.parametrize("way", ["declined", "in sync", "open attempts", "written"])
+def test_confirmed_statuses_and_requests_are_recorded(way: str) -> None:
+    async def scenario(setup: _Setup) -> None:
+        desired = _desired(**{f"n{A}": "ACTIVE" if way in {"declined", "written"} else "INACTIVE"})
+        (draft,) = await setup.fleet.plan([desired], _TERMS)
+        draft = replace(draft, confirmed_statuses={B: Status.ACTIVE}, has_open_attempts=way == "open attempts")
+        if way == "declined":
+            (result,) = await setup.fleet.decline([desired], [draft], _TERMS, Declined("not confirmed"))
+        else:
+            (result,) = await setup.fleet.apply([desired], [draft], _TERMS, setup.log)
+        assert setup.ledger.confirmed == [{B: Status.ACTIVE}]
+        assert result.requests.reads + result.requests.writes == len(setup.sandbox.wire)
+        assert len(setup.ledger.leased) == (way in {"open attempts", "written"})
+
+    _run(scenario)
+
+
+def test_read_that_lacks_numbers_is_repeated() -> None:
+    """Numbers of the file, or of the last read with the same credentials."""
+
+    async def scenario(setup: _Setup) -> None:
+        setup.sandbox.script(None, "GET", [Fault.SHRUNKEN])
+        desired = _desired(**{f"n{phone}": "ACTIVE" for phone in (A, B, C)})
+        (draft,) = await setup.fleet.plan([desired], _TERMS)
+        assert (draft.requests.reads, draft.plan.counts[Action.MISSING]) == (2, 0)
+        setup.sandbox.script(None, "GET", [Fault.SHRUNKEN])
+        observed = await setup.fleet.read(DefaultTarget(None, None), setup.log)
+        assert (len(observed.numbers), len(setup.sandbox.wire)) == (3, 4)
 
     _run(scenario)
