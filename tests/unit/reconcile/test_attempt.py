@@ -132,8 +132,8 @@ def test_write_is_sent_until_its_desired_status_ends(now: float, *, is_sent: boo
     assert (result.outcome, result.error) == expected
 
 
-_REMOVED = NumberError("Conflict", "the number was removed by someone else in the meantime")
-_BLOCKED = NumberError("Conflict", "the number was changed by someone else in the meantime: it is BLOCKED")
+_REMOVED = NumberError("Conflict", "the number was removed outside this run")
+_BLOCKED = NumberError("Conflict", "the number was changed outside this run: it is now BLOCKED")
 _UNREAD = NumberError("Unproven", "the account could not be read after the write; plan again")
 _NOT_SHOWN = NumberError("Unproven", "the API accepted the write, but the number is still INACTIVE; plan again")
 _STOP = Interrupted("the run was stopped")
@@ -216,3 +216,41 @@ def test_write_that_only_one_read_showed_is_unverified() -> None:
     assert not attempt.resolve(Status.ACTIVE)
     result = attempt.result(Status.INACTIVE, None, verified=True)
     assert (result.outcome, result.error) == (Outcome.UNVERIFIED, _NOT_SHOWN)
+
+
+@pytest.mark.parametrize(
+    ("latest", "after", "outcome", "error"),
+    [
+        (Status.ACTIVE, Status.ACTIVE, Outcome.CHANGED, None),
+        (Status.BLOCKED, Status.BLOCKED, Outcome.CONFLICT, _BLOCKED),
+        (
+            Status.BLOCKED,
+            Status.ACTIVE,
+            Outcome.CONFLICT,
+            NumberError("Conflict", "the number was changed outside this run: it is now ACTIVE"),
+        ),
+    ],
+)
+def test_number_that_others_changed_after_an_ambiguous_request_is_a_conflict(
+    latest: Status, after: Status, outcome: Outcome, error: NumberError | None
+) -> None:
+    """The request may have set ACTIVE, but not after a read that showed another status."""
+    attempt = WriteAttempt(activation(PHONE))
+    attempt.sequence, attempt.ambiguous = 1, True
+    assert not attempt.may_send(ObservedAccount("1", {PHONE: Observed(PHONE, latest)}), 0.0)
+    result = attempt.result(after, None, verified=True)
+    assert (result.outcome, result.error, result.after) == (outcome, error, after)
+
+
+def test_superseded_write_without_a_verification_read_has_the_latest_status() -> None:
+    attempt = WriteAttempt(activation(PHONE))
+    assert not attempt.may_send(ObservedAccount("1", {PHONE: Observed(PHONE, Status.BLOCKED)}), 0.0)
+    result = attempt.result(None, None, verified=False)
+    assert (result.outcome, result.error, result.after) == (Outcome.CONFLICT, _BLOCKED, Status.BLOCKED)
+
+
+def test_write_that_was_not_sent_has_its_old_status_and_no_duration() -> None:
+    attempt = WriteAttempt(activation(PHONE))
+    attempt.end = 5.0
+    result = attempt.result(None, _STOP, verified=False)
+    assert (result.outcome, result.after, result.duration_ms) == (Outcome.NOT_ATTEMPTED, "INACTIVE", 0)
