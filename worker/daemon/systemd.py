@@ -72,7 +72,7 @@ class Systemd:
         if not self._address:
             return
         message = "\n".join(f"{name}={value}" for name, value in fields.items())
-        with suppress(OSError, ValueError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notice:
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notice:
             # if the manager does not read, the daemon must not block
             notice.setblocking(False)  # noqa: FBT003 - socket's own
             notice.connect(self._address)

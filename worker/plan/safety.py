@@ -144,7 +144,7 @@ def guard_fleet(plans: Sequence[AccountPlan], fleet_limit: int | str, allow: fro
         count = sum(plan.counts[action] for plan in plans)
         if count > limit:
             refusals[action] = Refusal(FLEET_WIDE, _fleet_wide(action, count, total, limit, fleet_limit))
-    return tuple(_with_refusals(plan, refusals) for plan in plans) if refusals else tuple(plans)
+    return tuple(_with_refusals(plan, refusals) for plan in plans)
 
 
 def _fleet_wide(action: Action, count: int, total: int, limit: int, setting: int | str) -> Message:

@@ -21,12 +21,12 @@ def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[so
 
 
 def test_each_notification_is_one_datagram(manager: tuple[socket.socket, str]) -> None:
-    """Control characters are removed from a status."""
+    """Control characters are removed from a status, and what UTF-8 cannot encode is replaced."""
     receiver, name = manager
     systemd = Systemd({"NOTIFY_SOCKET": name})
     systemd.notify_ready()
     systemd.notify_reloading()
-    systemd.notify_status("converged\nREADY=0\x1b[31m")
+    systemd.notify_status("converged\nREADY=0\x1b[31m \ud800")
     systemd.notify_alive()
     systemd.notify_stopping()
     datagrams = [receiver.recv(4096).decode() for _ in range(5)]

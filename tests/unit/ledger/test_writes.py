@@ -131,6 +131,31 @@ def test_read_settles_open_attempts_of_a_killed_run(  # noqa: PLR0917 - a table
     )
 
 
+def test_crashed_run_ends_when_the_last_of_its_accounts_is_settled(store: Store) -> None:
+    """The end and the outcome of a run that has ended already are kept."""
+    first = store.start_entry(plan_writes(A))
+    other = writes.add_entry(
+        store.connection, "r1", subject("vendor 2"), plan_writes(B), fingerprint="f", now=store.now()
+    )
+    store.intend(first, A)
+    store.intend(other, B)
+    store.settle(n0100001=OFF)
+    assert store.query("SELECT finished_at, outcome FROM runs") == [(None, None)]
+    assert store.query("SELECT key, outcome, settled FROM entries ORDER BY id") == [
+        (KEY, CRASHED, 1),
+        ("vendor 2", None, 0),
+    ]
+    store.settle("vendor 2", n0100002=OFF)
+    ((end, outcome),) = store.query("SELECT finished_at, outcome FROM runs")
+    assert (end is not None, outcome) == (True, CRASHED)
+    third = writes.add_entry(
+        store.connection, "r1", subject("vendor 3"), plan_writes(C), fingerprint="f", now=store.now()
+    )
+    store.intend(third, C)
+    store.settle("vendor 3", n0100003=OFF)
+    assert store.query("SELECT finished_at, outcome FROM runs") == [(end, CRASHED)]
+
+
 @pytest.mark.parametrize(
     ("read", "outcome", "after"),
     [
