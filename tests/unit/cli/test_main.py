@@ -74,6 +74,21 @@ def test_every_exception_becomes_exit_status_and_message(
     assert "CANARY" not in err
 
 
+@pytest.mark.parametrize(("arguments", "numbers"), [((), 20), (("--numbers", "0"), 0), (("--numbers", "5"), 5)])
+def test_sandbox_has_the_given_count_of_numbers(
+    monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], numbers: int
+) -> None:
+    accounts: list[tuple[int, int]] = []
+
+    def generate(count: int, *, seed: int) -> None:
+        accounts.append((count, seed))
+        raise UsageError("not served")
+
+    monkeypatch.setattr("worker.sandbox.generate", generate)
+    assert run(["sandbox", *arguments]) == ExitStatus.USAGE
+    assert accounts == [(numbers, 0)]
+
+
 def test_closed_stderr_keeps_the_exit_status(monkeypatch: pytest.MonkeyPatch) -> None:
     class Closed(io.StringIO):
         def write(self, _: str) -> int:

@@ -25,6 +25,12 @@ def test_language_is_limited_to_its_context() -> None:
     assert i18n.current_language() == "en"
 
 
+def test_language_ends_with_its_context_after_an_error() -> None:
+    with pytest.raises(ValueError, match="wrong"), i18n.use_language("ko"):
+        raise ValueError("wrong")
+    assert i18n.current_language() == "en"
+
+
 @pytest.mark.parametrize(
     ("requested", "expected"),
     [

@@ -313,6 +313,34 @@ def test_messages_are_returned_in_pages() -> None:
     run(scenario())
 
 
+@pytest.mark.parametrize(
+    ("since", "until", "count"),
+    [("10:00", "12:00", 3), ("10:00", "11:00", 2), ("11:00", "11:00", 1), ("10:01", "11:59", 1), ("12:01", "13:00", 0)],
+)
+def test_range_of_messages_includes_both_ends(since: str, until: str, count: int) -> None:
+    account = SandboxAccount.of({PHONE: "ACTIVE"})
+    for hour in (10, 11, 12):
+        account.add_sent(PHONE, datetime(2026, 11, 24, hour, tzinfo=UTC))
+    query = {"startDate": f"2026-11-24T{since}Z", "endDate": f"2026-11-24T{until}Z"}
+    page = json.loads(account.mailbox.respond("/messages/v4/list", query) or b"{}")
+    assert len(page["messageList"]) == count
+
+
+def test_document_follows_every_change() -> None:
+    """The document is cached, until a number is switched or removed."""
+    account = SandboxAccount.of({PHONE: "ACTIVE", "0212345678": "ACTIVE"})
+
+    def statuses() -> dict[str, str]:
+        rows = json.loads(account.document())["senderIds"]
+        return {row["phoneNumber"]: row["status"] for row in rows}
+
+    assert statuses() == {PHONE: "ACTIVE", "0212345678": "ACTIVE"}
+    account.switch(PHONE, "INACTIVE")
+    assert statuses() == {PHONE: "INACTIVE", "0212345678": "ACTIVE"}
+    account.remove(PHONE)
+    assert statuses() == {"0212345678": "ACTIVE"}
+
+
 def test_account_without_numbers_is_an_empty_document() -> None:
     """The response is neither an error nor does it have an account id."""
 
