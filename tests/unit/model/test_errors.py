@@ -101,4 +101,10 @@ def test_api_code_replaces_the_class_name() -> None:
 
 def test_rate_limit_has_status_and_retry_after() -> None:
     assert (RateLimited("slow down", retry_after=2.5).retry_after, RateLimited("slow down").retry_after) == (2.5, None)
-    assert RateLimited("slow down").http_status == 429
+    error = RateLimited("slow down", api_code="TooManyRequests")
+    assert (str(error), error.code, error.http_status) == ("slow down", "TooManyRequests", 429)
+
+
+def test_error_is_no_timeout_unless_it_says_so() -> None:
+    assert [ApiError("late", timed_out=late).timed_out for late in (False, True)] == [False, True]
+    assert ApiError("no").timed_out is False

@@ -75,6 +75,11 @@ def test_credential_header_is_removed_in_every_format(text: str) -> None:
     assert REMOVED in without_headers(text)
 
 
+def test_name_of_a_removed_value_remains() -> None:
+    assert without_headers("authorization: x y") == f"authorization={REMOVED}"
+    assert without_headers("signature=x, salt: y") == f"signature={REMOVED}, salt={REMOVED}"
+
+
 def test_text_about_signatures_is_unchanged() -> None:
     text = "the signature does not match; salts are 12 to 64 bytes; assaulted=yes"
     assert without_headers(text) == text

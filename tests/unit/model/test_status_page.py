@@ -6,7 +6,7 @@ import pytest
 
 from worker.model.history import Ending
 from worker.model.results import Outcome
-from worker.model.status_page import AccountState, platform
+from worker.model.status_page import AccountState, platform, unread
 
 
 def account_state(**fields: Any) -> AccountState:
@@ -55,3 +55,7 @@ def test_held_and_protected_numbers_are_in_sync() -> None:
 
 def test_platform_of_a_key_may_have_blanks() -> None:
     assert platform("https://api.example a b 12925149") == "https://api.example a b"
+
+
+def test_accounts_that_could_not_be_read_share_a_key_without_an_id() -> None:
+    assert [unread(key) for key in ("vendor None", "vendor 7", "vendorNone")] == [True, False, False]

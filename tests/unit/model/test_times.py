@@ -1,6 +1,6 @@
 """Times, time zones and weekly windows: accepted formats and refusals."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -131,6 +131,12 @@ def test_skipped_time_is_the_moment_of_the_jump(zone: str, local: str, instant: 
     converted = to_utc(datetime.fromisoformat(local), load_zone(zone))
     assert (format_utc(converted), converted.tzinfo) == (instant, UTC)
     assert to_utc(converted.astimezone(SEOUL), load_zone(zone)).tzinfo is UTC
+
+
+def test_every_second_of_a_skipped_hour_is_the_moment_of_the_jump() -> None:
+    start, zone = datetime(2026, 3, 29, 2), load_zone("Europe/Berlin")  # noqa: DTZ001 - local time
+    instants = {to_utc(start + timedelta(seconds=second), zone) for second in range(0, 3600, 7)}
+    assert instants == {datetime(2026, 3, 29, 1, tzinfo=UTC)}
 
 
 def test_times_are_formatted_in_the_named_zone() -> None:

@@ -35,6 +35,10 @@ def test_secret_is_hidden_in_any_text(show: Callable[[Secret], str]) -> None:
     assert "Secret(…)" in show(Secret(CANARY))
 
 
+def test_secret_is_shown_as_a_placeholder() -> None:
+    assert repr(Secret(CANARY)) == "Secret(…)"
+
+
 def test_secret_cannot_be_encoded() -> None:
     with pytest.raises(TypeError) as error:
         msgspec.json.encode(Credentials("key", Secret(CANARY)))

@@ -167,6 +167,12 @@ _STOP = Interrupted("the run was stopped")
             NumberError("NotRegistered", "no"),
         ),
         (
+            {"sequence": 1, "error": ServerError("down")},
+            Status.INACTIVE,
+            Outcome.FAILED,
+            NumberError("ServerError", "down"),
+        ),
+        (
             {"sequence": 1, "error": _STOP},
             Status.INACTIVE,
             Outcome.FAILED,

@@ -178,3 +178,18 @@ def test_failures_while_open_are_not_reported_again() -> None:
         assert [event for event, _ in circuit.log.lines] == ["circuit.opened"]
 
     _scenario_runner(None)(scenario)
+
+
+def test_log_of_the_circuit_has_its_reason_and_duration() -> None:
+    async def scenario(circuit: _Circuit) -> None:
+        await asyncio.sleep(5)
+        for _ in range(10):
+            circuit.breaker.record(ServerError("down", http_status=503))
+        await circuit.breaker.wait_closed()
+        opened = {"attempts": 10, "duration_ms": 1000, "http_status": 503, "error_code": "ServerError"}
+        assert circuit.log.lines == [
+            ("circuit.opened", opened | {"error_message": "down"}),
+            ("circuit.closed", {"duration_ms": 2000}),
+        ]
+
+    _scenario_runner(None)(scenario)
