@@ -76,7 +76,7 @@ refusals = st.builds(Refusal, hostile, hostile)
 
 
 def few(of: st.SearchStrategy[Any], most: int = 3) -> st.SearchStrategy[tuple[Any, ...]]:
-    """Return some values, or so many equal ones that they are only counted."""
+    """Return some values, or more than 20 equal ones, which are only counted."""
     return st.lists(of, max_size=most).map(tuple) | st.tuples(of, st.integers(21, 30)).map(
         lambda two: (two[0],) * two[1]
     )
