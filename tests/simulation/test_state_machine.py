@@ -114,7 +114,7 @@ class Account(RuleBasedStateMachine):
         assert record.result is not None
         assert record.result.outcome in {"converged", "partial"}
         self.actual |= due
-        self._ended(tried=bool(due))
+        self._ended(record, tried=bool(due))
 
     @rule()
     def apply_guarded(self) -> None:
@@ -131,7 +131,7 @@ class Account(RuleBasedStateMachine):
         else:
             assert not off or len(off | (gone & self.spent)) <= limit
             self.actual |= due
-            self._ended(tried=bool(due))
+            self._ended(record, tried=bool(due))
 
     @precondition(lambda self: self._due())
     @rule(moment=st.integers(10, 50), profile=st.sampled_from(("calm", "flaky", "mute", "broken")))
@@ -220,7 +220,7 @@ class Account(RuleBasedStateMachine):
                 assert outcomes[phone] is Outcome.CHANGED
             elif self.actual.get(phone) != current:
                 assert outcomes[phone] is Outcome.CONFLICT
-        self._ended(tried=tried)
+        self._ended(record, tried=tried)
 
     def _due(self) -> dict[str, str]:
         """Return the numbers that differ and can be written."""
@@ -246,9 +246,10 @@ class Account(RuleBasedStateMachine):
             assert connection is not None
             return tuple(run_record(connection, run).accounts)
 
-    def _ended(self, *, tried: bool) -> None:
-        """Record the end of a run: killed runs no longer count against the limits."""
-        if tried:
+    def _ended(self, record: Record, *, tried: bool) -> None:
+        """Record the end of a run that wrote or found its plan completed: killed runs no longer count."""
+        assert record.result is not None
+        if tried or record.result.outcome == "converged":
             self.noted, self.spent = set(), set()
 
     def _live(
