@@ -1,5 +1,6 @@
 """When passes start, and how failing accounts back off."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -143,3 +144,16 @@ def test_no_wait_is_longer_than_intended_after_the_clock_was_set_back() -> None:
     assert scheduler.backoffs == {"a": 3, "b": 1}
     assert scheduler.due_work(_after(99), ["a", "b"]).accounts == {"b"}
     assert scheduler.due_work(_after(100), ["a", "b"]).accounts == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("* * * *", "a cron expression has five fields (minute hour day month weekday), not 4"),
+        ("99 * * * *", "bad minute field"),
+        ("0 0 30 2 *", "bad day-of-month field"),
+    ],
+)
+def test_invalid_cron_expression_has_its_reason(expression: str, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        cron(expression, ZoneInfo("Asia/Seoul"), _START)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.ledgers import clock, run_info
-from worker.ledger import history, probe, schema, writes
+from worker.ledger import forget, history, probe, schema, writes
 from worker.ledger.schema import MIGRATIONS, connect, connect_to_read
 from worker.model.errors import ErrorInfo, LedgerError
 
@@ -118,6 +118,15 @@ def test_ledger_of_the_first_schema_is_read_and_migrated(tmp_path: Path) -> None
     assert before.accounts[0].groups == ()
     assert before.accounts[0].error == ErrorInfo("Odd", "it is {odd}")
     assert before.plan is None
+
+
+def test_prune_migrates_an_older_ledger_and_records_it(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    _open(path, MIGRATIONS[:1]).close()
+    assert forget(path, "2030", program="2", now=clock(60)) == 0
+    with closing(_open(path)) as connection:
+        second = connection.execute("SELECT * FROM migrations WHERE version = 2").fetchall()
+    assert second == [(2, "2026-11-24T00:01:00.000Z", "2")]
 
 
 @pytest.mark.parametrize("broken", ["CREATE TABLE runs (id TEXT)", "UPDATE nowhere SET a = 1", "nonsense"])
