@@ -10,6 +10,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
+from msgspec import structs
+
 from worker.config.settings import Settings
 from worker.daemon import suspension
 from worker.daemon.files import WatchedFiles
@@ -19,6 +21,7 @@ from worker.daemon.systemd import Systemd
 from worker.model.accounts import DesiredAccount
 from worker.model.errors import DesiredStateError, Interrupted, SettingsError
 from worker.model.messages import Message, join
+from worker.model.results import RunOutcome
 from worker.model.schedule import next_transition
 from worker.model.suspension import Maintenance, Suspend
 from worker.model.times import DEFAULT_ZONE, format_utc_ms
@@ -191,6 +194,9 @@ class WatchLoop:
             result = await self._passes.run(self._new_run_id(), accounts, held_accounts, now, self._files.others)
         finally:
             self._in_pass = False
+        if not accounts and self._files.accounts and result.outcome is RunOutcome.CONVERGED:
+            # every account backs off after a failure
+            result = structs.replace(result, outcome=RunOutcome.FAILED)
         has_overrun = self._scheduler.finish_pass(now, self._now()) if due.tick else False
         # a transition during the pass is due right after it
         self._expect(accounts, now)

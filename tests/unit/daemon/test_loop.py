@@ -172,6 +172,23 @@ def test_failing_account_backs_off() -> None:
     _play(scenario())
 
 
+def test_pass_without_due_accounts_is_failed() -> None:
+    """If every account backs off, nothing is read, and the pass is not reported as converged."""
+
+    async def scenario() -> None:
+        bad = account()
+        daemon = Daemon([bad], [desired_account(bad)])
+        daemon.wire.faults[bad.api_key] = lambda: AccountRejected("no", http_status=403)
+        await daemon.live(1000)
+        assert [line["accounts"] for line in daemon.tape.of("watch.pass")] == [1, 1, 0, 1]
+        assert set(daemon.outcomes()) == {RunOutcome.FAILED}
+        nothing = Daemon([], [])
+        await nothing.live(100)
+        assert nothing.outcomes() == [RunOutcome.CONVERGED]
+
+    _play(scenario())
+
+
 def test_suspension_logs_start_and_end_and_delays_writes() -> None:
     """The account is read meanwhile, and its writes follow at the end of the suspension."""
 
