@@ -106,7 +106,7 @@ def test_daemon_notifies_reloads_and_restarts_only_on_failure() -> None:
     unit = DEPLOY / "systemd/senderid-watch.service"
     arguments = parse_command(_arguments(unit))
     assert (_one(unit, "Type"), arguments["listen"][0]) == ("notify", "127.0.0.1")
-    assert _one(unit, "ExecReload").endswith("kill -HUP $MAINPID")
+    assert _one(unit, "ExecReload") == '/bin/sh -c "kill -HUP $MAINPID"'
     assert _seconds(_one(unit, "WatchdogSec")) >= 60
     assert _one(unit, "Restart") == "on-failure"
     never = {int(status) for status in _one(unit, "RestartPreventExitStatus").split()}
