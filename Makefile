@@ -14,7 +14,7 @@ PURE := $(subst $() ,$(comma),$(addprefix worker/,model/* plan/* render/* config
 # pytest compiles the tests once, instead of in each of its processes
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup messages demo check test lowest lint types contracts unit simulate wide environments mutate promtool bench docs pictures browser dist sbom audit lock clean
+.PHONY: help setup messages demo check test lowest lint types contracts unit simulate wide environments mutate promtool bench docs pictures browser engine containers dist sbom audit lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -99,6 +99,18 @@ pictures: setup ## render the pictures of the README, see docs/pictures.py
 browser: ## install the Chromium that tests of pages use (Debian and Ubuntu, as root)
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-noto-cjk
+
+# tools of tests/containers, by the names of their Debian packages
+ENGINE := buildah catatonit debootstrap podman runc
+
+engine: ## install the container engine of `make containers` (Debian and Ubuntu, as root)
+	@command -v apt-get >/dev/null || { echo "there is no apt-get: install $(ENGINE) with your package manager"; exit 1; }
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(ENGINE)
+
+containers: setup ## build the image and run each deployment in containers, as root on Linux (about seven minutes)
+	@for tool in $(ENGINE); do PATH="$$PATH:/usr/sbin" command -v $$tool >/dev/null || exec $(MAKE) engine; done
+	$(BIN)/python -m pytest -q tests/containers
 
 dist: setup ## build the wheel and the source distribution into dist/, and check them
 	rm -rf dist

@@ -1,0 +1,102 @@
+"""A simulated account in a container of the image, and containers that manage it."""
+
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from tests.containers.engine import CONFINED, Container, Engine, until
+from worker.config import desired
+
+__all__ = ["API_KEY", "API_SECRET", "ENDPOINT", "OPTIONS", "Simulated", "flipped", "write"]
+
+ENDPOINT: Final = "http://127.0.0.1:8080"
+API_KEY: Final = "NCSSANDBOX000000"
+API_SECRET: Final = "onlyForTheSimulatedApi00"
+OPTIONS: Final = ("--port", "8080", "--api-key", API_KEY, "--api-secret", API_SECRET)
+"""Options of `senderid sandbox`."""
+_ENVIRONMENT: Final = {"SENDERID_ENDPOINT": ENDPOINT, "SOLAPI_API_KEY": API_KEY, "SOLAPI_API_SECRET": API_SECRET}
+
+
+class Simulated:
+    """Runs commands of an image against `senderid sandbox`, which runs in a container. The ledger is on a volume."""
+
+    def __init__(self, engine: Engine, image: str) -> None:
+        self.engine = engine
+        self.image = image
+        self.user = "65532:0"
+        self.box: Container | None = None
+
+    def begin(self, numbers: int = 6) -> None:
+        """Start the simulated account."""
+        options = (*CONFINED, "--no-healthcheck")
+        self.box = self.engine.start(self.image, "sandbox", "--numbers", str(numbers), *OPTIONS, options=options)
+        until(lambda: "api_key" in self.box_log(), "the sandbox listens")
+
+    def box_log(self) -> str:
+        """The output of the sandbox."""
+        assert self.box is not None
+        return self.box.log
+
+    def options(self, *more: str, **environment: str) -> list[str]:
+        """Return the options of a container that manages the account."""
+        variables = [f"--env={name}={value}" for name, value in (_ENVIRONMENT | environment).items()]
+        return [*CONFINED, f"--user={self.user}", "--volume=state:/var/lib/senderid", *variables, *more]
+
+    def __call__(
+        self, *arguments: str, options: Sequence[str] = (), image: str | None = None, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end in a container of its own."""
+        given = self.options("--rm", "--no-healthcheck", *options, **environment)
+        return self.engine.podman("run", *given, image or self.image, *arguments, check=False)
+
+    def watch(
+        self, accounts: Path, *options: str, every: str = "2s", image: str | None = None, **environment: str
+    ) -> Container:
+        """Start the daemon on a folder of files."""
+        mount = f"--volume={accounts}:/etc/senderid/accounts:ro"
+        command = ("watch", "-f", "/etc/senderid/accounts", "--every", every, "--listen", "127.0.0.1:9464")
+        given = self.options(mount, *options, **environment)
+        return self.engine.start(image or self.image, *command, options=given)
+
+    def statuses(self) -> dict[str, str]:
+        """Return the status of each number, as the simulated account has it."""
+        done = self("export", "--log-level=error")
+        assert done.returncode == 0, done.stderr
+        (account,) = desired.load([("export.yaml", done.stdout.encode())]).accounts
+        return {phone: str(number.status) for phone, number in account.numbers.items()}
+
+    def history(self, *arguments: str) -> list[dict[str, Any]]:
+        """Return runs of the ledger, newest first; one run with its numbers if its id is given."""
+        done = self("history", "--format=json", *arguments)
+        assert done.returncode == 0, done.stderr
+        runs: list[dict[str, Any]] = json.loads(done.stdout)["runs"]
+        return runs
+
+    def recorded(self) -> dict[str, str]:
+        """Return the last status of each number that the runs of the ledger recorded."""
+        found: dict[str, str] = {}
+        for run in reversed(self.history("--limit=0")):
+            (whole,) = self.history(run["run_id"])
+            numbers = [number for account in whole["accounts"] for number in account["numbers"]]
+            found |= {number["phone"]: number["after"] for number in numbers if number["after"] is not None}
+        return found
+
+
+def flipped(statuses: Mapping[str, str]) -> dict[str, str]:
+    """Return the other status of each number."""
+    return {phone: "INACTIVE" if status == "ACTIVE" else "ACTIVE" for phone, status in statuses.items()}
+
+
+def write(folder: Path, numbers: Mapping[str, str], **more: Any) -> None:
+    """Write the desired-state file of the account, for every user to read. It is replaced at once."""
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0o755)
+    document = {"version": 1, "account": "main", **more, "numbers": dict(numbers)}
+    part = folder / ".main.part"
+    part.write_text(yaml.safe_dump(document))
+    part.chmod(0o644)
+    part.rename(folder / "main.yaml")
