@@ -49,7 +49,7 @@ def missing() -> str | None:
     return None if os.geteuid() == 0 else "containers need root here"
 
 
-def until(check: Callable[[], bool], what: str, seconds: float = 30) -> None:
+def until(check: Callable[[], bool], what: str, seconds: float = 60) -> None:
     """Wait until `check` returns True. Fail after some seconds."""
     end = time.monotonic() + seconds
     while not check():
@@ -85,7 +85,7 @@ class Engine:
         self._network.stdout.readline()
 
     def run(
-        self, *command: str, check: bool = True, timeout: float = 120, stdin: str = "", **environment: str
+        self, *command: str, check: bool = True, timeout: float = 180, stdin: str = "", **environment: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a program to its end. With `check`, fail if its exit status is not 0."""
         done = subprocess.run(  # noqa: S603 - our own tools
@@ -179,7 +179,7 @@ class Container:
         lines = [json.loads(line) for line in self.log.splitlines() if line.startswith("{")]
         return [line for line in lines if line.get("event") == name]
 
-    def wait_for(self, event: str, seconds: float = 30, **fields: Any) -> dict[str, Any]:
+    def wait_for(self, event: str, seconds: float = 60, **fields: Any) -> dict[str, Any]:
         """Wait for a log line with these fields, and return it."""
         found: list[dict[str, Any]] = []
 

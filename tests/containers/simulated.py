@@ -11,13 +11,15 @@ import yaml
 from tests.containers.engine import CONFINED, Container, Engine, until
 from worker.config import desired
 
-__all__ = ["API_KEY", "API_SECRET", "ENDPOINT", "OPTIONS", "Simulated", "flipped", "write"]
+__all__ = ["API_KEY", "API_SECRET", "ENDPOINT", "OPTIONS", "SLOW", "Simulated", "flipped", "write"]
 
 ENDPOINT: Final = "http://127.0.0.1:8080"
 API_KEY: Final = "NCSSANDBOX000000"
 API_SECRET: Final = "onlyForTheSimulatedApi00"
 OPTIONS: Final = ("--port", "8080", "--api-key", API_KEY, "--api-secret", API_SECRET)
 """Options of `senderid sandbox`."""
+SLOW: Final = {"SENDERID_RATE_LIMIT__WRITES": "10", "SENDERID_SAFETY__MAX_DEACTIVATIONS": "100%"}
+"""Settings of a daemon that writes ten numbers in five seconds."""
 _ENVIRONMENT: Final = {"SENDERID_ENDPOINT": ENDPOINT, "SOLAPI_API_KEY": API_KEY, "SOLAPI_API_SECRET": API_SECRET}
 
 
@@ -54,12 +56,16 @@ class Simulated:
         return self.engine.podman("run", *given, image or self.image, *arguments, check=False)
 
     def watch(
-        self, accounts: Path, *options: str, every: str = "2s", image: str | None = None, **environment: str
+        self,
+        accounts: Path,
+        environment: Mapping[str, str] | None = None,
+        *,
+        port: int = 9464,
+        image: str | None = None,
     ) -> Container:
-        """Start the daemon on a folder of files."""
-        mount = f"--volume={accounts}:/etc/senderid/accounts:ro"
-        command = ("watch", "-f", "/etc/senderid/accounts", "--every", every, "--listen", "127.0.0.1:9464")
-        given = self.options(mount, *options, **environment)
+        """Start the daemon on a folder of files, with a pass every two seconds."""
+        given = self.options(f"--volume={accounts}:/etc/senderid/accounts:ro", **(environment or {}))
+        command = ("watch", "-f", "/etc/senderid/accounts", "--every", "2s", "--listen", f"127.0.0.1:{port}")
         return self.engine.start(image or self.image, *command, options=given)
 
     def statuses(self) -> dict[str, str]:
@@ -68,6 +74,10 @@ class Simulated:
         assert done.returncode == 0, done.stderr
         (account,) = desired.load([("export.yaml", done.stdout.encode())]).accounts
         return {phone: str(number.status) for phone, number in account.numbers.items()}
+
+    def wait_for_writes(self, before: Mapping[str, str]) -> None:
+        """Wait until a status differs from those before."""
+        until(lambda: self.statuses() != before, "a write")
 
     def history(self, *arguments: str) -> list[dict[str, Any]]:
         """Return runs of the ledger, newest first; one run with its numbers if its id is given."""

@@ -6,14 +6,12 @@ from typing import Final
 import pytest
 
 from tests.containers.conftest import IMAGE
-from tests.containers.engine import CONFINED, Container, Engine, until
-from tests.containers.simulated import Simulated, flipped, write
+from tests.containers.engine import CONFINED, Container, Engine
+from tests.containers.simulated import SLOW, Simulated, flipped, write
 from worker import __version__
 
 ANY_USER: Final = "1234567:0"
 """A user without an entry in /etc/passwd, as OpenShift assigns it."""
-SLOW: Final = {"SENDERID_RATE_LIMIT__WRITES": "10", "SENDERID_SAFETY__MAX_DEACTIVATIONS": "100%"}
-"""Settings with which forty writes take twenty seconds."""
 PAGE: Final = "from urllib.request import urlopen; print(urlopen('http://127.0.0.1:9464/{}').read().decode())"
 
 users = pytest.mark.parametrize("user", ["65532:0", ANY_USER])
@@ -21,10 +19,6 @@ users = pytest.mark.parametrize("user", ["65532:0", ANY_USER])
 
 def _page(container: Container, name: str) -> str:
     return container.exec("python", "-c", PAGE.format(name)).stdout.strip()
-
-
-def _wait_for_writes(simulated: Simulated, before: dict[str, str]) -> None:
-    until(lambda: simulated.statuses() != before, "a write")
 
 
 @users
@@ -71,8 +65,8 @@ def test_stop_during_writes_drains_and_the_ledger_agrees(simulated: Simulated, t
     simulated.begin(numbers=40)
     before = simulated.statuses()
     write(tmp_path / "accounts", flipped(before))
-    daemon = simulated.watch(tmp_path / "accounts", **SLOW)
-    _wait_for_writes(simulated, before)
+    daemon = simulated.watch(tmp_path / "accounts", SLOW)
+    simulated.wait_for_writes(before)
     assert daemon.stop() == 143
     after = simulated.statuses()
     assert 0 < sum(after[phone] != before[phone] for phone in before) < len(before)
@@ -87,8 +81,8 @@ def test_killed_daemon_converges_after_its_restart(simulated: Simulated, tmp_pat
     simulated.begin(numbers=40)
     before = simulated.statuses()
     write(tmp_path / "accounts", flipped(before))
-    daemon = simulated.watch(tmp_path / "accounts", **SLOW)
-    _wait_for_writes(simulated, before)
+    daemon = simulated.watch(tmp_path / "accounts", SLOW)
+    simulated.wait_for_writes(before)
     daemon.kill("KILL")
     assert daemon.wait() == 137
     daemon.start()
