@@ -299,13 +299,15 @@ def _refuse(connection: sqlite3.Connection, path: Path, supported: int, *, skip_
 
 def _refuse_version(version: int, path: Path, supported: int) -> None:
     if version > supported:
-        raise unusable_error(
-            path,
+        raise LedgerError(
             Message(
-                "it was created by a newer senderid: its schema is {version}, this version supports up to {supported}",
+                "the ledger {path} was created by a newer senderid: its schema is {version}, this version supports up "
+                "to {supported}. Run the newer version again, or choose another file with ledger.path in the settings "
+                "or SENDERID_LEDGER__PATH",
+                path=str(path),
                 version=version,
                 supported=supported,
-            ),
+            )
         )
 
 
