@@ -13,6 +13,7 @@ import yaml
 
 from tests.containers.conftest import ROOT
 from tests.containers.engine import Container, Engine
+from tests.containers.page import is_shown
 from tests.containers.simulated import API_KEY, API_SECRET, ENDPOINT
 
 _COMPOSE: Final = Path(sys.executable).with_name("podman-compose")
@@ -74,6 +75,7 @@ def test_sandbox_profile_applies_a_changed_file_and_keeps_its_ledger(project: Pr
     project("up", "--detach", "sandbox", "sandbox-watch")
     daemon = project.container("sandbox-watch")
     assert daemon.wait_for("watch.pass", outcome="converged")["counts"]["changed"] == 2
+    assert is_shown(daemon.log, "logs --no-log-prefix sandbox-watch")
     project.turn("docker/sandbox/main.yaml", "010-7646-8271: ACTIVE", "010-7646-8271: INACTIVE")
     changed = daemon.wait_for("number", phone="01076468271", desired="INACTIVE")
     assert changed["outcome"] == "changed"

@@ -1,8 +1,9 @@
 """The overlays, rendered by kubectl and run by `podman kube play`.
 
 Podman 4.3 does not express all of a manifest. `_as_podman_reads_it` has what is changed for it. It ignores `fsGroup`,
-`runAsNonRoot`, `emptyDir.sizeLimit`, service accounts, network policies, Deployment strategies and CronJobs, and it
-runs probes with `curl`, which the image does not have: here the probes are requested by the tests.
+`runAsNonRoot`, `emptyDir.sizeLimit`, service accounts, services, network policies, Deployment strategies and CronJobs,
+and it runs probes with `curl`, which the image does not have: here the tests request what the probes request. The files
+of a ConfigMap in a running pod are replaced by the tests, which a kubelet does in a cluster.
 """
 
 import base64
@@ -24,6 +25,21 @@ Object = dict[str, Any]
 _NETWORK: Final = "pods"
 _NUMBERS: Final = {"010-7646-8271": "ACTIVE", "010-7816-1974": "INACTIVE"}
 _SANDBOX: Final = {"name": "sandbox", "image": IMAGE, "args": ["sandbox", "--numbers", "6", *OPTIONS]}
+_GIT_SYNC: Final = "registry.k8s.io/git-sync/git-sync:v4.4.0"
+# A stand-in for an image that needs a registry. With --one-time it makes the folder of a first commit and the link to
+# it; otherwise it waits, and the test makes the second one in it.
+_STAND_IN: Final = """
+FROM localhost/base:bookworm
+COPY main.yaml /repository/accounts/
+RUN install -d -m 0777 /git
+USER 65533:65533
+ENTRYPOINT ["sh", "-c", \\
+    "case $* in *--one-time) cp -r /repository /git/1 && ln -s 1 /git/current ;; *) sleep 600 ;; esac", "git-sync"]
+"""
+_SECOND_COMMIT: Final = """
+cp -r /git/1 /git/2 && sed -i '/010-7816-1974/s/INACTIVE/ACTIVE/' /git/2/accounts/main.yaml
+ln -s 2 /git/next && mv -T /git/next /git/current
+"""
 _REQUEST: Final = "from urllib.request import urlopen; print(urlopen('http://127.0.0.1:{}{}').status)"
 
 
@@ -150,3 +166,22 @@ def test_pod_of_the_cron_job_applies_and_ends(engine: Engine, cluster: Cluster) 
     _assert_confined(engine, container)
     (run,) = cluster.runs()
     assert (run["command"], run["outcome"], run["counts"]["changed"]) == ("apply", "converged", 2)
+
+
+def test_daemon_reads_a_commit_that_git_sync_links(engine: Engine, cluster: Cluster, tmp_path: Path) -> None:
+    objects = cluster.render("everything", _NUMBERS)
+    context = tmp_path / "git-sync"
+    context.mkdir()
+    shutil.copyfile(tmp_path / "main.yaml", context / "main.yaml")
+    (context / "Containerfile").write_text(_STAND_IN)
+    engine.build(context, _GIT_SYNC, file=context / "Containerfile", mounts={})
+    pod = _workload(objects)["spec"]["template"]["spec"]
+    _as_podman_reads_it(pod)
+    cluster.apply(objects)
+    daemon = cluster.container("senderid-watch-pod-0")
+    daemon.wait_for("watch.pass", outcome="converged")
+    (number,) = daemon.events("number")
+    assert (number["phone"], number["desired"]) == ("01076468271", "ACTIVE")
+    cluster.container("senderid-watch-pod-0", "git-sync").exec("sh", "-ec", _SECOND_COMMIT, check=True)
+    daemon.kill("HUP")
+    daemon.wait_for("number", phone="01078161974", desired="ACTIVE", outcome="changed")

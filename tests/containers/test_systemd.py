@@ -10,6 +10,7 @@ import yaml
 
 from tests.containers.conftest import IMAGE, ROOT
 from tests.containers.engine import Engine, until
+from tests.containers.page import is_shown
 from tests.containers.simulated import API_KEY, API_SECRET, ENDPOINT, Simulated, flipped
 
 _IMAGE: Final = "localhost/systemd:test"
@@ -82,8 +83,8 @@ def test_daemon_starts_reloads_and_stops(host: Machine, simulated: Simulated) ->
     host.desire(before, _WATCH)
     host("start", _WATCH, check=True)
     until(lambda: host.journal(_WATCH, "watch.pass") != [], "the first pass")
-    assert host.property(_WATCH, "StatusText").startswith("converged at ")
-    assert host.property(_WATCH, "ActiveState") == "active"
+    until(lambda: host.property(_WATCH, "StatusText") != "", "the status of the pass")
+    assert is_shown(host("status", _WATCH, check=True).stdout, "systemctl status senderid-watch.service")
     identity = host.property(_WATCH, "MainPID")
     owner = host.container.exec("stat", "--format=%U", f"/proc/{identity}").stdout
     assert owner != "root\n"

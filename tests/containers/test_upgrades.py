@@ -1,7 +1,9 @@
 """An upgrade from an earlier version: its ledger is taken over, and no write is lost while images take turns."""
 
+import sqlite3
 import subprocess
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -9,7 +11,9 @@ import pytest
 
 from tests.containers.conftest import ROOT, build
 from tests.containers.engine import Engine
+from tests.containers.page import is_shown
 from tests.containers.simulated import SLOW, Simulated, flipped, write
+from worker.ledger.schema import MIGRATIONS
 
 _PREVIOUS: Final = "localhost/senderid:previous"
 _OLDER_LEDGER: Final = "146a391c6d2085bd7e0b7491ed359f97b025777f"
@@ -50,9 +54,24 @@ def test_ledger_is_taken_over_and_the_way_back_is_refused(simulated: Simulated, 
 
     back = simulated(*apply, options=[accounts], image=previous)
     assert back.returncode == 1
-    assert "newer" in back.stderr
+    assert "newer senderid" in back.stderr
     assert simulated.statuses() == before, "nothing was sent"
     assert [run["command"].split()[0] for run in simulated.history()] == ["rollback", "apply"]
+
+
+def test_ledger_of_a_later_version_is_refused(simulated: Simulated, tmp_path: Path) -> None:
+    simulated.begin()
+    write(tmp_path / "accounts", simulated.statuses())
+    accounts = f"--volume={tmp_path}/accounts:/etc/senderid/accounts:ro"
+    apply = ("apply", "--yes", "-f", "/etc/senderid/accounts")
+    assert simulated(*apply, options=[accounts]).returncode == 0
+    with closing(sqlite3.connect(simulated.engine.volume("state") / "ledger.db")) as ledger:
+        ledger.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    write(tmp_path / "accounts", flipped(simulated.statuses()))
+    before = simulated.statuses()
+    refused = simulated(*apply, "--allow=all", options=[accounts])
+    assert (refused.returncode, simulated.statuses()) == (1, before)
+    assert is_shown(simulated("history").stderr, "senderid:0.1.0 history")
 
 
 def test_restarts_during_writes_lose_nothing(simulated: Simulated, previous: str, tmp_path: Path) -> None:
