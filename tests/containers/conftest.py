@@ -17,10 +17,19 @@ IMAGE: Final = "localhost/senderid:0.1.0"
 REVISION: Final = "0123456789abcdef0123456789abcdef01234567"
 
 
+SIZE: Final = pytest.StashKey[str]()
+"""The size of the image, which the summary shows."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker("containers")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if SIZE in config.stash:
+        terminalreporter.write_line(config.stash[SIZE])
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 
 from tests.containers import base
-from tests.containers.conftest import REVISION, ROOT, build
+from tests.containers.conftest import REVISION, ROOT, SIZE, build
 from tests.containers.engine import Engine
 from worker import __version__
 
@@ -37,7 +37,7 @@ def trees(machine: Engine, image: str) -> Iterator[tuple[Files, Files]]:
 def test_image_adds_little_to_its_base(machine: Engine, image: str, pytestconfig: pytest.Config) -> None:
     whole, below = (machine.inspect("image", name)["Size"] for name in (image, base.BASE))
     size = f"image {whole / (1 << 20):.0f} MiB, of which {(whole - below) / (1 << 20):.0f} MiB above its base"
-    pytestconfig.get_terminal_writer().line(f"\n{size}")
+    pytestconfig.stash[SIZE] = size
     assert whole - below < MOST_BYTES, size
 
 
