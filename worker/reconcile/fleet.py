@@ -279,10 +279,6 @@ class Fleet:
         account and returns its current desired-state files; it is called while the lease is held. None skips the
         comparison with the files.
         """
-
-        async def hold_back(held_accounts: Sequence[SavedAccount], reason: WorkerError) -> list[AccountResult]:
-            return [await self._decline_saved(saved, Draft(as_plan(saved), {}), reason) for saved in held_accounts]
-
         return await canary_first(
             accounts,
             self._settings.canary,
@@ -290,7 +286,9 @@ class Fleet:
             apply_batch=lambda some: self._run_each(
                 some, lambda saved: self._apply_saved(saved, allow, meter, plan, files)
             ),
-            hold_back=hold_back,
+            hold_back=lambda some, why: self._run_each(
+                some, lambda saved: self._decline_saved(saved, Draft(as_plan(saved), {}), why)
+            ),
             log=self._log,
         )
 
