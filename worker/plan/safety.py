@@ -133,7 +133,7 @@ def guard_fleet(plans: Sequence[AccountPlan], fleet_limit: int | str, allow: fro
     because they may be part of the same mistake. `allow` has the names of rules to skip, as in `guard`.
 
     Raises:
-        ValueError: `most` is neither a number nor a percentage.
+        ValueError: `fleet_limit` is neither a number nor a percentage.
     """
     if len(plans) < _FLEET or not allow.isdisjoint({FLEET_WIDE, ALLOW_ALL}):
         return tuple(plans)

@@ -73,9 +73,10 @@ class AccountCounts(Struct, frozen=True):
 
 
 def count_plan(plan: AccountPlan, statuses: Mapping[Status, int], counts_before: AccountCounts) -> AccountCounts:
-    """Return the counts of an account after a read. `before` are its previous counts.
+    """Return the counts of an account after a read. `counts_before` are its previous counts.
 
-    If the read failed, the result is `before`, marked as failing. If the read was interrupted, it is `before` itself.
+    If the read failed, the result is `counts_before`, marked as failing. If the read was interrupted, it is
+    `counts_before` itself.
     """
     if plan.verdict is Verdict.ERROR:
         is_interrupted = plan.error is not None and plan.error.code == Interrupted.__name__
