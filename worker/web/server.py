@@ -54,6 +54,11 @@ class HttpResponse(NamedTuple):
     headers: Mapping[str, str] = MappingProxyType({})
 
 
+METHOD_NOT_ALLOWED: Final = HttpResponse(
+    405, b"method not allowed; use GET or HEAD\n", headers=MappingProxyType({"Allow": "GET, HEAD"})
+)
+
+
 class HealthSource(Protocol):
     """Source of the daemon's metrics and health. No method blocks."""
 
@@ -167,7 +172,7 @@ class _Bounded(web.Server):
                 return HttpResponse(404, f"not found; the paths are {', '.join(self._reports)}\n".encode())
             return await self._pages(request, headers, lambda seconds: self._last(request, seconds))
         if request.method not in {"GET", "HEAD"}:
-            return HttpResponse(405, b"method not allowed; use GET or HEAD\n", headers={"Allow": "GET, HEAD"})
+            return METHOD_NOT_ALLOWED
         return report(request.headers.get("Accept", ""))
 
     def _last(self, request: web.BaseRequest, seconds: float) -> None:

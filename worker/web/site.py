@@ -28,7 +28,7 @@ from worker.render.i18n import gettext as _
 from worker.web import views
 from worker.web.auth import COOKIE, Access, Denied, TooManyAttempts
 from worker.web.next_changes import NextChanges
-from worker.web.server import HttpResponse
+from worker.web.server import METHOD_NOT_ALLOWED, HttpResponse
 from worker.web.sse import EventStreams
 
 __all__ = ["StatusPages"]
@@ -102,7 +102,7 @@ class StatusPages:
         path, _mark, query = request.raw_path.partition("?")
         is_login = path in {"/login", "/logout"} and request.method == "POST"
         if request.method not in {"GET", "HEAD"} and not is_login:
-            return HttpResponse(405, b"method not allowed; use GET or HEAD\n", headers={"Allow": "GET, HEAD"})
+            return METHOD_NOT_ALLOWED
         for name, kind in _ASSETS.items():
             if path == _url(name):
                 return HttpResponse(200, asset(name), kind, {"Cache-Control": "public, max-age=31536000, immutable"})
