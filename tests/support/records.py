@@ -7,7 +7,7 @@ from worker.model.plans import Action
 from worker.model.results import Outcome, Requests
 from worker.model.safety import Safety
 
-__all__ = ["account_record", "attempt", "history", "number_record", "run_record"]
+__all__ = ["account_record", "attempt", "changed_number", "history", "number_record", "run_record"]
 
 
 def attempt(number: int = 1, state: AttemptState = AttemptState.VERIFIED, **more: Any) -> Attempt:
@@ -29,6 +29,13 @@ def number_record(phone: str = "01012345678", **more: Any) -> NumberRecord:
         "duration_ms": 1234,
     }
     return NumberRecord(**fields | more)
+
+
+def changed_number(phone: str, before: str, after: str) -> NumberRecord:
+    """Return the record of a number whose status a run changed."""
+    return NumberRecord(
+        phone=phone, action=None, desired=after, before=before, after=after, outcome=Outcome.CHANGED, duration_ms=1
+    )
 
 
 def account_record(*numbers: NumberRecord, **more: Any) -> AccountRecord:

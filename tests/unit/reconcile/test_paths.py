@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.support.model_account import ModelAccount, Recorder
+from tests.support.records import account_record, changed_number
 from tests.support.virtual_time import run
 from worker.ledger import NullLedger
 from worker.model.accounts import (
@@ -23,7 +24,6 @@ from worker.model.accounts import (
     Unmanaged,
 )
 from worker.model.errors import Ambiguous, NotRegistered, PolicyRefusal
-from worker.model.history import AccountRecord, Ending, NumberRecord
 from worker.model.plans import AccountPlan, Action, NoticeKind
 from worker.model.results import AccountResult, Outcome
 from worker.model.safety import Health, InUse, Safety
@@ -132,27 +132,13 @@ class _Case:
         return await self._send(saved)
 
     async def _roll_back(self) -> Conclusion:
-        numbers = [
-            NumberRecord(phone=phone, action=None, desired=now, before=to, after=now, outcome=Outcome.CHANGED)
-            for phone, to in self.statuses.items()
-            if (now := {"ACTIVE": "INACTIVE", "INACTIVE": "ACTIVE"}[to])
-        ]
-        record = AccountRecord(
-            account="main",
+        opposite = {"ACTIVE": "INACTIVE", "INACTIVE": "ACTIVE"}
+        record = account_record(
+            *(changed_number(phone, status, opposite[status]) for phone, status in self.statuses.items()),
             account_id="1",
-            outcome=Ending.CONVERGED,
-            started_at="2026-11-24T00:00:00.000Z",
-            endpoint="solapi",
             safety=self.terms.safety,
             in_use=self.terms.in_use,
             groups=self.groups,
-            source="main.yaml",
-            sha256=None,
-            commit=None,
-            fingerprint="f",
-            counts={},
-            settled=True,
-            numbers=tuple(numbers),
         )
         saved = inverse_plan(record, "run-1")
         draft = await preview(saved, self.account, self.terms.allow, self._recall, self.log, health=self.terms.health)

@@ -6,12 +6,13 @@ import pytest
 from msgspec.structs import replace
 
 from tests.support.model_account import ModelAccount, Recorder
+from tests.support.records import account_record, changed_number
 from tests.support.virtual_time import run
 from worker.ledger import NullLedger
 from worker.model.accounts import AccountMemory, Desired, Group, NumberUse, Status
 from worker.model.credentials import CredentialsRef, SecretRef
 from worker.model.errors import CredentialsMissing
-from worker.model.history import AccountRecord, Ending, NumberRecord
+from worker.model.history import AccountRecord, NumberRecord
 from worker.model.plans import AccountPlan, Action, NoticeKind, Verdict
 from worker.model.results import Outcome, RunOutcome
 from worker.model.safety import InUse, Safety
@@ -25,28 +26,8 @@ A, B, C = "0100001", "0100002", "0100003"
 _SUPERSEDED = "changed since that run and therefore not rolled back; run `senderid plan` to see its state"
 
 
-def _changed_number(phone: str, before: str, after: str) -> NumberRecord:
-    return NumberRecord(
-        phone=phone, action=None, desired=after, before=before, after=after, outcome=Outcome.CHANGED, duration_ms=1
-    )
-
-
 def _record(*numbers: NumberRecord, safety: Safety | None = None) -> AccountRecord:
-    return AccountRecord(
-        account="main",
-        account_id="1",
-        outcome=Ending.CONVERGED,
-        started_at="2026-11-24T00:00:00.000Z",
-        endpoint="solapi",
-        safety=safety or Safety("100%", 0),
-        source="main.yaml",
-        sha256="ab",
-        commit="cd",
-        fingerprint="f",
-        counts={},
-        settled=True,
-        numbers=numbers,
-    )
+    return account_record(*numbers, account_id="1", safety=safety or Safety("100%", 0), sha256="ab", commit="cd")
 
 
 def _rollback(*numbers: NumberRecord, safety: Safety | None = None) -> SavedAccount:
@@ -63,7 +44,7 @@ def _preview(saved: SavedAccount, account: ModelAccount, memory: AccountMemory |
 
 def test_rollback_uses_the_context_of_its_run() -> None:
     """Endpoint, safety rules, credentials, groups and file are those of the run."""
-    saved = _rollback(_changed_number(A, "ACTIVE", "INACTIVE"), safety=Safety("20%", 3))
+    saved = _rollback(changed_number(A, "ACTIVE", "INACTIVE"), safety=Safety("20%", 3))
     assert (saved.account, saved.account_id, saved.endpoint, saved.safety) == ("main", "1", "solapi", Safety("20%", 3))
     assert (saved.source, saved.sha256, saved.commit) == ("main.yaml", "ab", "cd")
     assert inverse_plan(replace(_record(), numbers=None), "run-1").changes == ()
@@ -86,7 +67,7 @@ def test_rollback_uses_the_context_of_its_run() -> None:
     ("allow", "rules"), [((), ["max-deactivations"]), (("max-deactivations",), []), (("all",), [])]
 )
 def test_rollback_is_refused_by_the_rules_of_its_run_unless_allowed(allow: tuple[str, ...], rules: list[str]) -> None:
-    saved = _rollback(*(_changed_number(phone, "INACTIVE", "ACTIVE") for phone in (A, B)), safety=Safety(1, 0))
+    saved = _rollback(*(changed_number(phone, "INACTIVE", "ACTIVE") for phone in (A, B)), safety=Safety(1, 0))
     account = ModelAccount(n0100001="ACTIVE", n0100002="ACTIVE")
 
     async def recall(_: str | None) -> AccountMemory:
@@ -100,9 +81,9 @@ def test_rollback_is_refused_by_the_rules_of_its_run_unless_allowed(allow: tuple
 def test_only_numbers_as_the_run_left_them_are_due() -> None:
     """A number as before the run is unchanged. A number with any other status is blocked."""
     saved = _rollback(
-        _changed_number(A, "ACTIVE", "INACTIVE"),
-        _changed_number(B, "INACTIVE", "ACTIVE"),
-        _changed_number(C, "ACTIVE", "INACTIVE"),
+        changed_number(A, "ACTIVE", "INACTIVE"),
+        changed_number(B, "INACTIVE", "ACTIVE"),
+        changed_number(C, "ACTIVE", "INACTIVE"),
     )
     draft = _preview(saved, ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE", n0100003="PENDING"))
     assert [(change.phone, change.action, change.observed) for change in draft.plan.changes] == [
@@ -123,7 +104,7 @@ def test_only_numbers_as_the_run_left_them_are_due() -> None:
 
 def test_deactivations_of_a_crashed_rollback_count() -> None:
     """A rollback that crashed does not get a new allowance when it is started again."""
-    saved = _rollback(*(_changed_number(phone, "INACTIVE", "ACTIVE") for phone in (A, B, C)), safety=Safety(2, 0))
+    saved = _rollback(*(changed_number(phone, "INACTIVE", "ACTIVE") for phone in (A, B, C)), safety=Safety(2, 0))
     account = ModelAccount(n0100001="INACTIVE", n0100002="ACTIVE", n0100003="ACTIVE")
     assert _preview(saved, account).plan.verdict is Verdict.OK
     draft = _preview(saved, account, AccountMemory(spent=frozenset({A})))
@@ -136,16 +117,16 @@ def test_unreadable_account_keeps_its_numbers_in_the_preview() -> None:
     plan = AccountPlan(
         account="main", account_id="1", verdict=Verdict.ERROR, error=error.info, counts=dict.fromkeys(Action, 0)
     )
-    draft = failed_preview(_rollback(_changed_number(A, "ACTIVE", "INACTIVE")), error)
+    draft = failed_preview(_rollback(changed_number(A, "ACTIVE", "INACTIVE")), error)
     assert draft == Draft(plan, {A: Desired(Status.ACTIVE)}, error)
 
 
 def test_number_not_due_in_the_preview_is_not_written() -> None:
     """A number that returns to the status after the run once the preview was shown is not written."""
     saved = _rollback(
-        _changed_number(A, "ACTIVE", "INACTIVE"),
-        _changed_number(B, "ACTIVE", "INACTIVE"),
-        _changed_number(C, "ACTIVE", "INACTIVE"),
+        changed_number(A, "ACTIVE", "INACTIVE"),
+        changed_number(B, "ACTIVE", "INACTIVE"),
+        changed_number(C, "ACTIVE", "INACTIVE"),
     )
     draft = _preview(saved, ModelAccount(n0100001="INACTIVE", n0100002="PENDING", n0100003="ACTIVE"))
     account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE", n0100003="INACTIVE")
@@ -174,7 +155,7 @@ def test_number_not_due_in_the_preview_is_not_written() -> None:
 
 
 def test_preview_has_the_notices_of_the_account() -> None:
-    saved = replace(_rollback(_changed_number(A, "ACTIVE", "INACTIVE")), groups=(Group("support", (B,), 1),))
+    saved = replace(_rollback(changed_number(A, "ACTIVE", "INACTIVE")), groups=(Group("support", (B,), 1),))
     notices = _preview(saved, ModelAccount(n0100001="INACTIVE", n0100002="PENDING")).plan.notices
     assert [(notice.kind, notice.phone) for notice in notices] == [(NoticeKind.GROUP, None), (NoticeKind.PENDING, B)]
 
@@ -182,7 +163,7 @@ def test_preview_has_the_notices_of_the_account() -> None:
 @pytest.mark.parametrize(("allow", "action"), [((), Action.HELD), (("in-use",), Action.DEACTIVATE)])
 def test_number_in_use_is_not_rolled_back_unless_allowed(allow: tuple[str, ...], action: Action) -> None:
     saved = replace(
-        _rollback(_changed_number(A, "INACTIVE", "ACTIVE"), safety=Safety("100%", 0)), in_use=InUse(enabled=True)
+        _rollback(changed_number(A, "INACTIVE", "ACTIVE"), safety=Safety("100%", 0)), in_use=InUse(enabled=True)
     )
     account = ModelAccount(n0100001="ACTIVE")
     account.use = NumberUse({A: "it has sent messages"})

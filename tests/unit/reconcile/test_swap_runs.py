@@ -8,6 +8,7 @@ from msgspec import structs
 
 from tests.support.execution import activation, deactivation, execute_changes
 from tests.support.model_account import ModelAccount, Recorder
+from tests.support.records import account_record, changed_number
 from tests.support.virtual_time import run
 from worker.ledger import NullLedger
 from worker.model.accounts import (
@@ -30,7 +31,6 @@ from worker.model.errors import (
     NotWritable,
     ServerError,
 )
-from worker.model.history import AccountRecord, Ending, NumberRecord
 from worker.model.plans import Action, NoticeKind, Verdict
 from worker.model.results import AccountResult, NumberResult, Outcome
 from worker.model.safety import InUse, Safety
@@ -364,27 +364,8 @@ def test_saved_plan_with_held_changes_only_writes_nothing() -> None:
 
 def _rollback(pair_swaps: PairSwaps) -> SavedAccount:
     """Return the rollback of a run that replaced A by B."""
-    numbers = [
-        NumberRecord(
-            phone=phone, action=None, desired=after, before=before, after=after, outcome=Outcome.CHANGED, duration_ms=1
-        )
-        for phone, before, after in ((A, "ACTIVE", "INACTIVE"), (B, "INACTIVE", "ACTIVE"))
-    ]
-    record = AccountRecord(
-        account="main",
-        account_id="1",
-        outcome=Ending.CONVERGED,
-        started_at="2026-11-24T00:00:00.000Z",
-        endpoint="solapi",
-        safety=Safety("100%", 0, pair_swaps),
-        source="main.yaml",
-        sha256=None,
-        commit=None,
-        fingerprint="f",
-        counts={},
-        settled=True,
-        numbers=tuple(numbers),
-    )
+    numbers = changed_number(A, "ACTIVE", "INACTIVE"), changed_number(B, "INACTIVE", "ACTIVE")
+    record = account_record(*numbers, account_id="1", safety=Safety("100%", 0, pair_swaps))
     return inverse_plan(record, "run-1")
 
 
