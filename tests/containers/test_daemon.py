@@ -22,6 +22,16 @@ def _page(container: Container, name: str) -> str:
     return container.exec("python", "-c", PAGE.format(name)).stdout.strip()
 
 
+def _start_writing(simulated: Simulated, accounts: Path) -> tuple[Container, dict[str, str]]:
+    """Start a daemon that inverts 40 numbers slowly. Return it after its first write, and the statuses before."""
+    simulated.begin(numbers=40)
+    before = simulated.statuses()
+    write(accounts, flipped(before))
+    daemon = simulated.watch(accounts, SLOW)
+    simulated.wait_for_writes(before)
+    return daemon, before
+
+
 @users
 def test_version_and_demo_run_without_network_or_volume(engine: Engine, user: str) -> None:
     options = ("run", "--rm", "--no-healthcheck", "--network=none", *CONFINED, f"--user={user}", IMAGE)
@@ -62,11 +72,7 @@ def test_other_commands_have_no_health(simulated: Simulated) -> None:
 
 
 def test_stop_during_writes_drains_and_the_ledger_agrees(simulated: Simulated, tmp_path: Path) -> None:
-    simulated.begin(numbers=40)
-    before = simulated.statuses()
-    write(tmp_path / "accounts", flipped(before))
-    daemon = simulated.watch(tmp_path / "accounts", SLOW)
-    simulated.wait_for_writes(before)
+    daemon, before = _start_writing(simulated, tmp_path / "accounts")
     assert daemon.stop() == 143
     after = simulated.statuses()
     assert 0 < sum(after[phone] != before[phone] for phone in before) < len(before)
@@ -78,11 +84,7 @@ def test_stop_during_writes_drains_and_the_ledger_agrees(simulated: Simulated, t
 
 def test_killed_daemon_converges_after_its_restart(simulated: Simulated, tmp_path: Path) -> None:
     """The kernel frees the lease, and the second process settles what the first one left open."""
-    simulated.begin(numbers=40)
-    before = simulated.statuses()
-    write(tmp_path / "accounts", flipped(before))
-    daemon = simulated.watch(tmp_path / "accounts", SLOW)
-    simulated.wait_for_writes(before)
+    daemon, before = _start_writing(simulated, tmp_path / "accounts")
     daemon.kill("KILL")
     assert daemon.wait() == 137
     daemon.start()
