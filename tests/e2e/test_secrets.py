@@ -172,7 +172,7 @@ def test_invalid_settings_and_files_reveal_no_secret(watched: _Watched, secrets:
     named = "version: 1\ncredentials: {{api_key: {{env: SOLAPI_API_KEY}}, api_secret: {}}}\nnumbers: {{}}\n"
     assert watched.run("validate", "-f", "-", stdin=literal) == 65
     assert watched.run("plan", "-f", "-", stdin=literal) == 65
-    for source in (f"{{file: {secrets / 'twice'}}}", f"{{file: {secrets / 'folder'}}}", "{env: NOBODY}"):
+    for source in (f"{{file: {secrets / 'twice'}}}", f"{{file: {secrets / 'folder'}}}", "{env: UNSET}"):
         assert watched.run("plan", "-f", "-", stdin=named.format(source)) == 1
     assert watched.run("plan", "-f", "d.yaml", SOLAPI_API_KEY="NCSUNKNOWN") == 1
     assert watched.run("plan", "-f", "d.yaml", SOLAPI_API_KEY=secret) == 1
