@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from tests.containers.engine import Engine
+from tests.containers.engine import Engine, run_tool
 
 __all__ = ["BASE", "build_mounts", "import_base"]
 
@@ -65,7 +65,4 @@ def build_mounts(folder: Path) -> dict[Path, str]:
 
 def _run(*command: str, **environment: str) -> None:
     path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
-    done = subprocess.run(  # noqa: S603 - our own commands
-        command, env={"PATH": path, **environment}, capture_output=True, text=True, timeout=400, check=False
-    )
-    assert done.returncode == 0, f"{command}: {done.stdout[-2000:]}{done.stderr}"
+    run_tool(*command, environment={"PATH": path, **environment}, timeout=900)

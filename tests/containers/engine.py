@@ -3,13 +3,14 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["CONFINED", "Container", "Engine", "missing", "until"]
+__all__ = ["CONFINED", "Container", "Engine", "missing", "run_tool", "until"]
 
 _TOOLS: Final = ("podman", "buildah", "runc", "catatonit", "debootstrap")
 _SBIN: Final = "/usr/local/sbin:/usr/sbin:/sbin:/usr/libexec/podman"
@@ -57,6 +58,22 @@ def until(check: Callable[[], bool], what: str, seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
+def run_tool(
+    *command: str, environment: Mapping[str, str], check: bool = True, timeout: float, stdin: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end, or end it and the processes that it started after `timeout` seconds."""
+    streams: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    process = subprocess.Popen(command, env=environment, text=True, start_new_session=True, **streams)  # noqa: S603 - our own tools
+    try:
+        out, err = process.communicate(stdin, timeout)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        out, err = process.communicate()
+        raise AssertionError(f"{command}: not within {timeout:.0f} seconds\n{out[-2000:]}\n{err[-2000:]}") from None
+    assert not check or process.returncode == 0, f"{command}: {process.returncode}\n{out[-4000:]}\n{err[-4000:]}"
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
 class Engine:
     """Runs podman and buildah in a folder, which should have a short path: sockets are in it."""
 
@@ -88,17 +105,7 @@ class Engine:
         self, *command: str, check: bool = True, timeout: float = 180, stdin: str = "", **environment: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a program to its end. With `check`, fail if its exit status is not 0."""
-        done = subprocess.run(  # noqa: S603 - our own tools
-            command,
-            env=self.environment | environment,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
-        assert not check or done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done
+        return run_tool(*command, environment=self.environment | environment, check=check, timeout=timeout, stdin=stdin)
 
     def podman(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run podman to its end."""
@@ -153,7 +160,7 @@ class Engine:
         """Remove everything."""
         self.remove_containers()
         self._network.communicate(timeout=10)
-        self.run("umount", "--recursive", str(self.folder))
+        self.run("umount", "--recursive", "--lazy", str(self.folder))
         self.folder.rmdir()
 
 
