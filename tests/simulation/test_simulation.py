@@ -4,6 +4,8 @@
 """
 
 import os
+import re
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -20,6 +22,7 @@ _CHUNK: Final = 100 if _SEEDS <= 10_000 else 1000
 _RARE: Final = 663
 """The first seed with a write whose reply is of another account."""
 _CHUNKS: Final = range(0, _SEEDS, _CHUNK)
+_PAGE: Final = Path(__file__).parents[2] / "docs/explanation/simulation.md"
 
 
 def _judged(seed: int) -> World:
@@ -69,6 +72,12 @@ def test_seeds_cover_every_fault_and_event() -> None:
         if met >= expected:
             break
     assert met >= expected, expected - met
+
+
+@pytest.mark.parametrize("sample", re.findall(r"<<'EOF'\n(.*?)\nEOF\n", _PAGE.read_text(), re.DOTALL))
+def test_documented_replay_prints_the_trace(sample: str, capsys: pytest.CaptureFixture[str]) -> None:
+    exec(sample, {})  # noqa: S102 - the page is part of the project
+    assert len(capsys.readouterr().out.splitlines()) > 10
 
 
 def test_concurrent_runs_write_once() -> None:
