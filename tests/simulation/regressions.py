@@ -24,6 +24,9 @@ REGRESSIONS: Final[Mapping[int, str]] = {
     20017: "a write that a look had called lost landed after it, and no longer counted for the thresholds",
     2615: "a waiting write overruled a change that a read had shown, once others had set the number back",
     3322: "the model's own mistake: a number that one read lacks is not missing yet",
+    55474: "a number that the read at the end of an outage showed changed was written again",
+    57966: "as 55474",
+    55922: "a plan was applied after another run wrote a number of it, whose intent was older than the plan",
     63684: "a number that a look had shown changed was written again once somebody had put it back",
     # with earlier generators
     28: "as 41",

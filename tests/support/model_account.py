@@ -45,6 +45,7 @@ class ModelAccount:
         self.on_read: Callable[[int], None] = lambda _: None
         self.on_write: Callable[[str], None] = lambda _: None
         self.use = NumberUse()
+        self.probe: ObservedAccount | None = None
         self.remembered: list[int | None] = []
         self.asked: list[tuple[tuple[str, ...], int]] = []
         self.max_concurrent_writes = 0

@@ -89,11 +89,18 @@ _RUN_OF_PLAN: Final = f"""
 """
 
 _LATER_WRITE: Final = """
-    SELECT run, max(intended_at) FROM entries JOIN attempts ON entry = entries.id
-    WHERE key = ?1 AND run <> ?2 AND (finished_at IS NULL OR finished_at >= ?3) AND intended_at >= ?3
+    SELECT run, coalesce(answered_at, intended_at) AS last_at FROM entries JOIN attempts ON entry = entries.id
+    WHERE key = ?1 AND run <> ?2 AND (finished_at IS NULL OR finished_at >= ?3)
         AND phone IN (SELECT value FROM json_each(?4))
+        AND (coalesce(answered_at, intended_at) >= ?3 OR answered_at IS NULL AND EXISTS (
+            SELECT 1 FROM attempts AS response WHERE response.entry = entries.id AND response.answered_at >= ?3))
+    ORDER BY last_at DESC LIMIT 1
 """
-"""SQL of the last write after a time. SQLite takes the columns that are not grouped from the row with the maximum."""
+"""SQL of the last write that may have been sent after a time.
+
+Intents are recorded before their requests are sent. An intent from before that time counts if its response, or that of
+another request of the entry, came later: then its request may have been sent later too.
+"""
 
 _LOST: Final = NumberError(
     "Crashed", Message("the run ended before the response to this write, and the number still has its old status")
@@ -151,16 +158,19 @@ def earlier_run(
 ) -> PlanFileUse | None:
     """Return the run other than `run` that used up a plan file; None without such a run.
 
-    A run of the plan file counts if it recorded a write or converged. A run without the plan file counts if it recorded
-    a write of any of `phones`, the numbers of the plan, after the plan was created.
+    A run of the plan file counts if it recorded a write or converged. A run without the plan file counts if it may have
+    sent a write of any of `phones`, the numbers of the plan, after the plan was created.
     """
     applied_run = connection.execute(_RUN_OF_PLAN, (_text(plan.id), run)).fetchone()
     if applied_run is not None:
         earlier, started_at = applied_run
         return PlanFileUse(earlier, started_at, was_applied=True)
     since = format_utc_ms(datetime.fromisoformat(plan.created_at))
-    later_run, at = connection.execute(_LATER_WRITE, (key, run, since, _json(sorted(phones)))).fetchone()
-    return None if later_run is None else PlanFileUse(later_run, at, was_applied=False)
+    later_write = connection.execute(_LATER_WRITE, (key, run, since, _json(sorted(phones)))).fetchone()
+    if later_write is None:
+        return None
+    later_run, at = later_write
+    return PlanFileUse(later_run, at, was_applied=False)
 
 
 def add_entry(

@@ -153,6 +153,11 @@ class ReadableAccount(Protocol):
 class WritableAccount(ReadableAccount, Protocol):
     """A client that also writes, such as `worker.solapi.client.AccountWriter`."""
 
+    @property
+    def probe(self) -> ObservedAccount | None:
+        """The account in the last read that ended an outage; None if there was no outage."""
+        ...
+
     async def retry(self, attempt: Callable[[ApiError | None], Awaitable[None]]) -> None:
         """Await `attempt` until it succeeds or its error is final. Its argument is the error of the previous attempt.
 

@@ -95,6 +95,7 @@ class Executor:
         self._journal = journal
         self._meter = meter
         self._reads = SharedReads(api, self._on_read)
+        self._probe = api.probe
         self._final: ObservedAccount | None = None
         self.stop_reason: WorkerError | None = None
         """Why some writes were not attempted: credentials, the deadline or a signal; None if all were."""
@@ -180,6 +181,11 @@ class Executor:
         if isinstance(failure, Ambiguous) and not await self._resolve(attempt):
             return
         await self._api.acquire()
+        probe = self._api.probe
+        if probe is not None and probe is not self._probe:
+            # the read that ended an outage shows what others changed during it
+            self._probe = probe
+            self._reads.accept(probe)
         try:
             may_send = attempt.may_send(self._reads.latest, self._wall())
             if may_send and attempt.intents == attempt.sequence:

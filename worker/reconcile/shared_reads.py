@@ -39,6 +39,11 @@ class SharedReads:
         if previous_read is not None:
             await asyncio.wait([previous_read])
         self._current_read, self._next_read = self._next_read, None
-        self.latest = await self._api.observe()
-        self._on_read(self.latest)
-        return self.latest
+        observed = await self._api.observe()
+        self.accept(observed)
+        return observed
+
+    def accept(self, observed: ObservedAccount) -> None:
+        """Set the last observed account, and call `on_read` with it."""
+        self.latest = observed
+        self._on_read(observed)

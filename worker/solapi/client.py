@@ -96,6 +96,8 @@ class AccountReader:
         self._drain = Cancellation()
         self._cancellation_at_close = Cancellation()
         self._last: tuple[Mapping[str, str], float] | None = None
+        self.probe: ObservedAccount | None = None
+        """The account in the read that closed the circuit last; None if the circuit never opened."""
         self._reads = self._writes = self._retries = 0
         self._retry = retry
         self._breaker = Breaker(self._probe, clock=runtime.clock, sleep=runtime.sleep, log=log)
@@ -221,7 +223,9 @@ class AccountReader:
 
     async def _probe(self) -> None:
         await self._quota.reads.acquire()
-        await self._read_once()
+        observed = await self._read_once()
+        if self._baseline.reread_reason(observed, self._listed_phones) is None:
+            self.probe = observed
 
     async def _acquire(self, window: Window) -> None:
         """Wait for a slot and take it. While the circuit is open, wait for it to close first.

@@ -134,6 +134,26 @@ def test_run_that_ended_before_the_plan_does_not_supersede_it(store: Store) -> N
         assert (store.earlier_run() is not None) == (name == "r2")
 
 
+@pytest.mark.parametrize(("answered_at", "superseded"), [(BEFORE, False), (CREATED, True), (AFTER, True)])
+@pytest.mark.parametrize("answered", [A, B])
+def test_write_that_was_intended_before_the_plan_and_sent_after_it_supersedes_it(
+    store: Store, answered: str, answered_at: str, *, superseded: bool
+) -> None:
+    """Intents are recorded in blocks, so a request may wait for its slot while the plan is created.
+
+    Its own response, or that of another request of the run, shows that the run was still sending.
+    """
+    entry = store.start_run("r1")
+    for phone in (A, B):
+        store.intend(entry, phone, at=BEFORE)
+    response = (entry, answered, 1, AttemptState.OK, 200, None, None)
+    writes.record_responses(store.connection, [response], answered_at)
+    for phone in (A, B):
+        use = store.earlier_run(phone)
+        assert (use is not None) == superseded
+        assert use is None or (use.run, use.was_applied) == ("r1", False)
+
+
 def test_latest_write_of_all_runs_is_named(store: Store) -> None:
     """Of several runs, the last write is reported with its run and time."""
     for name, second in (("r1", 3), ("r2", 5), ("r3", 4)):

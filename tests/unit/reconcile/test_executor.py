@@ -9,7 +9,7 @@ from msgspec import structs
 from tests.support.execution import activation, deactivation, execute_changes
 from tests.support.model_account import ModelAccount
 from worker.ledger import NullLedger
-from worker.model.accounts import Group, ObservedAccount, Status
+from worker.model.accounts import Group, Observed, ObservedAccount, Status
 from worker.model.errors import (
     AccountRejected,
     Ambiguous,
@@ -100,6 +100,30 @@ def test_external_revert_of_an_ambiguous_write_is_conflict() -> None:
     results, _ = execute_changes(account, activation(A), activation(B), activation(C), activation(D), concurrency=2)
     assert {results[phone].outcome for phone in (A, B, C)} == {Outcome.CHANGED}
     assert (results[D].outcome, results[D].after, results[D].attempts) == (Outcome.CONFLICT, "INACTIVE", 1)
+
+
+@pytest.mark.parametrize(("shown", "outcome"), [("ACTIVE", Outcome.UNCHANGED), ("BLOCKED", Outcome.CONFLICT)])
+def test_external_change_in_the_read_that_ended_an_outage_is_not_overwritten(shown: str, outcome: Outcome) -> None:
+    """The probe is a read like any other: a number that it shows changed is not written, even if it changes back."""
+    account = ModelAccount(**{f"n{phone}": "INACTIVE" for phone in (A, B)})
+
+    def end_outage(phone: str) -> None:
+        account.statuses[B] = Status(shown)
+        numbers = {phone: Status.INACTIVE, B: account.statuses[B]}
+        account.probe = ObservedAccount("1", {phone: Observed(phone, status) for phone, status in numbers.items()})
+
+    account.on_write = end_outage
+    results, _ = execute_changes(account, activation(A), activation(B))
+    assert [phone for phone, _ in account.written] == [A]
+    assert (results[A].outcome, results[B].outcome, results[B].attempts) == (Outcome.CHANGED, outcome, 0)
+
+
+def test_probe_from_before_the_writes_does_not_affect_them() -> None:
+    """The plan was built from a later read."""
+    account = ModelAccount(n0100001="INACTIVE")
+    account.probe = ObservedAccount("1", {A: Observed(A, Status.ACTIVE)})
+    results, _ = execute_changes(account, activation(A))
+    assert (results[A].outcome, results[A].attempts) == (Outcome.CHANGED, 1)
 
 
 def test_removed_number_is_conflict() -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests.support.loopback import EPOCH, Loopback, Peer, http_response, now, put, run, runtime
 from worker.config.settings import RateLimit, Retry
 from worker.config.urls import Endpoint
-from worker.model.accounts import Status
+from worker.model.accounts import ObservedAccount, Status
 from worker.model.errors import (
     AccountRejected,
     Ambiguous,
@@ -559,6 +559,26 @@ def test_failed_requests_open_the_circuit(method: str) -> None:
             assert [event for event, _ in loopback.log.lines] == ["circuit.opened", "circuit.closed"]
 
     run(scenario())
+
+
+def test_probe_that_closed_the_circuit_is_kept_unless_it_lacks_numbers() -> None:
+    """A read that lacks listed numbers must be repeated before it counts."""
+
+    async def scenario(listed: tuple[str, ...]) -> ObservedAccount | None:
+        async with Loopback(_account()) as loopback:
+            writer = loopback.writer(retry=Retry(attempts=1), listed=listed)
+            assert writer.probe is None
+            loopback.sandbox.script(None, "PUT", [Fault.RESET_BEFORE] * 10)
+            for _ in range(10):
+                with pytest.raises((ConnectionFailed, Ambiguous)):
+                    await put(writer, PHONE, Status.INACTIVE)
+            await put(writer, PHONE, Status.INACTIVE)
+            return writer.probe
+
+    probe = run(scenario((PHONE,)))
+    assert probe is not None
+    assert probe.status(PHONE) == "ACTIVE"
+    assert run(scenario((PHONE, "0311234567"))) is None
 
 
 def test_retry_that_waits_for_a_probe_costs_no_budget() -> None:
