@@ -45,7 +45,7 @@ def test_export_replaces_no_other_file_by_its_schema(command: Command) -> None:
     command.write("senderid.schema.json", b"\xff")
     assert "was not overwritten" in command("import", "t.csv", "--output", "main.yaml", "--force").stderr
     result = command("import", "t.csv", "--output", "other.yaml", "--schema", "https://example.com/s.json")
-    assert (result.returncode, result.stderr) == (0, "")
+    assert (result.returncode, result.stderr) == (0, "Wrote 1 number to other.yaml: 1 ACTIVE, 0 INACTIVE.\n")
     assert (command.folder / "other.yaml").read_text().startswith(f"{MODELINE}https://example.com/s.json\n")
 
 
@@ -54,7 +54,8 @@ def test_imported_table_can_be_planned(command: Command) -> None:
     command.write("t.csv", table.encode("cp949"))
     result = command("import", "t.csv", "--account", "본점")
     message = "t.csv:1:13: unknown column '색': rename it or use --skip-column"
-    assert (result.returncode, result.stderr.splitlines()[0]) == (65, message)
+    columns = "'발신번호' = phone, '상태' = status, '담당자' = owner, '색' = unknown"
+    assert (result.returncode, result.stderr.splitlines()[0]) == (65, f"{message}; columns: {columns}")
     result = command("import", "t.csv", "--account", "본점", "--skip-column", "색")
     assert result.returncode == 0
     assert yaml.safe_load(result.stdout) == {
@@ -64,6 +65,25 @@ def test_imported_table_can_be_planned(command: Command) -> None:
     }
     assert command("import", "-", "--account", "본점", "--skip-column", "색", stdin=table).stdout == result.stdout
     assert command("validate", "-f", "-", stdin=result.stdout).returncode == 0
+
+
+def test_table_from_a_spreadsheet_is_imported(command: Command) -> None:
+    head = ["sep=;", "2026년 발신번호 현황;;", "발신번호(필수);사용여부;비고"]
+    table = "\r\n".join([*head, "010-1234-5678;Y;본점", "02-312-4567;N;", "※ 끝;;"])
+    command.write("t.csv", table.encode("cp949"))
+    result = command("import", "t.csv", "--output", "main.yaml")
+    assert (result.returncode, result.stdout) == (0, "")
+    assert result.stderr.splitlines() == [
+        "t.csv:2:1: warning: ignored above the column names: '2026년 발신번호 현황'",
+        "t.csv:6:1: warning: ignored below the last number: '※ 끝'",
+        "Its schema, for editors, is in senderid.schema.json.",
+        "Wrote 2 numbers to main.yaml: 1 ACTIVE, 1 INACTIVE.",
+    ]
+    assert yaml.safe_load((command.folder / "main.yaml").read_text())["numbers"] == {
+        "010-1234-5678": {"status": "ACTIVE", "note": "본점"},
+        "02-312-4567": "INACTIVE",
+    }
+    assert command("validate", "-f", "main.yaml").returncode == 0
 
 
 def test_account_document_is_imported(command: Command) -> None:

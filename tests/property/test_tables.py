@@ -42,6 +42,32 @@ def test_table_and_its_desired_state_file_are_equal(numbers: dict[str, Desired],
     }
 
 
+_words = st.text("가나다라마바사 ;,|", min_size=2, max_size=20).filter(lambda text: sum(map(str.isalpha, text)) > 1)
+
+
+@given(
+    st.dictionaries(_phones, st.sampled_from(["Y", "N"]), min_size=1, max_size=5),
+    st.lists(_words, max_size=3),
+    st.lists(_words, max_size=3),
+    st.sampled_from(",;\t|"),
+    st.sampled_from(["", "sep={}\n"]),
+)
+def test_text_around_a_table_changes_no_number(
+    flags: dict[str, str], titles: list[str], notes: list[str], delimiter: str, declaration: str
+) -> None:
+    file = io.StringIO()
+    writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
+    writer.writerows([title] for title in titles)
+    writer.writerow(["순번", "발신번호(필수)", "사용여부", "비고"])
+    writer.writerows([index, phone, flag, ""] for index, (phone, flag) in enumerate(flags.items()))
+    writer.writerows(["", note] for note in notes)
+
+    imported = read_csv("t.csv", f"{declaration.format(delimiter)}{file.getvalue()}".encode(), encoding="utf-8")
+    statuses = {"Y": Status.ACTIVE, "N": Status.INACTIVE}
+    assert imported.numbers == {phone: Desired(statuses[flag]) for phone, flag in flags.items()}
+    assert len(imported.warnings) == len(titles) + len(notes) + ("Y" not in flags.values())
+
+
 @given(st.text("가나다라마바사아자차카타파하거너더러머버서고노도로모보소구누두루무부수홍길동김이박최", min_size=1))
 def test_encoding_of_korean_text_is_detected(note: str) -> None:
     """UTF-8 and CP949 are distinguished for any text."""

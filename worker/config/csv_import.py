@@ -4,12 +4,15 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from io import StringIO
+from itertools import chain, islice
 from typing import Final
 from unicodedata import normalize
 
 from msgspec import Struct
 
+from worker.config.csv_header import SEARCHED_ROWS, Header, find_header, plain
 from worker.config.fields import NOTE_CAP, why_unfit
 from worker.config.yaml_reader import FILE_CAP, PROBLEM_CAP, file_too_long, quote
 from worker.model.accounts import Desired, Status
@@ -19,25 +22,22 @@ from worker.model.phones import normalise, why_unusual
 
 __all__ = ["ENCODINGS", "ImportedNumbers", "read_csv"]
 
-_COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
-    "phone": ("phone", "phonenumber", "number", "sendernumber", "전화번호", "발신번호", "번호"),
-    "status": ("status", "state", "상태", "사용여부"),
-    "note": ("note", "notes", "memo", "comment", "메모", "비고", "설명"),
-    "owner": ("owner", "team", "담당자", "담당", "담당부서", "부서"),
-    "protected": ("protected", "보호"),
+_STATUSES: Final = {
+    **dict.fromkeys(("active", "on", "enabled", "활성", "활성화", "사용", "사용중", "사용함"), Status.ACTIVE),
+    **dict.fromkeys(
+        ("inactive", "off", "disabled", "비활성", "비활성화", "미사용", "사용안함", "사용중지", "중지", "정지"),
+        Status.INACTIVE,
+    ),
 }
-"""Accepted headings of each column, in lower case without spaces, hyphens and underscores."""
-
-_NAMES: Final = {alias: column for column, aliases in _COLUMNS.items() for alias in aliases}
-
-_WORDS: Final = {
-    **dict.fromkeys(("active", "활성", "활성화", "사용", "사용중"), Status.ACTIVE),
-    **dict.fromkeys(("inactive", "비활성", "비활성화", "미사용", "사용안함", "중지"), Status.INACTIVE),
+_TRUE: Final = ("true", "yes", "y", "1", "예", "네", "o", "○", "◯", "v", "✓")
+_FALSE: Final = ("false", "no", "n", "0", "아니오", "아니요", "x", "✕")
+_FLAGS: Final = {**dict.fromkeys(_TRUE, True), **dict.fromkeys(_FALSE, False)}
+_FLAG_STATUSES: Final = {
+    **_STATUSES,
+    **dict.fromkeys(_TRUE, Status.ACTIVE),
+    **dict.fromkeys(_FALSE, Status.INACTIVE),
 }
-_FLAGS: Final = {
-    **dict.fromkeys(("true", "yes", "y", "1", "예", "o"), True),
-    **dict.fromkeys(("false", "no", "n", "0", "아니오", "아니요", "x", ""), False),
-}
+"""The statuses in a column such as 사용여부. In any other column, `Y` and `1` may mean anything."""
 
 _DELIMITERS: Final = ",;\t|"
 ENCODINGS: Final = {"utf-8": "utf-8-sig", "cp949": "cp949", "utf-16": "utf-16"}
@@ -46,10 +46,18 @@ ENCODINGS: Final = {"utf-8": "utf-8-sig", "cp949": "cp949", "utf-16": "utf-16"}
 _UTF_8_MARK: Final = b"\xef\xbb\xbf"
 _UTF_16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
 
+_SUMS: Final = frozenset({"합계", "총계", "소계", "계", "총", "total", "sum"})
+"""First cells of a row with sums, as `plain` returns them."""
+_NOTE_MARKS: Final = ("※", "*", "#", "☞", "▶", "▷", "●", "■", "◆", "★", "☆", "[", "<")
+_NOTE_LETTERS: Final = 2
+"""Minimum count of letters in the first cell of a note. A number with a typing error has one."""
+
 _PLAIN_BYTES: Final = 2
 """Count of bytes in EUC-KR of a syllable of KS X 1001. Any other syllable takes eight bytes."""
 
-_blanks: Final = re.compile(r"[\s_-]+")
+_declaration: Final = re.compile(r'"?sep=(.)"?[,;\t|]*', re.IGNORECASE).fullmatch
+"""Matches the line by which a file names its delimiter for Excel."""
+_number_in: Final = re.compile(r"\d(?:[-. )]?\d){6}").search
 _formula: Final = re.compile(r'="([^"]*)"').fullmatch
 """Matches the formula `="…"`, with which users keep a spreadsheet from dropping a leading zero."""
 
@@ -70,12 +78,13 @@ class _CsvRow(Struct, frozen=True):
 
 
 def read_csv(source: str, data: bytes, skip: Collection[str] = (), encoding: str = "auto") -> ImportedNumbers:
-    """Read the bytes of a CSV file whose first row names its columns; `source` is its name in problems.
+    """Read the bytes of a CSV file that names its columns in one of its first rows; `source` is its name in problems.
 
-    Columns in `skip` are ignored. The delimiter is a comma, semicolon, tab or bar. `encoding` is a key of `ENCODINGS`
-    or `auto`. With `auto`, a byte-order mark decides. Without a mark, the file is UTF-8 or CP949; if it is valid in
-    both, the encoding that gives the more plausible Korean text is used. Text is normalized to NFC, because macOS
-    writes Hangul decomposed.
+    Columns in `skip` are ignored. The delimiter is a comma, semicolon, tab or bar; a first line such as `sep=;` names
+    it. Rows above the column names, and notes below the last number, are ignored with a warning. `encoding` is a key of
+    `ENCODINGS` or `auto`. With `auto`, a byte-order mark decides. Without a mark, the file is UTF-8 or CP949; if it is
+    valid in both, the encoding that gives the more plausible Korean text is used. Text is normalized to NFC, because
+    macOS writes Hangul decomposed.
 
     Raises:
         DesiredStateError: the file has problems or no numbers. The error lists all problems.
@@ -84,15 +93,39 @@ def read_csv(source: str, data: bytes, skip: Collection[str] = (), encoding: str
         raise _error(source, 1, 1, file_too_long(FILE_CAP))
     text, warnings = _decode(source, data, encoding)
     lines = list(StringIO(text, newline=""))
-    if not lines or not text.strip():
+    if not text.strip():
         raise _error(source, 1, 1, Message("the file is empty"))
-    delimiter = max(_DELIMITERS, key=lines[0].count)
-    rows = _rows(source, lines, delimiter)
-    reader = _TableReader(source, next(rows), delimiter, frozenset(map(_plain, skip)), warnings)
-    for row in rows:
-        if any(cell.strip() for cell in row.cells):
-            reader.take(row)
+    skipped = frozenset(map(plain, skip))
+    declaration = _declaration(lines[0].rstrip("\r\n"))
+    if declaration is None:
+        delimiter = _detect_delimiter(lines, skipped)
+    elif (delimiter := declaration[1]) not in _DELIMITERS:
+        message = Message("invalid delimiter {text}: use a comma, semicolon, tab or bar", text=quote(delimiter))
+        raise _error(source, 1, 1, message)
+    rows = _rows(source, lines, delimiter, 1 if declaration else 0)
+    head = list(islice(rows, SEARCHED_ROWS + 1))
+    if not head:
+        raise _error(source, 1, 1, Message("the file is empty"))
+    header = find_header([row.cells for row in head], skipped)
+    reader = _TableReader(source, head, header, delimiter, warnings)
+    for row in chain(head[header.end :], rows):
+        reader.take(row)
     return reader.finish()
+
+
+def _detect_delimiter(lines: Sequence[str], skip: Collection[str]) -> str:
+    """Return the delimiter with which the first rows name most fields, or the most frequent of them."""
+    first_lines = lines[:SEARCHED_ROWS]
+    text = "".join(first_lines)
+
+    def rank(delimiter: str) -> tuple[int, int]:
+        rows: list[Sequence[str]] = []
+        # with a wrong delimiter, quotes may be wrong too
+        with suppress(csv.Error):
+            rows.extend(csv.reader(first_lines, delimiter=delimiter, strict=True))
+        return find_header(rows or [()], skip).known, text.count(delimiter)
+
+    return max(_DELIMITERS, key=rank)
 
 
 def _decode(source: str, data: bytes, encoding: str) -> tuple[str, list[Problem]]:
@@ -149,25 +182,30 @@ def _weight(char: str) -> int:
     return -1 if "\x80" <= char <= "\u02ff" else 0
 
 
-def _rows(source: str, lines: Sequence[str], delimiter: str) -> Iterator[_CsvRow]:
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+def _rows(source: str, lines: Sequence[str], delimiter: str, start: int) -> Iterator[_CsvRow]:
+    """Yield the rows from the line `start`, counted from 0, that are not blank."""
+    reader = csv.reader(lines[start:], delimiter=delimiter, strict=True)
     while True:
-        start = reader.line_num
+        line = start + reader.line_num
         try:
             cells = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
             message = Message("invalid CSV: {error}; check for an unclosed quote, or export it again", error=str(error))
-            raise _error(source, start + 1, 1, message) from None
-        yield _CsvRow(start + 1, cells, lines[start] if reader.line_num == start + 1 else None)
+            raise _error(source, line + 1, 1, message) from None
+        if any(cell.strip() for cell in cells):
+            yield _CsvRow(line + 1, cells, lines[line] if start + reader.line_num == line + 1 else None)
 
 
 class _TableReader:
-    """A reader of rows by the columns that the first row names. It collects problems."""
+    """A reader of rows by the columns of a header. It collects problems.
+
+    `head` are the first rows of the table, which include the rows of the header.
+    """
 
     def __init__(
-        self, source: str, head: _CsvRow, delimiter: str, skip: Collection[str], warnings: Sequence[Problem]
+        self, source: str, head: Sequence[_CsvRow], header: Header, delimiter: str, warnings: Sequence[Problem]
     ) -> None:
         self._source = source
         self._warnings = list(warnings)
@@ -176,34 +214,82 @@ class _TableReader:
         self._omitted_count = 0
         self._numbers: dict[str, Desired] = {}
         self._lines: dict[str, int] = {}
-        self._width = len(head.cells)
+        self._possible_notes: list[_CsvRow] = []
+        self._head = head[header.start]
+        self._width = max(len(row.cells) for row in head[header.start : header.end])
         self._columns: dict[str, int] = {}
-        for index, cell in enumerate(head.cells):
-            column = None if _plain(cell) in skip else _NAMES.get(_plain(cell))
-            if column is None:
-                if cell.strip() and _plain(cell) not in skip:
-                    message = Message(
-                        "unknown column {column}: rename it or use --skip-column", column=quote(cell.strip())
-                    )
-                    self._problem(head, index, message)
-            elif column in self._columns:
-                raise self._error_at(head, index, Message("duplicate column {column}: keep one", column=column))
-            else:
-                self._columns[column] = index
-        missing_columns = [column for column in ("phone", "status") if column not in self._columns]
-        if missing_columns:
+        unknown_columns = [column for column in header.columns if column.field is None and not column.is_ignored]
+        for column in unknown_columns:
+            message = Message("unknown column {column}: rename it or use --skip-column", column=quote(column.heading))
+            if column is unknown_columns[0]:
+                message = _with_columns(message, header)
+            self._problem(self._head, column.index, message)
+        for column in header.columns:
+            if column.field in self._columns:
+                message = Message("duplicate column {column}: keep one", column=column.field)
+                raise self._error_at(self._head, column.index, _with_columns(message, header))
+            if column.field is not None:
+                self._columns[column.field] = column.index
+        if header.missing:
             message = Message(
-                "missing column {missing}: the first row must name the columns phone and status, and may name note, "
-                "owner and protected",
-                missing=tuple(missing_columns),
+                "missing column {missing}: a row must name the columns phone and status, and may name note, owner and "
+                "protected",
+                missing=header.missing,
             )
-            raise self._error_at(head, 0, message)
+            raise self._error_at(self._head, 0, _with_columns(message, header))
+        is_flag = any(column.is_flag for column in header.columns if column.field == "status")
+        self._statuses = _FLAG_STATUSES if is_flag else _STATUSES
+        for row in head[: header.start]:
+            self._take_title(row)
 
     def take(self, row: _CsvRow) -> None:
-        """Read a row that is not blank. Add its number, or its problems."""
+        """Read a row below the column names. Add its number, or its problems."""
+        if self._may_be_note(row):
+            self._possible_notes.append(row)
+            return
+        for earlier_row in (*self._possible_notes, row):
+            self._take_number(earlier_row)
+        self._possible_notes.clear()
+
+    def finish(self) -> ImportedNumbers:
+        """Return the numbers of the table, with warnings.
+
+        Raises:
+            DesiredStateError: the table has problems, or no numbers.
+        """
+        for row in self._possible_notes:
+            self._warn(row, 0, Message("ignored below the last number: {text}", text=_text_of(row)))
+        if not self._numbers and not self._problems:
+            raise _error(self._source, self._head.line, 1, Message("the table has no numbers, only column names"))
+        if self._problems:
+            raise DesiredStateError(sorted(self._problems), self._omitted_count)
+        if not any(desired.status is Status.ACTIVE for desired in self._numbers.values()):
+            message = Message("no number is ACTIVE: check the column of statuses")
+            self._warn(self._head, self._columns["status"], message)
+        return ImportedNumbers(self._numbers, sorted(self._warnings))
+
+    def _take_title(self, row: _CsvRow) -> None:
+        """Warn of a row above the column names. It is a problem if it has a number with a status."""
+        if any(map(_is_phone, row.cells)) and any(plain(cell) in self._statuses for cell in row.cells):
+            message = Message("a number above the column names: move the row below them")
+            self._problem(row, 0, message)
+        else:
+            self._warn(row, 0, Message("ignored above the column names: {text}", text=_text_of(row)))
+
+    def _may_be_note(self, row: _CsvRow) -> bool:
+        """Return True if a row has words, but neither a number nor a status: a note or a sum below the table."""
+        phone, status = self._cell(row, "phone"), self._cell(row, "status")
+        if plain(phone) in _SUMS:
+            return plain(status) not in self._statuses
+        letter_count = sum(map(str.isalpha, phone))
+        if phone.startswith(_NOTE_MARKS):
+            return letter_count > 0 and (plain(status) not in self._statuses or not _number_in(phone))
+        return not status and (not phone or (letter_count >= _NOTE_LETTERS and not _number_in(phone)))
+
+    def _take_number(self, row: _CsvRow) -> None:
         if len(row.cells) > self._width and any(cell.strip() for cell in row.cells[self._width :]):
             message = Message(
-                "the row has {count} cells, the first row {width}: quote text that contains a comma",
+                "the row has {count} cells, the column names {width}: quote text that contains a comma",
                 count=len(row.cells),
                 width=self._width,
             )
@@ -225,18 +311,6 @@ class _TableReader:
         self._numbers[phone] = Desired(status, note, owner, protected)
         self._lines[phone] = row.line
 
-    def finish(self) -> ImportedNumbers:
-        """Return the numbers of the table, with warnings.
-
-        Raises:
-            DesiredStateError: the table has problems, or no numbers.
-        """
-        if not self._numbers and not self._problems:
-            raise _error(self._source, 1, 1, Message("the table has no numbers, only column names"))
-        if self._problems:
-            raise DesiredStateError(sorted(self._problems), self._omitted_count)
-        return ImportedNumbers(self._numbers, self._warnings)
-
     def _phone(self, row: _CsvRow) -> str | None:
         index = self._columns["phone"]
         cell = self._cell(row, "phone")
@@ -248,15 +322,13 @@ class _TableReader:
             self._problem(row, index, Message("{phone}: {reason}", phone=quote(cell), reason=str(error)))
             return None
         warning = why_unusual(phone)
-        if warning is not None and len(self._warnings) < PROBLEM_CAP:
-            column = _column(row, index, self._delimiter)
-            message = Message("{phone}: {reason}", phone=quote(cell), reason=warning)
-            self._warnings.append(Problem(self._source, row.line, column, message))
+        if warning is not None:
+            self._warn(row, index, Message("{phone}: {reason}", phone=quote(cell), reason=warning))
         return phone
 
     def _status(self, row: _CsvRow) -> Status | None:
         cell = self._cell(row, "status")
-        status = _WORDS.get(_plain(cell))
+        status = self._statuses.get(plain(cell))
         if status is None:
             message = (
                 Message("unknown status {status}: write ACTIVE or INACTIVE, or remove the row", status=quote(cell))
@@ -275,7 +347,7 @@ class _TableReader:
 
     def _protected(self, row: _CsvRow) -> bool:
         cell = self._cell(row, "protected")
-        flag = _FLAGS.get(cell.lower())
+        flag = _FLAGS.get(plain(cell)) if cell else False
         if flag is None:
             message = Message("protected must be true or false, not {actual}", actual=quote(cell))
             self._problem(row, self._columns["protected"], message)
@@ -284,6 +356,10 @@ class _TableReader:
     def _cell(self, row: _CsvRow, column: str) -> str:
         index = self._columns.get(column, len(row.cells))
         return row.cells[index].strip().replace("\r\n", "\n") if index < len(row.cells) else ""
+
+    def _warn(self, row: _CsvRow, index: int, message: str) -> None:
+        if len(self._warnings) < PROBLEM_CAP:
+            self._warnings.append(Problem(self._source, row.line, _column(row, index, self._delimiter), message))
 
     def _problem(self, row: _CsvRow, index: int, message: str) -> None:
         if len(self._problems) < PROBLEM_CAP:
@@ -295,8 +371,21 @@ class _TableReader:
         return _error(self._source, row.line, _column(row, index, self._delimiter), message)
 
 
-def _plain(cell: str) -> str:
-    return _blanks.sub("", normalize("NFC", cell)).lower()
+def _with_columns(problem: Message, header: Header) -> Message:
+    """Return a problem of the column names, with how each column is read."""
+    return Message("{problem}; columns: {columns}", problem=problem, columns=header.readings)
+
+
+def _is_phone(cell: str) -> bool:
+    try:
+        return bool(normalise(cell.strip()))
+    except ValueError:
+        return False
+
+
+def _text_of(row: _CsvRow) -> str:
+    """Return the cells of a row for a message."""
+    return quote(" ".join(" ".join(row.cells).split()))
 
 
 def _column(row: _CsvRow, index: int, delimiter: str) -> int:

@@ -7,7 +7,7 @@ from worker.model.accounts import Desired, Observed, ObservedAccount
 from worker.model.phones import hyphenated, is_listable
 from worker.render.terminal import safe
 
-__all__ = ["SCHEMA_FILE", "desired_yaml", "listed_yaml"]
+__all__ = ["SCHEMA_FILE", "desired_yaml", "listable_numbers", "listed_yaml"]
 
 SCHEMA_FILE: Final = "senderid.schema.json"
 """Name of the JSON Schema file that is written beside a desired-state file, for editors."""
@@ -24,9 +24,10 @@ def desired_yaml(account: ObservedAccount, *, name: str, endpoint: str | None = 
     not valid in a file, become comments. A name that is not valid in a file is corrected; an id that is not valid is
     left out. `schema` is the path or the URL of the schema for editors.
     """
-    numbers = sorted(account.numbers.values(), key=lambda number: number.phone)
-    listable = [number for number in numbers if _listable(number)]
-    unlistable_numbers = [number for number in numbers if not _listable(number)]
+    listable = listable_numbers(account)
+    unlistable_numbers = sorted(
+        (number for number in account.numbers.values() if not _listable(number)), key=lambda number: number.phone
+    )
     lines = [*_head(name, schema)]
     pin = account.account_id
     if pin and pin == safe(pin)[:_NAME_CHARACTERS].strip():
@@ -43,6 +44,11 @@ def desired_yaml(account: ObservedAccount, *, name: str, endpoint: str | None = 
             for number in unlistable_numbers
         ]
     return "\n".join(lines) + "\n"
+
+
+def listable_numbers(account: ObservedAccount) -> list[Observed]:
+    """Return the numbers of an account that a desired-state file can list, sorted by their digits."""
+    return sorted(filter(_listable, account.numbers.values()), key=lambda number: number.phone)
 
 
 def listed_yaml(numbers: Mapping[str, Desired], *, name: str, schema: str = SCHEMA_FILE) -> str:

@@ -130,7 +130,19 @@ def test_unknown_column_is_refused_unless_skipped() -> None:
     data = b"phone,status,protectd,\n01012345678,ACTIVE,yes,\n"
     assert read_csv("t.csv", data, ["Protectd"]).numbers == {"01012345678": ACTIVE}
     (message,) = _problems(data)
-    assert message == "t.csv:1:14: unknown column 'protectd': rename it or use --skip-column"
+    assert message == (
+        "t.csv:1:14: unknown column 'protectd': rename it or use --skip-column; columns: 'phone' = phone, "
+        "'status' = status, 'protectd' = unknown"
+    )
+
+
+def test_columns_are_listed_once() -> None:
+    data = "no,발신번호,색상,상태,크기\n1,01012345678,빨강,활성,대\n"
+    columns = "'no' = ignored, '발신번호' = phone, '색상' = unknown, '상태' = status, '크기' = unknown"
+    assert _problems(data) == [
+        f"t.csv:1:9: unknown column '색상': rename it or use --skip-column; columns: {columns}",
+        "t.csv:1:15: unknown column '크기': rename it or use --skip-column",
+    ]
 
 
 def test_required_column_cannot_be_skipped() -> None:
@@ -172,7 +184,7 @@ def test_every_problem_has_its_line_and_column() -> None:
         "t.csv:3:1: unknown status 'maybe': write ACTIVE or INACTIVE, or remove the row",
         "t.csv:3:32: protected must be true or false, not 'perhaps'",
         "t.csv:4:1: missing status: write ACTIVE or INACTIVE, or remove the row",
-        "t.csv:5:22: the row has 5 cells, the first row 4: quote text that contains a comma",
+        "t.csv:5:22: the row has 5 cells, the column names 4: quote text that contains a comma",
         "t.csv:6:1: note has the invisible character U+0007: type it instead of pasting it",
         "t.csv:9:8: 01012345672 is a duplicate of line 8: keep one",
     ]
@@ -212,3 +224,183 @@ def test_problems_above_the_limit_are_counted() -> None:
         read_csv("t.csv", b"phone,status\n" + b"x,ACTIVE\n" * 1200)
     assert len(raised.value.problems) == 1000
     assert raised.value.omitted_count == 200
+
+
+def _warnings(text: str) -> list[str]:
+    return [str(warning) for warning in read_csv("t.csv", text.encode()).warnings]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sep=;\n발신번호;상태\n01012345678;활성\n",
+        '"sep=\t"\r\n발신번호\t상태\r\n01012345678\t활성\r\n',
+        "SEP=|\n\n\n발신번호|상태\n01012345678|활성\n",
+        "sep=,,\n발신번호,상태\n01012345678,활성\n",
+    ],
+)
+def test_declared_delimiter_is_used(text: str) -> None:
+    assert read_csv("t.csv", text.encode()) == ImportedNumbers({"01012345678": ACTIVE}, [])
+
+
+def test_positions_count_the_declaration_of_the_delimiter() -> None:
+    assert _problems("sep=;\nphone;status\n01012345678;maybe\n") == [
+        "t.csv:3:13: unknown status 'maybe': write ACTIVE or INACTIVE, or remove the row"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("sep=:\nphone:status\n", "t.csv:1:1: invalid delimiter ':': use a comma, semicolon, tab or bar"),
+        ("sep=;\n", "t.csv:1:1: the file is empty"),
+    ],
+)
+def test_invalid_declaration_of_the_delimiter_is_refused(text: str, problem: str) -> None:
+    assert _problems(text) == [problem]
+
+
+@pytest.mark.parametrize(
+    "heading",
+    [
+        *(
+            "발신번호(필수)",
+            "발신번호 [필수]",
+            "* 발신번호",
+            "발신번호\uff08필수\uff09",
+            '"발신번호\n(필수)"',
+            "휴대폰번호",
+            "휴대폰 번호",
+        ),
+        *("휴대전화번호", "핸드폰", "연락처", "번호", "Tel", "Mobile Number", "\uff30hone"),
+    ],
+)
+def test_heading_of_phone_numbers_is_recognised(heading: str) -> None:
+    assert _numbers(f"{heading},상태\n01012345678,활성\n".encode()) == {"01012345678": ACTIVE}
+
+
+@pytest.mark.parametrize(
+    "heading", ["사용여부", "사용 여부(Y/N)", "사용유무", "상태(Y/N)", "use_yn", "Active", "is active"]
+)
+@pytest.mark.parametrize(
+    ("on", "off"), [("Y", "N"), ("y", "n"), ("O", "X"), ("1", "0"), ("예", "아니오"), ("사용", "미사용")]
+)
+def test_column_of_yes_or_no_is_a_status(heading: str, on: str, off: str) -> None:
+    numbers = _numbers(f"발신번호,{heading}\n01012345678,{on}\n01012345679,{off}\n".encode())
+    assert numbers == {"01012345678": ACTIVE, "01012345679": INACTIVE}
+
+
+@pytest.mark.parametrize("cell", ["Y", "N", "1", "0", "O", "X"])
+def test_yes_or_no_is_no_status_in_another_column(cell: str) -> None:
+    """A 1 may be any code."""
+    (problem,) = _problems(f"phone,status\n01012345678,{cell}\n")
+    assert problem.startswith(f"t.csv:2:13: unknown status '{cell}'")
+
+
+def test_blank_cell_of_yes_or_no_is_no_status() -> None:
+    assert _problems("발신번호,사용여부\n01012345678,\n") == [
+        "t.csv:2:13: missing status: write ACTIVE or INACTIVE, or remove the row"
+    ]
+
+
+def test_row_numbers_are_ignored() -> None:
+    table = read_csv("t.csv", "번호,순번,발신번호,상태\n1,1,01012345678,활성\n2,2,01012345679,활성\n".encode())
+    assert table == ImportedNumbers({"01012345678": ACTIVE, "01012345679": ACTIVE}, [])
+
+
+def test_rows_above_the_column_names_are_ignored_with_a_warning() -> None:
+    text = "2026년 발신번호 현황;;\n\n작성: 총무팀 02-312-4567;;\n발신번호;상태;비고\n01012345678;활성;a,b,c,d\n"
+    table = read_csv("t.csv", text.encode())
+    assert table.numbers == {"01012345678": Desired(Status.ACTIVE, "a,b,c,d")}
+    assert [str(warning) for warning in table.warnings] == [
+        "t.csv:1:1: ignored above the column names: '2026년 발신번호 현황'",
+        "t.csv:3:1: ignored above the column names: '작성: 총무팀 02-312-4567'",
+    ]
+
+
+def test_number_above_the_column_names_is_refused() -> None:
+    assert _problems("01012345678,활성\n발신번호,상태\n01012345679,활성\n") == [
+        "t.csv:1:1: a number above the column names: move the row below them"
+    ]
+
+
+def test_column_names_are_searched_in_the_first_rows_only() -> None:
+    table = "발신번호,상태\n01012345678,활성\n"
+    assert len(_warnings("title\n" * 19 + table)) == 19
+    (problem,) = _problems("title\n" * 20 + table)
+    assert problem.startswith("t.csv:1:1: missing column phone, status: ")
+    assert problem.endswith("columns: 'title' = unknown")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        "발신번호,상태,메모,담당자\nphone,status,note,owner",
+        "발신번호,상태,메모,담당자\n(필수),(필수),(선택),(선택)",
+        "번호 정보,,관리,\n발신번호,사용여부,비고,부서",
+        "발신번호,사용여부,관리,\n,,비고,부서",
+        "구분,상태 및 관리,,\n발신번호,상태,비고,부서",
+    ],
+)
+def test_column_names_can_take_two_rows(names: str) -> None:
+    table = read_csv("t.csv", f"{names}\n01012345678,사용,본점,영업\n".encode())
+    assert table.numbers == {"01012345678": Desired(Status.ACTIVE, "본점", "영업")}
+
+
+@pytest.mark.parametrize("row", ["미정,사용", "01012345679,활성", "1.0E+10,사용"])
+def test_row_with_a_number_or_a_status_is_no_row_of_column_names(row: str) -> None:
+    data = f"발신번호,상태\n{row}\n01012345678,활성\n"
+    if row.startswith("010"):
+        assert len(_numbers(data.encode())) == 2
+    else:
+        assert [problem.split(" ")[0] for problem in _problems(data)] == ["t.csv:2:1:"]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        *("※ 2026년 11월 기준", "※ 문의: 총무팀 02-312-4567", "* 활성, 비활성, 미사용, 중지 중 하나", "이하 여백"),
+        *(",,이하 여백", "합계,2건,", "Total,,1", "[끝]"),
+    ],
+)
+def test_notes_below_the_last_number_are_ignored_with_a_warning(row: str) -> None:
+    text = f"발신번호,상태,메모\n01012345678,활성,\n{row}\n\n{row}\n"
+    table = read_csv("t.csv", text.encode())
+    assert table.numbers == {"01012345678": ACTIVE}
+    shown = " ".join(row.replace(",", " ").split())
+    assert [(warning.line, warning.message) for warning in table.warnings] == [
+        (line, f"ignored below the last number: '{shown}'") for line in (3, 5)
+    ]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        *("O1012345678,", "1.0E+10,", "대표번호 02-312-4567,", "010-1234-567,", "본점,활성", ",활성", "본점,PENDING"),
+        *("*010-1234-5679,", "합계,활성"),
+    ],
+)
+def test_damaged_number_below_the_last_number_is_a_problem(row: str) -> None:
+    """A number that lost its status, or a status that lost its number, is not a note."""
+    assert _problems(f"발신번호,상태\n01012345678,활성\n{row}\n")[0].startswith("t.csv:3:")
+
+
+def test_note_between_numbers_is_a_problem() -> None:
+    problems = _problems("발신번호,상태\n01012345678,활성\n영업팀,\n01012345679,활성\n")
+    assert [problem.split(" ")[0] for problem in problems] == ["t.csv:3:1:", "t.csv:3:5:"]
+
+
+def test_table_without_active_numbers_is_a_warning() -> None:
+    assert _warnings("발신번호,상태\n01012345678,중지\n") == [
+        "t.csv:1:6: no number is ACTIVE: check the column of statuses"
+    ]
+
+
+@pytest.mark.parametrize("flag", ["네", "○", "V"])
+def test_mark_is_true(flag: str) -> None:
+    assert _numbers(f"phone,status,보호 여부\n01012345678,ACTIVE,{flag}\n".encode())["01012345678"].protected
+
+
+def test_title_with_another_delimiter_does_not_choose_it() -> None:
+    text = '발신번호 현황, 총무팀, "대외비"\n발신번호;상태;메모\n01012345678;활성;"a;b"\n'
+    assert _numbers(text.encode()) == {"01012345678": Desired(Status.ACTIVE, "a;b")}

@@ -8,9 +8,12 @@ import click
 from worker.cli import complete, load, options
 from worker.cli.exit_status import ExitStatus
 from worker.model.messages import Message
+from worker.render.i18n import ngettext
 
 if TYPE_CHECKING:
-    from worker.model.accounts import ObservedAccount
+    from collections.abc import Sequence
+
+    from worker.model.accounts import ObservedAccount, Status
 
 __all__ = ["command"]
 
@@ -50,16 +53,18 @@ def command(
 ) -> int:
     """Print a desired-state file with the numbers of FILE; - is standard input. It works offline.
 
-    The first row of a CSV file has the column names: phone and status, optionally note, owner and protected; or
-    전화번호, 상태, 메모, 담당자 and 보호. Ignore any other column with --skip-column. JSON is the account
-    document of GET /senderid/v1/numbers. An empty object never replaces a file that lists numbers, not even with
-    --force.
+    One of the first rows of a CSV file has the column names: phone and status, optionally note, owner and
+    protected; or 전화번호, 상태, 메모, 담당자 and 보호. Ignore any other column with --skip-column. Rows above
+    the names, and notes below the numbers, are ignored with a warning. JSON is the account document of
+    GET /senderid/v1/numbers. An empty object never replaces a file that lists numbers, not even with --force.
+
+    With --output, a line on stderr counts the numbers that were written.
 
     Each problem is a line `file:line:column: message` on stderr; then no file is printed. Exit status 0, or 65.
     """
     from worker.cli import write_desired
     from worker.model.errors import DesiredStateError, Problem, UsageError
-    from worker.render.desired_yaml import desired_yaml, listed_yaml
+    from worker.render.desired_yaml import desired_yaml, listable_numbers, listed_yaml
 
     options.refuse_overwrite(output, force=force)
     source, data = load.read_input(path)
@@ -71,15 +76,30 @@ def command(
         account = _document(source, document)
         if (refusal := write_desired.refusal(account, output)) is not None:
             raise DesiredStateError([Problem(source, 1, 1, refusal)])
+        statuses = [number.status for number in listable_numbers(account)]
         text = desired_yaml(account, name=name, schema=schema_url)
     else:
         from worker.config.csv_import import read_csv
 
         imported = read_csv(source, data, skipped, encoding)
         load.print_warnings(imported.warnings)
+        statuses = [number.status for number in imported.numbers.values()]
         text = listed_yaml(imported.numbers, name=name, schema=schema_url)
     write_desired.write(text, output, schema)
+    if output is not None:
+        click.echo(_written(statuses, output), err=True)
     return ExitStatus.OK
+
+
+def _written(statuses: "Sequence[Status]", output: str) -> str:
+    """Return the count of numbers that were written, by status."""
+    active_count = sum(status.value == "ACTIVE" for status in statuses)
+    text = ngettext(
+        "Wrote {count:,} number to {path}: {active:,} ACTIVE, {inactive:,} INACTIVE.",
+        "Wrote {count:,} numbers to {path}: {active:,} ACTIVE, {inactive:,} INACTIVE.",
+        len(statuses),
+    )
+    return text.format(count=len(statuses), path=output, active=active_count, inactive=len(statuses) - active_count)
 
 
 def _utf_8(data: bytes) -> bytes:
