@@ -104,7 +104,7 @@ def _kept(path: Path) -> Ledger:
         settings="{}",
         started_at="",
     )
-    return Ledger(path, run, now=now, most_bytes=1 << 30)
+    return Ledger(path, run, now=now, max_bytes=1 << 30)
 
 
 async def bare(url: str, numbers: int, concurrency: int) -> float:

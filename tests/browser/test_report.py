@@ -92,7 +92,7 @@ def test_report_is_complete_without_scripts(visit: Opened, written: Written) -> 
     visited = visit(written(report.plan(fleet_plan(1, 450)), "report.html"), scripts=False)
     assert visited.page.locator("#numbers tbody tr:visible").count() == 450
     assert not visited.page.locator("#tools").is_visible()
-    assert not visited.page.get_by_text("Show them").first.is_visible()
+    assert not visited.page.get_by_text("Show these numbers").first.is_visible()
     assert visited.page.locator("thead button").count() == 0
 
 
@@ -124,7 +124,7 @@ def test_link_repeats_search_filter_and_sort_order(visit: Opened, written: Writt
 
 def test_task_link_shows_its_rows(visit: Opened, written: Written) -> None:
     visited = visit(written(report.plan(fleet_plan(3, 8)), "report.html"))
-    visited.page.get_by_text("Show them").first.click()
+    visited.page.get_by_text("Show these numbers").first.click()
     expect(visited.page.locator("#matches")).to_have_text(re.compile("Numbers: 6 of 24$"))
     assert visited.page.evaluate("document.activeElement.parentElement.id") == "numbers"
 

@@ -145,7 +145,7 @@ def test_filters_and_limit(command: Command) -> None:
     assert ids("--since", "999999w") == [refused, first]
     assert ids("--since", "2000-01-01T09:00+09:00", "--limit", "1") == [refused]
     assert _history(command, "--limit", "1")["total"] == 2
-    assert "1 of 2 runs. All of them: --limit 0" in command("history", "--limit", "1").stdout
+    assert "1 of 2 runs. To list all: --limit 0" in command("history", "--limit", "1").stdout
     assert command("history", "--since", "yesterday").returncode == 64
     assert command("history", "--limit", "-1").returncode == 64
     assert command("history", first, "--outcome", "failed").returncode == 64

@@ -45,7 +45,7 @@ def test_plan_holds_numbers_in_use(command: Command) -> None:
     assert result.returncode == 3
     assert "held" in result.stdout
     output = " ".join(result.stdout.split())
-    assert "in use: it has sent messages in the last 48 hours, one of them on 20" in output
+    assert "in use: it has sent messages in the last 48 hours, one of them at 20" in output
     assert "in use: it is the sender of messages scheduled for 20" in output
     assert "add --allow in-use" in output
     assert "1 to deactivate, 2 held" in output

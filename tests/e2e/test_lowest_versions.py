@@ -89,8 +89,8 @@ async def no(_): return False
 
 async def main():
     locks = lock.prepare(pathlib.Path("locked"))
-    async with lock.hold(locks, "a", lock.Holder(7, "run-7", "now"), wait=no):
-        async with lock.hold(locks, "a", lock.Holder(8, "run-8", "now"), wait=no):
+    async with lock.lease(locks, "a", lock.Holder(7, "run-7", "now"), wait=no):
+        async with lock.lease(locks, "a", lock.Holder(8, "run-8", "now"), wait=no):
             pass
 
 try:

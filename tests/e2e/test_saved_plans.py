@@ -333,11 +333,11 @@ def test_no_files_compares_nothing(served: Served, command: Command) -> None:
     assert json.loads(result.stdout)["accounts"][0]["notices"] == []
 
 
-def test_plan_of_stdin_has_no_files(served: Served, command: Command) -> None:
+def test_plan_from_stdin_is_not_compared_with_files(served: Served, command: Command) -> None:
     assert command("plan", "-f", "-", "--out", "p.json", stdin=f"account: main\n{FILE}").returncode == 0
     result = _apply(command)
     (notice,) = json.loads(result.stdout)["accounts"][0]["notices"]
-    assert "stdin not found, so the plan was not compared" in notice["message"]
+    assert notice["message"] == ("the plan was made from standard input, so it was not compared with the desired state")
     assert served.writes == WRITES
 
 

@@ -99,7 +99,7 @@ def test_unverified_peer_gets_no_request(
 
 
 @pytest.mark.parametrize("writable", [True, False])
-def test_unwritable_key_log_stops_no_run(
+def test_unwritable_key_log_is_ignored_with_a_warning(
     command: Any, serve: Callable[..., Any], tmp_path: Path, *, writable: bool
 ) -> None:
     """Python refuses every TLS connection if it cannot open the file of SSLKEYLOGFILE."""

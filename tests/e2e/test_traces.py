@@ -105,5 +105,5 @@ def test_invalid_otel_variables_are_one_warning(command: Command, form: str) -> 
     command.environment |= {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_BSP_MAX_QUEUE_SIZE": "-1"}
     result = command("plan", "-f", "main.yaml", "--detailed-exitcode", "--log-format", form)
     assert result.returncode == 2
-    (warning,) = [line for line in result.stderr.splitlines() if "no traces: OTEL_EXPORTER_OTLP_ENDPOINT" in line]
+    (warning,) = [line for line in result.stderr.splitlines() if "tracing is off: OTEL_EXPORTER_OTLP_ENDPOINT" in line]
     assert form == "console" or json.loads(warning)["event"] == "traces.failed"

@@ -98,7 +98,7 @@ def test_each_event_is_reported_when_it_grows_and_ends(before: NotifiedAccount, 
 
 @given(ACCOUNTS, ACCOUNTS)
 def test_notices_and_writes_are_reported_once(before: NotifiedAccount, now: NotifiedAccount) -> None:
-    """Notices and writes have no end."""
+    """No notification reports the end of a notice or a write."""
     news = notifications(NotifyState(accounts={"main": before}), NotifyState(accounts={"main": now}))
     lines = {each.title for each in news if each.event in {Event.EXPIRING, Event.NOTICE}}
     for notice in now.notices:

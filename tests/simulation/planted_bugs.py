@@ -105,7 +105,7 @@ def _deactivate_first(patch: Patch) -> None:
 
     def swapped(self: Any, changes: Any, *given: Any, **more: Any) -> None:
         real(self, changes, *given, **more)
-        self._least_active = 0
+        self._min_active = 0
         for attempt in self._attempts:
             other = Action.DEACTIVATE if attempt.change.action is Action.ACTIVATE else Action.ACTIVATE
             attempt.change = msgspec.structs.replace(attempt.change, action=other)

@@ -177,11 +177,11 @@ def drop_the_responses(patch: Patch) -> None:
 def lock_nothing(patch: Patch) -> None:
     """Every run may write to the account."""
 
-    def hold(self: Ledger, subject: Any, pause: Any) -> Any:
+    def lease(self: Ledger, subject: Any, pause: Any) -> Any:
         del pause
         return _free(self._account_ledger(subject))
 
-    patch.setattr(Ledger, "hold", hold)
+    patch.setattr(Ledger, "lease", lease)
 
 
 class _free:  # noqa: N801 - a context manager like a function

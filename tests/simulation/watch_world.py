@@ -172,7 +172,7 @@ class _Ledgers:
         run = run_info(run_id, command="watch", started_at=world.stamp())
         process = world.process
         ledger = Ledger(
-            world.ledger, run, now=world.stamp, most_bytes=1 << 30, submit=process.submit, open_file=process.opened
+            world.ledger, run, now=world.stamp, max_bytes=1 << 30, submit=process.submit, open_file=process.opened
         )
         async with ledger:
             yield ledger

@@ -186,7 +186,7 @@ class World:
         plan = None if record.plan_file is None else record.plan_file.id
         run = run_info(record.name, command=script.kind, started_at=self._now(), plan=plan)
         ledger = Ledger(
-            self.ledger, run, now=self._now, most_bytes=1 << 30, submit=process.submit, open_file=process.opened
+            self.ledger, run, now=self._now, max_bytes=1 << 30, submit=process.submit, open_file=process.opened
         )
         try:
             async with ledger:

@@ -9,7 +9,7 @@ from worker.ledger import NullLedger
 from worker.model.plans import Action, Change
 from worker.model.ports import AttemptJournal
 from worker.model.results import NumberResult
-from worker.reconcile.executor import Executor, Needs, Pace
+from worker.reconcile.executor import ActiveMinimums, Executor, Pace
 
 __all__ = ["activation", "deactivation", "execute_changes"]
 
@@ -31,14 +31,16 @@ def execute_changes(
     concurrency: int = 4,
     wall: Callable[[], float] = lambda: 0.0,
     journal: AttemptJournal | None = None,
-    **needs: Any,
+    **minimums: Any,
 ) -> tuple[dict[str, NumberResult], Executor]:
     """Execute changes. Return the results by number, and the executor. `journal` is by default null."""
     attempt_journal = journal or NullLedger()
 
     async def scenario() -> Executor:
         observed = await account.observe()
-        writes = Executor(changes, account, observed, Needs(**needs), journal=attempt_journal, meter=Recorder())
+        writes = Executor(
+            changes, account, observed, ActiveMinimums(**minimums), journal=attempt_journal, meter=Recorder()
+        )
         await writes.run(Pace(concurrency, deadline, wall))
         return writes
 

@@ -56,7 +56,7 @@ def run_info(run_id: str = "run-1", **more: Any) -> RunInfo:
 
 def ledger(folder: Path, *, run_id: str = "run-1", now: Callable[[], str] | None = None, **more: Any) -> Ledger:
     """Return the ledger of a run in a folder."""
-    options: dict[str, Any] = {"now": now or clock(), "most_bytes": 1 << 30} | more
+    options: dict[str, Any] = {"now": now or clock(), "max_bytes": 1 << 30} | more
     return Ledger(folder / "ledger.db", run_info(run_id), **options)
 
 

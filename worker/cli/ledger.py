@@ -64,7 +64,7 @@ class LedgerOptions(msgspec.Struct, frozen=True):
             ledger_path(settings),
             run,
             now=now,
-            most_bytes=settings.ledger.max_megabytes * _MEGABYTE,
+            max_bytes=settings.ledger.max_megabytes * _MEGABYTE,
             lock_timeout=self.lock_timeout,
         )
 

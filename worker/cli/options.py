@@ -34,11 +34,11 @@ __all__ = [
     "lock_timeout",
     "logging",
     "masked_logs",
-    "one_on_stdout",
     "out",
     "output",
     "refuse_overwrite",
     "reviewable",
+    "route_text_output",
     "schema_reference",
     "settings",
     "token",
@@ -388,7 +388,7 @@ class Common(OutputOptions, frozen=True, kw_only=True):
         }
 
 
-def one_on_stdout(common: Common, out: str | None = None) -> Common:
+def route_text_output(common: Common, out: str | None = None) -> Common:
     """Return the options with text output moved to stderr if a plan file or metrics go to stdout.
 
     `out` is the path of the plan file, if any.

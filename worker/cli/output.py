@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from worker.model.plans import Plan
     from worker.model.results import Result
 
-__all__ = ["TextStyle", "color", "emit", "plan", "result", "run"]
+__all__ = ["TextStyle", "emit", "plan", "result", "run", "uses_color"]
 
 _NARROWEST: Final = 80
 _WIDEST: Final = 120
@@ -93,8 +93,11 @@ def run(record: "RunRecord", options: "OutputOptions") -> None:
             emit(history.run(record, color=style.color, width=style.width), options.output)
 
 
-def color(stream: TextIO, *, no_color: bool) -> bool:
-    """Return True if a stream is a terminal and colour is not disabled."""
+def uses_color(stream: TextIO, *, no_color: bool) -> bool:
+    """Return True if text on the stream is coloured.
+
+    That is the case if it is a terminal, and neither `no_color`, NO_COLOR nor TERM=dumb disables colour.
+    """
     return stream.isatty() and not no_color and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 
@@ -106,11 +109,11 @@ class TextStyle(NamedTuple):
 
     @classmethod
     def of(cls, *, no_color: bool, output: str | None = None) -> Self:
-        """Return the style for stdout. It has no colour if stdout is no terminal, or if the output is a file."""
+        """Return the style for stdout. It has no colour if stdout is not a terminal, or if the output is a file."""
         if output is not None or not sys.stdout.isatty():
             return cls(color=False, width=_NARROWEST)
         columns = shutil.get_terminal_size().columns
-        return cls(color=color(sys.stdout, no_color=no_color), width=min(max(columns, _NARROWEST), _WIDEST))
+        return cls(color=uses_color(sys.stdout, no_color=no_color), width=min(max(columns, _NARROWEST), _WIDEST))
 
 
 def emit(document: str | bytes, output: str | None = None) -> None:

@@ -58,7 +58,7 @@ def plan(
     `at` is the time at which the desired state is evaluated, as the user typed it; None means now. `drift` limits the
     plan to drift.
     """
-    common = options.one_on_stdout(common, out)
+    common = options.route_text_output(common, out)
     settings = load.load_settings(common.settings_path, common.overrides)
     with run_metrics(settings, common.metrics_file) as metering:
         return _plan(common, settings, metering, out=out, detailed=detailed, drift=drift, at=at)

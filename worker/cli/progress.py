@@ -47,9 +47,9 @@ class Progress:
     ) -> None:
         self.finish()
 
-    def expect(self, numbers: int) -> None:
-        """Start the progress of `numbers` writes."""
-        self._total = numbers
+    def start(self, total: int) -> None:
+        """Start the progress bar for `total` writes."""
+        self._total = total
         self._began = time.monotonic()
 
     def advance(self) -> None:

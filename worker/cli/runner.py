@@ -20,7 +20,7 @@ from worker.cli.credentials import CredentialsResolver
 from worker.cli.exit_status import overall
 from worker.cli.ledger import LedgerOptions, read_only
 from worker.cli.metrics import RunMetrics
-from worker.cli.output import color
+from worker.cli.output import uses_color
 from worker.cli.progress import Progress
 from worker.cli.tracing import Observers, trace_run
 from worker.config.settings import Settings
@@ -132,7 +132,7 @@ def run(
     resolver = resolver or CredentialsResolver()
     metering = metering or RunMetrics()
     terminal = sys.stderr.isatty()
-    has_color = color(sys.stderr, no_color=no_color)
+    has_color = uses_color(sys.stderr, no_color=no_color)
     bar = Progress(enabled=progress and terminal)
     log_format = settings.log.format
     form = ("console" if terminal else "json") if log_format == "auto" else log_format

@@ -80,13 +80,14 @@ def trace_run(log: "Logger", run_id: str) -> Iterator[tuple["RunLog", "Traces | 
 def _unavailable(variable: str, error: Exception) -> str:
     if isinstance(error, ImportError):
         return Message(
-            "no traces: {variable} is set, but the extra is not installed: pip install "
-            "'senderid-worker[otel]', or set {setting}=true",
+            "tracing is off: {variable} is set, but the extra is not installed: pip install "
+            "'senderid-worker[otel]', or set {setting}=true to disable tracing",
             variable=variable,
             setting=_OFF,
         )
     return Message(
-        "no traces: {variable} is set, but one of the OTEL_ variables cannot be used; fix it, or set {setting}=true",
+        "tracing is off: {variable} is set, but an OTEL_* variable is invalid; correct it, or set {setting}=true to "
+        "disable tracing",
         variable=variable,
         setting=_OFF,
     )

@@ -238,21 +238,21 @@ class Passes:
         account_passes = [AccountPass(draft.plan, statuses=draft.statuses) for draft in drafts]
         error = None
         if self._interruption is None:
-            due = [
+            writable_indexes = [
                 index
                 for index, (account, draft) in enumerate(zip(accounts, drafts, strict=True))
                 if self._report(draft, log, is_held=account.name in held_accounts)
             ]
             try:
                 results, error = await self._write(
-                    run_id, [accounts[i] for i in due], [drafts[i] for i in due], log, now
+                    run_id, [accounts[i] for i in writable_indexes], [drafts[i] for i in writable_indexes], log, now
                 )
             except LedgerError as ledger_error:
                 results, error = [], ledger_error
-            for index, result in zip(due, results, strict=False):
+            for index, result in zip(writable_indexes, results, strict=False):
                 account_passes[index] = AccountPass(drafts[index].plan, result, drafts[index].statuses)
             if error is not None:
-                for index in due:
+                for index in writable_indexes:
                     self.forget(accounts[index].name)
         self._fleet = None
         outcome = self._conclude(account_pass.outcome for account_pass in account_passes)

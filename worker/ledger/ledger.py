@@ -154,7 +154,7 @@ class SqliteAccountLedger:
 class Ledger:
     """The ledger of one run, as an async context manager. Leaving it without `finish` records the run as failed.
 
-    `most_bytes` is the size of the file beyond which the oldest runs are deleted. `lock_timeout` is the maximum time in
+    `max_bytes` is the size of the file beyond which the oldest runs are deleted. `lock_timeout` is the maximum time in
     seconds, by `clock`, to wait for a lease that another run has. `submit` runs calls one at a time outside the event
     loop, and `open_file` opens the database file; a simulation replaces both.
     """
@@ -165,7 +165,7 @@ class Ledger:
         run: RunInfo,
         *,
         now: Callable[[], str],
-        most_bytes: int,
+        max_bytes: int,
         lock_timeout: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
         submit: Callable[[Callable[[], None]], object] | None = None,
@@ -174,7 +174,7 @@ class Ledger:
         self._path = path
         self._run = run
         self._now = now
-        self._most_bytes = most_bytes
+        self._max_bytes = max_bytes
         self._lock_timeout = lock_timeout
         self._clock = clock
         self._locks = path
@@ -221,7 +221,7 @@ class Ledger:
             self._connection.close()
 
     @asynccontextmanager
-    async def hold(
+    async def lease(
         self, subject: Subject, pause: Callable[[float], Awaitable[bool]]
     ) -> AsyncIterator[SqliteAccountLedger]:
         """Take the lease of an account. While the context lasts, no other run on this host writes to the account.
@@ -238,7 +238,7 @@ class Ledger:
             return self._clock() < until and await pause(seconds)
 
         holder = lock.Holder(self._run.pid, self._run.id, self._run.started_at)
-        async with lock.hold(self._locks, subject.key, holder, wait=wait):
+        async with lock.lease(self._locks, subject.key, holder, wait=wait):
             yield self._account_ledger(subject)
 
     async def recall(self, key: str) -> AccountMemory:
@@ -267,7 +267,7 @@ class Ledger:
         await self._commits.run(lambda connection: writes.finish_run(connection, self._run.id, outcome, self._now()))
         # the run stays recorded even if old runs cannot be deleted, as on a full disk
         with suppress(LedgerError):
-            await self._commits.run(partial(retention.trim, most_bytes=self._most_bytes, keep=self._run.id))
+            await self._commits.run(partial(retention.trim, max_bytes=self._max_bytes, current_run=self._run.id))
 
     def _account_ledger(self, subject: Subject) -> SqliteAccountLedger:
         return SqliteAccountLedger(self._commits, self._run.id, subject, self._now)

@@ -14,7 +14,7 @@ from msgspec import Struct
 from worker.model.errors import AccountBusy, LedgerError
 from worker.model.messages import Message, system_text
 
-__all__ = ["Holder", "hold", "prepare"]
+__all__ = ["Holder", "lease", "prepare"]
 
 _PAUSE: Final = 0.1
 """Time in seconds between two attempts to take a lock that another run has."""
@@ -51,7 +51,7 @@ def prepare(folder: Path) -> Path:
 
 
 @asynccontextmanager
-async def hold(
+async def lease(
     locks: Path, account: str, holder: Holder, *, wait: Callable[[float], Awaitable[bool]]
 ) -> AsyncIterator[None]:
     """Take the lease of an account for the duration of the context, so that no other run on this host writes to it.

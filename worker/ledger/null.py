@@ -22,7 +22,7 @@ class NullLedger:
         self._recall = recall
 
     @asynccontextmanager
-    async def hold(self, subject: Subject, pause: Callable[[float], Awaitable[bool]]) -> AsyncIterator["NullLedger"]:
+    async def lease(self, subject: Subject, pause: Callable[[float], Awaitable[bool]]) -> AsyncIterator["NullLedger"]:
         """Yield this ledger without taking a lease."""
         del subject, pause
         yield self

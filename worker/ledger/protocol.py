@@ -15,7 +15,7 @@ __all__ = ["LedgerProtocol"]
 class LedgerProtocol(Protocol):
     """The ledger of a run. Each method may raise LedgerError."""
 
-    def hold(
+    def lease(
         self, subject: Subject, pause: Callable[[float], Awaitable[bool]]
     ) -> AbstractAsyncContextManager[AccountLedger]:
         """Take the lease of an account. While the context lasts, no other run on this host writes to the account.

@@ -36,20 +36,20 @@ def prune(connection: sqlite3.Connection, time_limit: str) -> int:
     return deleted_count
 
 
-def trim(connection: sqlite3.Connection, most_bytes: int, *, keep: str) -> int:
-    """Delete the oldest runs until at most `most_bytes` of the file are used. Return the count of deleted runs.
+def trim(connection: sqlite3.Connection, max_bytes: int, *, current_run: str) -> int:
+    """Delete the oldest runs until the file uses at most `max_bytes`. Return the count of deleted runs.
 
-    The run `keep`, and runs that may not be deleted, stay.
+    The current run, and runs that may not be deleted, are not deleted.
     """
     deleted = 0
-    while _used_bytes(connection) > most_bytes:
+    while _used_bytes(connection) > max_bytes:
         count = connection.execute(
             f"""DELETE FROM runs WHERE id IN (
                 SELECT id FROM runs WHERE {_DISPENSABLE}
                 AND finished_at IS NOT NULL AND id <> ?
                 ORDER BY started_at LIMIT (SELECT 1 + count(*) / 10 FROM runs)
             )""",
-            (keep,),
+            (current_run,),
         ).rowcount
         if not count:
             break

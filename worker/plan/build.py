@@ -114,7 +114,7 @@ def build(
     numbers = scope(desired, observed, terms.selection)
     differences, confirmed = compare(numbers, observed, memory)
     changes = hold_back(
-        differences, observed, groups=desired.groups, may_be_inactive=memory.spent, pair_swaps=safety.pair_swaps
+        differences, observed, groups=desired.groups, possibly_inactive=memory.spent, pair_swaps=safety.pair_swaps
     )
     if terms.drift:
         expected_changes = (change.phone for change in changes if not is_drift(change))
@@ -198,7 +198,7 @@ def remaining_writes(
         hold_as_approved(sorted_writes.due_changes, held_changes),
         observed,
         groups=saved_account.groups,
-        may_be_inactive=memory.spent,
+        possibly_inactive=memory.spent,
         pair_swaps=saved_account.safety.pair_swaps,
         other_changes=other_changes,
     )

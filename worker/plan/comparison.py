@@ -13,18 +13,25 @@ from worker.model.plans import Change, Notice, NoticeKind
 from worker.model.ports import sources
 from worker.plan.planfile import SavedAccount
 
-__all__ = ["CurrentFiles", "missing_file_notices", "stale_writes", "with_current_ends"]
+__all__ = ["CurrentFiles", "missing_file_notices", "stale_writes", "with_earliest_ends"]
 
 
 class CurrentFiles(Struct, frozen=True):
     """The current desired-state files of one saved account.
 
-    `desired` is the account as the files have it now, with its schedules not yet settled; None if no file has the
-    account. `missing` are the names of files that were not found, so that their desired state is unknown.
+    `desired` is the account as the files now describe it, with its schedules not yet settled; None if no file
+    describes it. `missing` are the names of files that were not found, so that their desired state is unknown. With
+    `from_stdin`, a part of the desired state came from standard input and is unknown too.
     """
 
     desired: DesiredAccount | None
     missing: tuple[str, ...] = ()
+    from_stdin: bool = False
+
+    @property
+    def is_complete(self) -> bool:
+        """Return True if no part of the desired state is unknown."""
+        return not self.missing and not self.from_stdin
 
 
 def stale_writes(saved_account: SavedAccount, files: CurrentFiles, moment: datetime) -> dict[str, Message]:
@@ -39,15 +46,15 @@ def stale_writes(saved_account: SavedAccount, files: CurrentFiles, moment: datet
             account=saved_account.account,
             files=sources(saved_account),
         )
-        return {} if files.missing else dict.fromkeys(_phones(saved_account), message)
-    reason = _target_changed(saved_account, desired, complete=not files.missing)
+        return dict.fromkeys(_phones(saved_account), message) if files.is_complete else {}
+    reason = _target_changed(saved_account, desired, complete=files.is_complete)
     if reason is not None:
         return dict.fromkeys(_phones(saved_account), reason)
     settled_account = schedule.settle_schedules(desired, moment)
     outdated_changes = [
         change
         for change in saved_account.changes
-        if not _still_desires(settled_account, change, complete=not files.missing)
+        if not _still_desires(settled_account, change, complete=files.is_complete)
     ]
     locations = {
         phone: f"{source}:{line}"
@@ -56,22 +63,26 @@ def stale_writes(saved_account: SavedAccount, files: CurrentFiles, moment: datet
     return {change.phone: _reason(settled_account, change.phone, locations) for change in outdated_changes}
 
 
-def with_current_ends(changes: Iterable[Change], files: CurrentFiles, moment: datetime) -> tuple[Change, ...]:
-    """Return the writes, each with the earlier end (`until`) of two: that in the plan and that in the current files."""
+def with_earliest_ends(changes: Iterable[Change], files: CurrentFiles, moment: datetime) -> tuple[Change, ...]:
+    """Return the changes. The `until` of each is the earlier of that in the plan and that in the current files."""
     numbers = {} if files.desired is None else schedule.settle_schedules(files.desired, moment).numbers
     return tuple(_with_earlier_end(change, numbers.get(change.phone)) for change in changes)
 
 
 def missing_file_notices(files: CurrentFiles) -> tuple[Notice, ...]:
-    """Return a notice that names the missing files; none if all files were found."""
-    if not files.missing:
-        return ()
-    message = Message(
-        "{files} not found, so the plan was not compared with the desired state; pass --files FOLDER if the files "
-        "moved, or --no-files if they no longer exist",
-        files=files.missing,
-    )
-    return (Notice(NoticeKind.FILES, message),)
+    """Return notices on the parts of the desired state that are unknown: standard input, and missing files."""
+    notices = []
+    if files.from_stdin:
+        message = Message("the plan was made from standard input, so it was not compared with the desired state")
+        notices.append(Notice(NoticeKind.FILES, message))
+    if files.missing:
+        message = Message(
+            "{files} not found, so the plan was not compared with the desired state; pass --files FOLDER if the files "
+            "moved, or --no-files if they no longer exist",
+            files=files.missing,
+        )
+        notices.append(Notice(NoticeKind.FILES, message))
+    return tuple(notices)
 
 
 def _phones(saved_account: SavedAccount) -> tuple[str, ...]:

@@ -40,18 +40,18 @@ def hold_back(
     observed: ObservedAccount,
     *,
     groups: Sequence[Group],
-    may_be_inactive: Collection[str],
+    possibly_inactive: Collection[str],
     pair_swaps: PairSwaps,
     other_changes: Iterable[Change] = (),
 ) -> tuple[Change, ...]:
     """Return the changes, with each deactivation held that a group or `pair_swaps` does not allow.
 
-    `may_be_inactive` are numbers that a crashed run may have deactivated: they do not count as ACTIVE. `other_changes`
-    are changes of the same account that are no longer part of the plan, such as conflicts.
+    `possibly_inactive` are numbers that a crashed run may have deactivated: they do not count as ACTIVE.
+    `other_changes` are changes of the same account that are no longer part of the plan, such as conflicts.
     """
     unheld_changes = tuple(changes)
     if groups:
-        active = observed.active_phones.difference(may_be_inactive)
+        active = observed.active_phones.difference(possibly_inactive)
         active |= {change.phone for change in unheld_changes if change.action is Action.ACTIVATE}
         deactivations = (change.phone for change in unheld_changes if change.action is Action.DEACTIVATE)
         unheld_changes = hold(unheld_changes, group_holds(deactivations, active, groups))

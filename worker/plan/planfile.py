@@ -205,7 +205,8 @@ def _decode(data: bytes) -> tuple[SavedPlan, datetime]:
     schema = msgspec.json.decode(data, type=_Header).schema
     if schema.startswith(_FAMILY) and schema != _SCHEMA:
         message = Message(
-            "the plan file is of another version (this one reads {schema}); apply it with that version or plan again",
+            "unsupported plan file version: this senderid supports {schema}; apply the plan with the senderid that "
+            "created it, or plan again",
             schema=_SCHEMA,
         )
         raise PlanFileError(message)

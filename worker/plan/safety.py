@@ -20,12 +20,12 @@ __all__ = [
     "MIN_ACTIVE",
     "REPLAY",
     "RULES",
+    "effective_min_active",
     "effective_safety",
     "effective_use",
     "guard",
     "guard_fleet",
     "is_within",
-    "least_active",
     "replay",
 ]
 
@@ -66,7 +66,7 @@ def effective_use(settings: InUse, override: InUseOverride | None) -> InUse:
     )
 
 
-def least_active(safety: Safety, allow: frozenset[str]) -> int:
+def effective_min_active(safety: Safety, allow: frozenset[str]) -> int:
     """Return the count of numbers that must stay ACTIVE; 0 if `allow` names the rule, as in `guard`."""
     return safety.min_active if allow.isdisjoint({MIN_ACTIVE, ALLOW_ALL}) else 0
 

@@ -17,12 +17,12 @@ from worker.model.ports import AccountLedger, Log, ProgressMeter, ReadableAccoun
 from worker.model.results import NumberResult, Outcome, Requests
 from worker.model.safety import Health
 from worker.plan.build import Draft, Terms, as_plan, build, remaining_writes, with_changes
-from worker.plan.comparison import CurrentFiles, missing_file_notices, stale_writes, with_current_ends
+from worker.plan.comparison import CurrentFiles, missing_file_notices, stale_writes, with_earliest_ends
 from worker.plan.holds import hold_as_approved
 from worker.plan.notices import notices, result_notices, with_swap_notice
 from worker.plan.planfile import SavedAccount, fingerprint
-from worker.plan.safety import effective_safety, effective_use, is_within, least_active, replay
-from worker.reconcile.executor import Executor, Needs, Pace
+from worker.plan.safety import effective_min_active, effective_safety, effective_use, is_within, replay
+from worker.reconcile.executor import ActiveMinimums, Executor, Pace
 from worker.reconcile.in_use import guard_changes, guard_notices, guard_plan
 from worker.reconcile.results import (
     Conclusion,
@@ -100,8 +100,10 @@ async def apply(
         raise StalePlan(Message("the account has changed since it was planned; nothing was written: plan again"))
     safety = effective_safety(terms.safety, desired.safety)
     await ledger.record_plan(plan, print_)
-    needs = Needs(least_active(safety, terms.allow), desired.groups, memory.spent, safety.pair_swaps)
-    executor = Executor(plan.writes, api, observed, needs, journal=ledger, meter=meter)
+    minimums = ActiveMinimums(
+        effective_min_active(safety, terms.allow), desired.groups, memory.spent, safety.pair_swaps
+    )
+    executor = Executor(plan.writes, api, observed, minimums, journal=ledger, meter=meter)
     await executor.run(pace)
     results = (
         *executor.results(),
@@ -159,7 +161,7 @@ async def apply_saved(
     dropped_changes = tuple(change for change in saved_account.changes if change.phone in reasons)
     still_desired = tuple(change for change in saved_account.changes if change.phone not in reasons)
     saved_account = structs.replace(
-        saved_account, changes=still_desired if files is None else with_current_ends(still_desired, files, now)
+        saved_account, changes=still_desired if files is None else with_earliest_ends(still_desired, files, now)
     )
     held_changes, use = await guard_changes(saved_account.changes, api, saved_account.in_use, allow)
     observed, memory = await _resume(api, ledger, log)
@@ -173,10 +175,13 @@ async def apply_saved(
     )
     if writes.changes:
         await ledger.record_plan(as_plan(writes), fingerprint([writes]))
-    needs = Needs(
-        least_active(saved_account.safety, allow), saved_account.groups, memory.spent, saved_account.safety.pair_swaps
+    minimums = ActiveMinimums(
+        effective_min_active(saved_account.safety, allow),
+        saved_account.groups,
+        memory.spent,
+        saved_account.safety.pair_swaps,
     )
-    executor = Executor(writes.changes, api, observed, needs, journal=ledger, meter=meter)
+    executor = Executor(writes.changes, api, observed, minimums, journal=ledger, meter=meter)
     await executor.run(pace)
     results = (
         *executor.results(),

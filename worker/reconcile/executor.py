@@ -30,7 +30,7 @@ from worker.reconcile.attempt import WriteAttempt
 from worker.reconcile.shared_reads import SharedReads
 from worker.reconcile.write_queue import WriteQueue
 
-__all__ = ["Executor", "Needs", "Pace"]
+__all__ = ["ActiveMinimums", "Executor", "Pace"]
 
 _VERIFY_SECONDS: Final = 25.0
 """Timeout in seconds of the verification read if the account was stopped early."""
@@ -53,24 +53,25 @@ class Pace(Struct, frozen=True):
     wall: Callable[[], float] = time.time
 
 
-class Needs(Struct, frozen=True):
-    """The numbers that must stay ACTIVE: at least `least_active` of the account, and the minimum of each group.
+class ActiveMinimums(Struct, frozen=True):
+    """The constraints on deactivations of one account.
 
-    `may_be_inactive` are numbers that a request of a crashed run may still deactivate, even if a read shows them
-    ACTIVE. If `pair_swaps` is `hold`, deactivations wait for a read that shows every activated number ACTIVE.
+    At least `min_active` numbers of the account, and the minimum of each group, must stay ACTIVE. `possibly_inactive`
+    are numbers that a request of a crashed run may still deactivate, even if a read shows them ACTIVE. If `pair_swaps`
+    is `hold`, deactivations wait for a read that shows every activated number ACTIVE.
     """
 
-    least_active: int = 0
+    min_active: int = 0
     groups: tuple[Group, ...] = ()
-    may_be_inactive: frozenset[str] = frozenset()
+    possibly_inactive: frozenset[str] = frozenset()
     pair_swaps: PairSwaps = "warn"
 
 
 class Executor:
     """Executor of the writes of one account's plan.
 
-    `observed` is the read that the plan was built from. `needs` are the numbers that must stay ACTIVE: if activations
-    fail, deactivations that would violate them are held.
+    `observed` is the read that the plan was built from. If activations fail, deactivations that would violate
+    `minimums` are held.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class Executor:
         changes: Sequence[Change],
         api: WritableAccount,
         observed: ObservedAccount,
-        needs: Needs,
+        minimums: ActiveMinimums,
         *,
         journal: AttemptJournal,
         meter: ProgressMeter,
@@ -86,10 +87,10 @@ class Executor:
         self._attempts = [WriteAttempt(change) for change in changes]
         self._api = api
         self._observed = observed
-        self._least_active = needs.least_active
-        self._groups = needs.groups
-        self._may_be_inactive = needs.may_be_inactive
-        self._hold_swaps = needs.pair_swaps == "hold"
+        self._min_active = minimums.min_active
+        self._groups = minimums.groups
+        self._possibly_inactive = minimums.possibly_inactive
+        self._hold_swaps = minimums.pair_swaps == "hold"
         self._in_deactivations = False
         self._wall: Callable[[], float] = time.time
         self._journal = journal
@@ -238,7 +239,7 @@ class Executor:
             obstacles = activation_obstacles(dropped_change(change, account) for change in activations)
             if obstacles:
                 return dict.fromkeys(phones, swap_reason(obstacles))
-        return group_holds(phones, account.active_phones.difference(self._may_be_inactive, sent_phones), self._groups)
+        return group_holds(phones, account.active_phones.difference(self._possibly_inactive, sent_phones), self._groups)
 
     async def _permitted_attempts(self, deactivations: list[WriteAttempt]) -> list[WriteAttempt]:
         """Return the deactivations that groups and swaps allow. Read first if activations must be verified before."""
@@ -283,7 +284,7 @@ class Executor:
     async def _may_deactivate(self, activations: Sequence[WriteAttempt], deactivations: int) -> bool:
         """Return True if enough numbers stay ACTIVE. Read the account if this depends on the activations."""
         active = self._observed.active
-        minimum = self._least_active if active >= self._least_active else 0
+        minimum = self._min_active if active >= self._min_active else 0
         if self.stop_reason is not None or active - deactivations >= minimum:
             return True
         try:

@@ -459,7 +459,7 @@ class Fleet:
             return await self._record(subject, conclude_unapplied(draft, Requests(), self.interrupted), {})
         try:
             with self.client(AccountWriter, account, log) as client:
-                async with self._ledger.hold(subject, pause) as account_ledger:
+                async with self._ledger.lease(subject, pause) as account_ledger:
                     try:
                         conclusion = await action(client, account_ledger)
                     except Exception as error:  # noqa: BLE001 - a bug in one account must not stop the others
@@ -480,7 +480,7 @@ class Fleet:
             return await self._record(subject, conclusion, draft.confirmed_statuses)
         try:
             with self.client(AccountReader, account, log) as client:
-                async with self._ledger.hold(subject, _never_wait) as account_ledger:
+                async with self._ledger.lease(subject, _never_wait) as account_ledger:
                     try:
                         await account_ledger.resume(await client.observe())
                     finally:
@@ -533,7 +533,7 @@ class Fleet:
 
 
 async def _never_wait(_seconds: float) -> bool:
-    """Return False, to not wait for the lease of another run: that run closes the open entries itself."""
+    """Return False at once. The run that has the lease closes the open entries itself."""
     return False
 
 

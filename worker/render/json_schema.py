@@ -67,7 +67,7 @@ def _of_type(type_: type[Struct], *, complete: bool) -> dict[str, Any]:
     (root,), parts = msgspec.json.schema_components([type_])
     body = parts.pop(root["$ref"].rpartition("/")[2])
     if "SecretRef" in parts and not complete:
-        # the packaged schema is stricter than the type: it rejects a secret in place of a reference to one
+        # the packaged schema is stricter than the type: it rejects a plain secret where a reference is required
         parts["SecretRef"] = _desired()["$defs"]["secret"]
     for part in (body, *parts.values()):
         part["description"] = cleandoc(part["description"])

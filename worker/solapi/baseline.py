@@ -12,7 +12,7 @@ from worker.model.messages import Message
 
 __all__ = ["Baseline"]
 
-_LEAST_LEFT: Final = (7, 10)
+_MIN_SHARE: Final = (7, 10)
 """Minimum share of the previous count of numbers, as a fraction, for a read to be accepted without a repeat."""
 
 
@@ -24,12 +24,12 @@ class Baseline:
     the read lacked.
     """
 
-    __slots__ = ("_is_recalled", "absent", "registered")
+    __slots__ = ("_was_compared", "absent", "registered")
 
     def __init__(self) -> None:
         self.registered: int | None = None
         self.absent: frozenset[str] = frozenset()
-        self._is_recalled = False
+        self._was_compared = False
 
     def reread_reason(self, observed: ObservedAccount, listed: Iterable[str]) -> str | None:
         """Return why a read must be repeated; None if it is complete. A complete read becomes the new baseline."""
@@ -55,20 +55,20 @@ class Baseline:
             else _shrinkage(len(observed_before.numbers), len(observed.numbers))
         )
 
-    def recall(self, numbers: int, registered: int | None) -> str | None:
-        """Return why the first accepted read must be repeated, in comparison with the last run; None if it need not be.
+    def last_run_mismatch(self, count: int, last_run_count: int | None) -> str | None:
+        """Compare the first accepted read with the last run. Return the reason to repeat the read, or None.
 
-        `numbers` is the count of the read and `registered` that of the last run; None if unknown. Later calls return
-        None, because later reads are compared with the baseline.
+        `count` is the count of numbers in the read, and `last_run_count` that of the last run; None if unknown. Later
+        calls return None, because later reads are compared with the baseline.
         """
-        if self._is_recalled:
+        if self._was_compared:
             return None
-        self._is_recalled = True
-        return _shrinkage(registered, numbers)
+        self._was_compared = True
+        return _shrinkage(last_run_count, count)
 
     def confirm(self, observed: ObservedAccount, listed: Iterable[str]) -> None:
         """Accept a read as the new baseline without a check."""
-        self._is_recalled = True
+        self._was_compared = True
         self.registered, self.absent = len(observed.numbers), _absent(observed, listed)
 
 
@@ -82,7 +82,7 @@ def _missing_reason(missing_phones: frozenset[str]) -> str:
 
 def _shrinkage(before: int | None, after: int) -> str | None:
     """Return the reason to repeat a read if it lacks more than 30 % of the numbers; None at exactly 30 % or less."""
-    share, divisor = _LEAST_LEFT
+    share, divisor = _MIN_SHARE
     if before is None or after * divisor >= before * share:
         return None
     return Message("registered numbers fell from {before} to {after}", before=before, after=after)

@@ -163,7 +163,7 @@ class AccountReader:
         Raises:
             ApiError, WorkerError: the errors of `observe`.
         """
-        reason = self._baseline.recall(len(observed.numbers), registered)
+        reason = self._baseline.last_run_mismatch(len(observed.numbers), registered)
         return observed if reason is None else await self._reread(observed, reason)
 
     async def _reread(self, observed: ObservedAccount, reason: str | None, *, closing: bool = False) -> ObservedAccount:

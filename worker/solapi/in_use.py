@@ -187,13 +187,10 @@ async def _read_scheduled(fetch: Fetch, phones: frozenset[str], now: datetime, i
                 Message("a scheduled group has an invalid id: {group_id}", group_id=brief(repr(group_id)))
             )
 
-        def note_senders(page: _Messages, when: str = _moment(group.scheduled_date)) -> bool:
+        def note_senders(page: _Messages, moment: str | None = _moment(group.scheduled_date)) -> bool:
             senders = {_sender(message.sender) for message in page.messages}
             for phone in phones.intersection(senders):
-                in_use.setdefault(
-                    phone,
-                    Message("it is the sender of messages scheduled for {when}: wait until they are sent", when=when),
-                )
+                in_use.setdefault(phone, _scheduled(moment))
             if len(in_use) < len(phones) and None in senders:
                 raise ServerError(Message("a scheduled message has no readable sender, so it may be any number"))
             return len(in_use) == len(phones)
@@ -203,6 +200,13 @@ async def _read_scheduled(fetch: Fetch, phones: frozenset[str], now: datetime, i
         if len(in_use) == len(phones):
             return True
     return is_complete
+
+
+def _scheduled(moment: str | None) -> Message:
+    """Return why the sender of messages that are scheduled for `moment` is in use."""
+    if moment is None:
+        return Message("it is the sender of scheduled messages: wait until they are sent")
+    return Message("it is the sender of messages scheduled for {when}: wait until they are sent", when=moment)
 
 
 def _sender(text: str | None) -> str | None:
@@ -231,10 +235,11 @@ def _sending(phone: str, hours: int, body: bytearray) -> str | None:
     message_of_number = next((message for message in messages if _sender(message.sender) == phone), None)
     if message_of_number is None:
         raise ServerError(Message("the list of messages is of another number than requested"))
+    moment = _moment(message_of_number.updated)
+    if moment is None:
+        return Message("it has sent messages in the last {hours:,} hours", hours=hours)
     return Message(
-        "it has sent messages in the last {hours:,} hours, one of them on {moment}",
-        hours=hours,
-        moment=_moment(message_of_number.updated),
+        "it has sent messages in the last {hours:,} hours, one of them at {moment}", hours=hours, moment=moment
     )
 
 
@@ -257,10 +262,11 @@ def _iso(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _moment(text: str | None) -> str:
-    """Format a time from the API for users. Return any other text shortened."""
+def _moment(text: str | None) -> str | None:
+    """Format a time from the API for users. Return any other text shortened; None if there is none."""
+    if not text:
+        return None
     try:
-        moment = datetime.fromisoformat(text or "")
-        return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+        return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
     except (ValueError, OverflowError):
-        return brief(text or Message("an unknown time"))
+        return brief(text)

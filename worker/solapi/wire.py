@@ -203,10 +203,10 @@ def _parse(body: bytes) -> tuple[str | None, str | None]:
         error = _ERROR.decode(body)
     except UNREADABLE:
         return None, None
-    said = error.error_message or error.message
+    text = error.error_message or error.message
     return (
         None if error.error_code is None else brief(str(error.error_code)),
-        None if said is None else brief(said),
+        None if text is None else brief(text),
     )
 
 

@@ -218,11 +218,11 @@ def _run(connection: sqlite3.Connection, request: PageRequest, run_id: str) -> s
 
 def _number(connection: sqlite3.Connection, request: PageRequest, phone: str) -> status_pages.Number:
     steps = ledger.number_runs(connection, phone, before=request.integer("before"), limit=_RUNS + 1) if phone else []
-    more_runs = None
+    next_url = None
     if len(steps) > _RUNS:
-        more_runs = status_pages.link(status_pages.number_url(phone), before=steps[_RUNS - 1].position)
+        next_url = status_pages.link(status_pages.number_url(phone), before=steps[_RUNS - 1].position)
     return status_pages.Number(
-        phone=phone or None, query=request.text("q") or phone, steps=steps[:_RUNS], next=more_runs
+        phone=phone or None, query=request.text("q") or phone, steps=steps[:_RUNS], next=next_url
     )
 
 

@@ -78,14 +78,14 @@ def advance(progress: Progress, clock: Clock, numbers: int, seconds: float = 0.1
 
 def test_run_shorter_than_a_second_shows_no_bar(clock: Clock, terminal: Terminal) -> None:
     with redirect_stderr(terminal), Progress(enabled=True) as progress:
-        progress.expect(100)
+        progress.start(100)
         advance(progress, clock, 100, 0.01)
     assert terminal.raw == ""
 
 
 def test_bar_appears_after_a_second_with_count_rate_and_eta(clock: Clock, terminal: Terminal) -> None:
     with redirect_stderr(terminal), Progress(enabled=True) as progress:
-        progress.expect(1200)
+        progress.start(1200)
         advance(progress, clock, 8)
         assert terminal.raw == ""
         advance(progress, clock, 1)
@@ -99,7 +99,7 @@ def test_bar_appears_after_a_second_with_count_rate_and_eta(clock: Clock, termin
 def test_initial_burst_does_not_count_in_the_rate(clock: Clock, terminal: Terminal) -> None:
     """The quota lets the first requests through at once."""
     with redirect_stderr(terminal), Progress(enabled=True) as progress:
-        progress.expect(120)
+        progress.start(120)
         advance(progress, clock, 19, 0)
         advance(progress, clock, 1, 5)
     frame = [frame for frame in re.split(r"[\r\n]+", terminal.text) if frame][-1]
@@ -109,7 +109,7 @@ def test_initial_burst_does_not_count_in_the_rate(clock: Clock, terminal: Termin
 def test_bar_is_erased_at_the_end(clock: Clock, terminal: Terminal) -> None:
     """The bar is erased and the cursor restored once. Later lines are written unchanged."""
     with redirect_stderr(terminal), Progress(enabled=True) as progress:
-        progress.expect(20)
+        progress.start(20)
         advance(progress, clock, 20)
         progress.finish()
         final_output = terminal.raw
@@ -132,7 +132,7 @@ def test_bar_is_erased_after_an_exception(clock: Clock, terminal: Terminal) -> N
 
     def fail() -> None:
         with Progress(enabled=True) as progress:
-            progress.expect(20)
+            progress.start(20)
             advance(progress, clock, 15)
             raise KeyError
 
@@ -143,7 +143,7 @@ def test_bar_is_erased_after_an_exception(clock: Clock, terminal: Terminal) -> N
 
 def test_disabled_bar_is_never_shown(clock: Clock, terminal: Terminal) -> None:
     with redirect_stderr(terminal), Progress(enabled=False) as progress:
-        progress.expect(20)
+        progress.start(20)
         advance(progress, clock, 20, 60)
     assert terminal.raw == ""
 
@@ -151,7 +151,7 @@ def test_disabled_bar_is_never_shown(clock: Clock, terminal: Terminal) -> None:
 def test_dumb_terminal_shows_no_bar(clock: Clock, terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "dumb")
     with redirect_stderr(terminal), Progress(enabled=True) as progress:
-        progress.expect(20)
+        progress.start(20)
         advance(progress, clock, 20, 60)
     assert terminal.raw == ""
 
@@ -160,7 +160,7 @@ def test_bar_fits_a_narrow_terminal(clock: Clock, terminal: Terminal, monkeypatc
     """A wrapped line could not be erased."""
     monkeypatch.setenv("COLUMNS", "20")
     with redirect_stderr(terminal), Progress(enabled=True) as progress:
-        progress.expect(1200)
+        progress.start(1200)
         advance(progress, clock, 9)
         assert ESCAPES.sub("", terminal.raw).strip("\r") == "writing  9/1200 8/s"
 
@@ -192,7 +192,7 @@ def test_lines_without_a_bar_are_written_unchanged(terminal: Terminal) -> None:
 def test_lines_above_the_bar_are_unchanged(lines: list[str], clock: Clock, terminal: Terminal) -> None:
     """Lines are not truncated, wrapped, joined, split or parsed as markup."""
     with redirect_stderr(terminal), Progress(enabled=True) as progress:
-        progress.expect(20)
+        progress.start(20)
         advance(progress, clock, 15)
         start = len(terminal.text)
         progress.write("".join(f"{line}\n" for line in lines).encode())
@@ -203,7 +203,7 @@ def test_lines_above_the_bar_are_unchanged(lines: list[str], clock: Clock, termi
 
 def test_lines_above_the_bar_keep_their_colours(clock: Clock, terminal: Terminal) -> None:
     with redirect_stderr(terminal), Progress(enabled=True) as progress:
-        progress.expect(20)
+        progress.start(20)
         advance(progress, clock, 15)
         progress.write(b"\x1b[31mred\x1b[0m plain\n")
         assert "\x1b[31mred\x1b[0m plain\n" in terminal.raw
@@ -211,7 +211,7 @@ def test_lines_above_the_bar_keep_their_colours(clock: Clock, terminal: Terminal
 
 def test_undecodable_bytes_above_the_bar_are_replaced(clock: Clock, terminal: Terminal) -> None:
     with redirect_stderr(terminal), Progress(enabled=True) as progress:
-        progress.expect(20)
+        progress.start(20)
         advance(progress, clock, 15)
         progress.write(b"\xff\xfe\n")
         assert "��\n" in terminal.text
@@ -219,7 +219,7 @@ def test_undecodable_bytes_above_the_bar_are_replaced(clock: Clock, terminal: Te
 
 def test_bar_is_omitted_if_the_terminal_fails(clock: Clock, terminal: Terminal) -> None:
     with redirect_stderr(terminal), Progress(enabled=True) as progress:
-        progress.expect(20)
+        progress.start(20)
         terminal.fails = True
         advance(progress, clock, 20)
         terminal.fails = False
@@ -229,7 +229,7 @@ def test_bar_is_omitted_if_the_terminal_fails(clock: Clock, terminal: Terminal) 
 
 def test_terminal_that_fails_under_the_bar_does_not_end_the_run(clock: Clock, terminal: Terminal) -> None:
     with redirect_stderr(terminal), Progress(enabled=True) as progress:
-        progress.expect(20)
+        progress.start(20)
         advance(progress, clock, 15)
         terminal.fails = True
         advance(progress, clock, 5)

@@ -136,7 +136,7 @@ async def test_hanging_delivery_times_out(webhook: Webhook) -> None:
 @pytest.mark.parametrize(
     "url", [f"nowhere://{TOKEN}", TOKEN, "", f"slack://{TOKEN}", f"json://a/{TOKEN},json://b/{TOKEN}", "json://"]
 )
-def test_invalid_url_is_refused_and_not_repeated(url: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_invalid_url_is_refused_without_revealing_it(url: str, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ChannelUnusable, match="channel ops: Apprise does not accept its URL") as error:
         open_sender("ops", url)
     assert TOKEN not in str(error.value)

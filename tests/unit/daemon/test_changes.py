@@ -150,7 +150,7 @@ def test_refusal_and_its_end_are_reported_by_rule() -> None:
     refused_plan = plan(ASKED, verdict=Verdict.REFUSED, refusals=(Refusal("min-active", "would leave none"),))
     current = update_account(NotifiedAccount(), refused_plan, None, "r1")
     assert notification_lines(NotifiedAccount(), current) == [
-        "nothing is written: refused by min-active / min-active: would leave none"
+        "plan refused by min-active / min-active: would leave none"
     ]
     assert notification_lines(current, NotifiedAccount()) == ["no longer refused by min-active"]
     later_refusal = result(outcome=RunOutcome.REFUSED, refusals=(Refusal("max-deactivations", "takes 9"),))
@@ -175,8 +175,8 @@ def test_invalid_files_and_suspensions_are_reported_with_their_end() -> None:
     )
     assert notifications(NotifyState(), state) == (
         Notification(Event.FILE, None, "a.yaml is invalid; using its last valid version, if any", ("a.yaml:1:1: no",)),
-        Notification(Event.SUSPENDED, None, "suspended, nothing is written: x"),
-        Notification(Event.SUSPENDED, "b", "suspended, nothing is written: moving"),
+        Notification(Event.SUSPENDED, None, "writes suspended: x"),
+        Notification(Event.SUSPENDED, "b", "writes suspended: moving"),
     )
     assert [
         (each.title, each.over) for each in notifications(state, NotifyState(accounts={"b": NotifiedAccount()}))
@@ -227,7 +227,7 @@ REVERTED_NOTES = [
         (
             NotifiedAccount(refused={"min-active": "few"}),
             REFUSED,
-            [(Event.REFUSED, "nothing is written: refused by fleet-wide", ("fleet-wide: many",), False)],
+            [(Event.REFUSED, "plan refused by fleet-wide", ("fleet-wide: many",), False)],
         ),
         (REFUSED, NotifiedAccount(refused={"min-active": "fewer"}), []),
         (REFUSED, NotifiedAccount(), [(Event.REFUSED, "no longer refused by min-active, fleet-wide", (), True)]),

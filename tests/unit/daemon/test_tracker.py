@@ -125,8 +125,8 @@ def test_suspensions_of_one_and_all_accounts_are_reported() -> None:
     tracker.event("suspended", account="main", reason="moving", by="ops", until=None)
     tracker.passes(converged(), converged("b"))
     assert tracker.titles == [
-        "suspended, nothing is written: no reason given",
-        "main: suspended, nothing is written: moving",
+        "writes suspended: no reason given",
+        "main: writes suspended: moving",
     ]
     tracker.event("resumed", account=None)
     tracker.passes(converged())

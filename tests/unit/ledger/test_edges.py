@@ -30,7 +30,7 @@ async def test_null_ledger_records_nothing_and_recalls_the_given_memory() -> Non
     ledger = NullLedger(lambda key: memory if key == "vendor 1" else AccountMemory())
     assert await ledger.recall("vendor 1") is memory
     assert await NullLedger().recall("vendor 1") == AccountMemory()
-    async with ledger.hold(subject(), never_wait) as account_ledger:
+    async with ledger.lease(subject(), never_wait) as account_ledger:
         assert account_ledger is ledger
         assert await account_ledger.resume(observed_account()) == AccountMemory()
         await account_ledger.record_plan(plan_writes(A), "f")
@@ -51,10 +51,10 @@ async def test_ledger_does_not_wait_for_a_leased_account_by_default(tmp_path: Pa
     async with (
         ledger(tmp_path) as first,
         ledger(tmp_path, run_id="run-2", clock=lambda: 0.0) as second,
-        first.hold(subject(), never_wait),
+        first.lease(subject(), never_wait),
     ):
         with pytest.raises(AccountBusy):
-            async with second.hold(subject(), pause):
+            async with second.lease(subject(), pause):
                 raise AssertionError("entered")
     assert pauses == []
 
@@ -77,7 +77,7 @@ async def test_all_commits_run_on_one_named_thread(tmp_path: Path) -> None:
 async def test_run_is_read_back_with_every_time_and_error(tmp_path: Path) -> None:
     """Start and end of a run, an account and an attempt, and each error, are read back unchanged."""
     async with ledger(tmp_path) as run_ledger:
-        async with run_ledger.hold(subject(), never_wait) as account_ledger:
+        async with run_ledger.lease(subject(), never_wait) as account_ledger:
             await account_ledger.record_plan(plan_writes(A, B), "f")
             await account_ledger.intend([(A, 1, Status.INACTIVE)])
             account_ledger.record_response(A, 1, Ambiguous("no answer"))
@@ -103,7 +103,7 @@ async def test_run_is_read_back_with_every_time_and_error(tmp_path: Path) -> Non
 
 async def test_acceptance_is_recorded_only_for_unverified_writes(tmp_path: Path) -> None:
     """The last responses are recorded only for numbers that no read has confirmed."""
-    async with ledger(tmp_path) as run_ledger, run_ledger.hold(subject(), never_wait) as account_ledger:
+    async with ledger(tmp_path) as run_ledger, run_ledger.lease(subject(), never_wait) as account_ledger:
         plan = plan_writes(A, B)
         await account_ledger.record_plan(plan, "f")
         await account_ledger.intend([(A, 1, Status.INACTIVE), (B, 1, Status.INACTIVE)])
@@ -127,7 +127,7 @@ def test_unwritable_ledger_is_refused_with_file_and_reason(tmp_path: Path, monke
 
 async def test_planned_number_without_attempt_is_not_attempted(tmp_path: Path) -> None:
     """A planned number that the run did not reach is recorded as `not_attempted`, not as unchanged."""
-    async with ledger(tmp_path) as run_ledger, run_ledger.hold(subject(), never_wait) as account_ledger:
+    async with ledger(tmp_path) as run_ledger, run_ledger.lease(subject(), never_wait) as account_ledger:
         await account_ledger.record_plan(plan_writes(A, B), "f")
         attempted = account_result(plan_writes(A), Outcome.CHANGED)
         unattempted = account_result(plan_writes(B), Outcome.NOT_ATTEMPTED, attempts=0)
@@ -140,10 +140,10 @@ async def test_planned_number_without_attempt_is_not_attempted(tmp_path: Path) -
 
 async def test_crashed_run_is_counted_by_outcome(tmp_path: Path) -> None:
     """The next run closes the entry of a crashed run and counts its numbers by outcome."""
-    async with ledger(tmp_path, run_id="dead") as dead, dead.hold(subject(), never_wait) as account_ledger:
+    async with ledger(tmp_path, run_id="dead") as dead, dead.lease(subject(), never_wait) as account_ledger:
         await account_ledger.record_plan(plan_writes(A, B), "f")
         await account_ledger.intend([(A, 1, Status.INACTIVE)])
-    async with ledger(tmp_path, run_id="next") as following, following.hold(subject(), never_wait) as account_ledger:
+    async with ledger(tmp_path, run_id="next") as following, following.lease(subject(), never_wait) as account_ledger:
         await account_ledger.resume(observed_account(**{f"n{A}": "INACTIVE", f"n{B}": "ACTIVE"}))
     ((counts,),) = rows(tmp_path, "SELECT counts FROM entries")
     assert json.loads(counts) == {"changed": 1, "not_attempted": 1}
@@ -154,8 +154,8 @@ async def test_responses_of_accounts_that_finish_together_are_recorded(tmp_path:
     async with ledger(tmp_path) as run_ledger:
         first_subject, second_subject = subject("vendor 1"), subject("vendor 2")
         async with (
-            run_ledger.hold(first_subject, never_wait) as first,
-            run_ledger.hold(second_subject, never_wait) as second,
+            run_ledger.lease(first_subject, never_wait) as first,
+            run_ledger.lease(second_subject, never_wait) as second,
         ):
             for account_ledger in (first, second):
                 await account_ledger.record_plan(plan_writes(A), "f")

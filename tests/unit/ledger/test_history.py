@@ -64,7 +64,7 @@ async def _run(
     now = now or clock()
     async with ledger(folder, run_id=run_id, now=now) as run_ledger:
         for result in results:
-            async with run_ledger.hold(_subject(result.account, **subject), never_wait) as account_ledger:
+            async with run_ledger.lease(_subject(result.account, **subject), never_wait) as account_ledger:
                 phones = [number.phone for number in result.numbers]
                 await account_ledger.record_plan(_plan(result.account, *phones), "f" * 64)
                 await account_ledger.intend([(phone, 1, Status.ACTIVE) for phone in phones])
@@ -106,7 +106,7 @@ async def test_run_is_read_back_in_full(tmp_path: Path) -> None:
     failed = NumberResult(B, Action.ACTIVATE, "ACTIVE", "INACTIVE", "INACTIVE", Outcome.FAILED, 2, error, 9)
     async with ledger(tmp_path) as run_ledger:
         subject = _subject("main", credentials=CREDENTIALS, sha256="ab", commit="cd")
-        async with run_ledger.hold(subject, never_wait) as account_ledger:
+        async with run_ledger.lease(subject, never_wait) as account_ledger:
             await account_ledger.record_plan(_plan("main", A, B), "f" * 64)
             await account_ledger.intend([(A, 1, Status.ACTIVE), (B, 1, Status.ACTIVE), (B, 2, Status.ACTIVE)])
             account_ledger.record_response(A, 1, None)
@@ -219,7 +219,7 @@ async def test_number_filter_returns_only_that_number(tmp_path: Path) -> None:
 
 async def test_run_without_an_end_is_unfinished(tmp_path: Path) -> None:
     """A run that is in progress or has crashed has no outcome yet; neither have its account and numbers."""
-    async with ledger(tmp_path) as run_ledger, run_ledger.hold(_subject("main"), never_wait) as account_ledger:
+    async with ledger(tmp_path) as run_ledger, run_ledger.lease(_subject("main"), never_wait) as account_ledger:
         await account_ledger.record_plan(_plan("main", A), "f")
         await account_ledger.intend([(A, 1, Status.ACTIVE)])
         (run,) = _read_back(tmp_path, outcome=Ending.UNFINISHED).runs
@@ -318,7 +318,7 @@ async def test_errors_keep_the_parameters_of_their_messages(tmp_path: Path) -> N
         counts={},
         numbers=(failed, untranslated),
     )
-    async with ledger(tmp_path) as run_ledger, run_ledger.hold(_subject("main"), never_wait) as account_ledger:
+    async with ledger(tmp_path) as run_ledger, run_ledger.lease(_subject("main"), never_wait) as account_ledger:
         await account_ledger.record_plan(_plan("main", A, B), "f" * 64)
         await account_ledger.intend([(A, 1, Status.ACTIVE), (B, 1, Status.ACTIVE)])
         account_ledger.record_response(A, 1, NotRegistered(message))

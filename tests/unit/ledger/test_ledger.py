@@ -36,7 +36,7 @@ def _empty_result(outcome: RunOutcome = RunOutcome.CONVERGED) -> AccountResult:
 async def test_complete_run_is_recorded(tmp_path: Path) -> None:
     """The run, its account, its request and its number are recorded with all their fields."""
     async with ledger(tmp_path) as run_ledger:
-        async with run_ledger.hold(subject(sha256="f00", commit="c0ffee-dirty"), never_wait) as account_ledger:
+        async with run_ledger.lease(subject(sha256="f00", commit="c0ffee-dirty"), never_wait) as account_ledger:
             assert await account_ledger.resume(observed_account(n0100001=ON)) == AccountMemory()
             await account_ledger.record_plan(plan_writes(A), "print")
             await account_ledger.intend([(A, 1, OFF)])
@@ -73,7 +73,7 @@ async def test_response_determines_the_attempt_state(
     tmp_path: Path, error: ApiError | None, state: AttemptState
 ) -> None:
     """Accepted, rejected and ambiguous requests are distinguished, each with its status and text."""
-    async with ledger(tmp_path) as run_ledger, run_ledger.hold(subject(), never_wait) as account_ledger:
+    async with ledger(tmp_path) as run_ledger, run_ledger.lease(subject(), never_wait) as account_ledger:
         await account_ledger.record_plan(plan_writes(A, B), "")
         await account_ledger.intend([(A, 1, OFF), (B, 1, OFF)])
         account_ledger.record_response(A, 1, error)
@@ -87,7 +87,7 @@ async def test_response_determines_the_attempt_state(
 @pytest.mark.parametrize("text", ["a\0b", "\udcff", "발신번호 😀", "x" * 500])
 async def test_unusual_text_of_a_response_is_stored(tmp_path: Path, text: str) -> None:
     """Requests of the same transaction are sent, and the text is stored with replacement characters."""
-    async with ledger(tmp_path) as run_ledger, run_ledger.hold(subject(), never_wait) as account_ledger:
+    async with ledger(tmp_path) as run_ledger, run_ledger.lease(subject(), never_wait) as account_ledger:
         await account_ledger.record_plan(plan_writes(A, B), "")
         await account_ledger.intend([(A, 1, OFF)])
         account_ledger.record_response(A, 1, NotRegistered(text, http_status=400, api_code=text))
@@ -127,11 +127,11 @@ async def test_memory_has_the_latest_credentials_of_each_account_name(tmp_path: 
 
 async def test_completed_plan_ends_the_count_of_deactivations(tmp_path: Path) -> None:
     """A run that only closes the entry of a crashed run is recorded, so that the next plan has its full allowance."""
-    async with ledger(tmp_path, run_id="dead") as run_ledger, run_ledger.hold(subject(), never_wait) as account_ledger:
+    async with ledger(tmp_path, run_id="dead") as run_ledger, run_ledger.lease(subject(), never_wait) as account_ledger:
         await account_ledger.record_plan(plan_writes(A), "")
         await account_ledger.intend([(A, 1, OFF)])
     async with ledger(tmp_path, run_id="next") as run_ledger:
-        async with run_ledger.hold(subject(), never_wait) as account_ledger:
+        async with run_ledger.lease(subject(), never_wait) as account_ledger:
             assert await account_ledger.resume(observed_account(n0100001=OFF)) == AccountMemory(
                 {A: OFF}, frozenset({A}), names=NAMES
             )
@@ -147,7 +147,7 @@ async def test_run_without_an_end_is_recorded_as_failed(tmp_path: Path) -> None:
     async def run_and_fail(run_id: str, *, finish: bool) -> None:
         async with (
             ledger(tmp_path, run_id=run_id) as run_ledger,
-            run_ledger.hold(subject(), never_wait) as account_ledger,
+            run_ledger.lease(subject(), never_wait) as account_ledger,
         ):
             await account_ledger.record_plan(plan_writes(A), "")
             await account_ledger.intend([(A, 1, OFF)])
@@ -174,7 +174,7 @@ async def test_two_runs_share_a_ledger(tmp_path: Path) -> None:
     async with ledger(tmp_path, run_id="one") as run_account, ledger(tmp_path, run_id="two") as two:
 
         async def scenario(run_ledger: Ledger, key: str) -> None:
-            async with run_ledger.hold(subject(key), never_wait) as account_ledger:
+            async with run_ledger.lease(subject(key), never_wait) as account_ledger:
                 phones = [f"010{n:08}" for n in range(50)]
                 await account_ledger.record_plan(plan_writes(*phones), "")
                 for number in range(1, 4):
@@ -206,7 +206,7 @@ async def test_fleet_shares_one_run(tmp_path: Path) -> None:
         run_ledger._connection.set_trace_callback(lambda text: commits.append(text) if text == "COMMIT" else None)
 
         async def run_account(number: int) -> None:
-            async with run_ledger.hold(subject(f"vendor {number}"), never_wait) as account_ledger:
+            async with run_ledger.lease(subject(f"vendor {number}"), never_wait) as account_ledger:
                 await account_ledger.resume(observed_account(n0100001=ON))
                 await account_ledger.record_plan(plan_writes(A), "")
                 await account_ledger.intend([(A, 1, OFF)])
@@ -239,7 +239,7 @@ async def test_failed_commit_refuses_every_later_request(
 ) -> None:
     """After the first failure every request, end of an entry and read is refused. Closing the ledger does not fail."""
     phones = [f"010{n:08}" for n in range(2000)]
-    async with ledger(tmp_path) as run_ledger, run_ledger.hold(subject(), never_wait) as account_ledger:
+    async with ledger(tmp_path) as run_ledger, run_ledger.lease(subject(), never_wait) as account_ledger:
         await account_ledger.record_plan(plan_writes(*phones), "")
         break_ledger(run_ledger)
         results = await asyncio.gather(
@@ -274,7 +274,7 @@ async def test_ledger_that_cannot_start_leaves_no_open_connection(tmp_path: Path
 async def test_run_end_trims_the_ledger(tmp_path: Path) -> None:
     """A run that ends with the ledger over its limit deletes the oldest runs, never itself."""
     for number in range(4):
-        async with ledger(tmp_path, run_id=f"r{number}", most_bytes=1) as run_ledger:
+        async with ledger(tmp_path, run_id=f"r{number}", max_bytes=1) as run_ledger:
             await run_ledger.record(subject(), account_result(plan_writes(A), Outcome.FAILED), {})
             await run_ledger.finish(RunOutcome.PARTIAL)
     assert rows(tmp_path, "SELECT id, outcome FROM runs") == [("r3", "partial")]

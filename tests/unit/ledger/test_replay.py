@@ -60,7 +60,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def test_intended_write_uses_up_the_plan(store: Store) -> None:
-    """The first intent counts, also of a run that crashed. A plan with another id is not used up."""
+    """The first intent uses up the plan, even if the run crashed. A plan with another id is not used up."""
     entry = store.start_run("r1", plan="p1")
     assert store.earlier_run() is None
     store.intend(entry, at=BEFORE)
@@ -185,14 +185,14 @@ def test_lookup_is_fast_with_a_long_history(store: Store) -> None:
 async def test_account_ledger_finds_an_earlier_run(tmp_path: Path) -> None:
     """An account ledger asks for its own account and run, while it has the lease."""
     async with ledger(tmp_path, run_id="r1", now=clock(43_300)) as first:
-        async with first.hold(subject(), never_wait) as account_ledger:
+        async with first.lease(subject(), never_wait) as account_ledger:
             assert await account_ledger.earlier_run(PLAN, [A]) is None
             await account_ledger.resume(observed_account(n01000000001="ACTIVE"))
             await account_ledger.record_plan(plan_writes(A), "f")
             await account_ledger.intend([(A, 1, plan_writes(A).writes[0].desired)])  # type: ignore[list-item]
             assert await account_ledger.earlier_run(PLAN, [A]) is None
         await first.finish(RunOutcome.PARTIAL)
-    async with ledger(tmp_path, run_id="r2") as second, second.hold(subject(), never_wait) as account_ledger:
+    async with ledger(tmp_path, run_id="r2") as second, second.lease(subject(), never_wait) as account_ledger:
         use = await account_ledger.earlier_run(PLAN, [A])
         assert use is not None
         assert use.run == "r1"
@@ -201,7 +201,7 @@ async def test_account_ledger_finds_an_earlier_run(tmp_path: Path) -> None:
 
 async def test_unreadable_ledger_is_an_error(tmp_path: Path) -> None:
     """If earlier runs cannot be determined, nothing may be written."""
-    async with ledger(tmp_path) as run_ledger, run_ledger.hold(subject(), never_wait) as account_ledger:
+    async with ledger(tmp_path) as run_ledger, run_ledger.lease(subject(), never_wait) as account_ledger:
         with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection, connection:
             connection.execute("DROP TABLE attempts")
         with pytest.raises(LedgerError, match="cannot be used"):

@@ -48,7 +48,7 @@ def _rows(folder: Path, sql: str) -> list[Any]:
 
 
 async def _start_account(run_ledger: Ledger, *phones: str) -> SqliteAccountLedger:
-    async with run_ledger.hold(_SUBJECT, never_wait) as account_ledger:
+    async with run_ledger.lease(_SUBJECT, never_wait) as account_ledger:
         await account_ledger.record_plan(_plan(*phones), "f")
         await account_ledger.intend([(phone, 1, Status.INACTIVE) for phone in phones])
         return account_ledger
@@ -105,7 +105,7 @@ def test_open_entry_of_a_crashed_run_is_closed_without_writes(tmp_path: Path) ->
             )
             async with (
                 ledger(tmp_path, run_id="dead") as run_ledger,
-                run_ledger.hold(subject, never_wait) as account_ledger,
+                run_ledger.lease(subject, never_wait) as account_ledger,
             ):
                 await account_ledger.record_plan(_plan(A), "f")
                 await account_ledger.intend([(A, 1, Status.INACTIVE)])

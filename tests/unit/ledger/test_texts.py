@@ -53,7 +53,7 @@ async def _record_responses(folder: Path, text: str) -> None:
     result = AccountResult(
         account="a", outcome=RunOutcome.PARTIAL, error=ErrorInfo(text, text), counts={}, numbers=tuple(numbers)
     )
-    async with ledger(folder) as run_ledger, run_ledger.hold(_SUBJECT, never_wait) as account_ledger:
+    async with ledger(folder) as run_ledger, run_ledger.lease(_SUBJECT, never_wait) as account_ledger:
         await account_ledger.record_plan(plan, "print")
         await account_ledger.intend([(phone, 1, Status.ACTIVE) for phone in (PHONE, OTHER)])
         account_ledger.record_response(PHONE, 1, NumberRejected(text, http_status=400, api_code=text))
@@ -77,6 +77,6 @@ async def test_any_message_is_stored_without_losing_rows(tmp_path: Path, text: s
 async def test_undecodable_user_and_host_names_are_stored(tmp_path: Path) -> None:
     """Names of user and host with undecodable bytes do not prevent a run from starting."""
     run = run_info(started_by="ann\udcff", host="box\udcfe")
-    async with Ledger(tmp_path / "ledger.db", run, now=clock(), most_bytes=1 << 30):
+    async with Ledger(tmp_path / "ledger.db", run, now=clock(), max_bytes=1 << 30):
         pass
     assert _rows(tmp_path, "SELECT started_by, host FROM runs") == [("ann\ufffd", "box\ufffd")]

@@ -393,7 +393,7 @@ def test_runs_that_count_for_safety_rules_are_never_pruned(store: Store) -> None
     store.settle(n0100001=OFF)
     _record_run(store, RunOutcome.REFUSED)
     assert retention.prune(store.connection, "9999") == 1
-    assert retention.trim(store.connection, 0, keep="r2") == 0
+    assert retention.trim(store.connection, 0, current_run="r2") == 0
     assert store.query("SELECT id FROM runs") == [("r1",)]
     assert store.recall().spent == {A}
     _record_run(store, RunOutcome.PARTIAL, B)
@@ -405,8 +405,8 @@ def test_ledger_is_trimmed_only_above_its_limit(store: Store) -> None:
         _record_run(store, RunOutcome.CONVERGED, phone)
     used_bytes = retention._used_bytes(store.connection)
     assert used_bytes == len(store.connection.serialize())
-    assert retention.trim(store.connection, used_bytes, keep="r3") == 0
-    assert retention.trim(store.connection, used_bytes - 1, keep="r3") > 0
+    assert retention.trim(store.connection, used_bytes, current_run="r3") == 0
+    assert retention.trim(store.connection, used_bytes - 1, current_run="r3") > 0
 
 
 def test_prune_deletes_runs_that_ended_before_the_time(store: Store) -> None:
@@ -431,7 +431,7 @@ def test_trim_keeps_the_file_within_its_limit(store: Store, tmp_path: Path) -> N
     store.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     path = tmp_path / "ledger.db"
     limit = path.stat().st_size // 3
-    deleted = retention.trim(store.connection, limit, keep="r60")
+    deleted = retention.trim(store.connection, limit, current_run="r60")
     remaining = [run for (run,) in store.query("SELECT id FROM runs ORDER BY started_at")]
     assert remaining == [f"r{number}" for number in range(deleted + 1, 61)]
     assert 10 < len(remaining) < 30
@@ -439,7 +439,7 @@ def test_trim_keeps_the_file_within_its_limit(store: Store, tmp_path: Path) -> N
     assert path.stat().st_size <= limit
     assert store.query("PRAGMA freelist_count") == [(0,)]
     assert store.recall().written == dict.fromkeys(phones, OFF)
-    assert retention.trim(store.connection, limit, keep="r60") == 0
+    assert retention.trim(store.connection, limit, current_run="r60") == 0
 
 
 def test_trim_keeps_the_run_that_ends(store: Store) -> None:
@@ -447,7 +447,7 @@ def test_trim_keeps_the_run_that_ends(store: Store) -> None:
     _record_runs(store, 3)
     _record_crash(store, A)
     _record_runs(store, 2)
-    assert retention.trim(store.connection, 1, keep="r6") == 4
+    assert retention.trim(store.connection, 1, current_run="r6") == 4
     assert store.query("SELECT id FROM runs") == [("r4",), ("r6",)]
 
 
@@ -455,7 +455,7 @@ def test_trim_keeps_a_run_that_has_just_started(store: Store) -> None:
     """Another process may have started a run that has no entry yet."""
     _record_runs(store, 2)
     writes.add_run(store.connection, run_info("other", started_at="2000-01-01T00:00:00.000Z"))
-    assert retention.trim(store.connection, 1, keep="r2") == 1
+    assert retention.trim(store.connection, 1, current_run="r2") == 1
     assert store.query("SELECT id FROM runs ORDER BY id") == [("other",), ("r2",)]
 
 
@@ -479,7 +479,7 @@ def _use_every_statement(store: Store) -> None:
     entry = store.start_entry(plan_writes(C))
     store.finish(entry, account_result(plan_writes(C), Outcome.CHANGED), {A: Status(ON)})
     store.recall()
-    retention.trim(store.connection, 1, keep="r4")
+    retention.trim(store.connection, 1, current_run="r4")
     retention.prune(store.connection, "9999")
 
 

@@ -12,7 +12,7 @@ from worker.model.messages import Message
 from worker.model.plans import Action, Change, Notice, NoticeKind
 from worker.model.ports import sources
 from worker.model.safety import Safety
-from worker.plan.comparison import CurrentFiles, missing_file_notices, stale_writes, with_current_ends
+from worker.plan.comparison import CurrentFiles, missing_file_notices, stale_writes, with_earliest_ends
 from worker.plan.planfile import SavedAccount
 
 ON, OFF = "01000000001", "01000000002"
@@ -84,9 +84,9 @@ def test_schedule_is_evaluated_at_the_given_time() -> None:
 )
 def test_write_ends_at_the_earlier_end_of_plan_and_file(planned: str | None, entry: str, until: str | None) -> None:
     changes = (replace(SAVED.changes[0], until=planned), SAVED.changes[1])
-    changes_with_ends = with_current_ends(changes, CurrentFiles(_account(f"numbers: {{{ON}: {entry}}}")), NOW)
+    changes_with_ends = with_earliest_ends(changes, CurrentFiles(_account(f"numbers: {{{ON}: {entry}}}")), NOW)
     assert [change.until for change in changes_with_ends] == [until, None]
-    assert with_current_ends(changes, CurrentFiles(None, ("main.yaml",)), NOW) == changes
+    assert with_earliest_ends(changes, CurrentFiles(None, ("main.yaml",)), NOW) == changes
 
 
 @pytest.mark.parametrize("policy", ["report", "ignore", "deactivate"])
@@ -130,6 +130,7 @@ def test_removed_credentials_are_different_credentials() -> None:
 def test_numbers_of_a_missing_file_are_assumed_unchanged() -> None:
     """A number that the other files do not list stays; one for which they desire another status is stale."""
     assert stale_writes(SPLIT, CurrentFiles(None, ("main.yaml", "sales.yaml")), NOW) == {}
+    assert stale_writes(SPLIT, CurrentFiles(None, from_stdin=True), NOW) == {}
     assert _reasons("numbers: {}", SPLIT, "sales.yaml") == {}
     assert _reasons(f"numbers: {{{OFF}: ACTIVE}}", SPLIT, "sales.yaml") == {
         OFF: "main.yaml:2 now desires ACTIVE: plan again"
@@ -147,13 +148,19 @@ def test_reason_names_the_file_that_lists_the_number() -> None:
 
 
 def test_missing_files_are_a_notice() -> None:
-    """The notice names each missing file and both options. Without missing files there is no notice."""
+    """The notice names each missing file and both options. Standard input has a notice of its own."""
     assert missing_file_notices(CurrentFiles(_account("numbers: {}"))) == ()
     message = (
         "main.yaml, sales.yaml not found, so the plan was not compared with the desired state; pass --files FOLDER if "
         "the files moved, or --no-files if they no longer exist"
     )
-    assert missing_file_notices(CurrentFiles(None, ("main.yaml", "sales.yaml"))) == (Notice(NoticeKind.FILES, message),)
+    notice = Notice(NoticeKind.FILES, message)
+    assert missing_file_notices(CurrentFiles(None, ("main.yaml", "sales.yaml"))) == (notice,)
+    stdin = Notice(
+        NoticeKind.FILES, "the plan was made from standard input, so it was not compared with the desired state"
+    )
+    assert missing_file_notices(CurrentFiles(None, from_stdin=True)) == (stdin,)
+    assert missing_file_notices(CurrentFiles(None, ("main.yaml", "sales.yaml"), from_stdin=True)) == (stdin, notice)
 
 
 def test_files_of_a_split_account_are_listed_once() -> None:

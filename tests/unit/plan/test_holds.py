@@ -35,8 +35,8 @@ def _account(*active: str, inactive: tuple[str, ...] = ()) -> ObservedAccount:
     return ObservedAccount("1", {phone: Observed(phone, status) for phone, status in statuses.items()})
 
 
-def _hold_back(changes: tuple[Change, ...], observed: ObservedAccount, *may_be_inactive: str) -> tuple[Change, ...]:
-    return hold_back(changes, observed, groups=(PAIR,), may_be_inactive=may_be_inactive, pair_swaps="warn")
+def _hold_back(changes: tuple[Change, ...], observed: ObservedAccount, *possibly_inactive: str) -> tuple[Change, ...]:
+    return hold_back(changes, observed, groups=(PAIR,), possibly_inactive=possibly_inactive, pair_swaps="warn")
 
 
 @given(st.lists(_phones, unique=True), st.frozensets(_phones), _groups())

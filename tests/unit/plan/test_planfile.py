@@ -86,6 +86,6 @@ def test_plan_of_another_version_is_refused() -> None:
     with pytest.raises(PlanFileError) as error:
         unseal(data, now=_NOW)
     assert str(error.value) == (
-        f"the plan file is of another version (this one reads {document['schema']}); apply it with that version or "
-        "plan again"
+        f"unsupported plan file version: this senderid supports {document['schema']}; apply the plan with the senderid "
+        "that created it, or plan again"
     )

@@ -227,7 +227,7 @@ def test_failed_activations_hold_dependent_deactivations() -> None:
     """The last ACTIVE number is not deactivated if its successor was not activated."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
     account.faults = {B: [(NotRegistered("no"), False)]}
-    results, writes = execute_changes(account, deactivation(A), activation(B), least_active=1)
+    results, writes = execute_changes(account, deactivation(A), activation(B), min_active=1)
     assert (results[A].outcome, account.statuses[A]) == (Outcome.NOT_ATTEMPTED, "ACTIVE")
     assert writes.stop_reason is not None
     error = results[A].error
@@ -239,13 +239,13 @@ def test_activations_are_verified_before_dependent_deactivations() -> None:
     """An accepted activation that a read does not show holds the deactivation of the last ACTIVE number."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
     account.on_read = lambda read: account.statuses.update({B: Status.INACTIVE}) if read >= 2 else None
-    results, _ = execute_changes(account, deactivation(A), activation(B), least_active=1)
+    results, _ = execute_changes(account, deactivation(A), activation(B), min_active=1)
     assert (results[A].outcome, results[B].outcome) == (Outcome.NOT_ATTEMPTED, Outcome.UNVERIFIED)
 
 
 def test_swap_proceeds_after_its_activation_is_verified() -> None:
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
-    results, _ = execute_changes(account, deactivation(A), activation(B), least_active=1)
+    results, _ = execute_changes(account, deactivation(A), activation(B), min_active=1)
     assert {result.outcome for result in results.values()} == {Outcome.CHANGED}
 
 
@@ -254,7 +254,7 @@ def test_unverifiable_activations_hold_dependent_deactivations(error: ServerErro
     """Without a read nothing is confirmed, so the last ACTIVE number stays."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE")
     account.failing_reads = {2: error}
-    results, _ = execute_changes(account, deactivation(A), activation(B), least_active=1)
+    results, _ = execute_changes(account, deactivation(A), activation(B), min_active=1)
     assert results[A].outcome is Outcome.NOT_ATTEMPTED
     assert account.statuses[A] is Status.ACTIVE
 
@@ -306,7 +306,7 @@ def test_interruption_during_activations_is_the_reason_for_deactivations() -> No
     """Deactivations are not attempted because of the stop, not held because of activations."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE", n0100003="INACTIVE")
     account.on_write = lambda _: account.halt(Interrupted("SIGINT"))
-    results, writes = execute_changes(account, activation(B), activation(C), deactivation(A), least_active=1)
+    results, writes = execute_changes(account, activation(B), activation(C), deactivation(A), min_active=1)
     assert isinstance(writes.stop_reason, Interrupted)
     error = results[A].error
     assert error is not None
@@ -586,9 +586,9 @@ def test_number_that_a_crashed_run_may_deactivate_does_not_count_for_its_group(i
     """The activation fails, so the deactivation depends on the other member."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="ACTIVE", n0100003="INACTIVE")
     account.faults = {C: [(NotWritable("no"), False)]}
-    groups, may_be_inactive = (Group("support", (A, B, C)),), frozenset({inactive} if inactive else ())
+    groups, possibly_inactive = (Group("support", (A, B, C)),), frozenset({inactive} if inactive else ())
     results, _ = execute_changes(
-        account, activation(C), deactivation(B), groups=groups, may_be_inactive=may_be_inactive
+        account, activation(C), deactivation(B), groups=groups, possibly_inactive=possibly_inactive
     )
     assert results[B].outcome is (Outcome.HELD if inactive else Outcome.CHANGED)
 
@@ -633,7 +633,7 @@ def test_held_deactivation_stays_held_if_a_later_read_would_allow_it() -> None:
 def test_account_with_too_few_active_numbers_is_not_held_to_its_minimum() -> None:
     """The safety rules allow this plan, because it does not go below the minimum: the account is below already."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="ACTIVE")
-    results, writes = execute_changes(account, deactivation(A), least_active=3)
+    results, writes = execute_changes(account, deactivation(A), min_active=3)
     assert (results[A].outcome, account.reads, writes.stop_reason) == (Outcome.CHANGED, 2, None)
 
 
@@ -648,7 +648,7 @@ def test_failed_activations_are_counted_in_the_reason(failing: tuple[str, ...], 
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE", n0100003="INACTIVE", n0100004="ACTIVE")
     account.faults = {phone: [(NotRegistered("no"), False)] for phone in failing}
     changes = deactivation(A), deactivation(D), activation(B), activation(C)
-    results, writes = execute_changes(account, *changes, least_active=2)
+    results, writes = execute_changes(account, *changes, min_active=2)
     assert str(writes.stop_reason) == f"{message}no deactivation was attempted"
     assert {results[phone].outcome for phone in (A, D)} == {Outcome.NOT_ATTEMPTED}
 

@@ -48,9 +48,9 @@ class _HookedLedger(NullLedger):
     on_lease: Holds = staticmethod(lambda _: nullcontext())
 
     @asynccontextmanager
-    async def hold(self, subject: Subject, pause: Callable[[float], Awaitable[bool]]) -> AsyncIterator[NullLedger]:
+    async def lease(self, subject: Subject, pause: Callable[[float], Awaitable[bool]]) -> AsyncIterator[NullLedger]:
         with self.on_lease(subject.key):
-            async with super().hold(subject, pause) as ledger:
+            async with super().lease(subject, pause) as ledger:
                 yield ledger
 
 
@@ -510,7 +510,7 @@ def test_leased_account_is_not_written(tmp_path: Path) -> None:
         async with immediate_ledger(tmp_path, run_id="other") as other_ledger, immediate_ledger(tmp_path) as run_ledger:
             fleet = reseller.with_ledger(run_ledger)
             leased = subject(identity.key(reseller.desired[1].endpoint or reseller.settings.endpoint, "1"))
-            async with other_ledger.hold(leased, never_wait):
+            async with other_ledger.lease(leased, never_wait):
                 results = await fleet.apply(reseller.desired, drafts, _TERMS, reseller.log)
             assert _outcomes(results) == [RunOutcome.CONVERGED, RunOutcome.LOCKED, RunOutcome.CONVERGED]
             assert reseller.converged() == ["0", "2"]

@@ -44,9 +44,9 @@ class _Ledger(NullLedger):
         self.confirmed: list[Mapping[str, Status]] = []
 
     @asynccontextmanager
-    async def hold(self, subject: Subject, pause: Callable[[float], Awaitable[bool]]) -> AsyncIterator[NullLedger]:
+    async def lease(self, subject: Subject, pause: Callable[[float], Awaitable[bool]]) -> AsyncIterator[NullLedger]:
         self.leased.append(subject)
-        async with super().hold(subject, pause) as ledger:
+        async with super().lease(subject, pause) as ledger:
             yield ledger
 
     async def record(self, subject: Subject, result: AccountResult, confirmed: Mapping[str, Status]) -> None:

@@ -240,7 +240,7 @@ def test_unsettled_entry_stays_open_without_failing_the_run(tmp_path: Path) -> N
         await _crash(setup, "dead", Fault.STALL)
         async with setup.ledger("holder") as holder:
             subject = setup.subject("0")
-            async with holder.hold(subject, never_wait):
+            async with holder.lease(subject, never_wait):
                 (result,) = await setup.apply("next", lock_timeout=60.0)
         assert result.outcome is RunOutcome.CONVERGED
         setup.sandbox.script(None, "GET", [None, Fault.FORBIDDEN])
@@ -287,7 +287,7 @@ def test_waiting_run_applies_the_remaining_changes(tmp_path: Path) -> None:
         async with setup.ledger("first") as first, setup.ledger("second", lock_timeout=60.0) as second:
             fleet = setup.fleet(second)
             drafts = await fleet.plan(setup.desired, _TERMS)
-            async with first.hold(setup.subject("0"), never_wait):
+            async with first.lease(setup.subject("0"), never_wait):
                 apply_task = asyncio.create_task(setup.plan_and_apply(fleet, drafts=drafts))
                 await asyncio.sleep(1)
                 already_active, inactive, _ = account.statuses
@@ -311,7 +311,7 @@ def test_waiting_run_refuses_additional_changes(tmp_path: Path) -> None:
         async with setup.ledger("first") as first, setup.ledger("second", lock_timeout=60.0) as second:
             fleet = setup.fleet(second)
             drafts = await fleet.plan(setup.desired, _TERMS)
-            async with first.hold(setup.subject("0"), never_wait):
+            async with first.lease(setup.subject("0"), never_wait):
                 apply_task = asyncio.create_task(setup.plan_and_apply(fleet, drafts=drafts))
                 await asyncio.sleep(1)
                 account.switch(already_active, OFF)
@@ -333,7 +333,7 @@ def test_waiting_accounts_do_not_block_the_others(tmp_path: Path) -> None:
             release = asyncio.Event()
 
             async def hold_lease(desired: DesiredAccount) -> None:
-                async with first.hold(setup.subject(desired.name), never_wait):
+                async with first.lease(setup.subject(desired.name), never_wait):
                     await release.wait()
 
             leases = [asyncio.create_task(hold_lease(desired)) for desired in setup.desired[:16]]
@@ -356,7 +356,7 @@ def test_waiting_run_that_is_stopped_is_interrupted(tmp_path: Path) -> None:
         loop = asyncio.get_running_loop()
         async with setup.ledger("first") as first, setup.ledger("second", lock_timeout=3600.0) as second:
             fleet = setup.fleet(second)
-            async with first.hold(setup.subject("0"), never_wait):
+            async with first.lease(setup.subject("0"), never_wait):
                 loop.call_later(10, fleet.interrupt, Interrupted("SIGINT"))
                 (result,) = await setup.plan_and_apply(fleet)
         assert (result.outcome, loop.time() < 3000) == (RunOutcome.INTERRUPTED, True)

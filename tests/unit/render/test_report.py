@@ -299,7 +299,7 @@ def test_runs_and_number_history_are_tables() -> None:
     accounts = tuple(account_record(account=f"a{index}") for index in range(7))
     page = report.runs(history(run_record(*accounts), run_record(outcome=Ending.UNFINISHED, finished_at=None), total=9))
     read = ParsedReport(page)
-    assert "2 of 9 runs. All of them: --limit 0" in read.visible
+    assert "2 of 9 runs. To list all: --limit 0" in read.visible
     assert "+2" in read.line("20261124T090012Z-a1b2c3")[5]
     assert "2 runs." in ParsedReport(report.runs(history(run_record(), run_record()))).visible
     page = report.number(PHONE, history(run_record(account_record(number_record()), account_record(numbers=None))))

@@ -55,7 +55,7 @@ def test_loss_of_exactly_30_percent_is_accepted(before: int, after: int, *, doub
     assert baseline.reread_reason(_observed(before), ()) is None
     assert baseline.reread_reason(_observed(after), ()) == reason
     assert baseline.registered == (before if doubted else after)
-    assert Baseline().recall(after, before) == reason
+    assert Baseline().last_run_mismatch(after, before) == reason
 
 
 def test_consecutive_small_losses_are_accepted() -> None:
@@ -65,7 +65,7 @@ def test_consecutive_small_losses_are_accepted() -> None:
 
 
 def test_confirmed_loss_is_the_new_baseline() -> None:
-    """The second read is the baseline, with any content."""
+    """A confirmed read becomes the baseline, however many numbers it contains."""
     baseline = Baseline()
     baseline.reread_reason(_observed(10), ())
     baseline.confirm(_observed(2), ())
@@ -76,11 +76,11 @@ def test_confirmed_loss_is_the_new_baseline() -> None:
 def test_count_of_earlier_runs_is_used_once() -> None:
     """Later reads are compared with the first or the confirmed read of this process."""
     baseline = Baseline()
-    assert baseline.recall(7, None) is None
-    assert baseline.recall(1, 10) is None
+    assert baseline.last_run_mismatch(7, None) is None
+    assert baseline.last_run_mismatch(1, 10) is None
     confirmed = Baseline()
     confirmed.confirm(_observed(1), ())
-    assert confirmed.recall(1, 10) is None
+    assert confirmed.last_run_mismatch(1, 10) is None
 
 
 @pytest.mark.parametrize("closing", [False, True])

@@ -74,7 +74,7 @@ def test_sender_of_a_recent_message_is_in_use(ago: int, *, is_in_use: bool) -> N
     account.add_sent(A, NOW - ago * HOUR)
     usage, _ = _usage(account, A, B)
     sent_at = (NOW - ago * HOUR).strftime("%Y-%m-%d %H:%M UTC")
-    reason = f"it has sent messages in the last 24 hours, one of them on {sent_at}"
+    reason = f"it has sent messages in the last 24 hours, one of them at {sent_at}"
     assert usage == NumberUse({A: reason} if is_in_use else {})
 
 
@@ -251,10 +251,10 @@ def test_invalid_usage_response_is_unknown(responses: dict[str, Any], reason: st
     [
         (
             {"sent": {"messageList": [{"from": A, "dateUpdated": "2027-01-15T08:00:00.000Z"}]}},
-            "on 2027-01-15 08:00 UTC",
+            "one of them at 2027-01-15 08:00 UTC",
         ),
-        ({"sent": {"messageList": {"M": {"from": A}}}}, "on an unknown time"),
-        ({"sent": {"messageList": {"M": {"from": A, "dateUpdated": "then"}}}}, "on then"),
+        ({"sent": {"messageList": {"M": {"from": A}}}}, "it has sent messages in the last 24 hours"),
+        ({"sent": {"messageList": {"M": {"from": A, "dateUpdated": "then"}}}}, "one of them at then"),
         (
             {
                 "groups": {"groupList": {"G1": {"scheduledDate": "2027-02-01T09:00:00+09:00"}}},
@@ -268,6 +268,10 @@ def test_invalid_usage_response_is_unknown(responses: dict[str, Any], reason: st
                 "group": {"messageList": {"M": {"from": f"+82 {A[1:3]}-{A[3:]}"}}, "nextKey": None},
             },
             "scheduled for 2027-02-01 00:00 UTC",
+        ),
+        (
+            {"groups": {"groupList": {"G1": {}}}, "group": {"messageList": {"M": {"from": A}}, "nextKey": None}},
+            "it is the sender of scheduled messages",
         ),
     ],
 )

@@ -175,8 +175,12 @@ def test_traces_are_off_by_default(environment: dict[str, str], monkeypatch: pyt
 @pytest.mark.parametrize(
     ("environment", "modules", "advice"),
     [
-        ({}, {"worker.telemetry.tracing": None}, "pip install 'senderid-worker[otel]', or set OTEL_SDK_DISABLED=true"),
-        ({"OTEL_BSP_MAX_QUEUE_SIZE": "-1"}, {}, "fix it, or set OTEL_SDK_DISABLED=true"),
+        (
+            {},
+            {"worker.telemetry.tracing": None},
+            "pip install 'senderid-worker[otel]', or set OTEL_SDK_DISABLED=true to disable tracing",
+        ),
+        ({"OTEL_BSP_MAX_QUEUE_SIZE": "-1"}, {}, "correct it, or set OTEL_SDK_DISABLED=true to disable tracing"),
     ],
 )
 def test_unavailable_traces_are_one_warning(
@@ -193,7 +197,7 @@ def test_unavailable_traces_are_one_warning(
     ((event, fields),) = log.lines
     assert event == "traces.failed"
     spans = str(fields["error_message"])
-    assert spans.startswith("no traces: OTEL_EXPORTER_OTLP_ENDPOINT is set, but ")
+    assert spans.startswith("tracing is off: OTEL_EXPORTER_OTLP_ENDPOINT is set, but ")
     assert spans.endswith(advice)
 
 

@@ -84,7 +84,7 @@ def command(
     Exit status: 0 converged, 1 error, 3 some numbers did not converge, 4 refused, 5 another run has the lease of the
     account.
     """
-    common_options = options.one_on_stdout(options.Common(**common))
+    common_options = options.route_text_output(options.Common(**common))
     if planfile is not None:
         if common_options.paths or common_options.accounts or common_options.only or common_options.exclude or dry_run:
             raise UsageError(
@@ -172,7 +172,7 @@ def _apply_file(
 
     async def apply_saved_plan(run: "Session") -> "list[AccountResult]":
         run.log.info("run.started", accounts=len(saved_plan.accounts), fingerprint=saved_plan.fingerprint)
-        run.progress.expect(sum(len(account.changes) for account in saved_plan.accounts))
+        run.progress.start(sum(len(account.changes) for account in saved_plan.accounts))
         allow = rules | set(saved_plan.allow)
         results = await run.fleet.apply_saved(saved_plan.accounts, allow, run.progress, plan=plan, files=files)
         return [*results, *map(left_out_result, saved_plan.left_out)]
@@ -259,7 +259,9 @@ class _CurrentFiles:
         for account, names in self._names.items():
             paths = {name: sources.locate(name, self._folder) for name in names}
             paths_to_read |= dict.fromkeys(path for path in paths.values() if path is not None)
-            missing_files[account] = tuple(name for name, path in paths.items() if path is None)
+            missing_files[account] = tuple(
+                name for name, path in paths.items() if path is None and name != sources.STDIN
+            )
             paths_to_read |= dict.fromkeys(
                 path for name in missing_files[account] for path in self._describing_files(name, account)
             )
@@ -268,12 +270,13 @@ class _CurrentFiles:
         loaded = desired.load(contents, self._check).accounts if paths_to_read else ()
         accounts = {account.name: account for account in loaded}
         self._current = {
-            account: CurrentFiles(accounts.get(account), missing_files[account]) for account in self._names
+            account: CurrentFiles(accounts.get(account), missing_files[account], from_stdin=sources.STDIN in names)
+            for account, names in self._names.items()
         }
 
     def _describing_files(self, name: str, account: str) -> list[str]:
         """Return the files that describe an account in the folder of a missing file, as that may have been renamed."""
-        folder = None if name == sources.STDIN else sources.locate(str(Path(name).parent), self._folder)
+        folder = sources.locate(str(Path(name).parent), self._folder)
         paths = [] if folder is None else sources.yaml_files(Path(folder))
         return [
             path
@@ -319,6 +322,6 @@ async def _apply_drafts(
     decline_error = await confirm(run) if writes and must_confirm else None
     if decline_error is not None:
         return await run.fleet.decline(desired, drafts, terms, decline_error)
-    run.progress.expect(writes)
+    run.progress.start(writes)
     # `apply` plans for the current time: a transition that came due during the prompt makes the plan stale
     return await run.fleet.apply(desired, drafts, terms, run.progress)

@@ -18,7 +18,7 @@ _MOST_DAYS = 3660
 """Maximum count of days ahead that a calendar can show: ten years."""
 
 
-@click.command("calendar", short_help="Show upcoming schedule changes. Reads no account.")
+@click.command("calendar", short_help="Show upcoming schedule changes, offline.")
 @options.files
 @options.settings
 @click.option("--account", "accounts", metavar="NAME", multiple=True, help="Only this account. Repeatable.")
@@ -45,7 +45,7 @@ def command(
     output: str | None,
     no_color: bool,
 ) -> int:
-    """Show the changes that the schedules of the files make in the next days. Reads no account.
+    """Show the changes that the schedules of the files make in the next days, offline.
 
     It shows changes of the desired state; a plan shows the writes that they need. Exit status 0.
     """

@@ -114,11 +114,11 @@ def _desired_text(account: "SandboxAccount", url: str) -> str:
     from worker.model.phones import hyphenated
 
     lines = ["version: 1", "account: demo", f"endpoint: {url}", "numbers:"]
-    inactive_count = 2
+    deactivations_left = 2
     for phone, status in account.statuses.items():
         desired = Status.ACTIVE
-        if status == Status.ACTIVE and inactive_count:
-            desired, inactive_count = Status.INACTIVE, inactive_count - 1
+        if status == Status.ACTIVE and deactivations_left:
+            desired, deactivations_left = Status.INACTIVE, deactivations_left - 1
         lines.append(f"  {hyphenated(phone)}: {desired}")
     return "\n".join(lines) + "\n"
 

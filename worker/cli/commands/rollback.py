@@ -66,7 +66,7 @@ def command(*, run: str, yes: bool, dry_run: bool, lock_timeout: float, **common
             show_plans(drafts, common_options)
         writes = count_writes(drafts)
         decline_error = await confirm(session) if writes and not yes else None
-        session.progress.expect(writes)
+        session.progress.start(writes)
         return await session.fleet.roll_back(accounts, drafts, rules, session.progress, decline_error)
 
     ledger = LedgerOptions(f"rollback {record.run_id}", lock_timeout) if accounts else None

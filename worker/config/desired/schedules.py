@@ -40,7 +40,7 @@ class _Position(Struct, frozen=True, gc=False):
 class UnresolvedSchedule(Struct, frozen=True):
     """The windows of one number, with their positions. Times without an offset are not yet in a time zone."""
 
-    plain: Status | None
+    base_status: Status | None
     dated: tuple[tuple[_Position, DatedWindow], ...] = ()
     weekly: tuple[tuple[_Position, WeeklyWindow], ...] = ()
 
@@ -53,14 +53,14 @@ def read_status(reader: Reader, node: Node) -> Status | None:
     return status
 
 
-def read_schedule(reader: Reader, fields: Mapping[str, Node], plain: Status | None) -> UnresolvedSchedule | None:
-    """Return the windows of an entry that has any of `KEYS`. If they have problems, add these and return None.
+def read_schedule(reader: Reader, fields: Mapping[str, Node], base_status: Status | None) -> UnresolvedSchedule | None:
+    """Return the windows of an entry that has any of `KEYS`. Report problems to `reader`, and return None if any.
 
-    `plain` is the value of the entry's own status; None if it has none.
+    `base_status` is the status of the entry outside its windows; None if it has none.
     """
     schedule = fields.get("schedule")
     if schedule is None:
-        return _temporary(reader, fields, plain)
+        return _temporary(reader, fields, base_status)
     for name in sorted(KEYS.intersection(fields) - {"schedule"}):
         reader.problem(fields[name], Message("{name} conflicts with schedule: move it into a window", name=name))
     if not isinstance(schedule, Sequence) or not schedule.items:
@@ -74,10 +74,10 @@ def read_schedule(reader: Reader, fields: Mapping[str, Node], plain: Status | No
             dated.append((_Position(node.line, node.column), window))
         elif window is not None:
             weeks.append((_Position(node.line, node.column), window))
-    return UnresolvedSchedule(plain, tuple(dated), tuple(weeks))
+    return UnresolvedSchedule(base_status, tuple(dated), tuple(weeks))
 
 
-def _temporary(reader: Reader, fields: Mapping[str, Node], plain: Status | None) -> UnresolvedSchedule | None:
+def _temporary(reader: Reader, fields: Mapping[str, Node], base_status: Status | None) -> UnresolvedSchedule | None:
     """Return the schedule of an entry with `until`: its status until that time, and then the status `then`."""
     if "until" not in fields:
         for name in sorted(KEYS.intersection(fields)):
@@ -92,10 +92,10 @@ def _temporary(reader: Reader, fields: Mapping[str, Node], plain: Status | None)
     end = _moment(reader, end_node, "until")
     reason = read_text(reader, fields["reason"], "reason", NOTE_CAP) if "reason" in fields else None
     then = read_status(reader, fields["then"]) if "then" in fields else None
-    if plain is None or end is None:
+    if base_status is None or end is None:
         return None
     return UnresolvedSchedule(
-        then, ((_Position(end_node.line, end_node.column), DatedWindow(plain, None, end, reason)),)
+        then, ((_Position(end_node.line, end_node.column), DatedWindow(base_status, None, end, reason)),)
     )
 
 
@@ -165,7 +165,7 @@ def resolve_schedules(reader: Reader, numbers: Mapping[str, UnresolvedSchedule],
             )
             for _, window in unresolved.dated
         )
-        schedule = Schedule(unresolved.plain, dated, tuple(window for _, window in unresolved.weekly), timezone)
+        schedule = Schedule(unresolved.base_status, dated, tuple(window for _, window in unresolved.weekly), timezone)
         if schedule not in distinct:
             problems = [*_empty(unresolved, schedule), *_contradictory(unresolved, schedule)]
             for position, message in problems:

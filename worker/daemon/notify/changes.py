@@ -263,9 +263,7 @@ def _refusals(name: str, before: Mapping[str, str], now: Mapping[str, str]) -> I
     new = [rule for rule in now if rule not in before]
     if new:
         lines = tuple(Message("{rule}: {message}", rule=rule, message=now[rule]) for rule in new)
-        yield Notification(
-            Event.REFUSED, name, Message("nothing is written: refused by {rules}", rules=tuple(new)), lines
-        )
+        yield Notification(Event.REFUSED, name, Message("plan refused by {rules}", rules=tuple(new)), lines)
     elif before and not now:
         yield Notification(Event.REFUSED, name, Message("no longer refused by {rules}", rules=tuple(before)), over=True)
 
@@ -320,7 +318,7 @@ def _holds(name: str, before: Mapping[str, str], now: Mapping[str, str]) -> Iter
 
 def _suspension(name: str | None, before: str | None, now: str | None) -> Iterator[Notification]:
     if now is not None and before is None:
-        yield Notification(Event.SUSPENDED, name, Message("suspended, nothing is written: {reason}", reason=now))
+        yield Notification(Event.SUSPENDED, name, Message("writes suspended: {reason}", reason=now))
     elif now is None and before is not None:
         yield Notification(Event.SUSPENDED, name, Message("no longer suspended"), over=True)
 

@@ -65,7 +65,7 @@ def runs(document: History) -> str:
     """Return a list of runs as an HTML document, newest first."""
     count = len(document.runs)
     if count < document.total:
-        text = _("{shown:,} of {total:,} runs. All of them: --limit 0").format(shown=count, total=document.total)
+        text = _("{shown:,} of {total:,} runs. To list all: --limit 0").format(shown=count, total=document.total)
     else:
         text = ngettext("{number:,} run.", "{number:,} runs.", count).format(number=count)
     return _list(_("Runs"), text, runs_table(document.runs))
@@ -74,7 +74,7 @@ def runs(document: History) -> str:
 def number(phone: str, document: History) -> str:
     """Return the history of one number as an HTML document, newest first.
 
-    `phone` has its digits. `document` has the runs and the accounts in which it occurs.
+    `phone` is the number as digits. `document` contains the runs and accounts that include it.
     """
     count = len(document.runs)
     text = ngettext("{number:,} run with this number.", "{number:,} runs with this number.", count)

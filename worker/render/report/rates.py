@@ -58,14 +58,14 @@ def busiest(writes: Sequence[Write], window: float, start: float, end: float, pa
     # a window excludes its start: at any moment, writes leave it before others enter
     events = sorted(chain(((each.at, 1) for each in writes), ((each.at + window, -1) for each in writes)))
     peaks = [0] * parts
-    now = last = 0
+    writes_in_window = last = 0
     for at, step in events:
         index = min(int((at - start) / (end - start) * parts), parts - 1)
         for part in range(last + 1, index + 1):
-            peaks[part] = now
+            peaks[part] = writes_in_window
         last = index
-        now += step
-        peaks[index] = max(peaks[index], now)
+        writes_in_window += step
+        peaks[index] = max(peaks[index], writes_in_window)
     return peaks
 
 

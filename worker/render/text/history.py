@@ -33,7 +33,7 @@ def runs(document: History, *, color: bool, width: int = 80) -> str:
         lines = [paint("quiet", "  ".join([*(fit(*title) for title in titles), _("NUMBERS")]))]
     for run in document.runs:
         lines += _row(run, paint, width)
-    return "\n".join([*lines, _closing(document, paint)]) + "\n"
+    return "\n".join([*lines, _summary(document, paint)]) + "\n"
 
 
 def run(run: RunRecord, *, color: bool, width: int = 80) -> str:
@@ -60,7 +60,7 @@ def run(run: RunRecord, *, color: bool, width: int = 80) -> str:
 def number(phone: str, document: History, *, color: bool, width: int = 80) -> str:
     """Return the history of one number as text, newest first.
 
-    `phone` has its digits. `document` has the runs and the accounts in which it occurs.
+    `phone` is the number as digits. `document` contains the runs and accounts that include it.
     """
     paint = Paint(color=color)
     lines = []
@@ -75,8 +75,7 @@ def number(phone: str, document: History, *, color: bool, width: int = 80) -> st
             )
             lines += indented(text, width, "  ", "    ", paint.style("quiet"))
             lines += [*group_lines(groups_of(account), paint, width), ""]
-    which = _(" with {phone}").format(phone=safe(hyphenated(phone)))
-    return "\n".join([*lines, _closing(document, paint, which)]) + "\n"
+    return "\n".join([*lines, _number_summary(document, paint, safe(hyphenated(phone)))]) + "\n"
 
 
 def _row(run: RunRecord, paint: Paint, columns: int) -> Iterator[str]:
@@ -94,14 +93,24 @@ def _row(run: RunRecord, paint: Paint, columns: int) -> Iterator[str]:
     yield from indented(line, columns, "  ", "    ", paint.style("quiet"))
 
 
-def _closing(document: History, paint: Paint, filter_text: str = "") -> str:
+def _summary(document: History, paint: Paint) -> str:
     number = len(document.runs)
     if not number:
-        return _("No runs{filters}.").format(filters=filter_text)
+        return _("No runs.")
     if number < document.total:
-        text = _("{count} of {runs}{filters}. All of them: --limit 0")
-        return paint("quiet", text.format(count=f"{number:,}", runs=count(document.total, "run"), filters=filter_text))
-    return paint("quiet", _("{runs}{filters}.").format(runs=count(number, "run"), filters=filter_text))
+        text = _("{count} of {runs}. To list all: --limit 0")
+        return paint("quiet", text.format(count=f"{number:,}", runs=count(document.total, "run")))
+    return paint("quiet", _("{runs}.").format(runs=count(number, "run")))
+
+
+def _number_summary(document: History, paint: Paint, phone: str) -> str:
+    number = len(document.runs)
+    if not number:
+        return _("No runs with {phone}.").format(phone=phone)
+    if number < document.total:
+        text = _("{count} of {runs} with {phone}. To list all: --limit 0")
+        return paint("quiet", text.format(count=f"{number:,}", runs=count(document.total, "run"), phone=phone))
+    return paint("quiet", _("{runs} with {phone}.").format(runs=count(number, "run"), phone=phone))
 
 
 def _about(run: RunRecord, paint: Paint, columns: int) -> Iterator[str]:
