@@ -87,13 +87,16 @@ def test_no_group_falls_below_its_minimum(first: int) -> None:
 
 
 def test_seeds_cover_held_and_failed_activations() -> None:
+    expected = {"held held", "deactivate held", "deactivate changed", "activate failed"}
     outcomes: set[str] = set()
     for seed in range(200):
+        if outcomes >= expected:
+            break
         world = simulate(_scenario(seed))
         for record in world.records:
             if record.result is not None:
                 outcomes |= {f"{number.action} {number.outcome}" for number in record.result.numbers}
-    assert {"held held", "deactivate held", "deactivate changed", "activate failed"} <= outcomes
+    assert outcomes >= expected, expected - outcomes
 
 
 @pytest.mark.parametrize("bug", ["no plan holds a deactivation", "nothing is proven"])

@@ -12,7 +12,7 @@ from tests.simulation.planted_bugs import PLANTED_BUGS, PlantedBug
 from tests.simulation.scenario import draw_scenario
 from tests.simulation.world import simulate
 
-_MOST_SEEDS: Final = 400
+_MAX_SEEDS: Final = 400
 
 
 def _found(oracle: str, seed: int) -> bool:
@@ -24,7 +24,7 @@ def _found(oracle: str, seed: int) -> bool:
 def test_planted_bug_is_detected(bug: PlantedBug, monkeypatch: pytest.MonkeyPatch) -> None:
     """The oracle of the bug reports a violation on one of the first seeds."""
     bug.plant(monkeypatch)
-    assert any(_found(bug.oracle, seed) for seed in range(_MOST_SEEDS)), f"{bug.name} was not noticed"
+    assert any(_found(bug.oracle, seed) for seed in bug.seeds(_MAX_SEEDS)), f"{bug.name} was not detected"
 
 
 def test_every_oracle_has_a_planted_bug() -> None:

@@ -19,8 +19,8 @@ from worker.model.accounts import Desired, DesiredAccount, Status
 
 _SEEDS: Final = int(os.environ.get("SENDERID_SEEDS", "2000"))
 _CHUNK: Final = 100 if _SEEDS <= 10_000 else 1000
-_RARE: Final = 663
-"""The first seed with a write whose reply is of another account."""
+_VARIED: Final = (107, 30, 177, 141, 18, 663, 130, 13, 64, 89, 157, 161, 23, 25, 76, 84, 155)
+"""Seeds that together have every fault and event. They are tried first."""
 _CHUNKS: Final = range(0, _SEEDS, _CHUNK)
 _PAGE: Final = Path(__file__).parents[2] / "docs/explanation/simulation.md"
 
@@ -67,7 +67,7 @@ def test_seeds_cover_every_fault_and_event() -> None:
     expected |= {
         f"outcome {outcome}" for outcome in ("converged", "partial", "refused", "failed", "locked", "interrupted")
     }
-    for seed in (_RARE, *range(1000)):
+    for seed in (*_VARIED, *range(1000)):
         simulate(draw_scenario(seed), read)
         if met >= expected:
             break
