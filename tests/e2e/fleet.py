@@ -103,6 +103,14 @@ class Fleet:
 
 def _write(command: Command, time: str, numbers: Mapping[str, Number]) -> None:
     for name, head in _HEADS.items():
-        listed = [(phone, getattr(each, time)) for phone, each in numbers.items() if each.account == name]
+        listed = [(phone, _line(each, time)) for phone, each in numbers.items() if each.account == name]
         lines = "".join(f"  {phone}: {line}\n" for phone, line in listed if line is not None)
         command.write(f"d/{name}.yaml", f"version: 1\n{head}numbers:\n{lines}")
+
+
+def _line(number: Number, time: str) -> str | None:
+    line: str | None = getattr(number, time)
+    texts = "".join(f", {key}: {text}" for key, text in (("owner", number.owner), ("note", number.note)) if text)
+    if line is None or not texts:
+        return line
+    return f"{{{line[1:-1] if line.startswith('{') else f'status: {line}'}{texts}}}"

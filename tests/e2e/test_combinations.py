@@ -59,6 +59,8 @@ _COMMON: Final[Mapping[str, Values]] = {
     },
     "only": _chosen("--only", _UP, f"{_DOWN}+{_SWITCHED}", f"{_SWITCHED}+{_SHOP_UP}", _SHOP_DOWN),
     "exclude": _chosen("--exclude", _UP, _DOWN, _SWITCHED, f"{_SHOP_UP}+{_SHOP_DOWN}"),
+    "owners": {"": (), "sales": ("--owner", "SALES"), "both": ("--owner", "sales", "--owner", "Support")},
+    "notes": {"": (), "desk": ("--note", "front desk")},
     "allow": _chosen("--allow", "max-deactivations", "min-active", "all"),
     "log_format": {"": (), "console": ("--log-format", "console"), "json": ("--log-format", "json")},
     "log_level": {"": (), "debug": ("--log-level", "debug"), "error": ("--log-level", "error")},
@@ -66,10 +68,11 @@ _COMMON: Final[Mapping[str, Values]] = {
     "no_color": {"": (), "plain": ("--no-color",)},
 }
 _DOCUMENT: Final[Mapping[str, Values]] = {
-    "form": {form: ("--format", form) for form in ("text", "json", "markdown", "html")},
+    "form": {form: ("-o" if form == "json" else "--format", form) for form in ("text", "json", "markdown", "html")},
     "output": {"": (), "file": ("--output", "document")},
     "mask": {"": (), "masked": ("--mask", "010****5678")},
 }
+_MORE: Final[Mapping[str, Values]] = {"more": {"": (), "shop": ("d/shop.yaml",)}}
 _METRICS: Final[Mapping[str, Values]] = {
     "metrics_file": {"": (), "file": ("--metrics-file", "metrics.prom")},
     "metrics_push": {"": (), "nowhere": ("--metrics-push", "http://127.0.0.1:9")},
@@ -122,6 +125,7 @@ _COMMANDS: Final = {
             **_COMMON,
             **_DOCUMENT,
             **_METRICS,
+            **_MORE,
             "out": {"": (), "file": ("--out", "new.json")},
             "detailed_exitcode": {"": (), "detailed": ("--detailed-exitcode",)},
             "at": {"": (), "later": ("--at", LATER)},
@@ -129,7 +133,7 @@ _COMMANDS: Final = {
         expect_plan,
         alone=("at",),
     ),
-    "drift": _CommandTable({**_COMMON, **_DOCUMENT, **_METRICS}, lambda row: expect_plan(row, is_drift=True)),
+    "drift": _CommandTable({**_COMMON, **_DOCUMENT, **_METRICS, **_MORE}, lambda row: expect_plan(row, is_drift=True)),
     "apply": _CommandTable(
         {
             **_COMMON,
@@ -150,7 +154,7 @@ _COMMANDS: Final = {
             **_METRICS,
             **_WRITING,
             **_CANARY,
-            **dict.fromkeys(("paths", "accounts", "only", "exclude", "dry_run"), _NOT_GIVEN),
+            **dict.fromkeys(("paths", "accounts", "only", "exclude", "owners", "notes", "dry_run"), _NOT_GIVEN),
             "files": {"same": (), "reverted": (), "moved": ()},
             "planfile": {"saved": ("saved.json",)},
             "yes": {"": (), "yes": ("--yes",)},
@@ -179,6 +183,7 @@ _COMMANDS: Final = {
     "watch": _CommandTable(
         {
             **_COMMON,
+            **_MORE,
             **_DRY,
             "log_level": {"": (), "debug": ("--log-level", "debug")},
             "log_format": {"": (), "json": ("--log-format", "json")},
@@ -212,6 +217,7 @@ _COMMANDS: Final = {
         {
             "world": {"calm": ()},
             **{key: _COMMON[key] for key in ("paths", "settings_path", "accounts", "lang", "no_color")},
+            **_MORE,
             "days": {"": (), "years": ("--days", "3660")},
             "start": {"": (), "later": ("--from", "2039-12-25")},
             "form": {form: ("--format", form) for form in ("text", "json", "icalendar")},
@@ -223,7 +229,7 @@ _COMMANDS: Final = {
         {
             "world": {"calm": (), "stuck": ()},
             **{key: _COMMON[key] for key in ("paths", "settings_path", "lang")},
-            "more": {"": (), "shop": ("d/shop.yaml",)},
+            **_MORE,
             "mask": _DOCUMENT["mask"],
         },
         expect_no_numbers,

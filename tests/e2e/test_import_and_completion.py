@@ -186,7 +186,10 @@ def _completed(command: Command, shell: str, words: str, last: str) -> list[str]
 def test_shells_complete_commands_options_and_values(command: Command, serve: Serve, shell: str) -> None:
     account = SandboxAccount.of({"01012345678": "INACTIVE"})
     command.at(serve(account).sandbox, account)
-    command.write("config/desired/here.yaml", "version: 1\naccount: here\nnumbers: {01012345678: ACTIVE}\n")
+    command.write(
+        "config/desired/here.yaml",
+        "version: 1\naccount: here\nnumbers: {01012345678: {status: ACTIVE, owner: Sales}}\n",
+    )
     assert command("apply", "--yes").returncode == 0
     (run,) = json.loads(command("history", "--format", "json").stdout)["runs"]
     for words, last, expected in (
@@ -195,6 +198,8 @@ def test_shells_complete_commands_options_and_values(command: Command, serve: Se
         ("senderid plan --allow", "m", {"max-deactivations", "min-active"}),
         ("senderid plan --account", "", {"here"}),
         ("senderid plan -f - -f config/desired --account", "", {"here"}),
+        ("senderid plan config/desired --account", "", {"here"}),
+        ("senderid plan --owner", "", {"Sales"}),
         ("senderid history", "", {run["run_id"]}),
         ("senderid watch --timezone", "Asia/Seo", {"Asia/Seoul"}),
         ("senderid watch --timezone", "Eur", {"Europe/"}),
@@ -229,3 +234,4 @@ def test_completion_does_not_read_large_files(command: Command) -> None:
     """The names of the files replace those of the accounts."""
     command.write("config/desired/large.yaml", "#" * (3 << 20))
     assert _completed(command, "bash", "senderid plan --account", "l") == ["large"]
+    assert _completed(command, "bash", "senderid plan --owner", "") == []

@@ -43,7 +43,7 @@ class Number(NamedTuple):
 
     None means that the account or the file does not contain the number. `action` is the action planned from the new
     files, `later` the action planned in 2040. `drifted` is True if the number differs for another reason than an edit
-    of its file.
+    of its file. `owner` and `note` are those of both files.
     """
 
     account: str
@@ -54,17 +54,19 @@ class Number(NamedTuple):
     action: str
     later: str | None = None
     drifted: bool = False
+    owner: str | None = None
+    note: str | None = None
 
 
 _NUMBERS: Final = {
-    "01000000011": Number("main", _ON, _OFF, _OFF, _ON, "activate"),
-    "01000000022": Number("main", _OFF, _ON, _ON, _OFF, "deactivate"),
-    "01000000033": Number("main", _OFF, _ON, _OFF, _ON, "activate", drifted=True),
+    "01000000011": Number("main", _ON, _OFF, _OFF, _ON, "activate", owner="Sales"),
+    "01000000022": Number("main", _OFF, _ON, _ON, _OFF, "deactivate", note="Front desk"),
+    "01000000033": Number("main", _OFF, _ON, _OFF, _ON, "activate", drifted=True, owner="Sales", note="front  DESK 2"),
     "01000000044": Number("main", _ON, _ON, _ON, _ON, "unchanged"),
-    "01000000055": Number("main", _OFF, _TIMED, _OFF, _TIMED, "unchanged", "activate"),
+    "01000000055": Number("main", _OFF, _TIMED, _OFF, _TIMED, "unchanged", "activate", owner="Sales"),
     "01000000066": Number("main", _ON, None, _ON, None, "unmanaged"),
-    "01000000077": Number("shop", _ON, _OFF, _OFF, _ON, "activate"),
-    "01000000088": Number("shop", _OFF, _ON, _ON, _OFF, "deactivate"),
+    "01000000077": Number("shop", _ON, _OFF, _OFF, _ON, "activate", owner="Support"),
+    "01000000088": Number("shop", _OFF, _ON, _ON, _OFF, "deactivate", owner="Sales", note="Front desk"),
     "01000000099": Number("shop", _ON, _OFF, _ON, _OFF, "deactivate", drifted=True),
     "01000000111": Number("shop", _ON, _ON, _ON, _ON, "unchanged"),
 }
@@ -73,7 +75,9 @@ _STUCK: Final = {
     "01000000133": Number("main", "PENDING", None, "PENDING", _ON, "blocked", drifted=True),
     "01000000144": Number("main", _OFF, _OFF, _OFF, "{status: ACTIVE, protected: true}", "protected", drifted=True),
 }
-_BLOCKED: Final = {"01000000022": Number("main", _OFF, _ON, "BLOCKED", _OFF, "blocked", drifted=True)}
+_BLOCKED: Final = {
+    "01000000022": Number("main", _OFF, _ON, "BLOCKED", _OFF, "blocked", drifted=True, note="Front desk")
+}
 
 WORLDS: Final = {
     "calm": _NUMBERS,
@@ -90,6 +94,8 @@ WORLDS: Final = {
 FAILING: Final = "01000000011"
 LOST: Final = "01000000022"
 
+_OWNERS: Final = {"": None, "sales": {"Sales"}, "both": {"Sales", "Support"}}
+_NOTES: Final = {"": None, "desk": {"Front desk", "front  DESK 2"}}
 _PATHS: Final = {"": ("main", "shop"), "folder": ("main", "shop"), "main": ("main",), "both": ("main", "shop")}
 _ACCOUNTS: Final = {
     "": ("main", "shop"),
@@ -140,6 +146,7 @@ def is_valid(row: Row) -> bool:
         not (row.get("form") == "json" and row.get("mask") == "masked")
         and (row.get("accounts", "all") == "all" or set(named) == set(accounts))
         and all(_NUMBERS[phone].account in accounts for phone in _phones(row, "only"))
+        and (row.get("owners") != "both" or len(accounts) > 1)
     )
 
 
@@ -314,7 +321,8 @@ def _plan(row: Row, account: str, actions: Mapping[str, str], *, is_refused: boo
 
 
 def _accounts(row: Row) -> list[str]:
-    return [name for name in _PATHS[row.get("paths", "folder")] if name in _ACCOUNTS[row.get("accounts", "all")]]
+    named = _PATHS["both"] if row.get("more") else _PATHS[row.get("paths", "folder")]
+    return [name for name in named if name in _ACCOUNTS[row.get("accounts", "all")]]
 
 
 def _phones(row: Row, option: str) -> list[str]:
@@ -323,7 +331,14 @@ def _phones(row: Row, option: str) -> list[str]:
 
 def _is_selected(phone: str, row: Row) -> bool:
     only = _phones(row, "only")
-    return (not only or phone in only) and phone not in _phones(row, "exclude")
+    number = WORLDS[row["world"]][phone]
+    owners, notes = _OWNERS[row.get("owners", "")], _NOTES[row.get("notes", "")]
+    return (
+        (not only or phone in only)
+        and phone not in _phones(row, "exclude")
+        and (owners is None or number.owner in owners)
+        and (notes is None or number.note in notes)
+    )
 
 
 def _listed(plans: Sequence[_Plan]) -> frozenset[str]:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import redirect_stderr, suppress
 from pathlib import Path
 from typing import Final
@@ -10,7 +10,7 @@ from typing import Final
 import click
 from click.shell_completion import CompletionItem
 
-__all__ = ["accounts", "file", "rules", "runs", "zones"]
+__all__ = ["accounts", "file", "owners", "rules", "runs", "zones"]
 
 _RUNS: Final = 50
 _BYTES: Final = 2 << 20
@@ -67,16 +67,37 @@ def zones(_: click.Context, incomplete: str) -> Iterator[str]:
 @_completion
 def accounts(context: click.Context, _: str) -> Iterator[str]:
     """Offer the accounts of the desired-state files that the command line names, or of the default folder."""
-    from worker.cli.defaults import DEFAULT_FILES
     from worker.config import desired, files
 
-    paths = [str(path) for path in context.params.get("paths") or (DEFAULT_FILES,) if path != "-"]
-    files_found = [path for path in files.expand_folders(paths) if isinstance(path, str)]
-    if sum(Path(path).stat().st_size for path in files_found) <= _BYTES:
-        contents = files.read(files_found, lambda _: b"")
-        yield from (account.name for account in desired.load(contents).accounts)
+    paths = _desired_files(context)
+    if _is_quick(paths):
+        yield from (account.name for account in desired.load(files.read(paths, lambda _: b"")).accounts)
     else:
-        yield from (Path(path).stem for path in files_found)
+        yield from (Path(path).stem for path in paths)
+
+
+@_completion
+def owners(context: click.Context, _: str) -> Iterator[str]:
+    """Offer the owners of numbers in the same files, unless reading them would take long."""
+    from worker.config import desired, files
+
+    paths = _desired_files(context)
+    if _is_quick(paths):
+        accounts = desired.load(files.read(paths, lambda _: b"")).accounts
+        yield from sorted({number.owner for each in accounts for number in each.numbers.values() if number.owner})
+
+
+def _desired_files(context: click.Context) -> list[str]:
+    from worker.cli.defaults import DEFAULT_FILES
+    from worker.config import files
+
+    given = [*(context.params.get("paths") or ()), *(context.params.get("more") or ())]
+    paths = [str(path) for path in given or (DEFAULT_FILES,) if path != "-"]
+    return [path for path in files.expand_folders(paths) if isinstance(path, str)]
+
+
+def _is_quick(paths: Iterable[str]) -> bool:
+    return sum(Path(path).stat().st_size for path in paths) <= _BYTES
 
 
 @_completion

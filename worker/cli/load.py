@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from difflib import get_close_matches
 from errno import EBADF
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from unicodedata import normalize
 
 import click
@@ -22,10 +22,13 @@ from worker.model.accounts import DesiredAccount
 from worker.model.errors import DesiredStateError, Problem, SettingsError, UsageError
 from worker.model.messages import Message, PhoneNumber, join
 from worker.model.phones import normalise, parse_digits
-from worker.plan.policy import Selection
+from worker.plan.policy import Selection, fold
 from worker.plan.safety import ALLOW_ALL, RULES
 from worker.render.i18n import gettext as _
 from worker.render.i18n import translate
+
+if TYPE_CHECKING:
+    from worker.cli.options import Common
 
 __all__ = [
     "desired_paths",
@@ -151,20 +154,60 @@ def match_accounts(names: Sequence[str], accounts: Iterable[DesiredAccount]) -> 
     return normalized_names
 
 
-def parse_selection(only: Sequence[str], exclude: Sequence[str], accounts: Collection[DesiredAccount]) -> Selection:
-    """Return the selection of `--only` and `--exclude`.
+def parse_selection(
+    options: "Common", accounts: Collection[DesiredAccount], others: Collection[DesiredAccount] = ()
+) -> Selection:
+    """Return the selection of `--only`, `--exclude`, `--owner` and `--note`.
+
+    `others` are the accounts of the files that `--account` does not select.
 
     Raises:
-        UsageError: a value is not a number, or no file lists a number of `--only`.
+        UsageError: a value is not a number or is empty, or no listed number matches a value of the other three options.
     """
     selection = Selection(
-        frozenset(_digits("--only", text, normalise) for text in only),
-        frozenset(_digits("--exclude", text, normalise) for text in exclude),
+        frozenset(_digits("--only", text, normalise) for text in options.only),
+        frozenset(_digits("--exclude", text, normalise) for text in options.exclude),
+        frozenset(map(fold, options.owners)),
+        frozenset(map(fold, options.notes)),
     )
     for phone in sorted(selection.only):
         if not any(phone in account.numbers for account in accounts):
-            raise UsageError(Message("--only {phone}: no file lists this number", phone=PhoneNumber(phone)))
+            raise UsageError(_unlisted(phone, others))
+    _check_owners(options.owners, accounts)
+    _check_notes(options.notes, accounts)
     return selection
+
+
+def _unlisted(phone: str, others: Iterable[DesiredAccount]) -> Message:
+    for account in others:
+        if phone in account.numbers:
+            return Message(
+                "--only {phone}: account {name!r} lists this number, but --account does not select that account",
+                phone=PhoneNumber(phone),
+                name=account.name,
+            )
+    return Message("--only {phone}: no file lists this number", phone=PhoneNumber(phone))
+
+
+def _check_owners(owners: Sequence[str], accounts: Iterable[DesiredAccount]) -> None:
+    if not owners:
+        return
+    known = {fold(number.owner): number.owner for account in accounts for number in account.numbers.values()}
+    for owner in owners:
+        if not fold(owner) or fold(owner) not in known:
+            names = {name: None for name in known.values() if name}
+            close = get_close_matches(owner, names, n=1)
+            hint = Message("; did you mean {name!r}?", name=close[0]) if close else ""
+            raise UsageError(
+                Message("--owner {owner!r}: no listed number has this owner{hint}", owner=owner, hint=hint)
+            )
+
+
+def _check_notes(notes: Sequence[str], accounts: Collection[DesiredAccount]) -> None:
+    for note in notes:
+        part = fold(note)
+        if not part or not any(part in fold(number.note) for each in accounts for number in each.numbers.values()):
+            raise UsageError(Message("--note {note!r}: no listed number has this text in its note", note=note))
 
 
 def parse_rules(names: Sequence[str]) -> frozenset[str]:

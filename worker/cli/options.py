@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import click
 from msgspec import Struct, structs
@@ -34,6 +34,7 @@ __all__ = [
     "lock_timeout",
     "logging",
     "masked_logs",
+    "more_files",
     "out",
     "output",
     "refuse_overwrite",
@@ -91,6 +92,9 @@ files: Final = _all(
     ),
 )
 
+more_files: Final = click.argument("more", metavar="[PATH]...", nargs=-1, shell_complete=complete.file)
+"""The paths of desired state without `-f`."""
+
 settings: Final = _all(
     click.option(
         "--settings",
@@ -115,6 +119,21 @@ _accounts: Final = _all(
 _selection: Final = _all(
     click.option("--only", metavar="PHONE", multiple=True, help="Only this number. Repeatable."),
     click.option("--exclude", metavar="PHONE", multiple=True, help="All but this number. Repeatable."),
+    click.option(
+        "--owner",
+        "owners",
+        metavar="TEXT",
+        multiple=True,
+        shell_complete=complete.owners,
+        help="Only listed numbers with this owner, in any letter case. Repeatable.",
+    ),
+    click.option(
+        "--note",
+        "notes",
+        metavar="TEXT",
+        multiple=True,
+        help="Only listed numbers whose note contains this text, in any letter case. Repeatable.",
+    ),
 )
 
 allow: Final = click.option(
@@ -169,6 +188,7 @@ def _reviewable(ctx: click.Context, _param: click.Parameter, form: str) -> str:
 def _document(*forms: str) -> Decorator[Any]:
     return _all(
         click.option(
+            "-o",
             "--format",
             "form",
             type=click.Choice(forms),
@@ -368,6 +388,8 @@ class Common(OutputOptions, frozen=True, kw_only=True):
     accounts: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    owners: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     allow: tuple[str, ...] = ()
     canary: int | None = None
     log_format: str | None
@@ -375,6 +397,11 @@ class Common(OutputOptions, frozen=True, kw_only=True):
     metrics_file: str | None = None
     metrics_push: str | None = None
     token_file: str | None = None
+
+    @classmethod
+    def of(cls, *, more: tuple[str, ...] = (), paths: tuple[str, ...] = (), **values: Any) -> Self:
+        """Return the values of the options of a command whose arguments `more` are paths, too."""
+        return cls(paths=(*paths, *more), **values)
 
     @property
     def overrides(self) -> dict[str, object]:

@@ -75,7 +75,7 @@ def _plan(
     at: str | None,
 ) -> int:
     desired, others = load.load_with_others(settings, common.paths, common.accounts)
-    selection = load.parse_selection(common.only, common.exclude, desired)
+    selection = load.parse_selection(common, desired, others)
     rules = load.parse_rules(common.allow)
     moment = None if at is None else load.parse_time("--at", at, desired)
 

@@ -60,7 +60,7 @@ class Terms(Struct, frozen=True):
 
     def without(self, phones: Iterable[str]) -> Self:
         """Return terms that exclude `phones` and compare all other selected numbers, drifted or not."""
-        selection = Selection(self.selection.only, self.selection.exclude.union(phones))
+        selection = structs.replace(self.selection, exclude=self.selection.exclude.union(phones))
         return structs.replace(self, selection=selection, drift=False)
 
 

@@ -5,12 +5,14 @@ This module gives unlisted numbers a desired status, so that the comparison trea
 
 from collections.abc import Mapping
 from typing import Final
+from unicodedata import normalize
 
 from msgspec import Struct
 
 from worker.model.accounts import (
     Desired,
     DesiredAccount,
+    IdleNumber,
     ObservedAccount,
     Status,
     Unmanaged,
@@ -20,7 +22,7 @@ from worker.model.messages import Message, PhoneNumber
 from worker.model.phones import is_listable, why_implausible
 from worker.model.plans import Action, Cause, Change
 
-__all__ = ["Selection", "adopt", "check_registered", "is_drift", "scope", "select"]
+__all__ = ["Selection", "adopt", "check_registered", "fold", "is_drift", "scope", "select"]
 
 
 _UNLISTABLE: Final = Message(
@@ -32,10 +34,22 @@ _MOST_NAMES: Final = 20
 
 
 class Selection(Struct, frozen=True):
-    """The selected numbers of a run, in digits. An empty `only` selects all; `exclude` takes precedence over `only`."""
+    """The selected numbers of a run: those that every field selects. An empty field selects all numbers.
+
+    `only` and `exclude` are digits. `owners` are whole owners, and `notes` are parts of notes, both as `fold` returns
+    them. They select no unlisted number.
+    """
 
     only: frozenset[str] = frozenset()
     exclude: frozenset[str] = frozenset()
+    owners: frozenset[str] = frozenset()
+    notes: frozenset[str] = frozenset()
+
+    def describes(self, number: Desired | IdleNumber) -> bool:
+        """Return True if `owners` and `notes` select a number."""
+        return (not self.owners or fold(number.owner) in self.owners) and (
+            not self.notes or any(note in fold(number.note) for note in self.notes)
+        )
 
 
 def scope(desired: DesiredAccount, observed: ObservedAccount, selection: Selection) -> Mapping[str, Desired]:
@@ -125,11 +139,18 @@ def adopt(desired: DesiredAccount, observed: ObservedAccount) -> Mapping[str, De
 def select(numbers: Mapping[str, Desired], selection: Selection) -> Mapping[str, Desired]:
     """Return the selected numbers. If all are selected, the result is `numbers` itself and not a copy."""
     only_phones, exclude = selection.only, selection.exclude
+    if selection.owners or selection.notes:
+        numbers = {phone: number for phone, number in numbers.items() if selection.describes(number)}
     if only_phones:
         return {phone: numbers[phone] for phone in numbers if phone in only_phones and phone not in exclude}
     if exclude:
         return {phone: numbers[phone] for phone in numbers if phone not in exclude}
     return numbers
+
+
+def fold(text: str | None) -> str:
+    """Return a text for comparison: composed, without differences of letter case or white space; empty for None."""
+    return " ".join(normalize("NFC", text or "").casefold().split())
 
 
 def is_drift(change: Change) -> bool:

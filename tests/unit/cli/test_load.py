@@ -3,12 +3,16 @@
 import io
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+from unicodedata import normalize
 
 import pytest
 
 from worker.cli.credentials import CredentialsResolver, FixedCredentials
 from worker.cli.load import load_accounts, load_settings, parse_rules, parse_selection
+from worker.cli.options import Common
 from worker.config.settings import RateLimit, Settings
 from worker.model.accounts import Desired, DesiredAccount, Status
 from worker.model.credentials import Credentials, CredentialsRef, Secret, SecretRef
@@ -176,28 +180,61 @@ def test_closed_stdin_is_an_error_only_for_dash(monkeypatch: pytest.MonkeyPatch)
         load_accounts(Settings(), ["-"])
 
 
+def selection_options(**values: Sequence[str]) -> Common:
+    """Return the options of a command that selects numbers."""
+    selected: dict[str, Any] = {name: tuple(value) for name, value in values.items()}
+    return Common(
+        form="text", output=None, no_color=True, settings_path=None, log_format=None, log_level=None, **selected
+    )
+
+
+def described(name: str, phone: str, *, owner: str | None = None, note: str | None = None) -> DesiredAccount:
+    """Return an account that lists one number with an owner or a note."""
+    return DesiredAccount(name, f"{name}.yaml", {phone: Desired(Status.ACTIVE, note, owner)}, [1])
+
+
 def test_selected_numbers_are_normalized() -> None:
     """Excluded numbers need not be listed."""
     accounts = [account_with("a", "01012345678"), account_with("b", "023124567")]
-    assert parse_selection(["010-1234-5678", "+82 2 312 4567"], ["112"], accounts) == Selection(
-        frozenset({"01012345678", "023124567"}), frozenset({"112"})
+    options = selection_options(only=["010-1234-5678", "+82 2 312 4567"], exclude=["112"])
+    assert parse_selection(options, accounts) == Selection(frozenset({"01012345678", "023124567"}), frozenset({"112"}))
+    assert parse_selection(selection_options(), []) == Selection()
+
+
+def test_owners_and_notes_are_folded() -> None:
+    """Letter case, white space and the form of Hangul do not matter."""
+    accounts = [described("a", "01012345678", owner="영업  Team", note="Front\tDesk 1")]
+    options = selection_options(owners=[normalize("NFD", "영업 TEAM ")], notes=["front desk"])
+    assert parse_selection(options, accounts) == Selection(
+        owners=frozenset({"영업 team"}), notes=frozenset({"front desk"})
     )
-    assert parse_selection([], [], []) == Selection()
 
 
 @pytest.mark.parametrize(
-    ("only", "exclude", "message"),
+    ("values", "message"),
     [
-        (["02-312-4567"], [], "--only 023124567: no file lists this number"),
-        (["../x"], [], "--only '../x': character '/'"),
-        ([""], [], "--only '': no number: write one such as 010-1234-5678"),
-        ([], ["10-1234-5678"], "--exclude '10-1234-5678': missing leading 0, .*: write 01012345678"),
-        ([], ["\x1b"], r"--exclude '\\x1b': invisible character U\+001B"),
+        ({"only": ["02-312-4567"]}, "--only 023124567: no file lists this number$"),
+        (
+            {"only": ["02-312-4568"]},
+            "--only 023124568: account 'b' lists this number, but --account does not select that account",
+        ),
+        ({"only": ["../x"]}, "--only '../x': character '/'"),
+        ({"only": [""]}, "--only '': no number: write one such as 010-1234-5678"),
+        ({"exclude": ["10-1234-5678"]}, "--exclude '10-1234-5678': missing leading 0, .*: write 01012345678"),
+        ({"exclude": ["\x1b"]}, r"--exclude '\\x1b': invisible character U\+001B"),
+        ({"owners": ["marketting"]}, "--owner 'marketting': no listed number has this owner; did you mean 'Marketing'"),
+        ({"owners": ["Marketing", "x"]}, "--owner 'x': no listed number has this owner$"),
+        ({"owners": [" "]}, "--owner ' ': no listed number has this owner$"),
+        ({"owners": ["other"]}, "--owner 'other': no listed number has this owner$"),
+        ({"notes": ["back"]}, "--note 'back': no listed number has this text in its note"),
+        ({"notes": [" "]}, "--note ' ': no listed number has this text in its note"),
     ],
 )
-def test_invalid_or_unlisted_selection_is_refused(only: list[str], exclude: list[str], message: str) -> None:
+def test_invalid_or_unlisted_selection_is_refused(values: dict[str, list[str]], message: str) -> None:
+    accounts = [described("a", "01012345678", owner="Marketing", note="front desk"), account_with("c", "112")]
+    others = [account_with("d", "113"), described("b", "023124568", owner="other", note="back")]
     with pytest.raises(UsageError, match=f"^{message}"):
-        parse_selection(only, exclude, [account_with("a", "01012345678")])
+        parse_selection(selection_options(**values), accounts, others)
 
 
 def test_every_safety_rule_can_be_allowed() -> None:

@@ -65,6 +65,29 @@ def test_report_leaves_unlisted_numbers_unchanged() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("selection", "expected"),
+    [
+        (Selection(), {"1", "2", "3"}),
+        (Selection(owners=frozenset({"sales"})), {"1", "2"}),
+        (Selection(owners=frozenset({"sales", "support"})), {"1", "2"}),
+        (Selection(notes=frozenset({"desk"})), {"1"}),
+        (Selection(owners=frozenset({"sales"}), notes=frozenset({"shop"})), {"2"}),
+        (Selection(frozenset({"1", "3"}), owners=frozenset({"sales"})), {"1"}),
+        (Selection(exclude=frozenset({"1"}), owners=frozenset({"sales"})), {"2"}),
+        (Selection(owners=frozenset({"support"})), set()),
+    ],
+)
+def test_every_field_of_a_selection_narrows_it(selection: Selection, expected: set[str]) -> None:
+    """A number without an owner or a note is not selected by them."""
+    numbers = {
+        "1": Desired(Status.ACTIVE, note="Front  Desk", owner="SALES "),
+        "2": Desired(Status.ACTIVE, note="shop", owner="Sales"),
+        "3": ON,
+    }
+    assert set(select(numbers, selection)) == expected
+
+
 @pytest.mark.parametrize("phone", ["821012345678", "008212345", "1012345678", "00123"])
 @pytest.mark.parametrize("unmanaged", [Unmanaged.REPORT, Unmanaged.DEACTIVATE])
 def test_number_that_no_file_can_list_is_unchanged(unmanaged: Unmanaged, phone: str) -> None:

@@ -86,13 +86,7 @@ def command(
     """
     common_options = options.route_text_output(options.Common(**common))
     if planfile is not None:
-        if common_options.paths or common_options.accounts or common_options.only or common_options.exclude or dry_run:
-            raise UsageError(
-                Message(
-                    "a saved plan is applied unchanged: -f, --account, --only, --exclude and --dry-run "
-                    "cannot be combined with it"
-                )
-            )
+        _check_unchanged(common_options, dry_run=dry_run)
         _check_folder(folder, no_files=no_files)
         file = _PlanFile(planfile, max_age, folder, is_compared=not no_files)
         return _apply_saved(file, common_options, lock_timeout=lock_timeout)
@@ -122,7 +116,7 @@ def _apply_files(
 
     accounts, others = load.load_with_others(settings, common.paths, common.accounts)
     desired = with_commits(accounts)
-    selection = load.parse_selection(common.only, common.exclude, desired)
+    selection = load.parse_selection(common, desired, others)
 
     from worker.plan.build import Terms
 
@@ -135,6 +129,17 @@ def _apply_files(
         return await _apply_drafts(run, desired, drafts, terms, must_confirm=must_confirm)
 
     return run_and_report(apply_files, settings, common, LedgerOptions("apply", lock_timeout), metering=metering)
+
+
+def _check_unchanged(common: options.Common, *, dry_run: bool) -> None:
+    selected = (common.paths, common.accounts, common.only, common.exclude, common.owners, common.notes)
+    if any(selected) or dry_run:
+        raise UsageError(
+            Message(
+                "a saved plan is applied unchanged: -f, --account, --only, --exclude, --owner, --note and --dry-run "
+                "cannot be combined with it"
+            )
+        )
 
 
 def _check_folder(folder: str | None, *, no_files: bool) -> None:

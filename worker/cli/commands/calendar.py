@@ -19,6 +19,7 @@ _MOST_DAYS = 3660
 
 
 @click.command("calendar", short_help="Show upcoming schedule changes, offline.")
+@options.more_files
 @options.files
 @options.settings
 @click.option("--account", "accounts", metavar="NAME", multiple=True, help="Only this account. Repeatable.")
@@ -30,12 +31,18 @@ _MOST_DAYS = 3660
     help="Start: 2026-12-01, 2026-12-01T09:00 (in the time zone of the files) or 2026-12-01T09:00+09:00. [now]",
 )
 @click.option(
-    "--format", "form", type=click.Choice(["text", "json", "icalendar"]), default="text", help="Output format. [text]"
+    "-o",
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "icalendar"]),
+    default="text",
+    help="Output format. [text]",
 )
 @options.output
 @click.option("--no-color", is_flag=True, help="Disable colour, as the environment variable NO_COLOR does.")
 def command(
     *,
+    more: Sequence[str],
     paths: Sequence[str],
     settings_path: str | None,
     accounts: Sequence[str],
@@ -50,7 +57,7 @@ def command(
     It shows changes of the desired state; a plan shows the writes that they need. Exit status 0.
     """
     settings = load.load_settings(settings_path, {})
-    desired = load.load_accounts(settings, paths, accounts)
+    desired = load.load_accounts(settings, [*paths, *more], accounts)
     now = datetime.now(UTC)
     first = now.replace(microsecond=0) if start is None else load.parse_time("--from", start, desired)
     last = first + timedelta(days)

@@ -11,11 +11,14 @@ __all__ = ["command"]
 
 
 @click.command("drift", short_help="Show drift: differences found without a change of the file. Writes nothing.")
+@options.more_files
 @options.common
 def command(**common: Any) -> int:
     """Show drift: numbers that differ from the desired state although their file did not change. Writes nothing.
 
-    Numbers that no run has written yet are also shown, as their cause is unknown. Exit status: 0 no drift, 1 an account
-    could not be read, 2 drift, 3 some numbers cannot converge, 4 a safety rule would refuse the revert.
+    Numbers that no run has written yet are also shown, as their cause is unknown. PATH is the same as -f PATH.
+
+    Exit status: 0 no drift, 1 an account could not be read, 2 drift, 3 some numbers cannot converge, 4 a safety rule
+    would refuse the revert.
     """
-    return plan(options.Common(**common), drift=True)
+    return plan(options.Common.of(**common), drift=True)

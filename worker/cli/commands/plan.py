@@ -13,6 +13,7 @@ __all__ = ["command"]
 
 
 @click.command("plan", short_help="Show what would change. Writes nothing.")
+@options.more_files
 @options.common
 @options.out
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 if changes are pending, 3 if some are impossible.")
@@ -24,8 +25,10 @@ __all__ = ["command"]
 def command(*, out: str | None, detailed_exitcode: bool, at: str | None, **common: Any) -> int:
     """Compare the desired state with the accounts and show what would change. Writes nothing.
 
+    PATH is the same as -f PATH.
+
     Exit status: 0 planned, 1 an account could not be read, 4 a safety rule refuses the plan.
     """
     if at is not None and out is not None:
         raise UsageError(Message("--at and --out cannot be combined: a plan for another time cannot be saved"))
-    return plan(options.Common(**common), out=out, detailed=detailed_exitcode, at=at)
+    return plan(options.Common.of(**common), out=out, detailed=detailed_exitcode, at=at)

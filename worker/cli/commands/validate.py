@@ -13,7 +13,7 @@ __all__ = ["command"]
 
 
 @click.command("validate", short_help="Check desired-state files offline.")
-@click.argument("more", metavar="[PATH]...", nargs=-1)
+@options.more_files
 @options.files
 @options.settings
 @options.masked_logs

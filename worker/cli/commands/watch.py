@@ -35,6 +35,7 @@ _KOREA: Final = "Asia/Seoul"
 
 
 @click.command("watch", short_help="Reconcile accounts continuously until stopped.")
+@options.more_files
 @options.watch_options
 @click.option("--every", type=options.DURATION, metavar="TIME", help="Time between passes: 30s, 5m, 1h. [5m]")
 @click.option(
@@ -75,7 +76,7 @@ def command(
     """
     # during the start, nothing can be reloaded yet, but SIGHUP must not end the process
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    common_options = options.Common(form="text", output=None, **common)
+    common_options = options.Common.of(form="text", output=None, **common)
     if "-" in common_options.paths:
         raise UsageError(Message("standard input cannot be read again: give files or folders with -f"))
     trigger, description = _trigger(every, cron, timezone)
@@ -261,7 +262,7 @@ def _files(common: options.Common, settings: "Settings") -> "WatchedFiles":
 
 
 def _terms(common: options.Common, settings: "Settings", files: "WatchedFiles") -> "Terms":
-    selection = load.parse_selection(common.only, common.exclude, files.accounts)
+    selection = load.parse_selection(common, files.accounts, files.others)
     rules = load.parse_rules(common.allow)
 
     from worker.plan.build import Terms
