@@ -200,7 +200,7 @@ def test_shells_complete_commands_options_and_values(command: Command, serve: Se
         ("senderid plan -f - -f config/desired --account", "", {"here"}),
         ("senderid plan config/desired --account", "", {"here"}),
         ("senderid plan --owner", "", {"Sales"}),
-        ("senderid history", "", {run["run_id"]}),
+        ("senderid history", "", {run["run_id"], "last"}),
         ("senderid watch --timezone", "Asia/Seo", {"Asia/Seoul"}),
         ("senderid watch --timezone", "Eur", {"Europe/"}),
         ("senderid schema", "des", {"desired"}),

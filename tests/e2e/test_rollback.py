@@ -126,6 +126,34 @@ def test_run_without_changes_needs_no_rollback(command: Command, served: Served)
     assert len(json.loads(command("history", "--format", "json").stdout)["runs"]) == 2
 
 
+@pytest.mark.usefixtures("served")
+def test_last_is_the_newest_run(command: Command, account: SandboxAccount) -> None:
+    """Rolled back twice, it restores what the first rollback undid."""
+    run = _apply(command)
+    assert json.loads(command("history", "last", "--format", "json").stdout)["runs"][0]["run_id"] == run
+    for expected in (BEFORE, AFTER):
+        _rollback(command, "last")
+        assert account.statuses == expected
+
+
+def test_last_run_without_changes_names_the_last_one_with_changes(command: Command, served: Served) -> None:
+    """It is not rolled back instead: the user did not name it."""
+    missing = command("rollback", "-y", "last")
+    assert (missing.returncode, "there is no ledger yet" in missing.stderr) == (64, True)
+    command.write("other.yaml", f"version: 1\nnumbers: {{{A}: INACTIVE}}\n")
+    assert command("apply", "-y", "-f", "other.yaml").returncode == 0
+    assert len(command("rollback", "-y", "last").stdout.splitlines()) == 1
+    run = _apply(command)
+    idle = _apply(command)
+    served.sandbox.wire.clear()
+    result = command("rollback", "-y", "last")
+    assert result.stdout.splitlines() == [
+        f"Run {idle} changed nothing: there is nothing to roll back.",
+        f"The last run that changed numbers: senderid rollback {run}",
+    ]
+    assert served.sandbox.wire == []
+
+
 def test_wrong_usage_sends_nothing(command: Command, served: Served) -> None:
     assert "there is no ledger yet" in command("rollback", "-y", "x").stderr
     run = _apply(command)

@@ -102,9 +102,9 @@ def _is_quick(paths: Iterable[str]) -> bool:
 
 @_completion
 def runs(context: click.Context, _: str) -> Iterator[CompletionItem]:
-    """Offer the ids of runs in the ledger, newest first, with their outcomes."""
+    """Offer the ids of runs in the ledger, newest first, with their outcomes, and `last`."""
     from worker.cli import load
-    from worker.cli.ledger import ledger_path
+    from worker.cli.ledger import LAST, ledger_path
     from worker.ledger.history import HistoryQuery, history
     from worker.ledger.readonly import open_read_only
 
@@ -114,3 +114,4 @@ def runs(context: click.Context, _: str) -> Iterator[CompletionItem]:
             return
         for run in history(connection, HistoryQuery(limit=_RUNS)).runs:
             yield CompletionItem(run.run_id, help=f"{run.command}, {run.outcome}")
+        yield CompletionItem(LAST, help="the newest run")

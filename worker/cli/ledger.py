@@ -16,7 +16,7 @@ from platformdirs import user_state_path
 from worker import __version__
 from worker.config.settings import Settings
 from worker.ledger import Ledger, NullLedger, RunInfo, memory_reader
-from worker.ledger.history import find_run_ids, run_record
+from worker.ledger.history import find_run_ids, last_changing_run, run_record
 from worker.ledger.readonly import open_read_only
 from worker.model.accounts import AccountMemory
 from worker.model.errors import LedgerError, UsageError
@@ -26,7 +26,10 @@ from worker.render.i18n import gettext as _
 from worker.render.i18n import translate
 from worker.render.json_document import encodable
 
-__all__ = ["LedgerOptions", "find_run", "ledger_path", "read_only"]
+__all__ = ["LAST", "LedgerOptions", "find_run", "last_change", "ledger_path", "read_only"]
+
+LAST: Final = "last"
+"""The name of the newest run. No run id starts with it."""
 
 _MEGABYTE: Final = 1 << 20
 _HOMELESS: Final = Message(
@@ -115,7 +118,9 @@ def _warn(message: str) -> None:
 
 
 def find_run(settings: Settings, name: str, *, account: str | None = None, phone: str | None = None) -> RunRecord:
-    """Return the run whose id starts with `name`. With `account` or `phone`, it contains only these.
+    """Return the newest run if `name` is `LAST`, otherwise the run whose id starts with `name`.
+
+    With `account` or `phone`, it contains only these.
 
     Raises:
         UsageError: no run matches, or several runs match.
@@ -125,7 +130,7 @@ def find_run(settings: Settings, name: str, *, account: str | None = None, phone
     with open_read_only(path) as connection:
         if connection is None:
             raise UsageError(Message("no run {name!r}: there is no ledger yet at {path}", name=name, path=str(path)))
-        ids = find_run_ids(connection, name, _MOST_RUNS + 1)
+        ids = find_run_ids(connection, "", 1) if name == LAST else find_run_ids(connection, name, _MOST_RUNS + 1)
         if len(ids) == 1:
             return run_record(connection, ids[0], account=account, phone=phone)
         if ids:
@@ -140,6 +145,16 @@ def find_run(settings: Settings, name: str, *, account: str | None = None, phone
     if not latest:
         raise UsageError(Message("no run {name!r}: the ledger has no runs yet", name=name))
     raise UsageError(Message("no run {name!r}; the latest runs are {runs}", name=name, runs=_run_list(latest)))
+
+
+def last_change(settings: Settings) -> str | None:
+    """Return the id of the newest run that changed numbers; None if there is none.
+
+    Raises:
+        LedgerError: the ledger cannot be read.
+    """
+    with open_read_only(ledger_path(settings)) as connection:
+        return None if connection is None else last_changing_run(connection)
 
 
 def _run_list(runs: Sequence[str]) -> str:

@@ -18,7 +18,16 @@ from worker.model.plans import Action
 from worker.model.results import Outcome, Requests
 from worker.model.safety import InUse, Safety
 
-__all__ = ["HistoryQuery", "account_error", "find_run_ids", "history", "number_of", "rows", "run_record"]
+__all__ = [
+    "HistoryQuery",
+    "account_error",
+    "find_run_ids",
+    "history",
+    "last_changing_run",
+    "number_of",
+    "rows",
+    "run_record",
+]
 
 K = TypeVar("K", bound=StrEnum)
 
@@ -90,6 +99,15 @@ def find_run_ids(connection: sqlite3.Connection, name: str, limit: int) -> tuple
         (name, limit),
     )
     return tuple(run for (run,) in ids)
+
+
+def last_changing_run(connection: sqlite3.Connection) -> str | None:
+    """Return the id of the newest run that changed numbers; None if there is none."""
+    row = connection.execute(
+        "SELECT run FROM entries WHERE writes > 0 AND EXISTS"
+        f" (SELECT 1 FROM outcomes WHERE entry = entries.id AND outcome = '{Outcome.CHANGED}') ORDER BY id DESC LIMIT 1"
+    ).fetchone()
+    return None if row is None else row[0]
 
 
 def run_record(

@@ -79,7 +79,7 @@ def command(
     output: str | None,
     no_color: bool,
 ) -> int:
-    """Show the runs on this host, newest first. With RUN, a run id or its start, show that run in full.
+    """Show the runs on this host, newest first. With RUN, show that run in full: `last`, a run id or the start of one.
 
     It reads only the ledger. --phone shows the history of one number.
     """

@@ -34,7 +34,7 @@ __all__ = ["command"]
 @options.reviewable
 @options.logging
 def command(*, run: str, yes: bool, dry_run: bool, lock_timeout: float, **common: Any) -> int:
-    """Restore the status that numbers had before RUN changed them. RUN is a run id or its start.
+    """Restore the status that numbers had before RUN changed them. RUN is `last`, a run id or the start of one.
 
     Only numbers that still have the status set by the run are written; the others are conflicts. A rollback is a run
     and can be rolled back. The desired-state file is not changed: the next apply follows it.
@@ -49,14 +49,14 @@ def command(*, run: str, yes: bool, dry_run: bool, lock_timeout: float, **common
     settings = load.load_settings(common_options.settings_path, common_options.overrides)
     rules = load.parse_rules(common_options.allow)
 
-    from worker.cli.ledger import LedgerOptions, find_run
+    from worker.cli.ledger import LAST, LedgerOptions, find_run, last_change
     from worker.reconcile.rollback import inverse_plan
 
     record = find_run(settings, run)
     _check_ended(record)
     accounts = [inverse for account in record.accounts if (inverse := inverse_plan(account, record.run_id)).changes]
     if not accounts and common_options.form == "text":
-        return _nothing(record, common_options)
+        return _nothing(record, common_options, last_change(settings) if run == LAST else None)
     if dry_run:
         return _preview(settings, common_options, accounts, rules)
 
@@ -88,11 +88,14 @@ def _check_ended(record: "RunRecord") -> None:
         )
 
 
-def _nothing(record: "RunRecord", common: options.Common) -> int:
+def _nothing(record: "RunRecord", common: options.Common, last_change: str | None) -> int:
     from worker.cli.output import emit
 
-    nothing = _("Run {run} changed nothing: there is nothing to roll back.")
-    emit(nothing.format(run=record.run_id) + "\n", common.output)
+    text = _("Run {run} changed nothing: there is nothing to roll back.").format(run=record.run_id)
+    if last_change is not None:
+        hint = _("The last run that changed numbers: senderid rollback {run}")
+        text += "\n" + hint.format(run=last_change)
+    emit(text + "\n", common.output)
     return ExitStatus.OK
 
 
