@@ -31,6 +31,7 @@ from tests.support.fleet_model import (
     expect_plan,
     expect_rollback,
     expect_saved_plan,
+    expect_status,
     expect_watch,
     is_valid,
 )
@@ -134,6 +135,19 @@ _COMMANDS: Final = {
         alone=("at",),
     ),
     "drift": _CommandTable({**_COMMON, **_DOCUMENT, **_METRICS, **_MORE}, lambda row: expect_plan(row, is_drift=True)),
+    "status": _CommandTable(
+        {
+            **{key: values for key, values in _COMMON.items() if key != "allow"},
+            **_DOCUMENT,
+            **_MORE,
+            "form": {form: ("-o", form) for form in ("text", "json", "csv")},
+            "differs": {"": (), "differs": ("--differs",)},
+            "observed": {"": (), "waiting": ("--observed", "pending", "--observed", "missing")},
+            "expires_within": {"": (), "month": ("--expires-within", "30d")},
+        },
+        expect_status,
+        alone=("differs", "observed"),
+    ),
     "apply": _CommandTable(
         {
             **_COMMON,

@@ -26,6 +26,7 @@ __all__ = [
     "expect_plan",
     "expect_rollback",
     "expect_saved_plan",
+    "expect_status",
     "expect_watch",
     "is_valid",
 ]
@@ -168,6 +169,23 @@ def expect_plan(row: Row, *, is_drift: bool = False) -> Expected:
     return Expected(_worst(statuses), frozenset(), _listed(plans), _noted(row), _selected(row))
 
 
+def expect_status(row: Row) -> Expected:
+    """Return the expected result of `status`."""
+    plans = _plans(row)
+    numbers = WORLDS[row["world"]]
+    listed = frozenset(
+        phone
+        for plan in plans
+        for phone, action in plan.actions.items()
+        if plan.is_readable
+        and (not row["differs"] or action not in {"unchanged", "unmanaged"})
+        and (not row["observed"] or numbers[phone].seen in {None, "PENDING"})
+        and not row["expires_within"]
+    )
+    status = 0 if all(plan.is_readable for plan in plans) else 1
+    return Expected(status, frozenset(), listed, frozenset(), _selected(row))
+
+
 def expect_apply(row: Row) -> Expected:
     """Return the expected result of `apply`."""
     if row["dry_run"] == "dry":
@@ -305,7 +323,7 @@ def _plans(row: Row, *, is_drift: bool = False) -> list[_Plan]:
 
 
 def _is_strict(row: Row) -> bool:
-    return row["settings_path"] == "strict" and row["allow"] not in {"max-deactivations", "all"}
+    return row["settings_path"] == "strict" and row.get("allow") not in {"max-deactivations", "all"}
 
 
 def _is_written(number: Number) -> bool:

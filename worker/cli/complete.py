@@ -10,7 +10,7 @@ from typing import Final
 import click
 from click.shell_completion import CompletionItem
 
-__all__ = ["accounts", "file", "owners", "rules", "runs", "zones"]
+__all__ = ["accounts", "file", "owners", "rules", "runs", "statuses", "zones"]
 
 _RUNS: Final = 50
 _BYTES: Final = 2 << 20
@@ -51,6 +51,15 @@ def rules(_: click.Context, __: str) -> Iterator[str]:
     from worker.plan.safety import ALLOW_ALL, RULES
 
     yield from (*RULES, ALLOW_ALL)
+
+
+@_completion
+def statuses(_: click.Context, __: str) -> Iterator[str]:
+    """Offer the statuses of numbers."""
+    from worker.model.accounts import Status
+    from worker.plan.status import MISSING
+
+    yield from (*Status, MISSING)
 
 
 @_completion

@@ -33,6 +33,7 @@ COMMANDS: Final = {
     "validate": "validate",
     "plan": "plan",
     "apply": "apply",
+    "status": "status",
     "drift": "drift",
     "calendar": "calendar",
     "watch": "watch",

@@ -31,6 +31,7 @@ __all__ = [
     "desired_output",
     "document",
     "files",
+    "listing",
     "lock_timeout",
     "logging",
     "masked_logs",
@@ -41,6 +42,7 @@ __all__ = [
     "reviewable",
     "route_text_output",
     "schema_reference",
+    "selected",
     "settings",
     "token",
     "watch_options",
@@ -235,6 +237,8 @@ def _mask(*, exposed: bool) -> Decorator[Any]:
 
 masked_logs: Final = _mask(exposed=False)
 """The option `--mask` of a command that prints no document with phone numbers."""
+listing: Final = _all(_document("text", "json", "csv"), _mask(exposed=True))
+"""The output options of a command that lists numbers."""
 reviewable: Final = _all(_document(*FORMS), _mask(exposed=True))
 """The output options of a command that prints a plan, a result or runs."""
 
@@ -328,15 +332,15 @@ _metrics: Final = _all(
     ),
 )
 
-common: Final = _all(files, settings, _accounts, _selection, allow, reviewable, _metrics, logging)
+selected: Final = _all(files, settings, _accounts, _selection)
+"""The options that select accounts and numbers of desired-state files."""
+
+common: Final = _all(selected, allow, reviewable, _metrics, logging)
 """The common options of `plan`, `apply` and `drift`."""
 
 
 watch_options: Final = _all(
-    files,
-    settings,
-    _accounts,
-    _selection,
+    selected,
     allow,
     logging,
     click.option("--no-color", is_flag=True, help="Disable colour."),

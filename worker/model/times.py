@@ -21,6 +21,7 @@ __all__ = [
     "format_utc",
     "format_utc_ms",
     "load_zone",
+    "parse_api_time",
     "parse_moment",
     "parse_weekly",
     "to_utc",
@@ -94,6 +95,15 @@ def parse_moment(text: str) -> datetime:
         raise ValueError(
             Message("no such day or time: use a form such as 2026-12-01, 2026-12-01T09:00 or 2026-12-01T09:00+09:00")
         ) from None
+
+
+def parse_api_time(text: str) -> datetime | None:
+    """Parse a time from the API. Without an offset it is UTC. Return None if the text is not a time."""
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
 
 
 def to_utc(moment: datetime, zone: ZoneInfo) -> datetime:
@@ -170,7 +180,7 @@ def _minutes(text: str) -> tuple[int, int]:
 
 def format_utc(moment: datetime) -> str:
     """Format an aware moment for documents: UTC, ISO 8601, Z, with a precision of seconds."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def format_utc_ms(moment: datetime) -> str:

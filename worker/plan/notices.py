@@ -11,6 +11,7 @@ from worker.model.messages import Message
 from worker.model.plans import AccountPlan, Action, Notice, NoticeKind
 from worker.model.results import NumberResult, Outcome
 from worker.model.safety import Health
+from worker.model.times import parse_api_time
 from worker.plan.holds import activation_obstacles, phone_list
 
 __all__ = ["notices", "result_notices", "with_swap_notice"]
@@ -75,7 +76,7 @@ def _expiring(observed: ObservedAccount, settings: Health) -> Iterator[Notice]:
         if not text or text[:10] > latest or not number.status.writable or number.phone in observed.extended:
             continue
         if text not in ends:
-            ends[text] = _moment(text)
+            ends[text] = parse_api_time(text)
         end = ends[text]
         # an INACTIVE number whose registration has ended needs no attention
         if end is None or end > horizon or (end < read_time and number.status is not Status.ACTIVE):
@@ -97,15 +98,6 @@ def _ending(end: datetime, *, has_ended: bool) -> Message:
         "automatically",
         date=date,
     )
-
-
-def _moment(text: str) -> datetime | None:
-    """Parse a time from the API. Without an offset it is UTC. Return None if the text is not a time."""
-    try:
-        moment = datetime.fromisoformat(text)
-        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        return None
 
 
 def _awaiting_vendor(observed: ObservedAccount) -> Iterator[Notice]:

@@ -4,7 +4,7 @@ This module gives unlisted numbers a desired status, so that the comparison trea
 """
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, TypeVar
 from unicodedata import normalize
 
 from msgspec import Struct
@@ -31,6 +31,9 @@ _UNLISTABLE: Final = Message(
 
 _MOST_NAMES: Final = 20
 """Maximum count of implausible numbers that an error lists after the first one."""
+
+
+Number = TypeVar("Number", Desired, IdleNumber, Desired | IdleNumber)
 
 
 class Selection(Struct, frozen=True):
@@ -136,7 +139,7 @@ def adopt(desired: DesiredAccount, observed: ObservedAccount) -> Mapping[str, De
     return desired.numbers | unlisted_numbers if unlisted_numbers else desired.numbers
 
 
-def select(numbers: Mapping[str, Desired], selection: Selection) -> Mapping[str, Desired]:
+def select(numbers: Mapping[str, Number], selection: Selection) -> Mapping[str, Number]:
     """Return the selected numbers. If all are selected, the result is `numbers` itself and not a copy."""
     only_phones, exclude = selection.only, selection.exclude
     if selection.owners or selection.notes:

@@ -191,6 +191,18 @@ class Fleet:
             memory = await self._recall(account.endpoint, observed.account_id)
             return await client.confirm(observed, memory.registered)
 
+    async def observe(self, accounts: Sequence[DesiredAccount]) -> list[ObservedAccount | WorkerError]:
+        """Return each account as `read` does, in order, or the error that prevents it."""
+
+        async def one(desired: DesiredAccount) -> ObservedAccount | WorkerError:
+            log = self._log.bind(account=desired.name)
+            try:
+                return self.interrupted or await self.read(desired, log)
+            except Exception as error:  # noqa: BLE001 - a bug in one account must not stop the others
+                return as_worker_error(error, log)
+
+        return await self._run_each(accounts, one)
+
     async def preview(self, accounts: Sequence[SavedAccount], allow: frozenset[str]) -> list[Draft]:
         """Return the rollback plan of each account, in order."""
 

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from worker.config.settings import Settings
 from worker.model.history import History
+from worker.model.number_status import StatusReport
 from worker.model.plans import Plan
 from worker.model.results import Result
 from worker.render.log_lines import LogLine
@@ -21,7 +22,7 @@ from worker.render.text.calendar import Calendar
 
 __all__ = ["NAMES", "schema"]
 
-NAMES: Final = ("desired", "settings", "plan", "result", "history", "calendar", "log")
+NAMES: Final = ("desired", "settings", "plan", "result", "history", "calendar", "status", "log")
 
 _TITLES: Final = {
     "settings": "Settings of a run",
@@ -29,6 +30,7 @@ _TITLES: Final = {
     "result": "Outcome of every number of a run",
     "history": "Runs of the ledger",
     "calendar": "Scheduled changes of desired states",
+    "status": "Current state of every number",
     "log": "One log line",
 }
 
@@ -38,10 +40,11 @@ _TYPES: Final[dict[str, type[Struct]]] = {
     "result": Result,
     "history": History,
     "calendar": Calendar,
+    "status": StatusReport,
     "log": LogLine,
 }
 
-_WRITTEN: Final = frozenset({"plan", "result", "history", "calendar"})
+_WRITTEN: Final = frozenset({"plan", "result", "history", "calendar", "status"})
 """Documents that the worker writes. Every field is always present, so that their schemas require all fields."""
 
 

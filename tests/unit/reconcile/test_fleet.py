@@ -15,7 +15,7 @@ from tests.support.ledgers import immediate_ledger, never_wait, subject
 from tests.support.loopback import LogRecorder, Loopback, credentials, run, runtime
 from worker.config.settings import CanarySettings, RateLimit, Retry, Settings
 from worker.ledger import LedgerProtocol, NullLedger, Subject
-from worker.model.accounts import AccountMemory, Desired, DesiredAccount, Status
+from worker.model.accounts import AccountMemory, Desired, DesiredAccount, ObservedAccount, Status
 from worker.model.credentials import Credentials, CredentialsRef, Secret, SecretRef
 from worker.model.errors import CredentialsMissing, ErrorInfo, InternalError, Interrupted
 from worker.model.plans import AccountPlan, Action, NoticeKind, Verdict, tally
@@ -193,6 +193,23 @@ def test_failed_account_does_not_stop_the_others() -> None:
         assert all(number.outcome is Outcome.NOT_ATTEMPTED for result in results[:7] for number in result.numbers)
 
     _run_scenario(scenario, 9)
+
+
+def test_accounts_are_observed_with_their_errors() -> None:
+    """A failed account stops no other, and after an interruption none is read."""
+
+    async def scenario(reseller: _Reseller) -> None:
+        reseller.keys["0"] = CredentialsMissing("not here")
+        reseller.keys["1"] = RuntimeError("the secret is 1234")
+        results = await reseller.fleet.observe(reseller.desired)
+        names = [each.account_id if isinstance(each, ObservedAccount) else each.code for each in results]
+        assert names == ["CredentialsMissing", "InternalError", "2"]
+        assert "1234" not in repr((results, reseller.log.lines))
+        interruption = Interrupted("SIGTERM")
+        reseller.fleet.interrupt(interruption)
+        assert await reseller.fleet.observe(reseller.desired) == [interruption] * 3
+
+    _run_scenario(scenario, 3)
 
 
 def test_requests_of_failed_reads_are_counted() -> None:

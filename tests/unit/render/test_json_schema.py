@@ -17,6 +17,7 @@ from worker.model.accounts import PairSwaps, Status, Unmanaged
 from worker.model.credentials import CredentialsRef, SecretRef
 from worker.model.errors import DesiredStateError, ErrorInfo, NumberError, Refusal, SettingsError
 from worker.model.history import AttemptState, Ending
+from worker.model.number_status import AccountStatus, NextStatus, NumberStatus, StatusReport
 from worker.model.phones import normalise
 from worker.model.plans import AccountPlan, Action, Change, Notice, NoticeKind, Plan, Verdict, tally
 from worker.model.results import AccountResult, NumberResult, Outcome, Result, RunOutcome
@@ -72,6 +73,26 @@ def plan() -> Any:
         AccountPlan(account="c", verdict=Verdict.REFUSED, refusals=(Refusal("min-active", "few"),), counts={}),
     )
     return json.loads(encode(Plan(created_at="2026-03-01T12:00:00.123Z", fingerprint="f", accounts=accounts)))
+
+
+def status() -> Any:
+    """Return the document of a status with every field set."""
+    full = NumberStatus(
+        phone="01012345678",
+        observed="PENDING",
+        desired="ACTIVE",
+        differs=True,
+        note="note",
+        owner="owner",
+        next=NextStatus("2026-12-01T00:00:00Z", None),
+        expires_at="2026-12-31T00:00:00Z",
+    )
+    bare = NumberStatus(phone="0211", observed=None, desired=None, differs=False)
+    accounts = (
+        AccountStatus(account="main", account_id="1", total=2, numbers=(full, bare)),
+        AccountStatus(account="b", error=ErrorInfo("E", "text")),
+    )
+    return json.loads(encode(StatusReport(created_at="2026-03-01T12:00:00.123Z", accounts=accounts)))
 
 
 def result() -> Any:
@@ -378,7 +399,8 @@ def test_settings_schema_agrees_with_the_loader(text: str, *, is_valid: bool) ->
 
 
 @pytest.mark.parametrize(
-    ("name", "document"), [("plan", plan()), ("result", result()), ("history", history()), ("log", line())]
+    ("name", "document"),
+    [("plan", plan()), ("result", result()), ("history", history()), ("status", status()), ("log", line())],
 )
 def test_documents_match_their_schemas(name: str, document: Any) -> None:
     """Documents with every field are valid, and later versions may add fields."""

@@ -6,13 +6,13 @@ from worker.cli.exit_status import ExitStatus
 
 __all__ = ["command"]
 
-_NAMES = ("desired", "settings", "plan", "result", "history", "calendar", "log")
+_NAMES = ("desired", "settings", "plan", "result", "history", "calendar", "status", "log")
 
 
 @click.command("schema", short_help="Print the JSON Schemas.")
 @click.argument("name", required=False, type=click.Choice(_NAMES))
 def command(name: str | None) -> int:
-    """Print the JSON Schema of desired, settings, plan, result, history, calendar or log.
+    """Print the JSON Schema of desired, settings, plan, result, history, calendar, status or log.
 
     Without a name, print all schemas in one object, by name.
     """
