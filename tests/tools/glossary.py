@@ -144,7 +144,7 @@ ENGLISH: Final = {
     r"늘었": r"rose|grew",
     r"줄었": r"fell",
     r"앞섭|앞서": r"before|ahead",
-    r"현재": r"current|now|no longer|keeps|is \{\w+\}|present|today|it is",
+    r"현재": r"current|observed|now|no longer|keeps|is \{\w+\}|present|today|it is",
     r"원하는 상태": r"desired(?:-state)?|converge\w*|out of sync",
     r"보호(?!\.|로)": r"protect\w*",
     r"완료": r"converged|partial|finished|unfinished",
