@@ -10,7 +10,7 @@ _NAMES = ("desired", "settings", "plan", "result", "history", "calendar", "statu
 
 
 @click.command("schema", short_help="Print the JSON Schemas.")
-@click.argument("name", required=False, type=click.Choice(_NAMES))
+@click.argument("name", metavar="[NAME]", required=False, type=click.Choice(_NAMES))
 def command(name: str | None) -> int:
     """Print the JSON Schema of desired, settings, plan, result, history, calendar, status or log.
 
