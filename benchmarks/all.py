@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPTS = ("startup.py", "load.py", "memory.py", "writes.py")
+SCRIPTS = ("startup.py", "load.py", "memory.py", "writes.py", "intents.py")
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ from uvloop import new_event_loop
 
 from worker.cli.runner import now
 from worker.config.settings import RateLimit, Settings
-from worker.ledger import Ledger, RunInfo
+from worker.ledger import Ledger, RunInfo, SqliteFile
 from worker.model.accounts import Desired, DesiredAccount, Status
 from worker.model.credentials import Credentials, Secret
 from worker.model.redaction import Secrets
@@ -104,7 +104,7 @@ def _kept(path: Path) -> Ledger:
         settings="{}",
         started_at="",
     )
-    return Ledger(path, run, now=now, max_bytes=1 << 30)
+    return Ledger(SqliteFile(path), run, now=now, max_bytes=1 << 30)
 
 
 async def bare(url: str, numbers: int, concurrency: int) -> float:

@@ -51,6 +51,10 @@ _ENVIRONMENT: Final = (
     ("SOLAPI_API_KEY", "the API key of accounts whose file names no other"),
     ("SOLAPI_API_SECRET", "the secret of that key"),
     ("XDG_STATE_HOME", "the absolute path of the folder for the ledger, unless `ledger.path` is set"),
+    (
+        "PGPASSWORD",
+        "the password for `ledger.url`, unless `ledger.password` is set; other variables of libpq apply too",
+    ),
     ("SENDERID_LANG", "the language of messages, `en` or `ko`; `--lang` overrides it"),
     ("LC_ALL", "the language, if `SENDERID_LANG` is not set"),
     ("LC_MESSAGES", "the language, if neither of these is set"),

@@ -105,7 +105,8 @@ def test_accounts_are_paged_by_a_hundred(tmp_path: Path, visit: Opened) -> None:
 def test_open_page_shows_a_run_that_ends(tmp_path: Path, visit: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     """Input and focus are kept."""
     monkeypatch.setattr("worker.web.sse._POLL_SECONDS", 0.1)
-    path = record_run(tmp_path, "first")
+    path = tmp_path / "ledger.db"
+    record_run(tmp_path, "first")
     with serve_pages(path) as url:
         observed = visit(url, size="desktop")
         page = observed.page
@@ -124,7 +125,8 @@ def test_open_page_shows_a_run_that_ends(tmp_path: Path, visit: Opened, monkeypa
 
 
 def test_run_that_ends_before_the_event_stream_opens_is_shown(tmp_path: Path, visit: Opened) -> None:
-    path = record_run(tmp_path, "first")
+    path = tmp_path / "ledger.db"
+    record_run(tmp_path, "first")
     with serve_pages(path) as url:
         page = visit(url).page
         requested: list[str] = []

@@ -1,17 +1,16 @@
-"""Ledgers of runs in a folder, with a clock that advances on each call."""
+"""Ledgers of runs, with a clock that advances on each call. A folder stands for the SQLite file in it."""
 
 import asyncio
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from msgspec.structs import replace
 
-from worker.ledger import Ledger, RunInfo, Subject
+from worker.ledger import Database, Ledger, RunInfo, SqliteFile, Subject
 from worker.model.accounts import Observed, ObservedAccount, Status
 from worker.model.plans import AccountPlan, Action, Change
 from worker.model.results import AccountResult, NumberResult, Outcome, RunOutcome
@@ -20,6 +19,7 @@ from worker.model.safety import Safety
 __all__ = [
     "account_result",
     "clock",
+    "database_at",
     "immediate_ledger",
     "ledger",
     "never_wait",
@@ -54,16 +54,23 @@ def run_info(run_id: str = "run-1", **more: Any) -> RunInfo:
     return RunInfo(**fields | more)
 
 
-def ledger(folder: Path, *, run_id: str = "run-1", now: Callable[[], str] | None = None, **more: Any) -> Ledger:
-    """Return the ledger of a run in a folder."""
+def database_at(place: Path | Database) -> Database:
+    """Return the database itself, or the SQLite file in a folder."""
+    return SqliteFile(place / "ledger.db") if isinstance(place, Path) else place
+
+
+def ledger(
+    place: Path | Database, *, run_id: str = "run-1", now: Callable[[], str] | None = None, **more: Any
+) -> Ledger:
+    """Return the ledger of a run."""
     options: dict[str, Any] = {"now": now or clock(), "max_bytes": 1 << 30} | more
-    return Ledger(folder / "ledger.db", run_info(run_id), **options)
+    return Ledger(database_at(place), run_info(run_id), **options)
 
 
-def immediate_ledger(folder: Path, *, run_id: str = "run-1", **more: Any) -> Ledger:
+def immediate_ledger(place: Path | Database, *, run_id: str = "run-1", **more: Any) -> Ledger:
     """Return a ledger that commits at once and on the loop, for loops in virtual time."""
     clock = asyncio.get_running_loop().time
-    return ledger(folder, run_id=run_id, clock=clock, submit=lambda work: work(), **more)
+    return ledger(place, run_id=run_id, clock=clock, submit=lambda work: work(), **more)
 
 
 async def never_wait(_: float) -> bool:
@@ -80,6 +87,7 @@ def subject(key: str = "vendor 1", **more: Any) -> Subject:
         "credentials": None,
         "safety": Safety(),
         "source": "main.yaml",
+        "lane": crc32(key.encode()) % 1024,
     }
     return Subject(key=key, **fields | more)
 
@@ -113,7 +121,7 @@ def observed_account(**statuses: str) -> ObservedAccount:
     return ObservedAccount("1", numbers)
 
 
-def rows(folder: Path, query: str, *values: object) -> list[tuple[Any, ...]]:
-    """Return the rows of a query on the ledger in a folder."""
-    with closing(sqlite3.connect(folder / "ledger.db")) as connection:
-        return connection.execute(query, values).fetchall()
+def rows(place: Path | Database, query: str, *values: object) -> list[tuple[Any, ...]]:
+    """Return the rows of a query on a ledger; no rows if there is no ledger yet."""
+    with database_at(place).read(skip_check=True) as connection:
+        return [] if connection is None else connection.execute(query, values).fetchall()

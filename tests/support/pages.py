@@ -10,7 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from worker.ledger.schema import connect
+from tests.support.ledgers import database_at
+from worker.ledger import Database, SqliteFile
+from worker.ledger.database import transaction
 from worker.web import Access, StatusPages, serve
 
 __all__ = ["AT", "FIRST", "Response", "record_run", "request", "serve_pages"]
@@ -21,7 +23,7 @@ NOW = datetime(2026, 11, 24, 0, 30, tzinfo=UTC)
 
 
 def record_run(
-    folder: Path,
+    place: Path | Database,
     *names: str,
     run: str = FIRST,
     phones: Sequence[str] = ("01000000001",),
@@ -30,21 +32,20 @@ def record_run(
     message: str = "",
     at: str = AT,
     key: str | None = None,
-) -> Path:
-    """Add a run over accounts with these names to the ledger of a folder. Return the path of the ledger.
+) -> Database:
+    """Add a run over accounts with these names to the ledger after one more run the path of the ledger.
 
     Each account has the same numbers, all `changed`. If `bad` is set, it is the outcome of the first number, with a
     `message`. `key` is the key of all accounts; by default it is built from their names.
     """
-    path = folder / "ledger.db"
-    with closing(connect(path, program="0", now=lambda: AT)) as connection:
-        connection.execute("BEGIN")
+    database = database_at(place)
+    with closing(database.connect(program="0", now=lambda: AT)) as connection, transaction(connection):
         connection.execute(
             "INSERT INTO runs VALUES (?, 'apply', 'ann', 'box', 1, '0', '{}', ?, ?, ?, NULL)", (run, at, at, outcome)
         )
         for name in names:
             counts = {"changed": len(phones) - bool(bad)} | ({bad: 1} if bad else {})
-            entry = connection.execute(
+            connection.execute(
                 "INSERT INTO entries (run, key, account, endpoint, safety, source, fingerprint, started_at,"
                 " finished_at, outcome, counts, settled, error_code, error_message) VALUES"
                 " (?, ?, ?, 'solapi', '{}', 'a.yaml', 'f', ?, ?, ?, ?, ?, ?, ?)",
@@ -60,7 +61,8 @@ def record_run(
                     "Broken" if message else None,
                     message or None,
                 ),
-            ).lastrowid
+            )
+            (entry,) = connection.execute("SELECT max(id) FROM entries").fetchone()
             for index, phone in enumerate(phones):
                 outcome_of_number = bad if bad and not index else "changed"
                 connection.execute(
@@ -73,23 +75,24 @@ def record_run(
                     (entry, phone, at, at),
                 )
                 connection.execute(
-                    "INSERT OR REPLACE INTO written VALUES (?, ?, 'ACTIVE', ?, ?)",
+                    "INSERT INTO written VALUES (?, ?, 'ACTIVE', ?, ?) "
+                    "ON CONFLICT (key, phone) DO UPDATE SET run = excluded.run, at = excluded.at",
                     (key or f"https://api.solapi.com {name}", phone, run, at),
                 )
-        connection.execute("COMMIT")
-    return path
+    return database
 
 
 @contextmanager
-def serve_pages(ledger: Path, token: str | None = None, **more: Any) -> Iterator[str]:
+def serve_pages(ledger: Path | Database, token: str | None = None, **more: Any) -> Iterator[str]:
     """Serve the pages of a ledger on a thread. Yield their URL. `more` goes to the site."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
+    database = SqliteFile(ledger) if isinstance(ledger, Path) else ledger
     site: list[StatusPages] = []
 
     async def start() -> Any:
-        site.append(StatusPages(ledger, Access(token, host="127.0.0.1"), **({"now": lambda: NOW} | more)))
+        site.append(StatusPages(database, Access(token, host="127.0.0.1"), **({"now": lambda: NOW} | more)))
         context = serve(None, port=0, pages=site[0].respond)
         return context, await context.__aenter__()
 

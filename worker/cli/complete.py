@@ -113,12 +113,11 @@ def _is_quick(paths: Iterable[str]) -> bool:
 def runs(context: click.Context, _: str) -> Iterator[CompletionItem]:
     """Offer the ids of runs in the ledger, newest first, with their outcomes, and `last`."""
     from worker.cli import load
-    from worker.cli.ledger import LAST, ledger_path
+    from worker.cli.ledger import LAST, ledger_database
     from worker.ledger.history import HistoryQuery, history
-    from worker.ledger.readonly import open_read_only
 
-    path = ledger_path(load.load_settings(context.params.get("settings_path"), {}))
-    with open_read_only(path, skip_check=True) as connection:
+    database = ledger_database(load.load_settings(context.params.get("settings_path"), {}))
+    with database.read(skip_check=True) as connection:
         if connection is None:
             return
         for run in history(connection, HistoryQuery(limit=_RUNS)).runs:

@@ -13,7 +13,7 @@ from worker.model.redaction import Secrets
 if TYPE_CHECKING:
     from worker.daemon.notify.apprise_sender import AppriseSender
 
-__all__ = ["CredentialsResolver", "FixedCredentials", "open_channel"]
+__all__ = ["CredentialsResolver", "FixedCredentials", "open_channel", "read_password"]
 
 _SECRET_CAP: Final = 4096
 """Maximum size in bytes of a secret file. Keys have some dozens of bytes, URLs some hundreds."""
@@ -90,6 +90,15 @@ def open_channel(channel: "Channel", resolver: CredentialsResolver) -> "AppriseS
     from worker.daemon.notify.apprise_sender import open_sender
 
     return open_sender(channel.name, resolver.url(channel))
+
+
+def read_password(reference: SecretRef) -> Secret:
+    """Return the password of the ledger's database.
+
+    Raises:
+        CredentialsMissing: the password is missing. The message names the variable or the file.
+    """
+    return Secret(_read_secret(reference, Message("password of the ledger"))[0])
 
 
 def _resolve(reference: SecretRef, name: str) -> str:

@@ -14,19 +14,29 @@ import msgspec
 from platformdirs import user_state_path
 
 from worker import __version__
+from worker.cli.credentials import read_password
 from worker.config.settings import Settings
-from worker.ledger import Ledger, NullLedger, RunInfo, memory_reader
+from worker.ledger import Database, Ledger, NullLedger, RunInfo, SqliteFile, memory_reader
 from worker.ledger.history import find_run_ids, last_changing_run, run_record
-from worker.ledger.readonly import open_read_only
 from worker.model.accounts import AccountMemory
-from worker.model.errors import LedgerError, UsageError
+from worker.model.credentials import Secret, SecretRef
+from worker.model.errors import CredentialsMissing, LedgerError, UsageError
 from worker.model.history import RunRecord
 from worker.model.messages import Message
 from worker.render.i18n import gettext as _
 from worker.render.i18n import translate
 from worker.render.json_document import encodable
 
-__all__ = ["LAST", "LedgerOptions", "find_run", "last_change", "ledger_path", "read_only"]
+__all__ = [
+    "LAST",
+    "LedgerOptions",
+    "find_run",
+    "last_change",
+    "ledger_database",
+    "ledger_path",
+    "open_postgres",
+    "read_only",
+]
 
 LAST: Final = "last"
 """The name of the newest run. No run id starts with it."""
@@ -64,12 +74,48 @@ class LedgerOptions(msgspec.Struct, frozen=True):
             plan=self.plan,
         )
         return Ledger(
-            ledger_path(settings),
+            ledger_database(settings),
             run,
             now=now,
             max_bytes=settings.ledger.max_megabytes * _MEGABYTE,
             lock_timeout=self.lock_timeout,
+            grace_seconds=settings.timeout.total_seconds,
         )
+
+
+def ledger_database(settings: Settings) -> Database:
+    """Return the database of the ledger.
+
+    Raises:
+        LedgerError: there is no place for the ledger, or the library for PostgreSQL is not installed.
+    """
+    if settings.ledger.url is None:
+        return SqliteFile(ledger_path(settings))
+    return open_postgres(settings.ledger.url, settings.ledger.password)
+
+
+def open_postgres(url: str, password: SecretRef | None) -> Database:
+    """Return the database of a ledger in PostgreSQL. Nothing is sent yet.
+
+    Raises:
+        LedgerError: the library for PostgreSQL is not installed.
+    """
+    try:
+        from worker.ledger.postgres.database import PostgresDatabase
+    except ImportError:
+        raise LedgerError(
+            Message(
+                "a ledger in PostgreSQL needs a library that is not installed: pip install 'senderid-worker[fleet]'"
+            )
+        ) from None
+    return PostgresDatabase(url, None if password is None else partial(_password, password))
+
+
+def _password(reference: SecretRef) -> Secret:
+    try:
+        return read_password(reference)
+    except CredentialsMissing as error:
+        raise LedgerError(str(error)) from None
 
 
 def ledger_path(settings: Settings) -> Path:
@@ -95,19 +141,20 @@ def read_only(settings: Settings) -> NullLedger:
     If the ledger cannot be read, print a warning and return an empty one.
     """
     try:
-        path = ledger_path(settings)
+        database = ledger_database(settings)
     except LedgerError as error:
         _warn(str(error))
         return NullLedger()
+    recall = memory_reader(database)
 
-    def recall_or_warn(recall: Callable[[str], AccountMemory], key: str) -> AccountMemory:
+    async def recall_or_warn(key: str) -> AccountMemory:
         try:
-            return recall(key)
+            return await recall(key)
         except LedgerError as error:
             _warn(str(error))
             return AccountMemory()
 
-    return NullLedger(partial(recall_or_warn, memory_reader(path)))
+    return NullLedger(recall_or_warn)
 
 
 @cache
@@ -126,10 +173,12 @@ def find_run(settings: Settings, name: str, *, account: str | None = None, phone
         UsageError: no run matches, or several runs match.
         LedgerError: the ledger cannot be read.
     """
-    path = ledger_path(settings)
-    with open_read_only(path) as connection:
+    database = ledger_database(settings)
+    with database.read() as connection:
         if connection is None:
-            raise UsageError(Message("no run {name!r}: there is no ledger yet at {path}", name=name, path=str(path)))
+            raise UsageError(
+                Message("no run {name!r}: there is no ledger yet at {path}", name=name, path=database.name)
+            )
         ids = find_run_ids(connection, "", 1) if name == LAST else find_run_ids(connection, name, _MOST_RUNS + 1)
         if len(ids) == 1:
             return run_record(connection, ids[0], account=account, phone=phone)
@@ -153,7 +202,7 @@ def last_change(settings: Settings) -> str | None:
     Raises:
         LedgerError: the ledger cannot be read.
     """
-    with open_read_only(ledger_path(settings)) as connection:
+    with ledger_database(settings).read() as connection:
         return None if connection is None else last_changing_run(connection)
 
 

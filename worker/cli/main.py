@@ -40,6 +40,7 @@ COMMANDS: Final = {
     "serve": "serve",
     "history": "history",
     "rollback": "rollback",
+    "ledger": "ledger",
     "export": "export",
     "import": "import_",
     "doctor": "doctor",

@@ -148,7 +148,7 @@ class Services:
                 monitor.live_status = live_status
                 listeners.append(live_status)
                 site = web.StatusPages(
-                    ledger.ledger_path(self._settings),
+                    ledger.ledger_database(self._settings),
                     self._access,
                     live=live_status.state,
                     desired=live_status.accounts,

@@ -8,7 +8,16 @@ from worker.config.yaml_reader import Mapping, Node, Reader, Scalar
 from worker.model.credentials import SecretRef
 from worker.model.messages import Message
 
-__all__ = ["COUNT_DIGITS", "NAME_CAP", "NOTE_CAP", "read_count", "read_secret_ref", "read_text", "why_unfit"]
+__all__ = [
+    "COUNT_DIGITS",
+    "NAME_CAP",
+    "NOTE_CAP",
+    "read_count",
+    "read_optional_secret_ref",
+    "read_secret_ref",
+    "read_text",
+    "why_unfit",
+]
 
 NAME_CAP: Final = 64
 """Maximum length in characters of an account's name, which is on every log line."""
@@ -95,3 +104,8 @@ def read_secret_ref(reader: Reader, node: Node, name: str) -> SecretRef | None:
     elif kind == "env" and not _variable(text):
         reader.problem(value, Message("env must be a variable name: letters, digits and _, without $ or spaces"))
     return SecretRef(**{kind: text})
+
+
+def read_optional_secret_ref(reader: Reader, node: Node, name: str) -> SecretRef | None:
+    """Return the reference to the secret `name`, as `read_secret_ref` does; None if the node is null."""
+    return None if isinstance(node, Scalar) and node.null else read_secret_ref(reader, node, name)

@@ -13,7 +13,9 @@ from msgspec import Meta, Struct, structs
 
 from worker.config import channels, yaml_reader
 from worker.config.channels import Notify
-from worker.config.urls import parse_endpoint, parse_gateway
+from worker.config.fields import read_optional_secret_ref
+from worker.config.urls import parse_endpoint, parse_gateway, parse_ledger_url
+from worker.model.credentials import SecretRef
 from worker.model.errors import Problem, SettingsError
 from worker.model.messages import Message
 from worker.model.safety import COUNT_CAP, Health, InUse, Safety
@@ -58,10 +60,11 @@ _WHOLE: Final = 100
 """All of it, in percent."""
 _SHARE: Final = Message("a whole number of 0 or more, or a percentage such as 30%")
 
-_LISTS: Final[dict[str, Callable[[yaml_reader.Reader, yaml_reader.Node], object]]] = {
-    "channels": channels.read_channels
+_READERS: Final[dict[str, Callable[[yaml_reader.Reader, yaml_reader.Node], object]]] = {
+    "channels": channels.read_channels,
+    "password": lambda reader, node: read_optional_secret_ref(reader, node, "password"),
 }
-"""The settings whose value is a list, each with its reader. Environment variables cannot set them."""
+"""The settings whose value is a list or a reference, each with its reader. Environment variables cannot set them."""
 
 
 class RateLimit(Struct, frozen=True, forbid_unknown_fields=True):
@@ -123,10 +126,21 @@ class CanarySettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LedgerSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """The ledger: the location and maximum size of local state."""
+    """The ledger: the location and maximum size of the records of runs."""
 
     path: Annotated[
         str | None, Meta(description="A file; its folder also has the locks. Null: the XDG state folder.")
+    ] = None
+    url: Annotated[
+        str | None,
+        Meta(
+            description="A PostgreSQL database that several hosts share, postgresql://USER@HOST/DATABASE?sslmode="
+            "verify-full. It replaces the file. Null: none."
+        ),
+    ] = None
+    password: Annotated[
+        SecretRef | None,
+        Meta(description="Reference to the password for url. Null: as of libpq, PGPASSWORD or the password file."),
     ] = None
     max_megabytes: Annotated[
         int, Meta(ge=1, le=COUNT_CAP, description="Beyond this size the oldest runs are deleted.")
@@ -290,8 +304,8 @@ def _walk(
                 )
                 reader.problem(value, message)
             continue
-        if name in _LISTS:
-            values[*path, name] = _LISTS[name](reader, value)
+        if name in _READERS:
+            values[*path, name] = _READERS[name](reader, value)
             continue
         actual = yaml_reader.describe(value)
         if not isinstance(value, yaml_reader.Scalar):
@@ -331,7 +345,7 @@ def _leaves(section: type[Struct], path: tuple[str, ...]) -> Iterator[tuple[tupl
     for field in structs.fields(section):
         if _is_section(field.type):
             yield from _leaves(field.type, (*path, field.name))
-        elif field.name not in _LISTS:
+        elif field.name not in _READERS:
             yield (*path, field.name), field
 
 
@@ -357,6 +371,8 @@ def _leaf(field: structs.FieldInfo, text: str | None, actual: str) -> object:
         resolve_limit(field.name, str(value), 0)
     if field.name == "push_url" and value is not None:
         parse_gateway(str(value))
+    if field.name == "url" and value is not None:
+        parse_ledger_url(str(value))
     if field.name == "until" and value is not None:
         parse_until(str(value))
     if field.name == "weekly" and value is not None:

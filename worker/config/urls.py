@@ -1,15 +1,15 @@
-"""URLs of the API and of push gateways: the names of the vendor's hosts, and the rules for other URLs."""
+"""URLs of the API, push gateways and ledgers: the names of the vendor's hosts, and the rules for other URLs."""
 
 from ipaddress import ip_address
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from msgspec import Struct
 
 from worker.config import yaml_reader
 from worker.model.messages import Message
 
-__all__ = ["ENDPOINTS", "Endpoint", "parse_endpoint", "parse_gateway", "platform_of"]
+__all__ = ["ENDPOINTS", "Endpoint", "parse_endpoint", "parse_gateway", "parse_ledger_url", "platform_of"]
 
 
 class Endpoint(Struct, frozen=True):
@@ -143,3 +143,54 @@ def parse_gateway(text: str) -> str:
             Message("push_url must be the URL of a push gateway, such as http://pushgateway.internal:9091")
         )
     return text.rstrip("/")
+
+
+_SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+_LEDGER_OPTIONS: Final = (
+    "host",
+    "passfile",
+    "port",
+    "sslcert",
+    "sslcrl",
+    "sslkey",
+    "sslmode",
+    "sslrootcert",
+    "target_session_attrs",
+)
+"""The options of a ledger's URL, as libpq names them."""
+
+
+def parse_ledger_url(text: str) -> str:
+    """Return the URL of a ledger in PostgreSQL.
+
+    Raises:
+        ValueError: the URL cannot be used. The message does not repeat it: it could hold a password.
+    """
+    try:
+        parts = urlsplit(text)
+        options = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query), max_num_fields=20))
+    except ValueError:
+        parts, options = urlsplit(""), {}
+    if ":" in parts.netloc.rpartition("@")[0] or options.keys() & {"password", "sslpassword"}:
+        raise ValueError(
+            Message(
+                "url must not have a password: remove it, replace it at the server, and set ledger.password to "
+                "{{env: NAME}} or {{file: PATH}}"
+            )
+        )
+    if (
+        parts.scheme not in {"postgresql", "postgres"}
+        or not parts.path.strip("/")
+        or parts.fragment
+        or not (text.isascii() and text.isprintable())
+        or " " in text
+    ):
+        raise ValueError(
+            Message("url must be the URL of a PostgreSQL database, such as postgresql://senderid@db.internal/senderid")
+        )
+    for name in options:
+        if name not in _LEDGER_OPTIONS:
+            raise ValueError(Message("unknown option in url{hint}", hint=yaml_reader.suggest(name, _LEDGER_OPTIONS)))
+    if options.get("sslmode", "prefer") not in _SSL_MODES:
+        raise ValueError(Message("sslmode in url must be one of {values}", values=_SSL_MODES))
+    return text

@@ -1,6 +1,5 @@
 """Queries of the run history. They only read, each from one snapshot of the ledger."""
 
-import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
@@ -9,6 +8,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 from msgspec import Struct
 
+from worker.ledger.database import Connection, Cursor
 from worker.ledger.records import credentials_of
 from worker.model.accounts import Group
 from worker.model.errors import ErrorInfo, NumberError
@@ -20,6 +20,7 @@ from worker.model.safety import InUse, Safety
 
 __all__ = [
     "HistoryQuery",
+    "Snapshot",
     "account_error",
     "find_run_ids",
     "history",
@@ -47,39 +48,47 @@ class HistoryQuery(Struct, frozen=True, kw_only=True):
     limit: int = 0
 
 
+_ALL: Final = 2**63 - 1
+"""The limit of a query that returns all rows."""
+
 _ENTRY_MATCHES: Final = f"""
-    (:account IS NULL OR account = :account)
-    AND (:phone IS NULL OR EXISTS (SELECT 1 FROM outcomes WHERE entry = entries.id AND phone = :phone))
-    AND (:outcome IS NULL OR :account IS NULL OR coalesce(entries.outcome, '{Ending.UNFINISHED}') = :outcome)
+    (CAST(:account AS TEXT) IS NULL OR account = :account)
+    AND (CAST(:phone AS TEXT) IS NULL
+        OR EXISTS (SELECT 1 FROM outcomes WHERE entry = entries.id AND phone = :phone))
+    AND (CAST(:outcome AS TEXT) IS NULL OR CAST(:account AS TEXT) IS NULL
+        OR coalesce(entries.outcome, '{Ending.UNFINISHED}') = :outcome)
 """
 """SQL condition of the entries that match a query."""
 
 _MATCHING_RUNS: Final = f"""
-    FROM runs WHERE (:since IS NULL OR started_at >= :since)
-    AND (:outcome IS NULL OR :account IS NOT NULL OR coalesce(outcome, '{Ending.UNFINISHED}') = :outcome)
-    AND (:phone IS NULL
+    FROM runs WHERE (CAST(:since AS TEXT) IS NULL OR started_at >= :since)
+    AND (CAST(:outcome AS TEXT) IS NULL OR CAST(:account AS TEXT) IS NOT NULL
+        OR coalesce(outcome, '{Ending.UNFINISHED}') = :outcome)
+    AND (CAST(:phone AS TEXT) IS NULL
         OR id IN (SELECT run FROM entries WHERE id IN (SELECT entry FROM outcomes WHERE phone = :phone)))
-    AND (:account IS NULL AND :phone IS NULL OR EXISTS (SELECT 1 FROM entries WHERE run = runs.id AND {_ENTRY_MATCHES}))
+    AND (CAST(:account AS TEXT) IS NULL AND CAST(:phone AS TEXT) IS NULL
+        OR EXISTS (SELECT 1 FROM entries WHERE run = runs.id AND {_ENTRY_MATCHES}))
 """
 """SQL of the runs that match a query. Runs of one number are found by an index, without a scan of all runs."""
 
 
-def history(connection: sqlite3.Connection, query: HistoryQuery) -> History:
+def history(connection: Connection, query: HistoryQuery) -> History:
     """Return the runs that match a query, newest first, each with its matching accounts.
 
     If the query has a `phone`, the accounts have the record of that number only. Otherwise they have no numbers.
     """
     parameters = msgspec.structs.asdict(query)
-    with _Snapshot(connection):
+    with Snapshot(connection):
         (total,) = connection.execute(f"SELECT count(*) {_MATCHING_RUNS}", parameters).fetchone()
         matching_runs = connection.execute(
             f"SELECT * {_MATCHING_RUNS} ORDER BY started_at DESC, id DESC LIMIT :rows",
-            parameters | {"rows": query.limit or -1},
+            parameters | {"rows": query.limit or _ALL},
         )
         runs = list(rows(matching_runs))
-        ids = msgspec.json.encode([row["id"] for row in runs]).decode()
+        ids = msgspec.json.encode([(row["id"],) for row in runs]).decode()
         entries = connection.execute(
-            f"SELECT * FROM entries WHERE run IN (SELECT value FROM json_each(:runs)) AND {_ENTRY_MATCHES} ORDER BY id",
+            "SELECT * FROM entries WHERE run IN (SELECT json_extract(value, '$[0]') FROM json_each(:runs)) "
+            f"AND {_ENTRY_MATCHES} ORDER BY id",
             parameters | {"runs": ids},
         )
         accounts: dict[str, list[AccountRecord]] = {}
@@ -89,7 +98,7 @@ def history(connection: sqlite3.Connection, query: HistoryQuery) -> History:
     return History(total=total, runs=tuple(_run(row, accounts.get(row["id"], ())) for row in runs))
 
 
-def find_run_ids(connection: sqlite3.Connection, name: str, limit: int) -> tuple[str, ...]:
+def find_run_ids(connection: Connection, name: str, limit: int) -> tuple[str, ...]:
     """Return `name` if it is the id of a run, else at most `limit` ids that start with it, newest first."""
     exact = connection.execute("SELECT id FROM runs WHERE id = ?", (name,)).fetchone()
     if exact is not None:
@@ -101,7 +110,7 @@ def find_run_ids(connection: sqlite3.Connection, name: str, limit: int) -> tuple
     return tuple(run for (run,) in ids)
 
 
-def last_changing_run(connection: sqlite3.Connection) -> str | None:
+def last_changing_run(connection: Connection) -> str | None:
     """Return the id of the newest run that changed numbers; None if there is none."""
     row = connection.execute(
         "SELECT run FROM entries WHERE writes > 0 AND EXISTS"
@@ -110,9 +119,7 @@ def last_changing_run(connection: sqlite3.Connection) -> str | None:
     return None if row is None else row[0]
 
 
-def run_record(
-    connection: sqlite3.Connection, run: str, *, account: str | None = None, phone: str | None = None
-) -> RunRecord:
+def run_record(connection: Connection, run: str, *, account: str | None = None, phone: str | None = None) -> RunRecord:
     """Return one run with its settings, accounts, numbers and attempts.
 
     `account` and `phone`, unless None, limit the result to one account and to one number.
@@ -120,22 +127,23 @@ def run_record(
     Raises:
         KeyError: the ledger has no run with this id.
     """
-    with _Snapshot(connection):
+    with Snapshot(connection):
         runs = list(rows(connection.execute("SELECT * FROM runs WHERE id = ?", (run,))))
         if not runs:
             raise KeyError(run)
         entries = connection.execute(
-            "SELECT * FROM entries WHERE run = ?1 AND (?2 IS NULL OR account = ?2) ORDER BY id", (run, account)
+            "SELECT * FROM entries WHERE run = ?1 AND (CAST(?2 AS TEXT) IS NULL OR account = ?2) ORDER BY id",
+            (run, account),
         )
         accounts = [_account(row, _numbers(connection, row["id"], phone)) for row in list(rows(entries))]
     settings = msgspec.json.decode(runs[0]["settings"], type=dict[str, Any])
     return msgspec.structs.replace(_run(runs[0], accounts), settings=settings)
 
 
-class _Snapshot:
+class Snapshot:
     """A read transaction, as a context manager. Until it ends, writes of other processes are not visible."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def __enter__(self) -> None:
@@ -145,7 +153,7 @@ class _Snapshot:
         self._connection.execute("COMMIT")
 
 
-def rows(cursor: sqlite3.Cursor) -> Iterator[dict[str, Any]]:
+def rows(cursor: Cursor) -> Iterator[dict[str, Any]]:
     """Return the rows of a cursor as mappings of column name to value."""
     names = [column[0] for column in cursor.description]
     return (dict(zip(names, row, strict=True)) for row in cursor)
@@ -196,9 +204,9 @@ def _account(row: dict[str, Any], numbers: tuple[NumberRecord, ...] | None) -> A
     )
 
 
-def _numbers(connection: sqlite3.Connection, entry: int, phone: str | None) -> tuple[NumberRecord, ...]:
+def _numbers(connection: Connection, entry: int, phone: str | None) -> tuple[NumberRecord, ...]:
     """Return the records of the numbers of an entry, ordered by digits. `phone`, unless None, selects one number."""
-    which = "WHERE entry = ?1 AND (?2 IS NULL OR phone = ?2)"
+    which = "WHERE entry = ?1 AND (CAST(?2 AS TEXT) IS NULL OR phone = ?2)"
     attempts: dict[str, list[dict[str, Any]]] = {}
     for row in rows(connection.execute(f"SELECT * FROM attempts {which} ORDER BY phone, number", (entry, phone))):
         attempts.setdefault(row["phone"], []).append(row)

@@ -1,38 +1,44 @@
 """The ledger of a run: the leases of its accounts, and the records of their plans, attempts and outcomes."""
 
-import os
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing, suppress
-from errno import EACCES
-from functools import partial
-from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
-from worker.ledger import lock, retention, writes
+from worker.ledger import retention, writes
+from worker.ledger.database import Connection, Database, Leases, transaction
 from worker.ledger.group_commit import GroupCommits
 from worker.ledger.records import AttemptState, RunInfo, Subject
-from worker.ledger.schema import connect, connect_to_read, unusable_error
 from worker.model.accounts import AccountMemory, ObservedAccount, PlanFile, PlanFileUse, Status
 from worker.model.errors import AccountRejected, Ambiguous, ApiError, LedgerError
-from worker.model.messages import system_text
 from worker.model.plans import AccountPlan
 from worker.model.results import AccountResult, Outcome, RunOutcome
 
-__all__ = ["Ledger", "SqliteAccountLedger", "forget", "probe"]
-
-_CHECKPOINT_PAGES: Final = 4000
-"""Size in pages at which SQLite checkpoints the write-ahead log: 16 MB, so that checkpoints are rare."""
+__all__ = ["LeasedAccountLedger", "Ledger", "forget"]
 
 
-class SqliteAccountLedger:
-    """The ledger of one account in one run. Only the run that has the lease of the account writes to it."""
+class LeasedAccountLedger:
+    """The ledger of one account in one run. Only the run that has the lease of the account writes to it.
 
-    def __init__(self, commits: GroupCommits, run: str, subject: Subject, now: Callable[[], str]) -> None:
+    `token` is the token of that lease; None for a record that needs no lease.
+    """
+
+    def __init__(
+        self,
+        commits: GroupCommits,
+        leases: Leases,
+        run: str,
+        subject: Subject,
+        *,
+        now: Callable[[], str],
+        token: int | None = None,
+    ) -> None:
         self._commits = commits
+        self._leases = leases
+        self._token = token
         self._run = run
         self._subject = subject
         self._now = now
@@ -67,13 +73,13 @@ class SqliteAccountLedger:
         """
         key, now = self._subject.key, self._now()
 
-        def work(connection: sqlite3.Connection) -> AccountMemory:
+        def work(connection: Connection) -> AccountMemory:
             writes.settle(connection, key, observed.numbers, now)
             memory = writes.recall(connection, key)
             writes.note_registered(connection, key, len(observed.numbers), self._run, now)
             return memory
 
-        memory = await self._commits.run(work)
+        memory = await self._commits.run(work, self._token)
         self._registered_count = None
         self._closes_crash = bool(memory.spent)
         return memory
@@ -88,7 +94,8 @@ class SqliteAccountLedger:
         self._entry = await self._commits.run(
             lambda connection: writes.add_entry(
                 connection, self._run, self._subject, plan, fingerprint=fingerprint, now=now
-            )
+            ),
+            self._token,
         )
 
     async def intend(self, requests: Sequence[tuple[str, int, Status]]) -> None:
@@ -97,18 +104,28 @@ class SqliteAccountLedger:
         Raises:
             LedgerError: the requests could not be recorded, so they must not be sent.
         """
-        await self._commits.intend((self._open_entry, *request) for request in requests)
+        await self._commits.intend(((self._open_entry, *request) for request in requests), self._token)
+
+    def check_lease(self) -> None:
+        """Check that the lease of the account has not ended. It is called before each request that writes.
+
+        Raises:
+            LeaseLost: the lease has ended, so the request must not be sent.
+        """
+        self._leases.check()
 
     def record_response(self, phone: str, number: int, error: ApiError | None) -> None:
         """Record the result of a request; `error` is None if the API accepted it. It is committed within seconds."""
         if error is None:
-            self._commits.record_response((self._open_entry, phone, number, AttemptState.OK, None, None, None))
+            self._commits.record_response(
+                (self._open_entry, phone, number, AttemptState.OK, None, None, None), self._token
+            )
             return
         # a rejection of the account without an HTTP status may come from the response to a write that took effect
         is_ambiguous = isinstance(error, Ambiguous) or (isinstance(error, AccountRejected) and not error.http_status)
         state = AttemptState.AMBIGUOUS if is_ambiguous else AttemptState.REJECTED
-        row = self._open_entry, phone, number, state, error.http_status, error.code, str(error)
-        self._commits.record_response(row)
+        row = (self._open_entry, phone, number, state, error.http_status, error.code, str(error))
+        self._commits.record_response(row, self._token)
 
     async def finish(self, result: AccountResult, confirmed: Mapping[str, Status]) -> None:
         """Record the result of the account, if there is anything to record.
@@ -123,22 +140,29 @@ class SqliteAccountLedger:
             await self._record_registered(now)
             # the end of a plan that a crashed run started needs an entry
             if confirmed or self._closes_crash or not _is_unremarkable(result):
-                await self._commits.run(lambda connection: self._record_at_once(connection, result, confirmed, now))
+                await self._commits.run(
+                    lambda connection: self._record_at_once(connection, result, confirmed, now), self._token
+                )
             return
         entry = self._entry
         changed = frozenset(number.phone for number in result.numbers if number.outcome is Outcome.CHANGED)
         await self._commits.close(
-            entry, changed, lambda connection: writes.finish_entry(connection, entry, result, confirmed, now)
+            entry,
+            changed,
+            lambda connection: writes.finish_entry(connection, entry, result, confirmed, now),
+            self._token,
         )
 
     async def _record_registered(self, now: str) -> None:
         numbers = self._registered_count
         if numbers is not None:
             key, run = self._subject.key, self._run
-            await self._commits.run(lambda connection: writes.note_registered(connection, key, numbers, run, now))
+            await self._commits.run(
+                lambda connection: writes.note_registered(connection, key, numbers, run, now), self._token
+            )
 
     def _record_at_once(
-        self, connection: sqlite3.Connection, result: AccountResult, confirmed: Mapping[str, Status], now: str
+        self, connection: Connection, result: AccountResult, confirmed: Mapping[str, Status], now: str
     ) -> None:
         """Record the plan and the result in one transaction, so that a crash leaves nothing open."""
         plan = AccountPlan(account=result.account, account_id=result.account_id, counts={})
@@ -154,52 +178,51 @@ class SqliteAccountLedger:
 class Ledger:
     """The ledger of one run, as an async context manager. Leaving it without `finish` records the run as failed.
 
-    `max_bytes` is the size of the file beyond which the oldest runs are deleted. `lock_timeout` is the maximum time in
-    seconds, by `clock`, to wait for a lease that another run has. `submit` runs calls one at a time outside the event
-    loop, and `open_file` opens the database file; a simulation replaces both.
+    `max_bytes` is the size of the records beyond which the oldest runs are deleted. `lock_timeout` is the maximum time
+    in seconds, by `clock`, to wait for a lease that another run has. `grace_seconds` is the maximum duration of a
+    request. `submit` runs calls one at a time outside the event loop; a simulation replaces it.
     """
 
     def __init__(
         self,
-        path: Path,
+        database: Database,
         run: RunInfo,
         *,
         now: Callable[[], str],
         max_bytes: int,
         lock_timeout: float = 0.0,
+        grace_seconds: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
         submit: Callable[[Callable[[], None]], object] | None = None,
-        open_file: Callable[..., sqlite3.Connection] = connect,
     ) -> None:
-        self._path = path
+        self._database = database
         self._run = run
         self._now = now
         self._max_bytes = max_bytes
         self._lock_timeout = lock_timeout
         self._clock = clock
-        self._locks = path
+        self._leases = database.leases(run, grace_seconds)
         self._finished = False
-        self._connection: sqlite3.Connection | None = None
+        self._connection: Connection | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._submit = submit or self._thread.submit
-        self._open_file = open_file
 
     async def __aenter__(self) -> Self:
-        """Open the file and record the start of the run.
+        """Open the database and record the start of the run.
 
         Raises:
             LedgerError: the ledger cannot be written, so no request must be sent.
         """
-        self._locks = lock.prepare(self._path.parent)
-        self._connection = self._open_file(self._path, program=self._run.version, now=self._now)
-        self._connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
-        self._commits = GroupCommits(
-            self._connection,
-            submit=self._submit,
-            now=self._now,
-            unusable=partial(unusable_error, self._path),
-        )
+        self._connection = self._database.connect(program=self._run.version, now=self._now)
         try:
+            self._leases.start(self._connection)
+            self._commits = GroupCommits(
+                self._connection,
+                self._leases,
+                submit=self._submit,
+                now=self._now,
+                unusable=self._database.unusable,
+            )
             await self._commits.run(lambda connection: writes.add_run(connection, self._run))
         except BaseException:
             self._close()
@@ -218,28 +241,33 @@ class Ledger:
     def _close(self) -> None:
         self._thread.shutdown()
         if self._connection is not None:
+            self._leases.stop()
             self._connection.close()
 
     @asynccontextmanager
     async def lease(
         self, subject: Subject, pause: Callable[[float], Awaitable[bool]]
-    ) -> AsyncIterator[SqliteAccountLedger]:
-        """Take the lease of an account. While the context lasts, no other run on this host writes to the account.
+    ) -> AsyncIterator[LeasedAccountLedger]:
+        """Take the lease of an account. While the context lasts, no other run with this ledger writes to the account.
 
         `pause(seconds)` waits and returns True to keep waiting for the run that has the lease.
 
         Raises:
             AccountBusy: another run has the lease; the message has its process, id and start.
-            LedgerError: the lock cannot be used.
+            LedgerError: the lease cannot be taken.
         """
         until = self._clock() + self._lock_timeout
 
         async def wait(seconds: float) -> bool:
             return self._clock() < until and await pause(seconds)
 
-        holder = lock.Holder(self._run.pid, self._run.id, self._run.started_at)
-        async with lock.lease(self._locks, subject.key, holder, wait=wait):
-            yield self._account_ledger(subject)
+        async with self._leases.lease(subject, wait, self._commits) as token:
+            try:
+                yield self._account_ledger(subject, token)
+            finally:
+                # the answers need the lease
+                with suppress(LedgerError):
+                    await self._commits.drain()
 
     async def recall(self, key: str) -> AccountMemory:
         """Return the memory of an account.
@@ -258,7 +286,7 @@ class Ledger:
         await self._account_ledger(subject).finish(result, confirmed)
 
     async def finish(self, outcome: RunOutcome) -> None:
-        """Record the end of the run. Delete the oldest other runs if the file is too large.
+        """Record the end of the run. Delete the oldest other runs if the ledger is too large.
 
         Raises:
             LedgerError: the end could not be recorded.
@@ -267,45 +295,35 @@ class Ledger:
         await self._commits.run(lambda connection: writes.finish_run(connection, self._run.id, outcome, self._now()))
         # the run stays recorded even if old runs cannot be deleted, as on a full disk
         with suppress(LedgerError):
-            await self._commits.run(partial(retention.trim, max_bytes=self._max_bytes, current_run=self._run.id))
+            await self._commits.run(self._trim)
 
-    def _account_ledger(self, subject: Subject) -> SqliteAccountLedger:
-        return SqliteAccountLedger(self._commits, self._run.id, subject, self._now)
+    def _trim(self, connection: Connection) -> None:
+        if retention.trim(connection, self._database.used_bytes, self._max_bytes, current_run=self._run.id):
+            self._database.shrink(connection)
+
+    def _account_ledger(self, subject: Subject, token: int | None = None) -> LeasedAccountLedger:
+        return LeasedAccountLedger(self._commits, self._leases, self._run.id, subject, now=self._now, token=token)
 
 
-def forget(path: Path, time_limit: str, *, program: str, now: Callable[[], str]) -> int:
+def forget(database: Database, time_limit: str, *, program: str, now: Callable[[], str]) -> int:
     """Delete the runs that ended before a time (UTC, ISO 8601, Z) and left nothing open. Return the count of runs.
 
-    `program` and `now` are for the record of a migration of the file.
+    `program` and `now` are for the record of a migration of the ledger.
 
     Raises:
         LedgerError: the ledger cannot be written.
     """
-    probe(path)
-    if not path.exists():
-        return 0
+    database.probe()
+    with database.read(skip_check=True) as connection:
+        if connection is None:
+            return 0
     try:
-        with closing(connect(path, program=program, now=now)) as connection:
-            connection.execute("BEGIN IMMEDIATE")
+        with closing(database.connect(program=program, now=now)) as connection, transaction(connection):
             deleted_count = retention.prune(connection, time_limit)
-            connection.execute("COMMIT")
+            database.shrink(connection)
             return deleted_count
     except sqlite3.Error as error:
-        raise unusable_error(path, str(error)) from None
-
-
-def probe(path: Path) -> None:
-    """Check that a ledger at `path` can be used. Do not create one.
-
-    Raises:
-        LedgerError: the ledger cannot be used. The message says why and what to do.
-    """
-    lock.prepare(path.parent)
-    connection = connect_to_read(path)
-    if connection is not None:
-        connection.close()
-    if path.exists() and not os.access(path, os.W_OK):
-        raise unusable_error(path, system_text(os.strerror(EACCES)))
+        raise database.unusable(str(error)) from None
 
 
 def _is_unremarkable(result: AccountResult) -> bool:

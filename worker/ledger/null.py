@@ -18,7 +18,7 @@ class NullLedger:
     `recall` returns the memory of an account by its key; None for empty memories.
     """
 
-    def __init__(self, recall: Callable[[str], AccountMemory] | None = None) -> None:
+    def __init__(self, recall: Callable[[str], Awaitable[AccountMemory]] | None = None) -> None:
         self._recall = recall
 
     @asynccontextmanager
@@ -29,7 +29,7 @@ class NullLedger:
 
     async def recall(self, key: str) -> AccountMemory:
         """Return the memory of an account, from the function that was passed in."""
-        return AccountMemory() if self._recall is None else self._recall(key)
+        return AccountMemory() if self._recall is None else await self._recall(key)
 
     async def record(self, subject: Subject, result: AccountResult, confirmed: Mapping[str, Status]) -> None:
         """Do nothing."""
@@ -50,6 +50,9 @@ class NullLedger:
         """Do nothing."""
 
     async def intend(self, requests: Sequence[tuple[str, int, Status]]) -> None:
+        """Do nothing."""
+
+    def check_lease(self) -> None:
         """Do nothing."""
 
     def record_response(self, phone: str, number: int, error: ApiError | None) -> None:

@@ -18,7 +18,7 @@ class LedgerProtocol(Protocol):
     def lease(
         self, subject: Subject, pause: Callable[[float], Awaitable[bool]]
     ) -> AbstractAsyncContextManager[AccountLedger]:
-        """Take the lease of an account. While the context lasts, no other run on this host writes to the account.
+        """Take the lease of an account. While the context lasts, no other run with this ledger writes to it.
 
         `pause(seconds)` waits and returns True to keep waiting for the run that has the lease.
 

@@ -41,7 +41,8 @@ class Subject(Struct, frozen=True, kw_only=True):
 
     `key` identifies the account in all runs and files: the platform of the API and the account id. `credentials` are
     references, never secrets. `sha256` is the hash of the whole file, and `commit` the commit of its git checkout.
-    `registered` is the count of the account's numbers; None if the ledger need not record it.
+    `registered` is the count of the account's numbers; None if the ledger need not record it. `lane` is the lane of the
+    account's API key, from 0 to 1,023.
     """
 
     key: str
@@ -56,6 +57,7 @@ class Subject(Struct, frozen=True, kw_only=True):
     sha256: str | None = None
     commit: str | None = None
     registered: int | None = None
+    lane: int = 0
 
 
 def credentials_of(text: str | None) -> CredentialsRef | None:

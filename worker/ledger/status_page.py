@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from worker.ledger.database import Connection
 from worker.ledger.history import account_error, number_of, rows
 from worker.ledger.schema import MIGRATIONS
 from worker.model.history import Ending, NumberRecord
@@ -71,7 +72,7 @@ def empty_ledger() -> sqlite3.Connection:
     return connection
 
 
-def account_states(connection: sqlite3.Connection) -> list[AccountState]:
+def account_states(connection: Connection) -> list[AccountState]:
     """Return the state of every account after its last run, ordered by name.
 
     An account that could not be read has no id. If both a read and an unread account have the same platform and name,
@@ -91,7 +92,7 @@ def account_states(connection: sqlite3.Connection) -> list[AccountState]:
     return sorted(current_states, key=lambda state: (state.account, state.key))
 
 
-def account(connection: sqlite3.Connection, key: str, name: str) -> AccountState | None:
+def account(connection: Connection, key: str, name: str) -> AccountState | None:
     """Return the state of one account after its last run; None if no run has it.
 
     `name` distinguishes accounts that could not be read, which share a key.
@@ -99,14 +100,14 @@ def account(connection: sqlite3.Connection, key: str, name: str) -> AccountState
     return next(iter(runs_of(connection, key, name, limit=1)), None)
 
 
-def keys_of_name(connection: sqlite3.Connection, name: tuple[str, str]) -> list[str]:
+def keys_of_name(connection: Connection, name: tuple[str, str]) -> list[str]:
     """Return the keys of the accounts with this platform and name, except accounts that could not be read."""
     cursor = connection.execute(f"{_LATEST} SELECT key, account FROM last JOIN entries USING (id) ORDER BY id DESC")
     return [key for key, account in cursor if not unread(key) and platform(key) == name[0] and account == name[1]]
 
 
 def runs_of(
-    connection: sqlite3.Connection, key: str, name: str, *, before: int | None = None, limit: int
+    connection: Connection, key: str, name: str, *, before: int | None = None, limit: int
 ) -> list[AccountState]:
     """Return the state of an account after each of its runs, newest first. `before` is a position in the ledger."""
     # a condition that may not hold would keep SQLite from seeking
@@ -119,7 +120,7 @@ def runs_of(
     return [_account_state(row) for row in rows(cursor)]
 
 
-def runs(connection: sqlite3.Connection, *, before: str | None = None, limit: int) -> list[RunSummary]:
+def runs(connection: Connection, *, before: str | None = None, limit: int) -> list[RunSummary]:
     """Return the runs before the run `before`, newest first. The ids of runs sort by start time."""
     condition = "" if before is None else "WHERE id < :before"
     cursor = connection.execute(
@@ -129,13 +130,13 @@ def runs(connection: sqlite3.Connection, *, before: str | None = None, limit: in
     return [_run_summary(row) for row in rows(cursor)]
 
 
-def run(connection: sqlite3.Connection, run_id: str) -> RunSummary | None:
+def run(connection: Connection, run_id: str) -> RunSummary | None:
     """Return one run; None if the ledger has no run with this id."""
     return next((_run_summary(row) for row in rows(connection.execute(f"{_RUN} WHERE id = ?", (run_id,)))), None)
 
 
 def entries_of(
-    connection: sqlite3.Connection, run_id: str, *, after: int = 0, limit: int, attention_only: bool = False
+    connection: Connection, run_id: str, *, after: int = 0, limit: int, attention_only: bool = False
 ) -> list[AccountState]:
     """Return the accounts of a run in the order of their records, after the position `after`.
 
@@ -150,7 +151,7 @@ def entries_of(
 
 
 def numbers(
-    connection: sqlite3.Connection,
+    connection: Connection,
     entry: int,
     *,
     prefix: str = "",
@@ -171,9 +172,7 @@ def numbers(
     return [number_of(row, ()) for row in rows(cursor)]
 
 
-def last_writes(
-    connection: sqlite3.Connection, key: str, *, prefix: str = "", after: str = "", limit: int
-) -> list[LastWrite]:
+def last_writes(connection: Connection, key: str, *, prefix: str = "", after: str = "", limit: int) -> list[LastWrite]:
     """Return the last write of each number of an account, ordered by digits. `prefix` are the first digits."""
     cursor = connection.execute(
         "SELECT phone, status, run, at FROM written WHERE key = ? AND phone > ? AND phone >= ? AND phone < ? "
@@ -183,9 +182,7 @@ def last_writes(
     return [LastWrite(*row) for row in cursor]
 
 
-def number_runs(
-    connection: sqlite3.Connection, phone: str, *, before: int | None = None, limit: int
-) -> list[NumberRun]:
+def number_runs(connection: Connection, phone: str, *, before: int | None = None, limit: int) -> list[NumberRun]:
     """Return the runs of a number on any account, newest first, from entries before the position `before`."""
     condition = "" if before is None else "AND entry < :before"
     entries = connection.execute(
@@ -195,7 +192,7 @@ def number_runs(
     return [_number_run(connection, entry, phone) for (entry,) in entries]
 
 
-def write_counts(connection: sqlite3.Connection, since: str, *, by_hour: bool = False) -> list[WriteBucket]:
+def write_counts(connection: Connection, since: str, *, by_hour: bool = False) -> list[WriteBucket]:
     """Return the counts of write requests since a time (UTC, ISO 8601, Z), by minute or by hour."""
     digits, zeros = (13, ":00:00Z") if by_hour else (16, ":00Z")
     cursor = connection.execute(
@@ -208,7 +205,7 @@ def write_counts(connection: sqlite3.Connection, since: str, *, by_hour: bool = 
     return [WriteBucket(*row) for row in cursor]
 
 
-def _number_run(connection: sqlite3.Connection, entry: int, phone: str) -> NumberRun:
+def _number_run(connection: Connection, entry: int, phone: str) -> NumberRun:
     entry_row = next(
         rows(
             connection.execute(

@@ -12,8 +12,9 @@ WorkerError
 ├── CredentialsMissing         an account's credentials are missing
 ├── ChannelUnusable            a notification channel cannot be used
 ├── DuplicateAccount           two names are one account: nothing was written to it
-├── AccountBusy                another run on this host has the lease of the account
-├── LedgerError                the folder for local state cannot be used
+├── AccountBusy                another run has the lease of the account
+├── LedgerError                the ledger cannot be used
+│   └── LeaseLost              the lease of the account has ended, or may have
 ├── Interrupted                a signal stopped the run before the request was sent
 ├── DeadlineExceeded           the account's deadline passed before the request was sent
 ├── CircuitOpen                the API kept failing: the request was not sent
@@ -60,6 +61,7 @@ __all__ = [
     "ImplausibleNumber",
     "InternalError",
     "Interrupted",
+    "LeaseLost",
     "LedgerError",
     "NotRegistered",
     "NotWritable",
@@ -198,11 +200,15 @@ class DuplicateAccount(WorkerError):
 
 
 class AccountBusy(WorkerError):
-    """Another run on this host has the lease of the account."""
+    """Another run has the lease of the account."""
 
 
 class LedgerError(WorkerError):
     """The ledger or its folder cannot be read or written."""
+
+
+class LeaseLost(LedgerError):
+    """The lease of the account has ended, or may have: another run may write to the account."""
 
 
 class Interrupted(WorkerError):

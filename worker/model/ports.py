@@ -53,6 +53,14 @@ class AttemptJournal(Protocol):
         """
         ...
 
+    def check_lease(self) -> None:
+        """Check that no other run may write to the account. It is called before each request that writes.
+
+        Raises:
+            LeaseLost: the request must not be sent.
+        """
+        ...
+
     def record_response(self, phone: str, number: int, error: ApiError | None) -> None:
         """Record the result of a request; `error` is None if the API accepted it."""
         ...

@@ -192,6 +192,8 @@ class Executor:
             if may_send and attempt.intents == attempt.sequence:
                 await self._journal.intend([attempt.intent])
                 attempt.intents += 1
+            # nothing is awaited between this check and the request
+            self._journal.check_lease()
         except BaseException:
             self._api.release()
             raise

@@ -471,7 +471,7 @@ class Fleet:
             return await self._record(subject, conclude_unapplied(draft, Requests(), self.interrupted), {})
         try:
             with self.client(AccountWriter, account, log) as client:
-                async with self._ledger.lease(subject, pause) as account_ledger:
+                async with self._ledger.lease(self._in_lane(subject, account), pause) as account_ledger:
                     try:
                         conclusion = await action(client, account_ledger)
                     except Exception as error:  # noqa: BLE001 - a bug in one account must not stop the others
@@ -481,6 +481,11 @@ class Fleet:
                     )
         except Exception as error:  # noqa: BLE001 - as above, and before anything was sent
             return await self._record(subject, conclude_unapplied(draft, Requests(), as_worker_error(error, log)), {})
+
+    def _in_lane(self, subject: Subject, account: AccountTarget) -> Subject:
+        """Return the subject with the lane of its API key."""
+        api_key = self._credentials(account.credentials).api_key
+        return msgspec.structs.replace(subject, lane=identity.lane(subject.endpoint, api_key))
 
     async def _settle(self, account: AccountTarget, subject: Subject, draft: Draft, log: RunLog) -> AccountResult:
         """Return the result of an account without writes, and close the ledger entries that earlier runs left open.
@@ -492,7 +497,7 @@ class Fleet:
             return await self._record(subject, conclusion, draft.confirmed_statuses)
         try:
             with self.client(AccountReader, account, log) as client:
-                async with self._ledger.lease(subject, _never_wait) as account_ledger:
+                async with self._ledger.lease(self._in_lane(subject, account), _never_wait) as account_ledger:
                     try:
                         await account_ledger.resume(await client.observe())
                     finally:

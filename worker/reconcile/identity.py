@@ -1,5 +1,6 @@
 """Identity of accounts: the platform of the API and the vendor's account id. Names in files are not part of it."""
 
+from hashlib import sha256
 from typing import Final
 
 from msgspec import Struct
@@ -18,9 +19,11 @@ from worker.plan.build import Draft, Terms
 from worker.plan.planfile import SavedAccount
 from worker.plan.safety import effective_safety, effective_use
 
-__all__ = ["Identities", "key", "planned_subject", "saved_subject"]
+__all__ = ["LANES", "Identities", "key", "lane", "planned_subject", "saved_subject"]
 
 
+LANES: Final = 1024
+"""Count of lanes: enough to spread the API keys of a reseller over workers."""
 _MOST_NAMES: Final = 10
 """Maximum count of names of an account that a message lists."""
 
@@ -107,6 +110,11 @@ class Identities:
 def key(endpoint: str, account_id: str | None) -> str:
     """Return the key that identifies an account in all runs and files: its platform and its id."""
     return f"{platform_of(endpoint)} {account_id}"
+
+
+def lane(endpoint: str, api_key: str) -> int:
+    """Return the lane of an API key, from 0 to 1,023. One process at a time writes to the accounts of a lane."""
+    return int.from_bytes(sha256(f"{platform_of(endpoint)} {api_key}".encode()).digest()[:8]) % LANES
 
 
 def planned_subject(desired: DesiredAccount, draft: Draft, terms: Terms, default: str) -> Subject:

@@ -8,14 +8,13 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from hashlib import sha256
-from pathlib import Path
 from threading import Lock
-from typing import Any, Final
+from typing import Final
 from urllib.parse import parse_qsl, unquote
 
 from aiohttp import web
 
-from worker.ledger.readonly import open_read_only
+from worker.ledger import Database
 from worker.ledger.status_page import empty_ledger
 from worker.model.accounts import DesiredAccount
 from worker.model.errors import LedgerError
@@ -64,7 +63,7 @@ class StatusPages:
 
     def __init__(
         self,
-        ledger: Path,
+        ledger: Database,
         access: Access,
         *,
         live: Callable[[], DaemonState | None] = lambda: None,
@@ -81,7 +80,7 @@ class StatusPages:
         self._lock = Lock()
         # separate threads, so that the daemon's writes to the ledger do not wait for readers
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="page")
-        self.events = EventStreams(self._ledger_state)
+        self.events = EventStreams(ledger.state)
 
     def close(self) -> None:
         """End all event streams, and shut down the threads."""
@@ -198,7 +197,7 @@ class StatusPages:
     def _build(self, page_request: views.PageRequest, version: str) -> HttpResponse:
         """Return the response with a page. It blocks and runs in a thread."""
         try:
-            with open_read_only(self._ledger, skip_check=self._is_checked, seconds=_SECONDS) as connection:
+            with self._ledger.read(skip_check=self._is_checked, seconds=_SECONDS) as connection:
                 self._is_checked = True
                 if connection is None:
                     with closing(empty_ledger()) as empty:
@@ -223,7 +222,7 @@ class StatusPages:
         return status_pages.Frame(
             here=page_url,
             made_at=format_utc(self._now()),
-            ledger=self._ledger.name,
+            ledger=self._ledger.title,
             assets={name: _url(name) for name in _ASSETS},
             live=live,
             leave=self._access.requires_token,
@@ -244,19 +243,6 @@ class StatusPages:
             for change in changes[:_TURNS]
         )
         return UpcomingChanges(format_utc(now + timedelta(_DAYS)), upcoming, more=len(changes) > _TURNS)
-
-    def _ledger_state(self) -> object:
-        """Return a value that changes with every write to the ledger. It blocks."""
-        states: list[Any] = []
-        for path in (self._ledger, self._ledger.with_name(f"{self._ledger.name}-wal")):
-            try:
-                stat = path.stat()
-            except OSError:
-                states.append(None)
-            else:
-                # an empty file counts as missing, as readers create and delete an empty -wal file
-                states.append((stat.st_mtime_ns, stat.st_size, stat.st_ino) if stat.st_size else None)
-        return states
 
 
 @cache

@@ -1,6 +1,5 @@
 """Views that read the content of each status page from the ledger. They block, so they run in a thread."""
 
-import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -10,6 +9,7 @@ from typing import Final
 from msgspec import Struct
 
 from worker.ledger import status_page as ledger
+from worker.ledger.database import Connection
 from worker.model.accounts import PHONE_PATTERN
 from worker.model.phones import parse_digits
 from worker.model.status_page import AccountState, AttentionItem, DaemonState, UpcomingChanges, WriteBucket
@@ -64,7 +64,7 @@ class PageRequest(Struct, frozen=True, kw_only=True):
         return f"0{digits.removeprefix('82').lstrip('0')}" if text.strip().startswith("+82") else digits
 
 
-def build_page(connection: sqlite3.Connection, request: PageRequest) -> tuple[str, status_pages.Body]:
+def build_page(connection: Connection, request: PageRequest) -> tuple[str, status_pages.Body]:
     """Return the navigation entry of the requested page, and its body.
 
     Raises:
@@ -100,7 +100,7 @@ def _phone(text: str) -> str:
     raise PageNotFound
 
 
-def _overview(connection: sqlite3.Connection, request: PageRequest) -> status_pages.Overview:
+def _overview(connection: Connection, request: PageRequest) -> status_pages.Overview:
     all_accounts = ledger.account_states(connection)
     q, show = request.text("q"), request.text("show")
     search = q.casefold()
@@ -137,7 +137,7 @@ def _overview(connection: sqlite3.Connection, request: PageRequest) -> status_pa
     )
 
 
-def _account(connection: sqlite3.Connection, request: PageRequest, key: str) -> status_pages.Account:
+def _account(connection: Connection, request: PageRequest, key: str) -> status_pages.Account:
     state = ledger.account(connection, key, request.query.get("name", ""))
     if state is None:
         raise PageNotFound
@@ -165,14 +165,14 @@ def _needs(live: DaemonState | None, state: AccountState) -> tuple[AttentionItem
     return () if live is None else tuple(item for item in live.needs if item.account == state.account)[:_ROWS]
 
 
-def _runs(connection: sqlite3.Connection, request: PageRequest) -> status_pages.Runs:
+def _runs(connection: Connection, request: PageRequest) -> status_pages.Runs:
     runs = ledger.runs(connection, before=request.query.get("before"), limit=_RUNS + 1)
     return status_pages.Runs(
         runs=runs[:_RUNS], next=status_pages.link("/runs", before=runs[_RUNS - 1].run_id) if len(runs) > _RUNS else None
     )
 
 
-def _run(connection: sqlite3.Connection, request: PageRequest, run_id: str) -> status_pages.Run:
+def _run(connection: Connection, request: PageRequest, run_id: str) -> status_pages.Run:
     run = ledger.run(connection, run_id)
     if run is None:
         raise PageNotFound
@@ -216,7 +216,7 @@ def _run(connection: sqlite3.Connection, request: PageRequest, run_id: str) -> s
     )
 
 
-def _number(connection: sqlite3.Connection, request: PageRequest, phone: str) -> status_pages.Number:
+def _number(connection: Connection, request: PageRequest, phone: str) -> status_pages.Number:
     steps = ledger.number_runs(connection, phone, before=request.integer("before"), limit=_RUNS + 1) if phone else []
     next_url = None
     if len(steps) > _RUNS:
@@ -226,7 +226,7 @@ def _number(connection: sqlite3.Connection, request: PageRequest, phone: str) ->
     )
 
 
-def _quota(connection: sqlite3.Connection, request: PageRequest) -> status_pages.Quotas:
+def _quota(connection: Connection, request: PageRequest) -> status_pages.Quotas:
     minute = request.now.replace(second=0, microsecond=0)
     hour = minute.replace(minute=0)
     minutes = [format_utc(minute - timedelta(minutes=before)) for before in range(59, -1, -1)]

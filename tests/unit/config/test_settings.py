@@ -19,6 +19,7 @@ from worker.config.settings import (
     threshold,
 )
 from worker.config.urls import ENDPOINTS, parse_endpoint
+from worker.model.credentials import SecretRef
 from worker.model.errors import SettingsError
 
 
@@ -425,3 +426,54 @@ def test_no_problem_of_the_environment_is_omitted() -> None:
     with pytest.raises(SettingsError) as error:
         load(None, {"SENDERID_CONCURRENCY": "many"}, {})
     assert error.value.omitted_count == 0
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://senderid@db.internal/senderid",
+        "postgres://db.internal:6432/senderid?sslmode=verify-full&sslrootcert=/etc/ca.pem",
+        "postgresql:///senderid?host=/run/postgresql",
+        "postgresql://a@one:5432,two:5433/senderid?target_session_attrs=read-write",
+    ],
+)
+def test_ledger_url_is_accepted(url: str) -> None:
+    assert load_text(f"ledger: {{url: '{url}'}}").ledger.url == url
+    assert load(None, {"SENDERID_LEDGER__URL": url}, {}).ledger.url == url
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("postgresql://ann:hunter2@db/senderid", "url must not have a password"),
+        ("postgresql://ann:@db/senderid", "url must not have a password"),
+        ("postgresql://ann@db/senderid?password=hunter2", "url must not have a password"),
+        ("postgresql://ann@db/senderid?sslpassword=hunter2", "url must not have a password"),
+        ("mysql://ann@db/hunter2", "url must be the URL of a PostgreSQL database"),
+        ("postgresql://db?sslmode=require#hunter2", "url must be the URL of a PostgreSQL database"),
+        ("postgresql://db/a b?application_name=hunter2", "url must be the URL of a PostgreSQL database"),
+        ("postgresql://db/a?sslmod=hunter2", "unknown option in url; did you mean 'sslmode'?"),
+        ("postgresql://db/a?sslmode=hunter2", "sslmode in url must be one of disable, allow, prefer, require, verify-"),
+        ("postgresql://[db/a?hunter2", "url must be the URL of a PostgreSQL database"),
+    ],
+)
+def test_invalid_ledger_url_is_refused_without_repeating_it(url: str, message: str) -> None:
+    (problem,) = problems(f"ledger: {{url: '{url}'}}")
+    assert problem.startswith(f"w.yaml:1:15: {message}")
+    with pytest.raises(SettingsError, match="environment variable SENDERID_LEDGER__URL") as refused:
+        load(None, {"SENDERID_LEDGER__URL": url}, {})
+    assert "hunter2" not in problem + str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "reference"),
+    [("null", None), ("{env: LEDGER}", SecretRef(env="LEDGER")), ("{file: /run/p}", SecretRef(file="/run/p"))],
+)
+def test_ledger_password_is_a_reference(text: str, reference: SecretRef | None) -> None:
+    assert load_text(f"ledger: {{password: {text}}}").ledger.password == reference
+
+
+def test_literal_ledger_password_is_refused_without_repeating_it() -> None:
+    (problem,) = problems("ledger: {password: hunter2}")
+    assert problem.startswith("w.yaml:1:20: password must be a reference")
+    assert "hunter2" not in problem

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import pytest
 
 from tests.support.ledgers import account_result, clock, observed_account, plan_writes, run_info, subject
-from worker.ledger import memory_reader, writes
-from worker.ledger.readonly import open_read_only
+from worker.ledger import writes
 from worker.ledger.schema import connect, connect_to_read
+from worker.ledger.sqlite import SqliteFile
 from worker.model.errors import LedgerError
 from worker.model.results import Outcome
 
@@ -101,7 +101,9 @@ def _content_of(folder: Path, file: bytes, log: bytes | None, *, write: bool) ->
     if log is not None:
         path.with_name("ledger.db-wal").write_bytes(log)
     try:
-        memory_reader(path)("vendor 1")
+        with SqliteFile(path).read() as connection:
+            if connection is not None:
+                writes.recall(connection, "vendor 1")
         connection = connect(path, program="0", now=clock()) if write else connect_to_read(path)
     except LedgerError as error:
         assert str(path) in str(error)  # noqa: PT017 - both results are valid
@@ -174,7 +176,7 @@ def test_damaged_bytes_raise_only_ledger_errors(tmp_path: Path, files: _LedgerFi
         damaged[offset : offset + chance.choice([1, 16, 512])] = chance.randbytes(chance.choice([1, 16, 512]))
         path.write_bytes(damaged)
         try:
-            with open_read_only(path) as connection:
+            with SqliteFile(path).read() as connection:
                 assert connection is not None
                 _content(connection)
             connect(path, program="0", now=clock()).close()

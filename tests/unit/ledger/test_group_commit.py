@@ -11,9 +11,11 @@ import pytest
 from tests.support.ledgers import clock, plan_writes, run_info, subject
 from tests.support.virtual_time import run
 from worker.ledger import writes
-from worker.ledger.group_commit import GroupCommits, Intent
+from worker.ledger.database import Intent
+from worker.ledger.group_commit import GroupCommits
 from worker.ledger.records import AttemptState
 from worker.ledger.schema import connect, unusable_error
+from worker.ledger.sqlite import FileLeases
 from worker.model.errors import LedgerError
 
 _PHONES = [f"010{n:08}" for n in range(100)]
@@ -35,6 +37,7 @@ class Disk:
         """Return group commits on the running loop."""
         return GroupCommits(
             self.connection,
+            FileLeases(Path(), run_info()),
             submit=self.waiting.append,
             now=clock(),
             unusable=lambda reason: unusable_error("ledger.db", reason),

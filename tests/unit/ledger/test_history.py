@@ -3,15 +3,14 @@
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from tests.support.ledgers import clock, ledger, never_wait
-from worker.ledger import Subject, forget
+from tests.support.ledgers import clock, ledger, never_wait, rows
+from worker.ledger import Database, SqliteFile, Subject, forget
+from worker.ledger.database import Connection
 from worker.ledger.history import HistoryQuery, find_run_ids, history, run_record
-from worker.ledger.readonly import open_read_only
 from worker.model.accounts import Status
 from worker.model.credentials import CredentialsRef, SecretRef
 from worker.model.errors import Ambiguous, ErrorInfo, LedgerError, NotRegistered, NumberError
@@ -53,7 +52,7 @@ def _result(account: str, outcome: RunOutcome = RunOutcome.CONVERGED, **phones: 
 
 
 async def _run(
-    folder: Path,
+    database: Database,
     run_id: str,
     *results: AccountResult,
     outcome: RunOutcome | None = RunOutcome.CONVERGED,
@@ -62,7 +61,7 @@ async def _run(
 ) -> None:
     """Record a run with one attempt for each number of each result."""
     now = now or clock()
-    async with ledger(folder, run_id=run_id, now=now) as run_ledger:
+    async with ledger(database, run_id=run_id, now=now) as run_ledger:
         for result in results:
             async with run_ledger.lease(_subject(result.account, **subject), never_wait) as account_ledger:
                 phones = [number.phone for number in result.numbers]
@@ -73,38 +72,38 @@ async def _run(
             await run_ledger.finish(outcome)
 
 
-def _read_back(folder: Path, **query: Any) -> History:
-    with open_read_only(folder / "ledger.db") as connection:
+def _read_back(database: Database, **query: Any) -> History:
+    with database.read() as connection:
         assert connection is not None
         return history(connection, HistoryQuery(**query))
 
 
-def _run_record(folder: Path, run: str, **query: Any) -> RunRecord:
-    with open_read_only(folder / "ledger.db") as connection:
+def _run_record(database: Database, run: str, **query: Any) -> RunRecord:
+    with database.read() as connection:
         assert connection is not None
         return run_record(connection, run, **query)
 
 
-def _ids(folder: Path, **query: Any) -> list[str]:
-    return [run.run_id for run in _read_back(folder, **query).runs]
+def _ids(database: Database, **query: Any) -> list[str]:
+    return [run.run_id for run in _read_back(database, **query).runs]
 
 
-def _set_run_times(folder: Path, **moments: str) -> None:
+def _set_run_times(database: Database, **moments: str) -> None:
     """Set the start and end times of runs."""
-    with closing(sqlite3.connect(folder / "ledger.db")) as connection, connection:
+    with closing(database.connect(program="0", now=clock())) as connection:
         for run, moment in moments.items():
             connection.execute(
                 "UPDATE runs SET started_at = ?1, finished_at = ?1 WHERE id = ?2", (moment, run.replace("_", "-"))
             )
 
 
-async def test_run_is_read_back_in_full(tmp_path: Path) -> None:
+async def test_run_is_read_back_in_full(database: Database) -> None:
     """Revision, references, counts, numbers and attempts are read back."""
     result = _result("main", RunOutcome.PARTIAL, n01000000001=Outcome.CHANGED, n01000000002=Outcome.FAILED)
     changed, failed = result.numbers
     error = NumberError("InvalidSenderId", "not registered", 400)
     failed = NumberResult(B, Action.ACTIVATE, "ACTIVE", "INACTIVE", "INACTIVE", Outcome.FAILED, 2, error, 9)
-    async with ledger(tmp_path) as run_ledger:
+    async with ledger(database) as run_ledger:
         subject = _subject("main", credentials=CREDENTIALS, sha256="ab", commit="cd")
         async with run_ledger.lease(subject, never_wait) as account_ledger:
             await account_ledger.record_plan(_plan("main", A, B), "f" * 64)
@@ -125,7 +124,7 @@ async def test_run_is_read_back_in_full(tmp_path: Path) -> None:
             await account_ledger.finish(account_result, {})
         await run_ledger.finish(RunOutcome.PARTIAL)
 
-    run = _run_record(tmp_path, "run-1")
+    run = _run_record(database, "run-1")
     (account,) = run.accounts
     assert (run.outcome, run.command, run.started_by, run.host, run.pid) == (Ending.PARTIAL, "apply", "ann", "box", 7)
     assert (run.settings, run.counts) == ({}, {"changed": 1, "failed": 1})
@@ -145,98 +144,98 @@ async def test_run_is_read_back_in_full(tmp_path: Path) -> None:
     assert second.attempts[1].answered_at is not None
 
 
-async def test_run_record_is_filtered_by_account_and_number(tmp_path: Path) -> None:
+async def test_run_record_is_filtered_by_account_and_number(database: Database) -> None:
     """An unknown run raises KeyError."""
     await _run(
-        tmp_path, "run-1", _result("main", n01000000001=Outcome.CHANGED, n01000000002=Outcome.CHANGED), _result("b")
+        database, "run-1", _result("main", n01000000001=Outcome.CHANGED, n01000000002=Outcome.CHANGED), _result("b")
     )
-    assert [account.account for account in _run_record(tmp_path, "run-1").accounts] == ["main", "b"]
-    (account,) = _run_record(tmp_path, "run-1", account="main", phone=B).accounts
+    assert [account.account for account in _run_record(database, "run-1").accounts] == ["main", "b"]
+    (account,) = _run_record(database, "run-1", account="main", phone=B).accounts
     assert [number.phone for number in account.numbers or ()] == [B]
     with pytest.raises(KeyError):
-        _run_record(tmp_path, "run-2")
+        _run_record(database, "run-2")
 
 
-async def test_run_list_is_newest_first_without_details(tmp_path: Path) -> None:
+async def test_run_list_is_newest_first_without_details(database: Database) -> None:
     """Runs are listed without numbers and settings. Runs beyond the limit count only in the total."""
     for run in ("run-1", "run-2", "run-3"):
-        await _run(tmp_path, run, _result("main", n01000000001=Outcome.CHANGED))
+        await _run(database, run, _result("main", n01000000001=Outcome.CHANGED))
     _set_run_times(
-        tmp_path, run_2="2026-11-25T00:00:00.000Z", run_1="2026-11-24T00:00:00.000Z", run_3="2026-11-23T00:00:00.000Z"
+        database, run_2="2026-11-25T00:00:00.000Z", run_1="2026-11-24T00:00:00.000Z", run_3="2026-11-23T00:00:00.000Z"
     )
-    document = _read_back(tmp_path)
+    document = _read_back(database)
     assert [run.run_id for run in document.runs] == ["run-2", "run-1", "run-3"]
     assert [(run.settings, run.accounts[0].numbers) for run in document.runs] == [(None, None)] * 3
-    document = _read_back(tmp_path, limit=2)
+    document = _read_back(database, limit=2)
     assert (document.total, [run.run_id for run in document.runs]) == (3, ["run-2", "run-1"])
-    assert _ids(tmp_path, since="2026-11-24T00:00:00.000Z") == ["run-2", "run-1"]
+    assert _ids(database, since="2026-11-24T00:00:00.000Z") == ["run-2", "run-1"]
 
 
-async def test_run_list_is_filtered_by_account_number_and_outcome(tmp_path: Path) -> None:
+async def test_run_list_is_filtered_by_account_number_and_outcome(database: Database) -> None:
     """All filters must match the same account of a run."""
     await _run(
-        tmp_path,
+        database,
         "run-1",
         _result("main", n01000000001=Outcome.CHANGED),
         _result("other", RunOutcome.PARTIAL, n01000000002=Outcome.FAILED),
         outcome=RunOutcome.PARTIAL,
     )
-    await _run(tmp_path, "run-2", _result("main", n01000000002=Outcome.CHANGED))
-    await _run(tmp_path, "run-3")
+    await _run(database, "run-2", _result("main", n01000000002=Outcome.CHANGED))
+    await _run(database, "run-3")
     _set_run_times(
-        tmp_path,
+        database,
         run_1="2026-11-24T00:00:01.000Z",
         run_2="2026-11-24T00:00:02.000Z",
         run_3="2026-11-24T00:00:03.000Z",
     )
-    assert _ids(tmp_path) == ["run-3", "run-2", "run-1"]
-    assert _ids(tmp_path, account="main") == ["run-2", "run-1"]
-    assert _ids(tmp_path, account="other") == ["run-1"]
-    assert _ids(tmp_path, outcome=Ending.CONVERGED) == ["run-3", "run-2"]
-    assert _ids(tmp_path, outcome=Ending.PARTIAL) == ["run-1"]
-    assert len(_read_back(tmp_path, outcome=Ending.PARTIAL).runs[0].accounts) == 2
-    assert _ids(tmp_path, account="main", outcome=Ending.CONVERGED) == ["run-2", "run-1"]
-    assert _ids(tmp_path, account="other", outcome=Ending.CONVERGED) == []
-    assert _ids(tmp_path, account="main", phone=B) == ["run-2"]
-    assert _ids(tmp_path, phone=B, outcome=Ending.CONVERGED) == ["run-2"]
-    assert [account.account for account in _read_back(tmp_path, account="other").runs[0].accounts] == ["other"]
-    assert _read_back(tmp_path, account="other").runs[0].counts == {"failed": 1}
+    assert _ids(database) == ["run-3", "run-2", "run-1"]
+    assert _ids(database, account="main") == ["run-2", "run-1"]
+    assert _ids(database, account="other") == ["run-1"]
+    assert _ids(database, outcome=Ending.CONVERGED) == ["run-3", "run-2"]
+    assert _ids(database, outcome=Ending.PARTIAL) == ["run-1"]
+    assert len(_read_back(database, outcome=Ending.PARTIAL).runs[0].accounts) == 2
+    assert _ids(database, account="main", outcome=Ending.CONVERGED) == ["run-2", "run-1"]
+    assert _ids(database, account="other", outcome=Ending.CONVERGED) == []
+    assert _ids(database, account="main", phone=B) == ["run-2"]
+    assert _ids(database, phone=B, outcome=Ending.CONVERGED) == ["run-2"]
+    assert [account.account for account in _read_back(database, account="other").runs[0].accounts] == ["other"]
+    assert _read_back(database, account="other").runs[0].counts == {"failed": 1}
 
 
-async def test_number_filter_returns_only_that_number(tmp_path: Path) -> None:
+async def test_number_filter_returns_only_that_number(database: Database) -> None:
     """Each run that handled the number is listed, on any account."""
-    await _run(tmp_path, "run-1", _result("main", n01000000001=Outcome.CHANGED, n01000000002=Outcome.FAILED))
-    await _run(tmp_path, "run-2", _result("main", n0223456789=Outcome.CHANGED))
-    await _run(tmp_path, "run-3", _result("other", n01000000002=Outcome.CHANGED))
-    document = _read_back(tmp_path, phone=B)
+    await _run(database, "run-1", _result("main", n01000000001=Outcome.CHANGED, n01000000002=Outcome.FAILED))
+    await _run(database, "run-2", _result("main", n0223456789=Outcome.CHANGED))
+    await _run(database, "run-3", _result("other", n01000000002=Outcome.CHANGED))
+    document = _read_back(database, phone=B)
     outcomes = {
         run.run_id: [(number.phone, number.outcome) for account in run.accounts for number in account.numbers or ()]
         for run in document.runs
     }
     assert outcomes == {"run-1": [(B, Outcome.FAILED)], "run-3": [(B, Outcome.CHANGED)]}
-    assert _read_back(tmp_path, phone="0211").total == 0
+    assert _read_back(database, phone="0211").total == 0
 
 
-async def test_run_without_an_end_is_unfinished(tmp_path: Path) -> None:
+async def test_run_without_an_end_is_unfinished(database: Database) -> None:
     """A run that is in progress or has crashed has no outcome yet; neither have its account and numbers."""
-    async with ledger(tmp_path) as run_ledger, run_ledger.lease(_subject("main"), never_wait) as account_ledger:
+    async with ledger(database) as run_ledger, run_ledger.lease(_subject("main"), never_wait) as account_ledger:
         await account_ledger.record_plan(_plan("main", A), "f")
         await account_ledger.intend([(A, 1, Status.ACTIVE)])
-        (run,) = _read_back(tmp_path, outcome=Ending.UNFINISHED).runs
+        (run,) = _read_back(database, outcome=Ending.UNFINISHED).runs
         assert (run.outcome, run.finished_at, run.counts) == (Ending.UNFINISHED, None, {"activate": 1})
-        (account,) = _run_record(tmp_path, "run-1").accounts
+        (account,) = _run_record(database, "run-1").accounts
         (number,) = account.numbers or ()
         assert (account.outcome, account.settled, number.outcome) == (Ending.UNFINISHED, False, None)
         assert [attempt.state for attempt in number.attempts] == [AttemptState.INTENT]
-        assert _ids(tmp_path, account="main", outcome=Ending.UNFINISHED) == ["run-1"]
-        assert _ids(tmp_path, outcome=Ending.CONVERGED) == []
+        assert _ids(database, account="main", outcome=Ending.UNFINISHED) == ["run-1"]
+        assert _ids(database, outcome=Ending.CONVERGED) == []
 
 
-async def test_runs_are_found_by_id_prefix(tmp_path: Path) -> None:
+async def test_runs_are_found_by_id_prefix(database: Database) -> None:
     """An exact id wins over longer ids with the same prefix. Wildcards are not expanded."""
     for run in ("run-1", "run-10", "run-2"):
-        await _run(tmp_path, run)
-    with open_read_only(tmp_path / "ledger.db") as connection:
+        await _run(database, run)
+    with database.read() as connection:
         assert connection is not None
         assert find_run_ids(connection, "run-1", 9) == ("run-1",)
         assert find_run_ids(connection, "run-10", 9) == ("run-10",)
@@ -245,66 +244,77 @@ async def test_runs_are_found_by_id_prefix(tmp_path: Path) -> None:
         assert find_run_ids(connection, "%", 9) == find_run_ids(connection, "run_1", 9) == ()
 
 
-async def test_prune_keeps_open_runs_and_written_statuses(tmp_path: Path) -> None:
+async def test_prune_keeps_open_runs_and_written_statuses(sqlite: SqliteFile) -> None:
     """Runs that ended before the time are deleted with all their rows, and the file shrinks."""
     phones = {f"n010{n:08}": Outcome.CHANGED for n in range(3_000)}
-    await _run(tmp_path, "run-1", _result("main", RunOutcome.CONVERGED, **phones))
-    await _run(tmp_path, "run-2", _result("main", n01000000001=Outcome.UNVERIFIED))
-    await _run(tmp_path, "run-3")
+    await _run(sqlite, "run-1", _result("main", RunOutcome.CONVERGED, **phones))
+    await _run(sqlite, "run-2", _result("main", n01000000001=Outcome.UNVERIFIED))
+    await _run(sqlite, "run-3")
     _set_run_times(
-        tmp_path, **dict.fromkeys(("run_1", "run_2"), "2026-01-01T00:00:00.000Z"), run_3="2026-06-01T00:00:00.000Z"
+        sqlite, **dict.fromkeys(("run_1", "run_2"), "2026-01-01T00:00:00.000Z"), run_3="2026-06-01T00:00:00.000Z"
     )
-    path = tmp_path / "ledger.db"
+    path = sqlite.path
     before = path.stat().st_size
-    assert forget(path, "2026-06-01T00:00:00.000Z", program="0", now=clock()) == 1
-    assert set(_ids(tmp_path)) == {"run-2", "run-3"}
+    assert forget(sqlite, "2026-06-01T00:00:00.000Z", program="0", now=clock()) == 1
+    assert set(_ids(sqlite)) == {"run-2", "run-3"}
     assert path.stat().st_size < before / 2
-    with closing(sqlite3.connect(path)) as connection:
-        rows = connection.execute("SELECT count(*) FROM outcomes UNION ALL SELECT count(*) FROM written").fetchall()
-    assert rows == [(1,), (3_000,)]
+    counts = "SELECT count(*) FROM outcomes UNION ALL SELECT count(*) FROM written"
+    assert rows(sqlite, counts) == [(1,), (3_000,)]
 
 
-def test_prune_does_not_create_a_ledger(tmp_path: Path) -> None:
+def test_prune_does_not_create_a_ledger(sqlite: SqliteFile) -> None:
     """A missing ledger stays missing, and a file that is not a ledger is refused."""
-    path = tmp_path / "ledger.db"
-    assert forget(path, "2026-06-01T00:00:00.000Z", program="0", now=clock()) == 0
+    path = sqlite.path
+    assert forget(sqlite, "2026-06-01T00:00:00.000Z", program="0", now=clock()) == 0
     assert not path.exists()
     path.write_bytes(b"something else")
     with pytest.raises(LedgerError, match=r"ledger\.path"):
-        forget(path, "2026-06-01T00:00:00.000Z", program="0", now=clock())
+        forget(sqlite, "2026-06-01T00:00:00.000Z", program="0", now=clock())
 
 
-async def test_failed_prune_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_failed_prune_is_an_error(sqlite: SqliteFile, monkeypatch: pytest.MonkeyPatch) -> None:
     """If the disk fills up, the error says what to do, and nothing is deleted."""
-    await _run(tmp_path, "run-1")
+    await _run(sqlite, "run-1")
 
     def full(*_: object) -> int:
         raise sqlite3.OperationalError("database or disk is full")
 
     monkeypatch.setattr("worker.ledger.retention.prune", full)
     with pytest.raises(LedgerError, match="disk is full"):
-        forget(tmp_path / "ledger.db", "2030", program="0", now=clock())
-    assert _ids(tmp_path) == ["run-1"]
+        forget(sqlite, "2030", program="0", now=clock())
+    assert _ids(sqlite) == ["run-1"]
 
 
-async def test_history_is_read_from_one_snapshot(tmp_path: Path) -> None:
+class _PruningConnection:
+    """A connection during whose first query of accounts another process deletes all runs."""
+
+    def __init__(self, connection: Connection, database: Database) -> None:
+        self._connection = connection
+        self._database = database
+        self.pruned: list[int] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def execute(self, sql: str, *parameters: Any) -> Any:
+        """Execute a statement."""
+        if "json_each" in sql and not self.pruned:
+            self.pruned.append(forget(self._database, "2030", program="0", now=clock()))
+        return self._connection.execute(sql, *parameters)
+
+
+async def test_history_is_read_from_one_snapshot(database: Database) -> None:
     """Rows deleted while the history is read are still part of it."""
-    await _run(tmp_path, "run-1", _result("main", n01000000001=Outcome.CHANGED))
-    with open_read_only(tmp_path / "ledger.db") as connection:
+    await _run(database, "run-1", _result("main", n01000000001=Outcome.CHANGED))
+    with database.read() as connection:
         assert connection is not None
-        pruned: list[int] = []
-
-        def prune_once(statement: str) -> None:
-            if "json_each" in statement and not pruned:
-                pruned.append(forget(tmp_path / "ledger.db", "2030", program="0", now=clock()))
-
-        connection.set_trace_callback(prune_once)
-        document = history(connection, HistoryQuery())
-    assert pruned == [1]
+        pruning = _PruningConnection(connection, database)
+        document = history(cast("Connection", pruning), HistoryQuery())
+    assert pruning.pruned == [1]
     assert [account.account for run in document.runs for account in run.accounts] == ["main"]
 
 
-async def test_errors_keep_the_parameters_of_their_messages(tmp_path: Path) -> None:
+async def test_errors_keep_the_parameters_of_their_messages(database: Database) -> None:
     message = Message("{phone} was refused: {reason}", phone=PhoneNumber(A), reason="a\udcff {b}")
     readable = "01000000001 was refused: a\ufffd {b}"
     failed = NumberResult(A, Action.ACTIVATE, "ACTIVE", None, None, Outcome.FAILED, 1, NumberError("Odd", message, 400))
@@ -318,13 +328,13 @@ async def test_errors_keep_the_parameters_of_their_messages(tmp_path: Path) -> N
         counts={},
         numbers=(failed, untranslated),
     )
-    async with ledger(tmp_path) as run_ledger, run_ledger.lease(_subject("main"), never_wait) as account_ledger:
+    async with ledger(database) as run_ledger, run_ledger.lease(_subject("main"), never_wait) as account_ledger:
         await account_ledger.record_plan(_plan("main", A, B), "f" * 64)
         await account_ledger.intend([(A, 1, Status.ACTIVE), (B, 1, Status.ACTIVE)])
         account_ledger.record_response(A, 1, NotRegistered(message))
         account_ledger.record_response(B, 1, NotRegistered("foreign"))
         await account_ledger.finish(result, {})
-    account = _run_record(tmp_path, "run-1").accounts[0]
+    account = _run_record(database, "run-1").accounts[0]
     first, second = account.numbers or ()
     for error in (account.error, first.error, first.attempts[0].error):
         assert error is not None
@@ -334,5 +344,4 @@ async def test_errors_keep_the_parameters_of_their_messages(tmp_path: Path) -> N
         assert isinstance(error.message.parameters["phone"], PhoneNumber)
     assert second.error == NumberError("Odd", "foreign")
     assert not isinstance(second.error.message, Message)
-    with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection:
-        assert connection.execute("SELECT error_message FROM outcomes").fetchall() == [(readable,), ("foreign",)]
+    assert rows(database, "SELECT error_message FROM outcomes ORDER BY phone") == [(readable,), ("foreign",)]

@@ -3,12 +3,11 @@
 import asyncio
 import sqlite3
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from tests.support.ledgers import account_result, ledger, never_wait, observed_account, plan_writes, rows, subject
-from worker.ledger import Ledger, memory_reader
+from worker.ledger import Database, Ledger, SqliteFile, memory_reader
 from worker.ledger.records import AttemptState
 from worker.model.accounts import AccountMemory, Status
 from worker.model.credentials import CredentialsRef, SecretRef
@@ -33,26 +32,26 @@ def _empty_result(outcome: RunOutcome = RunOutcome.CONVERGED) -> AccountResult:
     return AccountResult(account="main", account_id="1", outcome=outcome, counts={})
 
 
-async def test_complete_run_is_recorded(tmp_path: Path) -> None:
+async def test_complete_run_is_recorded(database: Database) -> None:
     """The run, its account, its request and its number are recorded with all their fields."""
-    async with ledger(tmp_path) as run_ledger:
+    async with ledger(database) as run_ledger:
         async with run_ledger.lease(subject(sha256="f00", commit="c0ffee-dirty"), never_wait) as account_ledger:
             assert await account_ledger.resume(observed_account(n0100001=ON)) == AccountMemory()
             await account_ledger.record_plan(plan_writes(A), "print")
             await account_ledger.intend([(A, 1, OFF)])
-            assert rows(tmp_path, "SELECT phone, number, asked, state FROM attempts") == [(A, 1, OFF, "intent")]
+            assert rows(database, "SELECT phone, number, asked, state FROM attempts") == [(A, 1, OFF, "intent")]
             account_ledger.record_response(A, 1, None)
             await account_ledger.finish(account_result(plan_writes(A), Outcome.CHANGED), {})
         await run_ledger.finish(RunOutcome.CONVERGED)
-    assert rows(tmp_path, "SELECT id, command, started_by, host, pid, outcome FROM runs") == [
+    assert rows(database, "SELECT id, command, started_by, host, pid, outcome FROM runs") == [
         ("run-1", "apply", "ann", "box", 7, "converged")
     ]
-    assert rows(tmp_path, "SELECT key, account, sha256, revision, fingerprint, outcome, settled FROM entries") == [
+    assert rows(database, "SELECT key, account, sha256, revision, fingerprint, outcome, settled FROM entries") == [
         ("vendor 1", "main", "f00", "c0ffee-dirty", "print", "converged", 1)
     ]
-    assert rows(tmp_path, "SELECT state FROM attempts") == [(AttemptState.VERIFIED,)]
-    assert rows(tmp_path, "SELECT phone, before, after, outcome FROM outcomes") == [(A, ON, OFF, "changed")]
-    assert memory_reader(tmp_path / "ledger.db")("vendor 1") == AccountMemory({A: OFF}, registered=1, names=NAMES)
+    assert rows(database, "SELECT state FROM attempts") == [(AttemptState.VERIFIED,)]
+    assert rows(database, "SELECT phone, before, after, outcome FROM outcomes") == [(A, ON, OFF, "changed")]
+    assert await memory_reader(database)("vendor 1") == AccountMemory({A: OFF}, registered=1, names=NAMES)
 
 
 @pytest.mark.parametrize(
@@ -70,83 +69,83 @@ async def test_complete_run_is_recorded(tmp_path: Path) -> None:
     ],
 )
 async def test_response_determines_the_attempt_state(
-    tmp_path: Path, error: ApiError | None, state: AttemptState
+    database: Database, error: ApiError | None, state: AttemptState
 ) -> None:
     """Accepted, rejected and ambiguous requests are distinguished, each with its status and text."""
-    async with ledger(tmp_path) as run_ledger, run_ledger.lease(subject(), never_wait) as account_ledger:
+    async with ledger(database) as run_ledger, run_ledger.lease(subject(), never_wait) as account_ledger:
         await account_ledger.record_plan(plan_writes(A, B), "")
         await account_ledger.intend([(A, 1, OFF), (B, 1, OFF)])
         account_ledger.record_response(A, 1, error)
     error_fields = (None, None, None) if error is None else (error.http_status, error.code, str(error))
-    assert rows(tmp_path, "SELECT state, http_status, error_code, error_message FROM attempts") == [
+    assert rows(database, "SELECT state, http_status, error_code, error_message FROM attempts ORDER BY phone") == [
         (state, *error_fields),
         ("intent", None, None, None),
     ]
 
 
 @pytest.mark.parametrize("text", ["a\0b", "\udcff", "발신번호 😀", "x" * 500])
-async def test_unusual_text_of_a_response_is_stored(tmp_path: Path, text: str) -> None:
+async def test_unusual_text_of_a_response_is_stored(database: Database, text: str) -> None:
     """Requests of the same transaction are sent, and the text is stored with replacement characters."""
-    async with ledger(tmp_path) as run_ledger, run_ledger.lease(subject(), never_wait) as account_ledger:
+    async with ledger(database) as run_ledger, run_ledger.lease(subject(), never_wait) as account_ledger:
         await account_ledger.record_plan(plan_writes(A, B), "")
         await account_ledger.intend([(A, 1, OFF)])
         account_ledger.record_response(A, 1, NotRegistered(text, http_status=400, api_code=text))
         await account_ledger.finish(account_result(plan_writes(A), Outcome.FAILED), {})
     stored = text.replace("\0", "\ufffd").replace("\udcff", "\ufffd")
-    assert rows(tmp_path, "SELECT error_code, error_message FROM attempts WHERE phone = ?", A) == [(stored, stored)]
+    assert rows(database, "SELECT error_code, error_message FROM attempts WHERE phone = ?", A) == [(stored, stored)]
 
 
-async def test_account_in_sync_has_no_entry(tmp_path: Path) -> None:
+async def test_account_in_sync_has_no_entry(database: Database) -> None:
     """An account in sync without new information has no entry; any other account has one."""
-    async with ledger(tmp_path) as run_ledger:
+    async with ledger(database) as run_ledger:
         await run_ledger.record(subject(), _empty_result(), {})
-        assert rows(tmp_path, "SELECT id FROM entries") == []
+        assert rows(database, "SELECT id FROM entries") == []
         await run_ledger.record(subject("vendor 1"), _empty_result(), {A: OFF})
         await run_ledger.record(subject("vendor 2"), _empty_result(RunOutcome.REFUSED), {})
         await run_ledger.record(subject("vendor 3"), account_result(plan_writes(B), Outcome.NOT_ATTEMPTED), {})
         await run_ledger.finish(RunOutcome.REFUSED)
-    assert rows(tmp_path, "SELECT key, outcome, settled FROM entries") == [
+    assert rows(database, "SELECT key, outcome, settled FROM entries") == [
         ("vendor 1", "converged", 1),
         ("vendor 2", "refused", 1),
         ("vendor 3", "partial", 1),
     ]
     # an account that was not started has only counts
-    assert rows(tmp_path, "SELECT phone FROM outcomes") == []
-    assert memory_reader(tmp_path / "ledger.db")("vendor 1") == AccountMemory({A: OFF}, names=NAMES)
+    assert rows(database, "SELECT phone FROM outcomes") == []
+    assert await memory_reader(database)("vendor 1") == AccountMemory({A: OFF}, names=NAMES)
 
 
-async def test_memory_has_the_latest_credentials_of_each_account_name(tmp_path: Path) -> None:
+async def test_memory_has_the_latest_credentials_of_each_account_name(database: Database) -> None:
     """Rotated credentials replace the earlier ones; another name of the same account keeps its own."""
     old, new = (CredentialsRef(SecretRef(env=name), SecretRef(env=name)) for name in ("OLD", "NEW"))
-    async with ledger(tmp_path) as run_ledger:
+    async with ledger(database) as run_ledger:
         for name, credentials in (("main", old), ("main", new), ("branch", None)):
             account = subject(account=name, credentials=credentials)
             await run_ledger.record(account, account_result(plan_writes(A), Outcome.NOT_ATTEMPTED), {})
-    assert memory_reader(tmp_path / "ledger.db")("vendor 1").names == {"main": new, "branch": None}
+    assert (await memory_reader(database)("vendor 1")).names == {"main": new, "branch": None}
 
 
-async def test_completed_plan_ends_the_count_of_deactivations(tmp_path: Path) -> None:
+async def test_completed_plan_ends_the_count_of_deactivations(database: Database) -> None:
     """A run that only closes the entry of a crashed run is recorded, so that the next plan has its full allowance."""
-    async with ledger(tmp_path, run_id="dead") as run_ledger, run_ledger.lease(subject(), never_wait) as account_ledger:
+    async with ledger(database, run_id="dead") as run_ledger, run_ledger.lease(subject(), never_wait) as account_ledger:
         await account_ledger.record_plan(plan_writes(A), "")
         await account_ledger.intend([(A, 1, OFF)])
-    async with ledger(tmp_path, run_id="next") as run_ledger:
+    async with ledger(database, run_id="next") as run_ledger:
         async with run_ledger.lease(subject(), never_wait) as account_ledger:
             assert await account_ledger.resume(observed_account(n0100001=OFF)) == AccountMemory(
                 {A: OFF}, frozenset({A}), names=NAMES
             )
             await account_ledger.finish(_empty_result(), {})
         await run_ledger.finish(RunOutcome.CONVERGED)
-    assert rows(tmp_path, "SELECT run, outcome FROM entries") == [("dead", "crashed"), ("next", "converged")]
-    assert memory_reader(tmp_path / "ledger.db")("vendor 1") == AccountMemory({A: OFF}, registered=1, names=NAMES)
+    assert rows(database, "SELECT run, outcome FROM entries") == [("dead", "crashed"), ("next", "converged")]
+    assert await memory_reader(database)("vendor 1") == AccountMemory({A: OFF}, registered=1, names=NAMES)
 
 
-async def test_run_without_an_end_is_recorded_as_failed(tmp_path: Path) -> None:
+async def test_run_without_an_end_is_recorded_as_failed(database: Database) -> None:
     """A run that exits by an error, or without an end, has failed. Its last responses are recorded."""
 
     async def run_and_fail(run_id: str, *, finish: bool) -> None:
         async with (
-            ledger(tmp_path, run_id=run_id) as run_ledger,
+            ledger(database, run_id=run_id) as run_ledger,
             run_ledger.lease(subject(), never_wait) as account_ledger,
         ):
             await account_ledger.record_plan(plan_writes(A), "")
@@ -159,19 +158,19 @@ async def test_run_without_an_end_is_recorded_as_failed(tmp_path: Path) -> None:
     for run_id in ("failed", "stopped"):
         with pytest.raises(ZeroDivisionError):
             await run_and_fail(run_id, finish=run_id == "stopped")
-    async with ledger(tmp_path, run_id="silent"):
+    async with ledger(database, run_id="silent"):
         pass
-    assert rows(tmp_path, "SELECT id, outcome FROM runs ORDER BY id") == [
+    assert rows(database, "SELECT id, outcome FROM runs ORDER BY id") == [
         ("failed", "failed"),
         ("silent", "failed"),
         ("stopped", "partial"),
     ]
-    assert rows(tmp_path, "SELECT state FROM attempts") == [(AttemptState.OK,)] * 2
+    assert rows(database, "SELECT state FROM attempts") == [(AttemptState.OK,)] * 2
 
 
-async def test_two_runs_share_a_ledger(tmp_path: Path) -> None:
+async def test_two_runs_share_a_ledger(database: Database) -> None:
     """Runs on different accounts write concurrently, each with its own rows, without waiting for each other."""
-    async with ledger(tmp_path, run_id="one") as run_account, ledger(tmp_path, run_id="two") as two:
+    async with ledger(database, run_id="one") as run_account, ledger(database, run_id="two") as two:
 
         async def scenario(run_ledger: Ledger, key: str) -> None:
             async with run_ledger.lease(subject(key), never_wait) as account_ledger:
@@ -186,24 +185,26 @@ async def test_two_runs_share_a_ledger(tmp_path: Path) -> None:
 
         await asyncio.gather(scenario(run_account, "vendor 1"), scenario(two, "vendor 2"))
     assert rows(
-        tmp_path, "SELECT key, run, count(*) FROM entries JOIN attempts ON entry = entries.id GROUP BY key"
+        database,
+        "SELECT key, run, count(*) FROM entries JOIN attempts ON entry = entries.id GROUP BY key, run ORDER BY key",
     ) == [
         ("vendor 1", "one", 150),
         ("vendor 2", "two", 150),
     ]
-    assert rows(tmp_path, "SELECT DISTINCT number, state FROM attempts ORDER BY number") == [
+    assert rows(database, "SELECT DISTINCT number, state FROM attempts ORDER BY number") == [
         (1, AttemptState.LOST),
         (2, AttemptState.LOST),
         (3, AttemptState.VERIFIED),
     ]
 
 
-async def test_fleet_shares_one_run(tmp_path: Path) -> None:
+async def test_fleet_shares_one_run(sqlite: SqliteFile) -> None:
     """Two hundred accounts in one run are two hundred entries, in far fewer transactions than rows."""
     commits: list[str] = []
-    async with ledger(tmp_path) as run_ledger:
-        assert run_ledger._connection is not None
-        run_ledger._connection.set_trace_callback(lambda text: commits.append(text) if text == "COMMIT" else None)
+    async with ledger(sqlite) as run_ledger:
+        connection = run_ledger._connection
+        assert isinstance(connection, sqlite3.Connection)
+        connection.set_trace_callback(lambda text: commits.append(text) if text == "COMMIT" else None)
 
         async def run_account(number: int) -> None:
             async with run_ledger.lease(subject(f"vendor {number}"), never_wait) as account_ledger:
@@ -214,11 +215,11 @@ async def test_fleet_shares_one_run(tmp_path: Path) -> None:
                 await account_ledger.finish(account_result(plan_writes(A), Outcome.CHANGED), {})
 
         await asyncio.gather(*map(run_account, range(200)))
-        run_ledger._connection.set_trace_callback(None)
+        connection.set_trace_callback(None)
         await run_ledger.finish(RunOutcome.CONVERGED)
-    assert rows(tmp_path, "SELECT count(*), sum(settled), count(DISTINCT key) FROM entries") == [(200, 200, 200)]
+    assert rows(sqlite, "SELECT count(*), sum(settled), count(DISTINCT key) FROM entries") == [(200, 200, 200)]
     assert len(commits) < 40
-    assert rows(tmp_path, "SELECT count(*) FROM attempts WHERE state = 'verified'") == [(200,)]
+    assert rows(sqlite, "SELECT count(*) FROM attempts WHERE state = 'verified'") == [(200,)]
 
 
 def _fill_disk(run_ledger: Ledger) -> None:
@@ -235,11 +236,11 @@ def _make_read_only(run_ledger: Ledger) -> None:
 
 @pytest.mark.parametrize(("break_ledger", "reason"), [(_fill_disk, "full"), (_make_read_only, "readonly")])
 async def test_failed_commit_refuses_every_later_request(
-    tmp_path: Path, break_ledger: Callable[[Ledger], None], reason: str
+    sqlite: SqliteFile, break_ledger: Callable[[Ledger], None], reason: str
 ) -> None:
     """After the first failure every request, end of an entry and read is refused. Closing the ledger does not fail."""
     phones = [f"010{n:08}" for n in range(2000)]
-    async with ledger(tmp_path) as run_ledger, run_ledger.lease(subject(), never_wait) as account_ledger:
+    async with ledger(sqlite) as run_ledger, run_ledger.lease(subject(), never_wait) as account_ledger:
         await account_ledger.record_plan(plan_writes(*phones), "")
         break_ledger(run_ledger)
         results = await asyncio.gather(
@@ -256,14 +257,14 @@ async def test_failed_commit_refuses_every_later_request(
                 await operation
         with pytest.raises(LedgerError, match=reason):
             await run_ledger.finish(RunOutcome.FAILED)
-    assert rows(tmp_path, "SELECT count(*) FROM attempts") == [(0,)]
+    assert rows(sqlite, "SELECT count(*) FROM attempts") == [(0,)]
 
 
-async def test_ledger_that_cannot_start_leaves_no_open_connection(tmp_path: Path) -> None:
+async def test_ledger_that_cannot_start_leaves_no_open_connection(sqlite: SqliteFile) -> None:
     """A duplicate run id is an error, and the connection is closed."""
-    async with ledger(tmp_path):
+    async with ledger(sqlite):
         pass
-    second = ledger(tmp_path)
+    second = ledger(sqlite)
     with pytest.raises(LedgerError, match="UNIQUE"):
         await second.__aenter__()
     assert second._connection is not None
@@ -271,33 +272,33 @@ async def test_ledger_that_cannot_start_leaves_no_open_connection(tmp_path: Path
         second._connection.execute("SELECT 1")
 
 
-async def test_run_end_trims_the_ledger(tmp_path: Path) -> None:
+async def test_run_end_trims_the_ledger(sqlite: SqliteFile) -> None:
     """A run that ends with the ledger over its limit deletes the oldest runs, never itself."""
     for number in range(4):
-        async with ledger(tmp_path, run_id=f"r{number}", max_bytes=1) as run_ledger:
+        async with ledger(sqlite, run_id=f"r{number}", max_bytes=1) as run_ledger:
             await run_ledger.record(subject(), account_result(plan_writes(A), Outcome.FAILED), {})
             await run_ledger.finish(RunOutcome.PARTIAL)
-    assert rows(tmp_path, "SELECT id, outcome FROM runs") == [("r3", "partial")]
-    assert rows(tmp_path, "SELECT run FROM entries") == [("r3",)]
+    assert rows(sqlite, "SELECT id, outcome FROM runs") == [("r3", "partial")]
+    assert rows(sqlite, "SELECT run FROM entries") == [("r3",)]
 
 
-async def test_failed_trim_does_not_fail_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_failed_trim_does_not_fail_the_run(sqlite: SqliteFile, monkeypatch: pytest.MonkeyPatch) -> None:
     """The end of the run is recorded; a later run trims the file."""
 
     def full(*_: object, **__: object) -> int:
         raise sqlite3.OperationalError("database or disk is full")
 
     monkeypatch.setattr("worker.ledger.retention.trim", full)
-    async with ledger(tmp_path) as run_ledger:
+    async with ledger(sqlite) as run_ledger:
         await run_ledger.finish(RunOutcome.CONVERGED)
-    assert rows(tmp_path, "SELECT outcome FROM runs") == [("converged",)]
+    assert rows(sqlite, "SELECT outcome FROM runs") == [("converged",)]
 
 
-async def test_memory_reader_checks_the_file_once(tmp_path: Path) -> None:
+async def test_memory_reader_checks_the_file_once(sqlite: SqliteFile) -> None:
     """A plan of many accounts checks the whole file once, and reads the memory of each account when asked."""
-    async with ledger(tmp_path) as run_ledger:
-        recall = memory_reader(tmp_path / "ledger.db")
-        assert recall("vendor 1") == AccountMemory()
+    async with ledger(sqlite) as run_ledger:
+        recall = memory_reader(sqlite)
+        assert await recall("vendor 1") == AccountMemory()
         await run_ledger.record(subject(), _empty_result(), {A: OFF})
         statements: list[str] = []
         connect = sqlite3.connect
@@ -309,6 +310,6 @@ async def test_memory_reader_checks_the_file_once(tmp_path: Path) -> None:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sqlite3, "connect", traced)
-            assert recall("vendor 1") == AccountMemory({A: OFF}, names=NAMES)
-            assert memory_reader(tmp_path / "ledger.db")("vendor 1") == AccountMemory({A: OFF}, names=NAMES)
+            assert await recall("vendor 1") == AccountMemory({A: OFF}, names=NAMES)
+            assert await memory_reader(sqlite)("vendor 1") == AccountMemory({A: OFF}, names=NAMES)
     assert sum("quick_check" in statement for statement in statements) == 1

@@ -12,7 +12,8 @@ import pytest
 
 from tests.support.ledgers import clock, ledger
 from worker.ledger.history import HistoryQuery, history
-from worker.ledger.readonly import memory_reader, open_read_only
+from worker.ledger.readonly import memory_reader
+from worker.ledger.sqlite import SqliteFile
 from worker.model.accounts import AccountMemory
 from worker.model.errors import LedgerError
 from worker.model.results import RunOutcome
@@ -52,7 +53,7 @@ async def path() -> AsyncIterator[Path]:
 
 
 def _runs(path: Path) -> list[str]:
-    with open_read_only(path) as connection:
+    with SqliteFile(path).read() as connection:
         assert connection is not None
         return [run.run_id for run in history(connection, HistoryQuery()).runs]
 
@@ -62,17 +63,17 @@ def _write(connection: sqlite3.Connection, run: str) -> None:
     connection.execute(f"INSERT INTO runs ({columns}) VALUES ('{run}', 'apply', '', '', 1, '', '{{}}', '2027')")  # noqa: S608
 
 
-def test_unwritable_ledger_is_read(path: Path) -> None:
+async def test_unwritable_ledger_is_read(path: Path) -> None:
     """History and memory are read, and no file is created next to the ledger."""
     with _read_only_folder(path.parent):
         assert _runs(path) == ["run-1"]
-        assert memory_reader(path)("key") == AccountMemory()
+        assert await memory_reader(SqliteFile(path))("key") == AccountMemory()
     assert [file.name for file in path.parent.glob("ledger.db*")] == ["ledger.db"]
 
 
 def test_missing_ledger_is_not_an_error(path: Path) -> None:
     """It is not an error with or without write permission."""
-    with _read_only_folder(path.parent), open_read_only(path.with_name("none.db")) as connection:
+    with _read_only_folder(path.parent), SqliteFile(path.with_name("none.db")).read() as connection:
         assert connection is None
 
 
@@ -136,7 +137,7 @@ def test_write_during_an_immutable_read_is_an_error(path: Path) -> None:
     """Another process may write to the ledger while it is read as immutable."""
 
     def read() -> None:
-        with _read_only_folder(path.parent), open_read_only(path) as connection:
+        with _read_only_folder(path.parent), SqliteFile(path).read() as connection:
             assert connection is not None
             if os.geteuid() == _NOBODY:
                 os.seteuid(0)

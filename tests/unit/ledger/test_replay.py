@@ -4,7 +4,6 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
@@ -18,9 +17,9 @@ from tests.support.ledgers import (
     run_info,
     subject,
 )
-from worker.ledger import NullLedger, writes
+from worker.ledger import Database, NullLedger, SqliteFile, writes
+from worker.ledger.database import Connection
 from worker.ledger.records import AttemptState
-from worker.ledger.schema import connect
 from worker.model.accounts import PlanFile, PlanFileUse
 from worker.model.errors import LedgerError
 from worker.model.results import Outcome, RunOutcome
@@ -34,7 +33,7 @@ CREATED, BEFORE, AFTER = "2026-11-24T12:00:00.500Z", "2026-11-24T12:00:00.499Z",
 class Store:
     """A ledger that tests fill step by step."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self.connection = connection
 
     def start_run(self, name: str, *, plan: str | None = None, key: str = KEY) -> int:
@@ -52,11 +51,10 @@ class Store:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
+def store(database: Database) -> Iterator[Store]:
     """Return an empty ledger."""
-    connection = connect(tmp_path / "ledger.db", program="0", now=clock())
-    yield Store(connection)
-    connection.close()
+    with closing(database.connect(program="0", now=clock())) as connection:
+        yield Store(connection)
 
 
 def test_intended_write_uses_up_the_plan(store: Store) -> None:
@@ -161,30 +159,33 @@ def test_latest_write_of_all_runs_is_named(store: Store) -> None:
     assert store.earlier_run() == PlanFileUse("r2", "2026-11-24T12:00:05.000Z", was_applied=False)
 
 
-def test_lookup_is_fast_with_a_long_history(store: Store) -> None:
+def test_lookup_is_fast_with_a_long_history(sqlite: SqliteFile) -> None:
     """With 10,000 runs, 100,000 attempts and 1,000 numbers it takes less than 0.5 s and scans no table."""
     phones = [f"010{n:08}" for n in range(1000)]
-    store.connection.execute("BEGIN")
+    connection = sqlite.connect(program="0", now=clock())
+    store = Store(connection)
+    connection.execute("BEGIN")
     for number in range(10_000):
         entry = store.start_run(f"r{number}", plan=f"other {number}")
         writes.intend(store.connection, [(entry, phone, 1, "INACTIVE") for phone in phones[:10]], BEFORE)
     store.connection.execute("UPDATE entries SET finished_at = ?", (BEFORE,))
     store.connection.execute("COMMIT")
     statements: list[str] = []
-    store.connection.set_trace_callback(statements.append)
+    connection.set_trace_callback(statements.append)
     start = time.perf_counter()
     assert store.earlier_run(*phones) is None
     assert time.perf_counter() - start < 0.5
-    store.connection.set_trace_callback(None)
+    connection.set_trace_callback(None)
     assert len(statements) == 2
     for text in statements:
         for _, _, _, detail in store.connection.execute(f"EXPLAIN QUERY PLAN {text}"):
             assert not detail.startswith(("SCAN runs", "SCAN entries", "SCAN attempts")), detail
+    connection.close()
 
 
-async def test_account_ledger_finds_an_earlier_run(tmp_path: Path) -> None:
+async def test_account_ledger_finds_an_earlier_run(database: Database) -> None:
     """An account ledger asks for its own account and run, while it has the lease."""
-    async with ledger(tmp_path, run_id="r1", now=clock(43_300)) as first:
+    async with ledger(database, run_id="r1", now=clock(43_300)) as first:
         async with first.lease(subject(), never_wait) as account_ledger:
             assert await account_ledger.earlier_run(PLAN, [A]) is None
             await account_ledger.resume(observed_account(n01000000001="ACTIVE"))
@@ -192,17 +193,17 @@ async def test_account_ledger_finds_an_earlier_run(tmp_path: Path) -> None:
             await account_ledger.intend([(A, 1, plan_writes(A).writes[0].desired)])  # type: ignore[list-item]
             assert await account_ledger.earlier_run(PLAN, [A]) is None
         await first.finish(RunOutcome.PARTIAL)
-    async with ledger(tmp_path, run_id="r2") as second, second.lease(subject(), never_wait) as account_ledger:
+    async with ledger(database, run_id="r2") as second, second.lease(subject(), never_wait) as account_ledger:
         use = await account_ledger.earlier_run(PLAN, [A])
         assert use is not None
         assert use.run == "r1"
         assert await account_ledger.earlier_run(PLAN, [B]) is None
 
 
-async def test_unreadable_ledger_is_an_error(tmp_path: Path) -> None:
+async def test_unreadable_ledger_is_an_error(sqlite: SqliteFile) -> None:
     """If earlier runs cannot be determined, nothing may be written."""
-    async with ledger(tmp_path) as run_ledger, run_ledger.lease(subject(), never_wait) as account_ledger:
-        with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection, connection:
+    async with ledger(sqlite) as run_ledger, run_ledger.lease(subject(), never_wait) as account_ledger:
+        with closing(sqlite3.connect(sqlite.path)) as connection, connection:
             connection.execute("DROP TABLE attempts")
         with pytest.raises(LedgerError, match="cannot be used"):
             await account_ledger.earlier_run(PLAN, [A])

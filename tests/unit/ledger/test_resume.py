@@ -1,17 +1,14 @@
 """Attempts that earlier runs left open are closed by the next run, and a run that ends leaves nothing open."""
 
-import sqlite3
-from collections.abc import Callable
-from contextlib import closing
-from pathlib import Path
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
-from tests.support.ledgers import ledger, never_wait
+from tests.support.ledgers import ledger, never_wait, rows
 from tests.support.loopback import Loopback, credentials, run, runtime
 from tests.support.model_account import Recorder
 from worker.config.settings import Settings
-from worker.ledger import Ledger, Subject
-from worker.ledger.ledger import SqliteAccountLedger
+from worker.ledger import Database, Ledger, Subject
+from worker.ledger.ledger import LeasedAccountLedger
 from worker.model.accounts import Desired, DesiredAccount, Observed, ObservedAccount, Status
 from worker.model.errors import RateLimited
 from worker.model.plans import AccountPlan, Action, Change
@@ -42,56 +39,50 @@ def _result(*numbers: NumberResult) -> AccountResult:
     return AccountResult(account="main", account_id="1", outcome=RunOutcome.PARTIAL, counts={}, numbers=numbers)
 
 
-def _rows(folder: Path, sql: str) -> list[Any]:
-    with closing(sqlite3.connect(folder / "ledger.db")) as connection:
-        return connection.execute(sql).fetchall()
-
-
-async def _start_account(run_ledger: Ledger, *phones: str) -> SqliteAccountLedger:
+@asynccontextmanager
+async def _started_account(run_ledger: Ledger, *phones: str) -> AsyncIterator[LeasedAccountLedger]:
     async with run_ledger.lease(_SUBJECT, never_wait) as account_ledger:
         await account_ledger.record_plan(_plan(*phones), "f")
         await account_ledger.intend([(phone, 1, Status.INACTIVE) for phone in phones])
-        return account_ledger
+        yield account_ledger
 
 
-async def test_unsent_intents_are_not_attempts(tmp_path: Path) -> None:
+async def test_unsent_intents_are_not_attempts(database: Database) -> None:
     """Of the recorded intents, only those that were sent stay in the ledger, whatever the outcome of the number."""
-    async with ledger(tmp_path) as run_ledger:
-        account_ledger = await _start_account(run_ledger, A, B, C)
+    async with ledger(database) as run_ledger, _started_account(run_ledger, A, B, C) as account_ledger:
         account_ledger.record_response(A, 1, None)
         changed = NumberResult(A, Action.DEACTIVATE, "INACTIVE", "ACTIVE", "INACTIVE", Outcome.CHANGED, 1)
         conflicting = NumberResult(B, Action.DEACTIVATE, "INACTIVE", "ACTIVE", "BLOCKED", Outcome.CONFLICT)
         unattempted = NumberResult(C, Action.DEACTIVATE, "INACTIVE", "ACTIVE", "ACTIVE", Outcome.NOT_ATTEMPTED)
         await account_ledger.finish(_result(changed, conflicting, unattempted), {})
-    assert _rows(tmp_path, "SELECT phone, state FROM attempts") == [(A, "verified")]
-    assert _rows(tmp_path, "SELECT settled FROM entries") == [(1,)]
+    assert rows(database, "SELECT phone, state FROM attempts") == [(A, "verified")]
+    assert rows(database, "SELECT settled FROM entries") == [(1,)]
 
 
-async def test_planned_number_changed_by_others_has_an_outcome(tmp_path: Path) -> None:
+async def test_planned_number_changed_by_others_has_an_outcome(database: Database) -> None:
     """A result omits unchanged numbers. The ledger records them if a write was planned, with their attempts."""
-    async with ledger(tmp_path) as run_ledger:
-        account_ledger = await _start_account(run_ledger, A)
+    async with ledger(database) as run_ledger, _started_account(run_ledger, A) as account_ledger:
         account_ledger.record_response(A, 1, RateLimited("busy"))
         await account_ledger.finish(_result(), {})
-    assert _rows(tmp_path, "SELECT phone, outcome, after, attempts FROM outcomes") == [(A, "unchanged", "INACTIVE", 1)]
-    assert _rows(tmp_path, "SELECT state FROM attempts") == [("rejected",)]
+    assert rows(database, "SELECT phone, outcome, after, attempts FROM outcomes") == [(A, "unchanged", "INACTIVE", 1)]
+    assert rows(database, "SELECT state FROM attempts") == [("rejected",)]
 
 
-async def test_account_that_was_not_started_is_recorded_in_one_transaction(tmp_path: Path) -> None:
+async def test_account_that_was_not_started_is_recorded_in_one_transaction(database: Database) -> None:
     """Start and end are one transaction, so that a crash leaves no entry open."""
     open_entries: list[int] = []
 
     def submit(call: Callable[[], None]) -> None:
         call()
-        open_entries.append(len(_rows(tmp_path, "SELECT 1 FROM entries WHERE finished_at IS NULL")))
+        open_entries.append(len(rows(database, "SELECT 1 FROM entries WHERE finished_at IS NULL")))
 
-    async with ledger(tmp_path, submit=submit) as run_ledger:
+    async with ledger(database, submit=submit) as run_ledger:
         await run_ledger.record(_SUBJECT, _result(), {})
     assert set(open_entries) == {0}
-    assert _rows(tmp_path, "SELECT outcome FROM entries") == [("partial",)]
+    assert rows(database, "SELECT outcome FROM entries") == [("partial",)]
 
 
-def test_open_entry_of_a_crashed_run_is_closed_without_writes(tmp_path: Path) -> None:
+def test_open_entry_of_a_crashed_run_is_closed_without_writes(database: Database) -> None:
     """The next run finds the account as desired, reads again with the lease, and closes the entry."""
     account = SandboxAccount.of({A: "INACTIVE"}, account_id="1", api_key="NCS1", api_secret="s")
     desired = DesiredAccount("main", "x", {A: Desired(Status.INACTIVE)}, [1])
@@ -104,12 +95,12 @@ def test_open_entry_of_a_crashed_run_is_closed_without_writes(tmp_path: Path) ->
                 key=f"{loopback.sandbox.url} 1",
             )
             async with (
-                ledger(tmp_path, run_id="dead") as run_ledger,
+                ledger(database, run_id="dead") as run_ledger,
                 run_ledger.lease(subject, never_wait) as account_ledger,
             ):
                 await account_ledger.record_plan(_plan(A), "f")
                 await account_ledger.intend([(A, 1, Status.INACTIVE)])
-            async with ledger(tmp_path, run_id="next") as run_ledger:
+            async with ledger(database, run_id="next") as run_ledger:
                 fleet = Fleet(
                     settings,
                     loopback.transport,
@@ -127,11 +118,11 @@ def test_open_entry_of_a_crashed_run_is_closed_without_writes(tmp_path: Path) ->
     result = run(scenario())
     assert (result.outcome, result.requests.reads, result.requests.writes) == (RunOutcome.CONVERGED, 2, 0)
     # the second entry ends the plan that the crashed run had started
-    assert _rows(tmp_path, "SELECT run, outcome, settled FROM entries") == [
+    assert rows(database, "SELECT run, outcome, settled FROM entries") == [
         ("dead", "crashed", 1),
         ("next", "converged", 1),
     ]
-    assert _rows(tmp_path, "SELECT state FROM attempts") == [("verified",)]
+    assert rows(database, "SELECT state FROM attempts") == [("verified",)]
 
 
 def test_observed_account_returns_the_status_of_a_number() -> None:

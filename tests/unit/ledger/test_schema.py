@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.ledgers import clock, run_info
-from worker.ledger import forget, history, probe, schema, writes
+from worker.ledger import SqliteFile, forget, history, schema, writes
 from worker.ledger.schema import MIGRATIONS, connect, connect_to_read
 from worker.model.errors import ErrorInfo, LedgerError
 
@@ -31,7 +31,7 @@ def _dump(path: Path) -> list[str]:
 
 def _check_refused(path: Path, reason: str) -> None:
     """Check that writing and reading are refused with the reason, the file and the setting for another path."""
-    for open_ledger in (_open, connect_to_read, probe):
+    for open_ledger in (_open, connect_to_read, lambda path: SqliteFile(path).probe()):
         with pytest.raises(LedgerError, match=reason) as caught:
             open_ledger(path)
         assert str(path.parent) in str(caught.value)
@@ -123,7 +123,7 @@ def test_ledger_of_the_first_schema_is_read_and_migrated(tmp_path: Path) -> None
 def test_prune_migrates_an_older_ledger_and_records_it(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     _open(path, MIGRATIONS[:1]).close()
-    assert forget(path, "2030", program="2", now=clock(60)) == 0
+    assert forget(SqliteFile(path), "2030", program="2", now=clock(60)) == 0
     with closing(_open(path)) as connection:
         second = connection.execute("SELECT * FROM migrations WHERE version = 2").fetchall()
     assert second == [(2, "2026-11-24T00:01:00.000Z", "2")]

@@ -1,12 +1,9 @@
 """Queries of the status page on the ledger."""
 
-from pathlib import Path
-
 import pytest
 
 from tests.support.pages import AT, FIRST, record_run
-from worker.ledger import status_page
-from worker.ledger.readonly import open_read_only
+from worker.ledger import Database, status_page
 from worker.model.history import Ending
 
 SECOND = "20261124T010000Z-000002"
@@ -15,15 +12,15 @@ KEY = "https://api.solapi.com b"
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Path:
+def ledger(database: Database) -> Database:
     """Return a ledger of two runs over two accounts; the second run failed for one account."""
-    record_run(tmp_path, "b", "a", phones=PHONES)
-    return record_run(tmp_path, "b", run=SECOND, phones=PHONES[:2], outcome="partial", bad="failed", message="no")
+    record_run(database, "b", "a", phones=PHONES)
+    return record_run(database, "b", run=SECOND, phones=PHONES[:2], outcome="partial", bad="failed", message="no")
 
 
-def test_account_state_is_that_of_its_last_run(ledger: Path) -> None:
+def test_account_state_is_that_of_its_last_run(ledger: Database) -> None:
     """Each account is listed once by name, with the count of numbers out of sync."""
-    with open_read_only(ledger) as connection:
+    with ledger.read() as connection:
         assert connection is not None
         a, b = status_page.account_states(connection)
         assert status_page.account(connection, KEY, "b") == b
@@ -39,19 +36,19 @@ def test_account_state_is_that_of_its_last_run(ledger: Path) -> None:
 
 
 @pytest.mark.parametrize("outcome", [None, "crashed", "failed", "partial", "refused", "locked", "interrupted"])
-def test_account_that_has_not_converged_needs_attention(tmp_path: Path, outcome: str | None) -> None:
+def test_account_that_has_not_converged_needs_attention(database: Database, outcome: str | None) -> None:
     """A run that has no end yet, or has crashed, needs attention too."""
-    record_run(tmp_path, "calm")
-    with open_read_only(record_run(tmp_path, "b", run=SECOND, outcome=outcome)) as connection:
+    record_run(database, "calm")
+    with record_run(database, "b", run=SECOND, outcome=outcome).read() as connection:
         assert connection is not None
         for run, names in ((FIRST, []), (SECOND, ["b"])):
             entries = status_page.entries_of(connection, run, limit=9, attention_only=True)
             assert [entry.account for entry in entries] == names
 
 
-def test_next_page_starts_after_the_last_row(ledger: Path) -> None:
+def test_next_page_starts_after_the_last_row(ledger: Database) -> None:
     """Runs, accounts and numbers are listed completely and once for any page size. A prefix selects numbers."""
-    with open_read_only(ledger) as connection:
+    with ledger.read() as connection:
         assert connection is not None
         runs = status_page.runs(connection, limit=1)
         assert [runs[0].run_id, *(run.run_id for run in status_page.runs(connection, before=SECOND, limit=9))] == [
@@ -78,9 +75,9 @@ def test_next_page_starts_after_the_last_row(ledger: Path) -> None:
         assert len(status_page.last_writes(connection, KEY, after=PHONES[0], limit=9)) == 6
 
 
-def test_number_history_covers_all_accounts(ledger: Path) -> None:
+def test_number_history_covers_all_accounts(ledger: Database) -> None:
     """Each run that recorded the number is listed, newest first, with its requests."""
-    with open_read_only(ledger) as connection:
+    with ledger.read() as connection:
         assert connection is not None
         steps = status_page.number_runs(connection, PHONES[0], limit=9)
         older = status_page.number_runs(connection, PHONES[0], before=steps[0].position, limit=9)
@@ -89,9 +86,9 @@ def test_number_history_covers_all_accounts(ledger: Path) -> None:
     assert [attempt.asked for attempt in steps[0].number.attempts] == ["ACTIVE"]
 
 
-def test_writes_are_counted_by_minute_and_hour(ledger: Path) -> None:
+def test_writes_are_counted_by_minute_and_hour(ledger: Database) -> None:
     """Writes count at the time of their intent, from a given start."""
-    with open_read_only(ledger) as connection:
+    with ledger.read() as connection:
         assert connection is not None
         assert [(count.start, count.writes) for count in status_page.write_counts(connection, AT)] == [
             ("2026-11-24T00:00:00Z", 16)
@@ -101,11 +98,11 @@ def test_writes_are_counted_by_minute_and_hour(ledger: Path) -> None:
         assert status_page.write_counts(connection, "2026-11-24T00:00:01Z") == []
 
 
-def test_query_over_its_time_limit_is_aborted(ledger: Path) -> None:
+def test_query_over_its_time_limit_is_aborted(ledger: Database) -> None:
     """The time limit covers all queries of a connection together."""
 
     def query() -> None:
-        with open_read_only(ledger, seconds=0.0) as connection:
+        with ledger.read(seconds=0.0) as connection:
             assert connection is not None
             connection.execute("WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT sum(i) FROM n")
 
@@ -113,11 +110,11 @@ def test_query_over_its_time_limit_is_aborted(ledger: Path) -> None:
         query()
 
 
-def test_unreadable_accounts_do_not_hide_each_other(tmp_path: Path) -> None:
+def test_unreadable_accounts_do_not_hide_each_other(database: Database) -> None:
     """They share a key and are listed by name. The later run decides if an account was read before or after."""
-    path = record_run(tmp_path, "a", "b")
-    record_run(tmp_path, "b", "c", "d", run=SECOND, outcome="failed", key="https://api.solapi.com None", phones=())
-    with open_read_only(path) as connection:
+    record_run(database, "a", "b")
+    record_run(database, "b", "c", "d", run=SECOND, outcome="failed", key="https://api.solapi.com None", phones=())
+    with database.read() as connection:
         assert connection is not None
         states = [(entry.account, entry.outcome, entry.unread) for entry in status_page.account_states(connection)]
         failed = [(name, Ending.FAILED, True) for name in "bcd"]
@@ -131,7 +128,7 @@ def test_unreadable_accounts_do_not_hide_each_other(tmp_path: Path) -> None:
         assert status_page.account(connection, "https://api.solapi.com None", "a") is None
         assert status_page.keys_of_name(connection, ("https://api.solapi.com", "b")) == [KEY]
         assert status_page.keys_of_name(connection, ("vendor", "b")) == []
-    record_run(tmp_path, "b", run="20261124T020000Z-000003")
-    with open_read_only(path) as connection:
+    record_run(database, "b", run="20261124T020000Z-000003")
+    with database.read() as connection:
         assert connection is not None
         assert [entry.account for entry in status_page.account_states(connection) if entry.unread] == ["c", "d"]

@@ -1,15 +1,11 @@
 """Untrusted texts in the ledger: they are stored whole, lose no row and fail no transaction."""
 
 import json
-import sqlite3
-from contextlib import closing
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.support.ledgers import clock, ledger, never_wait, run_info
-from worker.ledger import Ledger, Subject
+from tests.support.ledgers import clock, ledger, never_wait, rows, run_info
+from worker.ledger import Database, Ledger, Subject
 from worker.model.accounts import Status
 from worker.model.errors import Ambiguous, ErrorInfo, NumberError, NumberRejected
 from worker.model.plans import AccountPlan, Action, Change, tally
@@ -39,12 +35,7 @@ _REPLACED = [
 ]
 
 
-def _rows(folder: Path, query: str) -> list[Any]:
-    with closing(sqlite3.connect(folder / "ledger.db")) as connection:
-        return connection.execute(query).fetchall()
-
-
-async def _record_responses(folder: Path, text: str) -> None:
+async def _record_responses(database: Database, text: str) -> None:
     """Record a run with two responses in one transaction; one of them has `text`, as has the end of the run."""
     changes = tuple(Change(phone, Action.ACTIVATE, "INACTIVE", "ACTIVE", "x") for phone in (PHONE, OTHER))
     plan = AccountPlan(account="a", account_id="1", counts=tally(Action, {}), changes=changes)
@@ -53,7 +44,7 @@ async def _record_responses(folder: Path, text: str) -> None:
     result = AccountResult(
         account="a", outcome=RunOutcome.PARTIAL, error=ErrorInfo(text, text), counts={}, numbers=tuple(numbers)
     )
-    async with ledger(folder) as run_ledger, run_ledger.lease(_SUBJECT, never_wait) as account_ledger:
+    async with ledger(database) as run_ledger, run_ledger.lease(_SUBJECT, never_wait) as account_ledger:
         await account_ledger.record_plan(plan, "print")
         await account_ledger.intend([(phone, 1, Status.ACTIVE) for phone in (PHONE, OTHER)])
         account_ledger.record_response(PHONE, 1, NumberRejected(text, http_status=400, api_code=text))
@@ -63,20 +54,20 @@ async def _record_responses(folder: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize(("text", "stored"), [*((text, text) for text in _HOSTILE), *_REPLACED])
-async def test_any_message_is_stored_without_losing_rows(tmp_path: Path, text: str, stored: str) -> None:
+async def test_any_message_is_stored_without_losing_rows(database: Database, text: str, stored: str) -> None:
     """NUL and lone surrogates of the API text are replaced; the other rows of the transaction are stored too."""
-    await _record_responses(tmp_path, text)
-    attempts = _rows(tmp_path, "SELECT phone, state, error_code, error_message FROM attempts ORDER BY phone")
+    await _record_responses(database, text)
+    attempts = rows(database, "SELECT phone, state, error_code, error_message FROM attempts ORDER BY phone")
     assert attempts == [(PHONE, "rejected", stored, stored), (OTHER, "ambiguous", "Ambiguous", "lost")]
-    outcomes = _rows(tmp_path, "SELECT phone, outcome, error_code, error_message FROM outcomes")
+    outcomes = rows(database, "SELECT phone, outcome, error_code, error_message FROM outcomes")
     assert (PHONE, "failed", stored, stored) in outcomes
-    assert _rows(tmp_path, "SELECT error_code, error_message FROM entries") == [(stored, stored)]
+    assert rows(database, "SELECT error_code, error_message FROM entries") == [(stored, stored)]
     assert json.loads(json.dumps(attempts))[0][3] == stored
 
 
-async def test_undecodable_user_and_host_names_are_stored(tmp_path: Path) -> None:
+async def test_undecodable_user_and_host_names_are_stored(database: Database) -> None:
     """Names of user and host with undecodable bytes do not prevent a run from starting."""
     run = run_info(started_by="ann\udcff", host="box\udcfe")
-    async with Ledger(tmp_path / "ledger.db", run, now=clock(), max_bytes=1 << 30):
+    async with Ledger(database, run, now=clock(), max_bytes=1 << 30):
         pass
-    assert _rows(tmp_path, "SELECT started_by, host FROM runs") == [("ann\ufffd", "box\ufffd")]
+    assert rows(database, "SELECT started_by, host FROM runs") == [("ann\ufffd", "box\ufffd")]

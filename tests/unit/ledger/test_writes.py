@@ -4,16 +4,16 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
+from operator import itemgetter
 
 import pytest
 from msgspec.structs import replace
 
 from tests.support.ledgers import account_result, clock, observed_account, plan_writes, run_info, subject
-from worker.ledger import retention, writes
+from worker.ledger import Database, SqliteFile, retention, writes
+from worker.ledger.database import Connection, transaction
 from worker.ledger.group_commit import ResponseRow
 from worker.ledger.records import CRASHED, AttemptState
-from worker.ledger.schema import connect
 from worker.model.accounts import AccountMemory, Status
 from worker.model.errors import NumberError
 from worker.model.plans import AccountPlan
@@ -28,8 +28,9 @@ KEY = "vendor 1"
 class Store:
     """A ledger to which tests write as runs do, with a new time for each step."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: Connection, database: Database) -> None:
         self.connection = connection
+        self.database = database
         self.now = clock()
         self.runs = 0
 
@@ -62,6 +63,11 @@ class Store:
         """Return the memory of the account."""
         return writes.recall(self.connection, key)
 
+    def trim(self, max_bytes: int, *, current_run: str) -> int:
+        """Delete the oldest runs. Return the count of deleted runs."""
+        with transaction(self.connection):
+            return retention.trim(self.connection, self.database.used_bytes, max_bytes, current_run=current_run)
+
     def query(self, sql: str) -> list[tuple[object, ...]]:
         """Return the rows of a query."""
         return self.connection.execute(sql).fetchall()
@@ -78,12 +84,28 @@ class Store:
         return {phone: tuple(columns) for phone, *columns in self.connection.execute(query, (entry,))}
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    """Return an empty ledger."""
-    with closing(connect(tmp_path / "ledger.db", program="0", now=clock())) as connection:
+class SqliteStore(Store):
+    """A ledger in an SQLite file."""
+
+    def __init__(self, connection: sqlite3.Connection, database: SqliteFile) -> None:
+        super().__init__(connection, database)
+        self.sqlite = connection
+        self.file = database
         connection.execute("PRAGMA synchronous = OFF")
-        yield Store(connection)
+
+
+@pytest.fixture
+def store(database: Database) -> Iterator[Store]:
+    """Return an empty ledger."""
+    with closing(database.connect(program="0", now=clock())) as connection:
+        yield Store(connection, database)
+
+
+@pytest.fixture
+def sqlite_store(sqlite: SqliteFile) -> Iterator[SqliteStore]:
+    """Return an empty ledger in an SQLite file."""
+    with closing(sqlite.connect(program="0", now=clock())) as connection:
+        yield SqliteStore(connection, sqlite)
 
 
 @pytest.mark.parametrize("state", [AttemptState.INTENT, AttemptState.OK, AttemptState.AMBIGUOUS])
@@ -189,7 +211,7 @@ def test_read_settles_all_attempts_of_a_number(store: Store) -> None:
         if state is not None:
             store.record_response(entry, A, state, number=number)
     store.settle(n0100001=OFF)
-    assert store.query("SELECT number, state FROM attempts") == [
+    assert store.query("SELECT number, state FROM attempts ORDER BY number") == [
         (1, AttemptState.VERIFIED),
         (2, AttemptState.REJECTED),
         (3, AttemptState.VERIFIED),
@@ -376,9 +398,10 @@ def test_open_runs_are_never_pruned(store: Store) -> None:
     entry = _record_crash(store, C)
     store.finish(entry, account_result(plan_writes(C), Outcome.UNVERIFIED, after=None))
     assert retention.prune(store.connection, "9999") == 1
-    assert store.query("SELECT id FROM runs") == [("r2",), ("r3",)]
-    assert store.query("SELECT DISTINCT entry FROM attempts") == store.query("SELECT id FROM entries") == [(2,), (3,)]
-    assert store.query("SELECT DISTINCT entry FROM outcomes") == [(2,), (3,)]
+    assert store.query("SELECT id FROM runs ORDER BY id") == [("r2",), ("r3",)]
+    assert store.query("SELECT DISTINCT entry FROM attempts ORDER BY entry") == [(2,), (3,)]
+    assert store.query("SELECT id FROM entries ORDER BY id") == [(2,), (3,)]
+    assert store.query("SELECT DISTINCT entry FROM outcomes ORDER BY entry") == [(2,), (3,)]
     assert store.recall().written == {A: OFF}
     store.settle(n0100002=OFF, n0100003=OFF)
     assert retention.prune(store.connection, "9999") == 2
@@ -393,7 +416,7 @@ def test_runs_that_count_for_safety_rules_are_never_pruned(store: Store) -> None
     store.settle(n0100001=OFF)
     _record_run(store, RunOutcome.REFUSED)
     assert retention.prune(store.connection, "9999") == 1
-    assert retention.trim(store.connection, 0, current_run="r2") == 0
+    assert store.trim(0, current_run="r2") == 0
     assert store.query("SELECT id FROM runs") == [("r1",)]
     assert store.recall().spent == {A}
     _record_run(store, RunOutcome.PARTIAL, B)
@@ -403,10 +426,14 @@ def test_runs_that_count_for_safety_rules_are_never_pruned(store: Store) -> None
 def test_ledger_is_trimmed_only_above_its_limit(store: Store) -> None:
     for phone in (A, B, C):
         _record_run(store, RunOutcome.CONVERGED, phone)
-    used_bytes = retention._used_bytes(store.connection)
-    assert used_bytes == len(store.connection.serialize())
-    assert retention.trim(store.connection, used_bytes, current_run="r3") == 0
-    assert retention.trim(store.connection, used_bytes - 1, current_run="r3") > 0
+    used_bytes = store.database.used_bytes(store.connection)
+    assert store.trim(used_bytes, current_run="r3") == 0
+    assert store.trim(used_bytes - 1, current_run="r3") > 0
+
+
+def test_used_bytes_are_those_of_the_file(sqlite_store: SqliteStore) -> None:
+    _record_run(sqlite_store, RunOutcome.CONVERGED, A)
+    assert sqlite_store.file.used_bytes(sqlite_store.sqlite) == len(sqlite_store.sqlite.serialize())
 
 
 def test_prune_deletes_runs_that_ended_before_the_time(store: Store) -> None:
@@ -415,7 +442,7 @@ def test_prune_deletes_runs_that_ended_before_the_time(store: Store) -> None:
         _record_run(store, RunOutcome.CONVERGED, phone)
     ((end,),) = store.query("SELECT finished_at FROM runs WHERE id = 'r2'")
     assert retention.prune(store.connection, str(end)) == 1
-    assert store.query("SELECT id FROM runs") == [("r2",), ("r3",)]
+    assert store.query("SELECT id FROM runs ORDER BY id") == [("r2",), ("r3",)]
 
 
 def _record_runs(store: Store, runs: int, numbers: int = 50) -> list[str]:
@@ -425,21 +452,22 @@ def _record_runs(store: Store, runs: int, numbers: int = 50) -> list[str]:
     return phones
 
 
-def test_trim_keeps_the_file_within_its_limit(store: Store, tmp_path: Path) -> None:
+def test_trim_keeps_the_file_within_its_limit(sqlite_store: SqliteStore) -> None:
     """The oldest runs are deleted until the rest fits, and the freed pages are returned to the disk."""
-    phones = _record_runs(store, 60)
-    store.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    path = tmp_path / "ledger.db"
+    phones = _record_runs(sqlite_store, 60)
+    sqlite_store.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    path = sqlite_store.file.path
     limit = path.stat().st_size // 3
-    deleted = retention.trim(store.connection, limit, current_run="r60")
-    remaining = [run for (run,) in store.query("SELECT id FROM runs ORDER BY started_at")]
+    deleted = sqlite_store.trim(limit, current_run="r60")
+    sqlite_store.file.shrink(sqlite_store.connection)
+    remaining = [run for (run,) in sqlite_store.query("SELECT id FROM runs ORDER BY started_at")]
     assert remaining == [f"r{number}" for number in range(deleted + 1, 61)]
     assert 10 < len(remaining) < 30
-    store.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    sqlite_store.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     assert path.stat().st_size <= limit
-    assert store.query("PRAGMA freelist_count") == [(0,)]
-    assert store.recall().written == dict.fromkeys(phones, OFF)
-    assert retention.trim(store.connection, limit, current_run="r60") == 0
+    assert sqlite_store.query("PRAGMA freelist_count") == [(0,)]
+    assert sqlite_store.recall().written == dict.fromkeys(phones, OFF)
+    assert sqlite_store.trim(limit, current_run="r60") == 0
 
 
 def test_trim_keeps_the_run_that_ends(store: Store) -> None:
@@ -447,26 +475,27 @@ def test_trim_keeps_the_run_that_ends(store: Store) -> None:
     _record_runs(store, 3)
     _record_crash(store, A)
     _record_runs(store, 2)
-    assert retention.trim(store.connection, 1, current_run="r6") == 4
-    assert store.query("SELECT id FROM runs") == [("r4",), ("r6",)]
+    assert store.trim(1, current_run="r6") == 4
+    assert store.query("SELECT id FROM runs ORDER BY id") == [("r4",), ("r6",)]
 
 
 def test_trim_keeps_a_run_that_has_just_started(store: Store) -> None:
     """Another process may have started a run that has no entry yet."""
     _record_runs(store, 2)
     writes.add_run(store.connection, run_info("other", started_at="2000-01-01T00:00:00.000Z"))
-    assert retention.trim(store.connection, 1, current_run="r2") == 1
+    assert store.trim(1, current_run="r2") == 1
     assert store.query("SELECT id FROM runs ORDER BY id") == [("other",), ("r2",)]
 
 
-def test_prune_returns_free_pages(store: Store) -> None:
+def test_prune_returns_free_pages(sqlite_store: SqliteStore) -> None:
     """No empty page stays in the file."""
-    _record_runs(store, 20)
-    (before,) = store.query("PRAGMA page_count")
-    retention.prune(store.connection, "9999")
-    (after,) = store.query("PRAGMA page_count")
+    _record_runs(sqlite_store, 20)
+    (before,) = sqlite_store.query("PRAGMA page_count")
+    retention.prune(sqlite_store.connection, "9999")
+    sqlite_store.file.shrink(sqlite_store.connection)
+    (after,) = sqlite_store.query("PRAGMA page_count")
     assert int(str(after[0])) < int(str(before[0])) / 2
-    assert store.query("PRAGMA freelist_count") == [(0,)]
+    assert sqlite_store.query("PRAGMA freelist_count") == [(0,)]
 
 
 def _use_every_statement(store: Store) -> None:
@@ -479,21 +508,21 @@ def _use_every_statement(store: Store) -> None:
     entry = store.start_entry(plan_writes(C))
     store.finish(entry, account_result(plan_writes(C), Outcome.CHANGED), {A: Status(ON)})
     store.recall()
-    retention.trim(store.connection, 1, current_run="r4")
+    store.trim(1, current_run="r4")
     retention.prune(store.connection, "9999")
 
 
-def test_no_statement_scans_a_large_table(store: Store) -> None:
+def test_no_statement_scans_a_large_table(sqlite_store: SqliteStore) -> None:
     """Every statement finds entries, attempts, outcomes and written statuses by an index."""
     statements: list[str] = []
-    store.connection.set_trace_callback(statements.append)
-    _use_every_statement(store)
-    store.connection.set_trace_callback(None)
+    sqlite_store.sqlite.set_trace_callback(statements.append)
+    _use_every_statement(sqlite_store)
+    sqlite_store.sqlite.set_trace_callback(None)
     large = ("entries", "attempts", "outcomes", "written")
     queries = [text for text in statements if text.lstrip().startswith(("SELECT", "INSERT", "UPDATE", "DELETE"))]
     assert len(set(queries)) > 30
     for text in queries:
-        for _, _, _, detail in store.connection.execute(f"EXPLAIN QUERY PLAN {text}"):
+        for _, _, _, detail in sqlite_store.sqlite.execute(f"EXPLAIN QUERY PLAN {text}"):
             assert not any(detail.startswith(f"SCAN {table}") for table in large), (detail, text)
 
 
@@ -504,11 +533,19 @@ def test_recall_is_fast_with_a_long_history(store: Store) -> None:
     for _ in range(100):
         _record_crash(store, *phones)
     store.connection.execute("COMMIT")
-    store.connection.execute("UPDATE entries SET outcome = ?, finished_at = 'then', settled = 1", (CRASHED,))
-    start = time.perf_counter()
-    assert len(store.recall().spent) == 1000
-    assert time.perf_counter() - start < 1
+    store.connection.execute("UPDATE entries SET outcome = ?, finished_at = 'then', settled = true", (CRASHED,))
+    memory, seconds = _fastest_recall(store)
+    assert (len(memory.spent), seconds < 1) == (1000, True)
     _record_run(store, RunOutcome.CONVERGED, A)
-    start = time.perf_counter()
-    assert store.recall() == AccountMemory({A: Status(OFF)}, names=NAMES)
-    assert time.perf_counter() - start < 0.1
+    memory, seconds = _fastest_recall(store)
+    assert (memory, seconds < 0.1) == (AccountMemory({A: Status(OFF)}, names=NAMES), True)
+
+
+def _fastest_recall(store: Store) -> tuple[AccountMemory, float]:
+    """Return the memory, and the least time in seconds of three attempts, because the machine may be busy."""
+
+    def recall() -> tuple[AccountMemory, float]:
+        start = time.perf_counter()
+        return store.recall(), time.perf_counter() - start
+
+    return min((recall() for _ in range(3)), key=itemgetter(1))

@@ -320,7 +320,11 @@ def test_left_out_account_is_read_if_the_ledger_links_it_to_the_same_id(
         (account,) = reseller.desired
         other = msgspec.structs.replace(account, name="b")
         recorded_credentials = None if credentials_changed else other.credentials
-        ledger = NullLedger(lambda _: AccountMemory(names={"b": recorded_credentials, "gone": other.credentials}))
+
+        async def recall(_: str) -> AccountMemory:
+            return AccountMemory(names={"b": recorded_credentials, "gone": other.credentials})
+
+        ledger = NullLedger(recall)
         (draft,) = await reseller.with_ledger(ledger).plan([account], _TERMS, [other])
         assert (draft.error.code if draft.error else None) == code
         assert len(reseller.loopback.sandbox.wire) == reads
@@ -333,7 +337,7 @@ def test_account_is_read_again_if_many_numbers_are_missing(registered: int | Non
     async def scenario(reseller: _Reseller) -> None:
         keys: list[str] = []
 
-        def recall(key: str) -> AccountMemory:
+        async def recall(key: str) -> AccountMemory:
             keys.append(key)
             return AccountMemory(registered=registered)
 

@@ -16,8 +16,9 @@ from tests.support.loopback import LogRecorder, Loopback, credentials, run, runt
 from worker.config.settings import RateLimit, Retry, Settings
 from worker.ledger import Ledger, Subject, group_commit, memory_reader
 from worker.ledger import writes as store
+from worker.ledger.database import Connection, Leases
 from worker.ledger.history import run_record
-from worker.ledger.readonly import open_read_only
+from worker.ledger.sqlite import SqliteFile
 from worker.model.accounts import Desired, DesiredAccount, Status
 from worker.model.credentials import Credentials, CredentialsRef, SecretRef
 from worker.model.errors import CredentialsMissing, Interrupted
@@ -111,7 +112,7 @@ class FleetSetup:
 
     def entries(self, run_id: str) -> tuple[AccountRecord, ...]:
         """Return the accounts of a run from the ledger."""
-        with open_read_only(self.folder / "ledger.db") as connection:
+        with SqliteFile(self.folder / "ledger.db").read() as connection:
             assert connection is not None
             return run_record(connection, run_id).accounts
 
@@ -144,15 +145,15 @@ def test_failed_commit_stops_the_run(
     durable = Counter[tuple[Any, ...]]()
 
     async def scenario(setup: FleetSetup) -> None:
-        def failing_commit(batch: group_commit._Batch, connection: sqlite3.Connection, now: str) -> None:
+        def failing_commit(batch: group_commit._Batch, connection: Connection, leases: Leases, now: str) -> None:
             nonlocal remaining, durable
             remaining -= 1
             if remaining == 0:
                 durable = setup.recorded_attempts()
                 if is_durable:
-                    commit(batch, connection, now)
+                    commit(batch, connection, leases, now)
                 raise sqlite3.OperationalError("database or disk is full")
-            commit(batch, connection, now)
+            commit(batch, connection, leases, now)
 
         monkeypatch.setattr(group_commit._Batch, "commit", failing_commit)
         async with setup.ledger("first") as run_ledger:
@@ -210,7 +211,7 @@ def test_converged_run_closes_the_entry_of_a_crashed_run(tmp_path: Path, desired
             *expected_entries,
         ]
         (account,) = setup.accounts
-        memory = memory_reader(tmp_path / "ledger.db")(f"{setup.sandbox.url} {account.account_id}")
+        memory = await memory_reader(SqliteFile(tmp_path / "ledger.db"))(f"{setup.sandbox.url} {account.account_id}")
         assert (memory.spent, memory.unsettled) == (frozenset(), False)
         (result,) = await setup.apply("later")
         assert result.requests.reads == 1

@@ -25,6 +25,9 @@ class _Journal:
         if self.error is not None:
             raise self.error
 
+    def check_lease(self) -> None:
+        """Do nothing."""
+
     def record_response(self, *_: object) -> None:
         raise AssertionError("no request is sent")
 

@@ -131,7 +131,8 @@ def test_long_lists_are_paged_completely(tmp_path: Path) -> None:
 def test_next_pages_keep_the_filter(tmp_path: Path) -> None:
     """Searches and choices hold on every page of a list, and only the position changes."""
     names = [f"shop {number:03}" for number in range(230)]
-    path = record_run(tmp_path, *names, outcome="partial")
+    path = tmp_path / "ledger.db"
+    record_run(tmp_path, *names, outcome="partial")
     phones = [*PHONES, *(f"011{number:08}" for number in range(150)), *(f"012{number:08}" for number in range(30))]
     record_run(tmp_path, "big", run="20261124T010000Z-000002", phones=phones)
     with closing(sqlite3.connect(path)) as connection, connection:
@@ -292,10 +293,11 @@ def test_wrong_tokens_are_limited(tmp_path: Path) -> None:
 
 def test_unreadable_or_slow_ledger_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The status is 503 with what to do, and the next request may succeed."""
-    path = record_run(tmp_path, "main")
+    record_run(tmp_path, "main")
+    path = tmp_path / "ledger.db"
     with serve_pages(path) as url:
         monkeypatch.setattr(site, "_SECONDS", 0.0)
-        monkeypatch.setattr("worker.ledger.readonly._STEPS", 1)
+        monkeypatch.setattr("worker.ledger.sqlite._STEPS", 1)
         timed_out = request(url)
         assert (timed_out.status, timed_out.headers["retry-after"]) == (503, "5")
         monkeypatch.undo()
@@ -406,7 +408,8 @@ def test_numbers_are_found_by_their_first_digits(tmp_path: Path, spelling: str) 
 
 def test_unfinished_run_is_shown_as_unfinished(tmp_path: Path) -> None:
     """Its accounts and numbers are unfinished and unsettled."""
-    path = record_run(tmp_path, "main", outcome=None)
+    record_run(tmp_path, "main", outcome=None)
+    path = tmp_path / "ledger.db"
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE outcomes SET outcome = NULL")
     with serve_pages(path) as url:

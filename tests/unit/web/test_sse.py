@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.pages import record_run, request, serve_pages
+from worker.ledger import SqliteFile
 from worker.web import Access, StatusPages
 from worker.web.sse import MOST, EventStreams
 
@@ -33,7 +34,8 @@ def _read_until(connection: socket.socket, marker: bytes) -> bytes:
 def test_listeners_get_changes_without_their_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A recorded change sends an event with a count and without names."""
     monkeypatch.setattr("worker.web.sse._POLL_SECONDS", 0.05)
-    path = record_run(tmp_path, "main")
+    record_run(tmp_path, "main")
+    path = tmp_path / "ledger.db"
     with serve_pages(path) as url, _connect(url) as connection:
         assert b"text/event-stream" in _read_until(connection, b"event: hello")
         record_run(tmp_path, "secret-name", run="20261124T010000Z-000002")
@@ -82,7 +84,8 @@ async def test_change_during_a_delivery_is_delivered(monkeypatch: pytest.MonkeyP
 
 def test_page_has_the_version_of_the_first_event(tmp_path: Path) -> None:
     """The versions are equal as long as nothing changes between page and event."""
-    path = record_run(tmp_path, "main")
+    record_run(tmp_path, "main")
+    path = tmp_path / "ledger.db"
     versions = []
     with serve_pages(path) as url:
         for run in ("20261124T010000Z-000002", "20261124T010000Z-000003"):
@@ -141,6 +144,6 @@ def test_stream_sends_keep_alives_and_ends(tmp_path: Path, monkeypatch: pytest.M
 
 def test_site_can_be_closed_twice(tmp_path: Path) -> None:
     """It may be closed before the first listener."""
-    site = StatusPages(tmp_path / "ledger.db", Access(None, host="127.0.0.1"))
+    site = StatusPages(SqliteFile(tmp_path / "ledger.db"), Access(None, host="127.0.0.1"))
     site.close()
     site.close()

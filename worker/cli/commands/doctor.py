@@ -16,7 +16,7 @@ from worker.model.errors import AccountRejected, ClockSkewed, CredentialsMissing
 from worker.model.messages import Message, system_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from worker.cli.runner import Session
     from worker.config.settings import Settings
@@ -64,7 +64,7 @@ def command(
     from worker.render import json_document
 
     async def verb(run: "Session") -> int:
-        checks = (*await _account(run), _ledger(settings))
+        checks = (*await _account(run), *await asyncio.to_thread(lambda: tuple(_ledger(settings))))
         if form == "json":
             emit(json_document.encode(_Diagnosis(checks)), output)
         else:
@@ -197,16 +197,19 @@ def _rate_limit(headers: "Mapping[str, str]") -> Check:
     return Check("rate limit", "ok", ", ".join(f"{name}: {value}" for name, value in sorted(headers.items())))
 
 
-def _ledger(settings: "Settings") -> Check:
-    from worker.cli.ledger import ledger_path
-    from worker.ledger import probe
+def _ledger(settings: "Settings") -> "Iterator[Check]":
+    from worker.cli.ledger import ledger_database
 
     try:
-        path = ledger_path(settings)
-        probe(path)
+        database = ledger_database(settings)
+        database.probe()
+        yield Check("ledger", "ok", Message("{path} can be written", path=database.name))
+        if database.is_remote:
+            from worker.ledger.postgres.checks import examine
+
+            yield from (Check(*finding) for finding in examine(database))
     except LedgerError as error:
-        return Check("ledger", "fail", str(error))
-    return Check("ledger", "ok", Message("{path} can be written", path=str(path)))
+        yield Check("ledger", "fail", str(error))
 
 
 def _table(checks: tuple[Check, ...]) -> str:

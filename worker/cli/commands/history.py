@@ -1,4 +1,4 @@
-"""`senderid history`: show the runs of this host from its ledger."""
+"""`senderid history`: show the runs of the ledger."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -113,9 +113,8 @@ def _list(
     limit: int | None,
 ) -> int:
 
-    from worker.cli.ledger import ledger_path
+    from worker.cli.ledger import ledger_database
     from worker.ledger.history import HistoryQuery, history
-    from worker.ledger.readonly import open_read_only
     from worker.model.history import Ending, History
     from worker.model.times import format_utc_ms
     from worker.render.text import history as text
@@ -129,10 +128,11 @@ def _list(
         outcome=None if outcome is None else Ending(outcome),
         limit=row_limit,
     )
-    path = ledger_path(settings)
-    with open_read_only(path) as connection:
+    database = ledger_database(settings)
+    with database.read() as connection:
         if connection is None:
-            click.echo(_("There is no ledger yet at {path}: the first apply creates it.").format(path=path), err=True)
+            message = _("There is no ledger yet at {path}: the first apply creates it.")
+            click.echo(message.format(path=database.name), err=True)
         document = History(total=0, runs=()) if connection is None else history(connection, query)
 
     shown_phone = phone
@@ -186,12 +186,12 @@ def _show(
 
 
 def _prune(settings: "Settings", age: float) -> int:
-    from worker.cli.ledger import ledger_path
+    from worker.cli.ledger import ledger_database
     from worker.cli.runner import now
     from worker.ledger import forget
     from worker.model.times import format_utc_ms
 
-    deleted_count = forget(ledger_path(settings), format_utc_ms(_ago(age)), program=__version__, now=now)
+    deleted_count = forget(ledger_database(settings), format_utc_ms(_ago(age)), program=__version__, now=now)
     text = ngettext("{count} run deleted.", "{count} runs deleted.", deleted_count)
     click.echo(text.format(count=f"{deleted_count:,}"))
     return ExitStatus.OK

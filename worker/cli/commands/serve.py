@@ -40,7 +40,7 @@ def command(*, listen: str, token_file: str | None, paths: Sequence[str], settin
         raise UsageError(Message("standard input cannot be read again: give files or folders with -f"))
 
     from worker import web
-    from worker.cli.ledger import ledger_path
+    from worker.cli.ledger import ledger_database
     from worker.cli.options import address
     from worker.cli.services import read_access
 
@@ -56,10 +56,10 @@ def command(*, listen: str, token_file: str | None, paths: Sequence[str], settin
             )
         )
     files = _files(paths, settings)
-    path = ledger_path(settings)
+    database = ledger_database(settings)
 
     async def serve_pages() -> int:
-        site = web.StatusPages(path, access, desired=files)
+        site = web.StatusPages(database, access, desired=files)
         try:
             with signals.stop_signal(asyncio.get_running_loop()) as exit_status:
                 async with web.serve(None, host, port, site.respond) as url:

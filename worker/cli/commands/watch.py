@@ -87,14 +87,13 @@ def command(
     from worker.cli import ledger, runner
     from worker.cli import services as monitoring
     from worker.cli.metrics import RunMetrics
-    from worker.ledger import probe
     from worker.telemetry.metrics import Metrics
 
     listen_address = None if listen is None else address(listen)
     files = _files(common_options, settings)
     terms = _terms(common_options, settings, files)
     if not dry_run:
-        probe(ledger.ledger_path(settings))
+        ledger.ledger_database(settings).probe()
     metrics = Metrics(accounts=settings.metrics.accounts)
     metrics.set_interval(_interval(trigger))
     services = monitoring.Services(settings, metrics, listen_address)

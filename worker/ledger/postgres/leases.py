@@ -1,0 +1,274 @@
+"""Leases in PostgreSQL: one writer per account and per lane among all hosts.
+
+A run is a row of `workers`, which it renews every few seconds. Its leases are rows of `leases`, each with a token that
+no other lease has. They end with the row of the run, and another run may delete that row only after it was not renewed
+for the time of a lease and of a request.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from threading import Event, Thread
+from typing import Any, Final
+
+from msgspec import Struct
+
+from worker.ledger.database import Connection, Intent, Transactions
+from worker.ledger.postgres import alarm
+from worker.ledger.postgres.connection import PostgresConnection, PostgresCursor
+from worker.ledger.records import AttemptState, RunInfo, Subject
+from worker.ledger.writes import storable
+from worker.model.errors import AccountBusy, LeaseLost, LedgerError
+from worker.model.messages import Message
+
+__all__ = ["BEAT_SECONDS", "LEASE_SECONDS", "PostgresLeases", "lane_name"]
+
+LEASE_SECONDS: Final = 15.0
+"""Time in seconds for which a lease is valid without a renewal."""
+BEAT_SECONDS: Final = 3.0
+"""Time in seconds between two renewals."""
+_BEAT_TIMEOUT: Final = 5.0
+"""Time limit in seconds for one renewal, so that a run that cannot renew its leases ends before the kernel ends it."""
+_PAUSE: Final = 0.5
+"""Time in seconds between two attempts to take a lease that another run has."""
+_CONTENDED: Final = 0.05
+"""Time in seconds before another attempt if a lease was being taken or released."""
+
+_START: Final = """
+    INSERT INTO workers (run, host, pid, started_at, until, grace)
+    VALUES (?1, ?2, ?3, ?4, clock_timestamp() + make_interval(secs => ?5), make_interval(secs => ?6)) RETURNING worker
+"""
+_BEAT: Final = """
+    UPDATE workers SET until = clock_timestamp() + make_interval(secs => ?2)
+    WHERE worker = ?1 AND until > clock_timestamp()
+"""
+_FENCE: Final = """
+    SELECT leases.token FROM workers LEFT JOIN leases ON leases.worker = workers.worker AND token = ANY(?2)
+    WHERE workers.worker = ?1 AND until > clock_timestamp() FOR KEY SHARE OF workers
+"""
+"""SQL that keeps other runs from deleting the row of the run before the transaction ends."""
+_INTEND: Final = f"""
+    WITH held AS (
+        SELECT token FROM leases JOIN workers ON workers.worker = leases.worker
+        WHERE workers.worker = ?1 AND token = ANY(?2) AND until > clock_timestamp() FOR KEY SHARE OF workers
+    )
+    INSERT INTO attempts (entry, phone, number, asked, state, intended_at)
+    SELECT intent.*, '{AttemptState.INTENT}', ?3
+    FROM unnest(CAST(?4 AS BIGINT[]), CAST(?5 AS TEXT[]), CAST(?6 AS BIGINT[]), CAST(?7 AS TEXT[])) AS intent
+    WHERE (SELECT count(*) FROM held) = cardinality(?2) AND cardinality(?2) > 0
+"""
+_TAKE: Final = """
+    INSERT INTO leases (name, worker) SELECT free.name, ?1 FROM unnest(CAST(?2 AS TEXT[])) AS free (name)
+    WHERE pg_try_advisory_xact_lock(hashtextextended(free.name, 0))
+        AND NOT EXISTS (SELECT 1 FROM leases WHERE leases.name = free.name)
+    ON CONFLICT (name) DO NOTHING RETURNING name, token
+"""
+"""SQL that takes the leases that are free. It does not wait for other transactions, so that runs cannot deadlock."""
+_REMOVE_ENDED: Final = """
+    DELETE FROM workers WHERE worker IN (
+        SELECT worker FROM workers WHERE worker IN (SELECT worker FROM leases WHERE name = ANY(?1))
+            AND until + grace < clock_timestamp() FOR UPDATE SKIP LOCKED
+    )
+"""
+_HOLDER: Final = """
+    SELECT name, host, pid, run, started_at FROM leases JOIN workers ON workers.worker = leases.worker
+    WHERE name = ANY(?1) ORDER BY name = ?2 DESC LIMIT 1
+"""
+_RELEASE: Final = "DELETE FROM leases WHERE token = ANY(?1) AND worker = ?2"
+_STOP: Final = "DELETE FROM workers WHERE worker = ?1"
+
+
+class _Holder(Struct, frozen=True):
+    """The run that has the lease `name`: host, process id, run id, and start (UTC, ISO 8601, Z)."""
+
+    name: str
+    host: str
+    pid: int
+    run: str
+    started_at: str
+
+
+class PostgresLeases:
+    """The leases of one run. `open_connection` opens the connection that renews them.
+
+    `grace_seconds` is the maximum duration of a request: no other run takes a lease that ended before that time passed.
+    """
+
+    def __init__(self, run: RunInfo, grace_seconds: float, open_connection: Callable[[], PostgresConnection]) -> None:
+        self._run = run
+        self._grace_seconds = grace_seconds
+        self._open_connection = open_connection
+        self._stopping = Event()
+        self._lanes: dict[str, tuple[int, int]] = {}
+        self._worker = 0
+        self._deadline = 0.0
+        self._thread: Thread | None = None
+        self.failure: LedgerError | None = None
+
+    def start(self, connection: Connection) -> None:
+        """Record the run as a worker, and start to renew its leases.
+
+        Raises:
+            LedgerError: the database cannot be written.
+        """
+        assert isinstance(connection, PostgresConnection)  # noqa: S101 - both are of one database
+        self._connection = connection
+        self._renewals = self._open_connection()
+        run = self._run
+        sent_at = alarm.seconds_since_boot()
+        try:
+            (self._worker,) = self._execute_in_time(
+                _START, run.id, storable(run.host), run.pid, run.started_at, LEASE_SECONDS, self._grace_seconds
+            ).fetchone()
+        except BaseException:
+            self._renewals.close()
+            raise
+        self._deadline = sent_at + LEASE_SECONDS
+        alarm.arm(self, self._deadline)
+        self._thread = Thread(target=self._renew, name="lease", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Release all leases, and stop the kernel's timer: the run sends no more requests."""
+        if self._thread is None:
+            return
+        self._stopping.set()
+        self._thread.join()
+        alarm.disarm(self)
+        with suppress(LedgerError):
+            self._execute_in_time(_STOP, self._worker)
+        self._renewals.close()
+
+    @asynccontextmanager
+    async def lease(
+        self, subject: Subject, wait: Callable[[float], Awaitable[bool]], transactions: Transactions
+    ) -> AsyncIterator[int]:
+        """Take the leases of an account and of its lane for the duration of the context. Yield the account's token.
+
+        Raises:
+            AccountBusy: another run has one of the leases. The message has its host, process, id and start.
+            LedgerError: the leases cannot be taken.
+        """
+        lane = lane_name(subject.lane)
+        while True:
+            holder = await transactions.run(partial(self._take, lane, subject.key))
+            if isinstance(holder, int):
+                break
+            if holder is None:
+                await asyncio.sleep(_CONTENDED)
+            elif not await wait(_PAUSE):
+                raise AccountBusy(_busy(holder, is_lane=holder.name == lane))
+        token = holder
+        try:
+            yield token
+        finally:
+            with suppress(LedgerError):
+                await transactions.run(partial(self._release, lane, token))
+
+    def check(self) -> None:
+        """Check that the leases have not ended by this machine's clock.
+
+        Raises:
+            LeaseLost: they may have ended.
+        """
+        if self.failure is not None:
+            raise self.failure
+        if alarm.seconds_since_boot() >= self._deadline:
+            raise _lost()
+
+    def fence(self, connection: Connection, tokens: Sequence[int]) -> None:
+        """Check the leases of `tokens`, and keep them from ending before the current transaction.
+
+        Raises:
+            LeaseLost: one of them has ended.
+        """
+        held = {token for (token,) in connection.execute(_FENCE, (self._worker, list(tokens)))}
+        if not held or not held.issuperset(tokens):
+            raise _lost()
+
+    def intend(self, connection: Connection, intents: Sequence[Intent], now: str, tokens: Sequence[int]) -> None:
+        """Record requests before they are sent, in one statement that also checks the leases of `tokens`.
+
+        Raises:
+            LeaseLost: one of them has ended. Nothing was recorded.
+        """
+        columns = [[intent[position] for intent in intents] for position in range(4)]
+        if connection.execute(_INTEND, (self._worker, list(tokens), now, *columns)).rowcount != len(intents):
+            raise _lost()
+
+    def _take(self, lane: str, key: str, connection: Connection) -> int | _Holder | None:
+        """Take both leases. Return the account's token, or the run that has one of them; None if none has."""
+        held_lane, uses = self._lanes.get(lane, (0, 0))
+        names = [key] if uses else [key, lane]
+        tokens: dict[str, int] = dict(connection.execute(_TAKE, (self._worker, names)))
+        missing = [name for name in names if name not in tokens]
+        if missing and connection.execute(_REMOVE_ENDED, (missing,)).rowcount:
+            tokens |= dict(connection.execute(_TAKE, (self._worker, missing)))
+            missing = [name for name in names if name not in tokens]
+        if missing:
+            connection.execute(_RELEASE, (list(tokens.values()), self._worker))
+            row = connection.execute(_HOLDER, (missing, key)).fetchone()
+            return None if row is None else _Holder(*row)
+        self._lanes[lane] = tokens.get(lane, held_lane), uses + 1
+        return tokens[key]
+
+    def _release(self, lane: str, token: int, connection: Connection) -> None:
+        lane_token, uses = self._lanes.pop(lane)
+        if uses > 1:
+            self._lanes[lane] = lane_token, uses - 1
+        connection.execute(_RELEASE, ([token] if uses > 1 else [token, lane_token], self._worker))
+
+    def _renew(self) -> None:
+        """Renew the leases until the run ends. It runs in a thread of its own."""
+        try:
+            while not self._stopping.wait(BEAT_SECONDS):
+                sent_at = alarm.seconds_since_boot()
+                if not self._execute_in_time(_BEAT, self._worker, LEASE_SECONDS).rowcount:
+                    raise _lost()
+                self._deadline = sent_at + LEASE_SECONDS
+                alarm.arm(self, self._deadline)
+        except LedgerError as error:
+            self.failure = error
+            self._connection.abort()
+
+    def _execute_in_time(self, sql: str, *parameters: Any) -> PostgresCursor:
+        self._renewals.expire_in(_BEAT_TIMEOUT)
+        try:
+            return self._renewals.execute(sql, parameters)
+        except TimeoutError:
+            reason = Message("no response within {seconds:g} s", seconds=_BEAT_TIMEOUT)
+            raise self._renewals.unusable(reason) from None
+
+
+def lane_name(lane: int) -> str:
+    """Return the name of the lease of a lane."""
+    return f"lane {lane}"
+
+
+def _lost() -> LeaseLost:
+    return LeaseLost(
+        Message(
+            "the lease of this run ended, so another run may write to the account: nothing more was sent; run again to "
+            "continue"
+        )
+    )
+
+
+def _busy(holder: _Holder, *, is_lane: bool) -> Message:
+    holding_run = Message(
+        "host {host}, process {pid}, run {run}, since {time}",
+        host=holder.host,
+        pid=holder.pid,
+        run=holder.run,
+        time=holder.started_at,
+    )
+    if is_lane:
+        return Message(
+            "another run uses the API key of this account ({holder}); try again later, or wait with --lock-timeout",
+            holder=holding_run,
+        )
+    return Message(
+        "another run has the lease of this account ({holder}); try again later, or wait with --lock-timeout",
+        holder=holding_run,
+    )
