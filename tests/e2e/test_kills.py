@@ -2,12 +2,11 @@
 
 import json
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from random import Random
 from typing import Any
@@ -16,7 +15,12 @@ import pytest
 
 from tests.e2e.conftest import Command, Serve
 from tests.support import die_at
-from tests.support.die_at import POINTS
+from tests.support.die_at import POINTS, POSTGRES_POINTS
+from tests.support.ledgers import rows
+from tests.support.postgres import new_database
+from worker.ledger import Database, SqliteFile
+from worker.ledger.postgres.database import PostgresDatabase
+from worker.ledger.postgres.schema import schema_version
 from worker.ledger.records import OPEN
 from worker.sandbox import Fault, SandboxAccount
 
@@ -30,7 +34,7 @@ _DIE_AT = die_at.__file__
 class Scene:
     """An account with 20 numbers to activate, 36 to deactivate (the limit), and its ledger."""
 
-    def __init__(self, command: Command, serve: Serve) -> None:
+    def __init__(self, command: Command, serve: Serve, url: str | None) -> None:
         activated = [f"0101000{n:04}" for n in range(20)]
         deactivated = [f"0102000{n:04}" for n in range(36)]
         unchanged = [f"0103000{n:04}" for n in range(84)]
@@ -48,22 +52,28 @@ class Scene:
             "SENDERID_RATE_LIMIT__WRITES": "20",
             "SENDERID_RATE_LIMIT__PER_SECONDS": "0.1",
         }
+        self.database: Database = SqliteFile(command.folder / "state" / "senderid" / "ledger.db")
+        if url is not None:
+            self.database = PostgresDatabase(url)
+            command.environment["SENDERID_LEDGER__URL"] = url
         lines = "".join(f"  {phone}: {status}\n" for phone, status in self.desired.items())
         command.write("d.yaml", f"version: 1\nnumbers:\n{lines}")
 
     def start(self, *program: str) -> subprocess.Popen[str]:
         """Start an apply."""
+        self.end_leases()
         return self.command.popen("apply", "-y", "-f", "d.yaml", "--format", "json", program=program)
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Return rows of the ledger, or none while there is no ledger."""
-        path = self.command.folder / "state" / "senderid" / "ledger.db"
-        if not path.exists():
-            return []
-        with closing(sqlite3.connect(path)) as connection:
-            if not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
-                return []
-            return connection.execute(query).fetchall()
+        return rows(self.database, query)
+
+    def end_leases(self) -> None:
+        """Act as if the leases of killed runs had ended a while ago."""
+        if isinstance(self.database, PostgresDatabase):
+            with closing(self.database.open()) as connection:
+                if schema_version(connection):
+                    connection.script("UPDATE workers SET until = '-infinity'")
 
     def on_the_wire(self) -> Counter[tuple[Any, ...]]:
         """Return the write requests received by the sandbox."""
@@ -78,12 +88,15 @@ class Scene:
         assert self.on_the_wire() <= self.intents()
         for path in (self.command.folder / "state").rglob("*"):
             assert not path.is_file() or _SECRET.encode() not in path.read_bytes()
+        for table in ("runs", "entries", "attempts", "outcomes"):
+            assert _SECRET not in repr(self.rows(f"SELECT * FROM {table}"))  # noqa: S608 - constant
 
     def check_convergence(self, deaths: int) -> None:
         """Check that the next run converges.
 
         Each number of each run has one outcome, and a further run writes nothing.
         """
+        self.end_leases()
         result = self.command("apply", "-y", "-f", "d.yaml", "--format", "json")
         assert result.returncode == 0, result.stdout + result.stderr
         assert self.account.statuses == self.desired
@@ -103,7 +116,17 @@ class Scene:
 @pytest.fixture
 def scene(command: Command, serve: Serve) -> Scene:
     """Serve an account that needs 56 writes to converge."""
-    return Scene(command, serve)
+    return Scene(command, serve, None)
+
+
+@pytest.fixture
+def shared_scene(command: Command, serve: Serve) -> Iterator[Scene]:
+    """Serve such an account to runs with a ledger in PostgreSQL."""
+    url = new_database(empty=True)
+    scene = Scene(command, serve, url)
+    yield scene
+    assert isinstance(scene.database, PostgresDatabase)
+    scene.database.close()
 
 
 def _until(process: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
@@ -126,7 +149,16 @@ def _dies(scene: Scene, point: str, times: int) -> None:
 
 @pytest.mark.parametrize("point", POINTS)
 def test_death_at_any_point_is_recovered(scene: Scene, point: str) -> None:
-    _, function, _ = POINTS[point]
+    _die_and_recover(scene, point, POINTS)
+
+
+@pytest.mark.parametrize("point", POSTGRES_POINTS)
+def test_death_at_any_point_is_recovered_from_postgres(shared_scene: Scene, point: str) -> None:
+    _die_and_recover(shared_scene, point, POSTGRES_POINTS)
+
+
+def _die_and_recover(scene: Scene, point: str, points: dict[str, tuple[str, str, str]]) -> None:
+    _, function, _ = points[point]
     if function in {"settle", "resume"}:
         _dies(scene, "before a request", 30)
         assert scene.rows("SELECT * FROM attempts WHERE state = 'intent'"), "there is nothing to settle"
@@ -142,7 +174,16 @@ def test_death_at_any_point_is_recovered(scene: Scene, point: str) -> None:
 @pytest.mark.parametrize("seed", range(10))
 def test_death_at_any_instant_is_recovered(scene: Scene, seed: int) -> None:
     """Five consecutive runs are killed, each some requests after its start. The sixth converges."""
-    chance = Random(seed)
+    _die_at_random_and_recover(scene, Random(seed))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_death_at_any_instant_is_recovered_from_postgres(shared_scene: Scene, seed: int) -> None:
+    """As above. The leases of the killed runs have ended."""
+    _die_at_random_and_recover(shared_scene, Random(seed))
+
+
+def _die_at_random_and_recover(scene: Scene, chance: Random) -> None:
     for _ in range(5):
         requests, further = len(scene.served.sandbox.wire), chance.randint(1, 7)
         process = scene.start()

@@ -14,7 +14,9 @@ __all__ = ["attempts_are_requests", "every_number_has_one_outcome", "nothing_is_
 
 def attempts_are_requests(world: World, runs: list[Life]) -> Iterator[str]:
     """Each write request is one row with its response. A killed run may have one more intent."""
-    rows = _grouped(world, "SELECT run, phone, number, http_status FROM attempts JOIN entries ON entries.id = entry")
+    rows = _grouped(
+        world, "SELECT run, phone, number, http_status FROM attempts JOIN entries ON entries.id = entry ORDER BY number"
+    )
     for life in runs:
         written = rows.get(life.name, {})
         cut = life.record.crashed or life.record.unwritable or _noting_failed(life)

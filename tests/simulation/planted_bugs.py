@@ -9,7 +9,7 @@ import pytest
 
 from tests.simulation import planted_io_bugs, planted_verdict_bugs
 from worker.ledger import writes
-from worker.ledger.ledger import SqliteAccountLedger
+from worker.ledger.ledger import LeasedAccountLedger
 from worker.model.accounts import AccountMemory, ObservedAccount
 from worker.model.plans import Action, Change
 from worker.model.results import Outcome
@@ -136,9 +136,9 @@ def _do_not_wait_for_activations(patch: Patch) -> None:
 
 def _replay_open_intents(patch: Patch) -> None:
     """A run writes the open intents of a killed run before it compares anything."""
-    real, made_before = SqliteAccountLedger.resume, build.build
+    real, made_before = LeasedAccountLedger.resume, build.build
 
-    async def resume(self: SqliteAccountLedger, observed: ObservedAccount) -> AccountMemory:
+    async def resume(self: LeasedAccountLedger, observed: ObservedAccount) -> AccountMemory:
         left = await self._commits.run(
             lambda connection: connection.execute(
                 "SELECT phone, asked FROM attempts JOIN entries ON entries.id = entry "
@@ -171,7 +171,7 @@ def _replay_open_intents(patch: Patch) -> None:
             instance, plan=msgspec.structs.replace(instance.plan, changes=(*stored, *second))
         )
 
-    patch.setattr(SqliteAccountLedger, "resume", resume)
+    patch.setattr(LeasedAccountLedger, "resume", resume)
     patch.setattr(account, "build", replayed)
     patch.setattr(account, "fingerprint", lambda _: "the same")
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from worker.ledger import writes
-from worker.ledger.ledger import Ledger, SqliteAccountLedger
+from worker.ledger.ledger import LeasedAccountLedger, Ledger
 from worker.model.accounts import ObservedAccount, Status
 from worker.model.errors import NumberRejected, ServerError, WorkerError
 from worker.reconcile.fleet import Fleet
@@ -45,22 +45,22 @@ Patch = pytest.MonkeyPatch
 def skip_the_intent(patch: Patch) -> None:
     """Requests are sent without an intent in the ledger."""
 
-    async def intend(self: SqliteAccountLedger, requests: Any) -> None:
+    async def intend(self: LeasedAccountLedger, requests: Any) -> None:
         del self, requests
 
-    patch.setattr(SqliteAccountLedger, "intend", intend)
+    patch.setattr(LeasedAccountLedger, "intend", intend)
 
 
 def send_before_the_intent_is_durable(patch: Patch) -> None:
     """A request does not wait until its intent is on disk."""
-    real = SqliteAccountLedger.intend
+    real = LeasedAccountLedger.intend
     tasks: set[asyncio.Task[None]] = set()
 
-    async def intend(self: SqliteAccountLedger, requests: Any) -> None:
+    async def intend(self: LeasedAccountLedger, requests: Any) -> None:
         task = asyncio.create_task(real(self, list(requests)))
         tasks.add(task)
 
-    patch.setattr(SqliteAccountLedger, "intend", intend)
+    patch.setattr(LeasedAccountLedger, "intend", intend)
 
 
 def reuse_a_signature(patch: Patch) -> None:
@@ -171,7 +171,7 @@ def drop_an_outcome(patch: Patch) -> None:
 
 def drop_the_responses(patch: Patch) -> None:
     """Responses are not stored in the ledger."""
-    patch.setattr(SqliteAccountLedger, "record_response", lambda *_: None)
+    patch.setattr(LeasedAccountLedger, "record_response", lambda *_: None)
 
 
 def lock_nothing(patch: Patch) -> None:
@@ -185,10 +185,10 @@ def lock_nothing(patch: Patch) -> None:
 
 
 class _free:  # noqa: N801 - a context manager like a function
-    def __init__(self, page: SqliteAccountLedger) -> None:
+    def __init__(self, page: LeasedAccountLedger) -> None:
         self._account_ledger = page
 
-    async def __aenter__(self) -> SqliteAccountLedger:
+    async def __aenter__(self) -> LeasedAccountLedger:
         return self._account_ledger
 
     async def __aexit__(self, *_: object) -> None:

@@ -13,6 +13,8 @@ from typing import Any, Final, NamedTuple, cast
 
 from tests.simulation.faults import Fault, draw
 from tests.simulation.history import Answered, History, Request
+from worker.ledger.database import Connection, Cursor
+from worker.ledger.postgres import leases
 from worker.ledger.schema import connect
 
 __all__ = ["Disk", "DiskError", "Happening", "Process", "task_factory"]
@@ -56,7 +58,7 @@ def _empty_ledger() -> bytes:
 class Disk:
     """A connection to the real SQLite, on a disk that fails from one commit on."""
 
-    def __init__(self, connection: sqlite3.Connection, error: DiskError | None) -> None:
+    def __init__(self, connection: Connection, error: DiskError | None) -> None:
         self._connection = connection
         self._error = error
         self._commits = 0
@@ -64,14 +66,15 @@ class Disk:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)
 
-    def execute(self, sql: str, *given: Any) -> sqlite3.Cursor:
+    def execute(self, sql: str, *given: Any) -> Cursor:
         """Execute a statement, or fail."""
-        if sql == "COMMIT" and self._error is not None:
+        is_commit = sql in {"COMMIT", leases._INTEND}
+        if is_commit and self._error is not None:
             at, message, durable = self._error
             self._commits += 1
             if self._commits >= at:
                 if durable and self._commits == at:
-                    self._connection.execute(sql)
+                    self._connection.execute(sql, *given)
                 raise sqlite3.OperationalError(message)
         return self._connection.execute(sql, *given)
 
@@ -112,6 +115,7 @@ class Process:
         self._moments = 0
         self._turn = 0
         self._disks: list[Disk] = []
+        self.on_death: Callable[[], None] = lambda: None
 
     @contextmanager
     def inside(self) -> Generator[None, None, None]:
@@ -170,6 +174,7 @@ class Process:
         self.collect_errors()
         for disk in self._disks:
             disk.close()  # an open transaction would lock out the next run
+        self.on_death()
 
     def collect_errors(self) -> list[BaseException]:
         """Collect the errors of tasks that are never awaited. Otherwise asyncio prints their tracebacks."""
@@ -226,6 +231,10 @@ class Process:
         """Open the disk."""
         if not path.exists():
             path.write_bytes(_empty_ledger())
-        disk = Disk(connect(path, **more), self.disk_error)
+        return cast("sqlite3.Connection", self.attach(connect(path, **more)))
+
+    def attach(self, connection: Connection) -> Disk:
+        """Return a connection on the disk of this process."""
+        disk = Disk(connection, self.disk_error)
         self._disks.append(disk)
-        return cast("sqlite3.Connection", disk)
+        return disk

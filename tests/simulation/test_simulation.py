@@ -10,17 +10,23 @@ from typing import Final
 
 import pytest
 
+from tests.simulation.databases import PostgresStore
 from tests.simulation.faults import PROFILES
 from tests.simulation.oracles import judge
 from tests.simulation.regressions import REGRESSIONS
 from tests.simulation.scenario import RunScript, draw_scenario
 from tests.simulation.world import World, simulate
+from tests.support.postgres import new_database
+from worker.ledger.postgres.database import PostgresDatabase
 from worker.model.accounts import Desired, DesiredAccount, Status
 
 _SEEDS: Final = int(os.environ.get("SENDERID_SEEDS", "2000"))
 _CHUNK: Final = 100 if _SEEDS <= 10_000 else 1000
 _VARIED: Final = (107, 30, 177, 141, 18, 663, 130, 13, 64, 89, 157, 161, 23, 25, 76, 84, 155)
 """Seeds that together have every fault and event. They are tried first."""
+_POSTGRES_SEEDS: Final = _SEEDS // 50
+"""A scenario takes 50 times as long with a server."""
+_POSTGRES_CHUNK: Final = 10
 _CHUNKS: Final = range(0, _SEEDS, _CHUNK)
 _PAGE: Final = Path(__file__).parents[2] / "docs/explanation/simulation.md"
 
@@ -34,6 +40,18 @@ def test_oracles_hold_on_every_seed(first: int) -> None:
     """Scenarios include faults, edits, crashes, full disks and clock jumps."""
     seeds = range(first, min(first + _CHUNK, _SEEDS))
     wrong = [f"seed {seed}: {violation}" for seed in seeds for violation in _judged(seed).violations]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("first", range(0, _POSTGRES_SEEDS, _POSTGRES_CHUNK))
+def test_oracles_hold_in_postgres(first: int) -> None:
+    """The same oracles, for runs with a ledger in PostgreSQL."""
+    wrong = []
+    for seed in range(first, first + _POSTGRES_CHUNK):
+        database = PostgresDatabase(new_database())
+        world = simulate(draw_scenario(seed), judge, open_store=lambda _, database=database: PostgresStore(database))  # type: ignore[misc]
+        wrong += [f"seed {seed}: {violation}" for violation in world.violations]
+        database.close()
     assert not wrong, "\n".join(wrong)
 
 

@@ -9,6 +9,7 @@ from hypothesis import Phase
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from tests.simulation.databases import FileStore
 from tests.simulation.oracles import violations
 from tests.simulation.process import Happening, task_factory
 from tests.simulation.scenario import RunScript, Scenario
@@ -17,7 +18,6 @@ from tests.support.examples import examples
 from tests.support.virtual_time import VirtualLoop
 from worker.config.settings import RateLimit, Retry, SafetySettings, Settings, Timeout, threshold
 from worker.ledger.history import run_record
-from worker.ledger.readonly import open_read_only
 from worker.model.accounts import Desired, DesiredAccount, Status
 from worker.model.history import AccountRecord
 from worker.model.results import Outcome
@@ -67,7 +67,7 @@ class Account(RuleBasedStateMachine):
 
         async def make() -> World:
             asyncio.get_running_loop().set_task_factory(task_factory)
-            return World(Scenario(1, actual, (), _SETTINGS, ()), Path(self._folder.name))
+            return World(Scenario(1, actual, (), _SETTINGS, ()), FileStore(Path(self._folder.name)))
 
         self.actual, self.desired = dict(actual), dict(desired)
         self.world = self._runner.run(make())
@@ -231,7 +231,7 @@ class Account(RuleBasedStateMachine):
     def _runs(self) -> dict[str, list[tuple[str, str, str]]]:
         """Return what each past run changed: numbers with their statuses before and after."""
         actual: dict[str, list[tuple[str, str, str]]] = {}
-        if not hasattr(self, "world") or not self.world.ledger.exists():
+        if not hasattr(self, "world") or not self.world.rows("SELECT id FROM runs"):
             return actual
         for row in self.world.rows(
             "SELECT run, phone, before, after FROM outcomes JOIN entries ON entries.id = entry "
@@ -242,7 +242,7 @@ class Account(RuleBasedStateMachine):
 
     def _history(self, run: str) -> tuple[AccountRecord, ...]:
         """Return what the ledger reports of a run, as `history` shows it."""
-        with open_read_only(self.world.ledger) as connection:
+        with self.world.store.database.read() as connection:
             assert connection is not None
             return tuple(run_record(connection, run).accounts)
 

@@ -38,6 +38,7 @@ from worker.daemon.notify.tracker import Tracker
 from worker.daemon.passes import Pass, Passes
 from worker.daemon.scheduler import Interval, Scheduler
 from worker.ledger import Ledger, NullLedger, memory_reader
+from worker.ledger.sqlite import SqliteFile
 from worker.model.credentials import Credentials, CredentialsRef, Secret, SecretRef
 from worker.model.errors import Interrupted, Problem, SettingsError
 from worker.model.suspension import Suspend
@@ -164,7 +165,7 @@ class _Ledgers:
 
     def __init__(self, world: "WatchWorld") -> None:
         self._world = world
-        self.memory = NullLedger(memory_reader(world.ledger))
+        self.memory = NullLedger(memory_reader(SqliteFile(world.ledger)))
 
     @asynccontextmanager
     async def open(self, run_id: str) -> AsyncIterator[Ledger]:
@@ -172,7 +173,11 @@ class _Ledgers:
         run = run_info(run_id, command="watch", started_at=world.stamp())
         process = world.process
         ledger = Ledger(
-            world.ledger, run, now=world.stamp, max_bytes=1 << 30, submit=process.submit, open_file=process.opened
+            SqliteFile(world.ledger, open_file=process.opened),
+            run,
+            now=world.stamp,
+            max_bytes=1 << 30,
+            submit=process.submit,
         )
         async with ledger:
             yield ledger

@@ -4,10 +4,8 @@ The worker is real. The network, the disk, the clock and randomness are simulate
 """
 
 import asyncio
-import sqlite3
 import tempfile
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any, Final, Self
 
 from msgspec import structs
 
+from tests.simulation.databases import FileStore, Store
 from tests.simulation.history import History, Moment, Request
 from tests.simulation.model import API_KEY, API_SECRET, EPOCH, OTHER_KEY, Api
 from tests.simulation.process import Happening, Process, task_factory
@@ -24,6 +23,8 @@ from tests.simulation.transport import SimulatedTransport
 from tests.support.ledgers import run_info
 from tests.support.virtual_time import VirtualLoop
 from worker.ledger import Ledger, LedgerProtocol, NullLedger, memory_reader
+from worker.ledger.database import Connection
+from worker.ledger.history import rows
 from worker.model.accounts import PlanFile
 from worker.model.credentials import Credentials, CredentialsRef, Secret, SecretRef
 from worker.model.errors import Interrupted, LedgerError
@@ -95,12 +96,12 @@ class Record:
 class World:
     """One account, one ledger, and the runs that start and end."""
 
-    def __init__(self, scenario: Scenario, folder: Path) -> None:
+    def __init__(self, scenario: Scenario, store: Store) -> None:
         self.scenario = scenario
         self.history = History()
         self.records: list[Record] = []
         self.violations: list[str] = []
-        self.ledger = folder / "ledger.db"
+        self.store = store
         self._loop = asyncio.get_running_loop()
         assert isinstance(self._loop, VirtualLoop)
         self._loop.on_each_turn(self._turn)
@@ -117,7 +118,7 @@ class World:
         self.plan_file: PlanFile | None = None
         self._fleets: dict[str, Fleet] = {}
         self._running: list[Process] = []
-        self._reader: sqlite3.Connection | None = None
+        self._reader: Connection | None = None
         self.history.active.append((self.history.mark("begin"), self.api.active, None))
 
     async def live(self) -> None:
@@ -177,7 +178,7 @@ class World:
     async def _run(self, script: RunScript, record: Record, process: Process) -> None:
         dry = script.kind in DRY_KINDS
         if dry:
-            await self._execute(script, record, process, NullLedger(memory_reader(self.ledger)))
+            await self._execute(script, record, process, NullLedger(memory_reader(self.store.database)))
             return
         if script.kind in {"saved", "rollback"}:
             record.saved = self.saved
@@ -186,7 +187,11 @@ class World:
         plan = None if record.plan_file is None else record.plan_file.id
         run = run_info(record.name, command=script.kind, started_at=self._now(), plan=plan)
         ledger = Ledger(
-            self.ledger, run, now=self._now, max_bytes=1 << 30, submit=process.submit, open_file=process.opened
+            self.store.of_process(process),
+            run,
+            now=self._now,
+            max_bytes=1 << 30,
+            submit=process.submit,
         )
         try:
             async with ledger:
@@ -254,21 +259,19 @@ class World:
             other.writes and other.run == request.run and other.phone == request.phone
             for other in self.history.requests
         )
-        if self._reader is None and self.ledger.exists():
-            self._reader = sqlite3.connect(f"{self.ledger.as_uri()}?mode=ro", uri=True)
+        if self._reader is None:
+            self._reader = self.store.open_reader()
         intents = 0
         if self._reader is not None:
             arguments = (request.run, request.phone, request.asked)
-            with closing(self._reader.execute(_INTENTS, arguments)) as cursor:
-                (intents,) = cursor.fetchone()
+            ((intents,),) = self._reader.execute(_INTENTS, arguments).fetchall()
         if intents < sends:
             self.violations.append(f"2: {request.run} sends {request.phone} the {sends}. time with {intents} intents")
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
         """Return rows of the ledger on disk."""
-        with closing(sqlite3.connect(f"{self.ledger.as_uri()}?mode=ro", uri=True)) as connection:
-            connection.row_factory = sqlite3.Row
-            return [dict(row) for row in connection.execute(sql)]
+        with self.store.database.read(skip_check=True) as connection:
+            return [] if connection is None else list(rows(connection.execute(sql)))
 
     def close(self) -> None:
         """Release the files."""
@@ -280,12 +283,17 @@ class World:
         return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03}Z"
 
 
-def simulate(scenario: Scenario, judge: Callable[[World], None] = lambda _: None) -> World:
+def simulate(
+    scenario: Scenario,
+    judge: Callable[[World], None] = lambda _: None,
+    *,
+    open_store: Callable[[Path], Store] = FileStore,
+) -> World:
     """Run a scenario in its own folder. `judge` checks the world before the folder is removed."""
 
     async def main(folder: Path) -> World:
         asyncio.get_running_loop().set_task_factory(task_factory)
-        world = World(scenario, folder)
+        world = World(scenario, open_store(folder))
         try:
             await world.live()
             judge(world)
