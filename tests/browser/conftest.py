@@ -55,8 +55,8 @@ class Visit:
         assert self._scripts
         actual = Axe().run(self.page, options={"resultTypes": ["violations"]})
         return [
-            f"{each['id']} ({each['impact']}): {each['help']}: {[node['target'] for node in each['nodes'][:5]]}"
-            for each in actual.response["violations"]
+            f"{found['id']} ({found['impact']}): {found['help']}: {[node['target'] for node in found['nodes'][:5]]}"
+            for found in actual.response["violations"]
         ]
 
     def overflows(self) -> bool:

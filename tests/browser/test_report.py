@@ -17,9 +17,9 @@ Written = Callable[[str, str], str]
 _SLOWEST: Any = """
 (text) => new Promise((report) => {
   const search = document.getElementById("search");
-  const seen = new MutationObserver(() => requestAnimationFrame(() => report(performance.now() - begun)));
-  seen.observe(document.getElementById("matches"), { childList: true, characterData: true, subtree: true });
-  const begun = performance.now();
+  const observer = new MutationObserver(() => requestAnimationFrame(() => report(performance.now() - start)));
+  observer.observe(document.getElementById("matches"), { childList: true, characterData: true, subtree: true });
+  const start = performance.now();
   search.value = text;
   search.dispatchEvent(new Event("input", { bubbles: true }));
 })
@@ -140,7 +140,7 @@ def test_report_is_operable_by_keyboard(visit: Opened, written: Written) -> None
         observed.append(page.evaluate("document.activeElement.id || document.activeElement.tagName"))
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
         assert len(observed) < 60
-    assert [each for each in observed if each in {"search", "attention-only", "clear"}] == [
+    assert [name for name in observed if name in {"search", "attention-only", "clear"}] == [
         "search",
         "attention-only",
         "clear",
@@ -166,9 +166,9 @@ def test_print_has_all_rows_and_no_controls(visit: Opened, written: Written) -> 
     assert not many.overflows()
 
 
-@pytest.mark.parametrize(("accounts", "each"), [(10, 1_000), (5_000, 2)])
-def test_search_of_ten_thousand_rows_is_fast(visit: Opened, written: Written, accounts: int, each: int) -> None:
-    page = report.plan(fleet_plan(accounts, each))
+@pytest.mark.parametrize(("accounts", "changes_each"), [(10, 1_000), (5_000, 2)])
+def test_search_of_ten_thousand_rows_is_fast(visit: Opened, written: Written, accounts: int, changes_each: int) -> None:
+    page = report.plan(fleet_plan(accounts, changes_each))
     assert len(page.encode()) < 10_000_000
     visited = visit(written(page, "report.html"))
     assert len(_visible_rows(visited)) == 200

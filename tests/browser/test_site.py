@@ -34,7 +34,9 @@ class Links(HTMLParser):
             self.links += [actual["href"]] if "href" in actual else []
         else:
             named = [actual[name] for name in ("src", "href", "poster", "data") if name in actual]
-            self.loads += named + [each.split()[0] for each in actual.get("srcset", "").split(",") if each.strip()]
+            self.loads += named + [
+                source.split()[0] for source in actual.get("srcset", "").split(",") if source.strip()
+            ]
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +75,7 @@ def test_site_loads_nothing_from_other_hosts(site: Path) -> None:
 def test_site_has_no_dead_link(site: Path) -> None:
     pages = {page: Links(page.read_text()) for page in site.rglob("*.html")}
     for page, actual in pages.items():
-        for address in filter(lambda each: not outside(each), actual.links):
+        for address in filter(lambda link: not outside(link), actual.links):
             parts = urlsplit(address)
             target = (page.parent / unquote(parts.path)).resolve() if parts.path else page
             assert target.exists(), f"{page.name}: {address}"
@@ -94,7 +96,7 @@ def test_site_is_accessible(site: Path, visit: Callable[..., Any], name: str, si
     visited = visit((site / f"{name}.html").as_uri(), size=size, dark=dark)
     # axe-core reloads style sheets, which browsers refuse for files, so it runs last
     assert visited.complaints == []
-    assert [each for each in visited.requests if not each.startswith("file:")] == []
+    assert [request for request in visited.requests if not request.startswith("file:")] == []
     assert not visited.overflows()
     assert visited.violations() == []
     assert visited.page.locator("html").get_attribute("lang") == ("ko" if name.startswith("ko/") else "en")

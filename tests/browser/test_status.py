@@ -20,7 +20,7 @@ def _live() -> DaemonState:
     return DaemonState(
         last_pass="2026-11-24T00:20:00Z",
         outcome="partial",
-        seen=(LastRead("a", "2026-11-24T00:20:00Z", "ok", 2),),
+        reads=(LastRead("a", "2026-11-24T00:20:00Z", "ok", 2),),
         needs=(
             AttentionItem("expiring", "a", "It expires on 2026-12-01.", PHONES[0]),
             AttentionItem("suspended", None, HOSTILE),

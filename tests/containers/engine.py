@@ -135,8 +135,8 @@ class Engine:
 
     def inspect(self, kind: str, name: str) -> dict[str, Any]:
         """Return what the engine knows of an image, a container, a volume or a pod."""
-        found = json.loads(self.podman(kind, "inspect", name).stdout)
-        document: dict[str, Any] = found[0] if isinstance(found, list) else found
+        inspected = json.loads(self.podman(kind, "inspect", name).stdout)
+        document: dict[str, Any] = inspected[0] if isinstance(inspected, list) else inspected
         return document
 
     def volume(self, name: str) -> Path:
@@ -178,8 +178,8 @@ class Container:
     @property
     def log(self) -> str:
         """Its output so far: stdout, then stderr."""
-        done = self._engine.podman("logs", self.name)
-        return done.stdout + done.stderr
+        result = self._engine.podman("logs", self.name)
+        return result.stdout + result.stderr
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """Return its log lines of one event so far."""
@@ -188,14 +188,14 @@ class Container:
 
     def wait_for(self, event: str, seconds: float = 60, **fields: Any) -> dict[str, Any]:
         """Wait for a log line with these fields, and return it."""
-        found: list[dict[str, Any]] = []
+        lines: list[dict[str, Any]] = []
 
         def appeared() -> bool:
-            found[:] = [line for line in self.events(event) if fields.items() <= line.items()]
-            return bool(found)
+            lines[:] = [line for line in self.events(event) if fields.items() <= line.items()]
+            return bool(lines)
 
         until(appeared, f"{event} {fields} of {self.name}", seconds)
-        return found[0]
+        return lines[0]
 
     def kill(self, signal: str) -> None:
         """Send a signal to its first process."""
@@ -218,13 +218,13 @@ class Container:
 def _overlays(folder: Path) -> bool:
     """Return True if overlay file systems can be mounted in a folder; without them each container copies its image."""
     lower, upper, work, merged = (folder / name for name in ("lower", "upper", "work", "merged"))
-    for each in (lower, upper, work, merged):
-        each.mkdir()
+    for directory in (lower, upper, work, merged):
+        directory.mkdir()
     options = f"lowerdir={lower},upperdir={upper},workdir={work}"
     command = ["mount", "-t", "overlay", "overlay", "-o", options, str(merged)]
     tried = subprocess.run(command, capture_output=True, check=False)  # noqa: S603 - a mount of our own
     if tried.returncode == 0:
         subprocess.run(["umount", str(merged)], check=True)  # noqa: S603, S607 - as above
-    for each in (lower, upper, work, merged):
-        shutil.rmtree(each)
+    for directory in (lower, upper, work, merged):
+        shutil.rmtree(directory)
     return tried.returncode == 0

@@ -32,7 +32,7 @@ class Simulated:
         self.user = "65532:0"
         self.box: Container | None = None
 
-    def begin(self, numbers: int = 6) -> None:
+    def start(self, numbers: int = 6) -> None:
         """Start the simulated account."""
         options = (*CONFINED, "--no-healthcheck")
         self.box = self.engine.start(self.image, "sandbox", "--numbers", str(numbers), *OPTIONS, options=options)
@@ -52,8 +52,8 @@ class Simulated:
         self, *arguments: str, options: Sequence[str] = (), image: str | None = None, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a command to its end in a container of its own."""
-        given = self.options("--rm", "--no-healthcheck", *options, **environment)
-        return self.engine.podman("run", *given, image or self.image, *arguments, check=False)
+        container_options = self.options("--rm", "--no-healthcheck", *options, **environment)
+        return self.engine.podman("run", *container_options, image or self.image, *arguments, check=False)
 
     def watch(
         self,
@@ -64,15 +64,15 @@ class Simulated:
         image: str | None = None,
     ) -> Container:
         """Start the daemon on a folder of files, with a pass every two seconds."""
-        given = self.options(f"--volume={accounts}:/etc/senderid/accounts:ro", **(environment or {}))
+        container_options = self.options(f"--volume={accounts}:/etc/senderid/accounts:ro", **(environment or {}))
         command = ("watch", "-f", "/etc/senderid/accounts", "--every", "2s", "--listen", f"127.0.0.1:{port}")
-        return self.engine.start(image or self.image, *command, options=given)
+        return self.engine.start(image or self.image, *command, options=container_options)
 
     def statuses(self) -> dict[str, str]:
         """Return the status of each number, as the simulated account has it."""
-        done = self("export", "--log-level=error")
-        assert done.returncode == 0, done.stderr
-        (account,) = desired.load([("export.yaml", done.stdout.encode())]).accounts
+        result = self("export", "--log-level=error")
+        assert result.returncode == 0, result.stderr
+        (account,) = desired.load([("export.yaml", result.stdout.encode())]).accounts
         return {phone: str(number.status) for phone, number in account.numbers.items()}
 
     def wait_for_writes(self, before: Mapping[str, str]) -> None:
@@ -81,19 +81,19 @@ class Simulated:
 
     def history(self, *arguments: str) -> list[dict[str, Any]]:
         """Return runs of the ledger, newest first; one run with its numbers if its id is given."""
-        done = self("history", "--format=json", *arguments)
-        assert done.returncode == 0, done.stderr
-        runs: list[dict[str, Any]] = json.loads(done.stdout)["runs"]
+        result = self("history", "--format=json", *arguments)
+        assert result.returncode == 0, result.stderr
+        runs: list[dict[str, Any]] = json.loads(result.stdout)["runs"]
         return runs
 
     def recorded(self) -> dict[str, str]:
         """Return the last status of each number that the runs of the ledger recorded."""
-        found: dict[str, str] = {}
+        statuses: dict[str, str] = {}
         for run in reversed(self.history("--limit=0")):
             (whole,) = self.history(run["run_id"])
             numbers = [number for account in whole["accounts"] for number in account["numbers"]]
-            found |= {number["phone"]: number["after"] for number in numbers if number["after"] is not None}
-        return found
+            statuses |= {number["phone"]: number["after"] for number in numbers if number["after"] is not None}
+        return statuses
 
 
 def flipped(statuses: Mapping[str, str]) -> dict[str, str]:

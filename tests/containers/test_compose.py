@@ -66,9 +66,9 @@ def project(engine: Engine, tmp_path: Path) -> Iterator[Project]:
     """A project, which is taken down after the test."""
     if not _COMPOSE.exists():
         pytest.skip("podman-compose is not installed")
-    made = Project(engine, tmp_path)
-    yield made
-    made("down", "--volumes")
+    compose_project = Project(engine, tmp_path)
+    yield compose_project
+    compose_project("down", "--volumes")
 
 
 def test_sandbox_profile_applies_a_changed_file_and_keeps_its_ledger(project: Project) -> None:
@@ -80,12 +80,12 @@ def test_sandbox_profile_applies_a_changed_file_and_keeps_its_ledger(project: Pr
     changed = daemon.wait_for("number", phone="01076468271", desired="INACTIVE")
     assert changed["outcome"] == "changed"
     for service in ("sandbox", "sandbox-watch"):
-        found = project.engine.inspect("container", f"senderid_{service}_1")
-        limits = found["HostConfig"]
+        container_info = project.engine.inspect("container", f"senderid_{service}_1")
+        limits = container_info["HostConfig"]
         assert (limits["ReadonlyRootfs"], limits["PidsLimit"], limits["Memory"]) == (True, 64, 512 << 20)
-        assert (found["EffectiveCaps"] or []) == []
-        assert found["Config"]["User"] == "65532:0"
-        assert project.engine.podman("healthcheck", "run", found["Id"], check=False).returncode == 0
+        assert (container_info["EffectiveCaps"] or []) == []
+        assert container_info["Config"]["User"] == "65532:0"
+        assert project.engine.podman("healthcheck", "run", container_info["Id"], check=False).returncode == 0
     project("down")
     project("up", "--detach", "sandbox", "sandbox-watch")
     # the sandbox starts from its first state again
@@ -114,9 +114,9 @@ def test_real_profile_takes_keys_from_files_only(project: Project) -> None:
     project("up", "--detach", "watch")
     daemon = project.container("watch")
     daemon.wait_for("watch.pass", outcome="converged")
-    shown = json.dumps(project.engine.inspect("container", daemon.name))
-    assert API_KEY not in shown
-    assert API_SECRET not in shown
+    container_info = json.dumps(project.engine.inspect("container", daemon.name))
+    assert API_KEY not in container_info
+    assert API_SECRET not in container_info
     assert API_SECRET not in daemon.exec("env").stdout
     assert API_SECRET not in daemon.log
     project.turn("accounts/main.yaml", "1540-3591: ACTIVE", "1540-3591: INACTIVE")

@@ -24,7 +24,7 @@ def _page(container: Container, name: str) -> str:
 
 def _start_writing(simulated: Simulated, accounts: Path) -> tuple[Container, dict[str, str]]:
     """Start a daemon that inverts 40 numbers slowly. Return it after its first write, and the statuses before."""
-    simulated.begin(numbers=40)
+    simulated.start(numbers=40)
     before = simulated.statuses()
     write(accounts, flipped(before))
     daemon = simulated.watch(accounts, SLOW)
@@ -41,16 +41,16 @@ def test_version_and_demo_run_without_network_or_volume(engine: Engine, user: st
 
 @users
 def test_doctor_finds_nothing_wrong(simulated: Simulated, user: str) -> None:
-    simulated.begin()
+    simulated.start()
     simulated.user = user
-    done = simulated("doctor")
-    assert done.returncode == 0, done.stdout
-    assert is_shown(done.stdout, "senderid:0.1.0 doctor")
+    result = simulated("doctor")
+    assert result.returncode == 0, result.stdout
+    assert is_shown(result.stdout, "senderid:0.1.0 doctor")
 
 
 @users
 def test_daemon_converges_and_is_healthy_and_ready(simulated: Simulated, tmp_path: Path, user: str) -> None:
-    simulated.begin()
+    simulated.start()
     simulated.user = user
     desired = simulated.statuses() | dict.fromkeys(list(simulated.statuses())[:1], "ACTIVE")
     write(tmp_path / "accounts", desired)
@@ -65,7 +65,7 @@ def test_daemon_converges_and_is_healthy_and_ready(simulated: Simulated, tmp_pat
 
 
 def test_other_commands_have_no_health(simulated: Simulated) -> None:
-    simulated.begin()
+    simulated.start()
     assert simulated.box is not None
     box = simulated.engine.start(IMAGE, "sandbox", options=CONFINED)
     assert simulated.engine.podman("healthcheck", "run", box.name, check=False).returncode == 1

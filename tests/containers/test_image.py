@@ -46,7 +46,7 @@ def test_labels_name_version_and_revision(machine: Engine, image: str) -> None:
     labels = {name.rpartition(".")[2]: text for name, text in config["Labels"].items() if "opencontainers" in name}
     assert labels.pop("description")
     assert labels == {"title": "senderid", "licenses": "MIT", "version": __version__, "revision": REVISION}
-    assert {each.partition("=")[0] for each in config["Env"]} == {
+    assert {variable.partition("=")[0] for variable in config["Env"]} == {
         "PATH",
         "PYTHONDONTWRITEBYTECODE",
         "SENDERID_LEDGER__PATH",

@@ -56,9 +56,9 @@ class Account:
 
     def export(self) -> str:
         """Return the state of the account as a desired-state file."""
-        done = self.run("senderid export --log-level=error", {}, folder="/tmp")  # noqa: S108 - in the container
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        result = self.run("senderid export --log-level=error", {}, folder="/tmp")  # noqa: S108 - in the container
+        assert result.returncode == 0, result.stderr
+        return result.stdout
 
     def statuses(self) -> dict[str, str]:
         """Return the status of each number."""
@@ -67,14 +67,14 @@ class Account:
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(  # noqa: S603 - git with arguments of the tests
+    result = subprocess.run(  # noqa: S603 - git with arguments of the tests
         [*_GIT, "-C", str(folder), *arguments],
         env={"PATH": os.environ["PATH"], "HOME": str(folder)},
         capture_output=True,
         text=True,
         check=True,
     )
-    return done.stdout.strip()
+    return result.stdout.strip()
 
 
 @pytest.fixture
@@ -141,14 +141,14 @@ def test_jobs_of_gitlab_plan_apply_and_watch_for_drift(account: Account, forge: 
 
     def job(name: str) -> str:
         mount = f"--volume={clone.folder}:{_CHECKOUT}"
-        done = account.run("\n".join(_TEMPLATE[name]["script"]), environment, mount, folder=_CHECKOUT)
-        assert done.returncode == 0, f"{name}: {done.stdout}{done.stderr}"
-        return done.stdout + done.stderr
+        result = account.run("\n".join(_TEMPLATE[name]["script"]), environment, mount, folder=_CHECKOUT)
+        assert result.returncode == 0, f"{name}: {result.stdout}{result.stderr}"
+        return result.stdout + result.stderr
 
     before = account.statuses()
     job("senderid-validate")
-    shown = job("senderid-plan")
-    assert clone.phone not in shown
+    output = job("senderid-plan")
+    assert clone.phone not in output
     assert "1 to activate, 0 to deactivate" in forge.comments[0]["body"]
     assert account.statuses() == before
 
@@ -195,9 +195,9 @@ def test_steps_of_the_github_action_plan_and_apply(
         (runner / "outputs").write_text("")
         (runner / "outputs").chmod(0o666)
         for step in _STEPS:
-            done = account.run(step["run"], environment | {"INPUT_COMMAND": command}, *mounts, folder=_CHECKOUT)
-            assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
-            assert clone.phone not in done.stdout + done.stderr
+            result = account.run(step["run"], environment | {"INPUT_COMMAND": command}, *mounts, folder=_CHECKOUT)
+            assert result.returncode == 0, f"{command}: {result.stdout}{result.stderr}"
+            assert clone.phone not in result.stdout + result.stderr
         return dict(line.split("=", 1) for line in (runner / "outputs").read_text().splitlines())
 
     before = account.statuses()

@@ -69,11 +69,11 @@ class Cluster:
         """Create the objects with the secret, or replace their pods."""
         values = {"main_api_key": API_KEY, "main_api_secret": API_SECRET}
         secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "senderid-credentials"}, "data": values}
-        there = self._engine.podman("volume", "exists", "senderid-state", check=False).returncode == 0
-        kept = [each for each in objects if not (there and each["kind"] == "PersistentVolumeClaim")]
+        volume_exists = self._engine.podman("volume", "exists", "senderid-state", check=False).returncode == 0
+        items = [item for item in objects if not (volume_exists and item["kind"] == "PersistentVolumeClaim")]
         self._engine.podman("secret", "rm", "senderid-credentials", check=False)
         options = ("--replace", f"--network={_NETWORK}")
-        self._engine.podman("kube", "play", *options, "-", stdin=yaml.safe_dump_all([secret, *kept]))
+        self._engine.podman("kube", "play", *options, "-", stdin=yaml.safe_dump_all([secret, *items]))
 
     def container(self, pod: str, name: str = "senderid") -> Container:
         """Return a container of a pod."""
@@ -82,14 +82,14 @@ class Cluster:
     def runs(self) -> list[Object]:
         """Return the runs in the ledger on the volume claim, newest first."""
         options = ("--rm", "--no-healthcheck", "--volume=senderid-state:/var/lib/senderid")
-        done = self._engine.podman("run", *options, IMAGE, "history", "--format=json")
-        runs: list[Object] = json.loads(done.stdout)["runs"]
+        result = self._engine.podman("run", *options, IMAGE, "history", "--format=json")
+        runs: list[Object] = json.loads(result.stdout)["runs"]
         return runs
 
 
 def _workload(objects: list[Object]) -> Object:
-    (found,) = [each for each in objects if each["kind"] in {"Deployment", "CronJob"}]
-    return found
+    (workload,) = [item for item in objects if item["kind"] in {"Deployment", "CronJob"}]
+    return workload
 
 
 def _as_podman_reads_it(pod: Object) -> None:
@@ -115,20 +115,20 @@ def cluster(engine: Engine, tmp_path: Path) -> Iterator[Cluster]:
 
 
 def _assert_confined(engine: Engine, container: Container) -> None:
-    found = engine.inspect("container", container.name)
-    assert found["HostConfig"]["ReadonlyRootfs"] is True
-    assert found["HostConfig"]["Memory"] == 512 << 20
-    assert (found["EffectiveCaps"] or [], found["BoundingCaps"] or []) == ([], [])
-    assert "no-new-privileges" in found["HostConfig"]["SecurityOpt"]
-    assert found["Config"]["User"] == "65532:0"
-    assert API_SECRET not in json.dumps(found)
+    container_info = engine.inspect("container", container.name)
+    assert container_info["HostConfig"]["ReadonlyRootfs"] is True
+    assert container_info["HostConfig"]["Memory"] == 512 << 20
+    assert (container_info["EffectiveCaps"] or [], container_info["BoundingCaps"] or []) == ([], [])
+    assert "no-new-privileges" in container_info["HostConfig"]["SecurityOpt"]
+    assert container_info["Config"]["User"] == "65532:0"
+    assert API_SECRET not in json.dumps(container_info)
 
 
 def test_daemon_applies_a_changed_config_map_and_new_settings(engine: Engine, cluster: Cluster) -> None:
     objects = cluster.render("watch", _NUMBERS)
     pod = _workload(objects)["spec"]["template"]["spec"]
     _as_podman_reads_it(pod)
-    (container,) = [each for each in pod["containers"] if each["name"] == "senderid"]
+    (container,) = [item for item in pod["containers"] if item["name"] == "senderid"]
     cluster.apply(objects)
     daemon = cluster.container("senderid-watch-pod-0")
     daemon.wait_for("watch.pass", outcome="converged")
@@ -140,7 +140,7 @@ def test_daemon_applies_a_changed_config_map_and_new_settings(engine: Engine, cl
 
     # a kubelet replaces the files of a ConfigMap in a running pod; the next pass uses them, and SIGHUP starts one now
     changed = cluster.render("watch", _NUMBERS | {"010-7816-1974": "ACTIVE"})
-    (accounts,) = [each for each in changed if each["metadata"]["name"] == "senderid-accounts"]
+    (accounts,) = [item for item in changed if item["metadata"]["name"] == "senderid-accounts"]
     (engine.volume("senderid-accounts") / "main.yaml").write_text(accounts["data"]["main.yaml"])
     daemon.kill("HUP")
     assert daemon.wait_for("number", phone="01078161974", desired="ACTIVE")["outcome"] == "changed"
@@ -160,7 +160,7 @@ def test_pod_of_the_cron_job_applies_and_ends(engine: Engine, cluster: Cluster) 
     _as_podman_reads_it(template["spec"])
     # a container that waits for its neighbour: pods of a cluster have no sandbox
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "senderid-apply", **template["metadata"]}}
-    cluster.apply([*(each for each in objects if each is not job), pod | {"spec": template["spec"]}])
+    cluster.apply([*(item for item in objects if item is not job), pod | {"spec": template["spec"]}])
     container = cluster.container("senderid-apply")
     assert container.wait() == 0, container.log
     assert container.events("run.finished")[0]["outcome"] == "converged"

@@ -53,15 +53,17 @@ class Machine:
 
     def journal(self, unit: str, event: str) -> list[dict[str, Any]]:
         """Return the log lines of one event of a unit."""
-        done = self.container.exec("journalctl", "--no-pager", "--output=cat", f"--unit={unit}", check=True)
-        lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        result = self.container.exec("journalctl", "--no-pager", "--output=cat", f"--unit={unit}", check=True)
+        lines = [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
         return [line for line in lines if line["event"] == event]
 
     def outcomes(self) -> list[str]:
         """Return the outcomes of the runs in the ledger of the units, newest first."""
         ledger = "SENDERID_LEDGER__PATH=/var/lib/senderid/ledger.db"
-        done = self.container.exec("env", ledger, "/opt/senderid/bin/senderid", "history", "--format=json", check=True)
-        return [run["outcome"] for run in json.loads(done.stdout)["runs"]]
+        result = self.container.exec(
+            "env", ledger, "/opt/senderid/bin/senderid", "history", "--format=json", check=True
+        )
+        return [run["outcome"] for run in json.loads(result.stdout)["runs"]]
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +76,7 @@ def systemd(machine: Engine, image: str) -> None:
 @pytest.fixture
 def host(systemd: None, simulated: Simulated, tmp_path: Path) -> Machine:  # noqa: ARG001 - the image of the machine
     """A machine beside a simulated account."""
-    simulated.begin()
+    simulated.start()
     return Machine(simulated.engine, tmp_path / "senderid")
 
 
@@ -139,5 +141,5 @@ def test_apply_runs_once_and_its_timer_and_the_daemon_stop_each_other(host: Mach
 
 def test_units_are_as_confined_as_the_page_says(host: Machine) -> None:
     for unit in (_WATCH, _APPLY):
-        shown = host.container.exec("systemd-analyze", "security", "--no-pager", unit, check=True).stdout
-        assert float(shown.rsplit("exposure level for", 1)[1].split()[1]) < 1.5
+        output = host.container.exec("systemd-analyze", "security", "--no-pager", unit, check=True).stdout
+        assert float(output.rsplit("exposure level for", 1)[1].split()[1]) < 1.5

@@ -37,7 +37,7 @@ def previous(machine: Engine, mounts: Mapping[Path, str], tmp_path_factory: pyte
 
 
 def test_ledger_is_taken_over_and_the_way_back_is_refused(simulated: Simulated, previous: str, tmp_path: Path) -> None:
-    simulated.begin(numbers=20)
+    simulated.start(numbers=20)
     before = simulated.statuses()
     write(tmp_path / "accounts", flipped(before))
     accounts = f"--volume={tmp_path}/accounts:/etc/senderid/accounts:ro"
@@ -48,8 +48,8 @@ def test_ledger_is_taken_over_and_the_way_back_is_refused(simulated: Simulated, 
     (first,) = simulated.history()
     assert (first["outcome"], first["counts"]["changed"]) == ("converged", 20)
     assert simulated.recorded() == flipped(before)
-    done = simulated("rollback", "--yes", first["run_id"], "--allow=all")
-    assert done.returncode == 0, done.stderr
+    result = simulated("rollback", "--yes", first["run_id"], "--allow=all")
+    assert result.returncode == 0, result.stderr
     assert simulated.statuses() == before
 
     back = simulated(*apply, options=[accounts], image=previous)
@@ -60,7 +60,7 @@ def test_ledger_is_taken_over_and_the_way_back_is_refused(simulated: Simulated, 
 
 
 def test_ledger_of_a_later_version_is_refused(simulated: Simulated, tmp_path: Path) -> None:
-    simulated.begin()
+    simulated.start()
     write(tmp_path / "accounts", simulated.statuses())
     accounts = f"--volume={tmp_path}/accounts:/etc/senderid/accounts:ro"
     apply = ("apply", "--yes", "-f", "/etc/senderid/accounts")
@@ -76,7 +76,7 @@ def test_ledger_of_a_later_version_is_refused(simulated: Simulated, tmp_path: Pa
 
 def test_restarts_during_writes_lose_nothing(simulated: Simulated, previous: str, tmp_path: Path) -> None:
     """Each daemon is stopped during its writes, when the next one waits. The first is the earlier version."""
-    simulated.begin(numbers=60)
+    simulated.start(numbers=60)
     before = simulated.statuses()
     write(tmp_path / "accounts", flipped(before))
     daemon = simulated.watch(tmp_path / "accounts", SLOW, image=previous)

@@ -40,5 +40,5 @@ def pod(dockerfile: Image, installed: Path, tmp_path: Path) -> Iterator[Pods]:
         return instance[-1]
 
     yield create
-    for each in instance:
-        each.end()
+    for item in instance:
+        item.end()

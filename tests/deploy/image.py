@@ -78,10 +78,10 @@ def read_dockerfile() -> Image:
     last = max(index for index, (word, _) in enumerate(lines) if word == "FROM")
     actual = dict(lines[last:])
     arguments = dict(
-        each.split("=", 1)
+        part.split("=", 1)
         for word, remaining in lines[last:]
         if word == "ARG"
-        for each in [remaining]
+        for part in [remaining]
         if "=" in remaining
     )
     user, _, group = actual["USER"].partition(":")

@@ -46,7 +46,7 @@ def test_image_lock_has_the_tested_versions() -> None:
     building = pins(DEPLOY / "docker/build.lock")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     expected = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
-    assert {Requirement(each).name for each in expected} <= runtime.keys()
+    assert {Requirement(line).name for line in expected} <= runtime.keys()
     assert "hatchling" in building.keys() - runtime.keys()
     for name, pin in (runtime | building).items():
         assert tested[name].specifier == pin.specifier
@@ -58,7 +58,7 @@ def test_every_pin_has_a_required_hash(lock: str) -> None:
     path = DEPLOY / "docker" / lock
     actual = re.split(r"^(?=[a-z0-9])", path.read_text(), flags=re.MULTILINE)
     assert len(actual) == len(pins(path)) + 1
-    assert all("--hash=sha256:" in each for each in actual[1:])
+    assert all("--hash=sha256:" in line for line in actual[1:])
     assert re.search(rf"--require-hashes --no-deps .*-r {lock}", _dockerfile())
 
 
@@ -68,7 +68,7 @@ def test_build_context_has_every_copied_file_and_no_secret() -> None:
     assert "*" in lines
 
     def is_sent(path: str) -> bool:
-        return any(fnmatch.fnmatch(path, each) or path.startswith(f"{each}/") for each in allowed)
+        return any(fnmatch.fnmatch(path, pattern) or path.startswith(f"{pattern}/") for pattern in allowed)
 
     copied = [line.split()[1:-1] for line in _dockerfile().splitlines() if re.match("COPY (?!--from)", line)]
     names = [name for names in copied for name in names]
@@ -102,9 +102,9 @@ def test_services_use_valid_options_mounts_and_stop_time(name: str, dockerfile: 
     command = parse_command(service["command"])
     assert int(service["stop_grace_period"].removesuffix("s")) > DRAIN
     if command["verb"] == "watch":
-        mounts = [each["target"] for each in service["volumes"] if isinstance(each, dict)]
+        mounts = [volume["target"] for volume in service["volumes"] if isinstance(volume, dict)]
         assert list(command["paths"]) == mounts
-        volumes = [each.split(":") for each in service["volumes"] if isinstance(each, str)]
+        volumes = [volume.split(":") for volume in service["volumes"] if isinstance(volume, str)]
         assert [[where in COMPOSE["volumes"], at] for where, at in volumes] == [[True, dockerfile.volumes[0]]]
 
 

@@ -41,9 +41,11 @@ def _commands() -> list[list[str]]:
     arguments = [_arguments(line) for line in lines if "docker build" not in line and "venv" not in line]
     named = re.findall(r'bash_command="senderid ([^"]+)"', PAGE)
     actual = [
-        each for each in arguments if each and each[0] in {"plan", "apply", "export", "history", "doctor", "demo"}
+        argument
+        for argument in arguments
+        if argument and argument[0] in {"plan", "apply", "export", "history", "doctor", "demo"}
     ]
-    return actual + [shlex.split(each) for each in named]
+    return actual + [shlex.split(line) for line in named]
 
 
 @pytest.mark.parametrize("arguments", _commands(), ids=" ".join)
@@ -52,7 +54,7 @@ def test_commands_of_the_page_are_valid(arguments: list[str]) -> None:
 
 
 def test_page_shows_every_command_of_a_deployment() -> None:
-    assert {"plan", "apply", "export", "history", "doctor", "demo"} <= {each[0] for each in _commands()}
+    assert {"plan", "apply", "export", "history", "doctor", "demo"} <= {command[0] for command in _commands()}
 
 
 def test_credentials_of_the_page_are_references() -> None:
@@ -73,7 +75,7 @@ def test_overlay_of_the_page_replaces_image_and_files(tmp_path: Path) -> None:
         [kubectl, "kustomize", str(tmp_path)], capture_output=True, text=True, check=False, timeout=60
     )
     assert (result.returncode, result.stderr) == (0, "")
-    objects = {(each["kind"], each["metadata"]["name"]): each for each in yaml.safe_load_all(result.stdout)}
+    objects = {(item["kind"], item["metadata"]["name"]): item for item in yaml.safe_load_all(result.stdout)}
     (container,) = objects["Deployment", "senderid-watch"]["spec"]["template"]["spec"]["containers"]
     assert container["image"] == "registry.example.com/sms/senderid:0.1.0"
     assert objects["ConfigMap", "senderid-accounts"]["data"] == {"main.yaml": "version: 1\nnumbers: {}\n"}

@@ -65,13 +65,13 @@ def build_overlay(tmp_path_factory: pytest.TempPathFactory) -> Build:
 
 
 def _objects_of_kind(objects: list[Object], kind: str) -> list[Object]:
-    return [each for each in objects if each["kind"] == kind]
+    return [item for item in objects if item["kind"] == kind]
 
 
 def _workload(objects: list[Object]) -> Object:
     """Return the one object that runs pods. Two would be two writers of an account."""
     (actual,) = [
-        each for each in objects if each["kind"] in {"CronJob", "Deployment", "Job", "StatefulSet", "DaemonSet"}
+        item for item in objects if item["kind"] in {"CronJob", "Deployment", "Job", "StatefulSet", "DaemonSet"}
     ]
     return actual
 
@@ -87,7 +87,7 @@ def _containers(pod: Object) -> list[Object]:
 
 
 def _senderid(pod: Object) -> Object:
-    (actual,) = [each for each in pod["containers"] if each["name"] == "senderid"]
+    (actual,) = [item for item in pod["containers"] if item["name"] == "senderid"]
     assert isinstance(actual, dict)
     return actual
 
@@ -97,11 +97,11 @@ def _senderid(pod: Object) -> Object:
 def test_objects_are_valid(build_overlay: Build, variant: tuple[str, ...], version: str) -> None:
     """The schemas are those of an old and a new Kubernetes."""
     checked = []
-    for each in build_overlay(*variant):
-        if each["kind"] != "ServiceMonitor":  # the kind belongs to the Prometheus operator
-            kubernetes_validate.validate(each, version, strict=True)
-            checked.append(each["kind"])
-        assert each["kind"] == "Namespace" or each["metadata"]["namespace"] == "senderid"
+    for item in build_overlay(*variant):
+        if item["kind"] != "ServiceMonitor":  # the kind belongs to the Prometheus operator
+            kubernetes_validate.validate(item, version, strict=True)
+            checked.append(item["kind"])
+        assert item["kind"] == "Namespace" or item["metadata"]["namespace"] == "senderid"
     assert {"Namespace", "ServiceAccount", "ConfigMap", "PersistentVolumeClaim", "NetworkPolicy"} <= set(checked)
 
 
@@ -152,15 +152,15 @@ def test_volumes_and_mounts_match(build_overlay: Build, dockerfile: Image, varia
     objects = build_overlay(*variant)
     pod = _template(objects)["spec"]
     named = {volume["name"] for volume in pod["volumes"]}
-    mounted = {mount["name"] for each in _containers(pod) for mount in each["volumeMounts"]}
+    mounted = {mount["name"] for item in _containers(pod) for mount in item["volumeMounts"]}
     assert named == mounted
-    maps = {each["metadata"]["name"] for each in _objects_of_kind(objects, "ConfigMap")}
+    maps = {item["metadata"]["name"] for item in _objects_of_kind(objects, "ConfigMap")}
     used = {volume["configMap"]["name"] for volume in pod["volumes"] if "configMap" in volume}
     used |= {
-        each["configMapRef"]["name"]
+        source["configMapRef"]["name"]
         for container in _containers(pod)
-        for each in container.get("envFrom", [])
-        if "configMapRef" in each
+        for source in container.get("envFrom", [])
+        if "configMapRef" in source
     }
     assert used <= maps
     (claim,) = _objects_of_kind(objects, "PersistentVolumeClaim")
@@ -181,8 +181,8 @@ def test_manifests_have_no_secret(build_overlay: Build, variant: tuple[str, ...]
     objects = build_overlay(*variant)
     assert _objects_of_kind(objects, "Secret") == []
     pod = _template(objects)["spec"]
-    assert not any("env" in each for each in _containers(pod))
-    (mount,) = [each for each in _senderid(pod)["volumeMounts"] if each["name"] == "credentials"]
+    assert not any("env" in item for item in _containers(pod))
+    (mount,) = [item for item in _senderid(pod)["volumeMounts"] if item["name"] == "credentials"]
     (held,) = _objects_of_kind(objects, "ConfigMap")[:1]
     (account,) = desired.load([("main.yaml", held["data"]["main.yaml"].encode())]).accounts
     assert account.credentials is not None
@@ -214,7 +214,7 @@ def test_daemon_is_a_single_pod_with_matching_probes(build_overlay: Build, varia
     assert pod["terminationGracePeriodSeconds"] > DRAIN
     container = _senderid(pod)
     host, port = parse_command(container["args"])["listen"]
-    ports = {each["name"]: each["containerPort"] for each in container["ports"]}
+    ports = {item["name"]: item["containerPort"] for item in container["ports"]}
     assert host == "0.0.0.0"  # noqa: S104 - probes come from the node
     for probe, page in (("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")):
         requested = container[probe]["httpGet"]
@@ -234,7 +234,7 @@ def test_jobs_neither_overlap_nor_retry(build_overlay: Build, variant: tuple[str
 
 
 def test_config_maps_are_valid(build_overlay: Build) -> None:
-    maps = {each["metadata"]["name"]: each["data"] for each in _objects_of_kind(build_overlay("watch"), "ConfigMap")}
+    maps = {item["metadata"]["name"]: item["data"] for item in _objects_of_kind(build_overlay("watch"), "ConfigMap")}
     loaded = desired.load([(name, text.encode()) for name, text in maps.pop("senderid-accounts").items()])
     assert [account.name for account in loaded.accounts] == ["main"]
     assert loaded.warnings == ()
@@ -247,7 +247,8 @@ def test_config_maps_are_valid(build_overlay: Build) -> None:
 def test_network_policy_denies_by_default(build_overlay: Build, variant: tuple[str, ...]) -> None:
     """Inbound: Prometheus to the metrics. Outbound: DNS and HTTPS, except private networks."""
     policies = {
-        each["metadata"]["name"]: each["spec"] for each in _objects_of_kind(build_overlay(*variant), "NetworkPolicy")
+        policy["metadata"]["name"]: policy["spec"]
+        for policy in _objects_of_kind(build_overlay(*variant), "NetworkPolicy")
     }
     everything = policies.pop("senderid")
     assert (everything["podSelector"], everything["policyTypes"]) == ({}, ["Ingress", "Egress"])
@@ -273,9 +274,11 @@ def test_prometheus_labels_and_port_match(build_overlay: Build) -> None:
     assert _workload(objects)["spec"]["selector"]["matchLabels"].items() <= labels.items()
     (endpoint,), (port,) = monitor["spec"]["endpoints"], service["spec"]["ports"]
     assert endpoint["port"] == port["name"]
-    assert port["targetPort"] in {each["name"] for each in _senderid(template["spec"])["ports"]}
+    assert port["targetPort"] in {item["name"] for item in _senderid(template["spec"])["ports"]}
     (scrape,) = [
-        each for each in _objects_of_kind(objects, "NetworkPolicy") if each["metadata"]["name"] == "senderid-scrape"
+        policy
+        for policy in _objects_of_kind(objects, "NetworkPolicy")
+        if policy["metadata"]["name"] == "senderid-scrape"
     ]
     assert scrape["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
 
@@ -289,12 +292,12 @@ def test_git_component_changes_only_the_folder(build_overlay: Build, overlay: st
     assert current == previous
     (clone,) = synced["initContainers"]
     assert "--one-time" in clone["args"]
-    sidecars = [each for each in synced["containers"] if each["name"] == "git-sync"]
+    sidecars = [container for container in synced["containers"] if container["name"] == "git-sync"]
     assert len(sidecars) == (overlay == "watch")
     for container in (clone, *sidecars):
         assert {"--root=/git", "--link=current"} <= set(container["args"])
         assert container["image"].rpartition(":")[2].startswith("v4.")
-    (mount,) = [each for each in _senderid(synced)["volumeMounts"] if each["name"] == "git"]
+    (mount,) = [item for item in _senderid(synced)["volumeMounts"] if item["name"] == "git"]
     assert mount == {"name": "git", "mountPath": "/git", "readOnly": True}
 
 

@@ -52,7 +52,7 @@ def test_actionlint_reports_no_problem() -> None:
 def test_actions_are_pinned_by_commit_with_their_version(path: Path) -> None:
     uses = re.findall(r"uses: *(.*)", path.read_text())
     assert uses
-    assert all(re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", each) for each in uses)
+    assert all(re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action) for action in uses)
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
@@ -77,7 +77,7 @@ def test_workflows_run_targets_that_exist() -> None:
 
 def test_every_supported_python_is_tested() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    claimed = {each.rpartition(" ")[2] for each in project["classifiers"] if ":: 3." in each}
+    claimed = {classifier.rpartition(" ")[2] for classifier in project["classifiers"] if ":: 3." in classifier}
     (matrix,) = (job["strategy"]["matrix"] for job in jobs() if "strategy" in job)
     assert claimed <= set(matrix["python"])
 

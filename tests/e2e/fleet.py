@@ -79,7 +79,9 @@ class Fleet:
     def _prepare(self, command: Command, numbers: Mapping[str, Number]) -> None:
         for name, most in (("config/worker.yaml", 9), ("strict.yaml", 0)):
             command.write(name, f"safety: {{max_deactivations: {most}}}\nretry: {{base_seconds: 0.01}}\n")
-        table = "".join(f"{phone},{each.seen}\n" for phone, each in WORLDS["calm"].items() if each.account == "main")
+        table = "".join(
+            f"{phone},{number.seen}\n" for phone, number in WORLDS["calm"].items() if number.account == "main"
+        )
         command.write("numbers.csv", f"phone,status\n{table}")
         self._set("before", numbers)
         _write(command, "then", numbers)
@@ -103,7 +105,7 @@ class Fleet:
 
 def _write(command: Command, time: str, numbers: Mapping[str, Number]) -> None:
     for name, head in _HEADS.items():
-        listed = [(phone, _line(each, time)) for phone, each in numbers.items() if each.account == name]
+        listed = [(phone, _line(number, time)) for phone, number in numbers.items() if number.account == name]
         lines = "".join(f"  {phone}: {line}\n" for phone, line in listed if line is not None)
         command.write(f"d/{name}.yaml", f"version: 1\n{head}numbers:\n{lines}")
 

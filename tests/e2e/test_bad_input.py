@@ -13,7 +13,7 @@ from worker.sandbox import Fault, SandboxAccount
 
 A, B = "01000000001", "01000000002"
 
-_PLACE = re.compile(r"^[^:\n]+:\d+:\d+: \S", re.MULTILINE)
+_LOCATION = re.compile(r"^[^:\n]+:\d+:\d+: \S", re.MULTILINE)
 NUMBERS = {A: "INACTIVE", B: "ACTIVE"}
 FILES = {"d.yaml": f"version: 1\nnumbers:\n  {A}: ACTIVE\n  {B}: ACTIVE\n"}
 
@@ -56,7 +56,7 @@ def test_invalid_file_reports_its_line_and_sends_nothing(
         result = command(*verb, "-f", "bad.yaml")
         assert result.returncode == 65
         assert re.search(message, result.stderr), result.stderr
-        assert _PLACE.search(result.stderr)
+        assert _LOCATION.search(result.stderr)
         assert "LITERAL" not in result.stderr
         assert result.stdout == ""
     assert served.sandbox.wire == []

@@ -45,7 +45,10 @@ _UP, _DOWN, _SWITCHED, _SHOP_UP, _SHOP_DOWN = (f"010000000{end}" for end in (11,
 
 
 def _chosen(option: str, *choices: str) -> dict[str, tuple[str, ...]]:
-    return {"": (), **{each: tuple(part for phone in each.split("+") for part in (option, phone)) for each in choices}}
+    return {
+        "": (),
+        **{choice: tuple(part for phone in choice.split("+") for part in (option, phone)) for choice in choices},
+    }
 
 
 _COMMON: Final[Mapping[str, Values]] = {
@@ -402,8 +405,8 @@ def _phones(document: Any) -> Iterator[str]:
             yield document["phone"]
         document = [value for key, value in document.items() if key != "notices"]
     if isinstance(document, list):
-        for each in document:
-            yield from _phones(each)
+        for number in document:
+            yield from _phones(number)
 
 
 def _numbers_in(text: str) -> frozenset[str]:

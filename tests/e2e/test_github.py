@@ -154,11 +154,11 @@ def test_refused_plan_fails_and_names_the_option(job: Job, forge: Forge) -> None
 
 def test_mask_hides_numbers_everywhere(job: Job, forge: Forge) -> None:
     step = job("plan")
-    observed = [step.log, step.summary, *(each["body"] for each in forge.comments)]
+    observed = [step.log, step.summary, *(comment["body"] for comment in forge.comments)]
     store_plan(forge, step)
     merge(forge)
     applied = job("apply")
-    observed += [applied.log, applied.summary, *(each["body"] for each in forge.comments)]
+    observed += [applied.log, applied.summary, *(comment["body"] for comment in forge.comments)]
     drift = job("drift")
     job.folder.joinpath("desired.yaml").write_text(f"version: 1\nnumbers: {{{A}: ACTIVE, +82-10-1234-5678: ON}}\n")
     broken = job("plan")
@@ -176,7 +176,7 @@ def test_merge_applies_the_reviewed_plan(job: Job, forge: Forge, served: Served)
     assert applied.status == 0, applied.log
     assert served.writes == [(A, "ACTIVE")]
     assert forge.tokens_elsewhere == [None]
-    assert [each["body"].split("\n")[0] for each in forge.comments] == [
+    assert [comment["body"].split("\n")[0] for comment in forge.comments] == [
         MARKER,
         "<!-- senderid apply senderid -->",
     ]
@@ -285,7 +285,7 @@ def test_drift_updates_its_one_issue(job: Job, forge: Forge, served: Served) -> 
     for text in (apart, apart, calm, calm, apart):
         (job.folder / "desired.yaml").write_text(text)
         assert job("drift").status == 0
-        states.append([each["state"] for each in forge.issues])
+        states.append([issue["state"] for issue in forge.issues])
     assert states == [["open"], ["open"], ["closed"], ["closed"], ["open"]]
     assert forge.issues[0]["title"] == "Sender numbers drifted"
     assert forge.issues[0]["body"].startswith("<!-- senderid drift senderid -->\n### Drift: 1 to activate")
@@ -315,7 +315,7 @@ def test_problems_are_annotations(job: Job, served: Served) -> None:
     commands = [line for line in after_token if line.startswith("::")]
     assert len(commands) == 2
     assert all(
-        re.fullmatch(rf"::error file={re.escape(escaped)},line=\d+,col=\d+::[^\r\n]+", each) for each in commands
+        re.fullmatch(rf"::error file={re.escape(escaped)},line=\d+,col=\d+::[^\r\n]+", command) for command in commands
     )
     assert served.sandbox.wire == []
 
@@ -335,7 +335,7 @@ def test_module_of_the_repository_is_not_imported(job: Job, forge: Forge) -> Non
     for name in ("__init__.py", "forge/__init__.py", "forge/__main__.py", "../json.py"):
         (job.folder / "worker" / name).write_text("raise SystemExit(99)\n")
     assert job("plan").status == 0
-    assert [each["user"]["login"] for each in forge.comments] == [BOT]
+    assert [comment["user"]["login"] for comment in forge.comments] == [BOT]
 
 
 def test_failed_comment_fails_the_plan(job: Job, served: Served) -> None:
@@ -443,7 +443,7 @@ def test_older_claim_wins(job: Job, forge: Forge, served: Served) -> None:
     refused = job("apply")
     assert refused.status == 4
     assert "job https://github.com/rival has applied this plan" in refused.summary
-    assert [each["body"] for each in forge.comments[1:]] == [rival]
+    assert [comment["body"] for comment in forge.comments[1:]] == [rival]
     assert served.writes == []
 
 

@@ -237,7 +237,7 @@ def test_drift_updates_its_one_issue(pipeline: Pipeline, forge: Forge) -> None:
     for text in (DESIRED, DESIRED, calm, calm, DESIRED):
         pipeline.desire(text)
         assert pipeline("senderid-drift").returncode == 0
-        states.append([each["state"] for each in forge.issues])
+        states.append([issue["state"] for issue in forge.issues])
     assert states == [["opened"], ["opened"], ["closed"], ["closed"], ["opened"]]
     assert forge.issues[0]["description"].startswith("<!-- senderid drift senderid -->\n### Drift")
 

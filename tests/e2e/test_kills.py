@@ -107,7 +107,7 @@ class Scene:
         assert self.rows("SELECT * FROM outcomes WHERE outcome IS NULL") == []
         for entry, outcome, counts in self.rows("SELECT id, outcome, counts FROM entries"):
             numbers = self.rows("SELECT entry, outcome FROM outcomes").count
-            assert outcome != "crashed" or all(numbers((entry, each)) == n for each, n in json.loads(counts).items())
+            assert outcome != "crashed" or all(numbers((entry, kind)) == n for kind, n in json.loads(counts).items())
         writes = len(self.served.writes)
         second = self.command("apply", "-y", "-f", "d.yaml", "--format", "json")
         assert (second.returncode, len(self.served.writes)) == (0, writes)

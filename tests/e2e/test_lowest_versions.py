@@ -22,8 +22,8 @@ A, B = "01000000001", "01000000002"
 def _lowest() -> list[str]:
     """Return each direct dependency at its lower bound."""
     named = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    actual = [re.fullmatch(r"([\w.-]+)>=([\w.]+)[^;]*(;.*)?", each) for each in named]
-    return [f"{each[1]}=={each[2]}{each[3] or ''}" for each in actual if each]
+    actual = [re.fullmatch(r"([\w.-]+)>=([\w.]+)[^;]*(;.*)?", line) for line in named]
+    return [f"{match[1]}=={match[2]}{match[3] or ''}" for match in actual if match]
 
 
 def test_every_dependency_has_a_lower_bound() -> None:

@@ -48,7 +48,7 @@ def test_plan_and_drift_count_statuses_and_differences(command: Command, verb: s
     assert values["senderid_quota_used", "0", "read"] == 1
     assert started_at <= values[LAST_GOOD,] <= time.time()
     assert path.stat().st_mode & 0o777 == 0o644
-    assert [each.name for each in command.folder.glob("*prom*")] == ["senderid.prom"]
+    assert [path.name for path in command.folder.glob("*prom*")] == ["senderid.prom"]
 
 
 @pytest.mark.usefixtures("served")

@@ -64,8 +64,8 @@ def test_one_failed_channel_is_an_error(command: Command, webhook: Webhook) -> N
     command.write("config/worker.yaml", SETTINGS.format(seconds=10))
     command.write("mail.url", webhook.url(f"bad/{TOKEN}"))
     command.environment["OPS_URL"] = webhook.url("ok/ops")
-    done = command("notify", "test")
-    assert (done.returncode, [line[:9] for line in done.stdout.splitlines()]) == (1, ["ok    ops", "fail  mai"])
+    result = command("notify", "test")
+    assert (result.returncode, [line[:9] for line in result.stdout.splitlines()]) == (1, ["ok    ops", "fail  mai"])
     assert command("notify", "test", "--channel", "ops").returncode == 0
 
 

@@ -50,7 +50,7 @@ def test_apply_and_run_reports(command: Command, served: Served) -> None:
     assert f"senderid history {run_id} --format html" in read.visible
 
     read = _report(command, "history", run_id)
-    (drawing,) = [each for each in read.named("svg") if each.get("role") == "img"]
+    (drawing,) = [element for element in read.named("svg") if element.get("role") == "img"]
     assert "3 writes" in str(drawing["aria-label"])
     assert "the quota is " in str(drawing["aria-label"])
     assert "1 retry" in str(drawing["aria-label"])

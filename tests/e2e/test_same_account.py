@@ -78,8 +78,8 @@ def test_two_keys_of_one_account_are_refused_before_any_write(command: Command, 
     """Only the API shows that the account is the same. Other accounts converge."""
     result = command("apply", "-f", "d", "--yes", "--format", "json")
     assert result.returncode == 1
-    accounts = {each["account"]: each for each in json.loads(result.stdout)["accounts"]}
-    assert {name: each["outcome"] for name, each in accounts.items()} == {
+    accounts = {entry["account"]: entry for entry in json.loads(result.stdout)["accounts"]}
+    assert {name: entry["outcome"] for name, entry in accounts.items()} == {
         "a": "failed",
         "b": "failed",
         "c": "converged",
@@ -101,7 +101,7 @@ def test_ledger_identity_refuses_an_account_whose_other_name_is_not_read(
     options = () if unreadable else ("--account", "b")
     result = command("apply", "-f", "d", *options, "--exclude", C, "--yes", "--format", "json")
     assert result.returncode == 1
-    (other,) = (each for each in json.loads(result.stdout)["accounts"] if each["account"] == "b")
+    (other,) = (entry for entry in json.loads(result.stdout)["accounts"] if entry["account"] == "b")
     assert other["error"]["code"] == "DuplicateAccount"
     assert "'b' (d/b.yaml:2), 'a' (d/a.yaml:1)" in other["error"]["message"]
     assert twins.writes == [(A, "ACTIVE")]
@@ -126,8 +126,8 @@ def test_ledger_identity_is_read_again(command: Command, twins: Served) -> None:
 def test_plan_file_omits_accounts_with_two_names(command: Command, twins: Served) -> None:
     assert command("plan", "-f", "d", "--out", "p.json").returncode == 1
     saved = json.loads((command.folder / "p.json").read_text())
-    assert [each["account"] for each in saved["accounts"]] == ["c"]
-    assert [(each["account"], each["error"]["code"]) for each in saved["left_out"]] == [
+    assert [account["account"] for account in saved["accounts"]] == ["c"]
+    assert [(account["account"], account["error"]["code"]) for account in saved["left_out"]] == [
         ("a", "DuplicateAccount"),
         ("b", "DuplicateAccount"),
     ]

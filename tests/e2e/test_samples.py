@@ -70,7 +70,7 @@ def test_yaml_samples_load(page: Path, sample: Sample) -> None:
 @pytest.mark.parametrize(("page", "sample"), samples_in("json"), ids=name)
 def test_json_samples_match_their_schemas(page: Path, sample: Sample) -> None:
     del page
-    documents = {f"senderid.{each}/v1": each for each in NAMES}
+    documents = {f"senderid.{name}/v1": name for name in NAMES}
     for document in [json.loads(sample.text)] if "schema" in sample.text else map(json.loads, sample.text.splitlines()):
         kind = documents[document["schema"]] if "schema" in document else "log"
         Draft202012Validator(schema(kind)).validate(document)
@@ -191,6 +191,6 @@ def test_comparison_detects_a_wrong_output(shown: str, real: str, *, same: bool)
 
 def test_marks_belong_to_the_next_block() -> None:
     page = "<!-- run -->\n\ntext\n\n```sh\nfalse\n```\n\n1. step\n\n   <!-- skip: why -->\n   ```sh\n   x\n   ```\n"
-    assert [(each.mark, each.remark, each.line) for each in samples(page)] == [("", "", 5), ("skip", "why", 12)]
+    assert [(sample.mark, sample.remark, sample.line) for sample in samples(page)] == [("", "", 5), ("skip", "why", 12)]
     assert msgspec.structs.astuple(steps(Sample("console", "$ a\n> b\nc\n", 1, "run", ""))[0]) == ("a\nb", "c\n")
     assert yaml.safe_load(samples("```yaml\nversion: 1\n```\n")[0].text) == {"version": 1}

@@ -187,7 +187,7 @@ def test_calendar_needs_no_account(command: Command) -> None:
     assert text.endswith("4 changes from 2037-12-01 00:00 KST until 2037-12-02 00:00 KST.\n")
     document = json.loads(command(*arguments, "--format", "json").stdout)
     Draft202012Validator(schema("calendar")).validate(document)
-    due = [(each["at"], each["phone"], each["after"]) for each in document["accounts"][0]["due"]]
+    due = [(change["at"], change["phone"], change["after"]) for change in document["accounts"][0]["due"]]
     assert due == [
         ("2037-11-30T15:00:00Z", MOVED, "ACTIVE"),
         ("2037-12-01T00:00:00Z", SALE, "ACTIVE"),

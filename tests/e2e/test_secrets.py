@@ -58,7 +58,7 @@ class _Watched:
         self._serve = serve
         self.headers: list[str] = []
         self.secrets: list[str] = []
-        self.shown: dict[str, bytes] = {}
+        self.outputs: dict[str, bytes] = {}
         self._kept = 0
         command.environment |= _HASTE
 
@@ -89,21 +89,21 @@ class _Watched:
         """Record outputs and every file of the folder."""
         self._kept += 1
         name = f"{self._kept} {name}"
-        self.shown[f"{name}: outputs"] = f"{out}\n{err}".encode()
+        self.outputs[f"{name}: outputs"] = f"{out}\n{err}".encode()
         for path in self.command.folder.rglob("*"):
             if path.is_file():
-                self.shown[f"{name}: {path.relative_to(self.command.folder)}"] = path.read_bytes()
+                self.outputs[f"{name}: {path.relative_to(self.command.folder)}"] = path.read_bytes()
 
     def check(self) -> None:
         """Check that no output contains a secret."""
         signed = [re.findall(r"(?:salt|signature)=([^,\s]+)", header) for header in self.headers]
-        assert all(len(each) == 2 for each in signed)
-        hidden = {*self.secrets, *(text for each in signed for text in each)}
+        assert all(len(pair) == 2 for pair in signed)
+        hidden = {*self.secrets, *(text for pair in signed for text in pair)}
         needles = {spelling for text in hidden for spelling in _spellings(text)}
         assert all(len(needle) > 8 for needle in needles)
-        everything = b"\n".join(self.shown.values())
+        everything = b"\n".join(self.outputs.values())
         if any(needle in everything for needle in needles):
-            leaks = [name for name, data in self.shown.items() if any(needle in data for needle in needles)]
+            leaks = [name for name, data in self.outputs.items() if any(needle in data for needle in needles)]
             pytest.fail(f"given away in {leaks}")
         assert b"HMAC-SHA256" not in everything
 
@@ -250,10 +250,10 @@ def test_running_process_reveals_no_secret(watched: _Watched) -> None:
             time.sleep(0.01)
         assert watched.run("apply", "-y", "-f", "d.yaml") == 5
         for path in Path(f"/proc/{process.pid}/task").iterdir():
-            watched.shown[f"cmdline {path.name}"] = (path / "cmdline").read_bytes()
-            watched.shown[f"comm {path.name}"] = (path / "comm").read_bytes()
-        assert any("-wal" in name for name in watched.shown)
-        assert any("lock" in name for name in watched.shown)
+            watched.outputs[f"cmdline {path.name}"] = (path / "cmdline").read_bytes()
+            watched.outputs[f"comm {path.name}"] = (path / "comm").read_bytes()
+        assert any("-wal" in name for name in watched.outputs)
+        assert any("lock" in name for name in watched.outputs)
         process.send_signal(signal.SIGTERM)
         time.sleep(0.2)
         process.send_signal(signal.SIGTERM)
@@ -272,10 +272,10 @@ def test_search_finds_every_spelling(watched: _Watched) -> None:
     for text in (_account(1).api_secret, salt, "ab" * 32):
         raw = text.encode()
         for encoded in (raw, raw.hex().encode(), quote(text, safe="").encode(), *_in_base64(raw)):
-            watched.shown = {"file": b"before " + encoded + b" after"}
+            watched.outputs = {"file": b"before " + encoded + b" after"}
             with pytest.raises(pytest.fail.Exception, match="given away"):
                 watched.check()
-    watched.shown = {"file": b"nothing"}
+    watched.outputs = {"file": b"nothing"}
     watched.check()
 
 

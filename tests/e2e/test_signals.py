@@ -210,7 +210,7 @@ def test_signal_drains_an_apply(command: Command, serve: Serve, number: signal.S
     assert process.returncode == _STATUS[number], err
     (result,) = json.loads(out)["accounts"]
     assert (json.loads(out)["outcome"], result["outcome"]) == ("interrupted", "interrupted")
-    outcomes = {each["phone"]: each["outcome"] for each in result["numbers"] if each["action"] == "activate"}
+    outcomes = {number["phone"]: number["outcome"] for number in result["numbers"] if number["action"] == "activate"}
     assert {phone for phone, outcome in outcomes.items() if outcome == "changed"} == {
         phone for phone, _ in served.writes
     }
@@ -272,7 +272,7 @@ def test_repeated_sighup_drains(command: Command, serve: Serve) -> None:
         out, _ = process.communicate(timeout=30)
     assert process.returncode == 129
     (result,) = json.loads(out)["accounts"]
-    assert [(each["phone"], each["outcome"]) for each in result["numbers"]] == [(A, "changed")]
+    assert [(number["phone"], number["outcome"]) for number in result["numbers"]] == [(A, "changed")]
 
 
 def test_repeated_sighup_before_the_run_is_dropped() -> None:

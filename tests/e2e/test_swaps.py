@@ -108,7 +108,7 @@ def test_activation_refused_during_the_run(
     assert account.statuses[OLD] == ("ACTIVE" if mode == "hold" else "INACTIVE")
     assert bool(_swaps(result.stdout)) == (mode == "warn")
     if mode == "hold":
-        (number,) = (each for each in json.loads(result.stdout)["accounts"][0]["numbers"] if each["phone"] == OLD)
+        (number,) = (row for row in json.loads(result.stdout)["accounts"][0]["numbers"] if row["phone"] == OLD)
         assert number["error"]["message"].startswith(f"{HELD}(INACTIVE); ")
         run = json.loads(result.stdout)["run_id"]
         assert "pair_swaps hold" in command("history", run).stdout

@@ -34,7 +34,9 @@ class _Handler(BaseHTTPRequestHandler):
         request = ExportTraceServiceRequest.FromString(self.rfile.read(int(self.headers["Content-Length"])))
         for resource in request.resource_spans:
             self.server.services |= {
-                each.value.string_value for each in resource.resource.attributes if each.key == "service.name"
+                attribute.value.string_value
+                for attribute in resource.resource.attributes
+                if attribute.key == "service.name"
             }
             self.server.spans += [span for scope in resource.scope_spans for span in scope.spans]
         self.send_response(200)
@@ -75,7 +77,7 @@ def test_run_is_one_trace(command: Command, collector: Collector) -> None:
     requests = json.loads(result.stdout)["accounts"][0]["requests"]
     assert (names.count("GET numbers"), names.count("PUT numbers")) == (requests["reads"], requests["writes"])
     (run,) = [span for span in collector.spans if span.name == "run"]
-    (run_id,) = [each.value.string_value for each in run.attributes if each.key == "senderid.run_id"]
+    (run_id,) = [attribute.value.string_value for attribute in run.attributes if attribute.key == "senderid.run_id"]
     assert run_id == json.loads(result.stdout)["run_id"]
     assert PHONE not in str(collector.spans)
 

@@ -37,7 +37,7 @@ def text(name: str, key: str | None, pin: str | None, endpoint: str | None, *num
 @given(st.lists(documents, max_size=4))
 def test_loaded_accounts_are_distinct(found: Sequence[tuple[str, str | None, str | None, str | None]]) -> None:
     """No two loaded accounts share a platform and a pin, or a platform and a key, known or not."""
-    files = [(f"{index}.yaml", text(*each).encode()) for index, each in enumerate(found)]
+    files = [(f"{index}.yaml", text(*fields).encode()) for index, fields in enumerate(found)]
     try:
         accounts = load(
             files, DocumentChecks(IdentityResolver("solapi", lambda reference: KEYS.get(reference.env or "")))

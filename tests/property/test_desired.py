@@ -65,7 +65,7 @@ def flow(value: object) -> str:
         case bool():
             return str(value).lower()
         case dict():
-            return "{" + ", ".join(f"{key}: {flow(each)}" for key, each in value.items() if each is not None) + "}"
+            return "{" + ", ".join(f"{key}: {flow(item)}" for key, item in value.items() if item is not None) + "}"
         case Status() | int():
             return str(value)
         case _:
@@ -76,7 +76,7 @@ def fields(value: Any) -> dict[str, Any]:
     """Return the fields of a value, including nested ones."""
     names_of = value.__struct_fields__
     inside = {name: getattr(value, name) for name in names_of if name != "managed"}
-    return {name: fields(each) if hasattr(each, "__struct_fields__") else each for name, each in inside.items()}
+    return {name: fields(item) if hasattr(item, "__struct_fields__") else item for name, item in inside.items()}
 
 
 def rendered(name: str, head: dict[str, Any], numbers: dict[str, Desired], *, listed: bool) -> str:

@@ -55,7 +55,9 @@ def test_unchanged_state_sends_no_notification(state: NotifyState) -> None:
 
 def edges(news: list[Notification], event: Event, account: str | None) -> list[bool]:
     """Return the ends (True) and starts of an event among some notifications, in order."""
-    return [each.over for each in news if each.event is event and each.account == account]
+    return [
+        notification.over for notification in news if notification.event is event and notification.account == account
+    ]
 
 
 def transitions(states: list[bool]) -> list[bool]:
@@ -100,20 +102,20 @@ def test_each_event_is_reported_when_it_grows_and_ends(before: NotifiedAccount, 
 def test_notices_and_writes_are_reported_once(before: NotifiedAccount, now: NotifiedAccount) -> None:
     """No notification reports the end of a notice or a write."""
     news = notifications(NotifyState(accounts={"main": before}), NotifyState(accounts={"main": now}))
-    lines = {each.title for each in news if each.event in {Event.EXPIRING, Event.NOTICE}}
+    lines = {notification.title for notification in news if notification.event in {Event.EXPIRING, Event.NOTICE}}
     for notice in now.notices:
         # the text about a waiting number may change without a notification
         known = notice in before.notices or (
-            notice.kind is NoticeKind.PENDING and any(each.kind is NoticeKind.PENDING for each in before.notices)
+            notice.kind is NoticeKind.PENDING and any(other.kind is NoticeKind.PENDING for other in before.notices)
         )
         line = notice.message if notice.phone is None else f"{notice.phone}: {notice.message}"
         assert (line in lines) is not known
-    changed = [each for each in news if each.event is Event.CHANGED]
+    changed = [notification for notification in news if notification.event is Event.CHANGED]
     assert bool(changed) is (now.written is not None and now.written != before.written)
 
 
 @given(STATES, STATES)
 def test_notifications_name_existing_accounts_only(before: NotifyState, now: NotifyState) -> None:
-    assert {each.account for each in notifications(before, now)} <= {None, *now.accounts}
-    first = {each.account for each in notifications(NotifyState(), now)}
+    assert {notification.account for notification in notifications(before, now)} <= {None, *now.accounts}
+    first = {notification.account for notification in notifications(NotifyState(), now)}
     assert {name for name, account in now.accounts.items() if account != NotifiedAccount()} <= first

@@ -73,8 +73,8 @@ def _elements(page: str) -> list[tuple[str, dict[str, Any]]]:
 
 def _check_elements(report_of: Callable[[str], str], text: str) -> None:
     page = report_of(text)
-    expected = [each for each in _elements(report_of("x")) if each[0] not in {"meta", "br"}]
-    assert [each for each in _elements(page) if each[0] not in {"meta", "br"}] == expected
+    expected = [element for element in _elements(report_of("x")) if element[0] not in {"meta", "br"}]
+    assert [element for element in _elements(page) if element[0] not in {"meta", "br"}] == expected
     visible_text = "".join(safe(text, 60).split())
     assert visible_text.rstrip("….") in "".join(ParsedReport(page).visible.split())
     assert not [char for char in page if char in "\x00\x1b\u202e\u2066\ud800"]

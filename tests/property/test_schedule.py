@@ -192,16 +192,16 @@ def test_account_changes_only_at_transitions(schedules: list[Schedule | None], c
     start = clock.replace(tzinfo=UTC)
     end = start + timedelta(hours=hours)
     changes = list(transitions(account, start, end))
-    assert [each.when for each in changes] == sorted(each.when for each in changes)
+    assert [change.when for change in changes] == sorted(change.when for change in changes)
     transition = next_transition(account, start - timedelta(microseconds=1))
     assert next(iter(changes), None) is None or transition == changes[0].when
     assert changes or transition is None or transition >= end
     state = _statuses(settle_schedules(account, start - timedelta(seconds=1)))
-    for each, following in pairwise([*changes, Transition("", end, None, None, "")]):
-        assert state[each.phone] is each.before is not each.after
-        state[each.phone] = each.after
-        if following.when > each.when:
-            for moment in (each.when, following.when - timedelta(seconds=1)):
+    for change, following in pairwise([*changes, Transition("", end, None, None, "")]):
+        assert state[change.phone] is change.before is not change.after
+        state[change.phone] = change.after
+        if following.when > change.when:
+            for moment in (change.when, following.when - timedelta(seconds=1)):
                 assert _statuses(settle_schedules(account, moment)) == state
 
 

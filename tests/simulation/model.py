@@ -154,7 +154,7 @@ class Api:
 
         A run never gets two in a row, because it accepts what a second read confirms.
         """
-        received = [each for each in self._history.requests if each.run == request.run and each.heard_account]
+        received = [read for read in self._history.requests if read.run == request.run and read.heard_account]
         if fault.instead not in {"stranger", "emptied", "shrunk"} or (received and received[-1].distorted):
             return None
         request.distorted = True

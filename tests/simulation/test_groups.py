@@ -46,7 +46,7 @@ def _scenario(seed: int) -> Scenario:
 
 
 def _without_edits(happenings: Mapping[int, tuple[Happening, ...]]) -> dict[int, tuple[Happening, ...]]:
-    return {moment: tuple(each for each in some if each.what != "edit") for moment, some in happenings.items()}
+    return {moment: tuple(event for event in some if event.what != "edit") for moment, some in happenings.items()}
 
 
 def _file(chance: Random, numbers: dict[str, str], groups: tuple[Group, ...], index: int) -> DesiredAccount:

@@ -44,7 +44,7 @@ def test_watch_seeds_cover_every_event() -> None:
     for seed in range(30):
         world = _judged(seed)
         met |= {event.what for event in world.history.trace}
-        met |= {f"pass {each.done.outcome}" for each in world.passes if each.done is not None}
+        met |= {f"pass {record.result.outcome}" for record in world.passes if record.result is not None}
         met |= {f"news {news.event}" for life in world.lives for _, news in life.news}
         met |= {"undelivered" for life in world.lives if life.undelivered}
     expected = {"edit", "file", "slow", "faults", "channel", "disk", "settings", "stop", "delivered", "undelivered"}

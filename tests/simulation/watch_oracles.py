@@ -36,18 +36,18 @@ def judge_watch(world: WatchWorld) -> None:
 def _edges_are_acted_on(world: WatchWorld) -> Iterator[str]:
     """Each edge of a file has a pass over its account at once, or right after the pass in progress."""
     for life in world.lives:
-        passes = [each for each in world.passes if each.life is life]
+        passes = [record for record in world.passes if record.life is life]
         for account in world.scenario.accounts:
             for edge in _edges(world, account.name):
                 under_way = next(
-                    (each for each in passes if each.began.at < edge - _EXACT and edge <= _end(each)), None
+                    (record for record in passes if record.began.at < edge - _EXACT and edge <= _end(record)), None
                 )
                 bound = _LATE + (edge if under_way is None else _end(under_way))
                 if edge <= life.started.at or life.stopped is None or life.stopped.at <= bound:
                     continue
-                current = [each for each in passes if edge - _EXACT <= each.began.at <= bound]
+                current = [record for record in passes if edge - _EXACT <= record.began.at <= bound]
                 # a pass that waits for its quota at the signal sends nothing
-                if not any(_requests(world, each, account.name) or _is_interrupted(each) for each in current):
+                if not any(_requests(world, record, account.name) or _is_interrupted(record) for record in current):
                     yield f"no pass reads {account.name} within {bound - edge:.3f} s of its edge at {edge:.3f}"
 
 
@@ -70,17 +70,19 @@ def _edges(world: WatchWorld, account: str) -> Iterator[float]:
 
 def _calm_passes_converge(world: WatchWorld) -> Iterator[str]:
     """After an undisturbed pass, and at the end, every account is as its file desires."""
-    for each in world.passes:
-        if each.done is None or each.disk_failed or _is_interrupted(each):
+    for record in world.passes:
+        if record.result is None or record.disk_failed or _is_interrupted(record):
             continue
-        for observed in each.done.accounts:
+        for observed in record.result.accounts:
             name = observed.plan.account
-            reads = [read for read in _requests(world, each, name) if read.shown is not None]
-            if reads and not (name in each.suspended or observed.plan.refusals or _is_disturbed(world, each, name)):
+            reads = [read for read in _requests(world, record, name) if read.shown is not None]
+            if reads and not (name in record.suspended or observed.plan.refusals or _is_disturbed(world, record, name)):
                 last = max(reads, key=lambda read: read.sent.order)
-                yield from (f"{each.name} leaves {wrong}" for wrong in _differences(world, each, name, last.visible))
+                yield from (
+                    f"{record.name} leaves {wrong}" for wrong in _differences(world, record, name, last.visible)
+                )
     last_pass = world.passes[-1]
-    if last_pass.done is None or _is_interrupted(last_pass):
+    if last_pass.result is None or _is_interrupted(last_pass):
         return
     for name, version in last_pass.good.items():
         if name not in last_pass.suspended and not version.refused:
@@ -88,21 +90,22 @@ def _calm_passes_converge(world: WatchWorld) -> Iterator[str]:
             yield from (f"the end leaves {wrong}" for wrong in _differences(world, last_pass, name, numbers))
 
 
-def _is_disturbed(world: WatchWorld, each: PassRecord, name: str) -> bool:
-    assert each.ended is not None
+def _is_disturbed(world: WatchWorld, record: PassRecord, name: str) -> bool:
+    assert record.ended is not None
     phones = world.apis[name].numbers
     edited = any(
-        edit.phone in phones and each.began.order < edit.moment.order < each.ended.order for edit in world.history.edits
+        edit.phone in phones and record.began.order < edit.moment.order < record.ended.order
+        for edit in world.history.edits
     )
-    return edited or any(request.fault != "none" for request in _requests(world, each, name))
+    return edited or any(request.fault != "none" for request in _requests(world, record, name))
 
 
-def _differences(world: WatchWorld, each: PassRecord, name: str, numbers: dict[str, str]) -> Iterator[str]:
-    for phone, listed in each.good[name].numbers.items():
-        desired = listed.at(each.began.at + _EXACT)
+def _differences(world: WatchWorld, record: PassRecord, name: str, numbers: dict[str, str]) -> Iterator[str]:
+    for phone, listed in record.good[name].numbers.items():
+        desired = listed.at(record.began.at + _EXACT)
         status = numbers.get(phone)
         edges = {edge for start, end, _ in listed.windows for edge in (start, end)}
-        expired = any(each.began.at - _EXACT < edge < _end(each) + _EXACT for edge in edges)
+        expired = any(record.began.at - _EXACT < edge < _end(record) + _EXACT for edge in edges)
         if not _is_selected(world, phone) or status not in _WRITABLE or expired:
             continue
         if status != desired:
@@ -111,36 +114,36 @@ def _differences(world: WatchWorld, each: PassRecord, name: str, numbers: dict[s
 
 def _writes_are_desired(world: WatchWorld) -> Iterator[str]:
     """A write has the status that the last valid file desires at that time, for a number that no read shows so."""
-    for each, name, put in _writes(world):
-        listed = each.good[name].numbers.get(put.phone)
+    for record, name, put in _writes(world):
+        listed = record.good[name].numbers.get(put.phone)
         if listed is None or put.asked not in {listed.at(put.sent.at - GRACE), listed.at(put.sent.at + _EXACT)}:
-            yield f"{each.name} asks {put.asked} of {put.phone}, the file {listed}"
-        elif put.asked not in {listed.at(each.began.at - _EXACT), listed.at(each.began.at + _EXACT)}:
-            yield f"{each.name} asks {put.asked} of {put.phone}, which was not desired when it began"
-        earlier = [request for request in _requests(world, each, name) if request.sent.order < put.sent.order]
+            yield f"{record.name} asks {put.asked} of {put.phone}, the file {listed}"
+        elif put.asked not in {listed.at(record.began.at - _EXACT), listed.at(record.began.at + _EXACT)}:
+            yield f"{record.name} asks {put.asked} of {put.phone}, which was not desired when it began"
+        earlier = [request for request in _requests(world, record, name) if request.sent.order < put.sent.order]
         reads = [read.visible for read in earlier if read.shown is not None]
         if all(output.get(put.phone) == put.asked for output in reads[-2:]):
-            yield f"{each.name} writes {put.phone}, which its reads show as desired"
+            yield f"{record.name} writes {put.phone}, which its reads show as desired"
 
 
 def _writes_are_allowed(world: WatchWorld) -> Iterator[str]:
     """No suspended account is written, and no unselected number is written or reported."""
-    for each, name, put in _writes(world):
-        if name in each.suspended:
-            yield f"{each.name} writes {put.phone} of a suspended account"
+    for record, name, put in _writes(world):
+        if name in record.suspended:
+            yield f"{record.name} writes {put.phone} of a suspended account"
         if not _is_selected(world, put.phone):
-            yield f"{each.name} writes {put.phone}, which is not selected"
-    for each in world.passes:
-        plans = () if each.done is None else (observed.plan for observed in each.done.accounts)
+            yield f"{record.name} writes {put.phone}, which is not selected"
+    for record in world.passes:
+        plans = () if record.result is None else (observed.plan for observed in record.result.accounts)
         for phone in sorted({change.phone for plan in plans for change in plan.changes}):
             if not _is_selected(world, phone):
-                yield f"{each.name} plans {phone}, which is not selected"
+                yield f"{record.name} plans {phone}, which is not selected"
 
 
 def _writes(world: WatchWorld) -> Iterator[tuple[PassRecord, str, Request]]:
-    for each in world.passes:
+    for record in world.passes:
         for name in world.apis:
-            yield from ((each, name, request) for request in _requests(world, each, name) if request.writes)
+            yield from ((record, name, request) for request in _requests(world, record, name) if request.writes)
 
 
 def _quota_holds_across_passes(world: WatchWorld) -> Iterator[str]:
@@ -152,9 +155,9 @@ def _quota_holds_across_passes(world: WatchWorld) -> Iterator[str]:
         ):
             arrivals = sorted(
                 request.arrived.at
-                for each in world.passes
-                if each.life is life
-                for request in _requests(world, each, account)
+                for record in world.passes
+                if record.life is life
+                for request in _requests(world, record, account)
                 if request.arrived is not None and request.writes == writes
             )
             for index, first in enumerate(arrivals):
@@ -213,16 +216,16 @@ def _notifications_are_true(world: WatchWorld) -> Iterator[str]:
 
 def _writes_are_reported(world: WatchWorld) -> Iterator[str]:
     """Each undisturbed pass with writes is reported once per account."""
-    for each in world.passes:
+    for record in world.passes:
         reported = Counter(
             news.account
-            for _, news in each.life.news
-            if news.event is Event.CHANGED and f"(run {each.name})" in news.title
+            for _, news in record.life.news
+            if news.event is Event.CHANGED and f"(run {record.name})" in news.title
         )
-        for account in world.scenario.accounts if each.done is not None else ():
-            wrote = any(request.effect for request in _requests(world, each, account.name))
-            if not _is_disturbed(world, each, account.name) and reported[account.name] != wrote:
-                yield f"{each.name} writes to {account.name}, which is reported {reported[account.name]} times"
+        for account in world.scenario.accounts if record.result is not None else ():
+            wrote = any(request.effect for request in _requests(world, record, account.name))
+            if not _is_disturbed(world, record, account.name) and reported[account.name] != wrote:
+                yield f"{record.name} writes to {account.name}, which is reported {reported[account.name]} times"
 
 
 def _states_are_recorded(world: WatchWorld) -> Iterator[str]:
@@ -233,10 +236,10 @@ def _states_are_recorded(world: WatchWorld) -> Iterator[str]:
     }
     for account in world.scenario.accounts:
         reads = [
-            (observed.outcome, account.name in each.suspended)
-            for each in world.passes
-            if each.done is not None
-            for observed in each.done.accounts
+            (observed.outcome, account.name in record.suspended)
+            for record in world.passes
+            if record.result is not None
+            for observed in record.result.accounts
             if observed.plan.account == account.name
         ]
         outcome, is_suspended = reads[-1]
@@ -253,26 +256,26 @@ def _stops_in_order(world: WatchWorld) -> Iterator[str]:
             continue
         if life.ended.at - life.stopped.at > _STOP_SECONDS:
             yield f"a daemon takes {life.ended.at - life.stopped.at:.1f} s to stop"
-        passes = [each for each in world.passes if each.life is life]
-        for each in passes:
-            requests = [request for account in world.apis for request in _requests(world, each, account)]
+        passes = [record for record in world.passes if record.life is life]
+        for record in passes:
+            requests = [request for account in world.apis for request in _requests(world, record, account)]
             for request in requests:
                 if request.writes and request.sent.at > life.stopped.at + GRACE:
-                    yield f"{each.name} writes {request.phone} after the signal"
-                if each.ended is not None and request.sent.order > each.ended.order:
-                    yield f"{each.name} sends a request after its end"
+                    yield f"{record.name} writes {request.phone} after the signal"
+                if record.ended is not None and request.sent.order > record.ended.order:
+                    yield f"{record.name} sends a request after its end"
 
 
-def _requests(world: WatchWorld, each: PassRecord, account: str) -> list[Request]:
-    return world.requests.get((each.name, account), [])
+def _requests(world: WatchWorld, record: PassRecord, account: str) -> list[Request]:
+    return world.requests.get((record.name, account), [])
 
 
-def _end(each: PassRecord) -> float:
-    return float("inf") if each.ended is None else each.ended.at
+def _end(record: PassRecord) -> float:
+    return float("inf") if record.ended is None else record.ended.at
 
 
-def _is_interrupted(each: PassRecord) -> bool:
-    return each.done is not None and each.done.outcome is RunOutcome.INTERRUPTED
+def _is_interrupted(record: PassRecord) -> bool:
+    return record.result is not None and record.result.outcome is RunOutcome.INTERRUPTED
 
 
 def _is_selected(world: WatchWorld, phone: str) -> bool:

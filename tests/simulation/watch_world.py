@@ -95,7 +95,7 @@ class PassRecord:
     suspended: frozenset[str]
     disk_failed: bool
     ended: Moment | None = None
-    done: Pass | None = None
+    result: Pass | None = None
 
 
 class _UndeliveredLog:
@@ -314,8 +314,10 @@ class WatchWorld:
         async with Notifier(channels, tape, host="box", timeout_seconds=10.0) as notifier:
 
             def send(news: Sequence[Notification]) -> None:
-                moment = self.history.mark("news", said="; ".join(f"{each.account}: {each.title}" for each in news))
-                life.news += ((moment, each) for each in news)
+                moment = self.history.mark(
+                    "news", said="; ".join(f"{notification.account}: {notification.title}" for notification in news)
+                )
+                life.news += ((moment, notification) for notification in news)
                 notifier.notify(news)
 
             tracker = Tracker(
@@ -347,10 +349,10 @@ class WatchWorld:
             life.ended = self.history.mark("stopped")
             self._stop = self._reload = lambda: None
 
-    def on_pass(self, done: Pass) -> None:
+    def on_pass(self, result: Pass) -> None:
         """Record the end of a pass."""
-        self.passes[-1].ended = self.history.mark("passed", done.run_id, said=str(done.outcome))
-        self.passes[-1].done = done
+        self.passes[-1].ended = self.history.mark("passed", result.run_id, said=str(result.outcome))
+        self.passes[-1].result = result
 
     def on_event(self, event: str, fields: Mapping[str, Any]) -> None:
         """Record an event of the daemon."""

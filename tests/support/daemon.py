@@ -28,18 +28,18 @@ from worker.sandbox import SandboxAccount
 from worker.solapi.runtime import Runtime
 from worker.solapi.transport import Response, Transport
 
-__all__ = ["Daemon", "Folder", "Tape", "Wire", "account", "desired_account"]
+__all__ = ["Daemon", "DaemonLog", "Folder", "Wire", "account", "desired_account"]
 
 
-class Tape:
-    """A log that keeps its last 5,000 lines."""
+class DaemonLog:
+    """A log of the daemon, which keeps its last 5,000 lines."""
 
     def __init__(self, fields: Mapping[str, Any] | None = None, lines: list[dict[str, Any]] | None = None) -> None:
         self._fields = dict(fields or {})
         self.lines: list[dict[str, Any]] = [] if lines is None else lines
 
     def bind(self, **fields: Any) -> Self:
-        """Return this tape with `fields` on every line."""
+        """Return this log with `fields` on every line."""
         return type(self)(self._fields | fields, self.lines)
 
     def info(self, event: str, **fields: Any) -> None:
@@ -129,7 +129,7 @@ class Folder(WatchedFiles):
 
     def write(self, *accounts: DesiredAccount) -> None:
         """Replace the files. The next read returns the changes."""
-        previous, current = ({each.name: each for each in versions} for versions in (self.desired, accounts))
+        previous, current = ({account.name: account for account in versions} for versions in (self.desired, accounts))
         changed = frozenset(name for name in current if current[name] != previous.get(name))
         self._news.append(
             FileChanges(changed_accounts=changed, removed_accounts=frozenset(previous.keys() - current.keys()))
@@ -200,18 +200,18 @@ class Daemon:
         accounts: Sequence[SandboxAccount],
         desired: Sequence[DesiredAccount],
         *,
-        rhythm: Trigger | None = None,
+        trigger: Trigger | None = None,
         settings: Settings | None = None,
         terms: Terms | None = None,
         latency: float = 0.01,
-        **more: Any,
+        **options: Any,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.skew = 0.0
         self.settings = settings or Settings(rate_limit=RateLimit(writes=10_000, reads=10_000))
         self.wire = Wire(accounts, latency)
         self.folder = Folder(desired)
-        self.tape = Tape()
+        self.log = DaemonLog()
         self.ledgers = _Ledgers()
         self.runtime = Runtime(clock=self.loop.time, wall=self.wall, uniform=lambda low, high: (low + high) / 2)
         terms = terms or Terms(msgspec.structs.replace(self.settings.safety, max_deactivations="100%", min_active=0))
@@ -220,20 +220,20 @@ class Daemon:
             terms,
             self.wire,
             lambda reference: Credentials(reference.api_key.env or "", Secret("s" * 32)) if reference else _no_client(),
-            self.tape,
+            self.log,
             ledgers=self.ledgers,
             conclude=overall,
             runtime=self.runtime,
         )
-        self.agenda = Scheduler(rhythm or Interval(300.0), self.now(), uniform=self.runtime.uniform)
+        self.scheduler = Scheduler(trigger or Interval(300.0), self.now(), uniform=self.runtime.uniform)
         self._runs = 0
-        options: dict[str, Any] = {
+        defaults: dict[str, Any] = {
             "settings": self.settings,
             "reload_settings": lambda: (self.settings, terms),
             "new_run_id": self._start_run,
             "runtime": self.runtime,
-        } | more
-        self.watch = WatchLoop(self.folder, self.passes, self.agenda, self.tape, **options)
+        }
+        self.watch = WatchLoop(self.folder, self.passes, self.scheduler, self.log, **defaults | options)
 
     def wall(self) -> float:
         """Return Unix time as the daemon reads it."""
@@ -245,10 +245,10 @@ class Daemon:
 
     def outcomes(self) -> list[RunOutcome]:
         """Return the outcome of each pass."""
-        return [line["outcome"] for line in self.tape.of("watch.pass")]
+        return [line["outcome"] for line in self.log.of("watch.pass")]
 
-    async def live(self, seconds: float, *events: tuple[float, Callable[[], object]]) -> None:
-        """Run the daemon for this many seconds. Each event is called at its second."""
+    async def run_for(self, seconds: float, *events: tuple[float, Callable[[], object]]) -> None:
+        """Run the daemon for `seconds`. Each event is called at its time."""
         for at, event in events:
             self.loop.call_later(at, event)
         self.loop.call_later(seconds, self.watch.stop, Interrupted("stopped by SIGTERM; run again to continue"))

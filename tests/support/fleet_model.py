@@ -264,19 +264,21 @@ def expect_calendar(row: Row) -> Expected:
     """Return the expected result of `calendar` for two weeks or ten years, from now or from December 2039."""
     is_due = row["start"] == "later"
     numbers = WORLDS[row["world"]].items()
-    due = frozenset(phone for phone, each in numbers if is_due and each.later and each.account in _accounts(row))
+    due = frozenset(phone for phone, number in numbers if is_due and number.later and number.account in _accounts(row))
     return Expected(0, frozenset(), due, frozenset(), due)
 
 
 def expect_export(row: Row) -> Expected:
     """Return the expected result of `export` of the default account."""
-    phones = frozenset(phone for phone, each in WORLDS[row["world"]].items() if each.account == "main" and each.seen)
+    phones = frozenset(
+        phone for phone, number in WORLDS[row["world"]].items() if number.account == "main" and number.seen
+    )
     return Expected(0, frozenset(), None, frozenset(), phones)
 
 
 def expect_import(_row: Row) -> Expected:
     """Return the expected result of `import` of a table with the numbers of `main`."""
-    phones = frozenset(phone for phone, each in _NUMBERS.items() if each.account == "main")
+    phones = frozenset(phone for phone, number in _NUMBERS.items() if number.account == "main")
     return Expected(0, frozenset(), None, frozenset(), phones)
 
 

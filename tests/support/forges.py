@@ -144,7 +144,8 @@ class Forge:
             return web.json_response({"message": "Bad credentials"}, status=401)
         self.calls.append((request.method, request.path))
         fault = next(
-            (each for each in self.faults if each.method == request.method and request.path.endswith(each.path)), None
+            (fault for fault in self.faults if fault.method == request.method and request.path.endswith(fault.path)),
+            None,
         )
         if fault is None:
             return await handler(request)
@@ -166,17 +167,17 @@ class Forge:
     async def _create_comment(self, request: web.Request) -> web.Response:
         body = (await request.json())["body"]
         assert len(body) <= 65_536
-        for each in (*self.rivals, body):
-            self.comments.append({"id": next(self._ids), "user": {"login": BOT}, "author": {"id": 5}, "body": each})
+        for text in (*self.rivals, body):
+            self.comments.append({"id": next(self._ids), "user": {"login": BOT}, "author": {"id": 5}, "body": text})
         self.rivals.clear()
         return web.json_response({"id": self.comments[-1]["id"]}, status=201)
 
     async def _delete_comment(self, request: web.Request) -> web.Response:
-        self.comments[:] = [each for each in self.comments if str(each["id"]) != request.match_info["id"]]
+        self.comments[:] = [comment for comment in self.comments if str(comment["id"]) != request.match_info["id"]]
         return web.Response(status=204)
 
     async def _update_comment(self, request: web.Request) -> web.Response:
-        (comment,) = [each for each in self.comments if str(each["id"]) == request.match_info["id"]]
+        (comment,) = [item for item in self.comments if str(item["id"]) == request.match_info["id"]]
         comment["body"] = (await request.json())["body"]
         return web.json_response({})
 
@@ -218,7 +219,7 @@ class Forge:
         return web.json_response({"id": next(self._ids)}, status=201)
 
     async def _update_issue(self, request: web.Request) -> web.Response:
-        (issue,) = [each for each in self.issues if str(each["number"]) == request.match_info["number"]]
+        (issue,) = [item for item in self.issues if str(item["number"]) == request.match_info["number"]]
         issue |= await request.json()
         event = issue.pop("state_event", None)
         if event:
@@ -226,7 +227,7 @@ class Forge:
         return web.json_response({})
 
     async def _list_artifacts(self, request: web.Request) -> web.Response:
-        artifacts = [each for each in self.artifacts if each["name"] == request.query["name"]]
+        artifacts = [artifact for artifact in self.artifacts if artifact["name"] == request.query["name"]]
         return web.json_response({"total_count": len(artifacts), "artifacts": artifacts})
 
     async def _redirect_to_blob(self, request: web.Request) -> web.Response:

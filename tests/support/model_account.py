@@ -46,8 +46,8 @@ class ModelAccount:
         self.on_write: Callable[[str], None] = lambda _: None
         self.use = NumberUse()
         self.probe: ObservedAccount | None = None
-        self.remembered: list[int | None] = []
-        self.asked: list[tuple[tuple[str, ...], int]] = []
+        self.registered_counts: list[int | None] = []
+        self.usage_queries: list[tuple[tuple[str, ...], int]] = []
         self.max_concurrent_writes = 0
         self.slots = 0
         self._at_once: dict[str, int] = {}
@@ -77,12 +77,12 @@ class ModelAccount:
 
     async def confirm(self, observed: ObservedAccount, registered: int | None) -> ObservedAccount:
         """Return the current account. Read again if earlier runs registered more numbers, as the client does."""
-        self.remembered.append(registered)
+        self.registered_counts.append(registered)
         return await self.observe() if registered is not None and registered > len(observed.numbers) else observed
 
     async def usage(self, phones: Collection[str], hours: int) -> NumberUse:
         """Return the usage that the test set."""
-        self.asked.append((tuple(phones), hours))
+        self.usage_queries.append((tuple(phones), hours))
         return self.use
 
     async def retry(self, attempt: Callable[[ApiError | None], Awaitable[None]]) -> None:

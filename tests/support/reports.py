@@ -43,15 +43,15 @@ def change_at(index: int, text: str = "") -> Change:
     )
 
 
-def fleet_plan(accounts: int, each: int, text: str = "") -> Plan:
-    """Return a plan of some accounts with `each` changes.
+def fleet_plan(accounts: int, changes_each: int, text: str = "") -> Plan:
+    """Return a plan of some accounts with `changes_each` changes each.
 
     Every third account is refused, and one more cannot be read.
     """
     refusal = Refusal("max-deactivations", text or "it deactivates 3 of 8 ACTIVE numbers.")
     plans = []
     for account in range(accounts):
-        changes = tuple(change_at(account * each + index, text) for index in range(each))
+        changes = tuple(change_at(account * changes_each + index, text) for index in range(changes_each))
         counts = {action: sum(change.action is action for change in changes) for action, *_ in _KINDS}
         is_refused = account % 3 == 1
         plans.append(
@@ -62,7 +62,7 @@ def fleet_plan(accounts: int, each: int, text: str = "") -> Plan:
                 refusals=(refusal,) if is_refused else (),
                 counts=tally(Action, counts | {Action.UNCHANGED: 5}),
                 changes=changes,
-                active=each + 5,
+                active=changes_each + 5,
             )
         )
     error = ErrorInfo("AccountRejected", text or "the API key is unknown: check SOLAPI_API_KEY")
@@ -136,7 +136,7 @@ class ParsedReport(HTMLParser):
 
     def policy(self) -> str:
         """Return the Content-Security-Policy of the page."""
-        (policy,) = [each["content"] for each in self.named("meta") if "http-equiv" in each]
+        (policy,) = [element["content"] for element in self.named("meta") if "http-equiv" in element]
         assert policy is not None
         return policy
 

@@ -14,13 +14,13 @@ from worker.render.i18n import LOCALE
 
 __all__ = ["watch_messages"]
 
-_PLACE: Final = LOCALE / "ko" / "LC_MESSAGES" / "senderid.po"
+_CATALOGUE: Final = LOCALE / "ko" / "LC_MESSAGES" / "senderid.po"
 
 
 def _translated() -> frozenset[str]:
-    with _PLACE.open("rb") as file:
+    with _CATALOGUE.open("rb") as file:
         ids = [message.id for message in read_po(file)]
-    return frozenset(text for each in ids for text in ((each,) if isinstance(each, str) else each))
+    return frozenset(text for forms in ids for text in ((forms,) if isinstance(forms, str) else forms))
 
 
 _TRANSLATED: Final = _translated()

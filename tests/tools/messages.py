@@ -125,7 +125,7 @@ def _template_messages() -> Iterator[str | tuple[str, str]]:
 
 
 def _help(command: click.Command) -> Iterator[str]:
-    options = [each for each in command.params if isinstance(each, click.Option)]
+    options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
     for text in (command.help, command.short_help, *(option.help for option in options)):
         for _, paragraph in paragraphs(text or ""):
             if paragraph:
@@ -140,10 +140,10 @@ def _help(command: click.Command) -> Iterator[str]:
 
 def main() -> None:
     """Write the template, and update every catalogue: add untranslated entries for new messages, remove unused ones."""
-    found = template()
+    pot = template()
     _POT.parent.mkdir(exist_ok=True)
     with _POT.open("wb") as file:
-        write_po(file, found, width=_COLUMNS)
+        write_po(file, pot, width=_COLUMNS)
     for code, path in CATALOGUES.items():
         if path.exists():
             with path.open("rb") as file:
@@ -152,8 +152,8 @@ def main() -> None:
             path.parent.mkdir(parents=True)
             catalog = Catalog(locale=code, fuzzy=False, charset="utf-8")
         # the creation date alone is not a change
-        found.creation_date = catalog.creation_date
-        catalog.update(found, no_fuzzy_matching=True, update_header_comment=False)
+        pot.creation_date = catalog.creation_date
+        catalog.update(pot, no_fuzzy_matching=True, update_header_comment=False)
         catalog.obsolete.clear()
         with path.open("wb") as file:
             write_po(file, catalog, width=_COLUMNS, omit_header=False, ignore_obsolete=True, sort_output=True)

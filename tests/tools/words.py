@@ -67,11 +67,11 @@ class Finding(NamedTuple):
 def check(path: str, parts: Iterable[tuple[int, str]]) -> Iterator[Finding]:
     """Yield the avoided phrases of a file, given its texts with the line at which each starts."""
     for first, text in parts:
-        for found in _PATTERN.finditer(text):
-            phrase = re.sub(r"[\s#]+", " ", found[0]).lower()
-            if (path, phrase) not in EXCEPTIONS and found.lastgroup:
-                line = first + text.count("\n", 0, found.start())
-                yield Finding(path, line, phrase, AVOIDED[int(found.lastgroup[1:])][1])
+        for match in _PATTERN.finditer(text):
+            phrase = re.sub(r"[\s#]+", " ", match[0]).lower()
+            if (path, phrase) not in EXCEPTIONS and match.lastgroup:
+                line = first + text.count("\n", 0, match.start())
+                yield Finding(path, line, phrase, AVOIDED[int(match.lastgroup[1:])][1])
 
 
 def of_markdown(text: str) -> Iterator[tuple[int, str]]:
@@ -120,9 +120,9 @@ def _scope(word: str) -> Iterator[Finding]:
 
 def main(scopes: Iterable[str]) -> int:
     """Print the findings in the scopes, and return the exit status."""
-    found = [finding for scope in scopes for finding in _scope(scope)]
-    sys.stdout.writelines(f"{finding}\n" for finding in found)
-    return 1 if found else 0
+    findings = [finding for scope in scopes for finding in _scope(scope)]
+    sys.stdout.writelines(f"{finding}\n" for finding in findings)
+    return 1 if findings else 0
 
 
 if __name__ == "__main__":

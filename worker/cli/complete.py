@@ -29,8 +29,8 @@ def _completion(offer: Offer) -> Callable[[click.Context, click.Parameter, str],
     def complete(context: click.Context, _: click.Parameter, incomplete: str) -> Completions:
         items: Completions = []
         with suppress(Exception), Path(os.devnull).open("w", encoding="utf-8") as sink, redirect_stderr(sink):
-            for each in offer(context, incomplete):
-                item = each if isinstance(each, CompletionItem) else CompletionItem(each)
+            for offered in offer(context, incomplete):
+                item = offered if isinstance(offered, CompletionItem) else CompletionItem(offered)
                 matches = str(item.value).startswith(incomplete) and _plain(str(item.value))
                 if item.type != "plain" or matches:
                     items.append(item)

@@ -61,21 +61,21 @@ class MetricsListener:
         if self.live_status is not None:
             self.live_status.follow(watch)
 
-    def on_pass(self, result: "Pass") -> None:
+    def on_pass(self, finished_pass: "Pass") -> None:
         """Update the metrics with the result of a pass."""
         from worker.model.results import RunOutcome
 
         metrics = self._metrics
         metrics.set_accounts(self._names())
-        for account in result.accounts:
+        for account in finished_pass.accounts:
             metrics.count_plan(account.plan, account.statuses)
             if account.result is not None:
                 metrics.count_result(account.result)
-        if any(account.result is not None for account in result.accounts):
-            metrics.record_run(result.outcome)
+        if any(account.result is not None for account in finished_pass.accounts):
+            metrics.record_run(finished_pass.outcome)
         metrics.set_quotas(self._quotas())
         self._update_suspensions()
-        if result.error is None and result.outcome is not RunOutcome.INTERRUPTED:
+        if finished_pass.error is None and finished_pass.outcome is not RunOutcome.INTERRUPTED:
             metrics.record_pass()
         else:
             metrics.record_aborted_pass()

@@ -120,7 +120,7 @@ def stop_signal(loop: "AbstractEventLoop") -> "Iterator[Future[int]]":
 
 
 def _handled_signals() -> list[signal.Signals]:
-    return [each for each in _ENDING if each != signal.SIGHUP or signal.getsignal(each) != signal.SIG_IGN]
+    return [number for number in _ENDING if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
 
 
 def _is_repeated(first_signal: int | None, number: int) -> bool:
@@ -130,8 +130,8 @@ def _is_repeated(first_signal: int | None, number: int) -> bool:
 def _raise(number: int, _frame: FrameType | None) -> None:
     global _last_signal  # noqa: PLW0603 - see `install`
     _last_signal = number
-    for each in _handled_signals():
-        signal.signal(each, _drop if _is_repeated(number, each) else _exit)
+    for handled in _handled_signals():
+        signal.signal(handled, _drop if _is_repeated(number, handled) else _exit)
     raise Interruption
 
 

@@ -111,7 +111,7 @@ def _normal(url: str) -> str:
 
 
 _PORTS: Final = {"https": 443, "http": 80}
-_VENDOR: Final = frozenset(_normal(each.url) for each in ENDPOINTS.values())
+_VENDOR: Final = frozenset(_normal(endpoint.url) for endpoint in ENDPOINTS.values())
 
 
 def _is_loopback(host: str) -> bool:

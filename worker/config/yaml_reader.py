@@ -241,12 +241,12 @@ def compose(source: str, event: Any, stream: Iterator[Any]) -> Node:
     keys: list[Node | None] = [None]
     values = 0
     while stack:
-        each = next(stream)
-        if isinstance(each, yaml.MappingEndEvent | yaml.SequenceEndEvent):
+        event = next(stream)
+        if isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
             stack.pop()
             keys.pop()
             continue
-        node = _begin(each)
+        node = _begin(event)
         values += 1
         if values > NODE_CAP:
             message = Message("more than {cap:,} values in one entry: check the indentation", cap=NODE_CAP)

@@ -270,7 +270,7 @@ def _numbers_lost(
             suspect_files = [
                 other
                 for other, documents in broken.items()
-                if not documents or any(each.account.name == account.name for each in documents)
+                if not documents or any(document.account.name == account.name for document in documents)
             ]
             missing_phones = sorted(account.numbers.keys() - numbers_by_account[account.name])
             if suspect_files and missing_phones:

@@ -46,7 +46,7 @@ _SHOWN: Final = 3
 class PassListener(Protocol):
     """Listener for passes and events, such as metrics or notifications. It must neither raise nor block."""
 
-    def on_pass(self, done: Pass) -> None:
+    def on_pass(self, finished_pass: Pass) -> None:
         """Receive the result of a pass."""
         ...
 

@@ -78,7 +78,7 @@ class AccountPass(Struct, frozen=True):
         """Return True if the account could not be read or written, so that it must back off."""
         if self.result is None:
             return self.plan.error is not None
-        return self.result.outcome is RunOutcome.FAILED or any(self.result.counts.get(each) for each in _FAILED)
+        return self.result.outcome is RunOutcome.FAILED or any(self.result.counts.get(outcome) for outcome in _FAILED)
 
     @property
     def outcome(self) -> RunOutcome:

@@ -44,10 +44,10 @@ class LiveStatus:
         """Set the watch loop whose status is reported."""
         self._watch = watch
 
-    def on_pass(self, done: "Pass") -> None:
+    def on_pass(self, finished_pass: "Pass") -> None:
         """Record the result of a pass. Numbers that it changed count as in sync."""
-        at = format_utc(done.ended_at)
-        for account_pass in done.accounts:
+        at = format_utc(finished_pass.ended_at)
+        for account_pass in finished_pass.accounts:
             plan = account_pass.plan
             changed_count = 0 if account_pass.result is None else account_pass.result.counts.get(_CHANGED, 0)
             differing_count = max(0, sum(change.action not in _NOT_WRITTEN for change in plan.changes) - changed_count)
@@ -74,7 +74,7 @@ class LiveStatus:
             last_pass=None if last is None else format_utc(last.ended_at),
             outcome=None if last is None else last.outcome,
             ready=watch.why_not_ready(),
-            seen=tuple(read for name, read in self._reads.items() if name in names),
+            reads=tuple(read for name, read in self._reads.items() if name in names),
             needs=(
                 *_standing(watch),
                 *(item for name, items in self._plans.items() if name in names for item in items),

@@ -95,13 +95,13 @@ def to_parts(value: Parameter) -> Any:
         case Message():
             encoded = {
                 "template": value.template,
-                "parameters": {key: to_parts(each) for key, each in value.parameters.items()},
+                "parameters": {key: to_parts(item) for key, item in value.parameters.items()},
             }
             return encoded if value.many is None else encoded | {"many": value.many}
         case PhoneNumber():
             return {"phone": english(value)}
         case tuple():
-            return [to_parts(each) for each in value]
+            return [to_parts(item) for item in value]
         case _:
             return value
 
@@ -118,7 +118,7 @@ def restore(text: str, encoded: Any) -> str:
 def _restored(encoded: Any) -> Parameter:
     match encoded:
         case {"template": str(template), "parameters": dict(parameters)}:
-            values = {key: _restored(each) for key, each in parameters.items()}
+            values = {key: _restored(item) for key, item in parameters.items()}
             return Message._make(template, encoded.get("many"), values)
         case {"phone": str(phone)}:
             return PhoneNumber(phone)
@@ -149,7 +149,7 @@ def _replaced(value: Parameter, change: Callable[[str], str]) -> Parameter:
         case str():
             return change(value)
         case tuple():
-            return tuple(_replaced(each, change) for each in value)
+            return tuple(_replaced(item, change) for item in value)
         case _:
             return value
 

@@ -174,7 +174,7 @@ class DaemonState(Struct, frozen=True, kw_only=True):
     last_pass: Timestamp | None = None
     outcome: str | None = None
     ready: str | None = None
-    seen: tuple[LastRead, ...] = ()
+    reads: tuple[LastRead, ...] = ()
     needs: tuple[AttentionItem, ...] = ()
     quotas: tuple[QuotaUse, ...] = ()
 

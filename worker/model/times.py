@@ -144,8 +144,8 @@ def parse_weekly(text: str) -> tuple[tuple[int, int], ...]:
         raise ValueError(
             Message('not a weekly window: use days and times such as "Mon-Fri 09:00-18:00" or "daily 22:00-06:00"')
         )
-    ranges = [_minutes(each) for each in match["ranges"].split(",")]
-    days = {day for each in match["days"].split(",") for day in _days(each.strip())}
+    ranges = [_minutes(text) for text in match["ranges"].split(",")]
+    days = {day for part in match["days"].split(",") for day in _days(part.strip())}
     return tuple((day * _DAY + start, day * _DAY + end) for day in sorted(days) for start, end in sorted(ranges))
 
 

@@ -234,7 +234,7 @@ def _of_label(city: str, offset: str, known: Collection[str]) -> tuple[str, ...]
     if _minutes(offset) is None:
         city, offset = offset, city
     names = (city,) if city in known else suggest_zones(city, known)
-    return tuple(each for each in names if _minutes(offset) in _offsets(each))
+    return tuple(name for name in names if _minutes(offset) in _offsets(name))
 
 
 def _offsets(name: str) -> tuple[int, ...]:

@@ -235,8 +235,10 @@ def _seal_of(plan: SavedPlan) -> str:
 
 def _are_distinct(accounts: Sequence[SavedAccount]) -> bool:
     """Return True if no two accounts have the same name, or the same platform and id."""
-    ids = [(platform_of(each.endpoint), each.account_id) for each in accounts if each.account_id is not None]
-    return len(set(ids)) == len(ids) and len({each.account for each in accounts}) == len(accounts)
+    ids = [
+        (platform_of(account.endpoint), account.account_id) for account in accounts if account.account_id is not None
+    ]
+    return len(set(ids)) == len(ids) and len({account.account for account in accounts}) == len(accounts)
 
 
 def _is_coherent(plan: SavedPlan) -> bool:

@@ -271,7 +271,7 @@ class Fleet:
             writes=lambda pair: () if pair[1].plan.refusals else pair[1].plan.writes,
             apply_batch=lambda pairs: self._run_each(pairs, one),
             hold_back=lambda pairs, why: self.decline(
-                [each[0] for each in pairs], [each[1] for each in pairs], terms, why
+                [account for account, _ in pairs], [draft for _, draft in pairs], terms, why
             ),
             log=self._log,
         )

@@ -33,6 +33,6 @@ class Catalogue(GNUTranslations):
             case Message():
                 return self.message(value)
             case tuple():
-                return ", ".join(str(self._value(each)) for each in value)
+                return ", ".join(str(self._value(item)) for item in value)
             case _:
                 return value

@@ -168,7 +168,7 @@ def _walk(value: Any, phone: Callable[[str], str], text: Callable[[str], str], *
         case Enum() if value.name in type(value).__members__:
             return value
         case Message():
-            return value.map_texts(lambda each: phone(each) if isinstance(each, PhoneNumber) else text(each))
+            return value.map_texts(lambda part: phone(part) if isinstance(part, PhoneNumber) else text(part))
         case str():
             return phone(value) if phones else text(value)
         case Struct():
@@ -176,9 +176,9 @@ def _walk(value: Any, phone: Callable[[str], str], text: Callable[[str], str], *
             values = {name: _walk(getattr(value, name), phone, text, phones=inner) for name, inner in fields}
             return structs.replace(value, **values)
         case dict():
-            return {key: _walk(each, phone, text) for key, each in value.items()}
+            return {key: _walk(item, phone, text) for key, item in value.items()}
         case list() | tuple():
-            return type(value)(_walk(each, phone, text, phones=phones) for each in value)
+            return type(value)(_walk(item, phone, text, phones=phones) for item in value)
         case _:
             return value
 
@@ -195,4 +195,4 @@ def _texts(kind: type[Struct]) -> dict[str, bool]:
 
 
 def _mentions(hint: object, alias: object) -> bool:
-    return hint == alias or any(_mentions(each, alias) for each in get_args(hint))
+    return hint == alias or any(_mentions(argument, alias) for argument in get_args(hint))

@@ -48,7 +48,8 @@ class Mailbox:
         self.sent = sent or []
         self.scheduled = scheduled or []
         self.readable = True
-        for text in (*(each.date for each in self.sent), *(each.scheduled_date for each in self.scheduled)):
+        times = (*(message.date for message in self.sent), *(group.scheduled_date for group in self.scheduled))
+        for text in times:
             _parse_time(text)
 
     def respond(self, path: str, query: Mapping[str, str]) -> bytes | None:

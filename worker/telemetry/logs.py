@@ -246,10 +246,10 @@ class _Clean:
         if value is None or isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < _LARGEST):
             return value
         if isinstance(value, Mapping) and depth:
-            clean_items = ((self._key(key), each) for key, each in value.items())
-            return {key: self._clean(each, depth - 1) for key, each in clean_items if not _is_forbidden(key)}
+            clean_items = ((self._key(key), item) for key, item in value.items())
+            return {key: self._clean(item, depth - 1) for key, item in clean_items if not _is_forbidden(key)}
         if isinstance(value, list | tuple | set | frozenset) and depth:
-            return [self._clean(each, depth - 1) for each in value]
+            return [self._clean(item, depth - 1) for item in value]
         # the text of a foreign object may contain anything, such as the headers of a request
         is_short = isinstance(value, int) and value.bit_length() < _LONGEST_BITS
         return str(value) if is_short else type(value).__name__

@@ -133,7 +133,7 @@ def _overview(connection: Connection, request: PageRequest) -> status_pages.Over
         q=q,
         show=show,
         next=url,
-        differ={} if request.live is None else {account.account: account.differing for account in request.live.seen},
+        differ={} if request.live is None else {account.account: account.differing for account in request.live.reads},
     )
 
 

@@ -38,14 +38,14 @@ Mutants = list[tuple[SourceFileMutationData, str]]
 
 def main(arguments: Sequence[str]) -> int:
     """Check the mutants that `arguments` choose, and return the status of the report."""
-    given = _parse(arguments)
+    options = _parse(arguments)
     os.environ["HYPOTHESIS_PROFILE"] = "mutation"
     tested = Runner()
-    runner = ForkServerRunner(given.jobs, test_runner_class=lambda: tested, test_runner_args={})  # type: ignore[arg-type]
-    _update(tested, runner, given.jobs)
-    chosen = _choose(given)
+    runner = ForkServerRunner(options.jobs, test_runner_class=lambda: tested, test_runner_args={})  # type: ignore[arg-type]
+    _update(tested, runner, options.jobs)
+    chosen = _choose(options)
     if not chosen:
-        sys.stdout.write(f"No function differs from {given.base}. To check every module: make mutate ALL=1\n")
+        sys.stdout.write(f"No function differs from {options.base}. To check every module: make mutate ALL=1\n")
         return 0
     todo = [(data, mutant) for data, mutant in chosen if data.exit_code_by_key[mutant] is None]
     sys.stdout.write(f"{len(chosen)} mutants, {len(todo)} of them without a verdict\n")
@@ -67,9 +67,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         help="processes, by default two for each core: some mutants only wait",
     )
     parser.add_argument("paths", nargs="*", type=Path, help="folders and files to check whole")
-    given = parser.parse_args(arguments)
-    given.base = (given.base or _git("merge-base", "HEAD", "main") or "HEAD").strip()
-    return given
+    options = parser.parse_args(arguments)
+    options.base = (options.base or _git("merge-base", "HEAD", "main") or "HEAD").strip()
+    return options
 
 
 def _update(tested: Runner, runner: ForkServerRunner, jobs: int) -> None:

@@ -63,18 +63,18 @@ def _parse(source: bytes) -> ast.Module:
 
 def _imported(path: Path) -> set[Path]:
     """Return the modules of `tests` that a test module imports, directly or not, and the conftest files above it."""
-    found: set[Path] = set()
+    modules: set[Path] = set()
     waiting = [path, *(folder / "conftest.py" for folder in path.parents)]
     while waiting:
         current = waiting.pop()
-        if current in found or not current.exists():
+        if current in modules or not current.exists():
             continue
-        found.add(current)
+        modules.add(current)
         for node in ast.walk(_parsed(current)):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tests"):
                 module = Path(*str(node.module).split("."))
                 waiting += [module.with_suffix(".py"), *(module / f"{name.name}.py" for name in node.names)]
-    return found - {path}
+    return modules - {path}
 
 
 def _digest(*parts: str) -> str:

@@ -344,8 +344,8 @@ def test_reviewed_plan_is_newest_artifact_of_own_run_of_the_head(artifacts: list
         ([pull(), pull(number=8)], [artifact(1)], "is not the merge of one pull request"),
         ([pull(merged_at=None)], [artifact(1)], "is not the merge of one pull request"),
         *(
-            ([pull()], [each], f"pull request 7 has no plan of its last commit {HEAD[:12]}")
-            for each in FORK + UNKNOWN + OTHER
+            ([pull()], [artifact], f"pull request 7 has no plan of its last commit {HEAD[:12]}")
+            for artifact in FORK + UNKNOWN + OTHER
         ),
     ],
 )
@@ -399,7 +399,7 @@ def test_reviewed_plan_is_from_newest_own_pipeline_of_the_head(
     """Pipelines of forks run in their own projects."""
     responses: dict[str, Any] = {f"/repository/commits/{MERGE}/merge_requests": requests}
     responses |= {f"/merge_requests/{number}/pipelines": pipelines for number in (7,)}
-    responses |= {f"/pipelines/{number}/jobs": each for number, each in jobs.items()}
+    responses |= {f"/pipelines/{number}/jobs": job for number, job in jobs.items()}
     responses |= {f"/jobs/{number}/artifacts/plan.json": b"%d" % number for number in range(3, 6)}
     forge, _ = make_forge(GitLab, responses)
     if isinstance(expected, str):

@@ -169,7 +169,7 @@ def test_comment_is_created_once(
     """A POST without a usable response may have taken effect, so the comment is looked up before a retry."""
     forge.faults = [Fault("POST", "/comments", status, {}, takes_effect=takes_effect)]
     number = github.add_comment(7, "<!-- key -->", "<!-- key -->\ntext")
-    assert [(each["id"], each["body"]) for each in forge.comments] == [(number, "<!-- key -->\ntext")]
+    assert [(comment["id"], comment["body"]) for comment in forge.comments] == [(number, "<!-- key -->\ntext")]
     assert len(forge.writes) == (1 if takes_effect else 2)
     assert waiting.seconds == [1]
 
@@ -200,7 +200,7 @@ def test_comment_created_by_the_last_attempt_is_found(forge: Forge, github: GitH
     """A claim that exists but is reported as failed would block the plan although nothing was written."""
     forge.faults = [Fault("POST", "/comments", 500, {})] * 4 + [Fault("POST", "/comments", takes_effect=True)]
     number = github.add_comment(7, "<!-- key -->", "<!-- key -->\ntext")
-    assert [each["id"] for each in forge.comments] == [number]
+    assert [comment["id"] for comment in forge.comments] == [number]
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", "null", "[" * 100_000, "<html>"])

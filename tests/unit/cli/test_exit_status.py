@@ -26,7 +26,7 @@ def _plan(verdict: Verdict = Verdict.OK, **counts: int) -> AccountPlan:
 
 
 def _result(*outcomes: RunOutcome) -> Result:
-    accounts = tuple(AccountResult(account=each, outcome=each, counts=tally(Outcome, {})) for each in outcomes)
+    accounts = tuple(AccountResult(account=outcome, outcome=outcome, counts=tally(Outcome, {})) for outcome in outcomes)
     return Result(run_id="r", started_at="", finished_at="", outcome=overall(outcomes), accounts=accounts)
 
 

@@ -36,7 +36,7 @@ def test_metrics_count_passes_runs_and_numbers() -> None:
         daemon = Daemon([one, two], [desired_account(one), desired_account(two)], listeners=[probe.monitor])
         probe.monitor.follow(daemon.watch)
         assert probe.monitor.why_not_ready() == "the first pass has not ended yet"
-        await daemon.live(700)
+        await daemon.run_for(700)
         assert probe.line("senderid_passes_total") == 3
         assert probe.line("senderid_failed_passes_total") == 0
         assert probe.line('senderid_runs_total{outcome="converged"}') == 1
@@ -56,7 +56,7 @@ def test_pass_with_ledger_error_counts_as_failed() -> None:
         probe = Probe()
         daemon = Daemon([api_account], [desired_account(api_account)], listeners=[probe.monitor])
         daemon.ledgers.fail = LedgerError("full")
-        await daemon.live(10)
+        await daemon.run_for(10)
         assert (probe.line("senderid_passes_total"), probe.line("senderid_failed_passes_total")) == (1, 1)
         assert probe.line("senderid_last_good_pass_timestamp_seconds") == 0
 
@@ -81,7 +81,7 @@ def test_suspension_metrics_have_the_start_time() -> None:
             probe.monitor.on_event("watch.suspended", {"account": None})
             read()
 
-        await daemon.live(
+        await daemon.run_for(
             700,
             (5, read),
             (310, everything),
@@ -113,7 +113,7 @@ def test_invalid_file_is_reported_by_metric_and_readiness() -> None:
             daemon.folder.invalid.clear()
             daemon.folder._news.append(FileChanges(fixed_files=("x.yaml",)))
 
-        await daemon.live(700, (310, break_file), (400, fix_file))
+        await daemon.run_for(700, (310, break_file), (400, fix_file))
         assert values == [(0, "using the last valid version of x.yaml")]
         assert (probe.line("senderid_desired_state_valid"), probe.monitor.why_not_ready()) == (1, None)
 

@@ -41,7 +41,7 @@ def test_options_stay_in_force_over_a_reload(tmp_path: Path, monkeypatch: pytest
     daemon = _Daemon(common, settings, terms, files, cast("Any", None))
     Path("worker.yaml").write_text("{safety: {max_deactivations: 7}, canary: {accounts: 3}, log: {level: debug}}")
     settings_after, terms_after = daemon._reread()
-    assert [str(each.safety.max_deactivations) for each in (terms, terms_after)] == ["1", "7"]
+    assert [str(value.safety.max_deactivations) for value in (terms, terms_after)] == ["1", "7"]
     assert (settings_after.canary.accounts, settings_after.log.level) == (1, "error")
     assert terms_after.selection == Selection(frozenset({A, B}), frozenset({B}))
     assert terms_after.allow == {"max-deactivations", "in-use"}

@@ -101,7 +101,7 @@ def test_byte_order_mark_determines_the_encoding() -> None:
 def test_unusual_number_is_a_warning_at_its_cell() -> None:
     table = read_csv("t.csv", b"status,phone\nACTIVE,0507-1234-5678\nACTIVE,01012345678\nINACTIVE,0111234567\n")
     assert list(table.numbers) == ["050712345678", "01012345678", "0111234567"]
-    assert [(each.line, each.column) for each in table.warnings] == [(2, 8), (4, 10)]
+    assert [(warning.line, warning.column) for warning in table.warnings] == [(2, 8), (4, 10)]
     assert table.warnings[0].message.startswith("'0507-1234-5678': 050 numbers forward calls")
 
 

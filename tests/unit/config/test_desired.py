@@ -492,7 +492,7 @@ def test_json_document_is_read() -> None:
 
 def test_each_document_of_a_file_is_an_account() -> None:
     accounts = load_texts("version: 1\naccount: x\nnumbers: {}\n---\nversion: 1\naccount: y\nnumbers: {}\n").accounts
-    assert [(each.name, each.line) for each in accounts] == [("x", 1), ("y", 5)]
+    assert [(account.name, account.line) for account in accounts] == [("x", 1), ("y", 5)]
 
 
 def test_empty_document_is_refused() -> None:
@@ -530,7 +530,10 @@ def test_no_sources_are_refused() -> None:
 
 def test_unusual_number_is_a_warning() -> None:
     state = load_texts(HEAD + "  112: ACTIVE\n  011-123-4567: ACTIVE\n  02-1588-1234: ACTIVE\n")
-    assert [(each.source, each.line, each.column) for each in state.warnings] == [("a.yaml", 4, 3), ("a.yaml", 5, 3)]
+    assert [(warning.source, warning.line, warning.column) for warning in state.warnings] == [
+        ("a.yaml", 4, 3),
+        ("a.yaml", 5, 3),
+    ]
     assert state.warnings[0].message.startswith("'011-123-4567': 011 is a mobile prefix of the 2G networks")
     assert list(state.accounts[0].numbers) == ["112", "0111234567", "0215881234"]
 

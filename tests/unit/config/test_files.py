@@ -222,7 +222,7 @@ def test_dash_reads_standard_input_up_to_the_limit() -> None:
 
 
 def test_standard_input_given_twice_is_refused() -> None:
-    assert [str(each) for each in read(["-", "-"], lambda _: b"x")][1:] == [
+    assert [str(item) for item in read(["-", "-"], lambda _: b"x")][1:] == [
         "stdin:1:1: standard input is given twice: give - once"
     ]
 
@@ -232,7 +232,7 @@ def test_closed_standard_input_is_reported() -> None:
     def closed(size: int) -> bytes:
         raise OSError(errno.EBADF, os.strerror(errno.EBADF), size)
 
-    assert [str(each) for each in read(["-"], closed)] == ["stdin:1:1: cannot be read: Bad file descriptor"]
+    assert [str(item) for item in read(["-"], closed)] == ["stdin:1:1: cannot be read: Bad file descriptor"]
 
 
 def test_file_is_read_up_to_one_byte_above_the_limit(tmp_path: Path) -> None:

@@ -279,7 +279,7 @@ def test_names_are_read_from_invalid_files() -> None:
         + "---\n- x\n---\n? [account]\n: b\n---\naccount: [c]\n"
         + "---\naccount: c\nendpoint: x\nnumbers: *x\n---\naccount: d\n"
     )
-    assert [(each.name, each.line, each.head) for each in read_names("f.yaml", text.encode())] == [
+    assert [(document.name, document.line, document.head) for document in read_names("f.yaml", text.encode())] == [
         ("a", 2, True),
         ("c", 13, True),
         ("d", 17, True),

@@ -132,9 +132,9 @@ def test_invalid_value_is_reported_in_file_and_environment(variable: str, value:
     (file_problem,) = problems(f"{head}{name}: {value}\n")
     column = len(name) + 3 + 2 * len(sections)
     assert file_problem.startswith(f"w.yaml:{len(sections) + 1}:{column}: ")
-    for each in (problem, file_problem):
-        assert words in each
-        assert len(each) < 300
+    for error in (problem, file_problem):
+        assert words in error
+        assert len(error) < 300
 
 
 @pytest.mark.parametrize("value", ["[1]", "{a: 1}", "", "~", "''"])

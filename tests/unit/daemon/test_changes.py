@@ -45,8 +45,10 @@ def result(*numbers: NumberResult, outcome: RunOutcome = RunOutcome.CONVERGED, *
 def notification_lines(previous: NotifiedAccount, current: NotifiedAccount) -> list[str]:
     """Return the notifications of account main with their lines."""
     return [
-        " / ".join((each.title, *each.lines))
-        for each in notifications(NotifyState(accounts={"main": previous}), NotifyState(accounts={"main": current}))
+        " / ".join((notification.title, *notification.lines))
+        for notification in notifications(
+            NotifyState(accounts={"main": previous}), NotifyState(accounts={"main": current})
+        )
     ]
 
 
@@ -179,7 +181,8 @@ def test_invalid_files_and_suspensions_are_reported_with_their_end() -> None:
         Notification(Event.SUSPENDED, "b", "writes suspended: moving"),
     )
     assert [
-        (each.title, each.over) for each in notifications(state, NotifyState(accounts={"b": NotifiedAccount()}))
+        (notification.title, notification.over)
+        for notification in notifications(state, NotifyState(accounts={"b": NotifiedAccount()}))
     ] == [
         ("a.yaml is valid again or was deleted", True),
         ("no longer suspended", True),
@@ -291,8 +294,10 @@ def test_notification_has_its_event_and_marks_the_end_of_a_state(
     previous: NotifiedAccount, current: NotifiedAccount, expected: list[tuple[Event, str, tuple[str, ...], bool]]
 ) -> None:
     reported = notifications(NotifyState(accounts={"main": previous}), NotifyState(accounts={"main": current}))
-    assert [(each.event, each.title, each.lines, each.over) for each in reported] == expected
-    assert {each.account for each in reported} <= {"main"}
+    assert [
+        (notification.event, notification.title, notification.lines, notification.over) for notification in reported
+    ] == expected
+    assert {notification.account for notification in reported} <= {"main"}
 
 
 def test_pass_keeps_the_suspension_and_takes_the_notices_of_the_result() -> None:

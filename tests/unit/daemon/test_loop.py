@@ -65,13 +65,13 @@ def test_first_pass_converges_and_later_passes_only_read() -> None:
     async def scenario() -> None:
         api_account = account()
         daemon = Daemon([api_account], [desired_account(api_account)])
-        await daemon.live(3650)
+        await daemon.run_for(3650)
         assert api_account.statuses == {PHONE: "ACTIVE"}
         assert [phone for _, phone, _ in daemon.wire.writes] == [PHONE]
         reads = [at for at, _ in daemon.wire.reads if at > 1]
         assert [round(at) for at in reads] == list(range(300, 3650, 300))
         assert daemon.ledgers.opened == ["pass-1"]
-        assert len(daemon.tape.of("number")) == 1
+        assert len(daemon.log.of("number")) == 1
         assert daemon.outcomes() == [RunOutcome.CONVERGED] * 13
 
     _play(scenario())
@@ -82,7 +82,7 @@ def test_drift_is_reverted_by_the_next_pass() -> None:
     async def scenario() -> None:
         api_account = account()
         daemon = Daemon([api_account], [desired_account(api_account)])
-        await daemon.live(700, (400, lambda: api_account.switch(PHONE, "INACTIVE")))
+        await daemon.run_for(700, (400, lambda: api_account.switch(PHONE, "INACTIVE")))
         assert [round(at) for at, *_ in daemon.wire.writes] == [0, 600]
 
     _play(scenario())
@@ -93,10 +93,10 @@ def test_read_only_daemon_reports_drift_once_and_never_writes() -> None:
     async def scenario() -> None:
         api_account = account()
         daemon = Daemon([api_account], [desired_account(api_account)], read_only=True)
-        await daemon.live(1000)
+        await daemon.run_for(1000)
         assert daemon.wire.writes == []
         assert daemon.ledgers.opened == []
-        (line,) = daemon.tape.of("number.planned")
+        (line,) = daemon.log.of("number.planned")
         assert (line["phone"], line["action"]) == (PHONE, "activate")
         assert len(daemon.wire.reads) == 4
 
@@ -108,9 +108,9 @@ def test_number_that_cannot_be_fixed_is_logged_once() -> None:
     async def scenario() -> None:
         api_account = account(n01000000001="PENDING")
         daemon = Daemon([api_account], [desired_account(api_account)])
-        await daemon.live(2000)
+        await daemon.run_for(2000)
         assert daemon.ledgers.opened == ["pass-1"]
-        assert [line["outcome"] for line in daemon.tape.of("number")] == ["blocked"]
+        assert [line["outcome"] for line in daemon.log.of("number")] == ["blocked"]
         assert set(daemon.outcomes()) == {RunOutcome.PARTIAL}
 
     _play(scenario())
@@ -122,11 +122,9 @@ def test_finding_of_a_suspension_is_recorded_once_after_it() -> None:
     async def scenario() -> None:
         api_account = account(n01000000001="PENDING")
         daemon = Daemon([api_account], [desired_account(api_account, suspend=Suspend("moving", until=_after(1000)))])
-        await daemon.live(3000)
+        await daemon.run_for(3000)
         (opened,) = daemon.ledgers.opened
-        assert (
-            next(line["run_id"] for line in daemon.tape.of("watch.pass") if line["trigger"] == "transition") == opened
-        )
+        assert next(line["run_id"] for line in daemon.log.of("watch.pass") if line["trigger"] == "transition") == opened
 
     _play(scenario())
 
@@ -135,9 +133,9 @@ def test_refused_plan_is_logged_once_and_retried_by_each_pass() -> None:
 
     async def scenario() -> None:
         daemon = _refused_daemon()
-        await daemon.live(2000)
+        await daemon.run_for(2000)
         assert daemon.wire.writes == []
-        assert [line["error_code"] for line in daemon.tape.of("account.refused")] == ["min-active"]
+        assert [line["error_code"] for line in daemon.log.of("account.refused")] == ["min-active"]
         assert set(daemon.outcomes()) == {RunOutcome.REFUSED}
         assert len(daemon.wire.reads) == 7
 
@@ -152,7 +150,7 @@ def test_failing_account_backs_off() -> None:
         daemon = Daemon([good, bad], [desired_account(good), desired_account(bad)])
         daemon.wire.faults[bad.api_key] = lambda: AccountRejected("no", http_status=403)
         fixed = replace(desired_account(bad), unmanaged=desired_account(bad).unmanaged, line=2)
-        await daemon.live(
+        await daemon.run_for(
             86_400 + 10_000,
             (86_400, lambda: daemon.folder.write(desired_account(good), fixed)),
             (86_400, daemon.wire.faults.clear),
@@ -167,7 +165,7 @@ def test_failing_account_backs_off() -> None:
         reads_after_change = [at for at in reads if at > 86_401]
         assert round(reads_after_change[0]) == 86_700
         assert len(reads_after_change) == 10_000 // 300
-        assert [line["account"] for line in daemon.tape.of("account.failed")] == ["account-2"], "logged once"
+        assert [line["account"] for line in daemon.log.of("account.failed")] == ["account-2"], "logged once"
 
     _play(scenario())
 
@@ -179,11 +177,11 @@ def test_pass_without_due_accounts_is_failed() -> None:
         bad = account()
         daemon = Daemon([bad], [desired_account(bad)])
         daemon.wire.faults[bad.api_key] = lambda: AccountRejected("no", http_status=403)
-        await daemon.live(1000)
-        assert [line["accounts"] for line in daemon.tape.of("watch.pass")] == [1, 1, 0, 1]
+        await daemon.run_for(1000)
+        assert [line["accounts"] for line in daemon.log.of("watch.pass")] == [1, 1, 0, 1]
         assert set(daemon.outcomes()) == {RunOutcome.FAILED}
         nothing = Daemon([], [])
-        await nothing.live(100)
+        await nothing.run_for(100)
         assert nothing.outcomes() == [RunOutcome.CONVERGED]
 
     _play(scenario())
@@ -199,13 +197,13 @@ def test_suspension_logs_start_and_end_and_delays_writes() -> None:
             [api_account, other_account],
             [desired_account(api_account, suspend=suspend), desired_account(other_account)],
         )
-        await daemon.live(1300)
-        (start_line,) = daemon.tape.of("watch.suspended")
+        await daemon.run_for(1300)
+        (start_line,) = daemon.log.of("watch.suspended")
         assert (start_line["account"], start_line["reason"], start_line["by"]) == ("account-1", "moving", "kim")
         assert start_line["until"].startswith(_after(1000)[:19])
-        assert [line["account"] for line in daemon.tape.of("watch.resumed")] == ["account-1"]
+        assert [line["account"] for line in daemon.log.of("watch.resumed")] == ["account-1"]
         assert [(round(at), phone) for at, phone, _ in daemon.wire.writes] == [(0, "01000000002"), (1000, PHONE)]
-        assert [line["trigger"] for line in daemon.tape.of("watch.pass")].count("transition") == 1
+        assert [line["trigger"] for line in daemon.log.of("watch.pass")].count("transition") == 1
 
     _play(scenario())
 
@@ -222,10 +220,10 @@ def test_suspension_in_settings_covers_all_accounts() -> None:
             daemon.settings = replace(settings, suspend=Suspend())
             daemon.watch.reload()
 
-        await daemon.live(1000, (700, lift))
+        await daemon.run_for(1000, (700, lift))
         assert [round(at) for at, *_ in daemon.wire.writes] == [700]
-        assert "account" not in daemon.tape.of("watch.suspended")[0]
-        assert len(daemon.tape.of("watch.suspended")) == len(daemon.tape.of("watch.resumed")) == 1
+        assert "account" not in daemon.log.of("watch.suspended")[0]
+        assert len(daemon.log.of("watch.suspended")) == len(daemon.log.of("watch.resumed")) == 1
 
     _play(scenario())
 
@@ -236,8 +234,8 @@ def test_accounts_are_written_when_a_suspension_in_settings_ends() -> None:
     async def scenario() -> None:
         accounts = [account(number) for number in (1, 2, 3)]
         settings = Settings(rate_limit=RateLimit(writes=100, reads=100), suspend=Suspend("audit", until=_after(1000)))
-        daemon = Daemon(accounts, [desired_account(each) for each in accounts], settings=settings)
-        await daemon.live(1100)
+        daemon = Daemon(accounts, [desired_account(account) for account in accounts], settings=settings)
+        await daemon.run_for(1100)
         assert [round(at) for at, *_ in daemon.wire.writes] == [1000] * 3
 
     _play(scenario())
@@ -266,9 +264,9 @@ def test_invalid_settings_keep_the_last_valid_version() -> None:
             is_invalid = False
             daemon.watch.reload()
 
-        await daemon.live(300, (100, daemon.watch.reload), (200, fix))
+        await daemon.run_for(300, (100, daemon.watch.reload), (200, fix))
         assert [round(at) for at, _ in daemon.wire.reads if at > 1] == [100, 200], "each reload starts a pass"
-        first, second = daemon.tape.of("watch.reloaded")
+        first, second = daemon.log.of("watch.reloaded")
         assert "worker.yaml:3:1: no such key" in first["error_message"]
         assert first["error_message"].endswith("and 2 more")
         assert "error_code" not in second
@@ -290,7 +288,7 @@ def test_changed_quota_starts_after_the_old_window() -> None:
             daemon.settings = replace(daemon.settings, rate_limit=RateLimit(writes=5, reads=5))
             daemon.watch.reload()
 
-        await daemon.live(400, (100, change_quota), (200, daemon.watch.reload))
+        await daemon.run_for(400, (100, change_quota), (200, daemon.watch.reload))
         reads = [at for at, _ in daemon.wire.reads if at > 1]
         assert [round(at) for at in reads] == [125, 200]
 
@@ -317,17 +315,17 @@ def test_invalid_fixed_and_removed_files_are_logged() -> None:
             daemon.folder.desired = daemon.folder.desired[:1]
             changes.append(FileChanges(removed_files=("2.yaml",), removed_accounts=frozenset({"account-2"})))
 
-        await daemon.live(
+        await daemon.run_for(
             1000,
             (400, break_file),
             (500, lambda: reasons.append(daemon.watch.why_not_ready())),
             (650, fix_file),
             (700, remove_file),
         )
-        (line,) = daemon.tape.of("watch.file_broken")
+        (line,) = daemon.log.of("watch.file_broken")
         assert "1.yaml:4:2: a status" in line["error_message"]
-        assert [line["file"] for line in daemon.tape.of("watch.file_mended")] == ["1.yaml"]
-        assert [line["file"] for line in daemon.tape.of("watch.file_removed")] == ["2.yaml"]
+        assert [line["file"] for line in daemon.log.of("watch.file_mended")] == ["1.yaml"]
+        assert [line["file"] for line in daemon.log.of("watch.file_removed")] == ["2.yaml"]
         assert {key for at, key in daemon.wire.reads if at > 800} == {one.api_key}
         assert reasons
         assert "1.yaml" in str(reasons[0])
@@ -341,9 +339,9 @@ def test_pass_longer_than_the_interval_delays_the_next_and_logs_it() -> None:
 
     async def scenario() -> None:
         api_account = account()
-        daemon = Daemon([api_account], [desired_account(api_account)], rhythm=Interval(10.0), latency=12.0)
-        await daemon.live(90)
-        lines = daemon.tape.of("watch.pass")
+        daemon = Daemon([api_account], [desired_account(api_account)], trigger=Interval(10.0), latency=12.0)
+        await daemon.run_for(90)
+        lines = daemon.log.of("watch.pass")
         assert all(line["overran"] for line in lines)
         reads = [at for at, _ in daemon.wire.reads]
         assert all(later - earlier >= 12 for earlier, later in pairwise(reads))
@@ -361,7 +359,7 @@ def test_clock_jump_delays_a_pass_by_at_most_one_interval(jump: float) -> None:
         def move_clock() -> None:
             daemon.skew += jump
 
-        await daemon.live(3000, (1000, move_clock))
+        await daemon.run_for(3000, (1000, move_clock))
         reads = [0.0, *(at for at, _ in daemon.wire.reads if at > 1), 3000.0]
         gaps = [later - earlier for earlier, later in pairwise(reads)]
         assert max(gaps) <= 300 + 300 + 30 + 0.1
@@ -380,14 +378,14 @@ def test_duplicate_account_is_refused_until_one_name_is_removed() -> None:
         second = replace(
             desired_account(api_account, "INACTIVE"), name="second", source="second.yaml", schedules=_hourly()
         )
-        daemon = Daemon([api_account], [first], rhythm=Interval(10_000.0))
-        await daemon.live(
+        daemon = Daemon([api_account], [first], trigger=Interval(10_000.0))
+        await daemon.run_for(
             60_000,
             (100, lambda: daemon.folder.write(first, second)),
             (15_000, lambda: daemon.folder.write(first)),
         )
         assert [status for _, _, status in daemon.wire.writes] == ["ACTIVE"], "second has written nothing"
-        failed = [line for line in daemon.tape.of("account.failed") if line["error_code"] == "DuplicateAccount"]
+        failed = [line for line in daemon.log.of("account.failed") if line["error_code"] == "DuplicateAccount"]
         assert {line["account"] for line in failed} == {"second", first.name}
         assert "'account-1' (1.yaml:1), 'second' (second.yaml:1)" in failed[0]["error_message"]
         assert daemon.outcomes()[0] is daemon.outcomes()[-1] is RunOutcome.CONVERGED
@@ -413,8 +411,8 @@ def test_pass_with_ledger_error_fails_and_sends_nothing() -> None:
         def fix() -> None:
             daemon.ledgers.fail = None
 
-        await daemon.live(400, (200, fix))
-        first, second = daemon.tape.of("watch.pass")
+        await daemon.run_for(400, (200, fix))
+        first, second = daemon.log.of("watch.pass")
         assert (first["outcome"], first["error_code"]) == (RunOutcome.FAILED, "LedgerError")
         assert second["outcome"] == RunOutcome.CONVERGED
         assert [round(at) for at, *_ in daemon.wire.writes] == [300]
@@ -432,8 +430,8 @@ def test_refusal_that_was_not_recorded_is_reported_again() -> None:
         def fix() -> None:
             daemon.ledgers.fail = None
 
-        await daemon.live(1000, (200, fix))
-        assert len(daemon.tape.of("account.refused")) == 2
+        await daemon.run_for(1000, (200, fix))
+        assert len(daemon.log.of("account.refused")) == 2
         assert daemon.ledgers.opened == ["pass-2"]
 
     _play(scenario())
@@ -453,7 +451,7 @@ def test_writes_are_reported_after_a_ledger_error() -> None:
         api_account = account()
         daemon = Daemon([api_account], [desired_account(api_account)], listeners=[Listening()])
         daemon.ledgers.fail_at_end = LedgerError("no room")
-        await daemon.live(100)
+        await daemon.run_for(100)
         (last_pass,) = passes
         assert (last_pass.outcome, last_pass.error) == (RunOutcome.FAILED, daemon.ledgers.fail_at_end)
         (account_pass,) = last_pass.accounts
@@ -468,13 +466,13 @@ def test_stop_interrupts_the_pass() -> None:
 
     async def scenario() -> None:
         api_accounts = [account(number) for number in range(1, 60)]
-        daemon = Daemon(api_accounts, [desired_account(each) for each in api_accounts], latency=1.0)
-        await daemon.live(1.5)
+        daemon = Daemon(api_accounts, [desired_account(account) for account in api_accounts], latency=1.0)
+        await daemon.run_for(1.5)
         assert daemon.outcomes() == [RunOutcome.INTERRUPTED]
-        assert daemon.tape.of("watch.backoff") == []
-        assert daemon.tape.of("account.failed") == []
+        assert daemon.log.of("watch.backoff") == []
+        assert daemon.log.of("account.failed") == []
         assert daemon.wire.writes == []
-        assert len(daemon.tape.of("watch.stopping")) == 1
+        assert len(daemon.log.of("watch.stopping")) == 1
         assert daemon.loop.time() < 30
 
     _play(scenario())
@@ -486,7 +484,7 @@ def test_stop_while_the_ledger_opens_sends_nothing() -> None:
         api_account = account()
         daemon = Daemon([api_account], [desired_account(api_account)])
         daemon.ledgers.seconds = 5.0
-        await daemon.live(2)
+        await daemon.run_for(2)
         assert daemon.ledgers.opened == ["pass-1"]
         assert daemon.wire.writes == []
         assert daemon.outcomes() == [RunOutcome.INTERRUPTED]
@@ -513,8 +511,8 @@ def test_listeners_receive_passes_and_events() -> None:
     async def scenario() -> None:
         api_account, listener = account(), Listener()
         daemon = Daemon([api_account], [desired_account(api_account)], listeners=(listener,))
-        await daemon.live(400)
-        assert [each.outcome for each in listener.passes] == [RunOutcome.CONVERGED] * 2
+        await daemon.run_for(400)
+        assert [result.outcome for result in listener.passes] == [RunOutcome.CONVERGED] * 2
         first = listener.passes[0].accounts[0]
         assert first.result is not None
         assert first.result.account == first.plan.account == "account-1"
@@ -532,7 +530,7 @@ def test_daemon_is_not_alive_after_three_missed_wakeups() -> None:
     async def scenario() -> None:
         api_account = account()
         daemon = Daemon([api_account], [desired_account(api_account)])
-        await daemon.live(100)
+        await daemon.run_for(100)
         assert daemon.watch.why_not_alive() is None
         await asyncio.sleep(95)
         assert "for 105 seconds" in str(daemon.watch.why_not_alive())
@@ -545,7 +543,7 @@ def test_watchdog_is_notified_while_the_loop_runs() -> None:
     async def scenario() -> None:
         api_account, manager = account(), _Manager({})
         daemon = Daemon([api_account], [desired_account(api_account)], systemd=manager)
-        await daemon.live(301)
+        await daemon.run_for(301)
         assert manager.beats == 21
 
     _play(scenario())
@@ -559,7 +557,7 @@ def test_watchdog_is_not_notified_while_the_loop_hangs(monkeypatch: pytest.Monke
         daemon = Daemon([api_account], [desired_account(api_account)], systemd=manager)
         hung = daemon.loop.time() + 100
         monkeypatch.setattr(daemon.watch, "why_not_alive", lambda: "hung" if daemon.loop.time() > hung else None)
-        await daemon.live(301)
+        await daemon.run_for(301)
         assert manager.beats == 7
 
     _play(scenario())
@@ -576,7 +574,7 @@ def test_schedule_change_reads_only_its_accounts() -> None:
         one, two = account(1), account(2)
         scheduled = desired_account(one, schedules={PHONE: Schedule(Status.INACTIVE, windows, (), "UTC")})
         daemon = Daemon([one, two], [scheduled, desired_account(two)])
-        await daemon.live(290)
+        await daemon.run_for(290)
         assert {key for at, key in daemon.wire.reads if 1 < at < 290} == {one.api_key}
         assert [round(at) for at, phone, _ in daemon.wire.writes if phone == PHONE] == [0, 100, 250]
 
@@ -591,7 +589,7 @@ def test_schedule_change_during_a_pass_starts_another_pass_at_once() -> None:
         api_account = account()
         scheduled = desired_account(api_account, schedules={PHONE: Schedule(Status.INACTIVE, (window,), (), "UTC")})
         daemon = Daemon([api_account], [scheduled], latency=5.0)
-        await daemon.live(100)
+        await daemon.run_for(100)
         (at,) = (at for at, phone, _ in daemon.wire.writes if phone == PHONE)
         assert at < 20, "a pass that starts at once reads twice, 5 seconds each"
 
@@ -608,7 +606,7 @@ def test_schedule_change_after_an_edit_is_on_time(edited: float) -> None:
         api_account = account()
         original = desired_account(api_account, schedules={PHONE: Schedule(Status.INACTIVE, windows, (), "UTC")})
         daemon = Daemon([api_account], [original])
-        await daemon.live(290, (edited, lambda: daemon.folder.write(replace(original, line=2))))
+        await daemon.run_for(290, (edited, lambda: daemon.folder.write(replace(original, line=2))))
         assert [round(at, 1) for at, *_ in daemon.wire.writes] == [240.0]
 
     _play(scenario())
@@ -630,10 +628,10 @@ def test_year_of_weekly_windows_is_written_to_the_second() -> None:
         desired = desired_account(api_account, "INACTIVE", schedules={PHONE: schedule})
         start = datetime.fromtimestamp(EPOCH, UTC)
         year = timedelta(days=365)
-        due = [(each.when, each.after) for each in transitions(desired, start, start + year)]
+        due = [(transition.when, transition.after) for transition in transitions(desired, start, start + year)]
         assert 500 < len(due) < 530
-        daemon = Daemon([api_account], [desired], rhythm=Interval(7 * 3600.0), longest_sleep=3600.0)
-        await daemon.live(year.total_seconds())
+        daemon = Daemon([api_account], [desired], trigger=Interval(7 * 3600.0), longest_sleep=3600.0)
+        await daemon.run_for(year.total_seconds())
         writes = daemon.wire.writes
         assert [status for *_, status in writes] == [status for _, status in due]
         delays = [moment - (when - start).total_seconds() for (moment, *_), (when, _) in zip(writes, due, strict=True)]
@@ -655,10 +653,10 @@ def test_maintenance_window_logs_start_and_end_and_delays_writes() -> None:
         daemon = Daemon(
             [one, two], [desired_account(one, maintenance=Maintenance(window, "backup")), desired_account(two)]
         )
-        await daemon.live(1300)
-        (start_line,) = daemon.tape.of("watch.suspended")
+        await daemon.run_for(1300)
+        (start_line,) = daemon.log.of("watch.suspended")
         assert (start_line["account"], start_line["reason"]) == ("account-1", "backup")
-        assert [line["account"] for line in daemon.tape.of("watch.resumed")] == ["account-1"]
+        assert [line["account"] for line in daemon.log.of("watch.resumed")] == ["account-1"]
         assert [(round(at), phone) for at, phone, _ in daemon.wire.writes] == [(0, "01000000002"), (round(end), PHONE)]
 
     _play(scenario())
@@ -671,9 +669,9 @@ def test_maintenance_window_in_settings_covers_all_accounts() -> None:
         api_account = account()
         settings = Settings(rate_limit=RateLimit(writes=100, reads=100), maintenance=Maintenance("daily 00:00-24:00"))
         daemon = Daemon([api_account], [desired_account(api_account)], settings=settings)
-        await daemon.live(700)
+        await daemon.run_for(700)
         assert daemon.wire.writes == []
-        (start_line,) = daemon.tape.of("watch.suspended")
+        (start_line,) = daemon.log.of("watch.suspended")
         assert ("account" in start_line, start_line["reason"]) == (False, "maintenance: daily 00:00-24:00")
 
     _play(scenario())
@@ -692,8 +690,8 @@ def test_notice_is_logged_once() -> None:
             groups=(group,),
         )
         daemon = Daemon([api_account], [desired])
-        await daemon.live(1000, (700, lambda: api_account.switch("01000000002", "PENDING")))
-        assert [(line["kind"], line.get("phone")) for line in daemon.tape.of("notice")] == [
+        await daemon.run_for(1000, (700, lambda: api_account.switch("01000000002", "PENDING")))
+        assert [(line["kind"], line.get("phone")) for line in daemon.log.of("notice")] == [
             ("group", None),
             ("pending", "01000000002"),
         ]

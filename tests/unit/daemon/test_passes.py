@@ -36,7 +36,7 @@ def result_with(outcome: RunOutcome, **counts: int) -> AccountResult:
 
 
 @pytest.mark.parametrize(
-    ("each", "outcome", "failed"),
+    ("account_pass", "outcome", "failed"),
     [
         (AccountPass(plan_with()), RunOutcome.CONVERGED, False),
         (AccountPass(plan_with(Verdict.OK, Action.ACTIVATE)), RunOutcome.PARTIAL, False),
@@ -54,8 +54,10 @@ def result_with(outcome: RunOutcome, **counts: int) -> AccountResult:
         ),
     ],
 )
-def test_account_backs_off_if_a_read_or_write_failed(each: AccountPass, outcome: RunOutcome, *, failed: bool) -> None:
-    assert (each.outcome, each.failed) == (outcome, failed)
+def test_account_backs_off_if_a_read_or_write_failed(
+    account_pass: AccountPass, outcome: RunOutcome, *, failed: bool
+) -> None:
+    assert (account_pass.outcome, account_pass.failed) == (outcome, failed)
 
 
 def test_counts_of_a_pass_are_outcomes_or_actions() -> None:
@@ -205,10 +207,10 @@ def test_pass_writes_or_records_the_accounts_that_need_it(monkeypatch: pytest.Mo
     due = ["writes", "crashed before", "confirmed"]
     assert setup.written == [[*due, "refused"], due]
     assert setup.applied[0] == ([*due, "refused"], [drafts[name] for name in (*due, "refused")], setup.terms, NOW)
-    assert [each.result and each.result.account for each in first.accounts] == [
+    assert [account_pass.result and account_pass.result.account for account_pass in first.accounts] == [
         *("writes", None, None, "crashed before", "confirmed", "refused")
     ]
-    assert [each.plan.account for each in second.accounts] == list(drafts)
+    assert [account_pass.plan.account for account_pass in second.accounts] == list(drafts)
     assert (first.outcome, second.outcome, first.error) == (RunOutcome.PARTIAL, RunOutcome.REFUSED, None)
     assert setup.ledger.outcomes == [RunOutcome.PARTIAL] * 2
     assert [fleet["ledger"] for fleet in setup.fleets] == [setup.memory, setup.ledger] * 2
@@ -238,7 +240,7 @@ def test_pass_whose_ledger_fails_has_failed_and_is_reported_again(
     assert (first.outcome, str(first.error)) == (RunOutcome.FAILED, "disk full")
     assert setup.written == ([] if failing == "open" else [due])
     expected = [name if name in due else None for name in results] if failing == "finish" else list(results)
-    assert [each.result and each.result.account for each in first.accounts] == expected
+    assert [account_pass.result and account_pass.result.account for account_pass in first.accounts] == expected
     setup.ledger.failing = ""
     assert setup.run().error is None
     assert setup.written[-1] == due

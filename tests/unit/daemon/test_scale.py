@@ -19,11 +19,11 @@ def test_memory_does_not_grow_over_a_thousand_passes() -> None:
 
     async def scenario() -> None:
         api_account = account()
-        daemon = Daemon([api_account], [desired_account(api_account)], rhythm=Interval(60.0))
+        daemon = Daemon([api_account], [desired_account(api_account)], trigger=Interval(60.0))
         sizes: list[int] = []
 
         def read() -> None:
-            for records in (daemon.tape.lines, daemon.wire.reads, daemon.wire.writes, daemon.ledgers.opened):
+            for records in (daemon.log.lines, daemon.wire.reads, daemon.wire.writes, daemon.ledgers.opened):
                 records.clear()
             gc.collect()
             sizes.append(tracemalloc.get_traced_memory()[0])
@@ -32,7 +32,7 @@ def test_memory_does_not_grow_over_a_thousand_passes() -> None:
             api_account.switch("01000000001", "INACTIVE")
 
         drifts = [(600.0 * number + 30, drift) for number in range(110)]
-        await daemon.live(66_000, (6_010, read), (65_990, read), *drifts)
+        await daemon.run_for(66_000, (6_010, read), (65_990, read), *drifts)
         assert sizes[1] - sizes[0] < 20_000
 
     tracemalloc.start()
@@ -53,8 +53,8 @@ def test_pass_over_five_thousand_accounts_takes_as_long_as_the_read_quota() -> N
             replace(one, name=f"account-{number}", endpoint=f"https://proxy-{number}.example")
             for number in range(5_000)
         ]
-        daemon = Daemon([api_account], accounts, rhythm=Interval(3600.0), settings=settings)
-        await daemon.live(3599)
+        daemon = Daemon([api_account], accounts, trigger=Interval(3600.0), settings=settings)
+        await daemon.run_for(3599)
         minimum = (5_000 / 16 - 1) * 5.0
         last = max(at for at, _ in daemon.wire.reads)
         assert len(daemon.wire.reads) == 5_000

@@ -38,9 +38,9 @@ def test_status_shows_the_last_pass() -> None:
         suspended = desired_account(second, suspend=Suspend("moving", "ann"))
         daemon = Daemon([first, second], [desired_account(first), suspended], listeners=[status])
         status.follow(daemon.watch)
-        await daemon.live(200)
+        await daemon.run_for(200)
         live = status.state()
-        assert {read.account: read.differing for read in live.seen} == {"account-1": 0, "account-2": 1}
+        assert {read.account: read.differing for read in live.reads} == {"account-1": 0, "account-2": 1}
         assert (live.outcome, live.ready, len(calls) > 0) == ("partial", None, True)
         assert [(need.kind, need.account, need.message) for need in live.needs] == [
             ("suspended", "account-2", "moving · ann")
@@ -48,7 +48,7 @@ def test_status_shows_the_last_pass() -> None:
         assert [(quota.writes_most, quota.per_seconds) for quota in live.quotas] == [(10_000, 5.0)] * 2
         assert len(status.accounts()) == 2
         daemon.folder.desired = (desired_account(first),)
-        assert [read.account for read in status.state().seen] == ["account-1"]
+        assert [read.account for read in status.state().reads] == ["account-1"]
 
     run(scenario())
 
@@ -73,7 +73,7 @@ def test_status_lists_files_and_accounts_that_need_attention() -> None:
             daemon.folder.invalid["x.yaml"] = error
             daemon.folder._news.append(FileChanges(problems={"x.yaml": error}))
 
-        await daemon.live(200, (100, break_file))
+        await daemon.run_for(200, (100, break_file))
         live = status.state()
         assert (live.last_pass is None, live.ready) == (False, "using the last valid version of x.yaml")
         needs = {(need.kind, need.account) for need in status.state().needs}
@@ -97,7 +97,7 @@ def test_suspension_shows_its_given_fields(suspend: Suspend, message: str) -> No
         status = LiveStatus(list)
         daemon = Daemon([one], [desired_account(one, suspend=suspend)], listeners=[status])
         status.follow(daemon.watch)
-        await daemon.live(50)
+        await daemon.run_for(50)
         assert [need.message for need in status.state().needs if need.kind == "suspended"] == [message]
 
     run(scenario())
@@ -135,7 +135,7 @@ def test_changed_unmanaged_and_protected_numbers_do_not_differ() -> None:
         status.follow(cast("WatchLoop", watch))
         status.on_pass(last_pass)
         live = status.state()
-        assert live.seen == (LastRead("main", "2026-11-24T12:00:00Z", "refused", differing),)
+        assert live.reads == (LastRead("main", "2026-11-24T12:00:00Z", "refused", differing),)
         assert (live.last_pass, live.outcome) == ("2026-11-24T12:00:00Z", "partial")
         assert live.needs == (
             AttentionItem("Forbidden", "main", "no"),

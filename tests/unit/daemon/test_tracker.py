@@ -46,7 +46,10 @@ class Recorder:
 
     def _send(self, news: Sequence[Notification]) -> None:
         assert news
-        self.titles += [each.title if each.account is None else f"{each.account}: {each.title}" for each in news]
+        self.titles += [
+            notification.title if notification.account is None else f"{notification.account}: {notification.title}"
+            for notification in news
+        ]
 
     def _store(self, data: bytes) -> None:
         self.stored = data

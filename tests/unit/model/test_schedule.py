@@ -50,7 +50,10 @@ def test_transition_at_the_start_of_the_period_has_the_status_before_it() -> Non
     start, end = datetime(2026, 12, 1, tzinfo=UTC), datetime(2026, 12, 2, tzinfo=UTC)
     schedule = Schedule(OFF, (DatedWindow(ON, start, end),), (), "UTC")
     account = DesiredAccount("main", "a.yaml", {}, (), schedules={"112": schedule})
-    listed = [(each.phone, each.when, each.before, each.after) for each in transitions(account, start, end)]
+    listed = [
+        (transition.phone, transition.when, transition.before, transition.after)
+        for transition in transitions(account, start, end)
+    ]
     assert listed == [("112", start, OFF, ON)]
 
 
@@ -60,7 +63,10 @@ def test_simultaneous_transitions_are_in_file_order() -> None:
     first = Schedule(OFF, (DatedWindow(ON, start, end, "sale"),), (), "UTC")
     second = Schedule(OFF, (DatedWindow(ON, start, None),), (), "UTC")
     account = DesiredAccount("main", "a.yaml", {}, (), schedules={"1": first, "2": second, "3": first})
-    listed = [(each.phone, each.when, each.why) for each in transitions(account, start, end + timedelta(days=1))]
+    listed = [
+        (transition.phone, transition.when, transition.why)
+        for transition in transitions(account, start, end + timedelta(days=1))
+    ]
     assert listed == [
         ("1", start, "scheduled ACTIVE: sale"),
         ("2", start, "scheduled ACTIVE: from 2026-12-01 00:00 UTC"),

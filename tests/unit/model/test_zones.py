@@ -140,7 +140,7 @@ def test_misleading_name_is_a_warning(name: str, warning: str | None) -> None:
     assert zone_warning(name) == warning
 
 
-@pytest.mark.parametrize("name", [each for each in sorted(zone_names()) if each.startswith("Etc/GMT")])
+@pytest.mark.parametrize("name", [zone for zone in sorted(zone_names()) if zone.startswith("Etc/GMT")])
 def test_warning_has_the_true_offset(name: str) -> None:
     """The suggested zone has the opposite offset."""
     warning = zone_warning(name)

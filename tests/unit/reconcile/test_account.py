@@ -323,7 +323,7 @@ def test_apply_reuses_the_usage_query_of_its_plan() -> None:
     terms = structs.replace(_GUARDED, in_use=InUse(enabled=True, on_unknown="allow"))
     log = Recorder()
     result = _apply(_desired(n01000000001=_OFF, n01000000002=_OFF, n01000000003=_ON), account, terms, log)
-    assert account.asked == [((A, B), 24)]
+    assert account.usage_queries == [((A, B), 24)]
     assert {number.phone: number.outcome for number in result.numbers} == {
         A: Outcome.HELD,
         B: Outcome.CHANGED,
@@ -348,7 +348,7 @@ def test_guard_of_the_file_overrides_the_settings(
     account = ModelAccount(n01000000001="ACTIVE")
     account.use = NumberUse(unknown=frozenset({A}), why="no permission")
     draft = _draft(structs.replace(_desired(n01000000001=_OFF), in_use=override), account, _GUARDED)
-    assert account.asked == queries
+    assert account.usage_queries == queries
     is_held = override is None or (override.enabled and override.on_unknown is None)
     assert [change.action for change in draft.plan.changes] == [Action.HELD if is_held else Action.DEACTIVATE]
 
@@ -357,7 +357,7 @@ def test_drift_does_not_query_usage() -> None:
     account = ModelAccount(n01000000001="ACTIVE")
     draft = _draft(_desired(n01000000001=_OFF), account, structs.replace(_GUARDED, drift=True))
     assert [change.action for change in draft.plan.changes] == [Action.DEACTIVATE]
-    assert account.asked == []
+    assert account.usage_queries == []
 
 
 def test_result_has_the_notices_of_the_verification_read() -> None:

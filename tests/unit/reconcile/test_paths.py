@@ -240,7 +240,7 @@ def test_deactivations_of_a_crashed_run_count_when_the_account_is_read_again(way
 def test_count_of_earlier_runs_confirms_both_reads(way: str) -> None:
     case = _Case(ModelAccount(n01000000001="INACTIVE"), _ALL, (), AccountMemory(registered=1), n01000000001="ACTIVE")
     case.run(way)
-    assert case.account.remembered == [1, 1]
+    assert case.account.registered_counts == [1, 1]
 
 
 class _Full(ModelAccount):
@@ -259,7 +259,9 @@ def test_result_has_the_notices_of_the_verification_read(way: str, limit_percent
     terms = Terms(Safety("100%", 0), health=Health(limit_percent=limit_percent))
     case = _Case(account, terms, (Group("support", (C, D), 2),), n01000000001="ACTIVE")
     expected = [(NoticeKind.GROUP, None), (NoticeKind.BLOCKED, C), (NoticeKind.LIMIT, None)]
-    assert [(each.kind, each.phone) for each in case.run(way).notices] == expected[: 3 if limit_percent == 50 else 2]
+    assert [(notice.kind, notice.phone) for notice in case.run(way).notices] == expected[
+        : 3 if limit_percent == 50 else 2
+    ]
 
 
 @every_way
@@ -272,7 +274,7 @@ def test_number_in_use_is_held_unless_allowed(way: str, allow: tuple[str, ...]) 
     result = _Case(account, terms, n01000000001="INACTIVE", n01000000002="INACTIVE").run(way)
     assert _outcomes(result) == {A: Outcome.CHANGED if allow else Outcome.HELD, B: Outcome.CHANGED}
     queries = [] if allow else [((A, B), 7), ((B,), 7)][: 2 if way == "saved" else 1]
-    assert account.asked == queries
+    assert account.usage_queries == queries
 
 
 @pytest.mark.parametrize("way", ["apply", "saved"])

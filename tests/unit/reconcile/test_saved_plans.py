@@ -48,7 +48,7 @@ class _LedgerWithEarlierRun(NullLedger):
     def __init__(self, earlier: PlanFileUse | None) -> None:
         super().__init__()
         self.earlier = earlier
-        self.asked: list[tuple[PlanFile, Collection[str]]] = []
+        self.plan_queries: list[tuple[PlanFile, Collection[str]]] = []
         self.planned: list[AccountPlan] = []
 
     async def record_plan(self, plan: AccountPlan, fingerprint: str) -> None:
@@ -58,7 +58,7 @@ class _LedgerWithEarlierRun(NullLedger):
 
     async def earlier_run(self, plan: PlanFile, phones: Collection[str]) -> PlanFileUse | None:
         """Return the earlier run for any plan."""
-        self.asked.append((plan, phones))
+        self.plan_queries.append((plan, phones))
         return self.earlier
 
 
@@ -104,7 +104,7 @@ def test_used_up_plan_is_refused_before_any_request() -> None:
     with pytest.raises(PolicyRefusal) as caught:
         _apply_saved(account, replace(SAVED, in_use=InUse(enabled=True)), ledger=ledger, plan=PLAN)
     assert [refusal.rule for refusal in caught.value.refusals] == ["replay"]
-    assert ledger.asked == [(PLAN, [A, B])]
+    assert ledger.plan_queries == [(PLAN, [A, B])]
     assert (account.reads, account.written) == (0, [])
 
 
@@ -112,14 +112,14 @@ def test_unused_plan_is_applied() -> None:
     account, ledger = _account(), _LedgerWithEarlierRun(None)
     result = _apply_saved(account, replace(SAVED, changes=SAVED.changes[:1]), ledger=ledger, plan=PLAN)
     assert (result.outcome, account.written) == (RunOutcome.CONVERGED, [(A, "INACTIVE")])
-    assert len(ledger.asked) == 1
+    assert len(ledger.plan_queries) == 1
 
 
 def test_only_plan_files_are_checked_for_replay() -> None:
     """A rollback, and an apply with `--allow replay`, do not ask the ledger."""
     account, ledger = _account(), _LedgerWithEarlierRun(EARLIER)
     _apply_saved(account, replace(SAVED, changes=SAVED.changes[:1]), ledger=ledger)
-    assert (ledger.asked, account.written) == ([], [(A, "INACTIVE")])
+    assert (ledger.plan_queries, account.written) == ([], [(A, "INACTIVE")])
 
 
 def test_replay_refusal_names_run_time_and_option() -> None:
@@ -162,7 +162,7 @@ def test_usage_of_stale_writes_is_not_queried() -> None:
     account = _account()
     saved = replace(SAVED, in_use=InUse(enabled=True))
     _apply_saved(account, saved, files=_files(n0100001="INACTIVE", n0100002="ACTIVE"))
-    assert [phones for phones, _ in account.asked] == [(A,)]
+    assert [phones for phones, _ in account.usage_queries] == [(A,)]
 
 
 @pytest.mark.parametrize(("second", "written"), [(-1, [(A, "INACTIVE")]), (0, [])])

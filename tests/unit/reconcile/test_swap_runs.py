@@ -271,7 +271,7 @@ def test_swap_notice_omits_numbers_held_by_the_in_use_guard() -> None:
     assert f"would deactivate {C};" in notice.message
     held_draft = _draft(desired, account, structs.replace(terms, safety=Safety("100%", 0, "hold")))
     assert _actions(held_draft) == {A: Action.HELD, C: Action.HELD, B: Action.BLOCKED}
-    assert account.asked == [((A, C), 24)]
+    assert account.usage_queries == [((A, C), 24)]
 
 
 def test_drift_shows_held_swaps() -> None:

@@ -46,7 +46,7 @@ def change(index: int, **fields: str) -> Change:
 
 def account(name: str, *changes: Change, **fields: object) -> AccountPlan:
     """Return the plan of an account with three unchanged numbers."""
-    counts = tally(Action, Counter(each.action for each in changes) | {Action.UNCHANGED: 3})
+    counts = tally(Action, Counter(change.action for change in changes) | {Action.UNCHANGED: 3})
     return structs.replace(AccountPlan(account=name, counts=counts, changes=changes), **fields)
 
 
@@ -62,7 +62,7 @@ def plan(form: str, *accounts: AccountPlan, **more: bool) -> str:
 
 def account_result(name: str, outcome: RunOutcome, *numbers: NumberResult, **fields: object) -> AccountResult:
     """Return the result of an account."""
-    counts = tally(Outcome, Counter(each.outcome for each in numbers))
+    counts = tally(Outcome, Counter(number.outcome for number in numbers))
     return structs.replace(AccountResult(account=name, outcome=outcome, counts=counts, numbers=numbers), **fields)
 
 

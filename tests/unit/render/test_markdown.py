@@ -129,7 +129,7 @@ def test_accounts_over_the_size_limit_are_one_line_each() -> None:
 def test_omitted_numbers_of_merged_accounts_are_all_counted() -> None:
     """Two accounts with equal changes are one section. Its line counts the numbers of both."""
     pairs = [[account(f"{name}{index}", change(index, note="가" * 40)) for name in "ab"] for index in range(900)]
-    comment = plan(*(each for pair in pairs for each in pair))
+    comment = plan(*(change for pair in pairs for change in pair))
     assert "| to activate | 1,800 | 1,800 |" in comment
     assert "1,800 numbers are not listed here." in comment
 

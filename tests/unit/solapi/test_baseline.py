@@ -209,9 +209,9 @@ def test_missing_number_is_read_again_once_until_it_returns() -> None:
             served.numbers[gone.phone] = gone
             served.switch(gone.phone, "ACTIVE")
 
-        await daemon.live(2000, (700, restore), (1300, lambda: served.remove(gone.phone)))
+        await daemon.run_for(2000, (700, restore), (1300, lambda: served.remove(gone.phone)))
         reads = Counter(round(at) for at, _ in daemon.wire.reads)
         assert reads == {0: 2, 300: 1, 600: 1, 900: 1, 1200: 1, 1500: 2, 1800: 1}
-        assert len(daemon.tape.of("account.reread")) == 2
+        assert len(daemon.log.of("account.reread")) == 2
 
     run(scenario())

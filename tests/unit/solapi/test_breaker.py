@@ -138,7 +138,7 @@ def test_three_failed_probes_end_the_account() -> None:
     async def scenario(circuit: _Circuit) -> None:
         circuit.fail(10)
         errors = await asyncio.gather(*(circuit.breaker.wait_closed() for _ in range(5)), return_exceptions=True)
-        assert {type(each) for each in errors} == {CircuitOpen}
+        assert {type(error) for error in errors} == {CircuitOpen}
         assert "10 consecutive requests and 3 probes" in str(errors[0])
         assert "gone fishing" in str(errors[0])
         assert len(circuit.probed) == 3

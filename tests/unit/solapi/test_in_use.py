@@ -341,11 +341,11 @@ class _Api:
 
     def __init__(self, usage: NumberUse) -> None:
         self.result = usage
-        self.asked: list[tuple[tuple[str, ...], int]] = []
+        self.usage_queries: list[tuple[tuple[str, ...], int]] = []
 
     async def usage(self, phones: Any, hours: int) -> NumberUse:
         """Return the preset usage."""
-        self.asked.append((tuple(phones), hours))
+        self.usage_queries.append((tuple(phones), hours))
         return self.result
 
 
@@ -361,7 +361,7 @@ def _asked(
     plan: AccountPlan, usage: NumberUse, guard: InUse = _ON, *allow: str
 ) -> tuple[AccountPlan, list[tuple[tuple[str, ...], int]]]:
     api = _Api(usage)
-    return run(guard_plan(plan, api, guard, frozenset(allow))), api.asked  # type: ignore[arg-type]
+    return run(guard_plan(plan, api, guard, frozenset(allow))), api.usage_queries  # type: ignore[arg-type]
 
 
 def test_number_in_use_is_held_with_a_reason() -> None:

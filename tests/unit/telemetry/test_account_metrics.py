@@ -31,8 +31,8 @@ def change(phone: str, action: Action, cause: Cause | None = None) -> Change:
 def plan(*changes: Change, **more: object) -> AccountPlan:
     """Return the plan of an account with two unchanged numbers."""
     counts = tally(Action, {Action.UNCHANGED: 2})
-    for each in changes:
-        counts[each.action] += 1
+    for change in changes:
+        counts[change.action] += 1
     return AccountPlan(**{"account": "main", "counts": counts, "changes": changes} | more)  # type: ignore[arg-type] # a mapping of anything
 
 

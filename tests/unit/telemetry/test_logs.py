@@ -182,8 +182,8 @@ def test_lines_below_the_level_are_dropped(level: str, written: list[str]) -> No
     """Each line contains its level."""
     stream = Stream()
     log = log_to(stream, level=level)
-    for each in (log.debug, log.info, log.warning, log.error):
-        each("event")
+    for method in (log.debug, log.info, log.warning, log.error):
+        method("event")
     assert [json.loads(line)["level"] for line in stream.text.splitlines()] == written
 
 
@@ -324,7 +324,7 @@ def test_cache_of_field_names_is_limited() -> None:
     for number in range(3000):
         log.info("event", **{f"field_{number}": "value"})
     assert all(f'"field_{number}":"value"' in stream.text for number in range(3000))
-    cleaner = next(each for each in vars(log)["_processors"] if hasattr(each, "_names"))
+    cleaner = next(processor for processor in vars(log)["_processors"] if hasattr(processor, "_names"))
     assert len(cleaner._names) <= 1000
 
 

@@ -149,10 +149,10 @@ def test_next_pages_keep_the_filter(tmp_path: Path) -> None:
             ("/runs/20261124T010000Z-000002", {"entry": str(entry), "q": "011"}, "numbers", 150),
         ):
             pages = follow_next_links(url, f"{page}?{urlencode(query)}")
-            lists = [each.partition(f'id="{section}"')[2].partition("</table>")[0] for each in pages]
-            items = [re.findall(r'<th scope="row"><a href="([^"]*)"', each) for each in lists]
-            assert [len(each) for each in items] == [100] * (count // 100) + [count % 100], (page, query)
-            assert len({item for each in items for item in each}) == count, (page, query)
+            lists = [page.partition(f'id="{section}"')[2].partition("</table>")[0] for page in pages]
+            items = [re.findall(r'<th scope="row"><a href="([^"]*)"', html) for html in lists]
+            assert [len(links) for links in items] == [100] * (count // 100) + [count % 100], (page, query)
+            assert len({item for links in items for item in links}) == count, (page, query)
 
 
 def test_hostile_text_is_escaped(tmp_path: Path) -> None:
@@ -316,7 +316,7 @@ def test_state_of_the_daemon_is_shown(tmp_path: Path) -> None:
         last_pass="2026-11-24T00:20:00Z",
         outcome="converged",
         ready="it rests",
-        seen=(LastRead("main", "2026-11-24T00:20:00Z", "ok", 2), LastRead("calm", "2026-11-24T00:20:00Z", "ok", 0)),
+        reads=(LastRead("main", "2026-11-24T00:20:00Z", "ok", 2), LastRead("calm", "2026-11-24T00:20:00Z", "ok", 0)),
         needs=tuple(AttentionItem("expiring", "main", f"expires on day {day}", "01000000001") for day in range(30)),
         quotas=(QuotaUse(3, 80, 1, 16, 5.0),),
     )

@@ -57,7 +57,7 @@ class GitHub:
     def comments(self, request: int, marker: str) -> list[tuple[int, str]]:
         """Return id and text of each own comment that starts with a marker."""
         listed = self._api.pages(f"{self._root}/issues/{request}/comments")
-        return [(each["id"], each["body"]) for each in listed if self._is_own(each, marker)]
+        return [(comment["id"], comment["body"]) for comment in listed if self._is_own(comment, marker)]
 
     def add_comment(self, request: int, key: str, body: str) -> int:
         """Create a comment, and return its id. Its text must start with `key`, which must be unique."""
@@ -111,13 +111,13 @@ class GitHub:
                 "review a new plan, then apply from the files by hand"
             )
         number, head = pulls[0]["number"], pulls[0]["head"]["sha"]
-        artifacts = [each for each in self._artifacts(f"{name}-{head}") if self._is_trusted(each, head)]
+        artifacts = [artifact for artifact in self._artifacts(f"{name}-{head}") if self._is_trusted(artifact, head)]
         if not artifacts:
             raise CiError(
                 f"pull request {number} has no plan of its last commit {head[:12]}, or it has expired: "
                 "run its plan again, or review a new plan and apply from the files by hand"
             )
-        newest = max(artifacts, key=lambda each: (each["created_at"], each["id"]))
+        newest = max(artifacts, key=lambda artifact: (artifact["created_at"], artifact["id"]))
         return number, _only_file(self._api.download(f"{self._root}/actions/artifacts/{newest['id']}/zip"))
 
     def head(self, branch: str) -> str:
@@ -138,7 +138,7 @@ class GitHub:
         tree = self._api.get(f"{self._root}/git/trees/{quote(commit)}", recursive="1")
         if tree["truncated"]:
             raise CiError("the repository has more files than GitHub lists: apply from the files by hand")
-        return {PurePath(each["path"]): each["sha"] for each in tree["tree"] if each["type"] == "blob"}
+        return {PurePath(entry["path"]): entry["sha"] for entry in tree["tree"] if entry["type"] == "blob"}
 
     def changed_files(self) -> set[str] | None:
         """Return the files that the push of this workflow changed; None if GitHub does not list all of them."""
@@ -153,7 +153,7 @@ class GitHub:
         if comparison["status"] != "ahead":
             return None
         files = comparison["files"]
-        names = {name for each in files for name in (each["filename"], each.get("previous_filename")) if name}
+        names = {name for file in files for name in (file["filename"], file.get("previous_filename")) if name}
         return names if len(files) < _FILES else None
 
     @property
@@ -168,15 +168,15 @@ class GitHub:
     def _issue(self, marker: str) -> dict[str, Any] | None:
         """Return the own issue whose text starts with a marker: the open one, otherwise the newest closed one."""
         issues = [
-            each
-            for each in self._api.pages(f"{self._root}/issues", state="all", creator=self.author)
-            if "pull_request" not in each and self._is_own(each, marker)
+            issue
+            for issue in self._api.pages(f"{self._root}/issues", state="all", creator=self.author)
+            if "pull_request" not in issue and self._is_own(issue, marker)
         ]
-        return max(issues, key=lambda each: (each["state"] == "open", each["number"]), default=None)
+        return max(issues, key=lambda issue: (issue["state"] == "open", issue["number"]), default=None)
 
     def _artifacts(self, name: str) -> list[dict[str, Any]]:
         response = self._api.get(f"{self._root}/actions/artifacts", name=name, per_page="100")
-        return [each for each in response["artifacts"] if each["name"] == name and not each["expired"]]
+        return [artifact for artifact in response["artifacts"] if artifact["name"] == name and not artifact["expired"]]
 
     def _is_trusted(self, artifact: Mapping[str, Any], head: str) -> bool:
         run = artifact.get("workflow_run") or {}

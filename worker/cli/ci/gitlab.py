@@ -84,10 +84,10 @@ class GitLab:
         at the head of the merge request, is trusted.
         """
         requests = [
-            each
-            for each in self._api.pages(f"{self._root}/repository/commits/{self.commit}/merge_requests")
-            if each["state"] == "merged"
-            and self.commit in {each.get("merge_commit_sha"), each.get("squash_commit_sha"), each.get("sha")}
+            request
+            for request in self._api.pages(f"{self._root}/repository/commits/{self.commit}/merge_requests")
+            if request["state"] == "merged"
+            and self.commit in {request.get("merge_commit_sha"), request.get("squash_commit_sha"), request.get("sha")}
         ]
         if len(requests) != 1:
             raise CiError(
@@ -96,9 +96,9 @@ class GitLab:
             )
         number, head = requests[0]["iid"], requests[0]["sha"]
         pipelines = [
-            each["id"]
-            for each in self._api.pages(f"{self._root}/merge_requests/{number}/pipelines")
-            if each["sha"] == head and str(each["project_id"]) == self._project
+            pipeline["id"]
+            for pipeline in self._api.pages(f"{self._root}/merge_requests/{number}/pipelines")
+            if pipeline["sha"] == head and str(pipeline["project_id"]) == self._project
         ]
         for pipeline in sorted(pipelines, reverse=True):
             for job in self._api.pages(f"{self._root}/pipelines/{pipeline}/jobs"):
@@ -129,13 +129,13 @@ class GitLab:
             return {}
         if len(entries) >= MOST_ITEMS:
             raise CiError(f"{folder} has more files than this job reads: apply from the files by hand")
-        return {PurePath(each["path"]): each["id"] for each in entries if each["type"] == "blob"}
+        return {PurePath(entry["path"]): entry["id"] for entry in entries if entry["type"] == "blob"}
 
     def _notes(self, path: str, marker: str) -> list[tuple[int, str]]:
         return [
-            (each["id"], each["body"])
-            for each in self._api.pages(path)
-            if each["author"]["id"] == self._user and each["body"].startswith(marker)
+            (note["id"], note["body"])
+            for note in self._api.pages(path)
+            if note["author"]["id"] == self._user and note["body"].startswith(marker)
         ]
 
     def _add_note(self, path: str, key: str, body: str) -> int:
@@ -151,8 +151,8 @@ class GitLab:
     def _issue(self, marker: str) -> dict[str, Any] | None:
         """Return the own issue whose text starts with a marker: the open one, otherwise the newest closed one."""
         issues = [
-            each
-            for each in self._api.pages(f"{self._root}/issues", scope="created_by_me", state="all")
-            if (each["description"] or "").startswith(marker)
+            issue
+            for issue in self._api.pages(f"{self._root}/issues", scope="created_by_me", state="all")
+            if (issue["description"] or "").startswith(marker)
         ]
-        return max(issues, key=lambda each: (each["state"] == "opened", each["iid"]), default=None)
+        return max(issues, key=lambda issue: (issue["state"] == "opened", issue["iid"]), default=None)

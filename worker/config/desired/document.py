@@ -175,7 +175,7 @@ class DocumentReader:
 
     def _unmanaged(self, node: Node) -> Unmanaged | None:
         text = node.text if isinstance(node, Scalar) else ""
-        names = [each.value for each in Unmanaged]
+        names = [policy.value for policy in Unmanaged]
         if text in names:
             return Unmanaged(text)
         message = Message("invalid unmanaged {actual}{hint}", actual=describe(node), hint=suggest(text, names))

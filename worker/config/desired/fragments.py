@@ -111,7 +111,7 @@ def _join(documents: Sequence[AccountDocument]) -> DesiredAccount:
         lines=lines,
         schedules=schedules,
         elsewhere=elsewhere,
-        parts=tuple(SourceFile(each.source, each.line, each.sha256, each.commit) for each in others),
+        parts=tuple(SourceFile(part.source, part.line, part.sha256, part.commit) for part in others),
     )
 
 

@@ -110,7 +110,7 @@ class AppriseSender:
         from apprise import NotifyFormat, NotifyType  # noqa: PLC0415 - see above
 
         try:
-            done = self._service.notify(
+            results = self._service.notify(
                 body=message.body,
                 title=message.title,
                 notify_type=NotifyType(message.urgency),
@@ -118,9 +118,9 @@ class AppriseSender:
             )
         except Exception as error:  # noqa: BLE001 - a bug in Apprise; its text may contain secrets
             return type(error).__name__
-        if done:
+        if results:
             return None
-        return self._reason(entry.message for result in done for attempt in result for entry in attempt)
+        return self._reason(entry.message for result in results for attempt in result for entry in attempt)
 
     def _reason(self, messages: Iterable[str]) -> str:
         reason = " ".join(next(iter(messages), "").split())

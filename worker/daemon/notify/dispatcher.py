@@ -94,7 +94,7 @@ class _ChannelQueue:
 
     def take(self, notifications: Sequence[Notification]) -> None:
         """Queue the notifications that the channel subscribes to. If the queue is full, drop and count them."""
-        subscribed_news = [each for each in notifications if each.event in self._channel.events]
+        subscribed_news = [notification for notification in notifications if notification.event in self._channel.events]
         accepted_news = subscribed_news[: _QUEUE_CAP - len(self._queue)]
         self._queue += accepted_news
         self._dropped_count += len(subscribed_news) - len(accepted_news)

@@ -73,8 +73,12 @@ def compose(news: Sequence[Notification], channel: Channel, *, host: str, droppe
 def _kinds(news: Iterable[Notification]) -> list[list[Notification]]:
     """Return the notifications grouped by kind. Groups are in order of first appearance."""
     kind_order: dict[tuple[Event, bool], int] = {}
-    ordered_news = sorted(news, key=lambda each: kind_order.setdefault((each.event, each.over), len(kind_order)))
-    return [list(group) for _, group in groupby(ordered_news, lambda each: (each.event, each.over))]
+    ordered_news = sorted(
+        news, key=lambda notification: kind_order.setdefault((notification.event, notification.over), len(kind_order))
+    )
+    return [
+        list(group) for _, group in groupby(ordered_news, lambda notification: (notification.event, notification.over))
+    ]
 
 
 def _headline(news: Sequence[Notification], kinds: Sequence[Sequence[Notification]]) -> str:
@@ -118,7 +122,7 @@ def _word(news: Notification) -> str:
 
 
 def _urgency(news: Iterable[Notification]) -> Urgency:
-    events = {each.event for each in news if not each.over}
+    events = {notification.event for notification in news if not notification.over}
     if events & _FAILURES:
         return "failure"
     if events & _WARNINGS:

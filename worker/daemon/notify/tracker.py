@@ -50,14 +50,17 @@ class Tracker:
         self._version = version
         self._suspended: dict[str | None, str] = {}
 
-    def on_pass(self, done: "Pass") -> None:
+    def on_pass(self, finished_pass: "Pass") -> None:
         """Receive the result of a pass."""
         earlier = self._state.accounts
         states = {
-            each.plan.account: update_account(
-                earlier.get(each.plan.account, NotifiedAccount()), each.plan, each.result, done.run_id
+            account_pass.plan.account: update_account(
+                earlier.get(account_pass.plan.account, NotifiedAccount()),
+                account_pass.plan,
+                account_pass.result,
+                finished_pass.run_id,
             )
-            for each in done.accounts
+            for account_pass in finished_pass.accounts
         }
         names = set(self._names())
         self._update(accounts={name: state for name, state in {**earlier, **states}.items() if name in names})

@@ -64,7 +64,7 @@ def comment(view: DocumentView, title: str, remarks: Sequence[str] = (), cap: in
 
 def _sections(accounts: Sequence[AccountView]) -> list[Section]:
     """Return the accounts that have rows or provenance, grouped by equal rows."""
-    visible = [(index, each) for index, each in enumerate(accounts) if each.size or each.provenance]
+    visible = [(index, account) for index, account in enumerate(accounts) if account.size or account.provenance]
     groups = group_by(visible, lambda pair: (pair[1].brief, pair[0] if pair[1].size > _ALIKE else pair[1].content))
     return [Section([account for _place, account in numbered_accounts]) for numbered_accounts in groups.values()]
 
@@ -210,7 +210,7 @@ def _columns(*, is_own: bool) -> dict[str, Callable[[NumberRow], str]]:
     if is_own:
         columns |= {
             _("Attempts"): lambda row: prose(
-                ", ".join(f"{each.number}: {translate(each.state)}" for each in row.attempts)
+                ", ".join(f"{attempt.number}: {translate(attempt.state)}" for attempt in row.attempts)
             ),
             _("Error"): lambda row: prose(row.error),
         }
@@ -221,7 +221,9 @@ def _in_brief(
     view: DocumentView, sections: Sequence[Section], title: str, remarks: Sequence[str], *, whole: bool
 ) -> Iterator[str]:
     yield from _head(view, title, is_folded=True)
-    rows = ((prose(translate(each.mark.counted)), f"{each.numbers:,}", f"{each.accounts:,}") for each in view.counts)
+    rows = (
+        (prose(translate(count.mark.counted)), f"{count.numbers:,}", f"{count.accounts:,}") for count in view.counts
+    )
     if view.counts:
         yield from table(("", _("Numbers"), _("Accounts")), rows)
     names: dict[str, list[str]] = {}

@@ -141,11 +141,11 @@ def draw(title: str, writes: Sequence[Write], window: float, rate: Rate | None) 
         window=window,
         line=_steps([up(value) for value in peaks]),
         limit=None if rate is None else up(rate.writes),
-        again=tuple(sorted({across(each.at) for each in writes if each.again}))[:_MARKS],
-        refused=tuple(sorted({across(each.at) for each in writes if each.refused}))[:_MARKS],
+        again=tuple(sorted({across(write.at) for write in writes if write.again}))[:_MARKS],
+        refused=tuple(sorted({across(write.at) for write in writes if write.refused}))[:_MARKS],
         bands=tuple(
-            Band(_stamp(each.start), across(each.start), round(across(each.end) - across(each.start), 1), _why(each))
-            for each in sorted(sorted(silent_spans, key=_length)[-_MARKS:])
+            Band(_stamp(span.start), across(span.start), round(across(span.end) - across(span.start), 1), _why(span))
+            for span in sorted(sorted(silent_spans, key=_length)[-_MARKS:])
         ),
         top=top,
         start=_stamp(start),

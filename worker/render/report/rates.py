@@ -56,7 +56,7 @@ def busiest(writes: Sequence[Write], window: float, start: float, end: float, pa
     window that starts at it, must lie within [start, end].
     """
     # a window excludes its start: at any moment, writes leave it before others enter
-    events = sorted(chain(((each.at, 1) for each in writes), ((each.at + window, -1) for each in writes)))
+    events = sorted(chain(((write.at, 1) for write in writes), ((write.at + window, -1) for write in writes)))
     peaks = [0] * parts
     writes_in_window = last = 0
     for at, step in events:
@@ -92,16 +92,16 @@ def spans(writes: Iterable[Write], peaks: Sequence[int], start: float, end: floa
     """
     writes_of: list[list[Write]] = [[] for _ in range(parts)]
     width = (end - start) / parts
-    for each in writes:
-        writes_of[min(int((each.at - start) / width), parts - 1)].append(each)
+    for write in writes:
+        writes_of[min(int((write.at - start) / width), parts - 1)].append(write)
     peaks_per_part = len(peaks) // parts
     return [
         Span(
             start + index * width,
             start + (index + 1) * width,
             len(span_writes),
-            sum(each.again for each in span_writes),
-            sum(each.refused for each in span_writes),
+            sum(write.again for write in span_writes),
+            sum(write.refused for write in span_writes),
             max(peaks[index * peaks_per_part : (index + 1) * peaks_per_part]),
         )
         for index, span_writes in enumerate(writes_of)

@@ -63,9 +63,17 @@ class Calendar(Struct, frozen=True, kw_only=True):
 def account_calendar(account: DesiredAccount, start: datetime, end: datetime) -> AccountCalendar:
     """Return the changes of an account in [start, end). Both are aware times."""
     due = tuple(
-        CalendarEntry(each.phone, format_utc(each.when), each.before, each.after, each.why, desired.note, desired.owner)
-        for each in transitions(account, start, end)
-        for desired in (account.numbers[each.phone],)
+        CalendarEntry(
+            transition.phone,
+            format_utc(transition.when),
+            transition.before,
+            transition.after,
+            transition.why,
+            desired.note,
+            desired.owner,
+        )
+        for transition in transitions(account, start, end)
+        for desired in (account.numbers[transition.phone],)
     )
     return AccountCalendar(account.name, account.timezone, due)
 

@@ -154,12 +154,12 @@ class DocumentView(Struct, frozen=True, kw_only=True):
 
 def count_views(counts: Mapping[str, int], accounts: Iterable[Mapping[K, int]]) -> list[CountView]:
     """Return the counts that are not 0, in display order, each with the count of accounts that contribute to it."""
-    each = [{name for name, number in counts.items() if number} for counts in accounts]
+    key_sets = [{name for name, number in counts.items() if number} for counts in accounts]
     return [
         CountView(
             mark_of(key),
             counts[key],
-            sum(key in names for names in each),
+            sum(key in keys for keys in key_sets),
         )
         for key in sorted(counts, key=rank)
         if counts[key]

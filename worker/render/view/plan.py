@@ -143,12 +143,14 @@ def _moment(stamp: str, timezone: str) -> str:
 
 
 def _notices(account: AccountPlan) -> list[Notice]:
-    return new_notices(account.notices, {each.phone for each in account.changes if each.action is Action.BLOCKED})
+    return new_notices(account.notices, {change.phone for change in account.changes if change.action is Action.BLOCKED})
 
 
 def _stuck(accounts: Sequence[AccountPlan]) -> Iterator[AttentionGroup]:
     """Yield an item for each reason why numbers cannot be brought to their desired status by a write."""
-    stuck_changes = ((account.account, each) for account in accounts for each in account.changes if each.action.stuck)
+    stuck_changes = (
+        (account.account, change) for account in accounts for change in account.changes if change.action.stuck
+    )
     groups = group_by(stuck_changes, lambda pair: (pair[1].action, pair[1].reason))
     for action in MARKS:
         reasons = {translate(reason): pairs for (kind, reason), pairs in groups.items() if kind == action}

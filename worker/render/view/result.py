@@ -91,7 +91,9 @@ def _stuck(counts: dict[Outcome, int]) -> int:
 
 
 def _notices(account: AccountResult) -> list[Notice]:
-    return new_notices(account.notices, {each.phone for each in account.numbers if each.outcome is Outcome.BLOCKED})
+    return new_notices(
+        account.notices, {number.phone for number in account.numbers if number.outcome is Outcome.BLOCKED}
+    )
 
 
 def _account(account: AccountResult) -> AccountView:
@@ -141,12 +143,12 @@ def stuck_items(accounts: Iterable[tuple[str, ErrorInfo | None, Sequence[AnyNumb
     Numbers with the same error as their account are left out, as the account has its own item.
     """
     stuck_numbers = [
-        (name, each)
+        (name, number)
         for name, account_error, numbers in accounts
-        for each in numbers
-        if each.outcome is not None
-        and each.outcome.stuck
-        and (each.error is None or ErrorInfo(each.error.code, each.error.message) != account_error)
+        for number in numbers
+        if number.outcome is not None
+        and number.outcome.stuck
+        and (number.error is None or ErrorInfo(number.error.code, number.error.message) != account_error)
     ]
     for pairs in _alike(stuck_numbers, lambda pair: pair[1]):
         numbers = [number for _name, number in pairs]
