@@ -24,36 +24,31 @@ class Baseline:
     the read lacked.
     """
 
-    __slots__ = ("_was_compared", "absent", "registered")
+    __slots__ = ("_unconfirmed", "_was_compared", "absent", "registered")
 
     def __init__(self) -> None:
         self.registered: int | None = None
         self.absent: frozenset[str] = frozenset()
+        self._unconfirmed: tuple[int, frozenset[str]] | None = None
         self._was_compared = False
 
     def reread_reason(self, observed: ObservedAccount, listed: Iterable[str]) -> str | None:
-        """Return why a read must be repeated; None if it is complete. A complete read becomes the new baseline."""
-        absent_phones = _absent(observed, listed)
-        missing_phones = absent_phones - self.absent
-        if missing_phones:
-            return _missing_reason(missing_phones)
-        reason = _shrinkage(self.registered, len(observed.numbers))
-        if reason is None:
-            self.registered, self.absent = len(observed.numbers), absent_phones
-        return reason
+        """Return why a read must be repeated; None if it is accepted, which makes it the new baseline.
 
-    @staticmethod
-    def loss(observed_before: ObservedAccount, observed: ObservedAccount, listed: Iterable[str]) -> str | None:
-        """Return why a repeated read must be repeated again; None if it is accepted.
-
-        It must have each listed number that `observed_before` has, and at least 70 % of that read's count of numbers.
+        If the last read had to be repeated, the read is compared with that one, even if its repeats failed; otherwise
+        with the baseline. It must have each listed number of the other, and at least 70 % of its count of numbers.
         """
-        missing_phones = _absent(observed, listed) - _absent(observed_before, listed)
-        return (
-            _missing_reason(missing_phones)
-            if missing_phones
-            else _shrinkage(len(observed_before.numbers), len(observed.numbers))
-        )
+        registered, known_absent = self._unconfirmed or (self.registered, self.absent)
+        count, absent_phones = len(observed.numbers), _absent(observed, listed)
+        missing_phones = absent_phones - known_absent
+        reason = _missing_reason(missing_phones) if missing_phones else _shrinkage(registered, count)
+        if reason is not None:
+            self._unconfirmed = count, absent_phones
+        elif self._unconfirmed is not None:
+            self.confirm(observed, listed)
+        else:
+            self.registered, self.absent = count, absent_phones
+        return reason
 
     def last_run_mismatch(self, count: int, last_run_count: int | None) -> str | None:
         """Compare the first accepted read with the last run. Return the reason to repeat the read, or None.
@@ -64,11 +59,15 @@ class Baseline:
         if self._was_compared:
             return None
         self._was_compared = True
-        return _shrinkage(last_run_count, count)
+        reason = _shrinkage(last_run_count, count)
+        if reason is not None:
+            self._unconfirmed = count, self.absent
+        return reason
 
     def confirm(self, observed: ObservedAccount, listed: Iterable[str]) -> None:
         """Accept a read as the new baseline without a check."""
         self._was_compared = True
+        self._unconfirmed = None
         self.registered, self.absent = len(observed.numbers), _absent(observed, listed)
 
 

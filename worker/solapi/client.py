@@ -170,10 +170,10 @@ class AccountReader:
         """Read again until a response lacks no numbers of the previous one, at most 4 times. Return the last read."""
         for _ in range(_REREADS):
             self._log.info("account.reread", reason=reason)
-            observed_before, observed = observed, await self._observe(closing=closing)
-            reason = self._baseline.loss(observed_before, observed, self._listed_phones)
+            observed = await self._observe(closing=closing)
+            reason = self._baseline.reread_reason(observed, self._listed_phones)
             if reason is None:
-                break
+                return observed
         self._baseline.confirm(observed, self._listed_phones)
         return observed
 

@@ -115,13 +115,23 @@ def test_response_that_shrinks_twice_is_accepted() -> None:
     run(scenario())
 
 
-def test_read_that_lost_more_than_a_doubted_one_is_doubted() -> None:
+@pytest.mark.parametrize(
+    ("before", "after", "listed", "reason"),
+    [
+        (8, 8, PHONES, None),
+        (8, 10, PHONES, None),
+        (8, 7, PHONES, "listed numbers that are not registered: 1"),
+        (10, 7, PHONES[:0], None),
+        (10, 6, PHONES[:0], "registered numbers fell from 10 to 6"),
+    ],
+)
+def test_read_is_compared_with_the_doubted_read_before_it(
+    before: int, after: int, listed: list[str], reason: str | None
+) -> None:
     """Numbers missing from both reads cause no further read; numbers missing only from the later one do."""
-    assert Baseline.loss(_observed(8), _observed(8), PHONES) is None
-    assert Baseline.loss(_observed(8), _observed(10), PHONES) is None
-    assert Baseline.loss(_observed(8), _observed(7), PHONES) == "listed numbers that are not registered: 1"
-    assert Baseline.loss(_observed(10), _observed(7), ()) is None
-    assert Baseline.loss(_observed(10), _observed(6), ()) == "registered numbers fell from 10 to 6"
+    baseline = Baseline()
+    assert baseline.reread_reason(_observed(before), [*PHONES, "0311234567"]) is not None
+    assert baseline.reread_reason(_observed(after), listed) == reason
 
 
 def test_shrunken_second_read_is_read_again() -> None:
@@ -176,6 +186,22 @@ def test_failed_second_read_fails_the_read() -> None:
             with pytest.raises(ServerError, match="HTML page"):
                 await client.observe()
             assert len((await client.observe()).numbers) == 10
+
+    run(scenario())
+
+
+def test_loss_is_confirmed_by_the_next_read_even_if_the_second_read_failed() -> None:
+    """Two responses in a row lack the same numbers, with a failed request between them."""
+
+    async def scenario() -> None:
+        async with Loopback(_account()) as loopback:
+            client = loopback.reader(listed=PHONES, retry=Retry(attempts=1))
+            loopback.account.remove(PHONES[9])
+            loopback.sandbox.script(None, "GET", [None, Fault.HTML])
+            with pytest.raises(ServerError, match="HTML page"):
+                await client.observe()
+            assert len((await client.observe()).numbers) == 9
+            assert client.requests.reads == 3
 
     run(scenario())
 
