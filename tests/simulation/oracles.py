@@ -238,8 +238,8 @@ def _only_account_documents_count(world: World, runs: list[Life]) -> Iterator[st
     for life in runs:
         plan = life.record.plan
         planned = () if plan is None else (change.phone for change in plan.changes if change.action is Action.MISSING)
-        # a saved plan that is refused reports the state observed when it was created
-        is_observed = life.record.saved is None or life.record.result is None or life.record.result.outcome != "refused"
+        # a saved plan that is not applied reports the state observed when it was created
+        is_observed = life.record.saved is None or bool(life.puts)
         reported = (number.phone for number in life.results if is_observed and number.outcome is Outcome.MISSING)
         for phone in {*planned, *reported}:
             if all(phone in (read.shown or {}) for read in life.reads):

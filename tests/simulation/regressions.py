@@ -30,6 +30,7 @@ REGRESSIONS: Final[Mapping[int, str]] = {
     5877: "two reads that lacked a number, with a failed read between them, did not count as its removal",
     71396: "as 5877",
     74925: "the model's own mistake: a saved plan that is refused after a read reports what it observed when created",
+    77794: "as 74925, with a plan that failed after a read",
     63684: "a number that a look had shown changed was written again once somebody had put it back",
     # with earlier generators
     28: "as 41",
