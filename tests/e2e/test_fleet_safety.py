@@ -203,3 +203,18 @@ def test_canary_tolerates_max_failed(careful: Reseller) -> None:
     careful.run("apply", "--yes", status=3)
     assert careful.active() == [1, 2, 2, 2]
     assert _canary(careful.command("apply", "--yes", "--canary", "0").stderr) == []
+
+
+def test_shared_defaults_of_a_folder_are_fleet_wide(command: Command, serve: Serve) -> None:
+    """One line of senderid.yaml that changes all accounts is refused like a change of all files."""
+    reseller = Reseller(command, serve, [40, 40, 40])
+    for index, account in enumerate(reseller.accounts):
+        command.write(
+            f"config/desired/a{index}.yaml",
+            f"version: 1\ncredentials: {{api_key: {{env: KEY{index}}}, api_secret: {{env: SECRET}}}}\n"
+            f"numbers: [{', '.join(account.statuses)}]\n",
+        )
+    command.write("config/desired/senderid.yaml", "version: 1\ndefaults: {status: ACTIVE}\n")
+    document = reseller.run("apply", "--yes", status=4)
+    assert _rules(document) == [["fleet-wide"]] * 3
+    assert reseller.active() == [0, 0, 0]

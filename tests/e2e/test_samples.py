@@ -67,6 +67,17 @@ def test_yaml_samples_load(page: Path, sample: Sample) -> None:
         assert load((f"{page.name}.yaml", sample.text.encode()), {}, {}) != load(None, {}, {})
 
 
+@pytest.mark.parametrize(
+    ("page", "sample"), [each for each in ALL if each[1].text.startswith("# accounts/senderid.yaml")], ids=name
+)
+def test_shared_samples_load(page: Path, sample: Sample) -> None:
+    """The file senderid.yaml describes no account."""
+    assert desired.parse_file(str(page.with_name("senderid.yaml")), sample.text.encode()) == ()
+    numbers = ("a.yaml", b"version: 1\ndefaults: {schedule: office-hours}\nnumbers: [010-1234-5678]\n")
+    (account,) = desired.load([numbers], shared_files=lambda _: ("senderid.yaml", sample.text.encode())).accounts
+    assert account.schedules
+
+
 @pytest.mark.parametrize(("page", "sample"), samples_in("json"), ids=name)
 def test_json_samples_match_their_schemas(page: Path, sample: Sample) -> None:
     del page

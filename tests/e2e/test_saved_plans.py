@@ -369,3 +369,21 @@ def test_conflicting_file_options_are_wrong_usage(
     assert result.returncode == 64
     assert message in " ".join(result.stderr.split())
     assert served.sandbox.wire == []
+
+
+def test_shared_defaults_of_the_folder_are_compared(command: Command) -> None:
+    """A plan file names senderid.yaml, and a number that it protects since is a conflict."""
+    command.write("config/senderid.yaml", "version: 1\ndefaults: {owner: sales}\n")
+    _plan(command, "q.json")
+    (account,) = json.loads((command.folder / "q.json").read_text())["accounts"]
+    assert [part["source"] for part in account["parts"]] == ["config/senderid.yaml"]
+    assert {change["owner"] for change in account["changes"]} == {"sales"}
+    command.write("config/senderid.yaml", "version: 1\ndefaults: {protected: true}\n")
+    for arguments in (("q.json",), ("p.json",), ("p.json", "--files", ".")):
+        result = command("apply", *arguments, "--format", "json")
+        assert (result.returncode, _result(result)) == (3, {A: "conflict", B: "conflict"})
+        assert "config/main.yaml:3 protects this number now" in _reasons(result)[A]
+    (command.folder / "config/senderid.yaml").unlink()
+    result = command("apply", "q.json", "--format", "json")
+    assert (result.returncode, _result(result)) == (0, {A: "changed", B: "changed"})
+    assert "not found" not in result.stdout

@@ -80,7 +80,8 @@ def accounts(context: click.Context, _: str) -> Iterator[str]:
 
     paths = _desired_files(context)
     if _is_quick(paths):
-        yield from (account.name for account in desired.load(files.read(paths, lambda _: b"")).accounts)
+        accounts = desired.load(files.read(paths, lambda _: b""), shared_files=files.SharedFiles()).accounts
+        yield from (account.name for account in accounts)
     else:
         yield from (Path(path).stem for path in paths)
 
@@ -92,7 +93,7 @@ def owners(context: click.Context, _: str) -> Iterator[str]:
 
     paths = _desired_files(context)
     if _is_quick(paths):
-        accounts = desired.load(files.read(paths, lambda _: b"")).accounts
+        accounts = desired.load(files.read(paths, lambda _: b""), shared_files=files.SharedFiles()).accounts
         yield from sorted({number.owner for each in accounts for number in each.numbers.values() if number.owner})
 
 

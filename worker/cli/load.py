@@ -90,7 +90,8 @@ def load_with_others(
     Raises:
         DesiredStateError, UsageError: as for `load_accounts`.
     """
-    state = desired.load(files.read(desired_paths(paths), _stdin), document_checks(settings.endpoint))
+    sources = files.read(desired_paths(paths), _stdin)
+    state = desired.load(sources, document_checks(settings.endpoint), files.SharedFiles())
     print_warnings(state.warnings)
     selected_names = frozenset(match_accounts(names, state.accounts))
     accounts = tuple(account for account in state.accounts if not selected_names or account.name in selected_names)

@@ -85,7 +85,7 @@ def _existing_accounts(output: str | None) -> "Sequence[DesiredAccount] | None":
     if output is None or not Path(output).is_file():
         return ()
     try:
-        return desired.load([files.read_file(output)]).accounts
+        return desired.load([files.read_file(output)], shared_files=files.SharedFiles()).accounts
     except DesiredStateError:
         return None
 

@@ -4,7 +4,7 @@ import re
 from typing import Final
 from unicodedata import category
 
-from worker.config.yaml_reader import Mapping, Node, Reader, Scalar
+from worker.config.yaml_reader import Mapping, Node, Reader, Scalar, describe
 from worker.model.credentials import SecretRef
 from worker.model.messages import Message
 
@@ -13,9 +13,11 @@ __all__ = [
     "NAME_CAP",
     "NOTE_CAP",
     "read_count",
+    "read_flag",
     "read_optional_secret_ref",
     "read_secret_ref",
     "read_text",
+    "read_version",
     "why_unfit",
 ]
 
@@ -55,6 +57,28 @@ def read_count(node: Node) -> int | None:
     """Return the value of a node that is a whole number of at most `COUNT_DIGITS` digits; None for any other node."""
     text = node.text if isinstance(node, Scalar) else ""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= COUNT_DIGITS else None
+
+
+def read_flag(reader: Reader, node: Node, name: str) -> bool:
+    """Return the value of a node that is true or false. If it is neither, add a problem and return False."""
+    if isinstance(node, Scalar) and node.text.lower() in {"true", "false"}:
+        return node.text.lower() == "true"
+    reader.problem(node, Message("{name} must be true or false, not {actual}", name=name, actual=describe(node)))
+    return False
+
+
+def read_version(reader: Reader, node: Node) -> None:
+    """Add a problem if the value of `version` is not 1."""
+    text = node.text if isinstance(node, Scalar) else ""
+    if text == "1":
+        return
+    newer = text.isascii() and text.isdigit() and int(text[:COUNT_DIGITS]) > 1
+    reader.problem(
+        node,
+        Message("version {version} needs a newer senderid", version=text[:COUNT_DIGITS])
+        if newer
+        else Message("version must be 1"),
+    )
 
 
 def why_unfit(text: str, cap: int, *, prose: bool = False) -> Message | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from worker.config.yaml_reader import FILE_CAP
+from worker.model.accounts import SHARED_FILE
 from worker.model.errors import Problem
 from worker.model.messages import Message, system_text
 
@@ -19,6 +20,7 @@ __all__ = [
     "STDOUT",
     "FileIdentity",
     "FileVersion",
+    "SharedFiles",
     "check_writable",
     "expand_folders",
     "is_special",
@@ -28,6 +30,7 @@ __all__ = [
     "read_identity",
     "read_version",
     "replace",
+    "shared_path",
     "yaml_files",
     "yaml_files_below",
 ]
@@ -52,7 +55,7 @@ def read(paths: Sequence[str], stdin: Callable[[int], bytes]) -> Iterator[tuple[
     """Yield the name and the bytes of each file, or the problem that prevents its reading. No file is read twice.
 
     The path `-` is standard input, of which `stdin(size)` reads at most `size` bytes. Folders are searched for *.yaml
-    and *.yml files, each folder once. Links are followed; hidden files and folders are skipped.
+    and *.yml files, each folder once. Links are followed; hidden files and folders, and shared files, are skipped.
     """
     read_before: dict[FileIdentity, str] = {}
     has_read_stdin = False
@@ -116,6 +119,30 @@ def read_file(
     return path, data
 
 
+class SharedFiles:
+    """Reader of the files with the defaults of folders. It reads each once."""
+
+    def __init__(self) -> None:
+        self._files: dict[Path, tuple[str, bytes] | Problem | None] = {}
+
+    def __call__(self, source: str) -> tuple[str, bytes] | Problem | None:
+        """Return name and bytes of the shared file in the folder of a file, by the name of the latter.
+
+        Return the problem that prevents its reading, or None if there is none. Standard input has none.
+        """
+        if source == STDIN:
+            return None
+        path = shared_path(source)
+        if path not in self._files:
+            self._files[path] = read_file(str(path)) if os.path.lexists(path) else None
+        return self._files[path]
+
+
+def shared_path(source: str) -> Path:
+    """Return the path of the file that has the defaults of a desired-state file."""
+    return Path(source).with_name(SHARED_FILE)
+
+
 def locate(name: str, folder: str | None) -> str | None:
     """Return the current path of a file that a plan names; None if the file is not found.
 
@@ -131,12 +158,15 @@ def locate(name: str, folder: str | None) -> str | None:
 
 
 def yaml_files_below(folder: Path) -> list[str]:
-    """Return the *.yaml and *.yml files in a folder and all folders below it, except hidden ones."""
+    """Return the *.yaml and *.yml files in a folder and all folders below it, except hidden and shared ones."""
     return [path for path in _folder(str(folder)) if isinstance(path, str)]
 
 
 def yaml_files(folder: Path) -> list[str]:
-    """Return the *.yaml and *.yml files directly in a folder, except hidden ones; none if the folder cannot be read."""
+    """Return the *.yaml and *.yml files directly in a folder, except hidden and shared ones.
+
+    Return none if the folder cannot be read.
+    """
     try:
         names = sorted(path.name for path in folder.iterdir())
     except OSError:
@@ -160,7 +190,7 @@ def read_version(path: str) -> FileVersion | None:
 
 
 def _is_yaml(name: str) -> bool:
-    return name.endswith(_ENDINGS) and not name.startswith(".")
+    return name.endswith(_ENDINGS) and not name.startswith(".") and name != SHARED_FILE
 
 
 def _unreadable(error: OSError) -> Message:

@@ -34,9 +34,10 @@ class WatchedFiles:
         self.check = check
         self._paths = paths
         self._wall = wall
-        self._state = LastGood(self._find_conflicts)
+        self._shared_files = files.SharedFiles()
+        self._state = LastGood(self._find_conflicts, self._find_shared)
         self._names: frozenset[str] | None = None
-        self._marks: dict[str, files.FileVersion] = {}
+        self._marks: dict[str, tuple[files.FileVersion, files.FileVersion | None]] = {}
         self._existing: set[str] = set()
         self._given_paths: set[str] = set()
         self._accounts: dict[str, DesiredAccount] = {}
@@ -81,6 +82,9 @@ class WatchedFiles:
     def _find_conflicts(self, fragments: Sequence[AccountDocument]) -> Iterable[Conflict]:
         return () if self.check is None else self.check(fragments)
 
+    def _find_shared(self, source: str) -> tuple[str, bytes] | Problem | None:
+        return self._shared_files(source)
+
     def _take(self, changed_files: frozenset[str]) -> None:
         current = {account.name: account for account in self._state.accounts}
         fresh = {account.name: account for account in with_commits(current[name] for name in sorted(changed_files))}
@@ -99,19 +103,21 @@ class WatchedFiles:
 
     def _read(self, *, read_all: bool) -> Iterator[tuple[str, bytes | None] | Problem]:
         existing_before, self._existing = self._existing, set()
+        self._shared_files = files.SharedFiles()
         paths_by_identity: dict[files.FileIdentity, str] = {}
         for path in files.expand_folders(self._paths):
             if isinstance(path, Problem):
                 yield path
                 continue
             mark = files.read_version(path)
+            shared_mark = files.read_version(str(files.shared_path(path)))
             if mark is None and (path in existing_before or path in self._given_paths):
                 continue  # the file was deleted
             if mark is not None:
                 self._existing.add(path)
                 if path in self._paths:
                     self._given_paths.add(path)
-                if not read_all and self._marks.get(path) == mark:
+                if not read_all and self._marks.get(path) == (mark, shared_mark):
                     paths_by_identity[mark[:2]] = path
                     yield path, None
                     continue
@@ -120,9 +126,9 @@ class WatchedFiles:
             if (
                 mark is not None
                 and not isinstance(content, Problem)
-                and max(mark[3:]) / 1e9 + _SETTLE_SECONDS < self._wall()
+                and max(*mark[3:], *(shared_mark or ())[3:]) / 1e9 + _SETTLE_SECONDS < self._wall()
             ):
-                self._marks[path] = mark
+                self._marks[path] = mark, shared_mark
             yield content
         for path in existing_before - self._existing:
             self._marks.pop(path, None)

@@ -43,10 +43,12 @@ class LastGood:
 
     `load` reads all files, and raises an error if a file is invalid. `take` reads them again, and keeps the last valid
     version of each invalid file. `check` yields contradictions between documents that are valid by themselves.
+    `shared_files` finds the defaults of a file, whose content counts as a part of the file.
     """
 
-    def __init__(self, check: desired.Check | None = None) -> None:
+    def __init__(self, check: desired.Check | None = None, shared_files: desired.SharedFiles = lambda _: None) -> None:
         self._check = check
+        self._shared_files = shared_files
         self._last_valid: dict[str, Fragments] = {}
         self._accounts: dict[str, tuple[Fragments, DesiredAccount]] = {}
         self._hashes: dict[str, str] = {}
@@ -74,10 +76,10 @@ class LastGood:
         def recording() -> Iterator[tuple[str, bytes] | Problem]:
             for file in files:
                 if not isinstance(file, Problem):
-                    hashes[file[0]] = _hash(file[1])
+                    hashes[file[0]] = self._hash(*file)
                 yield file
 
-        documents = desired.read_documents(recording(), self._check)
+        documents = desired.read_documents(recording(), self._check, self._shared_files)
         self._hashes = hashes
         self._last_valid = dict.fromkeys(hashes, ())
         for fragment in documents.documents:
@@ -151,7 +153,7 @@ class LastGood:
                 continue
             source, data = file
             existing[source] = None
-            digest = self._hashes.get(source) if data is None else _hash(data)
+            digest = self._hashes.get(source) if data is None else self._hash(source, data)
             if data is None or digest == self._hashes.get(source):
                 if source in self._deferred:
                     fresh[source] = self._deferred[source]
@@ -160,10 +162,18 @@ class LastGood:
                 continue
             self._hashes[source] = digest or ""
             try:
-                fresh[source] = desired.parse_file(source, data)
+                fresh[source] = desired.parse_file(source, data, self._shared_files)
             except DesiredStateError as error:
                 broken[source] = error
         return existing, fresh, broken
+
+    def _hash(self, source: str, data: bytes) -> str:
+        """Return the hash of a file and of its defaults."""
+        digest = sha256(data)
+        shared_file = self._shared_files(source)
+        if shared_file is not None:
+            digest.update(str(shared_file).encode() if isinstance(shared_file, Problem) else shared_file[1])
+        return digest.hexdigest()
 
     def _join(self) -> None:
         """Build the accounts from the documents. If the documents of an account did not change, keep its object."""
@@ -282,7 +292,3 @@ def _numbers_lost(
                     files=files,
                 )
                 yield Conflict(Problem(source, account.line, 1, message), (source,))
-
-
-def _hash(data: bytes) -> str:
-    return sha256(data).hexdigest()

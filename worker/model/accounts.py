@@ -13,6 +13,7 @@ from worker.model.suspension import Maintenance, Suspend
 
 __all__ = [
     "PHONE_PATTERN",
+    "SHARED_FILE",
     "AccountMemory",
     "DatedWindow",
     "Desired",
@@ -37,6 +38,9 @@ __all__ = [
 PHONE_PATTERN: Final = "^[0-9]{3,12}$"
 """Regular expression of a phone number in URLs, documents and logs: 3 to 12 ASCII digits."""
 
+
+SHARED_FILE: Final = "senderid.yaml"
+"""Name of the file with the defaults and schedules that the desired-state files of its folder share."""
 
 PairSwaps = Literal["warn", "hold"]
 """Policy for the deactivations of an account while one of its activations is impossible: add a notice, or hold them."""
@@ -166,7 +170,7 @@ class Group(Struct, frozen=True):
 
 
 class SourceFile(Struct, frozen=True):
-    """A desired-state document that lists numbers of an account, and the revision of its file.
+    """A desired-state document that lists numbers of an account, or a file that it shares, and the file's revision.
 
     `source` is the file's name as the user gave it, and `line` the first line of the document, counted from 1. `sha256`
     is the hash of the file's bytes in hex. `commit` is the git commit of the checkout that contains the file.
@@ -184,8 +188,8 @@ class DesiredAccount(Struct, frozen=True):
     `numbers` maps digits to the desired state, in file order. `lines` has the line of each number in the same order.
 
     `source`, `line`, `sha256` and `commit` describe the main document, as in `SourceFile`. It sets all account-level
-    keys. `parts` are the other documents of a split account, which only add numbers and schedules. `elsewhere` maps
-    each number of `parts` to its file. `timezone` is an IANA name.
+    keys. `parts` are the other documents of a split account, which only add numbers and schedules, and the files with
+    shared defaults. `elsewhere` maps each number of `parts` to its file. `timezone` is an IANA name.
 
     A number in `schedules` has a placeholder in `numbers` until `worker.model.schedule.settle_schedules` replaces it.
     A settled account has no `schedules`. Its numbers without a desired status move from `numbers` to `idle`.

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from worker.config.settings import Settings
+from worker.model.accounts import SHARED_FILE
 from worker.model.history import History
 from worker.model.number_status import StatusReport
 from worker.model.plans import Plan
@@ -22,7 +23,7 @@ from worker.render.text.calendar import Calendar
 
 __all__ = ["NAMES", "schema"]
 
-NAMES: Final = ("desired", "settings", "plan", "result", "history", "calendar", "status", "log")
+NAMES: Final = ("desired", "shared", "settings", "plan", "result", "history", "calendar", "status", "log")
 
 _TITLES: Final = {
     "settings": "Settings of a run",
@@ -44,6 +45,7 @@ _TYPES: Final[dict[str, type[Struct]]] = {
     "log": LogLine,
 }
 
+_SHARED_PARTS: Final = ("defaults", "schedules", "schedule", "windows", "window", "moment", "status")
 _WRITTEN: Final = frozenset({"plan", "result", "history", "calendar", "status"})
 """Documents that the worker writes. Every field is always present, so that their schemas require all fields."""
 
@@ -56,6 +58,8 @@ def schema(name: str) -> dict[str, Any]:
     """
     if name == "desired":
         return _desired()
+    if name == "shared":
+        return _shared()
     body = _of_type(_TYPES[name], complete=name in _WRITTEN)
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": f"urn:senderid:schema:{name}:v1"}
     return {**head, **body, "title": _TITLES[name]}
@@ -64,6 +68,22 @@ def schema(name: str) -> dict[str, Any]:
 def _desired() -> dict[str, Any]:
     data: dict[str, Any] = json.loads(files("worker.render").joinpath("schemas", "desired.json").read_bytes())
     return data
+
+
+def _shared() -> dict[str, Any]:
+    """Return the schema of a file with shared defaults: the part of a desired-state file that is not of one account."""
+    desired = _desired()
+    return {
+        "$schema": desired["$schema"],
+        "$id": "urn:senderid:schema:shared:v1",
+        "description": f"The file {SHARED_FILE}. Unknown keys are refused.",
+        "type": "object",
+        "properties": {name: desired["properties"][name] for name in ("version", "defaults", "schedules")},
+        "required": ["version"],
+        "additionalProperties": False,
+        "$defs": {name: desired["$defs"][name] for name in _SHARED_PARTS},
+        "title": "Defaults of the desired-state files of a folder",
+    }
 
 
 def _of_type(type_: type[Struct], *, complete: bool) -> dict[str, Any]:

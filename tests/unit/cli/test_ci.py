@@ -255,6 +255,27 @@ def test_plan_is_superseded_if_newer_files_desire_another_status(
     assert is_superseded(_account(changes=changes), _reader(a=DESIRED), _reader(a=newer), list) is expected
 
 
+@pytest.mark.parametrize("roots", [["."], ["a.yaml"]])
+def test_defaults_of_the_folder_belong_to_the_files(roots: list[str]) -> None:
+    """They may be new or deleted since: each number is compared when the plan is applied."""
+    account = _account(parts=(SourceFile("senderid.yaml"),))
+    assert mismatch(account, roots, _reader(a=DESIRED, senderid="version: 1")) is None
+    assert mismatch(account, roots, _reader(a=DESIRED)) is None
+    assert "'a.yaml' is invalid" in (mismatch(_account(), roots, _reader(a=DESIRED, senderid="version: 2")) or "")
+    outside = _account(parts=(SourceFile("/etc/senderid.yaml"),))
+    assert "'/etc/senderid.yaml' is not among" in (mismatch(outside, roots, _reader(a=DESIRED)) or "")
+
+
+@pytest.mark.parametrize(
+    ("newer", "expected"),
+    [("defaults: {owner: x}", False), ("defaults: {protected: true}", True), ("schedules: {}", False)],
+)
+def test_plan_is_superseded_if_newer_defaults_desire_another_status(newer: str, *, expected: bool) -> None:
+    reader = _reader(a=DESIRED, senderid=f"version: 1\n{newer}")
+    assert is_superseded(_account(), _reader(a=DESIRED), reader, list) is expected
+    assert is_superseded(_account(), reader, _reader(a=DESIRED), list) is expected
+
+
 def test_plan_is_superseded_if_newer_commit_deletes_its_file() -> None:
     assert is_superseded(_account(), _reader(a=DESIRED), _reader(), list)
 
@@ -302,6 +323,8 @@ def test_invalid_or_modified_plan_is_not_opened(data: bytes) -> None:
         (["./numbers/"], ["numbers/kr/main.yaml"], True),
         (["numbers"], ["numbers.md", "config/desired/main.yaml"], False),
         (["a.yaml", "b.yaml"], ["b.yaml"], True),
+        (["a.yaml", "b.yaml"], ["senderid.yaml"], True),
+        (["kr/a.yaml"], ["senderid.yaml"], False),
         (["."], ["README.md"], True),
         (["numbers"], [], False),
     ],

@@ -148,3 +148,22 @@ def test_conflict_of_the_given_check_is_a_problem(folder: Path) -> None:
     files.check = lambda _: conflicts
     _write(folder / "b.yaml", "01000000003")
     assert "also a" in str(files.refresh().problems[str(folder / "b.yaml")])
+
+
+def test_changed_shared_file_is_noticed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The files of its folder are read again, also if it is new or deleted."""
+    reads = _Reads(monkeypatch)
+    files = WatchedFiles([str(folder)], wall=_far_later)
+    files.load()
+    for text, is_protected in (("defaults: {protected: true}\n", True), ("", False), (None, False)):
+        reads.take()
+        path = folder / "senderid.yaml"
+        path.unlink(missing_ok=True)
+        if text is not None:
+            path.write_text(f"version: 1\n{text}")
+            os.utime(path, (OLD, OLD))
+        assert files.refresh().changed_accounts == {"a", "b"}
+        assert sorted(reads.take()) == ["a.yaml", "b.yaml", *(["senderid.yaml"] if text is not None else [])]
+        assert files.refresh() == FileChanges()
+        assert reads.take() == []
+        assert {number.protected for account in files.accounts for number in account.numbers.values()} == {is_protected}

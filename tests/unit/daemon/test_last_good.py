@@ -142,3 +142,47 @@ def test_unreadable_folder_keeps_its_accounts_in_any_spelling(folder: str, name:
     changes = state.take([Problem(folder, 1, 1, "has no *.yaml or *.yml files"), ("other/b.yaml", None)])
     assert (changes.removed_files, changes.removed_accounts) == ((), frozenset())
     assert _phones(state) == {"a": [A], "b": [B]}
+
+
+def _with_shared(shared: dict[str, bytes]) -> LastGood:
+    """Return two files of a folder whose shared file is `shared["d/senderid.yaml"]`."""
+    state = LastGood(shared_files=lambda _: next(iter(shared.items()), None))
+    state.load([("d/a.yaml", _file(A)), ("d/b.yaml", _file(B))])
+    return state
+
+
+def test_changed_shared_file_changes_the_files_of_its_folder() -> None:
+    shared = {"d/senderid.yaml": b"version: 1\n"}
+    state = _with_shared(shared)
+    files = [("d/a.yaml", _file(A)), ("d/b.yaml", _file(B))]
+    assert state.take(files) == FileChanges()
+    shared["d/senderid.yaml"] = b"version: 1\ndefaults: {protected: true}\n"
+    assert state.take(files) == FileChanges(changed_accounts=frozenset({"a", "b"}))
+    assert {number.protected for account in state.accounts for number in account.numbers.values()} == {True}
+    shared.clear()
+    assert state.take(files) == FileChanges(changed_accounts=frozenset({"a", "b"}))
+    assert {number.protected for account in state.accounts for number in account.numbers.values()} == {False}
+
+
+def test_invalid_shared_file_keeps_the_last_valid_version() -> None:
+    """A protected number stays protected."""
+    shared = {"d/senderid.yaml": b"version: 1\ndefaults: {protected: true}\n"}
+    state = _with_shared(shared)
+    files = [("d/a.yaml", _file(A)), ("d/b.yaml", _file(B))]
+    shared["d/senderid.yaml"] = b"version: 1\ndefaults: {protected: maybe}\n"
+    changes = state.take(files)
+    assert sorted(changes.problems) == ["d/a.yaml", "d/b.yaml"]
+    assert {problem.source for error in changes.problems.values() for problem in error.problems} == {"d/senderid.yaml"}
+    assert {number.protected for account in state.accounts for number in account.numbers.values()} == {True}
+    shared["d/senderid.yaml"] = b"version: 1\ndefaults: {protected: true}\n"
+    assert state.take(files).fixed_files == ("d/a.yaml", "d/b.yaml")
+    assert state.broken == {}
+
+
+def test_unreadable_shared_file_keeps_the_last_valid_version() -> None:
+    found: list[tuple[str, bytes] | Problem | None] = [("d/senderid.yaml", b"version: 1\n")]
+    state = LastGood(shared_files=lambda _: found[0])
+    state.load([("d/a.yaml", _file(A))])
+    found[0] = Problem("d/senderid.yaml", 1, 1, "cannot be read")
+    assert list(state.take([("d/a.yaml", _file(A))]).problems) == ["d/a.yaml"]
+    assert _phones(state) == {"a": [A]}

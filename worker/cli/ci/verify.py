@@ -6,9 +6,11 @@ and the id, endpoint, credentials and groups of each account.
 
 import os
 from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 
-from worker.config.desired import load, read_names
+from worker.config.desired import is_shared, load, read_names
+from worker.config.files import shared_path
 from worker.model.accounts import DesiredAccount
 from worker.model.errors import DesiredStateError
 from worker.model.ports import sources
@@ -22,8 +24,10 @@ Reader = Callable[[str], bytes | None]
 
 def mismatch(account: SavedAccount, roots: Iterable[str], read_file: Reader) -> str | None:
     """Return why an account of a plan does not match the files in `roots`; None if it does."""
+    folders = {Path(source).parent for source in sources(account) if is_within(source, roots)}
     for source in sources(account):
-        if not is_within(source, roots):
+        # a file with defaults belongs to the files of its folder, even if the job names these one by one
+        if not (is_within(source, roots) or (is_shared(source) and Path(source).parent in folders)):
             return f"{source!r} is not among the desired-state files of this job"
     desired = _read_account(account, read_file)
     if isinstance(desired, str):
@@ -76,11 +80,18 @@ def _read_account(
     files = list(other_files)
     for source in sources(account):
         data = read_file(source)
-        if data is None:
+        if data is None and not is_shared(source):
             return f"{source!r} is not there"
-        files.append((source, data))
+        if data is not None:
+            files.append((source, data))
+
+    @cache
+    def read_shared(path: str) -> tuple[str, bytes] | None:
+        shared_data = read_file(path)
+        return None if shared_data is None else (path, shared_data)
+
     try:
-        accounts = load(files).accounts
+        accounts = load(files, shared_files=lambda source: read_shared(str(shared_path(source)))).accounts
     except DesiredStateError:
         return f"{account.source!r} is invalid"
     desired = next((candidate for candidate in accounts if candidate.name == account.account), None)
@@ -102,11 +113,16 @@ def is_within(path: str, roots: Iterable[str]) -> bool:
 
 
 def any_changed(changed_files: Iterable[str], roots: Iterable[str]) -> bool:
-    """Return True if a changed file is in `roots` or below. `changed_files` are relative to the repository."""
+    """Return True if a changed file is in `roots` or below, or has the defaults of a file in `roots`.
+
+    `changed_files` are relative to the repository.
+    """
+    paths = [Path(root) for root in roots]
+    shared_paths = [shared_path(str(path)) for path in paths if not path.is_dir()]
     relative_roots = [
         relative_root
-        for root in roots
-        for relative_root in {in_repository(root), in_repository(Path(root).resolve())}
+        for path in (*paths, *shared_paths)
+        for relative_root in {in_repository(path), in_repository(path.resolve())}
         if relative_root
     ]
     return any(Path(name).is_relative_to(relative_root) for name in changed_files for relative_root in relative_roots)

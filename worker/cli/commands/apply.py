@@ -237,9 +237,14 @@ class _CurrentFiles:
         Raises:
             DesiredStateError: a file is invalid. The error lists every problem.
         """
+        from worker.config.desired import is_shared
         from worker.model.ports import sources as sources_of
 
-        self._names = {account.account: sources_of(account) for account in saved_plan.accounts}
+        # a file with defaults is found beside the files that share it
+        self._names = {
+            account.account: tuple(name for name in sources_of(account) if not is_shared(name))
+            for account in saved_plan.accounts
+        }
         self._check = load.document_checks(settings.endpoint)
         self._folder = folder
         self._read()
@@ -272,7 +277,8 @@ class _CurrentFiles:
             )
         paths_by_identity: dict[sources.FileIdentity, str] = {}
         contents = (sources.read_file(path, paths_by_identity) for path in paths_to_read)
-        loaded = desired.load(contents, self._check).accounts if paths_to_read else ()
+        shared_files = sources.SharedFiles()
+        loaded = desired.load(contents, self._check, shared_files).accounts if paths_to_read else ()
         accounts = {account.name: account for account in loaded}
         self._current = {
             account: CurrentFiles(accounts.get(account), missing_files[account], from_stdin=sources.STDIN in names)
@@ -291,7 +297,8 @@ class _CurrentFiles:
 
     def _read_versions(self, account: str) -> "list[sources.FileVersion | None]":
         paths = [sources.locate(name, self._folder) for name in self._names[account]]
-        return [None if path is None else sources.read_version(path) for path in paths]
+        shared_paths = [None if path is None else str(sources.shared_path(path)) for path in paths]
+        return [None if path is None else sources.read_version(path) for path in (*paths, *shared_paths)]
 
 
 def _check_keys(path: str, saved_plan: "SavedPlan", settings: "Settings") -> None:

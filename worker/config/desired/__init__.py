@@ -2,7 +2,16 @@
 
 from worker.config.desired.fragments import AccountDocument, Conflict, find_conflicts, group_by_account, join
 from worker.config.desired.identity import IdentityResolver, SameAccount, find_duplicates, find_same_accounts
-from worker.config.desired.load import Check, DesiredState, DocumentSet, load, parse_file, read_documents
+from worker.config.desired.load import (
+    Check,
+    DesiredState,
+    DocumentSet,
+    SharedFiles,
+    is_shared,
+    load,
+    parse_file,
+    read_documents,
+)
 from worker.config.desired.names import DocumentName, read_names
 
 __all__ = [
@@ -14,10 +23,12 @@ __all__ = [
     "DocumentSet",
     "IdentityResolver",
     "SameAccount",
+    "SharedFiles",
     "find_conflicts",
     "find_duplicates",
     "find_same_accounts",
     "group_by_account",
+    "is_shared",
     "join",
     "load",
     "parse_file",

@@ -8,10 +8,21 @@ from unicodedata import normalize
 import yaml
 
 from worker.config import settings, urls, yaml_reader
+from worker.config.desired import defaults
+from worker.config.desired.defaults import Defaults, DefaultsReader
 from worker.config.desired.fragments import AccountDocument
 from worker.config.desired.groups import GroupsReader
 from worker.config.desired.numbers import NumbersReader
-from worker.config.fields import COUNT_DIGITS, NAME_CAP, NOTE_CAP, read_count, read_secret_ref, read_text, why_unfit
+from worker.config.fields import (
+    COUNT_DIGITS,
+    NAME_CAP,
+    NOTE_CAP,
+    read_count,
+    read_secret_ref,
+    read_text,
+    read_version,
+    why_unfit,
+)
 from worker.config.yaml_reader import Mapping, Node, Reader, Scalar, describe, quote, suggest
 from worker.model.accounts import DesiredAccount, InUseOverride, PairSwaps, SafetyOverride, Unmanaged
 from worker.model.credentials import CredentialsRef, SecretRef
@@ -37,10 +48,12 @@ _KEYS: Final = (
     "maintenance",
     "groups",
     "timezone",
+    *defaults.KEYS,
     "numbers",
 )
-HEAD_KEYS: Final = frozenset(_KEYS) - {"version", "account", "timezone", "numbers"}
+HEAD_KEYS: Final = frozenset(_KEYS) - {"version", "account", "timezone", *defaults.KEYS, "numbers"}
 """The account-level keys. Only one document of an account may have them."""
+_NO_DEFAULTS: Final = Defaults()
 _SECRETS: Final = ("api_key", "api_secret")
 _SAFETY: Final = ("max_deactivations", "min_active", "pair_swaps")
 _PAIR_SWAPS: Final = get_args(PairSwaps)
@@ -53,13 +66,16 @@ _IN_USE: Final = {
 
 
 class DocumentReader:
-    """A reader of one document. Values with problems are left out."""
+    """A reader of one document. Values with problems are left out. `inherited` are defaults that it shares."""
 
-    def __init__(self, reader: Reader, stream: Iterator[Any], warnings: list[Problem]) -> None:
+    def __init__(
+        self, reader: Reader, stream: Iterator[Any], warnings: list[Problem], inherited: Defaults = _NO_DEFAULTS
+    ) -> None:
         self._reader = reader
         self._stream = stream
         self._warnings = warnings
         self._numbers = NumbersReader(reader, stream, warnings)
+        self._defaults = DefaultsReader(reader, inherited)
         self._groups = GroupsReader(reader)
         self._values: dict[str, Any] = {}
         self._keys: frozenset[str] = frozenset()
@@ -72,7 +88,9 @@ class DocumentReader:
             self._not_a_mapping(start, event)
             return None
         self._read_keys(event)
-        self._values["schedules"] = self._numbers.finish(self._values.get("timezone", DEFAULT_ZONE))
+        self._values["schedules"] = self._numbers.finish(
+            self._values.get("timezone", DEFAULT_ZONE), self._defaults.named()
+        )
         self._values["groups"] = self._groups.finish()
         name = self._values.pop("account", None)
         is_named = name is not None
@@ -115,8 +133,11 @@ class DocumentReader:
             if name is None:
                 yaml_reader.skip(value, self._stream)
             elif name == "numbers" and not isinstance(value, yaml.ScalarEvent):
+                self._numbers.use(self._defaults.finish())
                 self._numbers.read(value)
             else:
+                if name in defaults.KEYS and "numbers" in keys:
+                    self._reader.problem(key, Message("{key} must come before numbers: move it up", key=name))
                 self._read_value(name, yaml_reader.compose(self._reader.source, value, self._stream))
         self._keys = frozenset(keys)
         top = Node(start.start_mark)
@@ -127,7 +148,7 @@ class DocumentReader:
 
     def _read_value(self, name: str, node: Node) -> None:
         value_readers: dict[str, Callable[[Node], Any]] = {
-            "version": self._version,
+            "version": lambda node: read_version(self._reader, node),
             "account": lambda node: read_text(self._reader, node, "account", NAME_CAP),
             "account_id": lambda node: read_text(self._reader, node, "account_id", NAME_CAP),
             "credentials": self._credentials,
@@ -139,23 +160,13 @@ class DocumentReader:
             "maintenance": self._maintenance,
             "groups": self._groups.read,
             "timezone": self._timezone,
+            "defaults": self._defaults.read_defaults,
+            "schedules": self._defaults.read_schedules,
             "numbers": self._no_numbers,
         }
         value = value_readers[name](node)
         if value is not None:
             self._values[name] = value
-
-    def _version(self, node: Node) -> None:
-        text = node.text if isinstance(node, Scalar) else ""
-        if text == "1":
-            return
-        newer = text.isascii() and text.isdigit() and int(text[:COUNT_DIGITS]) > 1
-        self._reader.problem(
-            node,
-            Message("version {version} needs a newer senderid", version=text[:COUNT_DIGITS])
-            if newer
-            else Message("version must be 1"),
-        )
 
     def _no_numbers(self, node: Node) -> None:
         message = Message(

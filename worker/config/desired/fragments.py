@@ -104,14 +104,17 @@ def _join(documents: Sequence[AccountDocument]) -> DesiredAccount:
                     elsewhere[phone] = document.account.source
         for phone, schedule in document.account.schedules.items():
             schedules.setdefault(phone, schedule)
-    others = (document.account for document in documents if document is not head)
+    others = [document.account for document in documents if document is not head]
+    parts = [SourceFile(each.source, each.line, each.sha256, each.commit) for each in others]
+    # a file with defaults is shared by documents
+    shared = {part.source: part for each in (head.account, *others) for part in each.parts}
     return replace(
         head.account,
         numbers=numbers,
         lines=lines,
         schedules=schedules,
         elsewhere=elsewhere,
-        parts=tuple(SourceFile(part.source, part.line, part.sha256, part.commit) for part in others),
+        parts=(*parts, *shared.values()),
     )
 
 

@@ -8,23 +8,41 @@ import gc
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
+from pathlib import PurePath
 
 import yaml
 from msgspec import Struct
 from msgspec.structs import replace
 
 from worker.config import yaml_reader
+from worker.config.desired.defaults import Defaults, read_shared
 from worker.config.desired.document import DocumentReader
 from worker.config.desired.fragments import AccountDocument, Conflict, find_conflicts, join
 from worker.config.yaml_reader import Reader, YamlError
-from worker.model.accounts import DesiredAccount
+from worker.model.accounts import SHARED_FILE, DesiredAccount, SourceFile
 from worker.model.errors import DesiredStateError, Problem
 from worker.model.messages import Message
 
-__all__ = ["Check", "DesiredState", "DocumentSet", "load", "parse_file", "read_documents"]
+__all__ = [
+    "Check",
+    "DesiredState",
+    "DocumentSet",
+    "SharedFiles",
+    "is_shared",
+    "load",
+    "parse_file",
+    "read_documents",
+]
 
 Check = Callable[[Sequence[AccountDocument]], Iterable[Conflict]]
 """A function that yields conflicts between documents which only the environment or the disk shows."""
+
+
+SharedFiles = Callable[[str], tuple[str, bytes] | Problem | None]
+"""A function that returns name and bytes of the shared file in the folder of a file, by the name of the latter.
+
+It returns the problem that prevents its reading, or None if there is no such file.
+"""
 
 
 class DocumentSet(Struct, frozen=True):
@@ -41,20 +59,25 @@ class DesiredState(Struct, frozen=True):
     warnings: tuple[Problem, ...] = ()
 
 
-def load(sources: Iterable[tuple[str, bytes] | Problem], check: Check | None = None) -> DesiredState:
+def load(
+    sources: Iterable[tuple[str, bytes] | Problem], check: Check | None = None, shared_files: SharedFiles | None = None
+) -> DesiredState:
     """Return the accounts that the documents of all sources describe.
 
     A source is the name of a file for messages and its bytes, or the problem that prevented its reading. `check` yields
-    further conflicts; it is called only if there are no other problems.
+    further conflicts; it is called only if there are no other problems. Without `shared_files`, no file shares
+    defaults.
 
     Raises:
         DesiredStateError: a source has problems. The error lists those of all sources, up to a limit per file.
     """
-    documents = read_documents(sources, check)
+    documents = read_documents(sources, check, shared_files)
     return DesiredState(tuple(join(documents.documents)), documents.warnings)
 
 
-def read_documents(sources: Iterable[tuple[str, bytes] | Problem], check: Check | None = None) -> DocumentSet:
+def read_documents(
+    sources: Iterable[tuple[str, bytes] | Problem], check: Check | None = None, shared_files: SharedFiles | None = None
+) -> DocumentSet:
     """Return the documents of all sources, with the same sources and checks as `load`.
 
     Raises:
@@ -64,17 +87,29 @@ def read_documents(sources: Iterable[tuple[str, bytes] | Problem], check: Check 
     warnings: list[Problem] = []
     documents: list[AccountDocument] = []
     omitted_count = 0
+    only_shared = None
+    shared = _SharedDefaults(shared_files)
     with _no_cyclic_collection():
         for source in sources:
             if isinstance(source, Problem):
                 problems.append(source)
                 continue
+            if is_shared(source[0]):
+                shared.read(*source)
+                only_shared = source[0]
+                continue
             reader = Reader(source[0])
-            documents += _parse(reader, source[1], warnings)
+            documents += _parse(reader, source[1], warnings, shared)
             problems += sorted(reader.problems)
             omitted_count += reader.omitted_count
+    problems += shared.problems
+    omitted_count += shared.omitted_count
     if not documents and not problems:
-        problems.append(Problem("desired state", 1, 1, Message("no file to read")))
+        problems.append(
+            Problem("desired state", 1, 1, Message("no file to read"))
+            if only_shared is None
+            else Problem(only_shared, 1, 1, Message("no account: this file has only the defaults of its folder"))
+        )
     conflicts = Reader("")
     for conflict in find_conflicts(documents):
         conflicts.report(conflict.problem)
@@ -87,18 +122,74 @@ def read_documents(sources: Iterable[tuple[str, bytes] | Problem], check: Check 
     return DocumentSet(tuple(documents), tuple(warnings))
 
 
-def parse_file(source: str, data: bytes) -> tuple[AccountDocument, ...]:
-    """Return the documents of one file, without a check against other files.
+def parse_file(source: str, data: bytes, shared_files: SharedFiles | None = None) -> tuple[AccountDocument, ...]:
+    """Return the documents of one file, without a check against other files. A shared file has none.
 
     Raises:
-        DesiredStateError: the file has problems. The error lists all of them, up to a limit.
+        DesiredStateError: the file, or its shared file, has problems. The error lists all of them, up to a limit.
     """
     reader = Reader(source)
-    with _no_cyclic_collection():
-        documents = _parse(reader, data, [])
-    if reader.problems:
-        raise DesiredStateError(sorted(reader.problems), reader.omitted_count)
+    shared = _SharedDefaults(shared_files)
+    documents: list[AccountDocument] = []
+    if is_shared(source):
+        shared.read(source, data)
+    else:
+        with _no_cyclic_collection():
+            documents = _parse(reader, data, [], shared)
+    if problems := sorted(reader.problems) + shared.problems:
+        raise DesiredStateError(problems, reader.omitted_count + shared.omitted_count)
     return tuple(documents)
+
+
+def is_shared(source: str) -> bool:
+    """Return True if a file has the defaults of its folder, by its name."""
+    return PurePath(source).name == SHARED_FILE
+
+
+class _SharedDefaults:
+    """Reader of shared files, each once. It collects their problems."""
+
+    def __init__(self, find: SharedFiles | None) -> None:
+        self._find = find
+        self._defaults: dict[str, tuple[Defaults | None, SourceFile]] = {}
+        self.problems: list[Problem] = []
+        self.omitted_count = 0
+
+    def of(self, source: str) -> tuple[Defaults | None, tuple[SourceFile, ...]]:
+        """Return the defaults that a file shares, and the file that has them. If it cannot be read, return None."""
+        file = None if self._find is None else self._find(source)
+        if file is None:
+            return Defaults(), ()
+        if isinstance(file, Problem):
+            if file not in self.problems:
+                self.problems.append(file)
+            return None, ()
+        defaults, shared_file = self.read(*file)
+        return defaults, (shared_file,)
+
+    def read(self, source: str, data: bytes) -> tuple[Defaults | None, SourceFile]:
+        """Return the defaults of a shared file; None if it is not a document."""
+        if source not in self._defaults:
+            self._defaults[source] = self._parse(source, data), SourceFile(source, 1, sha256(data).hexdigest())
+        return self._defaults[source]
+
+    def _parse(self, source: str, data: bytes) -> Defaults | None:
+        reader = Reader(source)
+        defaults = None
+        try:
+            stream = yaml_reader.parse_events(source, yaml_reader.decode(source, data))
+            starts = filter(yaml_reader.is_document_start, stream)
+            if next(starts, None) is None:
+                reader.report(Problem(source, 1, 1, Message("the file is empty: write version and defaults")))
+            else:
+                defaults = read_shared(reader, yaml_reader.compose(source, next(stream), stream))
+                if (second := next(starts, None)) is not None:
+                    reader.problem(yaml_reader.Node(second.start_mark), Message("a second document: write one only"))
+        except YamlError as error:
+            reader.report(error.problem)
+        self.problems += sorted(reader.problems)
+        self.omitted_count += reader.omitted_count
+        return defaults
 
 
 @contextmanager
@@ -113,19 +204,23 @@ def _no_cyclic_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _parse(reader: Reader, data: bytes, warnings: list[Problem]) -> list[AccountDocument]:
-    """Return the documents of one file, including those with problems."""
+def _parse(reader: Reader, data: bytes, warnings: list[Problem], shared: _SharedDefaults) -> list[AccountDocument]:
+    """Return the documents of one file, including those with problems; none if its shared file cannot be read."""
     source, digest = reader.source, sha256(data).hexdigest()
     documents: list[AccountDocument] = []
+    inherited, parts = shared.of(source)
+    if inherited is None:
+        return documents
     empty = True
     try:
         stream = yaml_reader.parse_events(source, yaml_reader.decode(source, data))
         for event in stream:
             if isinstance(event, yaml.DocumentStartEvent):
                 empty = False
-                fragment = DocumentReader(reader, stream, warnings).read(event)
+                fragment = DocumentReader(reader, stream, warnings, inherited).read(event)
                 if fragment is not None:
-                    documents.append(replace(fragment, account=replace(fragment.account, sha256=digest)))
+                    account = replace(fragment.account, sha256=digest, parts=parts)
+                    documents.append(replace(fragment, account=account))
     except YamlError as error:
         reader.report(error.problem)
     else:

@@ -3,7 +3,7 @@
 The key `timezone` may come after the numbers, so windows are resolved at the end of the document.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Final
 
@@ -12,17 +12,29 @@ from msgspec.structs import replace
 
 from worker.config.fields import NOTE_CAP, read_text
 from worker.config.yaml_reader import Mapping as MappingNode
-from worker.config.yaml_reader import Node, Reader, Scalar, Sequence, describe
+from worker.config.yaml_reader import Node, Reader, Scalar, Sequence, describe, quote, suggest
 from worker.model.accounts import DatedWindow, Schedule, Status, WeeklyWindow
 from worker.model.errors import Problem
 from worker.model.messages import Message
 from worker.model.schedule import find_contradictions
 from worker.model.times import load_zone, parse_moment, parse_weekly, to_utc
 
-__all__ = ["KEYS", "UnresolvedSchedule", "read_schedule", "read_status", "resolve_schedules"]
+__all__ = [
+    "KEYS",
+    "NO_SCHEDULE",
+    "UnresolvedSchedule",
+    "read_schedule",
+    "read_status",
+    "read_windows",
+    "resolve_schedules",
+    "without_positions",
+]
 
 KEYS: Final = frozenset({"schedule", "until", "then", "reason"})
 """The keys of an entry that give its number a schedule."""
+
+NO_SCHEDULE: Final = "none"
+"""The value of `schedule` of an entry that has no schedule, although there is one by default."""
 
 _WINDOW: Final = ("from", "until", "weekly", "status", "reason")
 _FORMS: Final = Message(
@@ -53,18 +65,45 @@ def read_status(reader: Reader, node: Node) -> Status | None:
     return status
 
 
-def read_schedule(reader: Reader, fields: Mapping[str, Node], base_status: Status | None) -> UnresolvedSchedule | None:
-    """Return the windows of an entry that has any of `KEYS`. Report problems to `reader`, and return None if any.
+def read_schedule(
+    reader: Reader,
+    fields: Mapping[str, Node],
+    base_status: Status | None,
+    named: Mapping[str, UnresolvedSchedule | None],
+) -> UnresolvedSchedule | None:
+    """Return the windows of an entry that has any of `KEYS`; None for no schedule.
 
-    `base_status` is the status of the entry outside its windows; None if it has none.
+    Report problems to `reader`, and return None if any. `base_status` is the status of the entry outside its windows;
+    None if it has none. `named` are the schedules that entries can name; None for a schedule with problems.
     """
     schedule = fields.get("schedule")
     if schedule is None:
         return _temporary(reader, fields, base_status)
     for name in sorted(KEYS.intersection(fields) - {"schedule"}):
         reader.problem(fields[name], Message("{name} conflicts with schedule: move it into a window", name=name))
+    if is_none(schedule):
+        return None
+    if isinstance(schedule, Scalar) and not schedule.null:
+        name = schedule.text.strip()
+        if name not in named:
+            hint = suggest(name, named) if named else Message("; define it under schedules")
+            reader.problem(schedule, Message("unknown schedule {name}{hint}", name=quote(name), hint=hint))
+        windows = named.get(name)
+    else:
+        windows = read_windows(reader, schedule)
+    return windows and replace(windows, base_status=base_status)
+
+
+def is_none(node: Node) -> bool:
+    """Return True if the value of `schedule` means no schedule."""
+    return isinstance(node, Scalar) and node.text.strip() == NO_SCHEDULE
+
+
+def read_windows(reader: Reader, schedule: Node) -> UnresolvedSchedule | None:
+    """Return the schedule of a list of windows. If it is not a list, add a problem and return None."""
     if not isinstance(schedule, Sequence) or not schedule.items:
-        reader.problem(schedule, Message("schedule must be a list of windows: {forms}", forms=_FORMS))
+        message = Message("schedule must be a list of windows, or the name of a schedule: {forms}", forms=_FORMS)
+        reader.problem(schedule, message)
         return None
     dated: list[tuple[_Position, DatedWindow]] = []
     weeks: list[tuple[_Position, WeeklyWindow]] = []
@@ -74,7 +113,17 @@ def read_schedule(reader: Reader, fields: Mapping[str, Node], base_status: Statu
             dated.append((_Position(node.line, node.column), window))
         elif window is not None:
             weeks.append((_Position(node.line, node.column), window))
-    return UnresolvedSchedule(base_status, tuple(dated), tuple(weeks))
+    return UnresolvedSchedule(None, tuple(dated), tuple(weeks))
+
+
+def without_positions(schedule: UnresolvedSchedule) -> UnresolvedSchedule:
+    """Return a schedule for use in another file. A problem there is at the start of that file."""
+    start = _Position(1, 1)
+    return replace(
+        schedule,
+        dated=tuple((start, window) for _, window in schedule.dated),
+        weekly=tuple((start, window) for _, window in schedule.weekly),
+    )
 
 
 def _temporary(reader: Reader, fields: Mapping[str, Node], base_status: Status | None) -> UnresolvedSchedule | None:
@@ -146,36 +195,64 @@ def _moment(reader: Reader, node: Node, name: str) -> datetime | None:
         return None
 
 
-def resolve_schedules(reader: Reader, numbers: Mapping[str, UnresolvedSchedule], timezone: str) -> dict[str, Schedule]:
+def resolve_schedules(
+    reader: Reader,
+    numbers: Mapping[str, UnresolvedSchedule],
+    timezone: str,
+    others: Iterable[UnresolvedSchedule] = (),
+) -> dict[str, Schedule]:
     """Return the schedule of each number, with its times in `timezone`. Report empty and contradictory windows.
 
-    Numbers with equal schedules share one instance. A number whose schedule has problems is left out.
+    Numbers with equal schedules share one instance. A number whose schedule has problems is left out. `others` are
+    schedules that are checked too, although they belong to no number.
     """
-    if not numbers:
-        return {}
-    zone = load_zone(timezone)
-    distinct: dict[Schedule, Schedule] = {}
-    schedules: dict[str, Schedule] = {}
-    for phone, unresolved in numbers.items():
+    resolver = _Resolver(reader, timezone)
+    for other in others:
+        resolver.resolve(other)
+    resolved = ((phone, resolver.resolve(unresolved)) for phone, unresolved in numbers.items())
+    return {phone: schedule for phone, schedule in resolved if schedule is not None}
+
+
+class _Resolver:
+    """Resolver of schedules in a time zone. It reports each problem once."""
+
+    def __init__(self, reader: Reader, timezone: str) -> None:
+        self._reader = reader
+        self._timezone = timezone
+        self._zone = load_zone(timezone)
+        self._distinct: dict[Schedule, Schedule] = {}
+        self._resolved: dict[int, Schedule | None] = {}
+        self._reported: set[tuple[_Position, str]] = set()
+
+    def resolve(self, unresolved: UnresolvedSchedule) -> Schedule | None:
+        """Return a schedule; None if it has problems. Numbers by default share one unresolved instance."""
+        if id(unresolved) not in self._resolved:
+            self._resolved[id(unresolved)] = self._resolve(unresolved)
+        return self._resolved[id(unresolved)]
+
+    def _resolve(self, unresolved: UnresolvedSchedule) -> Schedule | None:
         dated = tuple(
             replace(
                 window,
-                start=None if window.start is None else to_utc(window.start, zone),
-                end=None if window.end is None else to_utc(window.end, zone),
+                start=None if window.start is None else to_utc(window.start, self._zone),
+                end=None if window.end is None else to_utc(window.end, self._zone),
             )
             for _, window in unresolved.dated
         )
-        schedule = Schedule(unresolved.base_status, dated, tuple(window for _, window in unresolved.weekly), timezone)
-        if schedule not in distinct:
+        schedule = Schedule(
+            unresolved.base_status, dated, tuple(window for _, window in unresolved.weekly), self._timezone
+        )
+        if schedule not in self._distinct:
             problems = [*_empty(unresolved, schedule), *_contradictory(unresolved, schedule)]
             for position, message in problems:
-                reader.report(Problem(reader.source, position.line, position.column, message))
+                if (position, message) not in self._reported:
+                    self._reported.add((position, message))
+                    self._reader.report(Problem(self._reader.source, position.line, position.column, message))
             if problems:
                 # an equal schedule is reported at its own position
-                continue
-            distinct[schedule] = schedule
-        schedules[phone] = distinct[schedule]
-    return schedules
+                return None
+            self._distinct[schedule] = schedule
+        return self._distinct[schedule]
 
 
 def _empty(unresolved: UnresolvedSchedule, schedule: Schedule) -> Iterator[tuple[_Position, Message]]:
