@@ -31,6 +31,7 @@ REGRESSIONS: Final[Mapping[int, str]] = {
     71396: "as 5877",
     74925: "the model's own mistake: a saved plan that is refused after a read reports what it observed when created",
     77794: "as 74925, with a plan that failed after a read",
+    82942: "as 55922, with a response whose time the ledger does not record",
     63684: "a number that a look had shown changed was written again once somebody had put it back",
     # with earlier generators
     28: "as 41",

@@ -96,18 +96,23 @@ _RUN_OF_PLAN: Final = f"""
     ) ORDER BY started_at LIMIT 1
 """
 
-_LATER_WRITE: Final = """
-    SELECT run, coalesce(answered_at, intended_at) AS last_at FROM entries JOIN attempts ON entry = entries.id
-    WHERE key = ?1 AND run <> ?2 AND (finished_at IS NULL OR finished_at >= ?3)
-        AND phone IN (SELECT json_extract(value, '$[0]') FROM json_each(?4))
-        AND (coalesce(answered_at, intended_at) >= ?3 OR answered_at IS NULL AND EXISTS (
-            SELECT 1 FROM attempts AS response WHERE response.entry = entries.id AND response.answered_at >= ?3))
-    ORDER BY last_at DESC LIMIT 1
+_LATER_WRITE: Final = f"""
+    SELECT run, CASE WHEN intended_at >= ?3 THEN intended_at ELSE sent_by END AS at FROM (
+        SELECT run, entry, answered_at, intended_at, coalesce(answered_at, CASE WHEN entries.outcome <> '{CRASHED}'
+            THEN finished_at END, intended_at) AS sent_by
+        FROM entries JOIN attempts ON entry = entries.id
+        WHERE key = ?1 AND run <> ?2 AND (finished_at IS NULL OR finished_at >= ?3)
+            AND phone IN (SELECT json_extract(value, '$[0]') FROM json_each(?4))
+    ) AS requests
+    WHERE sent_by >= ?3 OR answered_at IS NULL AND EXISTS (
+        SELECT 1 FROM attempts AS other WHERE other.entry = requests.entry
+            AND coalesce(other.answered_at, other.intended_at) >= ?3)
+    ORDER BY 2 DESC LIMIT 1
 """
 """SQL of the last write that may have been sent after a time.
 
-Intents are recorded before their requests are sent. An intent from before that time counts if its response, or that of
-another request of the entry, came later: then its request may have been sent later too.
+Intents are recorded before their requests are sent, so an older intent counts if its request may have waited: until the
+response, the end of the run's writes, or the last sign of a run that crashed.
 """
 
 REGISTERED_VERSION: Final = 5

@@ -152,6 +152,15 @@ def test_write_that_was_intended_before_the_plan_and_sent_after_it_supersedes_it
         assert use is None or (use.run, use.was_applied) == ("r1", False)
 
 
+@pytest.mark.parametrize(("at", "superseded"), [(BEFORE, False), (AFTER, True)])
+def test_accepted_write_may_have_been_sent_until_the_end_of_its_run(store: Store, at: str, *, superseded: bool) -> None:
+    """The ledger does not record the time of a response that the verification read confirms."""
+    entry = store.start_run("r1")
+    store.intend(entry, at=BEFORE)
+    writes.finish_entry(store.connection, entry, account_result(plan_writes(A, B), Outcome.CHANGED), {}, at)
+    assert store.earlier_run() == (PlanFileUse("r1", at, was_applied=False) if superseded else None)
+
+
 def test_latest_write_of_all_runs_is_named(store: Store) -> None:
     """Of several runs, the last write is reported with its run and time."""
     for name, second in (("r1", 3), ("r2", 5), ("r3", 4)):
