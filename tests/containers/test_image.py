@@ -12,7 +12,7 @@ from tests.containers.conftest import REVISION, ROOT, SIZE, build
 from tests.containers.engine import Engine
 from worker import __version__
 
-MOST_BYTES: Final = 150 << 20
+_MAX_BYTES: Final = 150 << 20
 """What the image may add to its base."""
 TOOLS: Final = ("pip", "pip3", "hatch", "hatchling", "uv", "pybabel", "gcc", "cc", "make", "git", "curl", "wget")
 _UNCHECKED_HASH: Final = 1
@@ -38,7 +38,7 @@ def test_image_adds_little_to_its_base(machine: Engine, image: str, pytestconfig
     whole, below = (machine.inspect("image", name)["Size"] for name in (image, base.BASE))
     size = f"image {whole / (1 << 20):.0f} MiB, of which {(whole - below) / (1 << 20):.0f} MiB above its base"
     pytestconfig.stash[SIZE] = size
-    assert whole - below < MOST_BYTES, size
+    assert whole - below < _MAX_BYTES, size
 
 
 def test_labels_name_version_and_revision(machine: Engine, image: str) -> None:

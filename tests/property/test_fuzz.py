@@ -308,7 +308,7 @@ class _RawServer:
                 await call
             except WorkerError as error:
                 _check_error(error)
-        held = (window._held_until for window in (quota.reads, quota.writes))
+        held = (window._paused_until for window in (quota.reads, quota.writes))
         return max(loopback.now(), *held) - started_at
 
     @staticmethod

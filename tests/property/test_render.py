@@ -242,7 +242,7 @@ def test_exported_file_plans_no_change(account: ObservedAccount, name: str) -> N
     changes = diff(adopt(desired, account), account.numbers)
     assert {change.action for change in changes} <= {Action.UNMANAGED}
     assert desired.numbers.keys().isdisjoint(change.phone for change in changes)
-    listable = {phone for phone, number in account.numbers.items() if number.status.writable and is_number(phone)}
+    listable = {phone for phone, number in account.numbers.items() if number.status.is_writable and is_number(phone)}
     assert desired.numbers.keys() == listable
 
 

@@ -18,15 +18,16 @@ _few = st.integers(0, 200)
 @given(st.integers(0, 100), _many, _many, st.integers(0, 100))
 def test_percentage_is_compared_in_exact_arithmetic(share: int, total: int, part: int, least: int) -> None:
     """A part exceeds a percentage if its exact share is larger and it is larger than the minimum."""
-    beyond = part > resolve_limit("x", f"{share}%", total, least=least)
+    beyond = part > resolve_limit("x", f"{share}%", total, minimum=least)
     assert beyond == (part > least and part * 100 > total * share)
 
 
 @examples(100)
 @given(st.integers(0, 999_999_999), _many, st.integers(0, 100))
-def test_plain_number_is_its_own_limit(limit: int, total: int, least: int) -> None:
+def test_plain_number_is_its_own_limit(limit: int, total: int, minimum: int) -> None:
     """The total does not matter, and a text of the number is equal to it."""
-    assert resolve_limit("x", limit, total, least=least) == resolve_limit("x", str(limit), total, least=least) == limit
+    assert resolve_limit("x", limit, total, minimum=minimum) == limit
+    assert resolve_limit("x", str(limit), total, minimum=minimum) == limit
 
 
 @examples(300)

@@ -10,14 +10,14 @@ __all__ = ["CALM", "FAULTS", "PROFILES", "Fault", "draw"]
 class Fault(NamedTuple):
     """The fate of a request.
 
-    `arrives`: in time, late (after the client gave up) or never. `ends` is what the client gets: the response
-    (`answer`), a connection that failed (`refused`, `unreachable`), one that broke (`broken`), a truncated response
-    (`half`), or nothing in time (`silence`). `instead` replaces the work of the server: before it, or `after` it.
+    `arrives`: in time, late (after the client gave up) or never. `ends` is what the client receives: the response
+    (`response`), a connection that failed (`refused`, `unreachable`), one that broke (`broken`), a truncated response
+    (`half`), or nothing in time (`silence`). `instead` is what the server does instead of its work, or `after` it.
     """
 
     name: str
     arrives: str = "in time"
-    ends: str = "answer"
+    ends: str = "response"
     instead: str = ""
     after: bool = False
 
@@ -54,10 +54,10 @@ FAULTS: Final[Mapping[str, Fault]] = {
 }
 
 _NO_ACCOUNT: Final = ("stranger", "emptied", "shrunk")
-"""Replies of status 200 that are JSON and not the account: another shape, an empty object, half of the numbers."""
+"""Responses with status 200 that are JSON but not the account: another shape, an empty object, half of the numbers."""
 
 _FATAL: Final = ("other account", "unauthorized", "redirected")
-"""What ends a whole account must be rare, or nothing else is ever seen."""
+"""Faults that end a whole account. They must be rare, or they would hide all others."""
 
 Profile = tuple[float, Mapping[str, float]]
 """The share of requests that meet a fault, and the weight of each."""

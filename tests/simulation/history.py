@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from tests.support.loopback import signing_key
 
-__all__ = ["Answered", "Edit", "Event", "History", "Moment", "Request"]
+__all__ = ["Edit", "Event", "History", "Moment", "Request", "ResponseKind"]
 
 
 class Moment(NamedTuple):
@@ -24,49 +24,51 @@ class Event(NamedTuple):
     what: str
     run: str
     phone: str
-    said: str
+    detail: str
 
 
-class Answered(Enum):
+class ResponseKind(Enum):
     """What a client can know of a response that it received."""
 
-    YES = "carried out"
-    NO = "refused for good"
-    LATER = "not carried out, try again"
-    DOUBT = "nobody knows"
+    ACCEPTED = "took effect"
+    REFUSED = "refused permanently"
+    RETRYABLE = "had no effect, may be sent again"
+    AMBIGUOUS = "may have taken effect"
 
 
 @dataclass(slots=True)
 class Request:
     """One request on the wire.
 
-    `asked` is the status of a write. `shown` is the account when a read was answered, and `hidden` the numbers that the
-    response omitted nevertheless.
+    `requested` is the status of a write. `account_at_response` is the account when the API responded to a read, and
+    `omitted` the numbers that the response nevertheless lacks.
     """
 
     run: str
     method: str
     phone: str
-    asked: str
+    requested: str
     header: str
     sent: Moment
     fault: str
     arrived: Moment | None = None
     effect: bool = False
-    shown: dict[str, str] | None = None
-    hidden: frozenset[str] = frozenset()
+    account_at_response: dict[str, str] | None = None
+    omitted: frozenset[str] = frozenset()
     distorted: bool = False
-    """Whether the reply of status 200 is not the account."""
+    """True if a response with status 200 is not the account."""
     ended: Moment | None = None
-    answered: Answered | None = None
+    response_kind: ResponseKind | None = None
     status: int | None = None
     hold: float = 0.0
-    """Seconds in which the answer forbids to send anything."""
+    """Seconds in which the response forbids to send anything."""
 
     @property
     def visible(self) -> dict[str, str]:
         """Return the numbers in the response to a read."""
-        return {phone: status for phone, status in (self.shown or {}).items() if phone not in self.hidden}
+        return {
+            phone: status for phone, status in (self.account_at_response or {}).items() if phone not in self.omitted
+        }
 
     @property
     def key(self) -> str:
@@ -74,7 +76,7 @@ class Request:
         return signing_key(self.header)
 
     @property
-    def heard_account(self) -> bool:
+    def received_account(self) -> bool:
         """Return True if the run received a response with status 200 to this read."""
         return self.method == "GET" and self.ended is not None and self.status == 200
 
@@ -101,10 +103,10 @@ class History:
     requests: list[Request] = field(default_factory=list)
     edits: list[Edit] = field(default_factory=list)
     active: list[tuple[Moment, int, Request | None]] = field(default_factory=list)
-    """How many numbers were ACTIVE after each change, and by which request it was made."""
+    """The count of ACTIVE numbers after each change, and the request that made the change."""
 
-    def mark(self, what: str, run: str = "", phone: str = "", said: str = "") -> Moment:
+    def mark(self, what: str, run: str = "", phone: str = "", detail: str = "") -> Moment:
         """Add a line to the trace."""
         at = asyncio.get_running_loop().time()
-        self.trace.append(Event(at, what, run, phone, said))
+        self.trace.append(Event(at, what, run, phone, detail))
         return Moment(len(self.trace), at)

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tests.simulation.history import Answered
+from tests.simulation.history import ResponseKind
 from tests.simulation.runs import Life
 from tests.simulation.world import World
 from worker.model.accounts import Unmanaged
@@ -19,17 +19,20 @@ def attempts_are_requests(world: World, runs: list[Life]) -> Iterator[str]:
     )
     for life in runs:
         written = rows.get(life.name, {})
-        cut = life.record.crashed or life.record.unwritable or _noting_failed(life)
+        cut = life.record.crashed or life.record.unwritable or _recording_failed(life)
         for phone in {*written, *life.by_phone}:
             actual, puts = written.get(phone, []), life.by_phone.get(phone, [])
             more = len(actual) - len(puts)
             if more < 0 or more > cut or [row["number"] for row in actual] != list(range(1, len(actual) + 1)):
-                yield f"{life.name} sends {len(puts)} writes of {phone}, {len(actual)} are in the ledger"
+                yield f"{life.name} sends {len(puts)} writes of {phone}, but the ledger has {len(actual)}"
             if cut:
                 continue
             for row, put in zip(actual, puts, strict=False):
-                if put.answered in {Answered.NO, Answered.LATER} and row["http_status"] != put.status:
-                    yield f"{life.name} was answered {put.status} for {phone}, the ledger has {row['http_status']}"
+                if (
+                    put.response_kind in {ResponseKind.REFUSED, ResponseKind.RETRYABLE}
+                    and row["http_status"] != put.status
+                ):
+                    yield f"{life.name} received {put.status} for {phone}, but the ledger has {row['http_status']}"
 
 
 def every_number_has_one_outcome(world: World, runs: list[Life]) -> Iterator[str]:
@@ -44,17 +47,17 @@ def every_number_has_one_outcome(world: World, runs: list[Life]) -> Iterator[str
         stored = {phone: actual[0]["outcome"] for phone, actual in rows.get(life.name, {}).items()}
         if result is not None:
             if len({number.phone for number in results}) != len(results):
-                yield f"{life.name} tells a number twice"
+                yield f"{life.name} reports a number twice"
             if life.record.saved is None and sum(result.counts.values()) not in _expected(life):
-                yield f"{life.name} counts {sum(result.counts.values())} numbers, there are {_expected(life)}"
+                yield f"{life.name} counts {sum(result.counts.values())} numbers, but there are {_expected(life)}"
             outcomes = {number.phone: number.outcome for number in results}
-            noted = not life.record.crashed and not _noting_failed(life)
-            if noted and any(stored[phone] != outcomes.get(phone, "unchanged") for phone in stored):
-                yield f"{life.name} tells {outcomes}, the ledger has {stored}"
+            is_recorded = not life.record.crashed and not _recording_failed(life)
+            if is_recorded and any(stored[phone] != outcomes.get(phone, "unchanged") for phone in stored):
+                yield f"{life.name} reports {outcomes}, but the ledger has {stored}"
         if missing := [phone for phone, outcome in stored.items() if outcome is None]:
             yield f"{life.name} has no outcome of {missing} in the ledger"
         if missing := [phone for phone in life.by_phone if phone not in stored]:
-            yield f"{life.name} wrote {missing}, and the ledger has no outcome of it"
+            yield f"{life.name} wrote {missing}, but the ledger has no outcome of them"
 
 
 def nothing_is_left_open(world: World, runs: list[Life]) -> Iterator[str]:
@@ -76,7 +79,7 @@ def _expected(life: Life) -> set[int]:
     return actual
 
 
-def _noting_failed(life: Life) -> bool:
+def _recording_failed(life: Life) -> bool:
     return life.record.script.disk_error is not None
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from tests.simulation.faults import Fault
-from tests.simulation.history import Answered, Edit, History, Request
+from tests.simulation.history import Edit, History, Request, ResponseKind
 from worker.config.settings import RateLimit
 
 __all__ = ["ACCOUNT_ID", "API_KEY", "API_SECRET", "EPOCH", "OTHER_KEY", "Api", "WireResponse"]
@@ -40,7 +40,7 @@ class WireResponse(NamedTuple):
     status: int
     headers: dict[str, str]
     body: bytes
-    answered: Answered = Answered.NO
+    kind: ResponseKind = ResponseKind.REFUSED
 
 
 class Api:
@@ -81,15 +81,17 @@ class Api:
             self.numbers.pop(phone, None)
         else:
             self.numbers[phone] = status
-        moment = self._history.mark("edit", phone=phone, said=f"{previous} {status}")
+        moment = self._history.mark("edit", phone=phone, detail=f"{previous} {status}")
         self._history.edits.append(Edit(moment, phone, previous, status))
         self._history.active.append((moment, self.active, None))
 
     def arrive(self, request: Request, fault: Fault) -> WireResponse:
         """Accept a request and return the response."""
-        request.arrived = self._history.mark("arrive", request.run, request.phone, f"{request.method} {request.asked}")
+        request.arrived = self._history.mark(
+            "arrive", request.run, request.phone, f"{request.method} {request.requested}"
+        )
         if fault.instead == "error" and not fault.after:
-            return self._error()
+            return self._server_error()
         refused = self._reject_signature(request) or self._too_many(request) or self._instead(request, fault)
         if refused is not None:
             return refused
@@ -101,14 +103,14 @@ class Api:
         """Return the error of an invalid signature, or None."""
         arguments = _header(request.header)
         if arguments is None or arguments["key"] not in self._keys:
-            return self._said(400, "InvalidApiKey", "no such key")
+            return self._error_response(400, "InvalidApiKey", "no such key")
         signed = hmac.new(API_SECRET.encode(), (arguments["date"] + arguments["salt"]).encode(), sha256).hexdigest()
         if signed != arguments["signature"]:
-            return self._said(403, "SignatureDoesNotMatch", "the signature is wrong")
+            return self._error_response(403, "SignatureDoesNotMatch", "the signature is wrong")
         if abs(datetime.fromisoformat(arguments["date"]).timestamp() - self._wall()) > _SKEW_SECONDS:
-            return self._said(403, "RequestTimeTooSkewed", "the date is too far off")
+            return self._error_response(403, "RequestTimeTooSkewed", "the date is too far off")
         if signed in self._seen:
-            return self._said(403, "DuplicatedSignature", "the signature was used before")
+            return self._error_response(403, "DuplicatedSignature", "the signature was used before")
         self._seen.add(signed)
         return None
 
@@ -126,14 +128,14 @@ class Api:
             case "limited":
                 return self._limited(request)
             case "duplicated":
-                return self._said(403, "DuplicatedSignature", "the signature was used before")
+                return self._error_response(403, "DuplicatedSignature", "the signature was used before")
             case "unauthorized":
-                return self._said(*self._chance.choice([(401, "Unauthorized"), (403, "Forbidden")]), "no")
+                return self._error_response(*self._chance.choice([(401, "Unauthorized"), (403, "Forbidden")]), "no")
             case "redirected":
                 return WireResponse(307, self._headers() | {"Location": "https://elsewhere.example/"}, b"")
             case "rejected" if request.writes:
                 codes = [(400, "ValidationError"), (400, "InvalidSenderId"), (409, "FailedToUpdate"), (422, "Odd")]
-                return self._said(*self._chance.choice(codes), "no such thing")
+                return self._error_response(*self._chance.choice(codes), "no such thing")
             case _:
                 return None
 
@@ -144,47 +146,47 @@ class Api:
         requested, seconds = self._chance.choice(_RETRY_AFTER)
         request.hold = seconds if 0 < seconds <= _LONGEST_HOLD else self._quota.per_seconds
         more = {} if requested is None else {"Retry-After": dates.get(requested, requested)}
-        response = self._said(429, "TooManyRequests", "")
+        response = self._error_response(429, "TooManyRequests", "")
         body = b'{"errorCode": "TooManyRequests", "message": "too many"}'
         bodies = [body, b"", b"<html>slow down</html>"]
-        return WireResponse(429, response.headers | more, self._chance.choice(bodies), Answered.LATER)
+        return WireResponse(429, response.headers | more, self._chance.choice(bodies), ResponseKind.RETRYABLE)
 
     def _distorted_read(self, request: Request, fault: Fault) -> WireResponse | None:
         """Return a response that differs from the account, or None.
 
-        A run never gets two in a row, because it accepts what a second read confirms.
+        A run never gets two in a row, because it accepts the loss that a second read confirms.
         """
-        received = [read for read in self._history.requests if read.run == request.run and read.heard_account]
+        received = [read for read in self._history.requests if read.run == request.run and read.received_account]
         if fault.instead not in {"stranger", "emptied", "shrunk"} or (received and received[-1].distorted):
             return None
         request.distorted = True
         if fault.instead == "stranger":
-            return self._ok(self._chance.choice(_STRANGERS), Answered.NO)
+            return self._ok(self._chance.choice(_STRANGERS), ResponseKind.REFUSED)
         if fault.instead == "emptied":
-            return self._ok({}, Answered.NO)
-        request.shown = dict(self.numbers)
-        request.hidden = frozenset(self._chance.sample(sorted(self.numbers), (len(self.numbers) + 1) // 2))
+            return self._ok({}, ResponseKind.REFUSED)
+        request.account_at_response = dict(self.numbers)
+        request.omitted = frozenset(self._chance.sample(sorted(self.numbers), (len(self.numbers) + 1) // 2))
         return self._ok(self._document(request.visible, self.account_id))
 
     def _read(self, request: Request, fault: Fault) -> WireResponse:
-        request.shown = dict(self.numbers)
+        request.account_at_response = dict(self.numbers)
         match fault.instead:
             case "error":
-                return self._error()
+                return self._server_error()
             case "garbage":
                 return self._garbage()
             case "other account":
-                return self._ok(self._document(self.numbers, "999"), Answered.NO)
+                return self._ok(self._document(self.numbers, "999"), ResponseKind.REFUSED)
             case _:
                 return self._ok(self._document(self.numbers, self.account_id))
 
     def _write(self, request: Request, fault: Fault) -> WireResponse:
         previous = dict(self.numbers)
-        phone, requested = request.phone, request.asked
+        phone, requested = request.phone, request.requested
         if phone not in previous:
-            return self._said(400, "InvalidSenderId", "not registered")
+            return self._error_response(400, "InvalidSenderId", "not registered")
         if previous[phone] not in _WRITABLE:
-            return self._said(409, "FailedToUpdate", "cannot be written")
+            return self._error_response(409, "FailedToUpdate", "cannot be written")
         if fault.instead != "untrue":
             self.numbers[phone] = requested
             request.effect = previous[phone] != requested
@@ -193,13 +195,13 @@ class Api:
                 self._history.active.append((moment, self.active, request))
         match fault.instead:
             case "error":
-                return self._error()
+                return self._server_error()
             case "garbage":
                 return self._garbage()
             case "other account":
-                return self._ok(self._document(self.numbers, "999"), Answered.DOUBT)
+                return self._ok(self._document(self.numbers, "999"), ResponseKind.AMBIGUOUS)
             case "stale" if previous[phone] != requested:
-                return self._ok(self._write_response(previous, phone, previous[phone]), Answered.DOUBT)
+                return self._ok(self._write_response(previous, phone, previous[phone]), ResponseKind.AMBIGUOUS)
             case _:
                 return self._ok(self._write_response(previous | {phone: requested}, phone, requested))
 
@@ -216,22 +218,22 @@ class Api:
         rows = [{"phoneNumber": phone, "status": status, "method": None} for phone, status in numbers.items()]
         return {"accountId": account_id, "limit": 5, "senderIds": rows, "limitationDocuments": []}
 
-    def _ok(self, document: object, answered: Answered = Answered.YES) -> WireResponse:
-        return WireResponse(200, self._headers(), msgspec.json.encode(document), answered)
+    def _ok(self, document: object, kind: ResponseKind = ResponseKind.ACCEPTED) -> WireResponse:
+        return WireResponse(200, self._headers(), msgspec.json.encode(document), kind)
 
-    def _said(self, status: int, code: str, message: str) -> WireResponse:
+    def _error_response(self, status: int, code: str, message: str) -> WireResponse:
         body = msgspec.json.encode({"errorCode": code, "errorMessage": message})
         second = code in {"DuplicatedSignature", "RequestTimeTooSkewed"}
-        return WireResponse(status, self._headers(), body, Answered.LATER if second else Answered.NO)
+        return WireResponse(status, self._headers(), body, ResponseKind.RETRYABLE if second else ResponseKind.REFUSED)
 
-    def _error(self) -> WireResponse:
+    def _server_error(self) -> WireResponse:
         status = self._chance.choice([408, 500, 502, 503, 504])
         bodies = [b"", b"<html>bad gateway</html>", b'{"oops": 1}']
-        return WireResponse(status, self._headers(), self._chance.choice(bodies), Answered.DOUBT)
+        return WireResponse(status, self._headers(), self._chance.choice(bodies), ResponseKind.AMBIGUOUS)
 
     def _garbage(self) -> WireResponse:
         bodies = [b"<html>login</html>", b"", b"[1, 2", b'{"errorCode": "Odd", "errorMessage": "x"}', b'"text"']
-        return WireResponse(200, self._headers(), self._chance.choice(bodies), Answered.DOUBT)
+        return WireResponse(200, self._headers(), self._chance.choice(bodies), ResponseKind.AMBIGUOUS)
 
     def _headers(self) -> dict[str, str]:
         return {"Date": format_datetime(datetime.fromtimestamp(int(self._wall()), UTC), usegmt=True)}
@@ -247,7 +249,7 @@ _STRANGERS: Final[list[object]] = [
     {"data": {"accountId": ACCOUNT_ID, "senderIds": []}},
     {"message": "login", "limit": 5},
 ]
-"""Replies of status 200 that are JSON and no account document."""
+"""Responses with status 200 that are JSON but not an account document."""
 
 _DATES: Final = {"a date to come": 2.0, "a date long gone": -3600.0, "a date far off": 86400.0}
 _RETRY_AFTER: Final[list[tuple[str | None, float]]] = [
@@ -261,4 +263,4 @@ _RETRY_AFTER: Final[list[tuple[str | None, float]]] = [
     ("1.5", 0.0),
     *_DATES.items(),
 ]
-"""What a 429 asks for, and the seconds that are to be understood."""
+"""Values of Retry-After, each with the seconds that a client must wait."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise, product
 from typing import Final
 
-from tests.simulation.history import Answered, Request
+from tests.simulation.history import Request, ResponseKind
 from tests.simulation.ledger_oracles import (
     attempts_are_requests,
     every_number_has_one_outcome,
@@ -55,17 +55,17 @@ def _writes_are_desired(world: World, runs: list[Life]) -> Iterator[str]:
             reads = accepted_reads(reads)
             recent = [read for read in recent if read in reads]
             candidates = (reads[-len(recent) - 1 :] if recent else reads[-1:]) or []
-            requested = life.desired_status(put.phone)
-            if put.asked != requested:
-                yield f"{life.name} asks {put.asked} of {put.phone}, the file {requested}"
+            desired = life.desired_status(put.phone)
+            if put.requested != desired:
+                yield f"{life.name} requests {put.requested} for {put.phone}, but the file desires {desired}"
             elif put.phone not in life.approved:
-                yield f"{life.name} writes {put.phone}, which its plan does not hold"
+                yield f"{life.name} writes {put.phone}, which is not in its plan"
             elif not any(_different(read, put) for read in candidates):
-                yield f"{life.name} asks {put.asked} of {put.phone}, which was seen so or not writable"
+                yield f"{life.name} requests {put.requested} for {put.phone}, but no read shows the other status"
 
 
 def _different(read: Request, put: Request) -> bool:
-    return read.visible.get(put.phone) in _WRITABLE - {put.asked}
+    return read.visible.get(put.phone) in _WRITABLE - {put.requested}
 
 
 def _ambiguous_write_is_settled_by_a_read(world: World, runs: list[Life]) -> Iterator[str]:
@@ -74,13 +74,13 @@ def _ambiguous_write_is_settled_by_a_read(world: World, runs: list[Life]) -> Ite
     for life in runs:
         for puts in life.by_phone.values():
             for first, second in pairwise(puts):
-                if first.answered is Answered.DOUBT and not any(
+                if first.response_kind is ResponseKind.AMBIGUOUS and not any(
                     first.ended is not None
                     and read.sent.order > first.ended.order
                     and read.sent.order < second.sent.order
                     for read in life.reads
                 ):
-                    yield f"{life.name} writes {first.phone} again without a look after doubt"
+                    yield f"{life.name} writes {first.phone} again without a read after an ambiguous response"
 
 
 def _quota_holds(world: World, runs: list[Life]) -> Iterator[str]:
@@ -88,15 +88,15 @@ def _quota_holds(world: World, runs: list[Life]) -> Iterator[str]:
     quota = world.scenario.settings.rate_limit
     for life in runs:
         kinds = (("writes", quota.writes), ("reads", quota.reads))
-        for key, (kind, most) in product({request.key for request in life.requests}, kinds):
+        for key, (kind, capacity) in product({request.key for request in life.requests}, kinds):
             times = sorted(
                 request.arrived.at
                 for request in life.requests
                 if request.arrived is not None and request.key == key and request.writes == (kind == "writes")
             )
-            for first, last in zip(times, times[most:], strict=False):
+            for first, last in zip(times, times[capacity:], strict=False):
                 if last - first < quota.per_seconds - 1e-6:
-                    yield f"{life.name} has {most + 1} {kind} arrive in {last - first:.3f} seconds"
+                    yield f"{life.name} has {capacity + 1} {kind} arrive in {last - first:.3f} seconds"
 
 
 def _pauses_are_followed(world: World, runs: list[Life]) -> Iterator[str]:
@@ -131,11 +131,11 @@ def _changed_was_observed(world: World, runs: list[Life]) -> Iterator[str]:
             puts = life.by_phone.get(number.phone, [])
             last = life.reads[-1] if life.reads else None
             if not puts:
-                yield f"{life.name} calls {number.phone} changed, which it did not write"
+                yield f"{life.name} reports {number.phone} as changed, but did not write it"
             elif last is None or last.sent.order < puts[-1].sent.order:
-                yield f"{life.name} calls {number.phone} changed without a look after its last write"
-            elif (last.shown or {}).get(number.phone) != puts[-1].asked:
-                yield f"{life.name} calls {number.phone} changed, which showed {(last.shown or {}).get(number.phone)}"
+                yield f"{life.name} reports {number.phone} as changed without a read after its last write"
+            elif (status := (last.account_at_response or {}).get(number.phone)) != puts[-1].requested:
+                yield f"{life.name} reports {number.phone} as changed, but its status was {status}"
 
 
 def _external_changes_stay(world: World, runs: list[Life]) -> Iterator[str]:
@@ -143,12 +143,12 @@ def _external_changes_stay(world: World, runs: list[Life]) -> Iterator[str]:
     del world
     for life in runs:
         for phone, puts in life.by_phone.items():
-            foreign = _first_external_change(life, phone, puts)
-            if foreign is None or foreign.ended is None:
+            external = _first_external_change(life, phone, puts)
+            if external is None or external.ended is None:
                 continue
             for put in puts:
-                if put.sent.order > foreign.ended.order and put.sent.at > foreign.ended.at + _GRACE:
-                    yield f"{life.name} writes {phone} after it saw that it was changed by others"
+                if put.sent.order > external.ended.order and put.sent.at > external.ended.at + _GRACE:
+                    yield f"{life.name} writes {phone} after a read showed an external change"
 
 
 def _first_external_change(life: Life, phone: str, puts: list[Request]) -> Request | None:
@@ -158,14 +158,14 @@ def _first_external_change(life: Life, phone: str, puts: list[Request]) -> Reque
     result = False
     for read in accepted_reads(life.reads_since_approval):
         assert read.arrived is not None
-        if phone in read.hidden:
+        if phone in read.omitted:
             continue
         output = read.visible.get(phone)
         if any(put.sent.order < read.arrived.order for put in puts):
-            possible.add(puts[0].asked)
+            possible.add(puts[0].requested)
         if output not in possible or (result and output == previous):
             return read
-        result = output == puts[0].asked
+        result = output == puts[0].requested
     return None
 
 
@@ -173,7 +173,7 @@ def _dry_runs_write_nothing(world: World, runs: list[Life]) -> Iterator[str]:
     del world
     for life in runs:
         if life.record.script.kind in DRY_KINDS and life.puts:
-            yield f"{life.name} is dry and writes {life.puts[0].phone}"
+            yield f"{life.name} is a dry run and writes {life.puts[0].phone}"
 
 
 def _converged_account_is_not_written(world: World, runs: list[Life]) -> Iterator[str]:
@@ -183,7 +183,7 @@ def _converged_account_is_not_written(world: World, runs: list[Life]) -> Iterato
         if life.record.stage != "again":
             continue
         if life.puts:
-            yield f"{life.name} finds everything as it should be and writes {life.puts[0].phone}"
+            yield f"{life.name} finds the desired state and writes {life.puts[0].phone}"
         if life.record.result is None or life.record.result.outcome not in {"converged", "partial"}:
             yield f"{life.name} has nothing to write and ends {life.record.result and life.record.result.outcome}"
 
@@ -211,7 +211,7 @@ def _one_write_at_a_time(world: World, runs: list[Life]) -> Iterator[str]:
         for phone, puts in life.by_phone.items():
             for first, second in pairwise(puts):
                 if first.ended is None or first.ended.order > second.sent.order:
-                    yield f"{life.name} has two writes of {phone} under way"
+                    yield f"{life.name} has two writes of {phone} in flight"
 
 
 def _one_writer_at_a_time(world: World, runs: list[Life]) -> Iterator[str]:
@@ -220,7 +220,7 @@ def _one_writer_at_a_time(world: World, runs: list[Life]) -> Iterator[str]:
     spans = sorted((life.puts[0].sent.order, life.puts[-1].sent.order, life.name) for life in runs if life.puts)
     for first, second in pairwise(spans):
         if second[0] < first[1]:
-            yield f"{first[2]} and {second[2]} write in turns"
+            yield f"{first[2]} and {second[2]} interleave their writes"
 
 
 def _refusals_are_final(world: World, runs: list[Life]) -> Iterator[str]:
@@ -228,7 +228,7 @@ def _refusals_are_final(world: World, runs: list[Life]) -> Iterator[str]:
     del world
     for life in runs:
         for puts in life.by_phone.values():
-            if any(put.answered is Answered.NO for put in puts[:-1]):
+            if any(put.response_kind is ResponseKind.REFUSED for put in puts[:-1]):
                 yield f"{life.name} writes {puts[0].phone} again after it was refused"
 
 
@@ -242,8 +242,8 @@ def _only_account_documents_count(world: World, runs: list[Life]) -> Iterator[st
         is_observed = life.record.saved is None or bool(life.puts)
         reported = (number.phone for number in life.results if is_observed and number.outcome is Outcome.MISSING)
         for phone in {*planned, *reported}:
-            if all(phone in (read.shown or {}) for read in life.reads):
-                yield f"{life.name} calls {phone} missing, which no reply of the account shows"
+            if all(phone in (read.account_at_response or {}) for read in life.reads):
+                yield f"{life.name} reports {phone} as missing, but no response lacks it"
 
 
 def _one_account_has_one_document(world: World, runs: list[Life]) -> Iterator[str]:
@@ -262,16 +262,16 @@ def _one_account_has_one_document(world: World, runs: list[Life]) -> Iterator[st
 def _plan_is_applied_once(world: World, runs: list[Life]) -> Iterator[str]:
     """The writes of one plan file belong to one run, and do not follow writes of another run to the same numbers."""
     del world
-    instance = {life.name: life.record.ended for life in runs}
-    carried_out: dict[str, str] = {}
+    ends = {life.name: life.record.ended for life in runs}
+    applied_by: dict[str, str] = {}
     for life in runs:
         plan = life.record.plan_file
         if plan is None or not life.puts:
             continue
-        first = carried_out.setdefault(plan.id, life.name)
+        first = applied_by.setdefault(plan.id, life.name)
         if first != life.name:
-            yield f"{life.name} writes {life.puts[0].phone} of the plan that {first} carried out"
-        since = instance[plan.id]
+            yield f"{life.name} writes {life.puts[0].phone} of the plan that {first} applied"
+        since = ends[plan.id]
         for other in runs:
             between = [
                 put
@@ -279,7 +279,7 @@ def _plan_is_applied_once(world: World, runs: list[Life]) -> Iterator[str]:
                 if since is not None and since.order < put.sent.order < life.puts[0].sent.order
             ]
             if other is not life and any(put.phone in life.approved for put in between):
-                yield f"{life.name} carries out a plan after {other.name} wrote a number of it"
+                yield f"{life.name} applies a plan after {other.name} wrote one of its numbers"
 
 
 def _saved_plan_follows_its_file(world: World, runs: list[Life]) -> Iterator[str]:
@@ -289,9 +289,9 @@ def _saved_plan_follows_its_file(world: World, runs: list[Life]) -> Iterator[str
         for put in life.puts if life.record.script.compared else ():
             listed = life.file.numbers.get(put.phone)
             adopted = Status.INACTIVE if life.file.unmanaged is Unmanaged.DEACTIVATE else None
-            requested = adopted if listed is None else None if listed.protected else listed.status
-            if put.asked != requested:
-                yield f"{life.name} asks {put.asked} of {put.phone} by a plan, its file {requested}"
+            desired = adopted if listed is None else None if listed.protected else listed.status
+            if put.requested != desired:
+                yield f"{life.name} requests {put.requested} for {put.phone}, but the plan's file desires {desired}"
 
 
 ORACLES: Final[tuple[tuple[str, Oracle], ...]] = (
@@ -320,4 +320,4 @@ ORACLES: Final[tuple[tuple[str, Oracle], ...]] = (
     ("18", own_writes_are_not_reported_as_external),
     ("19", options_narrow_every_run),
 )
-"""Oracle 2 is asked by the world itself, whenever a write leaves."""
+"""The oracles by number. The world itself checks oracle 2 when a write is sent."""

@@ -90,8 +90,8 @@ def free_a_slot_at_the_response(patch: Patch) -> None:
     """A slot can be used again as soon as its request has a response."""
     real = Window.release
 
-    def release(self: Window, *, extra_hold: float = 0.0) -> None:
-        del extra_hold
+    def release(self: Window, *, extra_pause: float = 0.0) -> None:
+        del extra_pause
         self.seconds, stored = 0.0, self.seconds
         try:
             real(self)
@@ -104,21 +104,21 @@ def free_a_slot_at_the_response(patch: Patch) -> None:
 def free_the_slot_of_a_timed_out_request(patch: Patch) -> None:
     """A timed-out request is assumed to have arrived."""
     real = Window.release
-    patch.setattr(Window, "release", lambda self, *, extra_hold=0.0: real(self, extra_hold=0.0 * extra_hold))
+    patch.setattr(Window, "release", lambda self, *, extra_pause=0.0: real(self, extra_pause=0.0 * extra_pause))
 
 
 def ignore_a_429(patch: Patch) -> None:
     """A 429 pauses nothing."""
-    patch.setattr(Quota, "hold", lambda *_: None)
+    patch.setattr(Quota, "pause", lambda *_: None)
 
 
 def pause_writes_only(patch: Patch) -> None:
     """A 429 does not pause reads."""
 
-    def hold(self: Quota, seconds: float) -> None:
-        self.writes.hold(self._clock() + seconds)
+    def pause(self: Quota, seconds: float) -> None:
+        self.writes.pause(self._clock() + seconds)
 
-    patch.setattr(Quota, "hold", hold)
+    patch.setattr(Quota, "pause", pause)
 
 
 def retry_a_refused_write(patch: Patch) -> None:

@@ -12,7 +12,7 @@ from random import Random
 from typing import Any, Final, NamedTuple, cast
 
 from tests.simulation.faults import Fault, draw
-from tests.simulation.history import Answered, History, Request
+from tests.simulation.history import History, Request, ResponseKind
 from worker.ledger.database import Connection, Cursor
 from worker.ledger.postgres import leases
 from worker.ledger.schema import connect
@@ -30,7 +30,7 @@ class Happening(NamedTuple):
 
 
 DiskError = tuple[int, str, bool]
-"""At which commit the disk fails, what SQLite says then, and whether the commit is on the disk all the same."""
+"""The commit from which the disk fails, the error of SQLite, and whether that commit is on the disk nevertheless."""
 
 _CURRENT: Final[ContextVar["Process | None"]] = ContextVar("process", default=None)
 
@@ -66,7 +66,7 @@ class Disk:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)
 
-    def execute(self, sql: str, *given: Any) -> Cursor:
+    def execute(self, sql: str, *parameters: Any) -> Cursor:
         """Execute a statement, or fail."""
         is_commit = sql in {"COMMIT", leases._INTEND}
         if is_commit and self._error is not None:
@@ -74,9 +74,9 @@ class Disk:
             self._commits += 1
             if self._commits >= at:
                 if durable and self._commits == at:
-                    self._connection.execute(sql, *given)
+                    self._connection.execute(sql, *parameters)
                 raise sqlite3.OperationalError(message)
-        return self._connection.execute(sql, *given)
+        return self._connection.execute(sql, *parameters)
 
 
 class Process:
@@ -153,7 +153,7 @@ class Process:
                 self.kill()
             elif happening.what == "jump":
                 self.skew += happening.seconds
-                self._history.mark("jump", self.name, said=f"{happening.seconds:g}")
+                self._history.mark("jump", self.name, detail=f"{happening.seconds:g}")
             else:
                 self._on_happening(happening)
 
@@ -166,7 +166,7 @@ class Process:
         self.died.set_result(None)
 
     async def vanish(self) -> None:
-        """Discard the tasks of a killed process, which wait for ever."""
+        """Discard the tasks of a killed process, which wait forever."""
         while waiting := [task for task in self.tasks if not task.done()]:
             for task in waiting:
                 task.cancel()
@@ -201,19 +201,19 @@ class Process:
         """Return a salt."""
         return f"{self._chance.getrandbits(128):032x}"
 
-    def sent(self, method: str, phone: str, asked: str, header: str, fault: Fault) -> Request:
+    def sent(self, method: str, phone: str, requested: str, header: str, fault: Fault) -> Request:
         """Record a request that is sent."""
-        moment = self._history.mark("send", self.name, phone, f"{method} {asked} {fault.name}")
-        request = Request(self.name, method, phone, asked, header, moment, fault.name)
+        moment = self._history.mark("send", self.name, phone, f"{method} {requested} {fault.name}")
+        request = Request(self.name, method, phone, requested, header, moment, fault.name)
         self._history.requests.append(request)
         self._on_send(request)
         return request
 
-    def ended(self, request: Request, answered: Answered, status: int | None) -> None:
+    def ended(self, request: Request, kind: ResponseKind, status: int | None) -> None:
         """Record what the client received."""
-        request.answered = answered
+        request.response_kind = kind
         request.status = status
-        request.ended = self._history.mark("heard", self.name, request.phone, f"{request.method} {answered.name}")
+        request.ended = self._history.mark("received", self.name, request.phone, f"{request.method} {kind.name}")
 
     def submit(self, call: Callable[[], None]) -> None:
         """Run a call on the ledger's thread, in virtual time."""

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from functools import cached_property
 
-from tests.simulation.history import Answered, Request
+from tests.simulation.history import Request, ResponseKind
 from tests.simulation.world import Record, World
 from worker.model.accounts import DesiredAccount, Unmanaged
 from worker.model.plans import Change, Verdict
@@ -24,7 +24,9 @@ class Life:
         self.reads = [
             request
             for request in self.requests
-            if not request.writes and request.shown is not None and request.answered is Answered.YES
+            if not request.writes
+            and request.account_at_response is not None
+            and request.response_kind is ResponseKind.ACCEPTED
         ]
         self.file: DesiredAccount = world.scenario.files[record.script.file]
         self.by_phone: dict[str, list[Request]] = defaultdict(list)

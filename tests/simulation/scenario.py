@@ -80,7 +80,7 @@ def draw_scenario(seed: int) -> Scenario:
     elif kind < 0.16:
         scenario = _in_pieces(scenario, chance)
     # separate generators: a new kind does not change the scenarios of the others
-    scenario = _strangely_answered(scenario, Random(f"replies {seed}"))
+    scenario = _with_strange_responses(scenario, Random(f"replies {seed}"))
     scenario = _described_twice(scenario, Random(f"twins {seed}"))
     scenario = _edited(scenario, Random(f"edits {seed}"))
     scenario = _narrowed(scenario, Random(f"narrowed {seed}"))
@@ -88,8 +88,8 @@ def draw_scenario(seed: int) -> Scenario:
     return _contested(scenario, Random(f"contested {seed}"))
 
 
-def _strangely_answered(scenario: Scenario, chance: Random) -> Scenario:
-    """Add replies that differ from the account to one scenario of ten."""
+def _with_strange_responses(scenario: Scenario, chance: Random) -> Scenario:
+    """Add responses that differ from the account to one scenario of ten."""
     if chance.random() >= 0.1:
         return scenario
     return scenario._replace(runs=tuple(run._replace(profile="strange") for run in scenario.runs))
@@ -140,7 +140,7 @@ def _interleaved(scenario: Scenario, chance: Random) -> Scenario:
 
 
 def _contested(scenario: Scenario, chance: Random) -> Scenario:
-    """Write every number, one after the other, past answers that are late or missing, while others switch some too."""
+    """Write every number in turn, while responses are late or missing and other users switch some of the numbers."""
     if chance.random() >= 0.18:
         return scenario
     phones = [f"010{index:08}" for index in range(chance.randint(6, 12))]

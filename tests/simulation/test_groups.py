@@ -65,7 +65,7 @@ def _violations(world: World) -> Iterator[str]:
     for event in world.history.trace:
         if event.what != "effect":
             continue
-        previous, current = event.said.split()
+        previous, current = event.detail.split()
         if (previous, current) == ("ACTIVE", "INACTIVE"):
             for group in groups:
                 active = sum(statuses[member] == "ACTIVE" for member in group.members)

@@ -33,7 +33,7 @@ def test_watch_oracles_hold_on_every_seed(first: int) -> None:
 
 @pytest.mark.parametrize("seed", [0, 17, 59])
 def test_watch_seed_is_deterministic(seed: int) -> None:
-    first, second = ([event._replace(said="") for event in _judged(seed).history.trace] for _ in range(2))
+    first, second = ([event._replace(detail="") for event in _judged(seed).history.trace] for _ in range(2))
     assert len(first) > 50
     assert first == second
 

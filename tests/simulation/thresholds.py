@@ -32,14 +32,14 @@ def thresholds_hold(world: World, runs: list[Life]) -> Iterator[str]:
         previous = {
             phone for phone in spent if output.get(phone) == "INACTIVE" and life.desired_status(phone) == "INACTIVE"
         }
-        now = {put.phone for put in life.puts if put.asked == "INACTIVE"}
+        now = {put.phone for put in life.puts if put.requested == "INACTIVE"}
         if life.record.script.terms.allow.isdisjoint({ALLOW_ALL, MAX_DEACTIVATIONS}):
             active = sum(status == "ACTIVE" for status in output.values()) + len(previous)
             limit = threshold(_safety(life).max_deactivations, active)
             if now and len(now | previous) > limit:
-                yield f"{life.name} switches off {sorted(now)} after {sorted(previous)}, and {limit} may be"
+                yield f"{life.name} deactivates {sorted(now)} after {sorted(previous)}, but the limit is {limit}"
         if not ended:
-            spent |= {put.phone for put in life.puts if put.effect and put.asked == "INACTIVE"}
+            spent |= {put.phone for put in life.puts if put.effect and put.requested == "INACTIVE"}
         else:
             spent = set()
 
@@ -48,20 +48,20 @@ def enough_stay_active(world: World, runs: list[Life]) -> Iterator[str]:
     """No write deactivates one of the last ACTIVE numbers, unless unobserved external changes did so."""
     by_name = {life.name: life for life in runs}
     for index, (moment, active, request) in enumerate(world.history.active):
-        if request is None or request.asked != "INACTIVE":
+        if request is None or request.requested != "INACTIVE":
             continue
         life = by_name[request.run]
-        least = _safety(life).min_active
-        if active >= least or not life.record.script.terms.allow.isdisjoint({ALLOW_ALL, MIN_ACTIVE}):
+        minimum = _safety(life).min_active
+        if active >= minimum or not life.record.script.terms.allow.isdisjoint({ALLOW_ALL, MIN_ACTIVE}):
             continue
         read = life.planning
-        if read is None or read.shown is None or read.arrived is None:
+        if read is None or read.account_at_response is None or read.arrived is None:
             continue
-        if sum(status == "ACTIVE" for status in read.visible.values()) < least:
+        if sum(status == "ACTIVE" for status in read.visible.values()) < minimum:
             continue
         foreign = any(
             read.arrived.order < when.order <= moment.order and (by is None or by.run != request.run)
             for when, _, by in world.history.active[: index + 1]
         )
         if not foreign:
-            yield f"{request.run} leaves {active} numbers ACTIVE, and {least} must be"
+            yield f"{request.run} leaves {active} numbers ACTIVE, but the minimum is {minimum}"

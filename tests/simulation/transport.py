@@ -13,7 +13,7 @@ from aiohttp.client_reqrep import ConnectionKey
 from yarl import URL
 
 from tests.simulation.faults import Fault
-from tests.simulation.history import Answered, Request
+from tests.simulation.history import Request, ResponseKind
 from tests.simulation.model import Api, WireResponse
 from tests.simulation.process import Process
 from worker.config.settings import Timeout
@@ -48,20 +48,20 @@ class SimulatedTransport(Transport):
         *,
         sink: Callable[[bytes], None] | None = None,
     ) -> Response:
-        """Send a request. Its fault decides how it arrives, is answered and returns in virtual time."""
+        """Send a request. Its fault decides how the request arrives, and how its response returns, in virtual time."""
         process = self._process
         await process.moment()
         fault = process.draw()
-        request = process.sent(method, url.name if body else "", _asked(body), headers["Authorization"], fault)
+        request = process.sent(method, url.name if body else "", _requested(body), headers["Authorization"], fault)
         response: asyncio.Future[WireResponse] = asyncio.get_running_loop().create_future()
         self._depart(request, fault, response)
         await process.moment()
-        if fault.ends != "answer" or fault.arrives != "in time":
+        if fault.ends != "response" or fault.arrives != "in time":
             await self._fail(request, fault, response, sink)
         wire_response = await response
         await asyncio.sleep(process.latency())
         await process.moment()
-        process.ended(request, wire_response.answered, wire_response.status)
+        process.ended(request, wire_response.kind, wire_response.status)
         if sink is not None and wire_response.status == 200:
             sink(wire_response.body)
             return Response(wire_response.status, wire_response.headers)
@@ -100,9 +100,9 @@ class SimulatedTransport(Transport):
             await asyncio.sleep(self._process.latency())
         await self._process.moment()
         unsent = fault.ends in {"refused", "unreachable"}
-        self._process.ended(request, Answered.LATER if unsent else Answered.DOUBT, None)
+        self._process.ended(request, ResponseKind.RETRYABLE if unsent else ResponseKind.AMBIGUOUS, None)
         raise transport_error(_BROKEN[fault.ends], write=request.writes)
 
 
-def _asked(body: bytes | None) -> str:
+def _requested(body: bytes | None) -> str:
     return msgspec.json.decode(body, type=dict[str, str])["status"] if body else ""

@@ -9,7 +9,7 @@ from worker.plan.policy import Selection
 
 __all__ = ["options_narrow_every_run", "own_writes_are_not_reported_as_external"]
 
-_NOT_OURS = frozenset({"unchanged", "failed", "not_attempted", "blocked", "conflict"})
+_EXTERNAL = frozenset({"unchanged", "failed", "not_attempted", "blocked", "conflict"})
 
 
 def own_writes_are_not_reported_as_external(world: World, runs: list[Life]) -> Iterator[str]:
@@ -23,16 +23,16 @@ def own_writes_are_not_reported_as_external(world: World, runs: list[Life]) -> I
                 continue
             outcome = outcomes.get(phone, "unchanged")
             last = _last_read(life, phone, written)
-            if last is None and outcome in _NOT_OURS:
-                yield f"{life.name} calls {phone} {outcome}, which it wrote and did not read again"
-            elif last is not None and last.visible.get(phone) == written.asked and outcome in _NOT_OURS:
-                yield f"{life.name} calls {phone} {outcome}, which a read showed as it wrote it"
+            if last is None and outcome in _EXTERNAL:
+                yield f"{life.name} reports {phone} as {outcome}, but wrote it and did not read it again"
+            elif last is not None and last.visible.get(phone) == written.requested and outcome in _EXTERNAL:
+                yield f"{life.name} reports {phone} as {outcome}, but a read showed the write"
 
 
 def _last_read(life: Life, phone: str, put: Request) -> Request | None:
-    """Return the last read after a write was abandoned or answered."""
+    """Return the last read after a write was abandoned or got a response."""
     for read in reversed(life.reads):
-        if put.ended is not None and read.sent.order > put.ended.order and phone not in read.hidden:
+        if put.ended is not None and read.sent.order > put.ended.order and phone not in read.omitted:
             return read
     return None
 
@@ -58,4 +58,4 @@ def options_narrow_every_run(world: World, runs: list[Life]) -> Iterator[str]:
         for verb, phones in actual.items():
             for phone in sorted(phones):
                 if phone in selection.exclude or (selection.only and phone not in selection.only):
-                    yield f"{life.name} is a narrowed {life.record.script.kind} and {verb} {phone}"
+                    yield f"{life.name}, a {life.record.script.kind}, {verb} {phone}, which is not selected"

@@ -75,7 +75,7 @@ def _calm_passes_converge(world: WatchWorld) -> Iterator[str]:
             continue
         for observed in record.result.accounts:
             name = observed.plan.account
-            reads = [read for read in _requests(world, record, name) if read.shown is not None]
+            reads = [read for read in _requests(world, record, name) if read.account_at_response is not None]
             if reads and not (name in record.suspended or observed.plan.refusals or _is_disturbed(world, record, name)):
                 last = max(reads, key=lambda read: read.sent.order)
                 yield from (
@@ -113,16 +113,16 @@ def _differences(world: WatchWorld, record: PassRecord, name: str, numbers: dict
 
 
 def _writes_are_desired(world: WatchWorld) -> Iterator[str]:
-    """A write has the status that the last valid file desires at that time, for a number that no read shows so."""
+    """A write has the status that the last valid file desires, and a recent read shows the number with another one."""
     for record, name, put in _writes(world):
         listed = record.good[name].numbers.get(put.phone)
-        if listed is None or put.asked not in {listed.at(put.sent.at - GRACE), listed.at(put.sent.at + _EXACT)}:
-            yield f"{record.name} asks {put.asked} of {put.phone}, the file {listed}"
-        elif put.asked not in {listed.at(record.began.at - _EXACT), listed.at(record.began.at + _EXACT)}:
-            yield f"{record.name} asks {put.asked} of {put.phone}, which was not desired when it began"
+        if listed is None or put.requested not in {listed.at(put.sent.at - GRACE), listed.at(put.sent.at + _EXACT)}:
+            yield f"{record.name} requests {put.requested} for {put.phone}, but the file lists {listed}"
+        elif put.requested not in {listed.at(record.began.at - _EXACT), listed.at(record.began.at + _EXACT)}:
+            yield f"{record.name} requests {put.requested} for {put.phone}, which was not desired at its start"
         earlier = [request for request in _requests(world, record, name) if request.sent.order < put.sent.order]
-        reads = [read.visible for read in earlier if read.shown is not None]
-        if all(output.get(put.phone) == put.asked for output in reads[-2:]):
+        reads = [read.visible for read in earlier if read.account_at_response is not None]
+        if all(output.get(put.phone) == put.requested for output in reads[-2:]):
             yield f"{record.name} writes {put.phone}, which its reads show as desired"
 
 
@@ -162,10 +162,11 @@ def _quota_holds_across_passes(world: WatchWorld) -> Iterator[str]:
             )
             for index, first in enumerate(arrivals):
                 quotas = _quotas(world, first - spare, first + spare)
-                most = max(quota.writes if writes else quota.reads for quota in quotas)
+                capacity = max(quota.writes if writes else quota.reads for quota in quotas)
                 seconds = min(quota.per_seconds for quota in quotas)
-                if index + most < len(arrivals) and arrivals[index + most] - first < seconds - 1e-6:
-                    yield f"{account} gets {most + 1} requests in {arrivals[index + most] - first:.3f} seconds"
+                if index + capacity < len(arrivals) and arrivals[index + capacity] - first < seconds - 1e-6:
+                    duration = arrivals[index + capacity] - first
+                    yield f"{account} receives {capacity + 1} requests in {duration:.3f} seconds"
 
 
 def _quotas(world: WatchWorld, start: float, end: float) -> list[RateLimit]:
@@ -184,15 +185,15 @@ def _notifications_arrive_once(world: WatchWorld) -> Iterator[str]:
             lost = life.undelivered.get(channel.name, 0)
             count = sum(int(message.title) for message in messages)
             if count + lost != len(titles):
-                yield f"{channel.name} gets {count} of {len(titles)} notifications, {lost} are reported as undelivered"
+                yield f"{channel.name} receives {count} of {len(titles)} notifications, {lost} are undelivered"
             lines = Counter(line for message in messages for line in message.body.splitlines())
-            for title, most in Counter(titles).items():
-                if lines[title] > most:
-                    yield f"{channel.name} gets {title!r} {lines[title]} times, it happened {most} times"
+            for title, expected in Counter(titles).items():
+                if lines[title] > expected:
+                    yield f"{channel.name} receives {title!r} {lines[title]} times, but it happened {expected} times"
 
 
 def _notifications_are_true(world: WatchWorld) -> Iterator[str]:
-    """The start and the end of a state alternate, also over restarts, and the last one is true at the end."""
+    """The start and the end of a state alternate, even over restarts, and the last one is true at the end."""
     standing: dict[tuple[Event, str], bool] = {}
     for life in world.lives:
         for _, news in life.news:
@@ -229,7 +230,7 @@ def _writes_are_reported(world: WatchWorld) -> Iterator[str]:
 
 
 def _states_are_recorded(world: WatchWorld) -> Iterator[str]:
-    """The ledger contains each account's state that needs attention, also after a disk failure."""
+    """The ledger contains each account's state that needs attention, even after a disk failure."""
     recorded = {
         row["account"]: row["outcome"]
         for row in world.rows("SELECT account, outcome FROM entries WHERE outcome IS NOT NULL ORDER BY id")
@@ -245,7 +246,7 @@ def _states_are_recorded(world: WatchWorld) -> Iterator[str]:
         outcome, is_suspended = reads[-1]
         needs_attention = outcome in {RunOutcome.REFUSED, RunOutcome.PARTIAL}
         if needs_attention and not is_suspended and recorded.get(account.name) != outcome:
-            yield f"{account.name} is {outcome}, and the ledger has {recorded.get(account.name)}"
+            yield f"{account.name} is {outcome}, but the ledger has {recorded.get(account.name)}"
 
 
 def _stops_in_order(world: WatchWorld) -> Iterator[str]:

@@ -315,7 +315,7 @@ class WatchWorld:
 
             def send(news: Sequence[Notification]) -> None:
                 moment = self.history.mark(
-                    "news", said="; ".join(f"{notification.account}: {notification.title}" for notification in news)
+                    "news", detail="; ".join(f"{notification.account}: {notification.title}" for notification in news)
                 )
                 life.news += ((moment, notification) for notification in news)
                 notifier.notify(news)
@@ -351,12 +351,12 @@ class WatchWorld:
 
     def on_pass(self, result: Pass) -> None:
         """Record the end of a pass."""
-        self.passes[-1].ended = self.history.mark("passed", result.run_id, said=str(result.outcome))
+        self.passes[-1].ended = self.history.mark("passed", result.run_id, detail=str(result.outcome))
         self.passes[-1].result = result
 
     def on_event(self, event: str, fields: Mapping[str, Any]) -> None:
         """Record an event of the daemon."""
-        self.history.mark(event, said=str(fields.get("account") or fields.get("file") or ""))
+        self.history.mark(event, detail=str(fields.get("account") or fields.get("file") or ""))
 
     def _begin(self, life: Life) -> str:
         name, now = f"pass-{len(self.passes) + 1}", self._loop.time()
@@ -377,7 +377,7 @@ class WatchWorld:
             await asyncio.sleep(self._chance.choice((0.05, 1.0, 8.0)))
             if response == "refuse":
                 return "no"
-            self.history.mark("delivered", said=f"{channel.name}: {message.title} {message.body!r}")
+            self.history.mark("delivered", detail=f"{channel.name}: {message.title} {message.body!r}")
             life.delivered.setdefault(channel.name, []).append(message)
             return None
 

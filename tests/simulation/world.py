@@ -144,7 +144,7 @@ class World:
     async def run(self, script: RunScript, stage: str) -> Record:
         """Run one command until its end."""
         name = f"run-{len(self.records) + 1}"
-        record = Record(name, script, stage, self.history.mark("start", name, said=f"{stage} {script.kind}"))
+        record = Record(name, script, stage, self.history.mark("start", name, detail=f"{stage} {script.kind}"))
         self.records.append(record)
         process = Process(
             name,
@@ -172,7 +172,7 @@ class World:
         record.crashed = process.dead
         record.numbers = dict(self.api.numbers)
         outcome = "crashed" if record.result is None else str(record.result.outcome)
-        record.ended = self.history.mark("end", name, said=outcome)
+        record.ended = self.history.mark("end", name, detail=outcome)
         return record
 
     async def _run(self, script: RunScript, record: Record, process: Process) -> None:
@@ -263,7 +263,7 @@ class World:
             self._reader = self.store.open_reader()
         intents = 0
         if self._reader is not None:
-            arguments = (request.run, request.phone, request.asked)
+            arguments = (request.run, request.phone, request.requested)
             ((intents,),) = self._reader.execute(_INTENTS, arguments).fetchall()
         if intents < sends:
             self.violations.append(f"2: {request.run} sends {request.phone} the {sends}. time with {intents} intents")

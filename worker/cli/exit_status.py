@@ -67,7 +67,7 @@ def _of_plan(plan: AccountPlan, *, detailed: bool) -> ExitStatus:
         return ExitStatus.ERROR
     if plan.verdict is Verdict.REFUSED:
         return ExitStatus.REFUSED
-    if detailed and any(number for action, number in plan.counts.items() if action.stuck):
+    if detailed and any(number for action, number in plan.counts.items() if action.needs_attention):
         return ExitStatus.UNCONVERGED
     return ExitStatus.PENDING if detailed and plan.writes else ExitStatus.OK
 

@@ -45,7 +45,7 @@ _MEGABYTE: Final = 1 << 20
 _HOMELESS: Final = Message(
     "no path for the ledger, as this user has no home folder: set ledger.path in the settings or SENDERID_LEDGER__PATH"
 )
-_MOST_RUNS: Final = 5
+_MAX_RUNS: Final = 5
 """Maximum count of runs that a message lists."""
 
 
@@ -179,7 +179,7 @@ def find_run(settings: Settings, name: str, *, account: str | None = None, phone
             raise UsageError(
                 Message("no run {name!r}: there is no ledger yet at {path}", name=name, path=database.name)
             )
-        ids = find_run_ids(connection, "", 1) if name == LAST else find_run_ids(connection, name, _MOST_RUNS + 1)
+        ids = find_run_ids(connection, "", 1) if name == LAST else find_run_ids(connection, name, _MAX_RUNS + 1)
         if len(ids) == 1:
             return run_record(connection, ids[0], account=account, phone=phone)
         if ids:
@@ -190,7 +190,7 @@ def find_run(settings: Settings, name: str, *, account: str | None = None, phone
                     run_ids=_run_list(ids),
                 )
             )
-        latest = find_run_ids(connection, "", _MOST_RUNS + 1)
+        latest = find_run_ids(connection, "", _MAX_RUNS + 1)
     if not latest:
         raise UsageError(Message("no run {name!r}: the ledger has no runs yet", name=name))
     raise UsageError(Message("no run {name!r}; the latest runs are {runs}", name=name, runs=_run_list(latest)))
@@ -207,8 +207,8 @@ def last_change(settings: Settings) -> str | None:
 
 
 def _run_list(runs: Sequence[str]) -> str:
-    shown_runs = ", ".join(runs[:_MOST_RUNS])
-    return Message("{runs} and more (senderid history)", runs=shown_runs) if len(runs) > _MOST_RUNS else shown_runs
+    shown_runs = ", ".join(runs[:_MAX_RUNS])
+    return Message("{runs} and more (senderid history)", runs=shown_runs) if len(runs) > _MAX_RUNS else shown_runs
 
 
 def _user() -> str:

@@ -43,7 +43,7 @@ def read_text(reader: Reader, node: Node, description: str, cap: int, *, prose: 
         reader.problem(node, Message("{field} must be text", field=description))
         return None
     text = node.text.strip()
-    if node.null or not text:
+    if node.is_null or not text:
         reader.problem(node, Message("{field} is empty: give it a value or remove the line", field=description))
         return None
     reason = why_unfit(text, cap, prose=prose)
@@ -132,4 +132,4 @@ def read_secret_ref(reader: Reader, node: Node, name: str) -> SecretRef | None:
 
 def read_optional_secret_ref(reader: Reader, node: Node, name: str) -> SecretRef | None:
     """Return the reference to the secret `name`, as `read_secret_ref` does; None if the node is null."""
-    return None if isinstance(node, Scalar) and node.null else read_secret_ref(reader, node, name)
+    return None if isinstance(node, Scalar) and node.is_null else read_secret_ref(reader, node, name)

@@ -210,10 +210,10 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
 _percentage: Final = re.compile(r"(?P<number>[0-9]{1,9})(?P<percent> *%)?").fullmatch
 
 
-def resolve_limit(name: str, value: int | str, total: int, *, least: int = 0) -> int:
+def resolve_limit(name: str, value: int | str, total: int, *, minimum: int = 0) -> int:
     """Return how many of `total` numbers the limit `name` with the setting `value` allows.
 
-    A percentage of `total` is rounded down, but is at least `least`. A plain number is returned unchanged.
+    A percentage of `total` is rounded down, but is at least `minimum`. A plain number is returned unchanged.
 
     Raises:
         ValueError: the value is neither a whole number from 0 to 999,999,999 nor a percentage from 0% to 100%.
@@ -223,7 +223,7 @@ def resolve_limit(name: str, value: int | str, total: int, *, least: int = 0) ->
         actual = yaml_reader.quote(str(value)) if value else Message("nothing")
         raise ValueError(Message("{name} must be {expected}, not {actual}", name=name, expected=_SHARE, actual=actual))
     number = int(match["number"])
-    return max(least, total * number // _WHOLE) if match["percent"] else number
+    return max(minimum, total * number // _WHOLE) if match["percent"] else number
 
 
 def threshold(value: int | str, active: int) -> int:
@@ -235,7 +235,7 @@ def threshold(value: int | str, active: int) -> int:
     Raises:
         ValueError: the value is neither a whole number from 0 to 999,999,999 nor a percentage from 0% to 100%.
     """
-    return resolve_limit("max_deactivations", value, active, least=2)
+    return resolve_limit("max_deactivations", value, active, minimum=2)
 
 
 def load(source: tuple[str, bytes] | None, environment: Mapping[str, str], options: Mapping[str, object]) -> Settings:
@@ -280,7 +280,7 @@ def _of_file(reader: yaml_reader.Reader, data: bytes) -> dict[tuple[str, ...], o
     for root in roots[:1]:
         if isinstance(root, yaml_reader.Mapping):
             values |= _walk(reader, Settings, (), root)
-        elif not (isinstance(root, yaml_reader.Scalar) and root.null):
+        elif not (isinstance(root, yaml_reader.Scalar) and root.is_null):
             actual = yaml_reader.describe(root)
             reader.problem(root, Message("settings must be a mapping of names to values, not {actual}", actual=actual))
     return values
@@ -312,7 +312,7 @@ def _walk(
             reader.problem(value, _mismatch(fields[name], actual))
             continue
         try:
-            values[*path, name] = _leaf(fields[name], None if value.null else value.text, actual)
+            values[*path, name] = _leaf(fields[name], None if value.is_null else value.text, actual)
         except ValueError as error:
             reader.problem(value, str(error))
     return values
@@ -386,10 +386,10 @@ def _mismatch(field: structs.FieldInfo, actual: str) -> Message:
 
     type_ = inspect.type_info(field.type)
     match type_.type if isinstance(type_, inspect.Metadata) else type_:
-        case inspect.IntType(ge=least, le=most):
-            expected = Message("a whole number from {minimum} to {maximum:,}", minimum=least or 0, maximum=most or 0)
-        case inspect.FloatType(le=most):
-            expected = Message("a number of seconds above 0 and up to {maximum:,}", maximum=most or 0)
+        case inspect.IntType(ge=lower, le=upper):
+            expected = Message("a whole number from {minimum} to {maximum:,}", minimum=lower or 0, maximum=upper or 0)
+        case inspect.FloatType(le=upper):
+            expected = Message("a number of seconds above 0 and up to {maximum:,}", maximum=upper or 0)
         case inspect.BoolType():
             expected = Message("true or false")
         case inspect.LiteralType(values=words):

@@ -193,7 +193,7 @@ class Scalar(Node):
         self.plain = plain
 
     @property
-    def null(self) -> bool:
+    def is_null(self) -> bool:
         """Return True if the scalar is a null of YAML."""
         return self.plain and self.text in {"", "~", "null", "Null", "NULL"}
 
@@ -353,7 +353,7 @@ def quote(text: str) -> str:
 def describe(node: Node) -> str:
     """Return a description of an invalid value for use in a message: its quoted text, or its kind."""
     if isinstance(node, Scalar):
-        return Message("nothing") if node.null else quote(node.text)
+        return Message("nothing") if node.is_null else quote(node.text)
     return Message("a mapping") if isinstance(node, Mapping) else Message("a list")
 
 

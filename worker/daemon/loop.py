@@ -208,7 +208,7 @@ class WatchLoop:
     def _back_off(self, result: Pass) -> None:
         for account_pass in result.accounts:
             account = account_pass.plan.account
-            if not account_pass.failed:
+            if not account_pass.has_failed:
                 self._scheduler.end_backoff(account)
                 continue
             seconds = self._scheduler.back_off(account, result.ended_at)

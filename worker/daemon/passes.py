@@ -74,7 +74,7 @@ class AccountPass(Struct, frozen=True):
     statuses: Mapping[Status, int] = {}
 
     @property
-    def failed(self) -> bool:
+    def has_failed(self) -> bool:
         """Return True if the account could not be read or written, so that it must back off."""
         if self.result is None:
             return self.plan.error is not None
@@ -87,7 +87,7 @@ class AccountPass(Struct, frozen=True):
             return self.result.outcome
         if self.plan.verdict is not Verdict.OK:
             return RunOutcome.FAILED if self.plan.verdict is Verdict.ERROR else RunOutcome.REFUSED
-        return RunOutcome.PARTIAL if _noteworthy(self.plan) else RunOutcome.CONVERGED
+        return RunOutcome.PARTIAL if _is_noteworthy(self.plan) else RunOutcome.CONVERGED
 
 
 class Pass(Struct, frozen=True):
@@ -207,7 +207,7 @@ class Passes:
         seconds = before.rate_limit.per_seconds + before.timeout.total_seconds
         self._quotas = {key: Quota(settings.rate_limit, clock=self._runtime.clock) for key in self._quotas}
         for quota in self._quotas.values():
-            quota.hold(seconds)
+            quota.pause(seconds)
 
     def forget(self, account: str, *, is_removed: bool = False) -> None:
         """Forget the last logged state of an account, so that the next pass logs all of it again.
@@ -312,7 +312,7 @@ class Passes:
         )
         writes = plan.verdict is Verdict.OK and bool(plan.writes)
         # what is noteworthy about a suspended account is recorded after the suspension
-        is_unrecorded = _noteworthy(plan) and (is_new or plan.account in self._unrecorded)
+        is_unrecorded = _is_noteworthy(plan) and (is_new or plan.account in self._unrecorded)
         if is_held and is_unrecorded:
             self._unrecorded.add(plan.account)
         else:
@@ -327,5 +327,5 @@ class Passes:
         return datetime.fromtimestamp(self._runtime.wall(), UTC)
 
 
-def _noteworthy(plan: AccountPlan) -> bool:
+def _is_noteworthy(plan: AccountPlan) -> bool:
     return plan.verdict is not Verdict.OK or any(change.action not in _NOT_RECORDED for change in plan.changes)

@@ -20,7 +20,7 @@ LONGEST_REST: Final = 3600.0
 
 _FIELDS: Final = 5
 _FAR: Final = timedelta(days=366)
-_MOST_DOUBLINGS: Final = 20
+_MAX_DOUBLINGS: Final = 20
 """Maximum count of doublings of the interval of a backoff. With more, it would exceed every possible limit."""
 
 
@@ -168,7 +168,7 @@ class Scheduler:
         backoff = self._backoffs.get(account)
         failures = 1 if backoff is None else backoff.failures + 1
         interval = (self._trigger.next_start(now) - now).total_seconds()
-        longest = min(self._longest, interval * 2.0 ** min(failures - 1, _MOST_DOUBLINGS))
+        longest = min(self._longest, interval * 2.0 ** min(failures - 1, _MAX_DOUBLINGS))
         seconds = self._uniform(longest / 2, longest)
         self._backoffs[account] = _Backoff(now + timedelta(seconds=seconds), failures)
         return seconds

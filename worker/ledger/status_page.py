@@ -22,8 +22,8 @@ from worker.model.status_page import (
     NumberRun,
     RunSummary,
     WriteBucket,
+    is_unread,
     platform,
-    unread,
 )
 
 __all__ = [
@@ -83,11 +83,11 @@ def account_states(connection: Connection) -> list[AccountState]:
         for row in rows(connection.execute(f"{_LATEST} SELECT entries.* FROM last JOIN entries USING (id)"))
     ]
     last_positions = {
-        is_unread: {state.name: state.position for state in states if state.unread is is_unread}
-        for is_unread in (False, True)
+        unread: {state.name: state.position for state in states if state.is_unread is unread}
+        for unread in (False, True)
     }
     current_states = [
-        state for state in states if state.position >= last_positions[not state.unread].get(state.name, 0)
+        state for state in states if state.position >= last_positions[not state.is_unread].get(state.name, 0)
     ]
     return sorted(current_states, key=lambda state: (state.account, state.key))
 
@@ -103,7 +103,7 @@ def account(connection: Connection, key: str, name: str) -> AccountState | None:
 def keys_of_name(connection: Connection, name: tuple[str, str]) -> list[str]:
     """Return the keys of the accounts with this platform and name, except accounts that could not be read."""
     cursor = connection.execute(f"{_LATEST} SELECT key, account FROM last JOIN entries USING (id) ORDER BY id DESC")
-    return [key for key, account in cursor if not unread(key) and platform(key) == name[0] and account == name[1]]
+    return [key for key, account in cursor if not is_unread(key) and platform(key) == name[0] and account == name[1]]
 
 
 def runs_of(
@@ -112,7 +112,7 @@ def runs_of(
     """Return the state of an account after each of its runs, newest first. `before` is a position in the ledger."""
     # a condition that may not hold would keep SQLite from seeking
     condition = "" if before is None else "AND id < :before"
-    only_name = f"AND account = :name AND {_RECENT}" if unread(key) else ""
+    only_name = f"AND account = :name AND {_RECENT}" if is_unread(key) else ""
     cursor = connection.execute(
         f"SELECT * FROM entries WHERE key = :key {condition} {only_name} ORDER BY id DESC LIMIT :limit",
         {"key": key, "name": name, "before": before, "limit": limit},

@@ -69,7 +69,7 @@ class Status(StrEnum):
         return unknown
 
     @property
-    def writable(self) -> bool:
+    def is_writable(self) -> bool:
         """Return True if a write can change a number from this status and to this status."""
         return self is Status.ACTIVE or self is Status.INACTIVE
 

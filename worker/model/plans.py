@@ -49,7 +49,7 @@ class Action(StrEnum):
         return self is Action.ACTIVATE or self is Action.DEACTIVATE
 
     @property
-    def stuck(self) -> bool:
+    def needs_attention(self) -> bool:
         """Return True if the number needs attention: it cannot reach its desired status without an operator."""
         return self is Action.BLOCKED or self is Action.HELD or self is Action.MISSING
 
@@ -104,7 +104,7 @@ class Change(Struct, frozen=True):
     until: Timestamp | None = None
 
     @property
-    def unreached(self) -> bool:
+    def is_unreached(self) -> bool:
         """Return True if the number should be ACTIVE but is not, and this change does not activate it."""
         return self.desired == Status.ACTIVE != self.observed and self.action is not Action.ACTIVATE
 

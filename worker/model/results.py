@@ -27,7 +27,7 @@ class Outcome(StrEnum):
     UNCHANGED = "unchanged"
 
     @property
-    def stuck(self) -> bool:
+    def needs_attention(self) -> bool:
         """Return True if the number needs attention."""
         return self not in _CONVERGED
 

@@ -21,8 +21,8 @@ __all__ = [
     "UpcomingChange",
     "UpcomingChanges",
     "WriteBucket",
+    "is_unread",
     "platform",
-    "unread",
 ]
 
 OUT_OF_SYNC = frozenset(
@@ -50,9 +50,9 @@ class AccountState(Struct, frozen=True, kw_only=True):
     settled: bool
 
     @property
-    def unread(self) -> bool:
+    def is_unread(self) -> bool:
         """Return True if the account could not be read."""
-        return unread(self.key)
+        return is_unread(self.key)
 
     @property
     def name(self) -> tuple[str, str]:
@@ -65,7 +65,7 @@ class AccountState(Struct, frozen=True, kw_only=True):
         return sum(number for name, number in self.counts.items() if name in OUT_OF_SYNC)
 
     @property
-    def calm(self) -> bool:
+    def is_calm(self) -> bool:
         """Return True if the account needs no attention."""
         return self.outcome is Ending.CONVERGED and self.settled and not self.differing
 
@@ -159,9 +159,9 @@ class QuotaUse(Struct, frozen=True):
     """The use of the rate limits of one API key: requests that count now, and the maximum in `per_seconds` seconds."""
 
     writes: Count
-    writes_most: Count
+    max_writes: Count
     reads: Count
-    reads_most: Count
+    max_reads: Count
     per_seconds: float
 
 
@@ -179,7 +179,7 @@ class DaemonState(Struct, frozen=True, kw_only=True):
     quotas: tuple[QuotaUse, ...] = ()
 
 
-def unread(key: str) -> bool:
+def is_unread(key: str) -> bool:
     """Return True if a key is that of accounts that could not be read. Their ids are unknown, so they share a key."""
     return key.endswith(" None")
 

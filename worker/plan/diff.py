@@ -146,10 +146,10 @@ def _judge(desired: Desired, status: Status | None) -> tuple[Action, str]:
     if status is None:
         return Action.MISSING, _MISSING
     if status == desired.status:
-        return Action.UNMANAGED, desired.because or (_UNMANAGED if status.writable else _UNMANAGED_FIXED)
-    if not status.writable:
+        return Action.UNMANAGED, desired.because or (_UNMANAGED if status.is_writable else _UNMANAGED_FIXED)
+    if not status.is_writable:
         return Action.BLOCKED, _BLOCKED.get(status, _BLOCKED_UNKNOWN)
-    if not desired.status.writable:
+    if not desired.status.is_writable:
         return Action.BLOCKED, _UNWRITABLE
     if desired.protected:
         return Action.PROTECTED, _PROTECTED

@@ -144,7 +144,7 @@ def hold_in_use(
 
 def activation_obstacles(changes: Iterable[Change]) -> dict[str, str]:
     """Return the numbers that should be ACTIVE but that no change activates, each with the obstacle."""
-    return {change.phone: _obstacle(change) for change in changes if change.unreached}
+    return {change.phone: _obstacle(change) for change in changes if change.is_unreached}
 
 
 def dropped_change(change: Change, observed: ObservedAccount) -> Change:

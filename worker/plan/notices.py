@@ -73,7 +73,7 @@ def _expiring(observed: ObservedAccount, settings: Health) -> Iterator[Notice]:
     messages: dict[datetime, Message] = {}
     for number in observed.numbers.values():
         text = number.expires_at
-        if not text or text[:10] > latest or not number.status.writable or number.phone in observed.extended:
+        if not text or text[:10] > latest or not number.status.is_writable or number.phone in observed.extended:
             continue
         if text not in ends:
             ends[text] = parse_api_time(text)

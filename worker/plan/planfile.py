@@ -89,7 +89,9 @@ class SavedAccount(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             safety=safety,
             changes=plan.writes,
             impossible=tuple(
-                change for change in plan.changes if change.action.stuck or (deactivates and change.unreached)
+                change
+                for change in plan.changes
+                if change.action.needs_attention or (deactivates and change.is_unreached)
             ),
             in_use=in_use,
             groups=desired.groups,
@@ -254,7 +256,7 @@ def _is_coherent(plan: SavedPlan) -> bool:
             for change in account.writes
         )
         and all(
-            re.fullmatch(PHONE_PATTERN, change.phone) and (change.action.stuck or change.unreached)
+            re.fullmatch(PHONE_PATTERN, change.phone) and (change.action.needs_attention or change.is_unreached)
             for change in account.impossible
         )
         for account in plan.accounts

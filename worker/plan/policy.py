@@ -29,7 +29,7 @@ _UNLISTABLE: Final = Message(
     "registered, but no file can list it as the vendor writes it; change it in the vendor's console"
 )
 
-_MOST_NAMES: Final = 20
+_MAX_NAMES: Final = 20
 """Maximum count of implausible numbers that an error lists after the first one."""
 
 
@@ -93,9 +93,9 @@ def check_registered(desired: DesiredAccount, observed: ObservedAccount) -> None
         raise ImplausibleNumber(first_message)
     other_messages = [
         Message("{phone} ({source}:{line})", phone=PhoneNumber(phone), source=other * (other != source), line=line)
-        for other, line, phone in further_locations[:_MOST_NAMES]
+        for other, line, phone in further_locations[:_MAX_NAMES]
     ]
-    shown_messages = (*other_messages, *("…",) * (len(further_locations) > _MOST_NAMES))
+    shown_messages = (*other_messages, *("…",) * (len(further_locations) > _MAX_NAMES))
     raise ImplausibleNumber(Message("{first}; likewise {others}", first=first_message, others=shown_messages))
 
 
@@ -133,7 +133,7 @@ def adopt(desired: DesiredAccount, observed: ObservedAccount) -> Mapping[str, De
             unlisted_numbers[phone] = Desired(status, managed=False, because=_UNLISTABLE)
             continue
         if status not in by_status:
-            target = Status.INACTIVE if deactivate and status.writable else status
+            target = Status.INACTIVE if deactivate and status.is_writable else status
             by_status[status] = Desired(target, managed=deactivate and status is Status.INACTIVE)
         unlisted_numbers[phone] = by_status[status]
     return desired.numbers | unlisted_numbers if unlisted_numbers else desired.numbers

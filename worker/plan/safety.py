@@ -138,7 +138,7 @@ def guard_fleet(plans: Sequence[AccountPlan], fleet_limit: int | str, allow: fro
     if len(plans) < _FLEET or not allow.isdisjoint({FLEET_WIDE, ALLOW_ALL}):
         return tuple(plans)
     total = sum(sum(plan.counts.values()) - plan.counts[Action.MISSING] for plan in plans)
-    limit = resolve_limit("fleet_wide", fleet_limit, total, least=_FEW)
+    limit = resolve_limit("fleet_wide", fleet_limit, total, minimum=_FEW)
     refusals: dict[Action, Refusal] = {}
     for action in (Action.ACTIVATE, Action.DEACTIVATE):
         count = sum(plan.counts[action] for plan in plans)

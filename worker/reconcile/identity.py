@@ -24,7 +24,7 @@ __all__ = ["LANES", "Identities", "key", "lane", "planned_subject", "saved_subje
 
 LANES: Final = 1024
 """Count of lanes: enough to spread the API keys of a reseller over workers."""
-_MOST_NAMES: Final = 10
+_MAX_NAMES: Final = 10
 """Maximum count of names of an account that a message lists."""
 
 
@@ -96,7 +96,7 @@ class Identities:
             return None
         locations = tuple(
             Message("{name!r} ({location})", name=name, location=self._by_name[name].location)
-            for name in names[:_MOST_NAMES]
+            for name in names[:_MAX_NAMES]
         )
         message = Message(
             "{count} names describe one account ({places}), so nothing was written to it: describe it once, or "

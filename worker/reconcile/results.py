@@ -85,7 +85,7 @@ def conclude(
     result = AccountResult(
         account=account,
         account_id=account_id,
-        outcome=_run_outcome(stop_reason, converged=not any(outcome.stuck for outcome in counts)),
+        outcome=_run_outcome(stop_reason, converged=not any(outcome.needs_attention for outcome in counts)),
         error=None if stop_reason is None else stop_reason.info,
         refusals=stop_reason.refusals if isinstance(stop_reason, PolicyRefusal) else (),
         counts=tally(Outcome, counts),
@@ -135,7 +135,7 @@ def unchanged_result(phone: str, status: str | None) -> NumberResult:
 def not_written_result(change: Change, reason: NumberError | None = None) -> NumberResult:
     """Return the result of a planned number that was not written. `reason` is the account's error, if it has one."""
     outcome = _NOT_WRITTEN[change.action]
-    if outcome is not Outcome.NOT_ATTEMPTED and outcome.stuck:
+    if outcome is not Outcome.NOT_ATTEMPTED and outcome.needs_attention:
         reason = NumberError(outcome.capitalize(), change.reason)
     return NumberResult(
         change.phone,
@@ -144,7 +144,7 @@ def not_written_result(change: Change, reason: NumberError | None = None) -> Num
         change.observed,
         change.observed,
         outcome,
-        error=reason if outcome.stuck else None,
+        error=reason if outcome.needs_attention else None,
     )
 
 

@@ -26,7 +26,7 @@ def desired_yaml(account: ObservedAccount, *, name: str, endpoint: str | None = 
     """
     listable = listable_numbers(account)
     unlistable_numbers = sorted(
-        (number for number in account.numbers.values() if not _listable(number)), key=lambda number: number.phone
+        (number for number in account.numbers.values() if not _is_listable(number)), key=lambda number: number.phone
     )
     lines = [*_head(name, schema)]
     pin = account.account_id
@@ -48,7 +48,7 @@ def desired_yaml(account: ObservedAccount, *, name: str, endpoint: str | None = 
 
 def listable_numbers(account: ObservedAccount) -> list[Observed]:
     """Return the numbers of an account that a desired-state file can list, sorted by their digits."""
-    return sorted(filter(_listable, account.numbers.values()), key=lambda number: number.phone)
+    return sorted(filter(_is_listable, account.numbers.values()), key=lambda number: number.phone)
 
 
 def listed_yaml(numbers: Mapping[str, Desired], *, name: str, schema: str = SCHEMA_FILE) -> str:
@@ -74,8 +74,8 @@ def _head(name: str, schema: str) -> Iterator[str]:
         yield f"account: {_quoted(account_name)}"
 
 
-def _listable(number: Observed) -> bool:
-    return number.status.writable and is_listable(number.phone)
+def _is_listable(number: Observed) -> bool:
+    return number.status.is_writable and is_listable(number.phone)
 
 
 def _quoted(text: str) -> str:

@@ -14,7 +14,7 @@ from worker.model.plans import Phone, Timestamp
 
 __all__ = ["Mask"]
 
-_LEAST: Final = 3
+_MIN_DIGITS: Final = 3
 """Minimum count of digits that a mask must hide, as fewer could be guessed."""
 _LONGEST: Final = 12
 
@@ -78,8 +78,8 @@ class Mask:
         match = re.fullmatch(r"([0-9]*)(\*+)([0-9]*)", example.replace("-", ""))
         if match is None or len(match[0]) > _LONGEST:
             raise ValueError(Message("a mask is a number with stars for the digits to be hidden: 010****5678"))
-        if len(match[2]) < _LEAST:
-            raise ValueError(Message("a mask hides {minimum} digits or more: 010****5678", minimum=_LEAST))
+        if len(match[2]) < _MIN_DIGITS:
+            raise ValueError(Message("a mask hides {minimum} digits or more: 010****5678", minimum=_MIN_DIGITS))
         return cls(len(match[1]), len(match[2]), len(match[3]))
 
     def number(self, digits: str) -> str:

@@ -15,7 +15,7 @@ from worker.model.status_page import (
     RunSummary,
     UpcomingChanges,
     WriteBucket,
-    unread,
+    is_unread,
 )
 from worker.render.html import render
 from worker.render.i18n import gettext as _
@@ -156,7 +156,7 @@ def message(frame: Frame, title: str, text: str, *, login: bool = False) -> str:
 
 def account_url(key: str, name: str | None = None) -> str:
     """Return the URL of an account by its key. If it could not be read, the key lacks an id, and the name is added."""
-    return link(f"/accounts/{quote(key, safe='')}", name=name if unread(key) else None)
+    return link(f"/accounts/{quote(key, safe='')}", name=name if is_unread(key) else None)
 
 
 def run_url(run_id: str) -> str:

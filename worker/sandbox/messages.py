@@ -12,7 +12,7 @@ __all__ = ["LIST", "InvalidQuery", "Mailbox", "Scheduled", "Sent"]
 LIST: Final = "/messages/v4/list"
 _GROUPS: Final = "/messages/v4/groups"
 _PAGE: Final = 20
-_MOST: Final = 500
+_MAX_LIMIT: Final = 500
 """Maximum count of entries of a page, and the default."""
 
 
@@ -120,8 +120,8 @@ def _message(name: str, sender: str, date: str | None) -> dict[str, Any]:
 
 def _page(kind: str, items: Mapping[str, Any], query: Mapping[str, str]) -> bytes:
     text = query.get("limit", str(_PAGE))
-    if not text.isdecimal() or not 1 <= int(text) <= _MOST:
-        raise InvalidQuery(f'"limit" must be a number from 1 to {_MOST}')
+    if not text.isdecimal() or not 1 <= int(text) <= _MAX_LIMIT:
+        raise InvalidQuery(f'"limit" must be a number from 1 to {_MAX_LIMIT}')
     names = list(items)
     start = query.get("startKey")
     first = 0 if start is None else names.index(start) if start in items else len(names)

@@ -47,7 +47,7 @@ class Breaker:
         self._probing = asyncio.Lock()
 
     @property
-    def open(self) -> bool:
+    def is_open(self) -> bool:
         """Return True if only probes may be sent."""
         return self._opened_at is not None
 
@@ -60,7 +60,7 @@ class Breaker:
             self._failures = 0
             return
         self._failures += 1
-        if self._failures >= _FAILURES and not self.open:
+        if self._failures >= _FAILURES and not self.is_open:
             self._opened_at = self._clock()
             self._probes = 0
             self._log.warning(
@@ -78,11 +78,11 @@ class Breaker:
         Raises:
             CircuitOpen: no probe got a response. Every later call raises the same error at once.
         """
-        while self.open:
+        while self.is_open:
             async with self._probing:
                 if self._open_error is not None:
                     raise self._open_error
-                if self.open:
+                if self.is_open:
                     await self._try()
 
     async def _try(self) -> None:

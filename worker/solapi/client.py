@@ -42,7 +42,7 @@ __all__ = ["AccountReader", "AccountWriter"]
 T = TypeVar("T")
 
 _OK: Final = 200
-_LONGEST_HOLD: Final = 60.0
+_MAX_PAUSE: Final = 60.0
 """Maximum Retry-After, in seconds, that is obeyed: quota windows last seconds, and the next 429 would repeat it."""
 
 _DRAIN_SECONDS: Final = 25.0
@@ -101,7 +101,7 @@ class AccountReader:
         self._reads = self._writes = self._retries = 0
         self._retry = retry
         self._breaker = Breaker(self._probe, clock=runtime.clock, sleep=runtime.sleep, log=log)
-        self._retrier = self._new_retrier(self._cancellable_sleep, free=lambda: self._breaker.open)
+        self._retrier = self._new_retrier(self._cancellable_sleep, free=lambda: self._breaker.is_open)
         self._closing_retrier = self._new_retrier(runtime.sleep)
 
     @property
@@ -233,10 +233,10 @@ class AccountReader:
         A slot that was granted while the circuit opened is given back.
         """
         while True:
-            if self._breaker.open:
+            if self._breaker.is_open:
                 await self._breaker.wait_closed()
             await window.acquire()
-            if not self._breaker.open:
+            if not self._breaker.is_open:
                 return
             window.release()
 
@@ -295,21 +295,21 @@ class AccountReader:
         sink: Callable[[bytes], None] | None = None,
         until: AbstractContextManager[None] = nullcontext(),  # noqa: B008 - it holds nothing
     ) -> Response:
-        extra_hold = self._transport.timeout.total_seconds
+        extra_pause = self._transport.timeout.total_seconds
         try:
             header = self._signer.header(self._runtime.wall(), self._runtime.salt())
             headers = dict.fromkeys(self._header_names, header)
             with until:
                 response = await self._transport.exchange(method, url, headers, body, sink=sink)
-            extra_hold = 0.0
+            extra_pause = 0.0
         except ApiError as error:
             error.__context__ = None  # aiohttp's own exception shows the request's headers, hidden or not
             if not error.timed_out:
-                extra_hold = 0.0
+                extra_pause = 0.0
             raise
         finally:
             # a request that timed out or was cancelled may reach the server later than now
-            window.release(extra_hold=extra_hold)
+            window.release(extra_pause=extra_pause)
         self._last = (response.headers, self._runtime.wall())
         return response
 
@@ -318,11 +318,9 @@ class AccountReader:
         if isinstance(error, RateLimited):
             retry_after = error.retry_after
             seconds = (
-                retry_after
-                if retry_after is not None and 0 < retry_after <= _LONGEST_HOLD
-                else self._quota.writes.seconds
+                retry_after if retry_after is not None and 0 < retry_after <= _MAX_PAUSE else self._quota.writes.seconds
             )
-            self._quota.hold(seconds)
+            self._quota.pause(seconds)
             self._log.info("rate_limit.held", duration_ms=round(seconds * 1000), http_status=error.http_status)
         return error
 
@@ -389,7 +387,7 @@ class AccountWriter(AccountReader):
         """
         self._cancellation.check()
         window = self._quota.writes
-        if self._breaker.open or not window.take():
+        if self._breaker.is_open or not window.take():
             with self._cancellation:
                 await self._acquire(window)
 

@@ -22,7 +22,7 @@ _TIMER_SLACK: Final = 0.0005
 class Window:
     """A limit of `capacity` requests in any period of `seconds` at the server. Waiters are served in FIFO order."""
 
-    __slots__ = ("_clock", "_cooldown_ends", "_free", "_held_until", "_timer", "_waiters", "capacity", "seconds")
+    __slots__ = ("_clock", "_cooldown_ends", "_free", "_paused_until", "_timer", "_waiters", "capacity", "seconds")
 
     def __init__(self, capacity: int, seconds: float, *, clock: Callable[[], float]) -> None:
         self.capacity = capacity
@@ -31,7 +31,7 @@ class Window:
         self._free = capacity
         self._cooldown_ends: list[float] = []
         self._waiters: list[asyncio.Future[None]] = []
-        self._held_until = -inf
+        self._paused_until = -inf
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -44,7 +44,7 @@ class Window:
         """Take a slot without waiting. Return False if none is free, other requests wait for one, or a hold is on."""
         now = self._clock()
         self._reap(now)
-        if not self._free or self._waiters or now < self._held_until:
+        if not self._free or self._waiters or now < self._paused_until:
             return False
         self._free -= 1
         return True
@@ -66,20 +66,20 @@ class Window:
                 self._waiters.remove(waiter)
             raise
 
-    def release(self, *, extra_hold: float = 0.0) -> None:
-        """Release the slot of a completed request. The slot is free after one window plus `extra_hold` seconds."""
+    def release(self, *, extra_pause: float = 0.0) -> None:
+        """Release the slot of a completed request. The slot is free after one window plus `extra_pause` seconds."""
         now = self._clock()
-        free = now + self.seconds + extra_hold
+        free = now + self.seconds + extra_pause
         heappush(self._cooldown_ends, free)
         if self._waiters:
             if self._cooldown_ends[0] is free:
                 self._disarm()  # it was set to a slot that cools longer
             self._schedule(now)
 
-    def hold(self, until: float) -> None:
+    def pause(self, until: float) -> None:
         """Grant no slot before `until`, a time on the clock. A later call can only extend a hold."""
-        if until > self._held_until:
-            self._held_until = until
+        if until > self._paused_until:
+            self._paused_until = until
             self._disarm()
             if self._waiters:
                 self._schedule(self._clock())
@@ -94,7 +94,7 @@ class Window:
         self._disarm()
         now = self._clock()
         self._reap(now)
-        if now >= self._held_until:
+        if now >= self._paused_until:
             while self._free and self._waiters:
                 waiter = self._waiters.pop(0)
                 if not waiter.done():
@@ -112,7 +112,7 @@ class Window:
         if self._timer is not None:
             return
         ready = now if self._free else (self._cooldown_ends[0] if self._cooldown_ends else inf)
-        due = max(ready, self._held_until)
+        due = max(ready, self._paused_until)
         if due < inf:
             delay = max(0.0, due - now) + _TIMER_SLACK
             self._timer = asyncio.get_running_loop().call_later(delay, self._grant)
@@ -128,8 +128,8 @@ class Quota:
         self.reads = Window(rate.reads, rate.per_seconds, clock=clock)
         self.writes = Window(rate.writes, rate.per_seconds, clock=clock)
 
-    def hold(self, seconds: float) -> None:
+    def pause(self, seconds: float) -> None:
         """Grant no slot of this key for `seconds`, after the server reported that the quota is used up."""
         until = self._clock() + seconds
-        self.reads.hold(until)
-        self.writes.hold(until)
+        self.reads.pause(until)
+        self.writes.pause(until)

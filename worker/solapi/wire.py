@@ -58,7 +58,7 @@ UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _SECONDS: Final = re.compile(r"(?P<whole>[0-9]+)(?:\.(?P<part>[0-9]+))?")
 """Matches a `Retry-After` in seconds."""
 
-STATUS_BODIES: Final = {status: msgspec.json.encode({"status": status}) for status in Status if status.writable}
+STATUS_BODIES: Final = {status: msgspec.json.encode({"status": status}) for status in Status if status.is_writable}
 
 
 class WriteResponse(NamedTuple):

@@ -162,7 +162,7 @@ class Metrics:
     def record_pass(self) -> None:
         """Record a finished pass over the accounts. It counts as failed if every account failed."""
         self._passes.inc()
-        if self._figures.all_failing:
+        if self._figures.are_all_failing:
             self._failed_passes.inc()
         else:
             self._last_good.set(self._wall())
@@ -215,7 +215,7 @@ class _Accounts(Collector):
         self.suspended: dict[str, float] = {}
 
     @property
-    def all_failing(self) -> bool:
+    def are_all_failing(self) -> bool:
         return bool(self._figures) and all(figures.failing for figures in self._figures.values())
 
     def keep(self, names: Collection[str]) -> None:

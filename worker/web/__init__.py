@@ -1,6 +1,6 @@
 """Read-only HTTP server for metrics, health checks and the status page."""
 
-from worker.web.auth import MIN_TOKEN_LENGTH, Access, loopback
+from worker.web.auth import MIN_TOKEN_LENGTH, Access, is_loopback
 from worker.web.server import HOST, PORT, HealthSource, HttpResponse, serve
 from worker.web.site import StatusPages
 
@@ -12,6 +12,6 @@ __all__ = [
     "HealthSource",
     "HttpResponse",
     "StatusPages",
-    "loopback",
+    "is_loopback",
     "serve",
 ]

@@ -8,7 +8,7 @@ from hashlib import sha256
 from ipaddress import IPv4Address, ip_address
 from typing import Final
 
-__all__ = ["COOKIE", "MIN_TOKEN_LENGTH", "Access", "Denied", "TooManyAttempts", "loopback"]
+__all__ = ["COOKIE", "MIN_TOKEN_LENGTH", "Access", "Denied", "TooManyAttempts", "is_loopback"]
 
 COOKIE: Final = "senderid"
 MIN_TOKEN_LENGTH: Final = 16
@@ -51,7 +51,7 @@ class Access:
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._token = token
-        self._local = loopback(host)
+        self._local = is_loopback(host)
         self._names = _HOSTS | {f"[{host}]" if ":" in host else host}
         self._clock = clock
         self._wall = wall
@@ -130,7 +130,7 @@ class Access:
         return is_signed and int(until) > self._wall()
 
 
-def loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     """Return True if a server on the address `host` can only be reached from this machine."""
     try:
         return ip_address(host).is_loopback

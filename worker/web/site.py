@@ -123,7 +123,7 @@ class StatusPages:
         if path == "/events":
             if request.method == "HEAD":
                 return HttpResponse(200, b"", "text/event-stream")
-            if self.events.full:
+            if self.events.is_full:
                 return HttpResponse(
                     503, b"too many event streams are open; try again later\n", headers={"Retry-After": "60"}
                 )

@@ -9,9 +9,9 @@ from typing import Final
 
 from aiohttp import web
 
-__all__ = ["MOST", "EventStreams"]
+__all__ = ["MAX_STREAMS", "EventStreams"]
 
-MOST: Final = 16
+MAX_STREAMS: Final = 16
 """Maximum count of open event streams."""
 _POLL_SECONDS: Final = 2.0
 """Seconds between checks if another process has changed the ledger."""
@@ -36,9 +36,9 @@ class EventStreams:
         self._notifications: set[asyncio.Task[str]] = set()
 
     @property
-    def full(self) -> bool:
+    def is_full(self) -> bool:
         """Return True if no further stream can be opened."""
-        return self._listeners >= MOST
+        return self._listeners >= MAX_STREAMS
 
     def version(self) -> str:
         """Return the version of the data, which changes with every change of the ledger. It may block."""

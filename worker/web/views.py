@@ -107,7 +107,7 @@ def _overview(connection: Connection, request: PageRequest) -> status_pages.Over
     matching_accounts = [
         account
         for account in all_accounts
-        if search in account.account.casefold() and not (show == "needing" and account.calm)
+        if search in account.account.casefold() and not (show == "needing" and account.is_calm)
     ]
     after = (request.query.get("after", ""), request.query.get("key", ""))
     accounts_after = (
@@ -124,7 +124,7 @@ def _overview(connection: Connection, request: PageRequest) -> status_pages.Over
         accounts=page_accounts,
         matching=len(matching_accounts),
         total=len(all_accounts),
-        troubled=sum(not account.calm for account in all_accounts),
+        troubled=sum(not account.is_calm for account in all_accounts),
         differing=sum(account.differing for account in all_accounts),
         needs=needs[:_NEEDS],
         more_needs=max(0, len(needs) - _NEEDS),
@@ -142,7 +142,7 @@ def _account(connection: Connection, request: PageRequest, key: str) -> status_p
     if state is None:
         raise PageNotFound
     page_url = status_pages.account_url(key)
-    name = state.account if state.unread else None
+    name = state.account if state.is_unread else None
     runs = ledger.runs_of(connection, key, state.account, before=request.integer("before"), limit=_FEW + 1)
     numbers = ledger.last_writes(connection, key, prefix=request.digits, after=request.text("after"), limit=_ROWS + 1)
     return status_pages.Account(
@@ -156,7 +156,7 @@ def _account(connection: Connection, request: PageRequest, key: str) -> status_p
         if len(numbers) > _ROWS
         else None,
         needs=_needs(request.live, state),
-        read_as=ledger.keys_of_name(connection, state.name)[:_FEW] if state.unread else (),
+        read_as=ledger.keys_of_name(connection, state.name)[:_FEW] if state.is_unread else (),
     )
 
 

@@ -12,7 +12,7 @@ from tests.tools.mutation.verdicts import KILLED
 
 __all__ = ["report"]
 
-_LEAST: Final = 90.0
+_MIN_RATE: Final = 90.0
 """Per cent of each module's mutants that tests must kill."""
 
 
@@ -31,9 +31,9 @@ def report(mutants: Iterable[tuple[SourceFileMutationData, str]]) -> int:
         total, killed = count.total(), sum(count[verdict] for verdict in KILLED)
         rate = 100 * killed / total
         lines.append(f"{module:42}{total:8}{killed:8}{count['timeout']:8}{total - killed:10}{rate:7.1f}%")
-        if rate < _LEAST:
+        if rate < _MIN_RATE:
             low.append(module)
     lines += ["", *survivors, "", "See a mutant with: .venv/bin/mutmut show NAME"]
-    lines += [f"Fewer than {_LEAST:.0f} % killed: {module}" for module in low]
+    lines += [f"Fewer than {_MIN_RATE:.0f} % killed: {module}" for module in low]
     sys.stdout.write("\n".join(lines) + "\n")
     return 1 if low else 0

@@ -21,10 +21,10 @@ __all__ = ["KILLED", "Dependencies", "covering", "function_of", "is_kept", "load
 
 KILLED: Final = frozenset({"killed", "timeout"})
 
-_MOST_TESTS: Final = 200
+_MAX_TESTS: Final = 200
 """Tests for one mutant. Hundreds run a common function, and a survivor would pass them all."""
 _FEW_PARAMETERS: Final = 3
-_MOST_PARAMETERS: Final = 20
+_MAX_PARAMETERS: Final = 20
 """Parameters of one test for a mutant, while there are other tests: as near, or at all."""
 _SAVED: Final = FOLDER / "dependencies.json"
 
@@ -61,10 +61,10 @@ def nearest(function: str) -> list[str]:
     durations = state().duration_by_test
     for test in sorted(covering(function), key=lambda test: (durations[test], test)):
         name = _without_parameters(test)
-        too_many, many = counts[name] >= _MOST_PARAMETERS, counts[name] >= _FEW_PARAMETERS
+        too_many, many = counts[name] >= _MAX_PARAMETERS, counts[name] >= _FEW_PARAMETERS
         ranked.append((too_many, *distance(test), many, durations[test], test))
         counts[name] += 1
-    return [test for *_, test in sorted(ranked)][:_MOST_TESTS]
+    return [test for *_, test in sorted(ranked)][:_MAX_TESTS]
 
 
 def is_kept(*, killed: bool, tests: Iterable[str], changed: AbstractSet[str], added: AbstractSet[str]) -> bool:

@@ -11,7 +11,7 @@ import pytest
 
 from worker.cli.ci.github import GitHub
 from worker.cli.ci.gitlab import GitLab
-from worker.cli.ci.http import MOST_ITEMS, CiError, NotFound
+from worker.cli.ci.http import MAX_ITEMS, CiError, NotFound
 
 HEAD, MERGE = "a" * 40, "b" * 40
 HUB = {"GITHUB_REPOSITORY": "acme/numbers", "GITHUB_SHA": MERGE}
@@ -459,5 +459,5 @@ def test_blobs_lists_files_and_refuses_a_truncated_list() -> None:
     assert [query for _, query in api.queries] == [all_files | {"path": "numbers/kr"}, all_files]
     assert make_forge(GitLab, {})[0].blobs(HEAD, PurePath("numbers")) == {}
     with pytest.raises(CiError, match="numbers has more files than this job reads"):
-        make_forge(GitLab, {"/repository/tree": entries[:1] * MOST_ITEMS})[0].blobs(HEAD, PurePath("numbers"))
-    assert make_forge(GitLab, {"/repository/tree": entries[:1] * (MOST_ITEMS - 1)})[0].blobs(HEAD, PurePath("numbers"))
+        make_forge(GitLab, {"/repository/tree": entries[:1] * MAX_ITEMS})[0].blobs(HEAD, PurePath("numbers"))
+    assert make_forge(GitLab, {"/repository/tree": entries[:1] * (MAX_ITEMS - 1)})[0].blobs(HEAD, PurePath("numbers"))

@@ -200,13 +200,13 @@ def test_values_have_line_and_column() -> None:
 def test_only_unquoted_null_is_null(text: str, *, null: bool) -> None:
     node = compose_text(text)
     assert isinstance(node, Scalar)
-    assert node.null is null
+    assert node.is_null is null
 
 
 def test_empty_value_is_null() -> None:
     ((_, value),) = mapping("a:\n").items
     assert isinstance(value, Scalar)
-    assert value.null
+    assert value.is_null
 
 
 def test_mapping_keeps_duplicate_and_complex_keys() -> None:

@@ -57,7 +57,7 @@ def result_with(outcome: RunOutcome, **counts: int) -> AccountResult:
 def test_account_backs_off_if_a_read_or_write_failed(
     account_pass: AccountPass, outcome: RunOutcome, *, failed: bool
 ) -> None:
-    assert (account_pass.outcome, account_pass.failed) == (outcome, failed)
+    assert (account_pass.outcome, account_pass.has_failed) == (outcome, failed)
 
 
 def test_counts_of_a_pass_are_outcomes_or_actions() -> None:

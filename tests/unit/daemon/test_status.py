@@ -45,7 +45,7 @@ def test_status_shows_the_last_pass() -> None:
         assert [(need.kind, need.account, need.message) for need in live.needs] == [
             ("suspended", "account-2", "moving · ann")
         ]
-        assert [(quota.writes_most, quota.per_seconds) for quota in live.quotas] == [(10_000, 5.0)] * 2
+        assert [(quota.max_writes, quota.per_seconds) for quota in live.quotas] == [(10_000, 5.0)] * 2
         assert len(status.accounts()) == 2
         daemon.folder.desired = (desired_account(first),)
         assert [read.account for read in status.state().reads] == ["account-1"]

@@ -29,8 +29,8 @@ def test_account_state_is_that_of_its_last_run(ledger: Database) -> None:
         assert [entry.run_id for entry in status_page.runs_of(connection, KEY, "b", before=b.position, limit=9)] == [
             FIRST
         ]
-    assert (a.account, a.run_id, a.calm, a.differing) == ("a", FIRST, True, 0)
-    assert (b.account, b.run_id, b.calm, b.differing, b.outcome) == ("b", SECOND, False, 1, Ending.PARTIAL)
+    assert (a.account, a.run_id, a.is_calm, a.differing) == ("a", FIRST, True, 0)
+    assert (b.account, b.run_id, b.is_calm, b.differing, b.outcome) == ("b", SECOND, False, 1, Ending.PARTIAL)
     assert b.error is not None
     assert b.error.message == "no"
 
@@ -116,7 +116,7 @@ def test_unreadable_accounts_do_not_hide_each_other(database: Database) -> None:
     record_run(database, "b", "c", "d", run=SECOND, outcome="failed", key="https://api.solapi.com None", phones=())
     with database.read() as connection:
         assert connection is not None
-        states = [(entry.account, entry.outcome, entry.unread) for entry in status_page.account_states(connection)]
+        states = [(entry.account, entry.outcome, entry.is_unread) for entry in status_page.account_states(connection)]
         failed = [(name, Ending.FAILED, True) for name in "bcd"]
         assert states == [("a", Ending.CONVERGED, False), *failed]
         for name in "bcd":
@@ -131,4 +131,4 @@ def test_unreadable_accounts_do_not_hide_each_other(database: Database) -> None:
     record_run(database, "b", run="20261124T020000Z-000003")
     with database.read() as connection:
         assert connection is not None
-        assert [entry.account for entry in status_page.account_states(connection) if entry.unread] == ["c", "d"]
+        assert [entry.account for entry in status_page.account_states(connection) if entry.is_unread] == ["c", "d"]

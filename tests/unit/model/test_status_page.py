@@ -6,7 +6,7 @@ import pytest
 
 from worker.model.history import Ending
 from worker.model.results import Outcome
-from worker.model.status_page import AccountState, platform, unread
+from worker.model.status_page import AccountState, is_unread, platform
 
 
 def account_state(**fields: Any) -> AccountState:
@@ -36,7 +36,7 @@ def account_state(**fields: Any) -> AccountState:
     ],
 )
 def test_account_is_converged_if_its_run_converged_and_settled(fields: dict[str, Any], *, calm: bool) -> None:
-    assert account_state(**fields).calm is calm
+    assert account_state(**fields).is_calm is calm
 
 
 def test_held_and_protected_numbers_are_in_sync() -> None:
@@ -58,4 +58,4 @@ def test_platform_of_a_key_may_have_blanks() -> None:
 
 
 def test_accounts_that_could_not_be_read_share_a_key_without_an_id() -> None:
-    assert [unread(key) for key in ("vendor None", "vendor 7", "vendorNone")] == [True, False, False]
+    assert [is_unread(key) for key in ("vendor None", "vendor 7", "vendorNone")] == [True, False, False]

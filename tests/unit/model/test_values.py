@@ -66,7 +66,7 @@ def test_unknown_status_keeps_its_text_and_is_not_writable(text: str) -> None:
     assert status == Status(text)
     assert {status: 1}[Status(text)] == 1
     assert msgspec.json.encode(status) == msgspec.json.encode(text)
-    assert not status.writable
+    assert not status.is_writable
 
 
 def test_unknown_status_is_not_added_to_the_enum() -> None:
@@ -80,7 +80,7 @@ def test_status_must_be_text() -> None:
 
 
 def test_only_active_and_inactive_are_writable() -> None:
-    assert {status for status in Status if status.writable} == {Status.ACTIVE, Status.INACTIVE}
+    assert {status for status in Status if status.is_writable} == {Status.ACTIVE, Status.INACTIVE}
 
 
 def test_only_activate_and_deactivate_write() -> None:
@@ -245,7 +245,7 @@ def test_numbers_are_counted_by_status() -> None:
     observed = ObservedAccount("1", {phone: Observed(phone, status) for phone, status in statuses.items()})
     assert (observed.active, observed.active_phones) == (2, frozenset({"0211", "0233"}))
     assert observed.statuses == {Status.ACTIVE: 2, Status.INACTIVE: 1, Status("FROZEN"): 1}
-    assert [status.writable for status in statuses.values()] == [True, True, True, False]
+    assert [status.is_writable for status in statuses.values()] == [True, True, True, False]
 
 
 def test_requests_are_added_by_kind() -> None:

@@ -138,7 +138,7 @@ def test_number_that_is_not_written_keeps_its_status(
     stop = NumberError("Interrupted", "stopped")
     expected = NumberResult("0101", action, "ACTIVE", "INACTIVE", "INACTIVE", outcome, 0, error)
     assert not_written_result(change, stop) == expected
-    if action.stuck:
+    if action.needs_attention:
         assert impossible_result(change, _account(Status.INACTIVE)) == expected
         assert impossible_result(change, _account(Status.ACTIVE)) == unchanged_result("0101", "ACTIVE")
 

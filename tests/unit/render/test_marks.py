@@ -44,4 +44,4 @@ def test_tone_reflects_the_need_to_act() -> None:
     assert {name for name, tone in tones.items() if tone == "bad"} == {
         *("deactivate", "failed", "conflict", "crashed", "locked", "refused", "error"),
     }
-    assert all(MARKS[outcome].tone in {"bad", "warn"} for outcome in Outcome if outcome.stuck)
+    assert all(MARKS[outcome].tone in {"bad", "warn"} for outcome in Outcome if outcome.needs_attention)

@@ -57,7 +57,7 @@ def test_unknown_fields_and_statuses_are_tolerated() -> None:
     account = _read(_document(_row(status="HIBERNATING", zebra={"x": [1]}), news=True))
     status = account.numbers["01000000000"].status
     assert status == "HIBERNATING"
-    assert not status.writable
+    assert not status.is_writable
 
 
 @pytest.mark.parametrize(

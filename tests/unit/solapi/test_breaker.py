@@ -62,7 +62,7 @@ def test_ten_consecutive_failures_open_the_circuit(kind: type[ApiError]) -> None
 
     async def scenario(circuit: _Circuit) -> None:
         circuit.fail(9, kind)
-        assert not circuit.breaker.open
+        assert not circuit.breaker.is_open
         await circuit.breaker.wait_closed()
         assert (circuit.now(), circuit.log.lines) == (0, [])
         circuit.fail(1, kind)
@@ -83,7 +83,7 @@ def test_response_resets_the_failure_count(kind: type[ApiError] | None) -> None:
         circuit.fail(9)
         circuit.breaker.record(None if kind is None else kind("said so"))
         circuit.fail(9)
-        assert not circuit.breaker.open
+        assert not circuit.breaker.is_open
 
     _scenario_runner(None)(scenario)
 
@@ -94,7 +94,7 @@ def test_refusals_do_not_open_the_circuit(kind: type[ApiError]) -> None:
 
     async def scenario(circuit: _Circuit) -> None:
         circuit.fail(1000, kind)
-        assert not circuit.breaker.open
+        assert not circuit.breaker.is_open
 
     _scenario_runner(None)(scenario)
 
@@ -112,7 +112,7 @@ def test_answered_probe_closes_the_circuit(probe: ApiError | None) -> None:
         assert (event, fields["duration_ms"]) == ("circuit.closed", 2000)
         circuit.fail(9)  # the count starts again
         circuit.breaker.record(None)
-        assert not circuit.breaker.open
+        assert not circuit.breaker.is_open
 
     _scenario_runner(probe)(scenario)
 
@@ -163,7 +163,7 @@ def test_cancelled_waiter_leaves_the_probe_to_the_next(after: float) -> None:
         first.cancel()
         await second
         assert first.cancelled()
-        assert not circuit.breaker.open
+        assert not circuit.breaker.is_open
 
     _scenario_runner(None)(scenario)
 
@@ -174,7 +174,7 @@ def test_failures_while_open_are_not_reported_again() -> None:
     async def scenario(circuit: _Circuit) -> None:
         circuit.fail(30)
         circuit.breaker.record(None)
-        assert circuit.breaker.open
+        assert circuit.breaker.is_open
         assert [event for event, _ in circuit.log.lines] == ["circuit.opened"]
 
     _scenario_runner(None)(scenario)

@@ -159,7 +159,7 @@ def test_unknown_status_is_kept_and_not_written() -> None:
         async with Loopback(SandboxAccount.of({PHONE: "HIBERNATING"})) as loopback:
             writer = loopback.writer()
             status = (await writer.observe()).numbers[PHONE].status
-            assert (str(status), status.writable) == ("HIBERNATING", False)
+            assert (str(status), status.is_writable) == ("HIBERNATING", False)
             with pytest.raises(NotWritable):
                 await loopback.write(writer, PHONE, Status.ACTIVE)
             assert loopback.account.statuses == {PHONE: "HIBERNATING"}

@@ -66,7 +66,7 @@ def test_timed_out_request_holds_its_slot_longer() -> None:
     async def scenario() -> float:
         window = _window(1, 5.0)
         await window.acquire()
-        window.release(extra_hold=20.0)
+        window.release(extra_pause=20.0)
         await window.acquire()
         return asyncio.get_running_loop().time()
 
@@ -79,8 +79,8 @@ def test_pause_stops_reads_and_writes_of_the_key() -> None:
     async def scenario() -> list[float]:
         loop = asyncio.get_running_loop()
         quota = Quota(RateLimit(writes=10, reads=10), clock=loop.time)
-        quota.hold(7.0)
-        quota.hold(3.0)
+        quota.pause(7.0)
+        quota.pause(3.0)
         passed = []
         for window in (quota.reads, quota.writes):
             await window.acquire()
@@ -97,7 +97,7 @@ def test_pause_applies_to_requests_that_already_wait() -> None:
         window.release()
         waiting = asyncio.create_task(window.acquire())
         await asyncio.sleep(1)
-        window.hold(30.0)
+        window.pause(30.0)
         await waiting
         return asyncio.get_running_loop().time()
 

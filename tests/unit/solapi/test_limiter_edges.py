@@ -26,7 +26,7 @@ def test_earliest_free_slot_is_granted_first() -> None:
         window = Window(2, 5.0, clock=_now)
         await window.acquire()
         await window.acquire()
-        window.release(extra_hold=20.0)
+        window.release(extra_pause=20.0)
         waiting = asyncio.create_task(_taken(window))
         await asyncio.sleep(1)
         window.release()
@@ -78,7 +78,7 @@ def test_slot_returned_at_the_end_of_a_pause_is_granted_at_once() -> None:
 
         def meanwhile() -> None:
             granted.append(_now())
-            window.hold(_now())
+            window.pause(_now())
             first.cancel()
 
         _right_after_the_grant(window, meanwhile)
@@ -94,7 +94,7 @@ def test_cancelled_grant_returns_one_slot() -> None:
 
     async def scenario() -> int:
         window = Window(3, 5.0, clock=_now)
-        window.hold(1.0)
+        window.pause(1.0)
         waiting = asyncio.create_task(_taken(window))
         await asyncio.sleep(0)
         _right_after_the_grant(window, waiting.cancel)
@@ -109,7 +109,7 @@ def test_pause_ends_at_the_given_time() -> None:
 
     async def scenario() -> float:
         window = Window(1, 5.0, clock=_now)
-        window.hold(7.0)
+        window.pause(7.0)
         await asyncio.sleep(7)
         await window.acquire()
         return _now()
@@ -157,7 +157,7 @@ def test_slot_returned_during_a_pause_waits_for_its_end() -> None:
         window.release()
 
         def meanwhile() -> None:
-            window.hold(_now() + 7)
+            window.pause(_now() + 7)
             first.cancel()
 
         _right_after_the_grant(window, meanwhile)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.web.auth import Access, Denied, TooManyAttempts, loopback
+from worker.web.auth import Access, Denied, TooManyAttempts, is_loopback
 
 TOKEN = "a-token-of-24-characters"
 PEER = "192.0.2.1"
@@ -134,5 +134,5 @@ def test_failed_logins_are_stored_for_1024_addresses() -> None:
 
 def test_loopback_addresses_are_recognised() -> None:
     """Other addresses and names are not loopback addresses."""
-    assert all(map(loopback, ("127.0.0.1", "127.8.8.8", "::1", "localhost")))
-    assert not any(map(loopback, ("0.0.0.0", "::", "10.0.0.1", "example.com", "")))  # noqa: S104 - nothing listens
+    assert all(map(is_loopback, ("127.0.0.1", "127.8.8.8", "::1", "localhost")))
+    assert not any(map(is_loopback, ("0.0.0.0", "::", "10.0.0.1", "example.com", "")))  # noqa: S104 - nothing listens

@@ -12,7 +12,7 @@ import pytest
 from tests.support.pages import record_run, request, serve_pages
 from worker.ledger import SqliteFile
 from worker.web import Access, StatusPages
-from worker.web.sse import MOST, EventStreams
+from worker.web.sse import MAX_STREAMS, EventStreams
 
 
 def _connect(url: str) -> socket.socket:
@@ -102,7 +102,7 @@ def test_page_has_the_version_of_the_first_event(tmp_path: Path) -> None:
 def test_head_request_for_events_takes_no_slot(tmp_path: Path) -> None:
     """HEAD is answered at once."""
     with serve_pages(tmp_path / "ledger.db") as url:
-        for _ in range(MOST + 1):
+        for _ in range(MAX_STREAMS + 1):
             response = request(url, "/events", "HEAD")
             assert (response.status, response.headers["content-type"], response.body) == (200, "text/event-stream", "")
         assert _has_free_slot(url)
@@ -111,7 +111,7 @@ def test_head_request_for_events_takes_no_slot(tmp_path: Path) -> None:
 def test_listeners_are_limited(tmp_path: Path) -> None:
     """Others get 503 until one disconnects. Pages are still served."""
     with serve_pages(tmp_path / "ledger.db") as url:
-        connections = [_connect(url) for _ in range(MOST)]
+        connections = [_connect(url) for _ in range(MAX_STREAMS)]
         for connection in connections:
             _read_until(connection, b"event: hello")
         assert request(url, "/events").status == 503

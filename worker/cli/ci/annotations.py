@@ -7,7 +7,7 @@ from typing import Final
 __all__ = ["annotations"]
 
 _PROBLEM: Final = re.compile(r"(?P<file>.+?):(?P<line>\d+):(?P<column>\d+): (?P<warning>warning: )?(?P<message>.+)")
-_MOST: Final = 10
+_MAX_ANNOTATIONS: Final = 10
 """Maximum count of annotations that GitHub shows for a step and level."""
 
 
@@ -23,8 +23,8 @@ def annotations(lines: Iterable[str]) -> Iterator[str]:
             properties = f"file={_value(match['file'])},line={match['line']},col={match['column']}"
             levels[level].append(f"::{level} {properties}::{_text(match['message'])}")
     for level, commands in levels.items():
-        omitted_count = len(commands) - _MOST
-        yield from commands if omitted_count <= 0 else commands[: _MOST - 1]
+        omitted_count = len(commands) - _MAX_ANNOTATIONS
+        yield from commands if omitted_count <= 0 else commands[: _MAX_ANNOTATIONS - 1]
         if omitted_count > 0:
             yield f"::{level}::and {omitted_count + 1:,} more, in the log of this step"
 

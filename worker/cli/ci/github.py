@@ -163,7 +163,7 @@ class GitHub:
         return event
 
     def _is_own(self, comment: Mapping[str, Any], marker: str) -> bool:
-        return (comment.get("user") or {}).get("login") == self.author and _begins(comment.get("body"), marker)
+        return (comment.get("user") or {}).get("login") == self.author and _starts_with(comment.get("body"), marker)
 
     def _issue(self, marker: str) -> dict[str, Any] | None:
         """Return the own issue whose text starts with a marker: the open one, otherwise the newest closed one."""
@@ -186,7 +186,7 @@ class GitHub:
         )
 
 
-def _begins(body: object, marker: str) -> bool:
+def _starts_with(body: object, marker: str) -> bool:
     return isinstance(body, str) and body.startswith(marker)
 
 

@@ -6,7 +6,7 @@ from pathlib import PurePath
 from typing import Any, Final
 from urllib.parse import quote
 
-from worker.cli.ci.http import MOST_ITEMS, Api, CiError, NotFound
+from worker.cli.ci.http import MAX_ITEMS, Api, CiError, NotFound
 
 __all__ = ["GitLab"]
 
@@ -127,7 +127,7 @@ class GitLab:
             entries = list(self._api.pages(f"{self._root}/repository/tree", **query))
         except NotFound:
             return {}
-        if len(entries) >= MOST_ITEMS:
+        if len(entries) >= MAX_ITEMS:
             raise CiError(f"{folder} has more files than this job reads: apply from the files by hand")
         return {PurePath(entry["path"]): entry["id"] for entry in entries if entry["type"] == "blob"}
 

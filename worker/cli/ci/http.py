@@ -14,14 +14,14 @@ from urllib.request import HTTPRedirectHandler, OpenerDirector, Request, build_o
 
 from worker.solapi.wire import retry_after
 
-__all__ = ["MOST_ITEMS", "Api", "Backoff", "CiError", "NoUsableResponse", "NotFound", "PlanRefused", "backoff"]
+__all__ = ["MAX_ITEMS", "Api", "Backoff", "CiError", "NoUsableResponse", "NotFound", "PlanRefused", "backoff"]
 
 _TIMEOUT_SECONDS: Final = 30.0
 """Timeout of a request in seconds."""
 _PAGE: Final = 100
 _PAGES: Final = 100
 """Maximum count of pages of a list that are read."""
-MOST_ITEMS: Final = _PAGE * _PAGES
+MAX_ITEMS: Final = _PAGE * _PAGES
 """Maximum count of items of a list that are read."""
 _CAP: Final = 300 << 20
 """Maximum size in bytes of a response."""

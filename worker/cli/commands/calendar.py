@@ -14,7 +14,7 @@ from worker.model.messages import Message
 
 __all__ = ["command"]
 
-_MOST_DAYS = 3660
+_MAX_DAYS = 3660
 """Maximum count of days ahead that a calendar can show: ten years."""
 
 
@@ -23,7 +23,7 @@ _MOST_DAYS = 3660
 @options.files
 @options.settings
 @click.option("--account", "accounts", metavar="NAME", multiple=True, help="Only this account. Repeatable.")
-@click.option("--days", type=click.IntRange(1, _MOST_DAYS), default=14, help="Number of days ahead. [14]")
+@click.option("--days", type=click.IntRange(1, _MAX_DAYS), default=14, help="Number of days ahead. [14]")
 @click.option(
     "--from",
     "start",

@@ -46,7 +46,7 @@ def command(*, listen: str, token_file: str | None, paths: Sequence[str], settin
 
     host, port = address(listen)
     access = read_access(settings, host)
-    if not (access.requires_token or web.loopback(host)):
+    if not (access.requires_token or web.is_loopback(host)):
         raise UsageError(
             Message(
                 "--listen {listen!r}: other machines need a token: write {MIN_TOKEN_LENGTH} or more characters to "

@@ -108,7 +108,7 @@ class DefaultsReader:
         return tuple(schedule for schedule in self._schedules.values() if schedule is not None)
 
     def _name(self, key: Node, names: dict[str, Node]) -> str | None:
-        name = key.text.strip() if isinstance(key, Scalar) and not key.null else ""
+        name = key.text.strip() if isinstance(key, Scalar) and not key.is_null else ""
         reason = why_unfit(name, NAME_CAP)
         if not name or name == NO_SCHEDULE:
             message = Message("a schedule needs a name, such as office-hours; none means no schedule")

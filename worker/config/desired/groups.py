@@ -45,7 +45,7 @@ class GroupsReader:
         return (GroupMember(phone, node.line, node.column) for phone, node in self._members)
 
     def _name(self, key: Node, names: dict[str, Node]) -> str | None:
-        if not isinstance(key, Scalar) or key.null or not key.text.strip():
+        if not isinstance(key, Scalar) or key.is_null or not key.text.strip():
             self._reader.problem(key, Message("a group needs a name, such as support"))
             return None
         name = key.text.strip()
@@ -90,7 +90,7 @@ class GroupsReader:
         return tuple(members)
 
     def _phone(self, node: Node) -> str | None:
-        if not isinstance(node, Scalar) or node.null:
+        if not isinstance(node, Scalar) or node.is_null:
             self._reader.problem(node, Message("expected a number, not {actual}", actual=describe(node)))
             return None
         try:

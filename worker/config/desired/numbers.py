@@ -110,7 +110,7 @@ class NumbersReader:
             self._add(key.value, mark.line + 1, mark.column + 1, desired, schedule)
 
     def _read_entry(self, node: Node) -> None:
-        if isinstance(node, Scalar) and not node.null and self._defaults.are_sufficient:
+        if isinstance(node, Scalar) and not node.is_null and self._defaults.are_sufficient:
             self._add(node.text, node.line, node.column, *self._desired(node, {}))
             return
         if not isinstance(node, Mapping):
@@ -120,7 +120,7 @@ class NumbersReader:
         fields = self._reader.fields(node, ("phone", *_KEYS))
         desired, schedule = self._desired(node, fields)
         phone = fields.get("phone")
-        if isinstance(phone, Scalar) and not phone.null:
+        if isinstance(phone, Scalar) and not phone.is_null:
             self._add(phone.text, phone.line, phone.column, desired, schedule)
         else:
             self._reader.problem(phone or node, Message("missing phone: write a number such as 010-1234-5678"))
@@ -161,7 +161,7 @@ class NumbersReader:
     def _entry(self, node: Node) -> tuple[Desired, UnresolvedSchedule | None]:
         if isinstance(node, Mapping):
             return self._desired(node, self._reader.fields(node, _KEYS))
-        if isinstance(node, Scalar) and node.null and self._defaults.are_sufficient:
+        if isinstance(node, Scalar) and node.is_null and self._defaults.are_sufficient:
             return self._desired(node, {})
         status = schedules.read_status(self._reader, node) or Status.INACTIVE
         return self._by_status[status], self._by_default[status]

@@ -83,7 +83,7 @@ def read_schedule(
         reader.problem(fields[name], Message("{name} conflicts with schedule: move it into a window", name=name))
     if is_none(schedule):
         return None
-    if isinstance(schedule, Scalar) and not schedule.null:
+    if isinstance(schedule, Scalar) and not schedule.is_null:
         name = schedule.text.strip()
         if name not in named:
             hint = suggest(name, named) if named else Message("; define it under schedules")

@@ -18,7 +18,7 @@ __all__ = ["ChannelMessage", "Urgency", "compose"]
 
 Urgency = Literal["failure", "warning", "success", "info"]
 
-_MOST_PER_KIND: Final = 10
+_MAX_PER_KIND: Final = 10
 """Maximum count of notifications of one kind that a message lists. The others are counted."""
 _BODY_CAP: Final = 3000
 """Maximum length in characters of a body. The strictest services accept about 4,000 characters per message."""
@@ -95,7 +95,7 @@ def _body(kinds: Sequence[Sequence[Notification]], dropped_count: int) -> str:
         if len(kinds) > 1:
             lines.append(f"{_word(kind[0]).capitalize()}:")
         remaining_count = len(kind)
-        for block in map(_block, kind[:_MOST_PER_KIND]):
+        for block in map(_block, kind[:_MAX_PER_KIND]):
             bytes_left -= len(block) + 1
             if bytes_left < 0:
                 break

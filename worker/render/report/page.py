@@ -17,13 +17,13 @@ from worker.render.view.parts import CountView, Share
 
 __all__ = ["AccountName", "Cell", "Column", "Field", "Report", "Table", "TableRow", "capped", "page", "table"]
 
-_MOST_ROWS: Final = 50_000
+_MAX_ROWS: Final = 50_000
 """Maximum count of rows of a table, as browsers stall on more."""
 
-_MOST_ITEMS: Final = 100
+_MAX_ITEMS: Final = 100
 """Maximum count of attention items of one kind in a report."""
 
-_MOST_NAMES: Final = 2_000
+_MAX_NAMES: Final = 2_000
 """Maximum count of accounts that are listed by name only."""
 
 CellKind = Literal["account", "phone", "mark", "share", "lines", "code", "moment", "number"]
@@ -121,7 +121,7 @@ def page(report: Report) -> str:
         early=early,
         script=script,
         policy=_policy(sources[:2], sources[2:]),
-        names=_MOST_NAMES,
+        names=_MAX_NAMES,
     )
 
 
@@ -133,9 +133,7 @@ def _policy(styles: Sequence[str], scripts: Sequence[str]) -> str:
     )
 
 
-def table(
-    key: str, title: str, columns: tuple[Column, ...], rows: Sequence[TableRow], limit: int = _MOST_ROWS
-) -> Table:
+def table(key: str, title: str, columns: tuple[Column, ...], rows: Sequence[TableRow], limit: int = _MAX_ROWS) -> Table:
     """Return a table of at most `limit` rows. If there are more, rows that need attention take precedence.
 
     Each row must have a cell with a mark.
@@ -166,8 +164,8 @@ def capped(items: Sequence[AttentionGroup]) -> Iterator[AttentionGroup]:
     """Yield the first items of each kind, then an item with the count of the others."""
     for kind, items_of_kind in groupby(items, lambda item: item.kind):
         kind_items = list(items_of_kind)
-        yield from kind_items[:_MOST_ITEMS]
-        number = len(kind_items) - _MOST_ITEMS
+        yield from kind_items[:_MAX_ITEMS]
+        number = len(kind_items) - _MAX_ITEMS
         if number > 0:
             text = ngettext("{number:,} more: --format json", "{number:,} more: --format json", number)
             title = {"refusal": _("Refused"), "notice": _("Notices")}.get(kind, kind_items[0].title)

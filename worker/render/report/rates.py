@@ -26,7 +26,7 @@ class Write(Struct, frozen=True, order=True):
 class Span(Struct, frozen=True):
     """The counts of writes in [start, end), in Unix seconds.
 
-    `again` counts retries, `refused` those that the quota refused. `most` is the highest count of writes in any
+    `again` counts retries, `refused` those that the quota refused. `peak` is the highest count of writes in any
     sliding window that ended in this span.
     """
 
@@ -35,7 +35,7 @@ class Span(Struct, frozen=True):
     writes: int
     again: int
     refused: int
-    most: int
+    peak: int
 
 
 class Pause(Struct, frozen=True, order=True):

@@ -60,7 +60,7 @@ def _planned(account: AccountView) -> tuple[Cell, ...]:
     return (
         number(Action.ACTIVATE, 0),
         number(Action.DEACTIVATE, 0),
-        account.stuck,
+        account.attention_count,
         number(Action.PROTECTED, 0) + number(Action.UNMANAGED, 0),
         number(Action.UNCHANGED, 0),
         *(None,) * 4,

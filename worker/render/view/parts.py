@@ -94,9 +94,10 @@ class NumberGroup(Struct, frozen=True):
 class AccountView(Struct, frozen=True, kw_only=True):
     """The view of one account.
 
-    `mark` is the mark of its verdict or its ending, and `brief` is a phrase with the same and the counts. `groups`
-    builds its rows, and `size` is the count of these. Accounts with equal `content` have the same rows. `stuck` counts
-    the numbers that need attention. `provenance` describes the source, the endpoint, the credentials and the limits.
+    `mark` is the mark of its verdict or its ending. `brief` is the text of the mark, followed by the counts. `groups`
+    returns the rows of the account, and `size` is the number of rows. Accounts with equal `content` have the same rows.
+    `attention_count` is the count of numbers that need attention. `provenance` describes the source, the endpoint, the
+    credentials and the limits.
     """
 
     name: str
@@ -104,7 +105,7 @@ class AccountView(Struct, frozen=True, kw_only=True):
     mark: Mark
     brief: str
     counts: Mapping[str, int]
-    stuck: int
+    attention_count: int
     size: int
     content: object
     groups: Callable[[], Sequence[NumberGroup]]
@@ -118,7 +119,7 @@ class AccountView(Struct, frozen=True, kw_only=True):
     @property
     def needs_attention(self) -> bool:
         """Return True if the account, or any of its numbers, needs attention."""
-        return bool(self.stuck) or self.mark.tone != "good"
+        return bool(self.attention_count) or self.mark.tone != "good"
 
 
 class DocumentView(Struct, frozen=True, kw_only=True):

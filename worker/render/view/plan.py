@@ -39,7 +39,7 @@ def plan_view(plan: Plan, *, drift: bool = False) -> DocumentView:
     """Return the view of a plan. With `drift`, the plan contains drift only."""
     readable_accounts = [account for account in plan.accounts if account.error is None]
     busy_accounts = sorted(
-        filter(_noteworthy, readable_accounts), key=lambda account: (not account.refusals, -len(account.writes))
+        filter(_is_noteworthy, readable_accounts), key=lambda account: (not account.refusals, -len(account.writes))
     )
     unread_accounts = [account for account in plan.accounts if account.error is not None]
     total = Counter[str]()
@@ -54,7 +54,7 @@ def plan_view(plan: Plan, *, drift: bool = False) -> DocumentView:
         counts=count_views(total, (account.counts for account in plan.accounts)),
         accounts=[_account(account) for account in busy_accounts],
         unread=[_account(account) for account in unread_accounts],
-        quiet=[account.account for account in readable_accounts if not _noteworthy(account)],
+        quiet=[account.account for account in readable_accounts if not _is_noteworthy(account)],
         attention=[
             *refusal_items((account.account, account.refusals) for account in busy_accounts),
             *error_items(((account.account, account.error) for account in unread_accounts), _("Could not be planned")),
@@ -64,14 +64,14 @@ def plan_view(plan: Plan, *, drift: bool = False) -> DocumentView:
     )
 
 
-def _noteworthy(account: AccountPlan) -> bool:
+def _is_noteworthy(account: AccountPlan) -> bool:
     return bool(account.changes or account.refusals or account.notices)
 
 
 def _tone_of(accounts: Sequence[AccountPlan], total: Counter[str]) -> Tone:
     if any(account.verdict is not Verdict.OK for account in accounts):
         return "bad"
-    if any(total[action] for action in Action if action.stuck):
+    if any(total[action] for action in Action if action.needs_attention):
         return "warn"
     return "info" if total[Action.ACTIVATE] or total[Action.DEACTIVATE] else "good"
 
@@ -85,7 +85,7 @@ def _account(account: AccountPlan) -> AccountView:
         mark=mark,
         brief=counts_text if account.verdict is Verdict.OK else f"{translate(mark.word)}, {counts_text}",
         counts=dict(account.counts.items()),
-        stuck=sum(number for action, number in account.counts.items() if action.stuck),
+        attention_count=sum(number for action, number in account.counts.items() if action.needs_attention),
         size=len(account.changes),
         content=(account.changes, account.timezone),
         groups=partial(_groups, account),
@@ -117,7 +117,7 @@ def _row(change: Change, timezone: str) -> NumberRow:
         phone=change.phone,
         mark=mark_of(change.action),
         status=f"{change.observed} → {change.desired}" if writes else status_text(change.observed, change.desired),
-        needs_attention=change.action.stuck,
+        needs_attention=change.action.needs_attention,
         reason=translate(change.reason),
         cause=_("the file changed") if change.cause is Cause.CONFIG_CHANGE else external,
         external=external,
@@ -148,10 +148,10 @@ def _notices(account: AccountPlan) -> list[Notice]:
 
 def _stuck(accounts: Sequence[AccountPlan]) -> Iterator[AttentionGroup]:
     """Yield an item for each reason why numbers cannot be brought to their desired status by a write."""
-    stuck_changes = (
-        (account.account, change) for account in accounts for change in account.changes if change.action.stuck
+    affected_changes = (
+        (account.account, change) for account in accounts for change in account.changes if change.action.needs_attention
     )
-    groups = group_by(stuck_changes, lambda pair: (pair[1].action, pair[1].reason))
+    groups = group_by(affected_changes, lambda pair: (pair[1].action, pair[1].reason))
     for action in MARKS:
         reasons = {translate(reason): pairs for (kind, reason), pairs in groups.items() if kind == action}
         if len(reasons) > MANY:

@@ -26,7 +26,7 @@ from worker.render.view.attention import (
 )
 from worker.render.view.parts import MANY, AccountView, DocumentView, NumberGroup, NumberRow, count_views, status_text
 
-__all__ = ["number_row", "result_view", "stuck_items"]
+__all__ = ["attention_items", "number_row", "result_view"]
 
 AnyNumber: TypeAlias = NumberResult | NumberRecord
 T = TypeVar("T")
@@ -51,9 +51,9 @@ _DISTINCTIONS: Final[tuple[Callable[[AnyNumber], object], ...]] = (
 def result_view(result: Result) -> DocumentView:
     """Return the view of a result."""
     accounts = sorted(
-        result.accounts, key=lambda account: (_GRAVEST_FIRST.index(account.outcome), -_stuck(account.counts))
+        result.accounts, key=lambda account: (_GRAVEST_FIRST.index(account.outcome), -_attention_count(account.counts))
     )
-    busy_accounts = list(filter(_noteworthy, accounts))
+    busy_accounts = list(filter(_is_noteworthy, accounts))
     total = Counter[str]()
     for account in accounts:
         total.update(account.counts)
@@ -67,17 +67,17 @@ def result_view(result: Result) -> DocumentView:
         remarks=[("bad", remark) for remark in remarks],
         counts=count_views(total, (account.counts for account in accounts)),
         accounts=[_account(account) for account in busy_accounts],
-        quiet=[account.account for account in accounts if not _noteworthy(account)],
+        quiet=[account.account for account in accounts if not _is_noteworthy(account)],
         attention=[
             *refusal_items((account.account, account.refusals) for account in busy_accounts),
             *error_items(((account.account, _own_error(account)) for account in busy_accounts), _("Stopped")),
-            *stuck_items((account.account, account.error, account.numbers) for account in busy_accounts),
+            *attention_items((account.account, account.error, account.numbers) for account in busy_accounts),
         ],
         notices=notice_items((account.account, notice) for account in busy_accounts for notice in _notices(account)),
     )
 
 
-def _noteworthy(account: AccountResult) -> bool:
+def _is_noteworthy(account: AccountResult) -> bool:
     return bool(account.numbers or account.notices or account.outcome is not RunOutcome.CONVERGED)
 
 
@@ -86,8 +86,8 @@ def _own_error(account: AccountResult) -> ErrorInfo | None:
     return None if account.refusals else account.error
 
 
-def _stuck(counts: dict[Outcome, int]) -> int:
-    return sum(number for outcome, number in counts.items() if outcome.stuck)
+def _attention_count(counts: dict[Outcome, int]) -> int:
+    return sum(number for outcome, number in counts.items() if outcome.needs_attention)
 
 
 def _notices(account: AccountResult) -> list[Notice]:
@@ -105,7 +105,7 @@ def _account(account: AccountResult) -> AccountView:
         mark=mark,
         brief=f"{translate(mark.word)}, {brief_counts(account.counts)}",
         counts=dict(account.counts.items()),
-        stuck=_stuck(account.counts),
+        attention_count=_attention_count(account.counts),
         size=len(account.numbers),
         content=(account.numbers, account.error),
         groups=partial(_groups, account),
@@ -137,20 +137,20 @@ def _alike(items: Sequence[T], number: Callable[[T], AnyNumber]) -> list[list[T]
     return sorted(groups.values(), key=lambda numbers: rank(number(numbers[0]).outcome))
 
 
-def stuck_items(accounts: Iterable[tuple[str, ErrorInfo | None, Sequence[AnyNumber]]]) -> Iterator[AttentionGroup]:
+def attention_items(accounts: Iterable[tuple[str, ErrorInfo | None, Sequence[AnyNumber]]]) -> Iterator[AttentionGroup]:
     """Yield the attention items of numbers. `accounts` yields account names, account errors and numbers.
 
     Numbers with the same error as their account are left out, as the account has its own item.
     """
-    stuck_numbers = [
+    affected_numbers = [
         (name, number)
         for name, account_error, numbers in accounts
         for number in numbers
         if number.outcome is not None
-        and number.outcome.stuck
+        and number.outcome.needs_attention
         and (number.error is None or ErrorInfo(number.error.code, number.error.message) != account_error)
     ]
-    for pairs in _alike(stuck_numbers, lambda pair: pair[1]):
+    for pairs in _alike(affected_numbers, lambda pair: pair[1]):
         numbers = [number for _name, number in pairs]
         yield number_item(
             mark_of(numbers[0].outcome), _advice(numbers, None), [(name, number.phone) for name, number in pairs]
@@ -163,7 +163,7 @@ def number_row(number: AnyNumber) -> NumberRow:
         phone=number.phone,
         mark=mark_of(number.outcome),
         status=_status(number),
-        needs_attention=number.outcome is not None and number.outcome.stuck,
+        needs_attention=number.outcome is not None and number.outcome.needs_attention,
         error="" if number.error is None else error_text(number.error),
         tries=number.attempts if isinstance(number, NumberResult) else 0,
         attempts=number.attempts if isinstance(number, NumberRecord) else (),
@@ -176,12 +176,12 @@ def _status(number: AnyNumber) -> str:
         return f"{number.before} → {number.after}"
     if number.action is None:
         return _("desired {desired}").format(desired=number.desired)
-    if number.outcome is Outcome.UNVERIFIED or _unknown(number):
+    if number.outcome is Outcome.UNVERIFIED or _is_unknown(number):
         return _("was {before}, desired {desired}").format(before=number.before, desired=number.desired)
     return status_text(number.after, number.desired)
 
 
-def _unknown(number: AnyNumber) -> bool:
+def _is_unknown(number: AnyNumber) -> bool:
     """Return True if the number's status is unknown. In a conflict without a status, the number was removed."""
     return number.after is None and number.before is not None and number.outcome is not Outcome.CONFLICT
 
@@ -199,7 +199,7 @@ def _advice(numbers: Sequence[AnyNumber], account_error: ErrorInfo | None) -> st
     text = f"{error_text(error)}{other_reasons}."
     if "plan again" in error.message:
         return text
-    if outcome is Outcome.FAILED and any(map(_unknown, numbers)):
+    if outcome is Outcome.FAILED and any(map(_is_unknown, numbers)):
         outcome = Outcome.UNVERIFIED
     return f"{text} {translate(_NEXT[outcome])}"
 

@@ -14,13 +14,13 @@ from worker.render.i18n import translate
 from worker.render.marks import ENDINGS, brief_counts, counts_text, mark_of, rank
 from worker.render.view.attention import error_items, error_text, group_by
 from worker.render.view.parts import AccountView, DocumentView, NumberGroup, count_views
-from worker.render.view.result import number_row, stuck_items
+from worker.render.view.result import attention_items, number_row
 
 __all__ = ["endpoint_text", "flatten", "groups_of", "run_view", "seconds_between", "user_and_host"]
 
 _UNFINISHED: Final = Message("It is still running or it crashed; the next apply to its account settles the rest.")
 _HASH_COLUMNS: Final = 12
-_STUCK: Final = frozenset(outcome for outcome in Outcome if outcome.stuck)
+_NEED_ATTENTION: Final = frozenset(outcome for outcome in Outcome if outcome.needs_attention)
 
 
 def run_view(run: RunRecord) -> DocumentView:
@@ -37,7 +37,7 @@ def run_view(run: RunRecord) -> DocumentView:
         accounts=[_account(account) for account in run.accounts],
         attention=[
             *error_items(((account.account, account.error) for account in run.accounts), _("Stopped")),
-            *stuck_items((account.account, account.error, account.numbers or ()) for account in run.accounts),
+            *attention_items((account.account, account.error, account.numbers or ()) for account in run.accounts),
         ],
     )
 
@@ -52,7 +52,7 @@ def _account(account: AccountRecord) -> AccountView:
         mark=mark,
         brief=f"{translate(mark.word)}, {brief_counts(account.counts)}",
         counts=account.counts,
-        stuck=sum(number for outcome, number in account.counts.items() if outcome in _STUCK),
+        attention_count=sum(number for outcome, number in account.counts.items() if outcome in _NEED_ATTENTION),
         size=len(numbers),
         content=(numbers, provenance),
         groups=partial(groups_of, account),
