@@ -34,7 +34,7 @@ STATUSES: Final = MappingProxyType(
         ),
         ExitStatus.PENDING: "`plan --detailed-exitcode`: changes are pending; `drift`: something drifted",
         ExitStatus.UNCONVERGED: "some numbers did not converge: failed, blocked, missing, held, conflict",
-        ExitStatus.REFUSED: "refused by a safety rule: nothing was written",
+        ExitStatus.REFUSED: "refused by a safety rule, or cancelled at the prompt: nothing was written",
         ExitStatus.BUSY: "another run has the lease of the account",
         ExitStatus.USAGE: "usage error: nothing was sent",
         ExitStatus.INVALID: (

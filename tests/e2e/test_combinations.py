@@ -76,6 +76,7 @@ _DOCUMENT: Final[Mapping[str, Values]] = {
     "output": {"": (), "file": ("--output", "document")},
     "mask": {"": (), "masked": ("--mask", "010****5678")},
 }
+_REVIEWABLE: Final = {**_DOCUMENT, "show_all": {"": (), "all": ("--show-all",)}}
 _MORE: Final[Mapping[str, Values]] = {"more": {"": (), "shop": ("d/shop.yaml",)}}
 _METRICS: Final[Mapping[str, Values]] = {
     "metrics_file": {"": (), "file": ("--metrics-file", "metrics.prom")},
@@ -127,7 +128,7 @@ _COMMANDS: Final = {
     "plan": _CommandTable(
         {
             **_COMMON,
-            **_DOCUMENT,
+            **_REVIEWABLE,
             **_METRICS,
             **_MORE,
             "out": {"": (), "file": ("--out", "new.json")},
@@ -137,7 +138,9 @@ _COMMANDS: Final = {
         expect_plan,
         alone=("at",),
     ),
-    "drift": _CommandTable({**_COMMON, **_DOCUMENT, **_METRICS, **_MORE}, lambda row: expect_plan(row, is_drift=True)),
+    "drift": _CommandTable(
+        {**_COMMON, **_REVIEWABLE, **_METRICS, **_MORE}, lambda row: expect_plan(row, is_drift=True)
+    ),
     "status": _CommandTable(
         {
             **{key: values for key, values in _COMMON.items() if key != "allow"},
@@ -154,7 +157,7 @@ _COMMANDS: Final = {
     "apply": _CommandTable(
         {
             **_COMMON,
-            **_DOCUMENT,
+            **_REVIEWABLE,
             **_METRICS,
             **_WRITING,
             **_CANARY,
@@ -167,7 +170,7 @@ _COMMANDS: Final = {
     "apply PLANFILE": _CommandTable(
         {
             **_COMMON,
-            **_DOCUMENT,
+            **_REVIEWABLE,
             **_METRICS,
             **_WRITING,
             **_CANARY,
@@ -190,7 +193,7 @@ _COMMANDS: Final = {
             "allow": _COMMON["allow"],
             **_LOG,
             **_COLOR,
-            **_DOCUMENT,
+            **_REVIEWABLE,
             **_WRITING,
             **_DRY,
             "run": {"first": (_RUN,)},
@@ -224,7 +227,7 @@ _COMMANDS: Final = {
             "limit": {"": (), "all": ("--limit", "0")},
             "age": _NOT_GIVEN,
             **_SETTINGS,
-            **_DOCUMENT,
+            **_REVIEWABLE,
             **_COLOR,
             "lang": _COMMON["lang"],
         },
@@ -363,7 +366,8 @@ def test_row(fleet: Fleet, tmp_path: Path, name: str, row: Row) -> None:
 @pytest.mark.parametrize(("name", "row"), list(_wrong()))
 def test_wrong_options_reach_no_account(fleet: Fleet, tmp_path: Path, name: str, row: Row) -> None:
     result = _run(fleet, tmp_path, name, row)
-    assert result.returncode == (65 if name == "validate" else 64), result.stderr
+    # a file that is given twice is invalid desired state
+    assert result.returncode == (65 if name == "validate" or row.get("more") else 64), result.stderr
     assert result.stdout == ""
     assert fleet.served.sandbox.wire == []
 

@@ -133,6 +133,11 @@ def test_plan_file_omits_accounts_with_two_names(command: Command, twins: Served
     ]
     assert command("apply", "p.json").returncode == 1
     assert twins.writes == [(C, "ACTIVE")]
+    (run,) = json.loads(command("history", "last", "--format", "json").stdout)["runs"]
+    assert [(each["account"], each["outcome"], each["source"]) for each in run["accounts"] if each["error"]] == [
+        ("a", "failed", "p.json"),
+        ("b", "failed", "p.json"),
+    ]
 
 
 def test_plan_file_accounts_with_one_key_are_refused_offline(command: Command, twins: Served) -> None:

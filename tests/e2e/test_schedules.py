@@ -175,7 +175,7 @@ def test_calendar_names_the_extra_for_icalendar(command: Command) -> None:
     command.environment["PYTHONPATH"] = str(command.folder)
     result = command("calendar", "-f", "main.yaml", "--format", "icalendar")
     assert (result.returncode, result.stdout) == (64, "")
-    assert "pip install 'senderid-worker[calendar]'" in result.stderr
+    assert "pip install '.[calendar]'" in result.stderr
 
 
 def test_calendar_needs_no_account(command: Command) -> None:

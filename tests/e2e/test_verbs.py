@@ -4,6 +4,7 @@ import json
 import re
 import signal
 import time
+from collections.abc import Sequence
 
 import pytest
 import yaml
@@ -136,6 +137,39 @@ def test_doctor_retries_a_failed_read(command: Command, served: Served) -> None:
     assert _checks(command)["signature"] == "ok"
 
 
+@pytest.mark.parametrize("arguments", [("export",), ("status", "d.yaml"), ("import", "n.csv")])
+def test_output_into_a_missing_folder_names_the_folder(
+    command: Command, served: Served, arguments: Sequence[str]
+) -> None:
+    command.write("d.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE}}\n")
+    command.write("n.csv", f"phone,status\n{A},ACTIVE\n")
+    result = command(*arguments, "--output", "none/x")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "none/x: the folder none does not exist; create it first" in result.stderr
+    assert served.writes == []
+
+
+def test_wrong_key_is_one_warning_for_the_account(command: Command, served: Served) -> None:
+    """Its numbers are at level info, where each has its line."""
+    command.environment["SOLAPI_API_SECRET"] = "WRONGWRONGWRONG"
+    command.write("d.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE, {C}: ACTIVE}}\n")
+    for level, expected in (("warning", ["account.failed"]), ("info", ["account.failed", "number", "number"])):
+        result = command("apply", "-y", "-f", "d.yaml", "--log-level", level)
+        assert result.returncode == 1
+        lines = [json.loads(line) for line in result.stderr.splitlines()]
+        assert [line["event"] for line in lines if "error_code" in line] == expected
+    assert served.writes == []
+
+
+def test_apply_of_a_folder_names_the_option(command: Command, served: Served) -> None:
+    """A path is not applied as desired state by guessing."""
+    command.write("d/d.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE}}\n")
+    result = command("apply", "-y", "d")
+    assert (result.returncode, result.stdout) == (65, "")
+    assert "d is a folder, not a plan file; desired state goes with -f d" in result.stderr
+    assert served.sandbox.wire == []
+
+
 def test_schemas_are_valid(command: Command) -> None:
     everything = json.loads(command("schema").stdout)
     assert list(everything) == list(NAMES)
@@ -179,6 +213,9 @@ def test_sandbox_serves_a_given_state(command: Command) -> None:
             "SOLAPI_API_SECRET": ready["api_secret"],
         }
         document = yaml.safe_load(command("export").stdout)
+        assert ready["accounts"] == [
+            {"account_id": "77", "api_key": ready["api_key"], "api_secret": ready["api_secret"]}
+        ]
     finally:
         process.terminate()
         process.communicate(timeout=20)

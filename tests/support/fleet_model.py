@@ -147,7 +147,7 @@ def is_valid(row: Row) -> bool:
         not (row.get("form") == "json" and row.get("mask") == "masked")
         and (row.get("accounts", "all") == "all" or set(named) == set(accounts))
         and all(_NUMBERS[phone].account in accounts for phone in _phones(row, "only"))
-        and (row.get("owners") != "both" or len(accounts) > 1)
+        and (row.get("owners") != "both" or "shop" in accounts)
     )
 
 

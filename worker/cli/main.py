@@ -81,7 +81,7 @@ Exit status:
   1    credentials, network, wrong account, local state
   2    changes are pending (plan --detailed-exitcode), or numbers drifted (drift)
   3    some numbers did not converge: failed, blocked, missing, held, conflict
-  4    refused by a safety rule: nothing was written
+  4    refused by a safety rule, or cancelled at the prompt: nothing was written
   5    another run has the lease of the account
   64   usage error
   65   invalid desired state or settings: nothing was sent

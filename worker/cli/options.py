@@ -239,7 +239,11 @@ masked_logs: Final = _mask(exposed=False)
 """The option `--mask` of a command that prints no document with phone numbers."""
 listing: Final = _all(_document("text", "json", "csv"), _mask(exposed=True))
 """The output options of a command that lists numbers."""
-reviewable: Final = _all(_document(*FORMS), _mask(exposed=True))
+reviewable: Final = _all(
+    _document(*FORMS),
+    click.option("--show-all", is_flag=True, help="List every account and number in text, however many there are."),
+    _mask(exposed=True),
+)
 """The output options of a command that prints a plan, a result or runs."""
 
 desired_output: Final = _all(
@@ -376,12 +380,14 @@ class OutputOptions(Struct, frozen=True, kw_only=True):
     """The values of the output options.
 
     They are the format (an item of `FORMS`), the mask of phone numbers, the output file (None for stdout), and colour.
+    With `show_all`, text lists every account and number.
     """
 
     form: str
     mask: "Mask | None" = None
     output: str | None
     no_color: bool
+    show_all: bool = False
 
 
 class Common(OutputOptions, frozen=True, kw_only=True):

@@ -42,7 +42,8 @@ def plan(document: "Plan", options: "OutputOptions", *, drift: bool = False) -> 
             emit(markdown.plan(document, drift=drift), options.output)
         case _:
             style = TextStyle.of(no_color=options.no_color, output=options.output)
-            emit(text.plan(document, color=style.color, width=style.width, drift=drift), options.output)
+            page = text.plan(document, color=style.color, width=style.width, drift=drift, show_all=options.show_all)
+            emit(page, options.output)
 
 
 def result(document: "Result", options: "OutputOptions", remark: "Callable[[Result], str]" = lambda _: "") -> None:
@@ -65,7 +66,7 @@ def result(document: "Result", options: "OutputOptions", remark: "Callable[[Resu
             emit(markdown.result(document, text_below), options.output)
         case _:
             style = TextStyle.of(no_color=options.no_color, output=options.output)
-            table = text.result(document, color=style.color, width=style.width)
+            table = text.result(document, color=style.color, width=style.width, show_all=options.show_all)
             emit(table + text_below, options.output)
 
 
@@ -90,7 +91,8 @@ def run(record: "RunRecord", options: "OutputOptions") -> None:
             emit(markdown.run(record), options.output)
         case _:
             style = TextStyle.of(no_color=options.no_color, output=options.output)
-            emit(history.run(record, color=style.color, width=style.width), options.output)
+            page = history.run(record, color=style.color, width=style.width, show_all=options.show_all)
+            emit(page, options.output)
 
 
 def uses_color(stream: TextIO, *, no_color: bool) -> bool:

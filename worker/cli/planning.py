@@ -225,7 +225,7 @@ def show_plans(drafts: "Sequence[Draft]", common: options.Common) -> None:
     else:
         from worker.render import text
 
-        click.echo(text.plan(plan, color=False), err=True)
+        click.echo(text.plan(plan, color=False, show_all=common.show_all), err=True)
 
 
 def count_writes(drafts: "Sequence[Draft]") -> int:
@@ -242,6 +242,7 @@ async def confirm(run: "Session") -> WorkerError | None:
     click.echo(_("Type {answer} to continue: ").format(answer=repr(_YES)), nl=False, err=True)
     answer: asyncio.Future[str] = loop.create_future()
     loop.add_reader(sys.stdin.fileno(), _read_line, answer)
+    start = loop.time()
     stop = asyncio.ensure_future(run.stop_event.wait())
     try:
         await asyncio.wait((answer, stop), return_when=asyncio.FIRST_COMPLETED)
@@ -252,6 +253,7 @@ async def confirm(run: "Session") -> WorkerError | None:
     finally:
         loop.remove_reader(sys.stdin.fileno())
         stop.cancel()
+        run.prompt_seconds = loop.time() - start
     line = answer.result() if answer.done() else "\n"
     if not line.endswith("\n"):
         # the input ended without a newline, so that the cursor is still on the line of the question

@@ -88,6 +88,7 @@ class Session:
         self.progress = progress
         self.run_id = run_id
         self.started_at = now()
+        self.prompt_seconds = 0.0
 
     def result(self, accounts: Sequence[AccountResult]) -> Result:
         """Return the result of the run, which ends now."""
@@ -96,6 +97,7 @@ class Session:
             started_at=self.started_at,
             finished_at=now(),
             outcome=overall(account.outcome for account in accounts),
+            prompt_ms=round(self.prompt_seconds * 1000),
             accounts=tuple(accounts),
         )
 

@@ -80,8 +80,8 @@ def trace_run(log: "Logger", run_id: str) -> Iterator[tuple["RunLog", "Traces | 
 def _unavailable(variable: str, error: Exception) -> str:
     if isinstance(error, ImportError):
         return Message(
-            "tracing is off: {variable} is set, but the extra is not installed: pip install "
-            "'senderid-worker[otel]', or set {setting}=true to disable tracing",
+            "tracing is off: {variable} is set, but the extra otel is not installed: install it from a "
+            "checkout with pip install '.[otel]', or set {setting}=true to disable tracing",
             variable=variable,
             setting=_OFF,
         )

@@ -27,6 +27,8 @@ NOTE_CAP: Final = 1000
 """Maximum length in characters of a note, an owner, a path or a URL."""
 COUNT_DIGITS: Final = 9
 """Maximum count of digits of a count."""
+_EMOJI_JOINER: Final = "\u200d"
+"""Joins several emoji to one. Terminals that do not know the result show the joiner or each emoji."""
 
 _variable: Final = re.compile("[A-Za-z_][A-Za-z0-9_]*").fullmatch
 _secret: Final = re.compile("NCS[0-9A-Z]{13}|(?=.*[0-9])[0-9A-Z]{32}|.*://.*", re.IGNORECASE).fullmatch
@@ -94,6 +96,8 @@ def why_unfit(text: str, cap: int, *, prose: bool = False) -> Message | None:
                 continue
             if char == "\n":
                 return Message("has more than one line: use one line")
+            if char == _EMOJI_JOINER:
+                return Message("has the invisible character U+200D, which joins emoji: use single emoji, or words")
             if not char.isprintable():
                 return Message(
                     "has the invisible character U+{code:04X}: type it instead of pasting it", code=ord(char)

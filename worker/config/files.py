@@ -5,7 +5,7 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from errno import EISDIR
+from errno import EISDIR, ENOENT
 from pathlib import Path
 from typing import Final
 
@@ -266,7 +266,10 @@ def _beside(path: Path) -> tuple[int, str]:
     try:
         return tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from None
+        reason = error.strerror
+        if error.errno == ENOENT:
+            reason = Message("the folder {folder} does not exist; create it first", folder=str(path.parent))
+        raise OSError(error.errno, reason, str(path)) from None
 
 
 def replace(path: Path, data: bytes, *, mode: int) -> None:

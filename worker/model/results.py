@@ -93,11 +93,15 @@ class AccountResult(Struct, frozen=True, kw_only=True):
 
 
 class Result(Struct, frozen=True, kw_only=True):
-    """The document of `senderid apply`: the result of one run, by account."""
+    """The document of `senderid apply`: the result of one run, by account.
+
+    `prompt_ms` is the time in milliseconds that the run waited for the answer of the user.
+    """
 
     schema: Literal["senderid.result/v1"] = "senderid.result/v1"
     run_id: str
     started_at: Timestamp
     finished_at: Timestamp
     outcome: RunOutcome
+    prompt_ms: Count = 0
     accounts: tuple[AccountResult, ...]

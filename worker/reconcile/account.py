@@ -213,6 +213,7 @@ def conclude_unapplied(draft: Draft, requests: Requests, error: WorkerError | No
 
     If `requests` counts writes, a bug stopped the account after it had sent some. Planned writes are then unverified.
     """
+    is_planned = error is None
     plan, error = draft.plan, error or draft.error
     if error is None and plan.refusals:
         error = PolicyRefusal(plan.refusals)
@@ -223,9 +224,10 @@ def conclude_unapplied(draft: Draft, requests: Requests, error: WorkerError | No
             NumberResult(phone, None, number.status, None, None, Outcome.NOT_ATTEMPTED, 0, reason)
             for phone, number in draft.desired.items()
         )
-        return conclude(plan.account, plan.account_id, results, requests=requests, stop_reason=error)
+        conclusion = conclude(plan.account, plan.account_id, results, requests=requests, stop_reason=error)
+        return conclusion._replace(is_planned=is_planned)
     results = (not_written_result(change, reason) for change in plan.changes)
-    return conclude(
+    conclusion = conclude(
         plan.account,
         plan.account_id,
         map(as_unverified, results) if requests.writes else results,
@@ -235,6 +237,7 @@ def conclude_unapplied(draft: Draft, requests: Requests, error: WorkerError | No
         desired=draft.unchanged(),
         count=plan.counts[Action.UNCHANGED],
     )
+    return conclusion._replace(is_planned=is_planned)
 
 
 async def observe(

@@ -25,7 +25,7 @@ from worker.model.redaction import SHORTEST_SECRET
 from worker.model.results import AccountResult, Requests, RunOutcome
 from worker.plan.build import Draft, Terms, as_plan, failed_draft
 from worker.plan.comparison import CurrentFiles
-from worker.plan.planfile import SavedAccount
+from worker.plan.planfile import LeftOut, SavedAccount
 from worker.plan.safety import IN_USE, guard_fleet
 from worker.reconcile import identity
 from worker.reconcile.account import apply, apply_saved, conclude_unapplied, make_draft, observe
@@ -34,7 +34,7 @@ from worker.reconcile.executor import Pace
 from worker.reconcile.identity import Identities
 from worker.reconcile.in_use import guard_notices
 from worker.reconcile.log import log_result
-from worker.reconcile.results import Conclusion
+from worker.reconcile.results import Conclusion, left_out_result
 from worker.reconcile.rollback import failed_preview, limit_to_preview, preview
 from worker.solapi.baseline import Baseline
 from worker.solapi.client import AccountReader, AccountWriter
@@ -303,6 +303,15 @@ class Fleet:
             ),
             log=self._log,
         )
+
+    async def leave_out(self, accounts: Sequence[LeftOut], source: str) -> list[AccountResult]:
+        """Record the accounts that a saved plan leaves out, and return their results. `source` names the plan file."""
+        return [
+            await self._record(
+                identity.left_out_subject(account, source, self._settings), Conclusion(left_out_result(account)), {}
+            )
+            for account in accounts
+        ]
 
     async def roll_back(
         self,

@@ -6,9 +6,10 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from worker.config.settings import Settings
 from worker.config.urls import platform_of
 from worker.ledger import Subject
-from worker.model.accounts import DesiredAccount
+from worker.model.accounts import DesiredAccount, SafetyOverride
 from worker.model.credentials import CredentialsRef
 from worker.model.errors import DuplicateAccount
 from worker.model.messages import Message
@@ -16,10 +17,10 @@ from worker.model.plans import AccountPlan
 from worker.model.ports import DescribedAccount, revision
 from worker.model.safety import InUse, Safety
 from worker.plan.build import Draft, Terms
-from worker.plan.planfile import SavedAccount
+from worker.plan.planfile import LeftOut, SavedAccount
 from worker.plan.safety import effective_safety, effective_use
 
-__all__ = ["LANES", "Identities", "key", "lane", "planned_subject", "saved_subject"]
+__all__ = ["LANES", "Identities", "key", "lane", "left_out_subject", "planned_subject", "saved_subject"]
 
 
 LANES: Final = 1024
@@ -127,6 +128,22 @@ def planned_subject(desired: DesiredAccount, draft: Draft, terms: Terms, default
 def saved_subject(account: SavedAccount) -> Subject:
     """Return the ledger's record of an account of a saved plan."""
     return _subject(account, account, account.safety, account.in_use, account.endpoint)
+
+
+def left_out_subject(account: LeftOut, source: str, settings: Settings) -> Subject:
+    """Return the ledger's record of an account that the plan file `source` leaves out.
+
+    The record has no account id, as the plan file does not say which endpoint the id belongs to.
+    """
+    return Subject(
+        key=key(settings.endpoint, None),
+        account=account.account,
+        account_id=None,
+        endpoint=settings.endpoint,
+        credentials=None,
+        safety=effective_safety(settings.safety, SafetyOverride()),
+        source=source,
+    )
 
 
 def _subject(

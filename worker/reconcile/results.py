@@ -52,10 +52,14 @@ _NOT_WRITTEN: Final = {
 
 
 class Conclusion(NamedTuple):
-    """The result of an account. `result` only counts unchanged numbers; `unchanged_numbers` has their results."""
+    """The result of an account. `result` only counts unchanged numbers; `unchanged_numbers` has their results.
+
+    With `is_planned`, the error of the account is that of its plan, which was logged with the plan.
+    """
 
     result: AccountResult
     unchanged_numbers: Iterable[NumberResult] = ()
+    is_planned: bool = False
 
     def with_requests(self, requests: Requests) -> "Conclusion":
         """Return the conclusion with its counts of requests replaced."""

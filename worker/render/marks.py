@@ -5,6 +5,7 @@ from typing import Final, Literal, TypeVar
 
 from msgspec import Struct
 
+from worker.model.errors import Declined, ErrorInfo
 from worker.model.history import Ending
 from worker.model.messages import Message
 from worker.model.plans import Action, NoticeKind, Verdict
@@ -24,6 +25,7 @@ __all__ = [
     "count",
     "counts",
     "counts_text",
+    "ending_mark",
     "mark_of",
     "rank",
 ]
@@ -84,6 +86,9 @@ ENDINGS: Final[dict[str, Mark]] = {
 }
 """Outcomes of runs and accounts by value, the most severe first."""
 
+_CANCELLED: Final = Mark("x", Message("cancelled"), "warn")
+"""The mark of a run that the user declined at the prompt."""
+
 VERDICTS: Final[dict[str, Mark]] = {
     Verdict.OK: Mark("✓", "ok", "good"),
     Verdict.REFUSED: ENDINGS[Ending.REFUSED],
@@ -101,6 +106,12 @@ def mark_of(outcome: str | None) -> Mark:
         return UNFINISHED
     # the ledger of a later version may have other outcomes
     return MARKS.get(outcome) or Mark("", outcome.replace("_", " "), "quiet")
+
+
+def ending_mark(outcome: str, errors: Iterable[ErrorInfo | None]) -> Mark:
+    """Return the mark of the outcome of a run or an account. `errors` are those of its accounts."""
+    is_declined = outcome == Ending.REFUSED and {error and error.code for error in errors} == {Declined.__name__}
+    return _CANCELLED if is_declined else ENDINGS[outcome]
 
 
 def rank(outcome: str | None) -> int:

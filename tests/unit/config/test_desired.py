@@ -245,6 +245,7 @@ def test_each_key_of_an_entry_is_optional(keys: str, expected: Desired) -> None:
     [
         ('"a\\x07b"', "has the invisible character U+0007: type it instead"),
         ("a\u202eb", "has the invisible character U+202E"),
+        ("\U0001f469\u200d\U0001f4bb", "has the invisible character U+200D, which joins emoji: use single emoji"),
         ("a\u200bb", "has the invisible character U+200B"),
         ('"a\\nb\\x07"', "has the invisible character U+0007"),
         ("'  '", "is empty: give it a value or remove the line"),
@@ -267,6 +268,7 @@ def test_invalid_note_or_owner_is_refused(key: str, value: str, words: str) -> N
         ('"a\\e[31mb"', "has the invisible character U+001B"),
         ('"a\\0b"', "has the invisible character U+0000"),
         ("a\u202eb", "has the invisible character U+202E"),
+        ("\U0001f469\u200d\U0001f4bb", "has the invisible character U+200D, which joins emoji: use single emoji"),
         ("a\u00a0b", "has the invisible character U+00A0"),
         ('"a\\nb"', "has more than one line: use one line"),
         ("[a]", "must be text"),

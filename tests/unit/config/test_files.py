@@ -309,6 +309,7 @@ def test_folder_and_missing_folder_cannot_be_written(write: Callable[[str], None
     with pytest.raises(FileNotFoundError) as not_found:
         write(str(missing))
     assert (folder.value.filename, not_found.value.filename) == (str(tmp_path), str(missing))
+    assert not_found.value.strerror == f"the folder {missing.parent} does not exist; create it first"
 
 
 def test_check_writable_creates_no_file(tmp_path: Path) -> None:

@@ -145,7 +145,7 @@ def test_invalid_url_is_refused_without_revealing_it(url: str, capfd: pytest.Cap
 
 def test_missing_library_names_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "apprise", None)
-    with pytest.raises(ChannelUnusable, match=r"pip install 'senderid-worker\[notify\]'"):
+    with pytest.raises(ChannelUnusable, match=r"pip install '\.\[notify\]'"):
         open_sender("ops", "json://127.0.0.1:1")
 
 

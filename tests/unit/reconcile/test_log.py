@@ -1,9 +1,11 @@
 """The log lines of a plan and of a result, field by field."""
 
+import pytest
+
 from tests.support.model_account import Recorder
 from tests.support.virtual_time import run
 from worker.model.accounts import Desired, Status
-from worker.model.errors import NumberError, Refusal, ServerError
+from worker.model.errors import ErrorInfo, NumberError, Refusal, ServerError
 from worker.model.plans import AccountPlan, Action, Change, Notice, NoticeKind
 from worker.model.results import AccountResult, NumberResult, Outcome, RunOutcome
 from worker.plan.build import Draft
@@ -39,6 +41,52 @@ def test_account_without_a_plan_is_logged_with_its_error() -> None:
     log_plan(Draft(AccountPlan(account="main", counts={}, notices=(SOON,)), {}, error), log)
     fields = {"http_status": 503, "error_code": "ServerError", "error_message": "no"}
     assert log.lines == [("account.failed", fields)]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "level"),
+    [(RunOutcome.FAILED, "warning"), (RunOutcome.LOCKED, "warning"), (RunOutcome.INTERRUPTED, "info")],
+)
+def test_error_of_an_account_is_one_warning(outcome: RunOutcome, level: str) -> None:
+    """Its numbers are logged at INFO, except those with an error of their own."""
+    error = ErrorInfo("AccountRejected", "wrong key")
+    numbers = (
+        _not_attempted(A, NumberError("AccountRejected", "wrong key", 403)),
+        _not_attempted(B, NumberError("X", "x")),
+    )
+    result = AccountResult(account="main", outcome=outcome, error=error, counts={}, numbers=numbers)
+    log = _Levels()
+    run(log_result(Conclusion(result), log))
+    assert log.lines == [
+        (level, "account.failed", "AccountRejected"),
+        ("info", "number", "AccountRejected"),
+        ("warning", "number", "X"),
+    ]
+
+
+@pytest.mark.parametrize(("code", "is_planned"), [("AccountRejected", True), ("InternalError", False)])
+def test_error_that_was_logged_before_is_not_repeated(code: str, *, is_planned: bool) -> None:
+    result = AccountResult(account="main", outcome=RunOutcome.FAILED, error=ErrorInfo(code, "no"), counts={})
+    log = Recorder()
+    run(log_result(Conclusion(result, is_planned=is_planned), log))
+    assert log.lines == []
+
+
+class _Levels:
+    """Log that keeps the level, the event and the error code of each line."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, str, object]] = []
+
+    def info(self, event: str, **fields: object) -> None:
+        self.lines.append(("info", event, fields["error_code"]))
+
+    def warning(self, event: str, **fields: object) -> None:
+        self.lines.append(("warning", event, fields["error_code"]))
+
+
+def _not_attempted(phone: str, error: NumberError) -> NumberResult:
+    return NumberResult(phone, None, "ACTIVE", None, None, Outcome.NOT_ATTEMPTED, 0, error)
 
 
 def test_result_is_logged_with_attempts_and_errors() -> None:

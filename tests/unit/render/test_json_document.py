@@ -82,6 +82,7 @@ def test_result_document_has_every_field() -> None:
         "started_at": "2026-03-01T12:00:00Z",
         "finished_at": "2026-03-01T12:00:01Z",
         "outcome": "partial",
+        "prompt_ms": 0,
         "accounts": [
             {
                 "account": "main",

@@ -43,7 +43,7 @@ def test_many_notices_are_a_sample_and_a_count() -> None:
     page_of_equal = _text_with_notices(*(Notice(NoticeKind.EXPIRING, "soon", phone) for phone in phones))
     assert "and 990 more, from 010-1234-0010 to 010-1234-0999" in page_of_equal
     page_of_different = _text_with_notices(*(Notice(NoticeKind.EXPIRING, f"on {phone}", phone) for phone in phones))
-    assert "  980 more notices: --format json\n" in page_of_different
+    assert "  980 more notices: --show-all\n" in page_of_different
     assert len(page_of_different.splitlines()) < 60
 
 
@@ -51,7 +51,7 @@ def test_notices_that_share_a_message_count_once_each() -> None:
     """Three numbers of the last message are left out, and counted as three."""
     notices = [Notice(NoticeKind.EXPIRING, f"on day {day}", f"0101234{day:04}") for day in range(20)]
     notices += [Notice(NoticeKind.EXPIRING, "on day 20", f"0105678{n:04}") for n in range(3)]
-    assert "  3 more notices: --format json\n" in _text_with_notices(*notices)
+    assert "  3 more notices: --show-all\n" in _text_with_notices(*notices)
 
 
 def test_account_without_changes_shows_its_notices() -> None:

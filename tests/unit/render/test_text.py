@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from tests.support.snapshots import snapshot
 from worker.model.accounts import Desired, DesiredAccount, Observed, ObservedAccount, Status, Unmanaged
 from worker.model.errors import ErrorInfo, NumberError, PolicyRefusal, Refusal
-from worker.model.plans import AccountPlan, Action, Cause, Change, Plan, Verdict, tally
+from worker.model.plans import AccountPlan, Action, Cause, Change, Notice, NoticeKind, Plan, Verdict, tally
 from worker.model.results import AccountResult, NumberResult, Outcome, Requests, Result, RunOutcome
 from worker.model.safety import Safety
 from worker.plan.build import count_actions
@@ -66,10 +66,10 @@ def unread(name: str, error: ErrorInfo = NO_KEY) -> AccountPlan:
     return AccountPlan(account=name, verdict=Verdict.ERROR, error=error, counts=tally(Action, {}))
 
 
-def page(*accounts: AccountPlan, color: bool = False, width: int = 80, drift: bool = False) -> str:
+def page(*accounts: AccountPlan, color: bool = False, width: int = 80, **options: bool) -> str:
     """Return a plan as text."""
     plan = Plan(created_at="2026-03-01T12:00:00.000Z", fingerprint="f" * 64, accounts=accounts)
-    return text.plan(plan, color=color, width=width, drift=drift)
+    return text.plan(plan, color=color, width=width, **options)
 
 
 def number(
@@ -111,7 +111,9 @@ def account_result(
     )
 
 
-def result_page(outcome: RunOutcome, *accounts: AccountResult, color: bool = False, width: int = 80) -> str:
+def result_page(
+    outcome: RunOutcome, *accounts: AccountResult, color: bool = False, width: int = 80, show_all: bool = False
+) -> str:
     """Return a result as text."""
     result = Result(
         run_id="r",
@@ -120,7 +122,7 @@ def result_page(outcome: RunOutcome, *accounts: AccountResult, color: bool = Fal
         outcome=outcome,
         accounts=accounts,
     )
-    return text.result(result, color=color, width=width)
+    return text.result(result, color=color, width=width, show_all=show_all)
 
 
 def golden(expected: str) -> str:
@@ -211,6 +213,50 @@ def test_more_than_twenty_rows_are_sampled(number: int, *, sampled: bool) -> Non
     assert ("and 11 more, from 010-0000-0010 to 010-0000-0020" in output) is sampled
 
 
+def test_show_all_lists_every_number_account_and_notice() -> None:
+    phones = [f"010{n:08}" for n in range(30)]
+    account = replace(
+        build_plan("main", dict.fromkeys(phones, ON), dict.fromkeys(phones, "INACTIVE")),
+        notices=tuple(Notice(NoticeKind.EXPIRING, f"ends on day {phone}", phone) for phone in phones),
+    )
+    accounts = [replace(account, account=f"branch-{n}") for n in range(25)]
+    short, full = page(*accounts), page(*accounts, show_all=True)
+    assert "--show-all" in short
+    assert "--show-all" not in full
+    assert (short.count("(account "), full.count("(account ")) == (20, 25)
+    assert full.count("+ activate") == full.count("ends on day") == 25 * 30
+
+
+def test_show_all_of_a_result_lists_every_number() -> None:
+    numbers = tuple(replace(CHANGED, phone=f"010{n:08}") for n in range(30))
+    account = account_result("main", RunOutcome.CONVERGED, *numbers)
+    assert result_page(RunOutcome.CONVERGED, account, show_all=True).count("+ changed") == 30
+
+
+def test_declined_run_is_cancelled() -> None:
+    """A run that a rule refuses as well keeps its own word."""
+    declined = account_result("a", RunOutcome.REFUSED, error=ErrorInfo("Declined", "Cancelled"))
+    output = result_page(RunOutcome.REFUSED, declined)
+    assert re.match(r"a( \(.*\))?: cancelled\n", output)
+    assert "\nCancelled: " in output
+    refused = replace(declined, account="b", error=ErrorInfo("PolicyRefusal", "too many"))
+    output = result_page(RunOutcome.REFUSED, declined, refused)
+    assert re.search(r"b( \(.*\))?: refused\n", output)
+    assert "\nRefused: " in output
+
+
+def test_time_at_the_prompt_is_not_that_of_the_run() -> None:
+    document = Result(
+        run_id="r",
+        started_at="2026-11-30T12:00:00.000Z",
+        finished_at="2026-11-30T12:00:12.400Z",
+        outcome=RunOutcome.CONVERGED,
+        prompt_ms=10_100,
+        accounts=(),
+    )
+    assert text.result(document, color=False).endswith("0 requests in 2.3 s.\n")
+
+
 def test_deactivations_are_grouped_by_reason() -> None:
     """Unlisted numbers are counted separately from numbers listed as INACTIVE."""
     statuses = {"023124567": "ACTIVE", "01099990001": "ACTIVE", "01012345678": "ACTIVE"}
@@ -298,7 +344,7 @@ def test_many_accounts_are_a_sample_and_counts() -> None:
         golden("""
         32 more accounts: 1 to activate (branch-018, branch-019, branch-020,
           branch-021, branch-022 and 27 more)
-        One account in full: --account NAME. All of them: --format json.
+        One account in full: --account NAME. All accounts: --show-all.
 
         Plan: 52 to activate, 2 to deactivate. 0 unchanged.
         """)
@@ -606,7 +652,7 @@ def test_many_results_are_a_sample_and_counts() -> None:
     assert output.endswith(
         golden("""
         10 more accounts: converged, 1 changed (b20, b21, b22, b23, b24 and 5 more)
-        One account in full: --account NAME. All of them: --format json.
+        One account in full: --account NAME. All accounts: --show-all.
 
         Converged: 30 changed. 90 requests in 3.4 s.
         """)
@@ -650,6 +696,13 @@ def test_external_change_is_shown_with_its_time() -> None:
 def test_drift_has_its_own_closing_sentence(account: AccountPlan, closing: str) -> None:
     """It does not say that there are no changes, because the file may have some."""
     assert page(account, drift=True).endswith(f"{closing}\n")
+
+
+def test_account_without_drift_is_not_as_desired() -> None:
+    """Its file may have a change that is still to be applied."""
+    output = page(plan_of("a", UP), plan_of("b", unchanged=1), plan_of("c", unchanged=1), drift=True)
+    assert "\n2 accounts have no drift: b, c\n" in output
+    assert "\n1 account has no drift: b\n" in page(plan_of("a", UP), plan_of("b", unchanged=1), drift=True)
 
 
 def test_times_of_a_schedule_use_the_time_zone_of_the_file() -> None:

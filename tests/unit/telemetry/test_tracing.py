@@ -178,7 +178,7 @@ def test_traces_are_off_by_default(environment: dict[str, str], monkeypatch: pyt
         (
             {},
             {"worker.telemetry.tracing": None},
-            "pip install 'senderid-worker[otel]', or set OTEL_SDK_DISABLED=true to disable tracing",
+            "pip install '.[otel]', or set OTEL_SDK_DISABLED=true to disable tracing",
         ),
         ({"OTEL_BSP_MAX_QUEUE_SIZE": "-1"}, {}, "correct it, or set OTEL_SDK_DISABLED=true to disable tracing"),
     ],

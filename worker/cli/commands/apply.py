@@ -119,11 +119,14 @@ def _apply_files(
     selection = load.parse_selection(common, desired, others)
 
     from worker.plan.build import Terms
+    from worker.reconcile.log import log_obstacles
 
     terms = Terms.of(settings, selection, rules)
 
     async def apply_files(run: "Session") -> "list[AccountResult]":
         drafts = await plan_accounts(run, desired, terms, others)
+        for draft in drafts:
+            log_obstacles(draft, run.log.bind(account=draft.plan.account))
         if must_confirm or (common.form == "text" and common.output is None):
             show_plans(drafts, common)
         return await _apply_drafts(run, desired, drafts, terms, must_confirm=must_confirm)
@@ -166,7 +169,6 @@ def _apply_file(
     from worker.cli.ledger import LedgerOptions
     from worker.model.accounts import PlanFile
     from worker.plan.safety import ALLOW_ALL, REPLAY
-    from worker.reconcile.results import left_out_result
 
     _check_endpoints(file.path, saved_plan, settings)
     _check_keys(file.path, saved_plan, settings)
@@ -180,7 +182,7 @@ def _apply_file(
         run.progress.start(sum(len(account.changes) for account in saved_plan.accounts))
         allow = rules | set(saved_plan.allow)
         results = await run.fleet.apply_saved(saved_plan.accounts, allow, run.progress, plan=plan, files=files)
-        return [*results, *map(left_out_result, saved_plan.left_out)]
+        return [*results, *await run.fleet.leave_out(saved_plan.left_out, file.path)]
 
     ledger = LedgerOptions("apply PLANFILE", lock_timeout, saved_plan.id)
     return run_and_report(apply_saved_plan, settings, common, ledger, metering=metering)
@@ -189,6 +191,10 @@ def _apply_file(
 def _open(path: str, max_age: float | None) -> "SavedPlan":
     from worker.plan.planfile import MAX_AGE_SECONDS, unseal
 
+    if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where a name is too long
+        raise PlanFileError(
+            Message("{path} is a folder, not a plan file; desired state goes with -f {path}", path=path)
+        )
     file = sources.read_file(path, expected=Message("the file that plan --out wrote"), cap=_PLAN_CAP)
     if isinstance(file, Problem):
         raise PlanFileError(Message("{source}: {message}", source=file.source, message=file.message))

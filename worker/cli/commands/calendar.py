@@ -82,8 +82,8 @@ def command(
             except ImportError:
                 raise UsageError(
                     Message(
-                        "--format icalendar needs a library that is not installed: "
-                        "pip install 'senderid-worker[calendar]'"
+                        "--format icalendar needs the extra calendar: install it from a checkout with "
+                        "pip install '.[calendar]'"
                     )
                 ) from None
 

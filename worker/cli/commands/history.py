@@ -78,13 +78,14 @@ def command(
     mask: "Mask | None",
     output: str | None,
     no_color: bool,
+    show_all: bool,
 ) -> int:
     """Show the runs on this host, newest first. With RUN, show that run in full: `last`, a run id or the start of one.
 
     It reads only the ledger. --phone shows the history of one number.
     """
     settings = load.load_settings(settings_path, {})
-    output_options = options.OutputOptions(form=form, mask=mask, output=output, no_color=no_color)
+    output_options = options.OutputOptions(form=form, mask=mask, output=output, no_color=no_color, show_all=show_all)
     filters = (since, outcome, limit)
     if age is not None:
         if any(value is not None for value in (run, account, phone, *filters)):

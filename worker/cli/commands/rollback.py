@@ -50,6 +50,7 @@ def command(*, run: str, yes: bool, dry_run: bool, lock_timeout: float, **common
     rules = load.parse_rules(common_options.allow)
 
     from worker.cli.ledger import LAST, LedgerOptions, find_run, last_change
+    from worker.reconcile.log import log_obstacles
     from worker.reconcile.rollback import inverse_plan
 
     record = find_run(settings, run)
@@ -62,6 +63,8 @@ def command(*, run: str, yes: bool, dry_run: bool, lock_timeout: float, **common
 
     async def roll_back(session: "Session") -> "list[AccountResult]":
         drafts = await _read(session, accounts, rules)
+        for draft in drafts:
+            log_obstacles(draft, session.log.bind(account=draft.plan.account))
         if not yes or (common_options.form == "text" and common_options.output is None):
             show_plans(drafts, common_options)
         writes = count_writes(drafts)

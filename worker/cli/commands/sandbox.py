@@ -46,7 +46,8 @@ def command(
     """Serve a simulated sender-number API on 127.0.0.1 until SIGHUP, SIGINT or SIGTERM ends it with 129, 130 or 143.
 
     It checks signatures, clocks and rate limits like the real one. When ready, it prints one JSON line with url,
-    api_key and api_secret: set SENDERID_ENDPOINT, SOLAPI_API_KEY and SOLAPI_API_SECRET to them.
+    api_key and api_secret: set SENDERID_ENDPOINT, SOLAPI_API_KEY and SOLAPI_API_SECRET to them. Its `accounts` are the
+    keys of every account.
     """
     if state is not None and numbers is not None:
         raise UsageError(Message("--state and --numbers cannot be combined"))
@@ -71,8 +72,12 @@ def command(
                         strerror=system_text(error.strerror),
                     )
                 ) from None
-            first = accounts[0]
-            click.echo(json.dumps({"url": url, "api_key": first.api_key, "api_secret": first.api_secret}))
+            keys = [
+                {"account_id": each.account_id, "api_key": each.api_key, "api_secret": each.api_secret}
+                for each in accounts
+            ]
+            first = {name: keys[0][name] for name in ("api_key", "api_secret")}
+            click.echo(json.dumps({"url": url, **first, "accounts": keys}))
             try:
                 return await exit_status
             finally:

@@ -45,8 +45,8 @@ def open_sender(name: str, url: str) -> "AppriseSender":
     except ImportError:
         raise ChannelUnusable(
             Message(
-                "channel {channel}: notifications need a library that is not installed: "
-                "pip install 'senderid-worker[notify]'",
+                "channel {channel}: notifications need the extra notify: install it from a checkout with "
+                "pip install '.[notify]'",
                 channel=name,
             )
         ) from None

@@ -7,7 +7,7 @@ from worker.render.i18n import gettext as _
 from worker.render.i18n import translate
 from worker.render.markdown.comment import CAP, comment
 from worker.render.markdown.escape import code, prose
-from worker.render.marks import ENDINGS
+from worker.render.marks import ending_mark
 from worker.render.view import plan_view, result_view, run_view
 from worker.render.view.run import user_and_host
 
@@ -28,7 +28,10 @@ def result(result: Result, remark: str = "") -> str:
 
 def run(run: RunRecord) -> str:
     """Return a run of the ledger as Markdown that fits a comment."""
-    title = _("Run {run}: {outcome}").format(run=code(run.run_id), outcome=translate(ENDINGS[run.outcome].word))
+    title = _("Run {run}: {outcome}").format(
+        run=code(run.run_id),
+        outcome=translate(ending_mark(run.outcome, [account.error for account in run.accounts]).word),
+    )
     about = _("{command} by {user}, {start}, senderid {version}").format(
         command=run.command,
         user=user_and_host(run),

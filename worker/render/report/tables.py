@@ -7,7 +7,7 @@ from worker.model.history import Attempt, History, RunRecord
 from worker.model.plans import Action
 from worker.render.i18n import gettext as _
 from worker.render.i18n import translate
-from worker.render.marks import ENDINGS, brief_counts, counts_text
+from worker.render.marks import brief_counts, counts_text, ending_mark
 from worker.render.report.page import AccountName, Cell, Column, Table, TableRow, table
 from worker.render.view.attention import error_text
 from worker.render.view.parts import AccountView, NumberRow
@@ -182,7 +182,7 @@ def runs_table(runs: Sequence[RunRecord]) -> Table:
 def _run(run: RunRecord) -> TableRow:
     names = tuple(account.account for account in run.accounts)
     more = (f"+{len(names) - _NAMES:,}",) if len(names) > _NAMES else ()
-    mark = ENDINGS[run.outcome]
+    mark = ending_mark(run.outcome, [account.error for account in run.accounts])
     return TableRow(
         (
             run.started_at,

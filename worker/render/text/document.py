@@ -18,28 +18,32 @@ __all__ = ["plan", "result"]
 _CODE_COLUMNS = 50
 
 
-def plan(plan: Plan, *, color: bool, width: int = 80, drift: bool = False) -> str:
+def plan(plan: Plan, *, color: bool, width: int = 80, drift: bool = False, show_all: bool = False) -> str:
     """Return a plan as text in `width` columns, ended by a newline. Without `color`, it has no escape codes.
 
-    With `drift`, the plan contains drift only.
+    With `drift`, the plan contains drift only. With `show_all`, it lists every account and number.
     """
-    return _document(plan_view(plan, drift=drift), Paint(color=color), width)
+    return _document(plan_view(plan, drift=drift), Paint(color=color), width, show_all=show_all)
 
 
-def result(result: Result, *, color: bool, width: int = 80) -> str:
-    """Return a result as text in `width` columns, ended by a newline. Without `color`, it has no escape codes."""
-    return _document(result_view(result), Paint(color=color), width)
+def result(result: Result, *, color: bool, width: int = 80, show_all: bool = False) -> str:
+    """Return a result as text in `width` columns, ended by a newline. Without `color`, it has no escape codes.
+
+    With `show_all`, it lists every account and number.
+    """
+    return _document(result_view(result), Paint(color=color), width, show_all=show_all)
 
 
-def _document(view: DocumentView, paint: Paint, columns: int) -> str:
+def _document(view: DocumentView, paint: Paint, columns: int, *, show_all: bool) -> str:
     ended = view.ending is not None
     lines = [
         *in_full_or_brief(
             view.accounts,
-            lambda account: account_lines(account, paint, columns, ended=ended),
+            lambda account: account_lines(account, paint, columns, ended=ended, show_all=show_all),
             lambda account: account.brief,
             lambda account: [account.name],
             columns,
+            show_all=show_all,
         ),
         *in_full_or_brief(
             [item for item in view.attention if view.unread and item.kind == "error"],
@@ -47,6 +51,7 @@ def _document(view: DocumentView, paint: Paint, columns: int) -> str:
             lambda item: safe(item.text.partition(":")[0], _CODE_COLUMNS),
             lambda item: item.accounts,
             columns,
+            show_all=show_all,
         ),
     ]
     if view.quiet_text:

@@ -7,7 +7,7 @@ from worker.model.history import Ending, History, RunRecord
 from worker.model.phones import hyphenated
 from worker.render.i18n import gettext as _
 from worker.render.i18n import translate
-from worker.render.marks import ENDINGS, brief_counts, count
+from worker.render.marks import Mark, brief_counts, count, ending_mark
 from worker.render.terminal import Paint, fit, safe
 from worker.render.text.layout import account_lines, group_lines, header, in_full_or_brief, indented, names
 from worker.render.view import run_view
@@ -36,21 +36,25 @@ def runs(document: History, *, color: bool, width: int = 80) -> str:
     return "\n".join([*lines, _summary(document, paint)]) + "\n"
 
 
-def run(run: RunRecord, *, color: bool, width: int = 80) -> str:
-    """Return one run in full: user, host, files, settings, and every number with its attempts."""
+def run(run: RunRecord, *, color: bool, width: int = 80, show_all: bool = False) -> str:
+    """Return one run in full: user, host, files, settings, and its numbers with their attempts.
+
+    With `show_all`, it lists every account and number.
+    """
     paint = Paint(color=color)
     view = run_view(run)
     lines = [_("Run {run}: ").format(run=safe(run.run_id)), *_about(run, paint, width)]
-    lines[0] = paint("bold", lines[0]) + paint(view.tone, translate(ENDINGS[run.outcome].word))
+    lines[0] = paint("bold", lines[0]) + paint(view.tone, translate(_ending(run).word))
     for tone, remark in view.remarks:
         lines += indented(remark, width, "  ", "    ", paint.style(tone))
     lines.append("")
     lines += in_full_or_brief(
         view.accounts,
-        lambda account: account_lines(account, paint, width, ended=True),
+        lambda account: account_lines(account, paint, width, ended=True, show_all=show_all),
         lambda account: account.brief,
         lambda account: [account.name],
         width,
+        show_all=show_all,
     )
     if not view.accounts:
         lines += [_("The ledger has no account of this run."), ""]
@@ -71,15 +75,19 @@ def number(phone: str, document: History, *, color: bool, width: int = 80) -> st
                 command=run.command,
                 user=user_and_host(run),
                 run=run.run_id,
-                outcome=translate(ENDINGS[account.outcome].word),
+                outcome=translate(ending_mark(account.outcome, [account.error]).word),
             )
             lines += indented(text, width, "  ", "    ", paint.style("quiet"))
             lines += [*group_lines(groups_of(account), paint, width), ""]
     return "\n".join([*lines, _number_summary(document, paint, safe(hyphenated(phone)))]) + "\n"
 
 
+def _ending(run: RunRecord) -> Mark:
+    return ending_mark(run.outcome, [account.error for account in run.accounts])
+
+
 def _row(run: RunRecord, paint: Paint, columns: int) -> Iterator[str]:
-    ending = ENDINGS[run.outcome]
+    ending = _ending(run)
     accounts = safe(names([account.account for account in run.accounts]), _ACCOUNT_COLUMNS)
     names_columns = columns - _WHEN_COLUMNS - _OUTCOME_COLUMNS - _ACCOUNT_COLUMNS - 6
     cells = (

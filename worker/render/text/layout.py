@@ -31,10 +31,13 @@ Numbers and statuses are never cut, so that a row may be wider than a page of un
 T = TypeVar("T")
 
 
-def account_lines(account: AccountView, paint: Paint, columns: int, *, ended: bool) -> Iterator[str]:
+def account_lines(
+    account: AccountView, paint: Paint, columns: int, *, ended: bool, show_all: bool = False
+) -> Iterator[str]:
     """Yield the lines of an account in full: name, counts, error, rows, notices and refusals.
 
-    `ended` is True if the account has an outcome, which is then shown beside its name.
+    `ended` is True if the account has an outcome, which is then shown beside its name. `show_all` is as for
+    `group_lines`.
     """
     word = translate(account.mark.word)
     name = header(account.name, account.id, paint, columns - width(f": {word}") if ended else columns)
@@ -46,8 +49,8 @@ def account_lines(account: AccountView, paint: Paint, columns: int, *, ended: bo
     groups = account.groups()
     if groups:
         yield ""
-    yield from group_lines(groups, paint, columns)
-    yield from _notices(account.notices, paint, columns)
+    yield from group_lines(groups, paint, columns, show_all=show_all)
+    yield from _notices(account.notices, paint, columns, show_all=show_all)
     for refusal in account.refusals:
         yield ""
         yield from indented(f"{refusal.title}: {refusal.text}", columns, "  ", "    ", paint.style("bad"))
@@ -66,9 +69,12 @@ def _requests_text(requests: Requests) -> str:
     return f" ({text})" if text else ""
 
 
-def group_lines(groups: Sequence[NumberGroup], paint: Paint, columns: int) -> Iterator[str]:
-    """Yield the lines of one table of all groups. A long group is cut to a sample. Its advice follows its rows."""
-    samples = [group.rows if len(group.rows) <= MANY else group.rows[:_SAMPLE] for group in groups]
+def group_lines(groups: Sequence[NumberGroup], paint: Paint, columns: int, *, show_all: bool = False) -> Iterator[str]:
+    """Yield the lines of one table of all groups. The advice of a group follows its rows.
+
+    A long group is cut to a sample, unless `show_all` is True.
+    """
+    samples = [group.rows if show_all or len(group.rows) <= MANY else group.rows[:_SAMPLE] for group in groups]
     rows = [row for sample in samples for row in sample]
     mark_width = max((width(translate(row.mark.word)) for row in rows), default=0)
     phone = max((width(_phone(row.phone)) for row in rows), default=0)
@@ -89,10 +95,10 @@ def group_lines(groups: Sequence[NumberGroup], paint: Paint, columns: int) -> It
                 yield from indented(_record(row), columns, indent, indent, paint.style("quiet"))
         omitted_rows = group.rows[len(sample) :]
         if omitted_rows:
-            text = _("and {count} more, from {first} to {last}")
-            yield indent + text.format(
+            text = _("and {count} more, from {first} to {last}").format(
                 count=f"{len(omitted_rows):,}", first=_phone(omitted_rows[0].phone), last=_phone(omitted_rows[-1].phone)
             )
+            yield f"{indent}{text}: --show-all"
         yield from indented(group.advice or "", columns, indent, indent, paint.style("quiet"))
 
 
@@ -129,24 +135,24 @@ def _attempt(attempt: Attempt, error_above: str) -> str:
     )
 
 
-def _notices(notices: Sequence[AttentionGroup], paint: Paint, columns: int) -> Iterator[str]:
+def _notices(notices: Sequence[AttentionGroup], paint: Paint, columns: int, *, show_all: bool) -> Iterator[str]:
     if not notices:
         return
     yield ""
     yield f"  {paint('bold', _('Notices'))}"
-    first = notices[:MANY]
+    first = notices if show_all else notices[:MANY]
     groups = [
         NumberGroup(item.mark, item.text, [NumberRow(phone=phone, mark=item.mark) for phone in item.phones])
         for item in first
         if item.mark and item.phones
     ]
-    yield from group_lines(groups, paint, columns)
+    yield from group_lines(groups, paint, columns, show_all=show_all)
     for item in first:
         if not item.phones:
             yield from indented(f"i {item.text}", columns, "  ", "    ")
-    more_count = sum(len(item.phones) or 1 for item in notices[MANY:])
+    more_count = sum(len(item.phones) or 1 for item in notices[len(first) :])
     if more_count:
-        yield f"  {count(more_count, 'more notice')}: --format json"
+        yield f"  {count(more_count, 'more notice')}: --show-all"
 
 
 def in_full_or_brief(
@@ -155,17 +161,22 @@ def in_full_or_brief(
     brief: Callable[[T], str],
     names_of: Callable[[T], Sequence[str]],
     columns: int,
+    *,
+    show_all: bool = False,
 ) -> Iterator[str]:
     """Yield the lines of the first accounts in full, then a line for each group of further accounts.
+
+    With `show_all`, yield the lines of all accounts in full.
 
     `full` returns the lines of an account. A group has the accounts with the same `brief` text, and its line has their
     count and the first of their `names_of`.
     """
-    for account in accounts[:MANY]:
+    count_in_full = len(accounts) if show_all else MANY
+    for account in accounts[:count_in_full]:
         yield from full(account)
         yield ""
     names_by_text: dict[str, list[str]] = {}
-    for account in accounts[MANY:]:
+    for account in accounts[count_in_full:]:
         names_by_text.setdefault(brief(account), []).extend(names_of(account))
     for text, names_of_text in sorted(names_by_text.items(), key=lambda item: -len(item[1]))[:MANY]:
         more_text = count(len(names_of_text), "more account")
@@ -175,7 +186,7 @@ def in_full_or_brief(
         more_text, kinds = count(sum(other_sizes), "more account"), count(len(other_sizes), "other kind")
         yield _("{more} of {kinds}").format(more=more_text, kinds=kinds)
     if names_by_text:
-        yield from indented(_("One account in full: --account NAME. All of them: --format json."), columns, "", "  ")
+        yield from indented(_("One account in full: --account NAME. All accounts: --show-all."), columns, "", "  ")
         yield ""
 
 

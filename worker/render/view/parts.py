@@ -128,7 +128,7 @@ class DocumentView(Struct, frozen=True, kw_only=True):
     `verdict` is a sentence, `remarks` are further sentences with their tones, and `ending` is the mark of a run's
     outcome. `accounts` are the accounts with something to show, the most serious first. `unread` are the accounts that
     could not be planned, and `quiet` are the names of all other accounts. `attention` lists what an operator must do,
-    and `notices` what is worth knowing.
+    and `notices` what is worth knowing. `drift` is True for a plan that contains drift only.
     """
 
     title: str
@@ -142,14 +142,21 @@ class DocumentView(Struct, frozen=True, kw_only=True):
     quiet: Sequence[str] = ()
     attention: Sequence[AttentionGroup] = ()
     notices: Sequence[AttentionGroup] = ()
+    drift: bool = False
 
     @property
     def quiet_text(self) -> str:
-        """A sentence on the accounts in their desired state, with a placeholder `{names}`; empty if there are none."""
+        """A sentence on the accounts without changes, with a placeholder `{names}`; empty if there are none."""
         if not self.quiet or len(self.quiet) + len(self.accounts) + len(self.unread) == 1:
             return ""
         number = len(self.quiet)
-        text = ngettext("{count} account is as desired: {names}", "{count} accounts are as desired: {names}", number)
+        if self.drift:
+            # the files of these accounts may still have changes to apply
+            text = ngettext("{count} account has no drift: {names}", "{count} accounts have no drift: {names}", number)
+        else:
+            text = ngettext(
+                "{count} account is as desired: {names}", "{count} accounts are as desired: {names}", number
+            )
         return text.replace("{count}", f"{number:,}")
 
 

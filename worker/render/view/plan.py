@@ -61,6 +61,7 @@ def plan_view(plan: Plan, *, drift: bool = False) -> DocumentView:
             *_stuck(busy_accounts),
         ],
         notices=notice_items((account.account, notice) for account in busy_accounts for notice in _notices(account)),
+        drift=drift,
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, TypeAlias, TypeVar
 
@@ -13,7 +13,7 @@ from worker.model.plans import Notice
 from worker.model.results import AccountResult, NumberResult, Outcome, Result, RunOutcome
 from worker.render.i18n import gettext as _
 from worker.render.i18n import translate
-from worker.render.marks import ENDINGS, MARKS, brief_counts, count, counts, mark_of, rank
+from worker.render.marks import ENDINGS, MARKS, Mark, brief_counts, count, counts, ending_mark, mark_of, rank
 from worker.render.view.attention import (
     AttentionGroup,
     error_items,
@@ -57,8 +57,8 @@ def result_view(result: Result) -> DocumentView:
     total = Counter[str]()
     for account in accounts:
         total.update(account.counts)
-    ending = ENDINGS[result.outcome]
-    verdict, *remarks = _sentences(result, total)
+    ending = ending_mark(result.outcome, [account.error for account in accounts])
+    verdict, *remarks = _sentences(result, ending, total)
     return DocumentView(
         title=_("Result"),
         tone=ending.tone,
@@ -97,7 +97,7 @@ def _notices(account: AccountResult) -> list[Notice]:
 
 
 def _account(account: AccountResult) -> AccountView:
-    mark = ENDINGS[account.outcome]
+    mark = ending_mark(account.outcome, [account.error])
     error = _own_error(account)
     return AccountView(
         name=account.account,
@@ -204,14 +204,15 @@ def _advice(numbers: Sequence[AnyNumber], account_error: ErrorInfo | None) -> st
     return f"{text} {translate(_NEXT[outcome])}"
 
 
-def _sentences(result: Result, total: Counter[str]) -> Iterator[str]:
+def _sentences(result: Result, ending: Mark, total: Counter[str]) -> Iterator[str]:
     """Yield the sentence that sums up a result, then one for each obstacle."""
     requests = sum(account.requests.reads + account.requests.writes for account in result.accounts)
-    duration = datetime.fromisoformat(result.finished_at) - datetime.fromisoformat(result.started_at)
+    total_time = datetime.fromisoformat(result.finished_at) - datetime.fromisoformat(result.started_at)
+    duration = total_time - timedelta(milliseconds=result.prompt_ms)
     # changed numbers come first
     order = sorted(MARKS, key=lambda outcome: outcome != Outcome.CHANGED)
     yield _("{outcome}: {what}. {requests} in {seconds} s.").format(
-        outcome=translate(ENDINGS[result.outcome].word).capitalize(),
+        outcome=translate(ending.word).capitalize(),
         what=counts((total[outcome], mark_of(outcome).counted) for outcome in order) or _("no numbers"),
         requests=count(requests, "request"),
         seconds=f"{duration.total_seconds():,.1f}",

@@ -11,7 +11,7 @@ from worker.model.messages import Message
 from worker.model.results import Outcome
 from worker.render.i18n import gettext as _
 from worker.render.i18n import translate
-from worker.render.marks import ENDINGS, brief_counts, counts_text, mark_of, rank
+from worker.render.marks import brief_counts, counts_text, ending_mark, mark_of, rank
 from worker.render.view.attention import error_items, error_text, group_by
 from worker.render.view.parts import AccountView, DocumentView, NumberGroup, count_views
 from worker.render.view.result import attention_items, number_row
@@ -25,7 +25,7 @@ _NEED_ATTENTION: Final = frozenset(outcome for outcome in Outcome if outcome.nee
 
 def run_view(run: RunRecord) -> DocumentView:
     """Return the view of one run of the ledger."""
-    ending = ENDINGS[run.outcome]
+    ending = ending_mark(run.outcome, [account.error for account in run.accounts])
     word = translate(ending.word).capitalize()
     return DocumentView(
         title=_("Run {run}").format(run=run.run_id),
@@ -43,7 +43,7 @@ def run_view(run: RunRecord) -> DocumentView:
 
 
 def _account(account: AccountRecord) -> AccountView:
-    mark = ENDINGS[account.outcome]
+    mark = ending_mark(account.outcome, [account.error])
     numbers = account.numbers or ()
     provenance = tuple(_provenance(account))
     return AccountView(
