@@ -79,6 +79,8 @@ listed roots --files "${INPUT_FILES:-config/desired}"
 listed options --settings "${INPUT_SETTINGS:-}"
 listed options --mask "${INPUT_MASK:-}"
 listed allowed --allow "${INPUT_ALLOW:-}"
+# a request must not choose the programs that run with the secrets of the job
+options+=(--no-commands)
 
 validate() {
   local status=0

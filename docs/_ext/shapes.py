@@ -68,7 +68,11 @@ def _values(kind: inspect.Type) -> str:
         case inspect.VarTupleType(item_type=item):
             return f"a list of {_values(item.type if isinstance(item, inspect.Metadata) else item)}"
         case inspect.StructType(cls=struct):
-            return "`{env: NAME}` or `{file: PATH}`" if struct is SecretRef else "entries, see below"
+            return (
+                "`{env: NAME}`, `{file: PATH}` or `{command: [PROGRAM, …]}`"
+                if struct is SecretRef
+                else "entries, see below"
+            )
         case _:
             return "a text"
 

@@ -55,6 +55,7 @@ _COMMON: Final[Mapping[str, Values]] = {
     "world": dict.fromkeys(WORLDS, ()),
     "paths": {"folder": ("-f", "d"), "main": ("-f", "d/main.yaml"), "both": ("-f", "d/shop.yaml", "-f", "d/main.yaml")},
     "settings_path": {"usual": (), "strict": ("--settings", "strict.yaml")},
+    "no_commands": {"": (), "none": ("--no-commands",)},
     "accounts": {
         "all": (),
         "main": ("--account", "main"),
@@ -105,7 +106,7 @@ class _CommandTable(NamedTuple):
 
 
 _LOG: Final = {key: _COMMON[key] for key in ("log_format", "log_level", "lang")}
-_SETTINGS: Final = {"settings_path": _COMMON["settings_path"]}
+_SETTINGS: Final = {key: _COMMON[key] for key in ("settings_path", "no_commands")}
 _COLOR: Final = {"no_color": _COMMON["no_color"]}
 _NOT_GIVEN: Final[Values] = {"": ()}
 _RUN: Final = "RUN"

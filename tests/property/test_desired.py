@@ -34,6 +34,9 @@ desired = st.builds(
 references = st.one_of(
     st.from_regex("[A-Z_]{1,10}", fullmatch=True).map(lambda name: SecretRef(env=name)),
     st.from_regex("/[a-z./ ]{0,20}[a-z]", fullmatch=True).map(lambda path: SecretRef(file=path)),
+    st.lists(st.from_regex("[a-z-]{1,10}", fullmatch=True), min_size=1, max_size=4).map(
+        lambda command: SecretRef(command=tuple(command))
+    ),
 )
 heads = st.fixed_dictionaries(
     {},
@@ -66,6 +69,8 @@ def flow(value: object) -> str:
             return str(value).lower()
         case dict():
             return "{" + ", ".join(f"{key}: {flow(item)}" for key, item in value.items() if item is not None) + "}"
+        case tuple():
+            return f"[{', '.join(map(flow, value))}]"
         case Status() | int():
             return str(value)
         case _:

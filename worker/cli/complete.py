@@ -117,7 +117,7 @@ def runs(context: click.Context, _: str) -> Iterator[CompletionItem]:
     from worker.cli.ledger import LAST, ledger_database
     from worker.ledger.history import HistoryQuery, history
 
-    database = ledger_database(load.load_settings(context.params.get("settings_path"), {}))
+    database = ledger_database(load.load_settings(context.params.get("settings_path"), {"secrets.commands": False}))
     with database.read(skip_check=True) as connection:
         if connection is None:
             return

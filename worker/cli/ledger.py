@@ -15,7 +15,7 @@ from platformdirs import user_state_path
 
 from worker import __version__
 from worker.cli.credentials import read_password
-from worker.config.settings import Settings
+from worker.config.settings import SecretsSettings, Settings
 from worker.ledger import Database, Ledger, NullLedger, RunInfo, SqliteFile, memory_reader
 from worker.ledger.history import find_run_ids, last_changing_run, run_record
 from worker.model.accounts import AccountMemory
@@ -91,10 +91,10 @@ def ledger_database(settings: Settings) -> Database:
     """
     if settings.ledger.url is None:
         return SqliteFile(ledger_path(settings))
-    return open_postgres(settings.ledger.url, settings.ledger.password)
+    return open_postgres(settings.ledger.url, settings)
 
 
-def open_postgres(url: str, password: SecretRef | None) -> Database:
+def open_postgres(url: str, settings: Settings) -> Database:
     """Return the database of a ledger in PostgreSQL. Nothing is sent yet.
 
     Raises:
@@ -108,12 +108,13 @@ def open_postgres(url: str, password: SecretRef | None) -> Database:
                 "a ledger in PostgreSQL needs a library that is not installed: pip install 'senderid-worker[fleet]'"
             )
         ) from None
-    return PostgresDatabase(url, None if password is None else partial(_password, password))
+    password = settings.ledger.password
+    return PostgresDatabase(url, None if password is None else partial(_password, password, settings.secrets))
 
 
-def _password(reference: SecretRef) -> Secret:
+def _password(reference: SecretRef, secrets: SecretsSettings) -> Secret:
     try:
-        return read_password(reference)
+        return read_password(reference, secrets)
     except CredentialsMissing as error:
         raise LedgerError(str(error)) from None
 

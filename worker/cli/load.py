@@ -12,7 +12,7 @@ from unicodedata import normalize
 import click
 
 from worker.cli.credentials import _api_key
-from worker.cli.defaults import DEFAULT_FILES, DEFAULT_SETTINGS
+from worker.cli.defaults import DEFAULT_FILES, DEFAULT_SETTINGS, OVERRIDES
 from worker.cli.document_conflicts import DocumentChecks
 from worker.config import desired, files, settings
 from worker.config.desired import IdentityResolver
@@ -64,7 +64,9 @@ def load_settings(path: str | None, options: Mapping[str, object]) -> Settings:
         if isinstance(file, Problem):
             raise SettingsError([file])
         source = file
+    context = click.get_current_context(silent=True)
     values = {name: value for name, value in options.items() if value is not None}
+    values |= {} if context is None else context.meta.get(OVERRIDES, {})
     return settings.load(source, os.environ, values)
 
 

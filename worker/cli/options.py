@@ -9,7 +9,7 @@ import click
 from msgspec import Struct, structs
 
 from worker.cli import complete
-from worker.cli.defaults import DEFAULT_FILES, DEFAULT_SETTINGS
+from worker.cli.defaults import DEFAULT_FILES, DEFAULT_SETTINGS, OVERRIDES
 from worker.config.files import STDERR, STDOUT
 from worker.model.errors import UsageError
 from worker.model.messages import Message
@@ -97,6 +97,12 @@ files: Final = _all(
 more_files: Final = click.argument("more", metavar="[PATH]...", nargs=-1, shell_complete=complete.file)
 """The paths of desired state without `-f`."""
 
+
+def _no_commands(ctx: click.Context, _param: click.Parameter, value: bool) -> None:  # noqa: FBT001 - as click calls it
+    if value:
+        ctx.meta.setdefault(OVERRIDES, {})["secrets.commands"] = False
+
+
 settings: Final = _all(
     click.option(
         "--settings",
@@ -104,6 +110,13 @@ settings: Final = _all(
         metavar="PATH",
         shell_complete=complete.file,
         help=f"Settings file. [{DEFAULT_SETTINGS}, where it exists]",
+    ),
+    click.option(
+        "--no-commands",
+        is_flag=True,
+        expose_value=False,
+        callback=_no_commands,
+        help="Run no command that a file names for a secret. For files that others wrote.",
     ),
 )
 

@@ -131,7 +131,7 @@ def run(
     Raises:
         LedgerError: the ledger cannot be written; no request was sent.
     """
-    resolver = resolver or CredentialsResolver()
+    resolver = resolver or CredentialsResolver(settings.secrets)
     metering = metering or RunMetrics()
     terminal = sys.stderr.isatty()
     has_color = uses_color(sys.stderr, no_color=no_color)

@@ -122,7 +122,7 @@ class Services:
     """
 
     def __init__(self, settings: "Settings", metrics: "Metrics", listen: tuple[str, int] | None) -> None:
-        self.resolver = CredentialsResolver()
+        self.resolver = CredentialsResolver(settings.secrets)
         self._settings = settings
         self._metrics = metrics
         self._listen = listen

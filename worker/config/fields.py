@@ -4,7 +4,7 @@ import re
 from typing import Final
 from unicodedata import category
 
-from worker.config.yaml_reader import Mapping, Node, Reader, Scalar, describe
+from worker.config.yaml_reader import Mapping, Node, Reader, Scalar, Sequence, describe
 from worker.model.credentials import SecretRef
 from worker.model.messages import Message
 
@@ -31,6 +31,10 @@ _EMOJI_JOINER: Final = "\u200d"
 """Joins several emoji to one. Terminals that do not know the result show the joiner or each emoji."""
 
 _variable: Final = re.compile("[A-Za-z_][A-Za-z0-9_]*").fullmatch
+_ARGUMENT_CAP: Final = 32
+"""Maximum count of the program and arguments of a command."""
+_key: Final = re.compile("NCS[0-9A-Z]{13}|(?=.*[0-9])[0-9A-Z]{32}", re.IGNORECASE).fullmatch
+"""Matches the vendor's keys and secrets by their form."""
 _secret: Final = re.compile("NCS[0-9A-Z]{13}|(?=.*[0-9])[0-9A-Z]{32}|.*://.*", re.IGNORECASE).fullmatch
 """Matches the vendor's keys and secrets by their form, and URLs, which may contain a secret."""
 
@@ -118,12 +122,17 @@ def read_secret_ref(reader: Reader, node: Node, name: str) -> SecretRef | None:
     if not isinstance(node, Mapping):
         reader.problem(node, literal)
         return None
-    fields = reader.fields(node, ("env", "file"), secret=True)
+    fields = reader.fields(node, ("env", "file", "command"), secret=True)
     if len(fields) != 1:
-        reference_message = Message("{name} must be a reference: either {{env: NAME}} or {{file: PATH}}", name=name)
+        reference_message = Message(
+            "{name} must be a reference: either {{env: NAME}}, {{file: PATH}} or {{command: [PROGRAM, …]}}", name=name
+        )
         reader.problem(node, literal if node.items and not fields else reference_message)
         return None
     ((kind, value),) = fields.items()
+    if kind == "command":
+        command = _read_command(reader, value, literal)
+        return None if command is None else SecretRef(command=command)
     text = read_text(reader, value, kind, NOTE_CAP)
     if text is None:
         return None
@@ -131,7 +140,24 @@ def read_secret_ref(reader: Reader, node: Node, name: str) -> SecretRef | None:
         reader.problem(value, Message("looks like a secret, not a name: {advice}", advice=literal))
     elif kind == "env" and not _variable(text):
         reader.problem(value, Message("env must be a variable name: letters, digits and _, without $ or spaces"))
-    return SecretRef(**{kind: text})
+    return SecretRef(env=text) if kind == "env" else SecretRef(file=text)
+
+
+def _read_command(reader: Reader, node: Node, literal: Message) -> tuple[str, ...] | None:
+    """Return the program and the arguments of a command. If it is not valid, add a problem and return None."""
+    items = node.items if isinstance(node, Sequence) else []
+    if not 1 <= len(items) <= _ARGUMENT_CAP or (len(items) == 1 and " " in getattr(items[0], "text", "")):
+        message = Message(
+            "command must be a list of the program and each of its arguments, such as [pass, show, coolsms/key]; no "
+            "shell runs it"
+        )
+        reader.problem(node, message)
+        return None
+    arguments = [read_text(reader, item, Message("an argument"), NOTE_CAP) for item in items]
+    for item, argument in zip(items, arguments, strict=True):
+        if argument is not None and _key(argument):
+            reader.problem(item, Message("looks like a secret, not an argument: {advice}", advice=literal))
+    return None if None in arguments else tuple(filter(None, arguments))
 
 
 def read_optional_secret_ref(reader: Reader, node: Node, name: str) -> SecretRef | None:

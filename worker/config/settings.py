@@ -30,6 +30,7 @@ __all__ = [
     "RateLimit",
     "Retry",
     "SafetySettings",
+    "SecretsSettings",
     "Settings",
     "Timeout",
     "load",
@@ -147,6 +148,15 @@ class LedgerSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 1024
 
 
+class SecretsSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Secrets that a command prints, as in `{command: [pass, show, coolsms/key]}`."""
+
+    commands: Annotated[
+        bool, Meta(description="Whether such commands are run. false: an account that needs one is an error.")
+    ] = True
+    timeout_seconds: Annotated[float, Meta(gt=0, le=300, description="Time for one command, seconds.")] = 10.0
+
+
 class LogSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """The log on stderr."""
 
@@ -199,6 +209,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     in_use: InUse = InUse()
     health: Health = Health()
     ledger: LedgerSettings = LedgerSettings()
+    secrets: SecretsSettings = SecretsSettings()
     log: LogSettings = LogSettings()
     notify: Notify = Notify()
     metrics: MetricsSettings = MetricsSettings()

@@ -32,19 +32,23 @@ class Secret:
 
 
 class SecretRef(Struct, frozen=True, forbid_unknown_fields=True):
-    """A reference to a secret: the name of an environment variable or the path of a file. Exactly one is set."""
+    """A reference to a secret: the name of an environment variable, the path of a file, or a command. One is set.
+
+    `command` are the program and its arguments. The secret is what the program writes to stdout.
+    """
 
     env: str | None = None
     file: str | None = None
+    command: tuple[str, ...] | None = None
 
     @property
     def location(self) -> str:
-        """The environment variable or file, as a phrase for messages."""
-        return (
-            Message("the file {file}", file=self.file or "")
-            if self.env is None
-            else Message("the environment variable {env}", env=self.env)
-        )
+        """The environment variable, file or command, as a phrase for messages."""
+        if self.env is not None:
+            return Message("the environment variable {env}", env=self.env)
+        if self.command is not None:
+            return Message("the command {program}", program=self.command[0])
+        return Message("the file {file}", file=self.file or "")
 
 
 class Credentials(Struct, frozen=True):
@@ -59,6 +63,11 @@ class CredentialsRef(Struct, frozen=True):
 
     api_key: SecretRef
     api_secret: SecretRef
+
+    @property
+    def has_command(self) -> bool:
+        """Return True if a command prints one of the two."""
+        return self.api_key.command is not None or self.api_secret.command is not None
 
 
 DEFAULT_CREDENTIALS: Final = CredentialsRef(SecretRef(env="SOLAPI_API_KEY"), SecretRef(env="SOLAPI_API_SECRET"))

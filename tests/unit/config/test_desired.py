@@ -706,6 +706,10 @@ def test_invalid_endpoint_is_refused_without_its_password(endpoint: str, words: 
         f"{{api_key: {{env: A}}, api_secret: '{SECRET}",
         f"{{api_key: {{env: A}}, api_secret: @{SECRET}}}",
         f"{{api_key: {{env: A}}, api_secret: {SECRET * 400}}}",
+        f"{{api_key: {{env: A}}, api_secret: {{command: {SECRET}}}}}",
+        f"{{api_key: {{env: A}}, api_secret: {{command: [echo, {SECRET}]}}}}",
+        f"{{api_key: {{env: A}}, api_secret: {{command: [echo {SECRET}]}}}}",
+        f"{{api_key: {{env: A}}, api_secret: {{command: {{echo: {SECRET}}}}}}}",
     ],
 )
 def test_literal_secrets_are_refused_and_not_repeated(credentials: str) -> None:
@@ -720,6 +724,16 @@ def test_literal_secrets_are_refused_and_not_repeated(credentials: str) -> None:
         (f"{{api_key: {{env: A}}, api_secret: {SECRET}}}", "never put a secret in this file: remove"),
         ("{api_key: {env: A}, api_secret: {value: x}}", "2:46: .*; never put a secret in this file"),
         (f"{{api_key: {{env: A}}, api_secret: {{env: {SECRET}}}}}", "looks like a secret, not a name"),
+        (
+            f"{{api_key: {{env: A}}, api_secret: {{command: [a, {SECRET}]}}}}",
+            "2:60: looks like a secret, not an argument",
+        ),
+        ("{api_key: {env: A}, api_secret: {command: []}}", "2:56: command must be a list of the program and"),
+        ("{api_key: {env: A}, api_secret: {command: pass}}", "2:56: command must be a list of the program and"),
+        ("{api_key: {env: A}, api_secret: {command: [pass show x]}}", "2:56: command must be a list of the program"),
+        ("{api_key: {env: A}, api_secret: {command: [a, '']}}", "2:60: an argument is empty"),
+        ("{api_key: {env: A}, api_secret: {command: [a, [b]]}}", "2:60: an argument must be text"),
+        (f"{{api_key: {{env: A}}, api_secret: {{command: [{'a, ' * 33}]}}}}", "2:56: command must be a list"),
         ("{api_key: {env: A}}", "2:14: credentials: missing api_secret: write api_secret: {env: NAME}"),
         ("{api_secret: {env: A}}", "2:14: credentials: missing api_key: write api_key: {env: NAME}"),
         (

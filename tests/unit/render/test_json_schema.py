@@ -247,6 +247,26 @@ DESIRED = [
     ("version: 1\nin_use: {hour: 72}\nnumbers: {}", False),
     ("version: 1\ncredentials: {api_key: {env: KEY}, api_secret: {file: /run/s}}\nnumbers: {}", True),
     ("version: 1\ncredentials: {api_key: {env: KEY}}\nnumbers: {}", False),
+    ("version: 1\ncredentials: {api_key: {command: [pass, show, x]}, api_secret: {env: S}}\nnumbers: {}", True),
+    ("version: 1\ncredentials: {api_key: {command: [pass, 1, true]}, api_secret: {env: S}}\nnumbers: {}", True),
+    ("version: 1\ncredentials: {api_key: {command: []}, api_secret: {env: S}}\nnumbers: {}", False),
+    ("version: 1\ncredentials: {api_key: {command: pass}, api_secret: {env: S}}\nnumbers: {}", False),
+    (
+        "version: 1\ncredentials: {api_key: {command: [pass, NCSAAAABBBBCCCC1]}, api_secret: {env: S}}\nnumbers: {}",
+        False,
+    ),
+    ("version: 1\ncredentials: {api_key: {command: [pass, '']}, api_secret: {env: S}}\nnumbers: {}", False),
+    ("version: 1\ndefaults: {status: ACTIVE, owner: x}\nnumbers: {010-1234-5678: , 010-1234-5679: {note: x}}", True),
+    ("version: 1\ndefaults: {status: ACTIVE}\nnumbers: [010-1234-5678, {phone: 010-1234-5679}]", True),
+    ("version: 1\ndefaults: {state: ACTIVE}\nnumbers: {}", False),
+    ("version: 1\ndefaults: {schedule: []}\nnumbers: {}", False),
+    (
+        "version: 1\nschedules: {a: [{until: 2026-12-01, status: ACTIVE}]}\nnumbers: {010-1234-5678: {schedule: a}}",
+        True,
+    ),
+    ("version: 1\nschedules: {none: [{weekly: 'Mon 09:00-18:00', status: ACTIVE}]}\nnumbers: {}", False),
+    ("version: 1\nschedules: {a: {}}\nnumbers: {}", False),
+    ("version: 1\nnumbers: {010-1234-5678: {schedule: none}}", False),
     ("version: 1\ncredentials: {api_key: {env: KEY}, api_secret: {env: S, file: /s}}\nnumbers: {}", False),
     ("version: 1\ncredentials: {api_key: {env: KEY}, api_secret: {}}\nnumbers: {}", False),
     ("version: 1\ncredentials: {api_key: NCSAAAABBBBCCCC1, api_secret: {env: S}}\nnumbers: {}", False),
@@ -327,6 +347,29 @@ def test_desired_schema_agrees_with_the_loader(text: str, loader: type[yaml.Safe
         accepted = False
     assert accepted is is_valid
     assert (validation_errors("desired", load_yaml(text, loader)) == []) is is_valid
+
+
+SHARED = [
+    ("version: 1", True),
+    ("version: 1\ndefaults: {status: ACTIVE, owner: x, schedule: none}", True),
+    ("version: 1\nschedules: {a: [{weekly: 'Mon 09:00-18:00', status: ACTIVE}]}\ndefaults: {schedule: a}", True),
+    ("defaults: {}", False),
+    ("version: 1\nnumbers: {}", False),
+    ("version: 1\ntimezone: UTC", False),
+    ("version: 1\ndefaults: {protected: maybe}", False),
+]
+
+
+@pytest.mark.parametrize(("text", "is_valid"), SHARED)
+@pytest.mark.parametrize("loader", [CoreLoader, yaml.BaseLoader])
+def test_shared_schema_agrees_with_the_loader(text: str, loader: type[yaml.SafeLoader], *, is_valid: bool) -> None:
+    try:
+        desired.parse_file("senderid.yaml", text.encode())
+        accepted = True
+    except DesiredStateError:
+        accepted = False
+    assert accepted is is_valid
+    assert (validation_errors("shared", load_yaml(text, loader)) == []) is is_valid
 
 
 def test_schema_accepts_every_spelling_of_a_number() -> None:

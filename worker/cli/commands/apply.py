@@ -173,6 +173,7 @@ def _apply_file(
     _check_endpoints(file.path, saved_plan, settings)
     _check_keys(file.path, saved_plan, settings)
     files = _CurrentFiles(saved_plan, settings, file.folder) if file.is_compared else None
+    _check_commands(file.path, saved_plan, files)
     # a replay must be allowed by the options of this command: the plan cannot allow its own replay
     replays = not rules.isdisjoint({REPLAY, ALLOW_ALL})
     plan = None if replays else PlanFile(saved_plan.id, saved_plan.created_at)
@@ -230,6 +231,27 @@ def _check_endpoints(path: str, saved_plan: "SavedPlan", settings: "Settings") -
                     path=path,
                     account=account.account,
                     url=endpoint.url,
+                )
+            )
+
+
+def _check_commands(path: str, saved_plan: "SavedPlan", files: "_CurrentFiles | None") -> None:
+    """Check the commands of a plan, as the author of a plan file must not choose which programs are run.
+
+    Raises:
+        PlanFileError: a command for a secret is not that of the current desired-state files.
+    """
+    for account in saved_plan.accounts:
+        if account.credentials is None or not account.credentials.has_command:
+            continue
+        desired = None if files is None else files(account.account).desired
+        if desired is None or desired.credentials != account.credentials:
+            raise PlanFileError(
+                Message(
+                    "{path}: account {account!r} has credentials from a command that its desired-state file does not "
+                    "name: plan again, and apply the plan with its files",
+                    path=path,
+                    account=account.account,
                 )
             )
 

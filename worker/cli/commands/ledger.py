@@ -43,7 +43,7 @@ def copy(*, source: str, target: str, settings_path: str | None) -> int:
         if "://" not in place:
             return SqliteFile(Path(place))
         try:
-            return open_postgres(parse_ledger_url(place), settings.ledger.password)
+            return open_postgres(parse_ledger_url(place), settings)
         except ValueError as error:
             raise UsageError(str(error)) from None
 

@@ -43,7 +43,7 @@ def test(*, names: tuple[str, ...], settings_path: str | None) -> int:
     from worker.cli.output import emit
     from worker.render.terminal import safe
 
-    reasons = asyncio.run(_send_tests(channels, settings.notify.timeout_seconds))
+    reasons = asyncio.run(_send_tests(channels, settings))
     for channel, reason in zip(channels, reasons, strict=True):
         status, detail = ("ok", "accepted") if reason is None else ("fail", reason)
         emit(f"{status:<4}  {safe(channel.name)}  {safe(translate(detail))}\n")
@@ -68,8 +68,8 @@ def _select(settings: "Settings", names: Sequence[str]) -> list["Channel"]:
     return [channel for channel in channels.values() if not names or channel.name in names]
 
 
-async def _send_tests(channels: Sequence["Channel"], seconds: float) -> list[str | None]:
-    resolver = CredentialsResolver()
+async def _send_tests(channels: Sequence["Channel"], settings: "Settings") -> list[str | None]:
+    resolver, seconds = CredentialsResolver(settings.secrets), settings.notify.timeout_seconds
     return await asyncio.gather(*(_send_test(channel, resolver, seconds) for channel in channels))
 
 

@@ -99,6 +99,8 @@ def _credentials(reference: CredentialsRef | None) -> str:
 
 
 def _secret(reference: SecretRef) -> str:
+    if reference.command is not None:
+        return _("the command {program}").format(program=reference.command[0])
     return f"${reference.env}" if reference.env is not None else _("the file {path}").format(path=reference.file)
 
 
