@@ -64,7 +64,7 @@ def test_daemon_converges_and_is_healthy_and_ready(simulated: Simulated, tmp_pat
     assert daemon.stop() == 143
 
 
-def test_other_commands_have_no_health(simulated: Simulated) -> None:
+def test_other_commands_do_not_report_health(simulated: Simulated) -> None:
     simulated.start()
     assert simulated.box is not None
     box = simulated.engine.start(IMAGE, "sandbox", options=CONFINED)

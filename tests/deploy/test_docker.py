@@ -120,7 +120,7 @@ def test_services_mount_the_secrets_that_files_name() -> None:
     assert "environment" not in SERVICES["watch"]
 
 
-def test_simulated_daemon_shares_no_state_with_the_real_one() -> None:
+def test_simulated_daemon_does_not_share_state_with_the_real_one() -> None:
     assert SERVICES["sandbox-watch"]["profiles"] == SERVICES["sandbox"]["profiles"] == ["sandbox"]
     assert SERVICES["sandbox-watch"]["network_mode"] == "service:sandbox"
     assert not {*map(str, SERVICES["watch"]["volumes"])} & {*map(str, SERVICES["sandbox-watch"]["volumes"])}

@@ -302,7 +302,7 @@ def test_git_component_changes_only_the_folder(build_overlay: Build, overlay: st
 
 
 @pytest.mark.parametrize("overlay", ["watch", "cronjob"])
-def test_openshift_component_sets_no_user_or_group(build_overlay: Build, overlay: str) -> None:
+def test_openshift_component_does_not_set_user_or_group(build_overlay: Build, overlay: str) -> None:
     context = _template(build_overlay(overlay, "openshift"))["spec"]["securityContext"]
     assert not context.keys() & {"fsGroup", "runAsUser", "runAsGroup", "supplementalGroups"}
     assert "fsGroup" in _template(build_overlay(overlay))["spec"]["securityContext"]

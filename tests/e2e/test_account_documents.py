@@ -52,7 +52,7 @@ def test_invalid_response_fails_a_saved_plan(command: Command, served: Served, f
 
 
 @pytest.mark.parametrize("fault", [*_SHAPES, Fault.EMPTY_OBJECT])
-def test_invalid_response_replaces_no_exported_file(command: Command, served: Served, fault: Fault) -> None:
+def test_invalid_response_does_not_replace_an_exported_file(command: Command, served: Served, fault: Fault) -> None:
     file = _desired(command)
     original = file.read_bytes()
     served.sandbox.script(None, "GET", [fault] * 2)
@@ -158,7 +158,7 @@ def test_import_refuses_an_invalid_document(command: Command, text: str, reason:
 
 
 @pytest.mark.parametrize("fault", [Fault.SHRUNKEN, Fault.EMPTY_OBJECT])
-def test_numbers_missing_from_one_read_change_no_plan(command: Command, served: Served, fault: Fault) -> None:
+def test_numbers_missing_from_one_read_do_not_change_the_plan(command: Command, served: Served, fault: Fault) -> None:
     _desired(command, pin="")
     served.sandbox.script(None, "GET", [fault])
     result = command("plan", "-f", "d.yaml", "--format", "json", "--log-format", "json")

@@ -277,7 +277,7 @@ def test_output_file_is_written_atomically(command: Command, served: Served) -> 
     assert served.writes == []
 
 
-def test_unusable_state_folder_sends_no_write(command: Command, served: Served) -> None:
+def test_nothing_is_written_if_the_state_folder_is_unusable(command: Command, served: Served) -> None:
     command.write("state", "a file where a folder should be")
     result = command("apply", "--yes", "-f", "d.yaml")
     assert result.returncode == 1

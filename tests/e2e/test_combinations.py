@@ -365,7 +365,7 @@ def test_row(fleet: Fleet, tmp_path: Path, name: str, row: Row) -> None:
 
 
 @pytest.mark.parametrize(("name", "row"), list(_wrong()))
-def test_wrong_options_reach_no_account(fleet: Fleet, tmp_path: Path, name: str, row: Row) -> None:
+def test_wrong_options_do_not_reach_an_account(fleet: Fleet, tmp_path: Path, name: str, row: Row) -> None:
     result = _run(fleet, tmp_path, name, row)
     # a file that is given twice is invalid desired state
     assert result.returncode == (65 if name == "validate" or row.get("more") else 64), result.stderr

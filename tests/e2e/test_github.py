@@ -269,7 +269,7 @@ def test_expired_plan_is_refused(job: Job, forge: Forge, served: Served) -> None
     assert served.writes == []
 
 
-def test_manual_apply_needs_no_reviewed_plan(job: Job, served: Served) -> None:
+def test_manual_apply_works_without_a_reviewed_plan(job: Job, served: Served) -> None:
     job.event = {}
     step = job("apply", INPUT_FROM="files", HEAD_REPOSITORY="")
     assert step.status == 0, step.log
@@ -461,7 +461,7 @@ def test_claim_of_another_user_is_ignored(job: Job, forge: Forge, served: Served
     assert served.writes == [(A, "ACTIVE")]
 
 
-def test_retries_make_no_second_comment(job: Job, forge: Forge, served: Served) -> None:
+def test_retries_do_not_create_a_second_comment(job: Job, forge: Forge, served: Served) -> None:
     """The retries follow a secondary rate limit, and a POST whose response was lost."""
     forge.faults = [Fault("GET", "/comments", 403), Fault("POST", "/comments", 502, takes_effect=True)]
     assert job("plan").status == 0

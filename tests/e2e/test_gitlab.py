@@ -226,7 +226,7 @@ def test_failed_issue_keeps_the_status_of_drift(pipeline: Pipeline, forge: Forge
     assert "Warning: there is no drift, but the issue could not be closed" in calm.stderr
 
 
-def test_manual_apply_needs_no_reviewed_plan(pipeline: Pipeline, served: Served) -> None:
+def test_manual_apply_works_without_a_reviewed_plan(pipeline: Pipeline, served: Served) -> None:
     assert pipeline("senderid-apply-files").returncode == 0
     assert served.writes == [(A, "ACTIVE")]
 

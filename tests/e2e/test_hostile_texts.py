@@ -88,7 +88,9 @@ def test_hostile_text_is_one_json_string(command: Command, hostile: _Hostile) ->
         ("doctor",),
     ],
 )
-def test_terminal_gets_no_control_characters(command: Command, hostile: _Hostile, arguments: tuple[str, ...]) -> None:
+def test_terminal_does_not_receive_control_characters(
+    command: Command, hostile: _Hostile, arguments: tuple[str, ...]
+) -> None:
     command.environment |= {"TERM": "xterm-256color", "COLUMNS": "200"}
     output = _OWN_SEQUENCES.sub(b"", _on_a_terminal(command, *arguments).encode())
     assert b"owned" in output

@@ -35,7 +35,7 @@ def test_export_writes_its_schema_beside_it(command: Command, serve: Serve) -> N
     assert command("plan", "-f", "main.yaml", "--detailed-exitcode").returncode == 0
 
 
-def test_export_replaces_no_other_file_by_its_schema(command: Command) -> None:
+def test_export_does_not_replace_another_file_by_its_schema(command: Command) -> None:
     command.write("senderid.schema.json", "{}")
     command.write("t.csv", "phone,status\n01012345678,ACTIVE\n")
     result = command("import", "t.csv", "--output", "main.yaml")
@@ -118,7 +118,9 @@ def test_account_document_may_have_a_byte_order_mark(command: Command, encoding:
         ("", (), "t.txt:1:1: the file is empty"),
     ],
 )
-def test_invalid_table_writes_no_file(command: Command, text: str, arguments: tuple[str, ...], message: str) -> None:
+def test_invalid_table_is_not_written_to_a_file(
+    command: Command, text: str, arguments: tuple[str, ...], message: str
+) -> None:
     command.write("t.txt", text)
     result = command("import", "t.txt", *arguments, "--output", "main.yaml")
     assert (result.returncode, result.stdout) == (65, "")

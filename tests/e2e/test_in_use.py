@@ -61,7 +61,7 @@ def test_apply_writes_idle_numbers_and_reads_messages_once(
     assert _message_reads(served) == 4
 
 
-def test_allow_in_use_reads_no_messages(served: Served, command: Command, account: SandboxAccount) -> None:
+def test_messages_are_not_read_with_allow_in_use(served: Served, command: Command, account: SandboxAccount) -> None:
     result = command("apply", "-y", "-f", "main.yaml", "--allow", "in-use", "--format", "json")
     assert result.returncode == 0, result.stderr
     assert {phone for phone, status in account.statuses.items() if status == "ACTIVE"} == {STAYS}
@@ -126,7 +126,7 @@ def test_rollback_holds_numbers_in_use(served: Served, command: Command, account
     assert account.statuses[IDLE] == "INACTIVE"
 
 
-def test_drift_reads_no_messages(served: Served, command: Command) -> None:
+def test_drift_does_not_read_messages(served: Served, command: Command) -> None:
     assert "3 to deactivate" in command("drift", "-f", "main.yaml").stdout
     assert _message_reads(served) == 0
 

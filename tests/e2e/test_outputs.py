@@ -47,7 +47,7 @@ def test_output_dash_is_stdout(command: Command, arguments: tuple[str, ...], beg
 
 
 @pytest.mark.usefixtures("served")
-def test_export_to_a_descriptor_writes_no_schema(command: Command, tmp_path: Path) -> None:
+def test_export_to_a_descriptor_does_not_write_a_schema(command: Command, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     with (tmp_path / "out" / "x.yaml").open("w") as file:
         with command.popen("export", "--output", "/dev/stdout", stdout=file) as process:

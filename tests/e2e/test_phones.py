@@ -48,7 +48,7 @@ def test_registered_implausible_number_is_selected_and_excluded(
 
 @pytest.mark.parametrize("form", ["text", "json"])
 @pytest.mark.parametrize("verb", [("plan",), ("apply", "--yes"), ("drift",)])
-def test_unregistered_implausible_number_sends_no_write(
+def test_nothing_is_written_if_an_implausible_number_is_not_registered(
     command: Command, served: Served, account: SandboxAccount, verb: tuple[str, ...], form: str
 ) -> None:
     """A typing error must not make the registered number unmanaged."""

@@ -234,7 +234,7 @@ def test_another_account_than_pinned_is_an_error(command: Command, served: Serve
     assert served.writes == []
 
 
-def test_failed_account_stops_no_other(command: Command, serve: Serve) -> None:
+def test_failed_account_does_not_stop_the_others(command: Command, serve: Serve) -> None:
     accounts = [
         SandboxAccount.of({f"0100000000{n}": "INACTIVE"}, api_key=f"NCS{n}", account_id=f"{n}", api_secret="s" * 30)
         for n in range(3)
@@ -280,7 +280,7 @@ def _edit_during_the_prompt(command: Command, served: Served) -> tuple[int, str]
         os.close(master)
 
 
-def test_blocked_and_missing_numbers_stop_no_other(command: Command, serve: Serve) -> None:
+def test_blocked_and_missing_numbers_do_not_stop_the_others(command: Command, serve: Serve) -> None:
     account = SandboxAccount.of({A: "INACTIVE", B: "PENDING"})
     served = serve(account)
     command.at(served.sandbox, account).write(

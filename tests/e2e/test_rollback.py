@@ -113,7 +113,7 @@ def test_safety_rule_refuses_a_rollback(command: Command, serve: Serve) -> None:
     assert account.statuses == previous
 
 
-def test_run_without_changes_needs_no_rollback(command: Command, served: Served) -> None:
+def test_run_without_changes_cannot_be_rolled_back(command: Command, served: Served) -> None:
     _apply(command)
     run = _apply(command)
     served.sandbox.wire.clear()
@@ -183,7 +183,7 @@ def test_only_yes_on_a_terminal_rolls_back(
     assert "Type 'yes'" in err
 
 
-def test_unreadable_account_stops_no_other(command: Command, serve: Serve) -> None:
+def test_unreadable_account_does_not_stop_the_others(command: Command, serve: Serve) -> None:
     accounts = [
         SandboxAccount.of({A: "INACTIVE"}, account_id="1", api_key="NCS0000000000001", api_secret="secret-1"),
         SandboxAccount.of({B: "INACTIVE"}, account_id="2", api_key="NCS0000000000002", api_secret="secret-2"),

@@ -176,7 +176,7 @@ def test_allow_replay_keeps_the_preconditions(
 
 
 @pytest.mark.parametrize("rule", ["replay", "all"])
-def test_allow_of_the_plan_allows_no_replay(served: Served, command: Command, rule: str) -> None:
+def test_allow_of_the_plan_does_not_allow_a_replay(served: Served, command: Command, rule: str) -> None:
     _plan(command, "p.json", "--allow", rule)
     first = _apply(command)
     assert (first.returncode, served.writes) == (0, WRITES)
@@ -233,7 +233,7 @@ def test_changed_desired_status_is_conflict(served: Served, command: Command) ->
         ),
     ],
 )
-def test_number_no_longer_desired_is_conflict(served: Served, command: Command, text: str, reason: str) -> None:
+def test_number_that_is_no_longer_desired_is_conflict(served: Served, command: Command, text: str, reason: str) -> None:
     """The number is unlisted, protected, or after its window."""
     command.write("config/main.yaml", text)
     result = _apply(command)

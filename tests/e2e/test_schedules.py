@@ -178,7 +178,7 @@ def test_calendar_names_the_extra_for_icalendar(command: Command) -> None:
     assert "pip install '.[calendar]'" in result.stderr
 
 
-def test_calendar_needs_no_account(command: Command) -> None:
+def test_calendar_works_without_an_account(command: Command) -> None:
     command.write("main.yaml", FILE)
     arguments = ("calendar", "-f", "main.yaml", "--from", "2037-12-01", "--days", "1")
     text = command(*arguments).stdout

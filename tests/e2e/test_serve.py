@@ -63,7 +63,7 @@ def _url(process: "subprocess.Popen[str]") -> str:
 
 
 @pytest.mark.usefixtures("applied")
-def test_serve_needs_no_credentials(command: Command, start: Callable[..., Any]) -> None:
+def test_serve_works_without_credentials(command: Command, start: Callable[..., Any]) -> None:
     names = ("SENDERID_ENDPOINT", "SOLAPI_API_KEY", "SOLAPI_API_SECRET")
     secret = [command.environment.pop(name) for name in names][-1]
     process = start("serve", "--listen", "127.0.0.1:0")

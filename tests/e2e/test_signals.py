@@ -155,7 +155,7 @@ def test_signal_ends_a_reading_command(
 
 @pytest.mark.parametrize("number", _STATUS)
 @pytest.mark.parametrize("verb", ["plan", "export", "history"])
-def test_full_pipe_delays_no_signal(command: Command, serve: Serve, verb: str, number: signal.Signals) -> None:
+def test_full_pipe_does_not_delay_a_signal(command: Command, serve: Serve, verb: str, number: signal.Signals) -> None:
     account = SandboxAccount.of({A: "INACTIVE"})
     served = serve(account)
     command.at(served.sandbox, account).write("d.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE}}\n")

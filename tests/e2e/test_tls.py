@@ -72,7 +72,7 @@ def _unnamed_authority(_: Path) -> Certificate:
     ],
 )
 @pytest.mark.parametrize("verb", [("plan",), ("apply", "--yes")])
-def test_unverified_peer_gets_no_request(
+def test_unverified_peer_does_not_receive_a_request(
     command: Any,
     serve: Callable[..., Any],
     tmp_path: Path,

@@ -184,7 +184,7 @@ def test_second_watch_is_locked_and_retries(command: Command, serve: Serve, watc
     assert first.end() == 143
 
 
-def test_dry_run_keeps_no_ledger(command: Command, served: Served, watch: Callable[..., Daemon]) -> None:
+def test_dry_run_does_not_keep_a_ledger(command: Command, served: Served, watch: Callable[..., Daemon]) -> None:
     daemon = watch("--every", "1s", "--dry-run")
     daemon.until("number.planned", phone=A)
     daemon.until("watch.pass", outcome="partial")

@@ -233,7 +233,7 @@ accounts = st.builds(
 
 @unhurried
 @given(accounts, hostile)
-def test_exported_file_plans_no_change(account: ObservedAccount, name: str) -> None:
+def test_plan_of_an_exported_file_has_no_changes(account: ObservedAccount, name: str) -> None:
     """The export of any account loads without a warning about itself, and planning it gives no write."""
     exported = desired_yaml(account, name=name, endpoint="solapi")
     (desired,) = load([("exported.yaml", exported.encode())]).accounts

@@ -83,7 +83,7 @@ def _check_elements(report_of: Callable[[str], str], text: str) -> None:
 @examples(40)
 @given(_texts)
 @example(HOSTILE)
-def test_texts_add_no_element_to_a_plan(text: str) -> None:
+def test_texts_do_not_add_elements_to_a_plan(text: str) -> None:
     """The elements equal those of the same plan with a harmless text, and the text is visible."""
     _check_elements(_plan, text)
 
@@ -91,7 +91,7 @@ def test_texts_add_no_element_to_a_plan(text: str) -> None:
 @examples(40)
 @given(_texts)
 @example(HOSTILE)
-def test_texts_add_no_element_to_a_result(text: str) -> None:
+def test_texts_do_not_add_elements_to_a_result(text: str) -> None:
     """The texts are errors, statuses and names."""
     _check_elements(_result, text)
 
@@ -99,6 +99,6 @@ def test_texts_add_no_element_to_a_result(text: str) -> None:
 @examples(40)
 @given(_texts)
 @example(HOSTILE)
-def test_texts_add_no_element_to_a_run(text: str) -> None:
+def test_texts_do_not_add_elements_to_a_run(text: str) -> None:
     """The texts are those of a run in the ledger."""
     _check_elements(_run, text)

@@ -52,7 +52,7 @@ _words = st.text("가나다라마바사 ;,|", min_size=2, max_size=20).filter(la
     st.sampled_from(",;\t|"),
     st.sampled_from(["", "sep={}\n"]),
 )
-def test_text_around_a_table_changes_no_number(
+def test_text_around_a_table_does_not_change_its_numbers(
     flags: dict[str, str], titles: list[str], notes: list[str], delimiter: str, declaration: str
 ) -> None:
     file = io.StringIO()

@@ -37,7 +37,7 @@ LANG: Final = click.Option(
 
 
 def set_language(arguments: Sequence[str]) -> None:
-    """Choose the language that the command line or the environment requests, also for click's own texts."""
+    """Choose the language that the command line or the environment requests, including for click's own texts."""
     if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
         # escape characters that the terminal cannot encode, as stderr does, instead of raising an error
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -404,7 +404,7 @@ class OutputOptions(Struct, frozen=True, kw_only=True):
 
 
 class Common(OutputOptions, frozen=True, kw_only=True):
-    """The values of the options of `common`. A command may have only some of these options."""
+    """The values of the options of `common`. A command may have only some of the options."""
 
     settings_path: str | None
     paths: tuple[str, ...] = ()

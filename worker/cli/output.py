@@ -111,7 +111,7 @@ class TextStyle(NamedTuple):
 
     @classmethod
     def of(cls, *, no_color: bool, output: str | None = None) -> Self:
-        """Return the style for stdout. It has no colour if stdout is not a terminal, or if the output is a file."""
+        """Return the style for stdout. It is without colour if stdout is not a terminal, or if the output is a file."""
         if output is not None or not sys.stdout.isatty():
             return cls(color=False, width=_NARROWEST)
         columns = shutil.get_terminal_size().columns

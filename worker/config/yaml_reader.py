@@ -288,7 +288,7 @@ def _begin(event: Any) -> Scalar | Mapping | Sequence:
 class Reader:
     """A reader of the nodes of one file, which collects their problems.
 
-    `problems` has the first `PROBLEM_CAP` problems in the order of discovery. `omitted_count` is the count of the
+    `problems` contains the first `PROBLEM_CAP` problems in the order of discovery. `omitted_count` is the count of the
     others.
     """
 

@@ -263,9 +263,9 @@ def _numbers_lost(
 ) -> Iterator[Conflict]:
     """Yield a conflict for each file from which numbers were removed that a broken file may list now.
 
-    Such numbers would be deactivated as unmanaged. `documents_before` has the earlier documents of changed and deleted
-    files, and `broken` has the earlier documents of broken files. A file that was never valid may describe any account
-    that is split with `account:`.
+    Such numbers would be deactivated as unmanaged. `documents_before` are the earlier documents of changed and deleted
+    files, and `broken` those of broken files. A file that was never valid may describe any account that is split with
+    `account:`.
     """
     numbers_by_account: dict[str, set[str]] = {}
     deactivating_accounts: set[str] = set()

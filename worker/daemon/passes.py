@@ -193,7 +193,7 @@ class Passes:
         return self._quotas.values()
 
     def interrupt(self, reason: Interrupted) -> None:
-        """Start no further requests, also in later passes. In-flight writes finish and are verified."""
+        """Start no further requests, not even in later passes. In-flight writes finish and are verified."""
         self._interruption = reason
         if self._fleet is not None:
             self._fleet.interrupt(reason)

@@ -75,7 +75,7 @@ _MATCHING_RUNS: Final = f"""
 def history(connection: Connection, query: HistoryQuery) -> History:
     """Return the runs that match a query, newest first, each with its matching accounts.
 
-    If the query has a `phone`, the accounts have the record of that number only. Otherwise they have no numbers.
+    If the query has a `phone`, each account contains only the record of that number; otherwise no numbers.
     """
     parameters = msgspec.structs.asdict(query)
     with Snapshot(connection):

@@ -185,7 +185,7 @@ class SourceFile(Struct, frozen=True):
 class DesiredAccount(Struct, frozen=True):
     """The desired state of one account, from one document or, if the account is split, from several.
 
-    `numbers` maps digits to the desired state, in file order. `lines` has the line of each number in the same order.
+    `numbers` maps digits to the desired state, in file order. `lines` are the lines of the numbers, in the same order.
 
     `source`, `line`, `sha256` and `commit` describe the main document, as in `SourceFile`. It sets all account-level
     keys. `parts` are the other documents of a split account, which only add numbers and schedules, and the files with
@@ -246,9 +246,9 @@ class Observed(Struct, frozen=True, gc=False):
 class ObservedAccount(Struct, frozen=True):
     """The observed state of one account. `account_id` may be None if the account has no numbers.
 
-    `updated` has the Unix time of each number's last change in seconds, in the order of `numbers`; 0 if unknown.
-    `extended` are the numbers whose registration the vendor extends automatically. `measures` maps a number to the
-    steps that the vendor still requires for it, in the vendor's words. `limit` is the maximum count of registered
+    `updated` are the Unix times of the last change of each number, in seconds and in the order of `numbers`; 0 if
+    unknown. `extended` are the numbers whose registration the vendor extends automatically. `measures` maps a number to
+    the steps that the vendor still requires for it, in the vendor's words. `limit` is the maximum count of registered
     numbers; None if unknown. `seen_at` is the Unix time of the read in seconds; 0 if unknown.
     """
 

@@ -156,7 +156,7 @@ class _ProblemsError(WorkerError):
 
 
 class DesiredStateError(_ProblemsError):
-    """The desired state is invalid. `problems` has those of each file in file order, then conflicts between files."""
+    """The desired state is invalid. `problems` lists those of each file in file order, then conflicts between files."""
 
 
 class SettingsError(_ProblemsError):
@@ -168,7 +168,7 @@ class ImplausibleNumber(WorkerError):
 
 
 class PolicyRefusal(WorkerError):
-    """Safety rules refused the plan. `refusals` has one entry per rule."""
+    """Safety rules refused the plan. `refusals` contains one entry per rule."""
 
     def __init__(self, refusals: Sequence[Refusal]) -> None:
         super().__init__("; ".join(refusal.message for refusal in refusals))
@@ -196,7 +196,7 @@ class Declined(WorkerError):
 
 
 class DuplicateAccount(WorkerError):
-    """Two or more names in the files are the same account at the API. The message has the location of each."""
+    """Two or more names in the files are the same account at the API. The message gives the location of each."""
 
 
 class AccountBusy(WorkerError):
@@ -234,9 +234,9 @@ class ActivationsFailed(WorkerError):
 class ApiError(WorkerError):
     """A failure of the API, a proxy or the network.
 
-    `http_status` is None without a complete response. `api_code` is the API's `errorCode`, None if it sent none. The
-    message is the API's own if it sent one. `timed_out` is True if the client stopped waiting for the response: the
-    server may still receive the request.
+    `http_status` is None without a complete response. `api_code` is the `errorCode` of the API; None if the response
+    has none. The message is the API's own, if it sent one. `timed_out` is True if the client stopped waiting for the
+    response: the server may still receive the request.
     """
 
     def __init__(
@@ -307,4 +307,4 @@ class ClockSkewed(AccountRejected):
 
 
 class InternalError(WorkerError):
-    """A bug in the worker. The message has only the type of the exception, because its text may contain a secret."""
+    """A bug in the worker. The message is only the type of the exception, because its text may contain a secret."""

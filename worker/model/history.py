@@ -86,9 +86,9 @@ class AccountRecord(Struct, frozen=True, kw_only=True):
     """The record of one account in one run: its endpoint and credentials, its source file, and its result.
 
     `credentials` are references; None for the default ones. `safety`, `in_use` and `groups` are the rules that applied.
-    `counts` has the count of numbers by outcome, or by action while the account is unfinished. `settled` is True if the
-    result of every write is known. `numbers` has the numbers that had writes or could not proceed; all others are only
-    counted. It is None in a list of runs.
+    `counts` are the counts of numbers by outcome, or by action while the account is unfinished. `settled` is True if
+    the result of every write is known. `numbers` are the numbers that were written or could not proceed; all others are
+    only counted. It is None in a list of runs.
     """
 
     account: str

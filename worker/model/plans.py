@@ -118,9 +118,9 @@ class Notice(Struct, frozen=True):
 
 
 class AccountPlan(Struct, frozen=True, kw_only=True):
-    """The plan of one account. `changes` has every number whose action is not `unchanged`, in the order of execution.
+    """The plan of one account. `changes` are the numbers whose action is not `unchanged`, in the order of execution.
 
-    `counts` has the count of numbers by action. `timezone` is the time zone of the file, an IANA name. `active` is the
+    `counts` are the counts of numbers by action. `timezone` is the time zone of the file, an IANA name. `active` is the
     count of ACTIVE numbers of the whole account, including those outside the plan; None if the account was not read.
     """
 

@@ -76,9 +76,9 @@ class NumberResult(Struct, frozen=True):
 
 
 class AccountResult(Struct, frozen=True, kw_only=True):
-    """The result of one account. `numbers` has every number whose outcome is not `unchanged`.
+    """The result of one account. `numbers` contains every number whose outcome is not `unchanged`.
 
-    `counts` has the count of all numbers by outcome.
+    `counts` are the counts of all numbers by outcome.
     """
 
     account: str

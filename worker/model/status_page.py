@@ -34,7 +34,7 @@ OUT_OF_SYNC = frozenset(
 class AccountState(Struct, frozen=True, kw_only=True):
     """The state of an account after its last recorded run. `key` identifies the account across runs and files.
 
-    `position` is the position of the record in the ledger, for paging. `counts` has the count of numbers by outcome.
+    `position` is the position of the record in the ledger, for paging. `counts` are the counts of numbers by outcome.
     `settled` is True if the result of every write of the run is known.
     """
 
@@ -66,7 +66,7 @@ class AccountState(Struct, frozen=True, kw_only=True):
 
     @property
     def is_calm(self) -> bool:
-        """Return True if the account needs no attention."""
+        """Return True if the account does not need attention."""
         return self.outcome is Ending.CONVERGED and self.settled and not self.differing
 
 
@@ -168,7 +168,7 @@ class QuotaUse(Struct, frozen=True):
 class DaemonState(Struct, frozen=True, kw_only=True):
     """The state of the daemon that the ledger does not record: its last pass, its reads, and its rate limits.
 
-    `quotas` has one entry per API key, in the order of their first use.
+    `quotas` contains one entry per API key, in the order of first use.
     """
 
     last_pass: Timestamp | None = None

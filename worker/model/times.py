@@ -132,9 +132,9 @@ def _clock(moment: datetime, zone: ZoneInfo) -> datetime:
 def parse_weekly(text: str) -> tuple[tuple[int, int], ...]:
     """Parse a weekly window such as `Mon-Fri 09:00-12:00, 13:00-18:00`.
 
-    Each span of the result is [from, until) in minutes since Monday 00:00. Days are three-letter names, ranges or lists
-    of these, or `daily`, in any letter case. A time range that ends before it starts ends on the next day, so the last
-    span of a week may end after `WEEK`.
+    Each span of the result is [from, until) in minutes since Monday 00:00. Days are three-letter names, or ranges or
+    lists of names, or `daily`, in any letter case. A time range that ends before it starts ends on the next day, so the
+    last span of a week may end after `WEEK`.
 
     Raises:
         ValueError: the text is not a weekly window.

@@ -244,9 +244,10 @@ def _offsets(name: str) -> tuple[int, ...]:
 
 
 def _likeness(first: str, second: str) -> float:
-    """Return the similarity of two names, from 0 to 1: that of the regions or that of the cities, whichever is lower.
+    """Return the similarity of two names, from 0 to 1.
 
-    The result is 0 for names without a region and for `Etc/…`, where one other letter means another zone.
+    It is the lower of the similarity of the regions and that of the cities. The result is 0 for names without a region,
+    and for `Etc/…`, where one other letter means another zone.
     """
     from difflib import SequenceMatcher  # noqa: PLC0415 - for mistakes only
 

@@ -67,10 +67,10 @@ class Terms(Struct, frozen=True):
 class Draft(Struct, frozen=True):
     """A plan, together with the facts about the account that a run needs to apply and record it.
 
-    `desired` has the desired state of every number in the scope of the plan, at the time of the plan. `error` is set if
+    `desired` is the desired state of every number in the scope of the plan, at the time of the plan. `error` is set if
     the account could not be planned. `requests` are the counts of requests that the reads took. `confirmed_statuses`
-    has the numbers that have their desired status although a run last wrote another one. `has_open_attempts` is True if
-    an earlier run crashed or left open attempts. `statuses` has the count of all the account's numbers by status,
+    are the numbers that have their desired status although a run last wrote another one. `has_open_attempts` is True if
+    an earlier run crashed or left open attempts. `statuses` are the counts of all numbers of the account by status,
     planned or not. `registered_count` is their total; None if the ledger has that count already. `names` is as in
     `AccountMemory`.
     """

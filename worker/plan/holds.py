@@ -61,7 +61,7 @@ def hold_back(
 def group_holds(phones: Iterable[str], active: Collection[str], groups: Iterable[Group]) -> dict[str, Message]:
     """Return the deactivations that would leave a group with too few ACTIVE numbers, each with the reason.
 
-    `phones` are the numbers to deactivate, in order. `active` has the numbers that are ACTIVE or will be activated. A
+    `phones` are the numbers to deactivate, in order. `active` are the numbers that are ACTIVE or will be activated. A
     group that already has too few ACTIVE numbers holds every deactivation of an ACTIVE member.
     """
     deactivations = tuple(phones)

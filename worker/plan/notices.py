@@ -39,8 +39,9 @@ _ORDER: Final = {kind: index for index, kind in enumerate(NoticeKind)}
 def notices(observed: ObservedAccount, groups: Iterable[Group], settings: Health) -> tuple[Notice, ...]:
     """Return the notices on an account after a read. There is at most one per number and kind.
 
-    Notices on groups come first, then those on numbers, ordered by kind and number, then that on the limit. Without the
-    time of the read there are no notices of expiry. They omit registrations that the vendor extends automatically.
+    Notices on groups come first, then those on numbers, ordered by kind and number, then the one on the limit. Without
+    the time of the read, no notice reports an expiry. Registrations that the vendor extends automatically do not
+    expire.
     """
     per_number = [*_expiring(observed, settings), *_awaiting_vendor(observed)]
     per_number.sort(key=lambda notice: (_ORDER[notice.kind], notice.phone or ""))

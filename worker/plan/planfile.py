@@ -113,7 +113,7 @@ class LeftOut(Struct, frozen=True, forbid_unknown_fields=True):
 class SavedPlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The content of a plan file.
 
-    `id` identifies the file: two plans with the same changes have different ids. `version` is the version of the worker
+    `id` identifies the file: two files with equal changes have different ids. `version` is the version of the worker
     that wrote the file. `allow` are the names of the safety rules that the user allowed plans to break. `seal` is the
     SHA-256 of the rest of the content, in hex; it is empty outside the file.
     """

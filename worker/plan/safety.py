@@ -85,7 +85,7 @@ def guard(
 ) -> tuple[Refusal, ...]:
     """Return the refusals of the changes by safety rules; none if the changes may be written.
 
-    `active` is the count of ACTIVE numbers of the account. `allow` has the names of rules to skip, from `RULES`, or
+    `active` is the count of ACTIVE numbers of the account. `allow` are the names of rules to skip, from `RULES`, or
     `ALLOW_ALL`. `already_deactivated` is the count of numbers of the same plan that a crashed run has deactivated. They
     count as further deactivations, so that a plan cannot exceed the limits in several runs.
 
@@ -130,7 +130,7 @@ def guard_fleet(plans: Sequence[AccountPlan], fleet_limit: int | str, allow: fro
 
     `fleet_limit` limits activations and deactivations separately. It is a number, or a percentage of the registered
     numbers in the scope of the plans. Accounts without a plan do not count. Changes that another rule refuses do count,
-    because they may be part of the same mistake. `allow` has the names of rules to skip, as in `guard`.
+    because they may be part of the same mistake. `allow` are the names of rules to skip, as in `guard`.
 
     Raises:
         ValueError: `fleet_limit` is neither a number nor a percentage.
@@ -168,7 +168,7 @@ def _fleet_wide(action: Action, count: int, total: int, limit: int, setting: int
 
 
 def replay(earlier: PlanFileUse) -> Refusal:
-    """Return the refusal of a plan file that an earlier run applied or overtook."""
+    """Return the refusal of a plan file that an earlier run applied, or whose numbers it wrote later."""
     if earlier.was_applied:
         message = Message(
             "run {run} already applied this plan at {time}: plan again, or add --allow replay to apply it again",

@@ -52,7 +52,7 @@ _NOT_WRITTEN: Final = {
 
 
 class Conclusion(NamedTuple):
-    """The result of an account. `result` only counts unchanged numbers; `unchanged_numbers` has their results.
+    """The result of an account. `result` only counts unchanged numbers; `unchanged_numbers` are their results.
 
     With `is_planned`, the error of the account is that of its plan, which was logged with the plan.
     """

@@ -19,7 +19,7 @@ _MIN_DIGITS: Final = 3
 _LONGEST: Final = 12
 
 _BETWEEN: Final = r"(?:[^\w:]|_){0,3}"
-"""Separators that may stand between two digits of one number. A colon is none: it belongs to a time of day."""
+"""Separators that may stand between two digits of one number. A colon is not one: it belongs to a time of day."""
 _SHAPE: Final = rf"""
     (?: (?:\+|00)82 {_BETWEEN} (?:\d{_BETWEEN}){{2,10}} \d
       | 82 {_BETWEEN} [1-7] {_BETWEEN} (?:\d{_BETWEEN}){{6,9}} \d

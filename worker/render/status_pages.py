@@ -83,7 +83,7 @@ class Account(Struct, frozen=True, kw_only=True):
     """The page of one account.
 
     It has the latest runs, the numbers out of sync after the last run, and the last written statuses. If the account
-    could not be read, `read_as` has the keys under which earlier runs read it.
+    could not be read, `read_as` are the keys under which earlier runs read it.
     """
 
     state: AccountState

@@ -28,7 +28,7 @@ class Sent(Struct, rename={"sender": "from", "date": "dateUpdated"}):
 
 
 class Scheduled(Struct, rename="camel"):
-    """One scheduled group of messages. `senders` has the sender of each message."""
+    """One scheduled group of messages. `senders` are the senders of its messages."""
 
     scheduled_date: str
     senders: list[str]

@@ -65,9 +65,9 @@ class _Rejection(Exception):
 class Sandbox:
     """Server of simulated accounts on 127.0.0.1, and an async context manager.
 
-    `wire` has the record of every request. `rate_limit` is how many writes and reads each API key may send in a sliding
-    window of `window_seconds`; None means no limit. `clock` returns the Unix time in seconds, and `monotonic` returns
-    the monotonic seconds by which the window slides.
+    `wire` contains a record of every request. `rate_limit` is the number of writes and reads that each API key may send
+    in a sliding window of `window_seconds`; None means no limit. `clock` returns the Unix time in seconds, and
+    `monotonic` the monotonic time in seconds, which the window uses.
     """
 
     def __init__(

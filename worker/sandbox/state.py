@@ -57,9 +57,9 @@ class SandboxNumber(Struct):
 class SandboxAccount:
     """One simulated account.
 
-    `numbers` maps digits to numbers. Change them by `switch` and `remove` only. `mailbox` has the sent and scheduled
-    messages. The document of an account without numbers is an empty object or, with `named_when_empty`, has the account
-    id and an empty list.
+    `numbers` maps digits to numbers. Change them by `switch` and `remove` only. `mailbox` contains the sent and
+    scheduled messages. The document of an account without numbers is an empty object or, with `named_when_empty`, has
+    the account id and an empty list.
     """
 
     def __init__(
@@ -185,7 +185,8 @@ def load_state(text: bytes) -> list[SandboxAccount]:
     messages, and `scheduled` (with `scheduledDate` and `senders`), which are scheduled groups.
 
     Raises:
-        ValueError: the text is not an account document or a list of these. The message has the reason.
+        ValueError: the text is neither an account document nor a list of account documents. The message gives the
+        reason.
     """
     try:
         decoded = msgspec.json.decode(text, type=_StateDocument | list[_StateDocument])

@@ -131,8 +131,8 @@ class AccountDecoder:
     exception is an empty JSON object, which means an account without numbers and with an unknown id. Any other document
     is an error.
 
-    The decoder takes batches of complete rows. It recognises one by valid JSON: a batch that ends inside a row has an
-    open bracket or quote.
+    The decoder takes batches of complete rows. A batch of complete rows is valid JSON: one that ends inside a row has
+    an open bracket or quote.
     """
 
     def __init__(self) -> None:

@@ -61,7 +61,7 @@ class AccountReader:
     """A read-only client of one account.
 
     `account_id` is the id that every response must have; None pins the id of the first response. `listed` are the
-    numbers that should be registered, and `baseline` has the numbers of the last accepted read. A read that lacks
+    numbers that should be registered, and `baseline` contains the numbers of the last accepted read. A read that lacks
     numbers of either is repeated before it is accepted.
     """
 

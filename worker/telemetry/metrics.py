@@ -146,7 +146,7 @@ class Metrics:
         self._figures.keep(frozenset(names))
 
     def count_plan(self, plan: AccountPlan, statuses: Mapping[Status, int]) -> None:
-        """Record the plan of an account. `statuses` has the count of its numbers by status."""
+        """Record the plan of an account. `statuses` are the counts of its numbers by status."""
         self._figures.count_plan(plan, statuses)
 
     def count_result(self, result: AccountResult) -> None:
@@ -191,7 +191,7 @@ class Metrics:
     def restore_last_pass(self, text: str) -> None:
         """Restore the time of the last good pass from the rendered metrics of an earlier process.
 
-        Do nothing if `text` has no such time, or one in the future.
+        Do nothing if `text` does not contain such a time, or if the time is in the future.
         """
         match = _last_good_line.search(text)
         moment = float(match[1]) if match else 0.0

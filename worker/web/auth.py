@@ -1,4 +1,4 @@
-"""Access control of the status page. A loopback address needs no token; all other addresses do."""
+"""Access control of the status page. A loopback address does not need a token; all other addresses do."""
 
 import hmac
 import time

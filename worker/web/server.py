@@ -95,7 +95,7 @@ async def serve(
     and the health checks succeed. `pages` responds to all other paths; without it, they do not exist.
 
     Raises:
-        OSError: the port cannot be used. `filename` has the address and the port.
+        OSError: the port cannot be used. Its `filename` is the address and the port.
     """
     runner = web.ServerRunner(_Bounded(state, pages), shutdown_timeout=0.1)
     await runner.setup()

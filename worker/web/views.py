@@ -34,8 +34,8 @@ class PageNotFound(Exception):
 class PageRequest(Struct, frozen=True, kw_only=True):
     """A request for a page.
 
-    `path` has the decoded parts of the path, and `query` the parameters. `now` is the aware time of the request.
-    `live` is the state of the daemon; None without a daemon. `coming` returns the upcoming changes; None without files.
+    `path` are the decoded parts of the path, and `query` the parameters. `now` is the aware time of the request. `live`
+    is the state of the daemon; None without a daemon. `coming` returns the upcoming changes; None without files.
     """
 
     path: tuple[str, ...]
@@ -238,6 +238,6 @@ def _quota(connection: Connection, request: PageRequest) -> status_pages.Quotas:
 
 
 def _fill(starts: list[str], windows: list[WriteBucket]) -> list[WriteBucket]:
-    """Return a bucket for each start, with 0 writes if `windows` has none. If `windows` is empty, return no buckets."""
+    """Return a bucket for each start, with 0 writes if `windows` lacks it. If `windows` is empty, return no buckets."""
     writes = {window.start: window.writes for window in windows}
     return [WriteBucket(start, writes.get(start, 0)) for start in starts] if writes else []

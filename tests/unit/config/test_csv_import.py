@@ -291,13 +291,13 @@ def test_column_of_yes_or_no_is_a_status(heading: str, on: str, off: str) -> Non
 
 
 @pytest.mark.parametrize("cell", ["Y", "N", "1", "0", "O", "X"])
-def test_yes_or_no_is_no_status_in_another_column(cell: str) -> None:
+def test_yes_or_no_is_not_a_status_in_another_column(cell: str) -> None:
     """A 1 may be any code."""
     (problem,) = _problems(f"phone,status\n01012345678,{cell}\n")
     assert problem.startswith(f"t.csv:2:13: unknown status '{cell}'")
 
 
-def test_blank_cell_of_yes_or_no_is_no_status() -> None:
+def test_blank_cell_of_yes_or_no_is_not_a_status() -> None:
     assert _problems("발신번호,사용여부\n01012345678,\n") == [
         "t.csv:2:13: missing status: write ACTIVE or INACTIVE, or remove the row"
     ]
@@ -348,7 +348,7 @@ def test_column_names_can_take_two_rows(names: str) -> None:
 
 
 @pytest.mark.parametrize("row", ["미정,사용", "01012345679,활성", "1.0E+10,사용"])
-def test_row_with_a_number_or_a_status_is_no_row_of_column_names(row: str) -> None:
+def test_row_with_a_number_or_a_status_does_not_name_columns(row: str) -> None:
     data = f"발신번호,상태\n{row}\n01012345678,활성\n"
     if row.startswith("010"):
         assert len(_numbers(data.encode())) == 2

@@ -241,7 +241,7 @@ def test_unreadable_shared_file_is_a_problem_of_its_folder() -> None:
     assert list(raised.value.problems) == [problem]
 
 
-def test_shared_file_alone_is_no_account() -> None:
+def test_shared_file_alone_is_not_an_account() -> None:
     with pytest.raises(DesiredStateError) as raised:
         load([("d/senderid.yaml", b"version: 1\n")])
     assert [str(problem) for problem in raised.value.problems] == [

@@ -312,7 +312,7 @@ def test_folder_and_missing_folder_cannot_be_written(write: Callable[[str], None
     assert not_found.value.strerror == f"the folder {missing.parent} does not exist; create it first"
 
 
-def test_check_writable_creates_no_file(tmp_path: Path) -> None:
+def test_check_writable_does_not_create_the_file(tmp_path: Path) -> None:
     files.check_writable(None)
     files.check_writable("/dev/stderr")
     files.check_writable(str(tmp_path / "plan.json"))

@@ -139,7 +139,7 @@ def test_new_file_for_a_watched_account_is_invalid() -> None:
     assert [account.name for account in state.accounts] == ["a", "z"]
 
 
-def test_rotation_to_the_key_of_another_account_invalidates_no_file() -> None:
+def test_rotation_to_the_key_of_another_account_does_not_invalidate_files() -> None:
     """No file changed, so each stays valid. The API read detects the conflict."""
     keys = {"X": "NCS1", "Y": "NCS2", "Z": "NCS3"}
     state = LastGood(DocumentChecks(identity_resolver(keys)))

@@ -29,7 +29,7 @@ def test_first_read_reports_all_problems() -> None:
     assert len(error.value.problems) == 2
 
 
-def test_unchanged_files_change_no_account() -> None:
+def test_unchanged_files_do_not_change_accounts() -> None:
     """Files count as unchanged by their times or their bytes."""
     state = _start_state(a=_file(A), b=_file(B))
     original = state.accounts

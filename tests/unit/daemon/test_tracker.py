@@ -107,7 +107,7 @@ def test_unreported_change_of_state_is_stored() -> None:
     assert after_restart.titles == before_restart.titles
 
 
-def test_restart_repeats_no_notification() -> None:
+def test_restart_does_not_repeat_notifications() -> None:
     """The end of a state reported before the restart is reported."""
     before_restart = Recorder()
     before_restart.event("suspended", account="b", reason="moving", by=None, until=None)
@@ -177,7 +177,7 @@ def test_stop_is_reported_and_backoff_is_not() -> None:
     assert tracker.writes == 0
 
 
-def test_failed_read_between_two_passes_repeats_no_notification() -> None:
+def test_failed_read_between_two_passes_does_not_repeat_notifications() -> None:
     tracker = Recorder()
     tracker.passes(drifted())
     tracker.passes(unreadable())

@@ -260,7 +260,7 @@ async def test_failed_commit_refuses_every_later_request(
     assert rows(sqlite, "SELECT count(*) FROM attempts") == [(0,)]
 
 
-async def test_ledger_that_cannot_start_leaves_no_open_connection(sqlite: SqliteFile) -> None:
+async def test_ledger_that_cannot_start_closes_its_connection(sqlite: SqliteFile) -> None:
     """A duplicate run id is an error, and the connection is closed."""
     async with ledger(sqlite):
         pass

@@ -218,6 +218,6 @@ async def test_unreadable_ledger_is_an_error(sqlite: SqliteFile) -> None:
             await account_ledger.earlier_run(PLAN, [A])
 
 
-async def test_null_ledger_knows_no_earlier_run() -> None:
+async def test_null_ledger_does_not_know_earlier_runs() -> None:
     """A run without a ledger is never refused."""
     assert await NullLedger().earlier_run(PLAN, [A]) is None

@@ -105,6 +105,6 @@ def test_rate_limit_has_status_and_retry_after() -> None:
     assert (str(error), error.code, error.http_status) == ("slow down", "TooManyRequests", 429)
 
 
-def test_error_is_no_timeout_unless_it_says_so() -> None:
+def test_error_is_not_a_timeout_by_default() -> None:
     assert [ApiError("late", timed_out=late).timed_out for late in (False, True)] == [False, True]
     assert ApiError("no").timed_out is False

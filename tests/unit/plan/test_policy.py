@@ -337,7 +337,7 @@ def test_refusals_have_counts_limit_and_option() -> None:
     )
 
 
-def test_changes_without_writes_break_no_rule() -> None:
+def test_changes_without_writes_do_not_break_rules() -> None:
     """Numbers that are only reported do not count as deactivated."""
     changes = [Change(f"02{n:03}", Action.BLOCKED, "PENDING", "INACTIVE", "") for n in range(9)]
     assert rules(changes, 9, Safety(0, 9)) == []

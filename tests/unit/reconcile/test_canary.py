@@ -143,7 +143,7 @@ def test_canary_passes_up_to_the_limit_of_failures(limit: int | str, held: list[
     st.integers(0, 5),
     st.integers(0, 100),
 )
-def test_failed_canary_starts_no_further_account(accounts: list[Account], canary: int, share: int) -> None:
+def test_no_account_starts_after_a_failed_canary(accounts: list[Account], canary: int, share: int) -> None:
     """Each account is applied or held back exactly once. Held are accounts with writes after a failed canary."""
     run = Run(*accounts, canary=canary, max_failed=f"{share}%")
     assert run.apply() == [f"a{index}" for index in range(len(accounts))]

@@ -435,7 +435,7 @@ def _interrupt_at(reseller: _Reseller, at: int) -> Holds:
 
 
 @pytest.mark.parametrize("at", [1, 4])
-def test_interruption_starts_no_further_account(at: int) -> None:
+def test_no_account_starts_after_an_interruption(at: int) -> None:
     """Accounts that have not started are not written. Accounts in progress report the outcome of each number."""
 
     async def scenario(reseller: _Reseller) -> None:
@@ -573,7 +573,7 @@ def test_account_has_one_key_for_all_vendor_endpoints() -> None:
 
 
 @pytest.mark.parametrize("saved", [False, True])
-def test_failed_canary_sends_no_write_to_later_accounts(*, saved: bool) -> None:
+def test_later_accounts_are_not_written_after_a_failed_canary(*, saved: bool) -> None:
     """Each number of the later accounts has the reason."""
 
     async def scenario(reseller: _Reseller) -> None:

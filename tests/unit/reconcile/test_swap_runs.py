@@ -153,7 +153,7 @@ def test_hold_stops_if_a_later_read_shows_the_successor_inactive() -> None:
     assert account.statuses[C] is Status.ACTIVE
 
 
-def test_hold_costs_no_read_without_activations() -> None:
+def test_hold_does_not_cost_a_read_without_activations() -> None:
     """Deactivations alone are not a swap."""
     account = ModelAccount(n01000000001="ACTIVE", n01000000002="ACTIVE")
     results, _ = execute_changes(account, deactivation(A), pair_swaps="hold")

@@ -308,7 +308,7 @@ def test_runs_and_number_history_are_tables() -> None:
     assert ParsedReport(report.runs(history())).rows == []
 
 
-def test_hostile_text_adds_no_markup() -> None:
+def test_hostile_text_does_not_add_markup() -> None:
     """Markup in untrusted fields adds no element, and bidirectional characters are replaced."""
     harmless, hostile = (
         ParsedReport(report.plan(fleet_plan(3, 8))),

@@ -458,7 +458,7 @@ def test_verification_read_ends_50_seconds_after_halt(monkeypatch: pytest.Monkey
     run(scenario())
 
 
-def test_halt_sends_no_request_when_slots_are_free() -> None:
+def test_halt_prevents_requests_even_if_slots_are_free() -> None:
     """Neither a write nor a read starts, except the verification read."""
 
     async def scenario() -> None:
@@ -581,7 +581,7 @@ def test_probe_that_closed_the_circuit_is_kept_unless_it_lacks_numbers() -> None
     assert run(scenario((PHONE, "0311234567"))) is None
 
 
-def test_retry_that_waits_for_a_probe_costs_no_budget() -> None:
+def test_retry_that_waits_for_a_probe_does_not_spend_the_budget() -> None:
     """The budget is ten retries: nine before the circuit opens, none while it is open, one after it is closed."""
 
     async def scenario() -> None:

@@ -405,7 +405,7 @@ def test_usage_is_not_queried_when_it_cannot_matter(guard: InUse, allow: tuple[s
     assert _asked(plan, NumberUse({A: "busy"}), guard, *allow) == (plan, [])
 
 
-def test_plan_without_deactivations_sends_no_query() -> None:
+def test_plan_without_deactivations_does_not_send_queries() -> None:
     plan = _plan(_change(A, Action.ACTIVATE), _change(B, Action.BLOCKED))
     assert _asked(plan, NumberUse({A: "busy"})) == (plan, [])
 

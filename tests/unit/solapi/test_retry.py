@@ -150,7 +150,7 @@ def test_last_retry_of_a_budget_can_be_spent() -> None:
     assert [budget.spend() for _ in range(2)] == [True, False]
 
 
-def test_rate_limited_retry_spends_no_budget() -> None:
+def test_rate_limited_retry_does_not_spend_the_budget() -> None:
     """The limiter pauses the key, so the retry has no wait of its own."""
     operation = _Scripted(RateLimited("slow down"), RateLimited("slow down"))
     result, waits = _call(operation, budget=Budget(start=0))

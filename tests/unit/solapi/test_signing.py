@@ -112,7 +112,7 @@ def test_signer_does_not_show_its_secret() -> None:
     assert _SECRET not in repr(Signer(Credentials(_KEY, Secret(_SECRET))))
 
 
-def test_salts_share_no_random_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_salts_do_not_share_random_digits(monkeypatch: pytest.MonkeyPatch) -> None:
     """One call draws the digits of 256 salts."""
     values: list[str] = []
 

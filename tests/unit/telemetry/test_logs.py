@@ -469,7 +469,7 @@ def test_log_resumes_when_the_disk_has_space_again() -> None:
     assert [json.loads(line)["event"] for line in stream.text.splitlines()] == ["kept"]
 
 
-def test_broken_stream_keeps_no_lines() -> None:
+def test_broken_stream_does_not_keep_lines() -> None:
     """Lines for an abandoned stream take no memory."""
     stream = Stream()
     stream.broken = OSError()

@@ -43,7 +43,7 @@ def plan(account: str, verdict: Verdict = Verdict.OK) -> AccountPlan:
     return AccountPlan(account=account, verdict=verdict, counts=tally(Action, {Action.UNCHANGED: 1}))
 
 
-def test_removed_account_leaves_no_series() -> None:
+def test_series_of_a_removed_account_are_deleted() -> None:
     """All labels of a removed account vanish."""
     published = metrics()
     for name in ("a", "b"):

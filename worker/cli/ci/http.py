@@ -42,7 +42,7 @@ class CiError(Exception):
 
 
 class NotFound(CiError):
-    """The path does not exist on the forge, or the token has no permission to read it."""
+    """The path does not exist on the forge, or the token does not permit reading it."""
 
 
 class NoUsableResponse(CiError):

@@ -78,7 +78,7 @@ def load(
 def read_documents(
     sources: Iterable[tuple[str, bytes] | Problem], check: Check | None = None, shared_files: SharedFiles | None = None
 ) -> DocumentSet:
-    """Return the documents of all sources, with the same sources and checks as `load`.
+    """Return the documents of all sources. The parameters are those of `load`.
 
     Raises:
         DesiredStateError: a source has problems. The error lists those of all sources, up to a limit per file.

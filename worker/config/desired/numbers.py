@@ -38,7 +38,7 @@ _PLACEHOLDER: Final = Status.INACTIVE
 
 
 class NumbersReader:
-    """A reader of numbers from the event stream. `lines` has the line of each number, in the order of `desired`."""
+    """A reader of numbers from the event stream. `lines` are the lines of the numbers, in the order of `desired`."""
 
     def __init__(self, reader: Reader, stream: Iterator[Any], warnings: list[Problem]) -> None:
         self.desired: dict[str, Desired] = {}

@@ -56,7 +56,8 @@ class Notification(Struct, frozen=True):
 class WriteSummary(Struct, frozen=True, omit_defaults=True):
     """The summary of one run's changes to an account.
 
-    `put_right` counts the numbers whose external change the run reverted, and `phones` are some of these numbers.
+    `put_right` is the count of numbers whose external change the run reverted, and `phones` are some of the changed
+    numbers.
     """
 
     run_id: str

@@ -30,7 +30,7 @@ _ALIKE: Final = 200
 
 
 class Section(Struct, frozen=True):
-    """Accounts with the same rows, which are shown once."""
+    """Accounts with equal rows, which are shown once."""
 
     accounts: Sequence[AccountView]
 

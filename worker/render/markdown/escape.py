@@ -1,4 +1,4 @@
-"""Escaping of untrusted text in Markdown, so that it is no markup, link, mention or reference on GitHub and GitLab.
+"""Escaping of untrusted text in Markdown: GitHub and GitLab find no markup, link, mention or reference in it.
 
 Text of letters, digits and harmless punctuation is not changed. All other text becomes a code span, in which neither
 Markdown nor the sites' own patterns (@names, #numbers, URLs, commits, commands) apply. U+02CB replaces backticks, which

@@ -168,7 +168,7 @@ def in_full_or_brief(
 
     With `show_all`, yield the lines of all accounts in full.
 
-    `full` returns the lines of an account. A group has the accounts with the same `brief` text, and its line has their
+    `full` returns the lines of an account. A group contains the accounts with equal `brief` texts. Its line shows their
     count and the first of their `names_of`.
     """
     count_in_full = len(accounts) if show_all else MANY

@@ -33,7 +33,7 @@ class AttentionGroup(Struct, frozen=True):
     """One attention item or notice about a group of accounts or numbers.
 
     `title` is its subject, and `text` says what happened and what to do. `accounts` are the names of its accounts,
-    `phones` are the digits of all its numbers, and `mark` is the mark of these numbers.
+    `phones` are the digits of its numbers, and `mark` is the mark of the numbers.
     """
 
     kind: Literal["refusal", "error", "numbers", "notice"]
@@ -61,7 +61,7 @@ def refusal_items(accounts: Iterable[tuple[str, Iterable[Refusal]]]) -> list[Att
 
 
 def error_items(accounts: Iterable[tuple[str, ErrorInfo | None]], title: str) -> list[AttentionGroup]:
-    """Return an item for each error that concerns whole accounts, with the names of these accounts.
+    """Return an item for each error of whole accounts, with the names of the accounts.
 
     `accounts` yields names with errors. The item with the most accounts comes first.
     """
@@ -81,7 +81,7 @@ def number_item(mark: Mark, text: str, numbers: Iterable[tuple[str, str]]) -> At
 
 
 def notice_items(notices: Iterable[tuple[str, Notice]]) -> list[AttentionGroup]:
-    """Return the items of notices, which are given with account names. Numbers with the same notice share an item."""
+    """Return the items of notices, given with the names of accounts. Numbers with equal notices share an item."""
     groups = group_by(notices, lambda pair: (pair[1].kind, pair[1].message, pair[1].phone is None))
     return [
         AttentionGroup(

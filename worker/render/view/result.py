@@ -140,7 +140,7 @@ def _alike(items: Sequence[T], number: Callable[[T], AnyNumber]) -> list[list[T]
 def attention_items(accounts: Iterable[tuple[str, ErrorInfo | None, Sequence[AnyNumber]]]) -> Iterator[AttentionGroup]:
     """Yield the attention items of numbers. `accounts` yields account names, account errors and numbers.
 
-    Numbers with the same error as their account are left out, as the account has its own item.
+    A number whose error is that of its account is left out, because the account has its own item.
     """
     affected_numbers = [
         (name, number)
