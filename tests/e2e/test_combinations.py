@@ -31,6 +31,7 @@ from tests.support.fleet_model import (
     expect_plan,
     expect_rollback,
     expect_saved_plan,
+    expect_show,
     expect_status,
     expect_watch,
     is_valid,
@@ -175,7 +176,8 @@ _COMMANDS: Final = {
             **_METRICS,
             **_WRITING,
             **_CANARY,
-            **dict.fromkeys(("paths", "accounts", "only", "exclude", "owners", "notes", "dry_run"), _NOT_GIVEN),
+            **dict.fromkeys(("paths", "accounts", "only", "exclude", "owners", "notes"), _NOT_GIVEN),
+            **_DRY,
             "files": {"same": (), "reverted": (), "moved": ()},
             "planfile": {"saved": ("saved.json",)},
             "yes": {"": (), "yes": ("--yes",)},
@@ -185,7 +187,17 @@ _COMMANDS: Final = {
         },
         expect_saved_plan,
         "apply",
-        alone=("canary", "files"),
+        alone=("canary", "files", "dry_run"),
+    ),
+    "show": _CommandTable(
+        {
+            "world": {"calm": (), "stuck": (), "unreadable": ()},
+            "planfile": {"saved": ("saved.json",)},
+            **_REVIEWABLE,
+            **_COLOR,
+            "lang": _COMMON["lang"],
+        },
+        expect_show,
     ),
     "rollback": _CommandTable(
         {

@@ -9,9 +9,13 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from jsonschema import Draft202012Validator
+from msgspec.structs import replace
 
 from tests.e2e.conftest import Command, Served
 from tests.support import die_at
+from worker.plan.planfile import seal, unseal
+from worker.render.json_schema import schema
 from worker.sandbox import SandboxAccount
 
 A, B, C, D = "01000000001", "01000000002", "0212345678", "15881234"
@@ -19,6 +23,7 @@ WRITES = [(A, "ACTIVE"), (B, "INACTIVE")]
 FILE = f"version: 1\nnumbers:\n  {A}: ACTIVE\n  {B}: INACTIVE\n"
 NUMBERS = {A: "INACTIVE", B: "ACTIVE", C: "ACTIVE", D: "ACTIVE"}
 FILES = {"config/main.yaml": FILE}
+OTHER = "version: 1\ncredentials: {api_key: {env: NONE}, api_secret: {env: NONE}}\nnumbers: {112: ACTIVE}\n"
 Done = subprocess.CompletedProcess[str]
 
 _DIE_AT = die_at.__file__
@@ -387,3 +392,70 @@ def test_shared_defaults_of_the_folder_are_compared(command: Command) -> None:
     result = command("apply", "q.json", "--format", "json")
     assert (result.returncode, _result(result)) == (0, {A: "changed", B: "changed"})
     assert "not found" not in result.stdout
+
+
+def test_dry_run_shows_what_an_apply_would_write(command: Command, served: Served, account: SandboxAccount) -> None:
+    """A number that would be a conflict is blocked, with the reason that the apply gives."""
+    account.switch(A, "PENDING")
+    command.write("config/main.yaml", FILE.replace(f"{B}: INACTIVE", f"{B}: ACTIVE"))
+    result = command("apply", "p.json", "--dry-run", "--format", "json")
+    assert result.returncode == 0, result.stderr
+    (planned,) = json.loads(result.stdout)["accounts"]
+    reasons = {change["phone"]: change["reason"] for change in planned["changes"]}
+    assert {change["action"] for change in planned["changes"]} == {"blocked"}
+    assert (served.writes, json.loads(command("history", "--format", "json").stdout)["runs"]) == ([], [])
+    assert reasons == _reasons(command("apply", "p.json", "--format", "json"))
+
+
+def test_dry_run_refuses_a_replay(command: Command, served: Served) -> None:
+    assert command("apply", "p.json", "--dry-run").returncode == 0
+    assert command("apply", "p.json").returncode == 0
+    served.sandbox.wire.clear()
+    result = command("apply", "p.json", "--dry-run")
+    assert result.returncode == 4
+    assert "already applied this plan" in result.stdout
+    assert served.sandbox.wire == []
+    allowed = command("apply", "p.json", "--dry-run", "--allow", "replay")
+    assert (allowed.returncode, "2 numbers are as desired" in allowed.stdout) == (0, True)
+    assert served.writes == WRITES[:0]
+
+
+def test_show_prints_the_plan_of_a_file_offline(command: Command, served: Served) -> None:
+    plan = command("plan", "-f", "config/main.yaml", "--out", "p.json", "--allow", "min-active", "--format", "json")
+    served.sandbox.wire.clear()
+    result = command("show", "p.json", "--format", "json")
+    assert (result.returncode, result.stderr) == (0, "")
+    document = json.loads(result.stdout)
+    assert list(Draft202012Validator(schema("plan")).iter_errors(document)) == []
+    (shown,), (planned,) = document["accounts"], json.loads(plan.stdout)["accounts"]
+    assert shown["changes"] == [change for change in planned["changes"] if change["action"] != "unmanaged"]
+    lines = command("show", "p.json").stdout.splitlines()
+    assert lines[-3].startswith("Plan file p.json, created at 20")
+    assert lines[-2] == "It allows: min-active."
+    assert lines[-1].startswith("It can be applied until 20")
+    assert lines[-1].endswith(" UTC: senderid apply p.json")
+    assert served.sandbox.wire == []
+
+
+def test_show_accepts_an_old_plan_but_no_changed_one(command: Command) -> None:
+    saved = json.loads((command.folder / "p.json").read_text())
+    old = datetime.now(UTC) - timedelta(days=400)
+    plan = replace(unseal(json.dumps(saved).encode(), now=datetime.now(UTC)), created_at=f"{old:%Y-%m-%dT%H:%M:%SZ}")
+    command.write("old.json", seal(plan))
+    result = command("show", "old.json")
+    assert (result.returncode, result.stdout.splitlines()[-1]) == (
+        0,
+        "It is too old to apply: plan again, or see --max-age of apply.",
+    )
+    command.write("changed.json", json.dumps(saved | {"allow": ["all"]}))
+    changed = command("show", "changed.json")
+    assert (changed.returncode, changed.stdout) == (65, "")
+    assert "changed.json: the plan file was changed after it was written" in changed.stderr
+
+
+def test_show_names_accounts_that_the_plan_left_out(command: Command) -> None:
+    command.write("config/other.yaml", OTHER)
+    assert command("plan", "-f", "config", "--out", "p.json").returncode == 1
+    for arguments, status in ((("show", "p.json"), 0), (("apply", "p.json", "--dry-run"), 1)):
+        result = command(*arguments)
+        assert (result.returncode, "other\n  CredentialsMissing: " in result.stdout) == (status, True), result.stdout

@@ -26,6 +26,7 @@ __all__ = [
     "expect_plan",
     "expect_rollback",
     "expect_saved_plan",
+    "expect_show",
     "expect_status",
     "expect_watch",
     "is_valid",
@@ -215,7 +216,18 @@ def expect_saved_plan(row: Row) -> Expected:
         if is_compared and row["files"] == "reverted":
             actions |= {phone: "conflict" for phone in actions if numbers[phone].then not in {None, numbers[phone].now}}
         plans.append(_plan(row, account, actions))
+    if row["dry_run"] == "dry":
+        statuses = [0 if plan.is_readable else 1 for plan in plans]
+        return Expected(_worst(statuses), frozenset(), _listed(plans), _noted(row), frozenset(numbers))
     return _expect_writes(row, plans, frozenset(numbers))
+
+
+def expect_show(row: Row) -> Expected:
+    """Return the expected result of `show` of a saved plan, which was made while all accounts were readable."""
+    planned = frozenset(
+        phone for phone, number in WORLDS[row["world"]].items() if number.action not in {"unchanged", "unmanaged"}
+    )
+    return Expected(0, frozenset(), planned, frozenset(), planned)
 
 
 def expect_rollback(row: Row) -> Expected:

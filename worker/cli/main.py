@@ -32,6 +32,7 @@ __all__ = ["run", "senderid"]
 COMMANDS: Final = {
     "validate": "validate",
     "plan": "plan",
+    "show": "show",
     "apply": "apply",
     "status": "status",
     "drift": "drift",

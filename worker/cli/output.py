@@ -23,12 +23,12 @@ _WIDEST: Final = 120
 """Minimum and maximum width of text in columns. Fewer columns would break tables, and more would be hard to read."""
 
 
-def plan(document: "Plan", options: "OutputOptions", *, drift: bool = False) -> None:
-    """Print a plan. With `drift`, the plan contains drift only."""
+def plan(document: "Plan", options: "OutputOptions", *, drift: bool = False, text_below: str = "") -> None:
+    """Print a plan. With `drift`, the plan contains drift only. `text_below` is printed below it in text."""
     from worker.render import json_document, text
 
     if options.mask is not None:
-        document = options.mask.document(document)
+        document, text_below = options.mask.document(document), options.mask.text(text_below)
     match options.form:
         case "json":
             emit(json_document.encode(document), options.output)
@@ -43,7 +43,7 @@ def plan(document: "Plan", options: "OutputOptions", *, drift: bool = False) -> 
         case _:
             style = TextStyle.of(no_color=options.no_color, output=options.output)
             page = text.plan(document, color=style.color, width=style.width, drift=drift, show_all=options.show_all)
-            emit(page, options.output)
+            emit(page + text_below, options.output)
 
 
 def result(document: "Result", options: "OutputOptions", remark: "Callable[[Result], str]" = lambda _: "") -> None:

@@ -35,6 +35,7 @@ __all__ = [
     "plan",
     "plan_accounts",
     "plan_document",
+    "preview",
     "run_and_report",
     "show_plans",
 ]
@@ -101,6 +102,33 @@ def _plan(
         output.plan(document, common, drift=drift)
         run.log.info("run.finished", counts=runner.total_counts(document.accounts))
         return of_drift(document.accounts) if drift else of_plans(document.accounts, detailed=detailed)
+
+    return runner.run(verb, settings, no_color=common.no_color, recall=True, metering=metering)
+
+
+def preview(
+    read: "Callable[[Session], Awaitable[list[Draft]]]",
+    settings: "Settings",
+    common: options.Common,
+    *,
+    metering: RunMetrics | None = None,
+) -> int:
+    """Show the plans that `read` returns, without the means to write. Return the exit status of a plan."""
+    from worker.cli import output, runner
+    from worker.cli.exit_status import of_plans
+    from worker.reconcile.log import log_plan
+
+    check_writable(common.output)
+
+    async def verb(run: "Session") -> int:
+        drafts = await read(run)
+        run.metering.record_plans(drafts)
+        for draft in drafts:
+            log_plan(draft, run.log.bind(account=draft.plan.account))
+        document = plan_document(drafts)
+        output.plan(document, common)
+        run.log.info("run.finished", counts=runner.total_counts(document.accounts))
+        return of_plans(document.accounts, detailed=False)
 
     return runner.run(verb, settings, no_color=common.no_color, recall=True, metering=metering)
 

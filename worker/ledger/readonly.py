@@ -1,13 +1,13 @@
-"""Read-only access to the memory of accounts."""
+"""Read-only access to the memory of accounts, and to the use of plan files."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 from worker.ledger import writes
 from worker.ledger.database import Database
-from worker.model.accounts import AccountMemory
+from worker.model.accounts import AccountMemory, PlanFile, PlanFileUse
 
-__all__ = ["memory_reader"]
+__all__ = ["memory_reader", "plan_use_reader"]
 
 
 def memory_reader(database: Database) -> Callable[[str], Awaitable[AccountMemory]]:
@@ -28,3 +28,22 @@ def memory_reader(database: Database) -> Callable[[str], Awaitable[AccountMemory
         return await asyncio.to_thread(read, key) if database.is_remote else read(key)
 
     return recall
+
+
+def plan_use_reader(
+    database: Database, plan: PlanFile
+) -> Callable[[str, Collection[str]], Awaitable[PlanFileUse | None]]:
+    """Return a function that takes the key of an account and its planned numbers.
+
+    It returns the run that used up the plan file; None without such a run. It raises LedgerError if the ledger cannot
+    be read.
+    """
+
+    def read(key: str, phones: Collection[str]) -> PlanFileUse | None:
+        with database.read() as connection:
+            return None if connection is None else writes.earlier_run(connection, "", key, plan, phones=phones)
+
+    async def earlier_run(key: str, phones: Collection[str]) -> PlanFileUse | None:
+        return await asyncio.to_thread(read, key, phones) if database.is_remote else read(key, phones)
+
+    return earlier_run

@@ -22,7 +22,7 @@ from worker.model.safety import Health, InUse, Safety
 from worker.plan.diff import compare, preconditions
 from worker.plan.holds import dropped_change, hold_as_approved, hold_back
 from worker.plan.notices import notices
-from worker.plan.planfile import SavedAccount
+from worker.plan.planfile import LeftOut, SavedAccount
 from worker.plan.policy import Selection, is_drift, scope, select
 from worker.plan.safety import effective_safety, guard
 
@@ -34,6 +34,7 @@ __all__ = [
     "build",
     "count_actions",
     "failed_draft",
+    "left_out_plan",
     "remaining_writes",
     "with_changes",
 ]
@@ -227,6 +228,17 @@ def as_plan(saved_account: SavedAccount) -> AccountPlan:
         account_id=saved_account.account_id,
         counts=count_actions(changes, unchanged_count=0),
         changes=changes,
+    )
+
+
+def left_out_plan(account: LeftOut) -> AccountPlan:
+    """Return an account that a plan file leaves out as a plan without changes."""
+    return AccountPlan(
+        account=account.account,
+        account_id=account.account_id,
+        verdict=account.verdict,
+        error=account.error,
+        counts=tally(Action, {}),
     )
 
 

@@ -4,21 +4,21 @@ It is level-triggered and idempotent: the writes follow from the desired and the
 writes.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 
 from msgspec import structs
 
-from worker.model.accounts import AccountMemory, DesiredAccount, ObservedAccount, PlanFile
+from worker.model.accounts import AccountMemory, DesiredAccount, ObservedAccount, PlanFile, PlanFileUse
 from worker.model.errors import PolicyRefusal, StalePlan, WorkerError
 from worker.model.messages import Message
-from worker.model.plans import AccountPlan, Action, Verdict
+from worker.model.plans import AccountPlan, Action, Change, Verdict
 from worker.model.ports import AccountLedger, Log, ProgressMeter, ReadableAccount, WritableAccount
 from worker.model.results import NumberResult, Outcome, Requests
 from worker.model.safety import Health
-from worker.plan.build import Draft, Terms, as_plan, build, remaining_writes, with_changes
+from worker.plan.build import Draft, Terms, as_plan, build, count_actions, remaining_writes, with_changes
 from worker.plan.comparison import CurrentFiles, missing_file_notices, stale_writes, with_earliest_ends
-from worker.plan.holds import hold_as_approved
+from worker.plan.holds import dropped_change, hold_as_approved, in_order
 from worker.plan.notices import notices, result_notices, with_swap_notice
 from worker.plan.planfile import SavedAccount, fingerprint
 from worker.plan.safety import effective_min_active, effective_safety, effective_use, is_within, replay
@@ -35,7 +35,7 @@ from worker.reconcile.results import (
     not_written_result,
 )
 
-__all__ = ["apply", "apply_saved", "conclude_unapplied", "make_draft", "observe"]
+__all__ = ["apply", "apply_saved", "conclude_unapplied", "make_draft", "observe", "preview_saved"]
 
 
 async def make_draft(
@@ -157,12 +157,7 @@ async def apply_saved(
         earlier = await ledger.earlier_run(plan, [change.phone for change in saved_account.changes])
         if earlier is not None:
             raise PolicyRefusal([replay(earlier)])
-    reasons = {} if files is None else stale_writes(saved_account, files, now)
-    dropped_changes = tuple(change for change in saved_account.changes if change.phone in reasons)
-    still_desired = tuple(change for change in saved_account.changes if change.phone not in reasons)
-    saved_account = structs.replace(
-        saved_account, changes=still_desired if files is None else with_earliest_ends(still_desired, files, now)
-    )
+    saved_account, dropped_changes, reasons = _compare_with_files(saved_account, files, now)
     held_changes, use = await guard_changes(saved_account.changes, api, saved_account.in_use, allow)
     observed, memory = await _resume(api, ledger, log)
     remaining = remaining_writes(
@@ -206,6 +201,74 @@ async def apply_saved(
         desired=((change.phone, change.desired) for change in remaining.already_done),
         count=len(remaining.already_done),
     )
+
+
+def _compare_with_files(
+    saved_account: SavedAccount, files: CurrentFiles | None, now: datetime
+) -> tuple[SavedAccount, tuple[Change, ...], Mapping[str, Message]]:
+    """Return the account with the writes that the files still desire, the other writes, and the reason for each."""
+    if files is None:
+        return saved_account, (), {}
+    reasons = stale_writes(saved_account, files, now)
+    dropped_changes = tuple(change for change in saved_account.changes if change.phone in reasons)
+    still_desired = (change for change in saved_account.changes if change.phone not in reasons)
+    changes = with_earliest_ends(still_desired, files, now)
+    return structs.replace(saved_account, changes=changes), dropped_changes, reasons
+
+
+async def preview_saved(
+    saved_account: SavedAccount,
+    api: ReadableAccount,
+    allow: frozenset[str],
+    recall: Callable[[str | None], Awaitable[AccountMemory]],
+    log: Log,
+    *,
+    now: datetime,
+    health: Health = Health(),  # noqa: B008 - a value
+    earlier: PlanFileUse | None = None,
+    files: CurrentFiles | None = None,
+) -> Draft:
+    """Read the account once, and return the plan of what `apply_saved` would write. It writes nothing.
+
+    `earlier` is the run that used up the plan file; None allows the plan. A write that would be a conflict is
+    `blocked`. The other arguments are as for `apply_saved`.
+
+    Raises:
+        ApiError: the account cannot be read.
+        LedgerError: the ledger cannot be read.
+    """
+    if earlier is not None:
+        plan = as_plan(saved_account)
+        return Draft(structs.replace(plan, verdict=Verdict.REFUSED, refusals=(replay(earlier),)), {})
+    saved_account, dropped_changes, reasons = _compare_with_files(saved_account, files, now)
+    observed, memory = await observe(api, recall, log)
+    remaining = remaining_writes(saved_account, observed, memory, allow, now=now, removed_changes=dropped_changes)
+    conflicts = (
+        *(conflict_result(change, observed) for change in remaining.conflicts),
+        *(expired_result(change, observed) for change in remaining.expired),
+        *(no_longer_desired_result(change, observed, reasons[change.phone]) for change in dropped_changes),
+    )
+    messages = {result.phone: result.error.message for result in conflicts if result.error is not None}
+    blocked_changes = (
+        structs.replace(dropped_change(change, observed), reason=messages[change.phone])
+        for change in (*remaining.conflicts, *remaining.expired, *dropped_changes)
+    )
+    impossible = (dropped_change(change, observed) for change in saved_account.impossible)
+    changes = in_order((*remaining.changes, *blocked_changes, *impossible))
+    plan = AccountPlan(
+        account=saved_account.account,
+        account_id=observed.account_id,
+        verdict=Verdict.REFUSED if remaining.refusals else Verdict.OK,
+        refusals=remaining.refusals,
+        counts=count_actions(changes, unchanged_count=len(remaining.already_done)),
+        changes=changes,
+        notices=(
+            *notices(observed, saved_account.groups, health),
+            *(() if files is None else missing_file_notices(files)),
+        ),
+        active=observed.active,
+    )
+    return Draft(with_swap_notice(await guard_plan(plan, api, saved_account.in_use, allow)), {})
 
 
 def conclude_unapplied(draft: Draft, requests: Requests, error: WorkerError | None = None) -> Conclusion:

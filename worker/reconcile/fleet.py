@@ -4,7 +4,7 @@ All accounts share the connection pool. Accounts with the same API key share its
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -15,7 +15,7 @@ import msgspec
 from worker.config.settings import Settings
 from worker.config.urls import parse_endpoint
 from worker.ledger import LedgerProtocol, NullLedger, Subject
-from worker.model.accounts import AccountMemory, DesiredAccount, ObservedAccount, PlanFile, Status
+from worker.model.accounts import AccountMemory, DesiredAccount, ObservedAccount, PlanFile, PlanFileUse, Status
 from worker.model.credentials import DEFAULT_CREDENTIALS, Credentials, CredentialsRef
 from worker.model.errors import CredentialsMissing, InternalError, Interrupted, WorkerError
 from worker.model.messages import Message
@@ -28,7 +28,7 @@ from worker.plan.comparison import CurrentFiles
 from worker.plan.planfile import LeftOut, SavedAccount
 from worker.plan.safety import IN_USE, guard_fleet
 from worker.reconcile import identity
-from worker.reconcile.account import apply, apply_saved, conclude_unapplied, make_draft, observe
+from worker.reconcile.account import apply, apply_saved, conclude_unapplied, make_draft, observe, preview_saved
 from worker.reconcile.canary import canary_first
 from worker.reconcile.executor import Pace
 from worker.reconcile.identity import Identities
@@ -303,6 +303,42 @@ class Fleet:
             ),
             log=self._log,
         )
+
+    async def preview_saved(
+        self,
+        accounts: Sequence[SavedAccount],
+        allow: frozenset[str],
+        *,
+        earlier_run: Callable[[str, Collection[str]], Awaitable[PlanFileUse | None]] | None = None,
+        files: Callable[[str], CurrentFiles] | None = None,
+    ) -> list[Draft]:
+        """Return the plan of what `apply_saved` would write to each account, in order. It writes nothing.
+
+        `earlier_run` takes the key of an account and the numbers of its plan, and returns the run that used up the plan
+        file; None allows a replay. `files` is as for `apply_saved`.
+        """
+
+        async def one(saved: SavedAccount) -> Draft:
+            log = self._log.bind(account=saved.account)
+
+            async def draw(client: AccountReader, recall: Callable[[str | None], Awaitable[AccountMemory]]) -> Draft:
+                key = identity.saved_subject(saved).key
+                phones = [change.phone for change in saved.changes]
+                return await preview_saved(
+                    saved,
+                    client,
+                    allow,
+                    recall,
+                    log,
+                    now=self._now(),
+                    health=self._settings.health,
+                    earlier=None if earlier_run is None else await earlier_run(key, phones),
+                    files=None if files is None else files(saved.account),
+                )
+
+            return await self._make_draft(saved, draw, lambda error: failed_preview(saved, error), log)
+
+        return await self._run_each(accounts, one)
 
     async def leave_out(self, accounts: Sequence[LeftOut], source: str) -> list[AccountResult]:
         """Record the accounts that a saved plan leaves out, and return their results. `source` names the plan file."""

@@ -12,9 +12,9 @@ import pytest
 
 from tests.support.ledgers import clock, ledger
 from worker.ledger.history import HistoryQuery, history
-from worker.ledger.readonly import memory_reader
+from worker.ledger.readonly import memory_reader, plan_use_reader
 from worker.ledger.sqlite import SqliteFile
-from worker.model.accounts import AccountMemory
+from worker.model.accounts import AccountMemory, PlanFile
 from worker.model.errors import LedgerError
 from worker.model.results import RunOutcome
 
@@ -151,3 +151,10 @@ def test_write_during_an_immutable_read_is_an_error(path: Path) -> None:
     with pytest.raises(LedgerError, match="changed while it was read"):
         read()
     assert _runs(path) == ["run-2", "run-1"]
+
+
+async def test_use_of_a_plan_file_is_read(path: Path) -> None:
+    """Without a ledger, or without a run of the plan file, there is no use."""
+    plan = PlanFile("p1", "2026-11-24T00:00:00.000Z")
+    for file in (path, path.with_name("missing.db")):
+        assert await plan_use_reader(SqliteFile(file), plan)("solapi 1", ["112"]) is None

@@ -12,15 +12,24 @@ from tests.support.model_account import ModelAccount, Recorder
 from tests.support.virtual_time import run
 from worker.config.files import locate
 from worker.ledger import NullLedger
-from worker.model.accounts import DatedWindow, Desired, DesiredAccount, PlanFile, PlanFileUse, Schedule, Status
+from worker.model.accounts import (
+    AccountMemory,
+    DatedWindow,
+    Desired,
+    DesiredAccount,
+    PlanFile,
+    PlanFileUse,
+    Schedule,
+    Status,
+)
 from worker.model.errors import PolicyRefusal
-from worker.model.plans import AccountPlan, Action, Change, NoticeKind
+from worker.model.plans import AccountPlan, Action, Change, NoticeKind, Verdict
 from worker.model.results import AccountResult, Outcome, RunOutcome
 from worker.model.safety import InUse, Safety
 from worker.plan.comparison import CurrentFiles
 from worker.plan.planfile import SavedAccount
 from worker.plan.safety import RULES, replay
-from worker.reconcile.account import apply_saved
+from worker.reconcile.account import apply_saved, preview_saved
 from worker.reconcile.executor import Pace
 
 A, B = "0100001", "0100002"
@@ -239,3 +248,53 @@ def test_broken_symlink_is_located(tmp_path: Path) -> None:
     """It is an error when it is read, not a missing file."""
     (tmp_path / "main.yaml").symlink_to("nowhere")
     assert locate("config/main.yaml", str(tmp_path)) == str(tmp_path / "main.yaml")
+
+
+def _preview(
+    account: ModelAccount,
+    saved: SavedAccount = SAVED,
+    *,
+    earlier: PlanFileUse | None = None,
+    files: CurrentFiles | None = None,
+) -> AccountPlan:
+    async def recall(_: str | None) -> AccountMemory:
+        return AccountMemory()
+
+    return run(
+        preview_saved(saved, account, frozenset(), recall, Recorder(), now=NOW, earlier=earlier, files=files)
+    ).plan
+
+
+def test_preview_of_a_used_up_plan_is_refused_before_any_request() -> None:
+    account = _account()
+    plan = _preview(account, earlier=EARLIER)
+    assert (plan.verdict, [refusal.rule for refusal in plan.refusals]) == (Verdict.REFUSED, ["replay"])
+    assert account.reads == 0
+
+
+def test_preview_shows_what_an_apply_would_write() -> None:
+    """The rules count only the remaining writes."""
+    account = _account()
+    refused = _preview(account)
+    assert (refused.verdict, [refusal.rule for refusal in refused.refusals]) == (Verdict.REFUSED, ["max-deactivations"])
+    plan = _preview(account, files=_files(n0100001="INACTIVE", n0100002="ACTIVE"))
+    assert plan.verdict is Verdict.OK
+    assert [(change.phone, change.action) for change in plan.changes] == [
+        (A, Action.DEACTIVATE),
+        (B, Action.BLOCKED),
+    ]
+    assert "plan again" in plan.changes[1].reason
+    assert (account.reads, account.written) == (2, [])
+
+
+def test_preview_blocks_conflicts_and_counts_what_is_done() -> None:
+    """A number that the plan could not change stays in it, with its current status."""
+    stuck = Change("0100003", Action.MISSING, None, "ACTIVE", "not registered")
+    account = ModelAccount(n0100001="PENDING", n0100002="INACTIVE", n0100003="ACTIVE")
+    plan = _preview(account, replace(SAVED, impossible=(stuck,)))
+    assert [(change.phone, change.action, change.observed) for change in plan.changes] == [
+        (A, Action.BLOCKED, "PENDING"),
+        ("0100003", Action.MISSING, "ACTIVE"),
+    ]
+    assert plan.changes[0].reason == "the number was ACTIVE when planned, and is PENDING now: plan again"
+    assert plan.counts[Action.UNCHANGED] == 1

@@ -2,18 +2,26 @@
 
 import os
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from worker.cli import complete, load, options
 from worker.cli.document_conflicts import documents_in
 from worker.cli.metrics import RunMetrics, run_metrics
-from worker.cli.planning import confirm, count_writes, is_interactive, plan, plan_accounts, run_and_report, show_plans
+from worker.cli.planning import (
+    confirm,
+    count_writes,
+    is_interactive,
+    plan,
+    plan_accounts,
+    preview,
+    run_and_report,
+    show_plans,
+)
 from worker.config import files as sources
-from worker.model.errors import PlanFileError, Problem, UsageError
+from worker.model.errors import PlanFileError, UsageError
 from worker.model.messages import Message
 
 if TYPE_CHECKING:
@@ -26,10 +34,6 @@ if TYPE_CHECKING:
     from worker.plan.planfile import SavedPlan
 
 __all__ = ["command"]
-
-
-_PLAN_CAP: Final = 256 << 20
-"""Maximum size in bytes of a plan file. A plan with a million changes has about 200 MB."""
 
 
 class _PlanFile(NamedTuple):
@@ -49,7 +53,7 @@ class _PlanFile(NamedTuple):
 @click.argument("planfile", required=False, shell_complete=complete.file)
 @options.common
 @click.option("-y", "--yes", is_flag=True, help="Skip the prompt. Required without a terminal.")
-@click.option("--dry-run", is_flag=True, help="Show the plan only, as `senderid plan` does.")
+@click.option("--dry-run", is_flag=True, help="Show the plan only, and write nothing.")
 @options.canary
 @options.lock_timeout
 @click.option(
@@ -79,17 +83,18 @@ def command(
 ) -> int:
     """Plan, confirm, write and verify. With PLANFILE, apply that saved plan without a prompt.
 
-    A saved plan is applied once. A number whose desired state has changed since is a conflict and is not written.
+    `senderid show PLANFILE` shows a saved plan. It is applied once. A number whose desired state has changed since is a
+    conflict and is not written.
 
     Exit status: 0 converged, 1 error, 3 some numbers did not converge, 4 refused, 5 another run has the lease of the
     account.
     """
     common_options = options.route_text_output(options.Common(**common))
     if planfile is not None:
-        _check_unchanged(common_options, dry_run=dry_run)
+        _check_unchanged(common_options)
         _check_folder(folder, no_files=no_files)
         file = _PlanFile(planfile, max_age, folder, is_compared=not no_files)
-        return _apply_saved(file, common_options, lock_timeout=lock_timeout)
+        return _apply_saved(file, common_options, dry_run=dry_run, lock_timeout=lock_timeout)
     if max_age is not None:
         raise UsageError(Message("--max-age requires a saved plan: senderid apply PLANFILE"))
     if folder is not None or no_files:
@@ -134,13 +139,12 @@ def _apply_files(
     return run_and_report(apply_files, settings, common, LedgerOptions("apply", lock_timeout), metering=metering)
 
 
-def _check_unchanged(common: options.Common, *, dry_run: bool) -> None:
-    selected = (common.paths, common.accounts, common.only, common.exclude, common.owners, common.notes)
-    if any(selected) or dry_run:
+def _check_unchanged(common: options.Common) -> None:
+    if any((common.paths, common.accounts, common.only, common.exclude, common.owners, common.notes)):
         raise UsageError(
             Message(
-                "a saved plan is applied unchanged: -f, --account, --only, --exclude, --owner, --note and --dry-run "
-                "cannot be combined with it"
+                "a saved plan is applied unchanged: -f, --account, --only, --exclude, --owner and --note cannot be "
+                "combined with it"
             )
         )
 
@@ -154,22 +158,31 @@ def _check_folder(folder: str | None, *, no_files: bool) -> None:
         raise UsageError(Message("--files {folder}: no such folder", folder=folder))
 
 
-def _apply_saved(file: _PlanFile, common: options.Common, *, lock_timeout: float) -> int:
+def _apply_saved(file: _PlanFile, common: options.Common, *, dry_run: bool, lock_timeout: float) -> int:
     settings = load.load_settings(common.settings_path, common.overrides)
     with run_metrics(settings, common.metrics_file) as metering:
-        return _apply_file(file, common, settings, metering, lock_timeout=lock_timeout)
+        return _apply_file(file, common, settings, metering, dry_run=dry_run, lock_timeout=lock_timeout)
 
 
 def _apply_file(
-    file: _PlanFile, common: options.Common, settings: "Settings", metering: RunMetrics, *, lock_timeout: float
+    file: _PlanFile,
+    common: options.Common,
+    settings: "Settings",
+    metering: RunMetrics,
+    *,
+    dry_run: bool,
+    lock_timeout: float,
 ) -> int:
     rules = load.parse_rules(common.allow)
-    saved_plan = _open(file.path, file.max_age)
 
-    from worker.cli.ledger import LedgerOptions
+    from worker.cli.ledger import LedgerOptions, ledger_database
+    from worker.cli.plan_file import read_plan_file
+    from worker.ledger.readonly import plan_use_reader
     from worker.model.accounts import PlanFile
+    from worker.plan.build import Draft, left_out_plan
     from worker.plan.safety import ALLOW_ALL, REPLAY
 
+    saved_plan = read_plan_file(file.path, file.max_age)
     _check_endpoints(file.path, saved_plan, settings)
     _check_keys(file.path, saved_plan, settings)
     files = _CurrentFiles(saved_plan, settings, file.folder) if file.is_compared else None
@@ -177,35 +190,24 @@ def _apply_file(
     # a replay must be allowed by the options of this command: the plan cannot allow its own replay
     replays = not rules.isdisjoint({REPLAY, ALLOW_ALL})
     plan = None if replays else PlanFile(saved_plan.id, saved_plan.created_at)
+    allow = rules | set(saved_plan.allow)
+
+    async def read(run: "Session") -> "list[Draft]":
+        run.log.info("run.started", accounts=len(saved_plan.accounts), fingerprint=saved_plan.fingerprint)
+        earlier_run = None if plan is None else plan_use_reader(ledger_database(settings), plan)
+        drafts = await run.fleet.preview_saved(saved_plan.accounts, allow, earlier_run=earlier_run, files=files)
+        return [*drafts, *(Draft(left_out_plan(account), {}) for account in saved_plan.left_out)]
 
     async def apply_saved_plan(run: "Session") -> "list[AccountResult]":
         run.log.info("run.started", accounts=len(saved_plan.accounts), fingerprint=saved_plan.fingerprint)
         run.progress.start(sum(len(account.changes) for account in saved_plan.accounts))
-        allow = rules | set(saved_plan.allow)
         results = await run.fleet.apply_saved(saved_plan.accounts, allow, run.progress, plan=plan, files=files)
         return [*results, *await run.fleet.leave_out(saved_plan.left_out, file.path)]
 
+    if dry_run:
+        return preview(read, settings, common, metering=metering)
     ledger = LedgerOptions("apply PLANFILE", lock_timeout, saved_plan.id)
     return run_and_report(apply_saved_plan, settings, common, ledger, metering=metering)
-
-
-def _open(path: str, max_age: float | None) -> "SavedPlan":
-    from worker.plan.planfile import MAX_AGE_SECONDS, unseal
-
-    if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where a name is too long
-        raise PlanFileError(
-            Message("{path} is a folder, not a plan file; desired state goes with -f {path}", path=path)
-        )
-    file = sources.read_file(path, expected=Message("the file that plan --out wrote"), cap=_PLAN_CAP)
-    if isinstance(file, Problem):
-        raise PlanFileError(Message("{source}: {message}", source=file.source, message=file.message))
-    _, data = file
-    if len(data) > _PLAN_CAP:
-        raise PlanFileError(Message("{path}: this is not a plan file: it is too long", path=path))
-    try:
-        return unseal(data, now=datetime.now(UTC), max_age_seconds=MAX_AGE_SECONDS if max_age is None else max_age)
-    except PlanFileError as error:
-        raise PlanFileError(Message("{path}: {error}", path=path, error=str(error))) from None
 
 
 def _check_endpoints(path: str, saved_plan: "SavedPlan", settings: "Settings") -> None:

@@ -7,15 +7,13 @@ import click
 
 from worker.cli import complete, load, options
 from worker.cli.exit_status import ExitStatus
-from worker.cli.planning import confirm, count_writes, is_interactive, plan_document, run_and_report, show_plans
-from worker.config.files import check_writable
+from worker.cli.planning import confirm, count_writes, is_interactive, preview, run_and_report, show_plans
 from worker.model.errors import UsageError
 from worker.model.messages import Message
 from worker.render.i18n import gettext as _
 
 if TYPE_CHECKING:
     from worker.cli.runner import Session
-    from worker.config.settings import Settings
     from worker.model.history import RunRecord
     from worker.model.results import AccountResult, Result
     from worker.plan.build import Draft
@@ -59,7 +57,7 @@ def command(*, run: str, yes: bool, dry_run: bool, lock_timeout: float, **common
     if not accounts and common_options.form == "text":
         return _nothing(record, common_options, last_change(settings) if run == LAST else None)
     if dry_run:
-        return _preview(settings, common_options, accounts, rules)
+        return preview(lambda session: _read(session, accounts, rules), settings, common_options)
 
     async def roll_back(session: "Session") -> "list[AccountResult]":
         drafts = await _read(session, accounts, rules)
@@ -100,27 +98,6 @@ def _nothing(record: "RunRecord", common: options.Common, last_change: str | Non
         text += "\n" + hint.format(run=last_change)
     emit(text + "\n", common.output)
     return ExitStatus.OK
-
-
-def _preview(
-    settings: "Settings", common: options.Common, accounts: "Sequence[SavedAccount]", rules: frozenset[str]
-) -> int:
-    from worker.cli import output, runner
-    from worker.cli.exit_status import of_plans
-    from worker.reconcile.log import log_plan
-
-    check_writable(common.output)
-
-    async def verb(run: "Session") -> int:
-        drafts = await _read(run, accounts, rules)
-        for draft in drafts:
-            log_plan(draft, run.log.bind(account=draft.plan.account))
-        document = plan_document(drafts)
-        output.plan(document, common)
-        run.log.info("run.finished", counts=runner.total_counts(document.accounts))
-        return of_plans(document.accounts, detailed=False)
-
-    return runner.run(verb, settings, no_color=common.no_color, recall=True)
 
 
 async def _read(run: "Session", accounts: "Sequence[SavedAccount]", rules: frozenset[str]) -> "list[Draft]":
