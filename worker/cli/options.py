@@ -90,7 +90,7 @@ files: Final = _all(
         metavar="PATH",
         multiple=True,
         shell_complete=complete.file,
-        help=f"Desired state: a file, a folder walked for *.yaml and *.yml, or -. Repeatable. [{DEFAULT_FILES}]",
+        help=f"Desired state: a file, a folder searched for *.yaml and *.yml, or -. Repeatable. [{DEFAULT_FILES}]",
     ),
 )
 
@@ -312,7 +312,7 @@ logging: Final = _all(
     click.option(
         "--log-level",
         type=click.Choice(["debug", "info", "warning", "error"]),
-        help="The lowest level of log lines. [info]",
+        help="Minimum level of log lines. [info]",
     ),
 )
 
@@ -377,7 +377,7 @@ canary: Final = click.option(
     "--canary",
     type=click.IntRange(min=0),
     metavar="N",
-    help="Write to the first N accounts with changes, and to the others only if these succeed. 0: no canary. "
+    help="Write to the first N accounts with changes, and to the others only if they succeed. 0: no canary. "
     "[canary.accounts of the settings]",
 )
 

@@ -35,7 +35,7 @@ _BLOCKED: Final[Mapping[str, Message]] = {
     Status.PENDING: Message(
         "PENDING: the vendor is still reviewing its documents or ARS call; finish those, then plan again"
     ),
-    Status.BLOCKED: Message("BLOCKED: the vendor has stopped this number; contact their support"),
+    Status.BLOCKED: Message("BLOCKED: the vendor has blocked this number; contact the vendor"),
     Status.DUPLICATED: Message(
         "DUPLICATED: this number is registered on another account; file a duplicate request in the console"
     ),

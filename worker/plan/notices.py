@@ -31,7 +31,7 @@ _AWAITING_VENDOR: Final = {
         NoticeKind.DUPLICATED,
         Message("DUPLICATED: it is registered on another account; file a duplicate request in the console"),
     ),
-    Status.BLOCKED: (NoticeKind.BLOCKED, Message("BLOCKED: the vendor has stopped it; contact their support")),
+    Status.BLOCKED: (NoticeKind.BLOCKED, Message("BLOCKED: the vendor has blocked it; contact the vendor")),
 }
 _ORDER: Final = {kind: index for index, kind in enumerate(NoticeKind)}
 

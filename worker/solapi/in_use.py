@@ -234,7 +234,7 @@ def _sending(phone: str, hours: int, body: bytearray) -> str | None:
         return None
     message_of_number = next((message for message in messages if _sender(message.sender) == phone), None)
     if message_of_number is None:
-        raise ServerError(Message("the list of messages is of another number than requested"))
+        raise ServerError(Message("the API returned the messages of another number"))
     moment = _moment(message_of_number.updated)
     if moment is None:
         return Message("it has sent messages in the last {hours:,} hours", hours=hours)

@@ -347,7 +347,7 @@ def transport_error(error: BaseException, *, write: bool) -> ApiError:
             reason = system_text(text) if text else Message("unknown host, or connection refused")
             return ConnectionFailed(
                 Message(
-                    "no connection to {host}:{port} ({reason})", host=error.host, port=error.port or 0, reason=reason
+                    "cannot connect to {host}:{port} ({reason})", host=error.host, port=error.port or 0, reason=reason
                 )
             )
         case TimeoutError():

@@ -56,7 +56,7 @@ def test_drift_and_its_end_are_each_reported_once() -> None:
     first = update_account(NotifiedAccount(), plan(DRIFTED, BOTH, ASKED), None, "r1")
     assert first.drift == {A: Cause.EXTERNAL_DRIFT, B: Cause.BOTH}
     assert notification_lines(NotifiedAccount(), first) == [
-        f"2 numbers changed by others (1 of them also in the file) / {A} / {B}",
+        f"2 numbers changed externally (1 of them also in the file) / {A} / {B}",
     ]
     second = update_account(first, plan(DRIFTED, BOTH), None, "r2")
     assert notification_lines(first, second) == []
@@ -70,7 +70,7 @@ def test_drift_reverted_by_the_same_pass_is_reported_as_reverted() -> None:
     assert current == NotifiedAccount(written=WriteSummary("r1", 1, 1, 1, (A,)))
     assert notification_lines(NotifiedAccount(), current) == [
         "1 activated, 1 deactivated (run r1)",
-        f"1 number changed by others, reverted (run r1) / {A}",
+        f"1 number changed externally, reverted (run r1) / {A}",
     ]
     assert notification_lines(current, update_account(current, plan(), None, "r2")) == []
 
@@ -217,7 +217,7 @@ REVERTED = WriteSummary("r2", 0, 6, 6, tuple(MANY[:5]))
 ENDS, BLOCKED = Notice(NoticeKind.EXPIRING, "ends soon", A), Notice(NoticeKind.BLOCKED, "blocked", A)
 REVERTED_NOTES = [
     (Event.CHANGED, "6 deactivated (run r2)", (), False),
-    (Event.DRIFT, "6 numbers changed by others, reverted (run r2)", (*MANY[:5], "… and 1 more"), True),
+    (Event.DRIFT, "6 numbers changed externally, reverted (run r2)", (*MANY[:5], "… and 1 more"), True),
 ]
 
 
@@ -237,12 +237,12 @@ REVERTED_NOTES = [
         (
             NotifiedAccount(),
             MANY_DRIFTED,
-            [(Event.DRIFT, "6 numbers changed by others", (*MANY[:5], "… and 1 more"), False)],
+            [(Event.DRIFT, "6 numbers changed externally", (*MANY[:5], "… and 1 more"), False)],
         ),
         (
             MANY_DRIFTED,
             NotifiedAccount(drift={**MANY_DRIFTED.drift, MANY[1]: Cause.BOTH}),
-            [(Event.DRIFT, "1 number changed by others (1 of them also in the file)", (MANY[1],), False)],
+            [(Event.DRIFT, "1 number changed externally (1 of them also in the file)", (MANY[1],), False)],
         ),
         (MANY_DRIFTED, NotifiedAccount(drift={MANY[0]: Cause.EXTERNAL_DRIFT}), []),
         (MANY_DRIFTED, NotifiedAccount(), [(Event.DRIFT, "external changes were reverted", (), True)]),

@@ -15,7 +15,7 @@ from worker.model.credentials import SecretRef
 
 FAILING = Notification(Event.FAILING, "main", "failing: x")
 WORKS = Notification(Event.FAILING, "main", "working again", over=True)
-DRIFT = Notification(Event.DRIFT, "main", "1 number changed by others")
+DRIFT = Notification(Event.DRIFT, "main", "1 number changed externally")
 
 
 class Receiver:
@@ -71,7 +71,7 @@ def test_notifications_of_a_pass_are_one_message() -> None:
     receiver = Receiver()
     run((channel(), receiver), steps=[(1, [FAILING, DRIFT]), (1, []), (1, [WORKS])], wait=1)
     assert receiver.received == [
-        (1.0, "Failing:\nmain: failing: x\nChanged by others:\nmain: 1 number changed by others"),
+        (1.0, "Failing:\nmain: failing: x\nChanged externally:\nmain: 1 number changed externally"),
         (3.0, "main: working again"),
     ]
 
@@ -82,7 +82,7 @@ def test_digest_collects_notifications_of_its_period() -> None:
     run((channel(digest_seconds=60.0), receiver), steps=[(5, [FAILING]), (59, [WORKS]), (2, [DRIFT])], wait=61)
     assert receiver.received == [
         (65.0, "Failing:\nmain: failing: x\nWorking again:\nmain: working again"),
-        (126.0, "main: 1 number changed by others"),
+        (126.0, "main: 1 number changed externally"),
     ]
 
 
@@ -91,7 +91,7 @@ def test_channel_receives_only_its_events() -> None:
     drift, daemon = Receiver(), Receiver()
     channels = channel(events=(Event.DRIFT,)), channel(events=(Event.DAEMON,))
     run((channels[0], drift), (channels[1], daemon), steps=[(0, [FAILING, DRIFT]), (1, [WORKS])], wait=1)
-    assert [body for _, body in drift.received] == ["main: 1 number changed by others"]
+    assert [body for _, body in drift.received] == ["main: 1 number changed externally"]
     assert daemon.received == []
 
 
@@ -101,7 +101,7 @@ def test_failed_delivery_is_retried_with_newer_notifications() -> None:
     run((channel(), receiver), steps=[(0, [FAILING]), (50, [WORKS]), (400, [DRIFT])], wait=100, log=log)
     assert [second for second, _ in receiver.received] == [0.0, 30.0, 90.0, 210.0, 450.0, 480.0]
     assert receiver.received[3][1] == "Failing:\nmain: failing: x\nWorking again:\nmain: working again"
-    assert receiver.received[5][1] == "main: 1 number changed by others"
+    assert receiver.received[5][1] == "main: 1 number changed externally"
     assert [(event, fields["news"]) for event, fields in log.lines] == [
         ("notify.failed", 1),
         ("notify.recovered", 2),
@@ -159,7 +159,7 @@ def test_queue_is_limited_and_dropped_notifications_are_counted() -> None:
     many = [Notification(Event.FAILING, f"a{index}", "failing: x") for index in range(9_999)]
     run((channel(), receiver), steps=[(0, many), (1, [FAILING] * 5), (60, [DRIFT])], wait=1, log=log)
     assert receiver.received[1][1].endswith("… and 9,990 more failing\n… and 4 more")
-    assert receiver.received[2][1] == "main: 1 number changed by others"
+    assert receiver.received[2][1] == "main: 1 number changed externally"
     assert log.lines[-1] == ("notify.recovered", {"channel": "ops", "news": 10_004})
 
 
@@ -168,7 +168,7 @@ def test_notifications_during_delivery_form_the_next_message() -> None:
     run((channel(), receiver), steps=[(0, [FAILING]), (2, [DRIFT]), (1, [WORKS])], wait=20)
     assert receiver.received == [
         (0.0, "main: failing: x"),
-        (5.0, "Changed by others:\nmain: 1 number changed by others\nWorking again:\nmain: working again"),
+        (5.0, "Changed externally:\nmain: 1 number changed externally\nWorking again:\nmain: working again"),
     ]
 
 

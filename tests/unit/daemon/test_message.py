@@ -43,7 +43,7 @@ def test_notifications_are_grouped_by_kind_in_order_of_appearance() -> None:
 _WORDS = {
     Event.FAILING: ("failing", "working again"),
     Event.REFUSED: ("refused", "no longer refused"),
-    Event.DRIFT: ("changed by others", "reverted"),
+    Event.DRIFT: ("changed externally", "reverted"),
     Event.CHANGED: ("changed", "changed"),
     Event.HELD: ("held", "no longer held"),
     Event.EXPIRING: ("expiring", "expiring"),

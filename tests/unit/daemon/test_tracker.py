@@ -69,7 +69,7 @@ def test_finding_is_reported_once() -> None:
     tracker = Recorder()
     for _ in range(3):
         tracker.passes(drifted(), converged("b"))
-    assert tracker.titles == ["main: 1 number changed by others"]
+    assert tracker.titles == ["main: 1 number changed externally"]
     assert tracker.writes == 1
     tracker.passes(unreadable("b"))
     tracker.passes(converged(), converged("b"))
@@ -166,7 +166,7 @@ def test_removed_account_is_forgotten() -> None:
     assert len(tracker.titles) == 2
     tracker.names = ("main", "b")
     tracker.passes(drifted())
-    assert tracker.titles[2:] == ["main: 1 number changed by others"]
+    assert tracker.titles[2:] == ["main: 1 number changed externally"]
 
 
 def test_stop_is_reported_and_backoff_is_not() -> None:
@@ -183,7 +183,7 @@ def test_failed_read_between_two_passes_does_not_repeat_notifications() -> None:
     tracker.passes(unreadable())
     tracker.passes(drifted())
     assert tracker.titles == [
-        "main: 1 number changed by others",
+        "main: 1 number changed externally",
         "main: failing: the server failed (ServerError)",
         "main: working again",
     ]

@@ -146,7 +146,7 @@ def test_user_without_privileges_is_refused(postgres: PostgresDatabase, empty: P
     )
     for database in (postgres, empty):
         reader = PostgresDatabase(database._url.replace("postgres@", "reader@"))
-        with pytest.raises(LedgerError, match="this user may not write it"):
+        with pytest.raises(LedgerError, match="this user has no write permission"):
             reader.probe()
         with reader.read() as connection:
             assert (connection is None) == (database is empty)

@@ -563,7 +563,7 @@ def test_failed_ledger_stops_the_account_before_the_next_request() -> None:
 
 
 def test_request_that_is_not_sent_gives_its_slot_back() -> None:
-    """Whether its number was changed by others, its time has passed, its group needs it, or the ledger failed."""
+    """Whether its number was changed externally, its time has passed, its group needs it, or the ledger failed."""
     account = ModelAccount(**{f"n{phone}": "ACTIVE" for phone in (A, B, C, D)})
     account.faults = {A: [(Ambiguous("reset"), False)]}
     account.on_read = lambda read: account.statuses.update({B: Status.BLOCKED}) if read == 2 else None

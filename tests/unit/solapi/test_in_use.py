@@ -231,8 +231,8 @@ def _usage_of(**responses: Any) -> NumberUse:
         ({"groups": {"groupList": {"G1": {"scheduledDate": 3}}}}, "the response cannot be read"),
         ({"groups": {"groupList": {"G1": {}}}, "group": b"[" * 100_000}, "the response cannot be read"),
         ({"sent": {"messages": []}}, "the response cannot be read"),
-        ({"sent": {"messageList": {"M": {"from": B}}}}, "of another number than requested"),
-        ({"sent": {"messageList": {"M": {}}}}, "of another number than requested"),
+        ({"sent": {"messageList": {"M": {"from": B}}}}, "the messages of another number"),
+        ({"sent": {"messageList": {"M": {}}}}, "the messages of another number"),
         *(
             ({"groups": {"groupList": {"G1": {}}}, "group": {"messageList": {"M": message}}}, "may be any")
             for message in ({}, {"from": None}, {"from": "somebody"})

@@ -133,7 +133,7 @@ async def _network(url: str, seconds: float) -> tuple[Check, ...]:
         )
         return (
             Check(
-                "network", "fail", Message("no connection to {location}: {reason}", location=location, reason=reason)
+                "network", "fail", Message("cannot connect to {location}: {reason}", location=location, reason=reason)
             ),
         )
     network = Check("network", "ok", Message("{location} is reachable", location=location))

@@ -50,7 +50,7 @@ class _Since(click.ParamType[datetime]):
 @click.argument("run", required=False, shell_complete=complete.runs)
 @click.option("--account", metavar="NAME", help="Only this account.")
 @click.option("--phone", metavar="PHONE", help="History of this number, over all runs and accounts.")
-@click.option("--since", type=_Since(), metavar="TIME", help="Only runs since then: 24h, 7d, 2026-11-24. UTC.")
+@click.option("--since", type=_Since(), metavar="TIME", help="Only runs since this time: 24h, 7d, 2026-11-24 (UTC).")
 @click.option(
     "--outcome", type=click.Choice(_OUTCOMES), help="Only runs with this outcome; with --account, that of the account."
 )

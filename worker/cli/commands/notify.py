@@ -23,7 +23,7 @@ __all__ = ["command"]
 
 @click.group("notify", short_help="Test the notification channels.")
 def command() -> None:
-    """Test the channels that `senderid watch` notifies.
+    """Test the channels that `senderid watch` sends notifications to.
 
     The settings list the channels: mail, chats, webhooks and other services that Apprise supports.
     """

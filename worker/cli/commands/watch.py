@@ -49,7 +49,7 @@ _KOREA: Final = "Asia/Seoul"
     type=options.DURATION,
     default=0.0,
     metavar="TIME",
-    help="Delay each pass by a random time up to this. [no delay]",
+    help="Maximum random delay of each pass. [no delay]",
 )
 @click.option("--dry-run", is_flag=True, help="Report differences without writing.")
 @click.option(

@@ -273,7 +273,7 @@ def _drift(name: str, before: NotifiedAccount, now: NotifiedAccount) -> Iterator
     new = [phone for phone, cause in now.drift.items() if before.drift.get(phone) is not cause]
     if new:
         both_count = sum(now.drift[phone] is Cause.BOTH for phone in new)
-        title = Message.plural("{count:,} number changed by others", "{count:,} numbers changed by others", len(new))
+        title = Message.plural("{count:,} number changed externally", "{count:,} numbers changed externally", len(new))
         if both_count:
             title = Message("{changes} ({in_file:,} of them also in the file)", changes=title, in_file=both_count)
         yield Notification(Event.DRIFT, name, title, _some(new))
@@ -288,8 +288,8 @@ def _writes(name: str, before: NotifiedAccount, now: NotifiedAccount) -> Iterato
     yield Notification(Event.CHANGED, name, _summary_text(summary))
     if summary.put_right and (now.drift or not before.drift):
         title = Message.plural(
-            "{count:,} number changed by others, reverted (run {run})",
-            "{count:,} numbers changed by others, reverted (run {run})",
+            "{count:,} number changed externally, reverted (run {run})",
+            "{count:,} numbers changed externally, reverted (run {run})",
             summary.put_right,
             run=summary.run_id,
         )

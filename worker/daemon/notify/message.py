@@ -30,7 +30,7 @@ _TITLE_CAP: Final = 200
 _WORDS: Final[Mapping[Event, tuple[str, str]]] = {
     Event.FAILING: (Message("failing"), Message("working again")),
     Event.REFUSED: (Message("refused"), Message("no longer refused")),
-    Event.DRIFT: (Message("changed by others"), Message("reverted")),
+    Event.DRIFT: (Message("changed externally"), Message("reverted")),
     Event.CHANGED: (Message("changed"), Message("changed")),
     Event.HELD: (Message("held"), Message("no longer held")),
     Event.EXPIRING: (Message("expiring"), Message("expiring")),

@@ -149,7 +149,7 @@ class PostgresDatabase:
             refuse_newer(version, self.unusable)
             (may_write,) = connection.execute(_MAY_WRITE if version else _MAY_CREATE).fetchone()
             if not may_write:
-                raise self.unusable(Message("this user may not write it"))
+                raise self.unusable(Message("this user has no write permission"))
         finally:
             connection.close()
 
