@@ -14,7 +14,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.e2e.conftest import Command, Served
+from tests.e2e.conftest import Command, Serve, Served
 from tests.support.ledgers import rows
 from tests.support.postgres import PASSWORD, PostgresServer, new_database, server
 from worker.ledger.postgres.database import PostgresDatabase
@@ -133,6 +133,35 @@ def test_second_host_is_locked_and_names_the_holder(
     assert error["code"] == "AccountBusy"
     assert f"(host {host}, process {first.pid}, run {run}, since 20" in error["message"]
     first.kill()
+
+
+def test_quota_is_not_exceeded_over_handovers(
+    one: Command,
+    two: Command,
+    tmp_path: Path,
+    serve: Serve,
+    background: Callable[..., "subprocess.Popen[str]"],
+) -> None:
+    """Three hosts use one API key in turn. No window at the API has more writes than the quota, and none is refused."""
+    three = Command(tmp_path / "three", one.quick)
+    three.environment = two.environment | {"HOME": str(three.folder), "XDG_STATE_HOME": str(three.folder / "state")}
+    numbers = [f"0105555{n:04}" for n in range(60)]
+    account = SandboxAccount.of(dict.fromkeys(numbers, "INACTIVE"))
+    served = serve(account, rate_limit=(20, 100), window_seconds=3.0)
+    runs = []
+    for position, host in enumerate((one, two, three)):
+        host.at(served.sandbox, account)
+        host.environment |= {"SENDERID_RATE_LIMIT__WRITES": "20", "SENDERID_RATE_LIMIT__PER_SECONDS": "3"}
+        lines = "".join(f"  {phone}: ACTIVE\n" for phone in numbers[position::3])
+        host.write("main.yaml", f"version: 1\nnumbers:\n{lines}")
+        runs.append(background(host, *_APPLY, "--lock-timeout", "60s"))
+    for run in runs:
+        _, log = run.communicate(timeout=60)
+        assert run.returncode == 0, log
+    writes = [request.when for request in served.sandbox.wire if request.method == "PUT"]
+    assert len(writes) == len(numbers)
+    assert all(later - earlier > 3 for earlier, later in zip(writes, writes[20:], strict=False))
+    assert {request.status for request in served.sandbox.wire} == {200}
 
 
 def test_killed_run_is_taken_over_by_another_host(

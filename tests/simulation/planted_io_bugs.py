@@ -177,8 +177,8 @@ def drop_the_responses(patch: Patch) -> None:
 def lock_nothing(patch: Patch) -> None:
     """Every run may write to the account."""
 
-    def lease(self: Ledger, subject: Any, pause: Any) -> Any:
-        del pause
+    def lease(self: Ledger, subject: Any, pause: Any, quota: Any) -> Any:
+        del pause, quota
         return _free(self._account_ledger(subject))
 
     patch.setattr(Ledger, "lease", lease)

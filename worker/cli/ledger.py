@@ -79,7 +79,7 @@ class LedgerOptions(msgspec.Struct, frozen=True):
             now=now,
             max_bytes=settings.ledger.max_megabytes * _MEGABYTE,
             lock_timeout=self.lock_timeout,
-            grace_seconds=settings.timeout.total_seconds,
+            grace_seconds=settings.timeout.total_seconds + settings.rate_limit.per_seconds,
         )
 
 

@@ -6,6 +6,7 @@ from typing import Any, Protocol, TypeVar
 
 from worker.ledger.records import RunInfo, Subject
 from worker.model.errors import LedgerError
+from worker.model.ports import SharedQuota
 
 __all__ = ["Connection", "Cursor", "Database", "Intent", "Leases", "Transactions", "transaction"]
 
@@ -112,15 +113,20 @@ class Leases(Protocol):
         ...
 
     def stop(self) -> None:
-        """Release all leases."""
+        """Stop to hold leases. Those that are not released yet end by themselves."""
         ...
 
     def lease(
-        self, subject: Subject, wait: Callable[[float], Awaitable[bool]], transactions: Transactions
+        self,
+        subject: Subject,
+        wait: Callable[[float], Awaitable[bool]],
+        transactions: Transactions,
+        quota: SharedQuota | None = None,
     ) -> AbstractAsyncContextManager[int]:
         """Take the lease of an account for the duration of the context. Yield its token.
 
-        If another run has the lease, `wait(seconds)` pauses and returns True to try again.
+        If another run has the lease, `wait(seconds)` pauses and returns True to try again. `quota` is that of the
+        account's API key. Leases that several hosts share hand its used slots over to the next run.
 
         Raises:
             AccountBusy: another run has the lease.
@@ -197,7 +203,7 @@ class Database(Protocol):
         ...
 
     def leases(self, run: RunInfo, grace_seconds: float) -> Leases:
-        """Return the leases of a run, whose requests take at most `grace_seconds`."""
+        """Return the leases of a run, whose requests count at the server for at most `grace_seconds`."""
         ...
 
     def used_bytes(self, connection: Connection) -> int:

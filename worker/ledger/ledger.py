@@ -15,6 +15,7 @@ from worker.ledger.records import AttemptState, RunInfo, Subject
 from worker.model.accounts import AccountMemory, ObservedAccount, PlanFile, PlanFileUse, Status
 from worker.model.errors import AccountRejected, Ambiguous, ApiError, LedgerError
 from worker.model.plans import AccountPlan
+from worker.model.ports import SharedQuota
 from worker.model.results import AccountResult, Outcome, RunOutcome
 
 __all__ = ["LeasedAccountLedger", "Ledger", "forget"]
@@ -179,8 +180,9 @@ class Ledger:
     """The ledger of one run, as an async context manager. Leaving it without `finish` records the run as failed.
 
     `max_bytes` is the size of the records beyond which the oldest runs are deleted. `lock_timeout` is the maximum time
-    in seconds, by `clock`, to wait for a lease that another run has. `grace_seconds` is the maximum duration of a
-    request. `submit` runs calls one at a time outside the event loop; a simulation replaces it.
+    in seconds, by `clock`, to wait for a lease that another run has. `grace_seconds` is the time for which a request
+    may count at the server after it was sent. `submit` runs calls one at a time outside the event loop; a simulation
+    replaces it.
     """
 
     def __init__(
@@ -246,11 +248,12 @@ class Ledger:
 
     @asynccontextmanager
     async def lease(
-        self, subject: Subject, pause: Callable[[float], Awaitable[bool]]
+        self, subject: Subject, pause: Callable[[float], Awaitable[bool]], quota: SharedQuota | None = None
     ) -> AsyncIterator[LeasedAccountLedger]:
         """Take the lease of an account. While the context lasts, no other run with this ledger writes to the account.
 
-        `pause(seconds)` waits and returns True to keep waiting for the run that has the lease.
+        `pause(seconds)` waits and returns True to keep waiting for the run that has the lease. `quota` is that of the
+        account's API key, which other runs may have used before.
 
         Raises:
             AccountBusy: another run has the lease; the message has its process, id and start.
@@ -261,7 +264,7 @@ class Ledger:
         async def wait(seconds: float) -> bool:
             return self._clock() < until and await pause(seconds)
 
-        async with self._leases.lease(subject, wait, self._commits) as token:
+        async with self._leases.lease(subject, wait, self._commits, quota) as token:
             try:
                 yield self._account_ledger(subject, token)
             finally:

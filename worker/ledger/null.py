@@ -7,6 +7,7 @@ from worker.ledger.records import Subject
 from worker.model.accounts import AccountMemory, ObservedAccount, PlanFile, PlanFileUse, Status
 from worker.model.errors import ApiError
 from worker.model.plans import AccountPlan
+from worker.model.ports import SharedQuota
 from worker.model.results import AccountResult
 
 __all__ = ["NullLedger"]
@@ -22,9 +23,11 @@ class NullLedger:
         self._recall = recall
 
     @asynccontextmanager
-    async def lease(self, subject: Subject, pause: Callable[[float], Awaitable[bool]]) -> AsyncIterator["NullLedger"]:
+    async def lease(
+        self, subject: Subject, pause: Callable[[float], Awaitable[bool]], quota: SharedQuota | None = None
+    ) -> AsyncIterator["NullLedger"]:
         """Yield this ledger without taking a lease."""
-        del subject, pause
+        del subject, pause, quota
         yield self
 
     async def recall(self, key: str) -> AccountMemory:

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from worker.ledger.records import Subject
 from worker.model.accounts import AccountMemory, Status
-from worker.model.ports import AccountLedger
+from worker.model.ports import AccountLedger, SharedQuota
 from worker.model.results import AccountResult
 
 __all__ = ["LedgerProtocol"]
@@ -16,11 +16,12 @@ class LedgerProtocol(Protocol):
     """The ledger of a run. Each method may raise LedgerError."""
 
     def lease(
-        self, subject: Subject, pause: Callable[[float], Awaitable[bool]]
+        self, subject: Subject, pause: Callable[[float], Awaitable[bool]], quota: SharedQuota | None = None
     ) -> AbstractAsyncContextManager[AccountLedger]:
         """Take the lease of an account. While the context lasts, no other run with this ledger writes to it.
 
-        `pause(seconds)` waits and returns True to keep waiting for the run that has the lease.
+        `pause(seconds)` waits and returns True to keep waiting for the run that has the lease. `quota` is that of the
+        account's API key, which other runs may have used before.
 
         Raises:
             AccountBusy: another run has the lease.

@@ -15,6 +15,7 @@ from worker.ledger.records import RunInfo, Subject
 from worker.ledger.schema import connect, connect_to_read, file_version, unusable_error
 from worker.model.errors import LedgerError
 from worker.model.messages import Message, system_text
+from worker.model.ports import SharedQuota
 
 __all__ = ["FileLeases", "SqliteFile"]
 
@@ -145,10 +146,14 @@ class FileLeases:
 
     @asynccontextmanager
     async def lease(
-        self, subject: Subject, wait: Callable[[float], Awaitable[bool]], transactions: Transactions
+        self,
+        subject: Subject,
+        wait: Callable[[float], Awaitable[bool]],
+        transactions: Transactions,
+        quota: SharedQuota | None = None,
     ) -> AsyncIterator[int]:
         """Lock the account, see `Leases`."""
-        del transactions
+        del transactions, quota
         async with lock.lease(self._locks, subject.key, self._holder, wait=wait):
             yield _NO_TOKEN
 

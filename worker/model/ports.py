@@ -90,6 +90,25 @@ class AccountLedger(AttemptJournal, Protocol):
         ...
 
 
+class UsedSlots(Struct, frozen=True):
+    """The slots of a quota that requests occupy at the server: the seconds until each of them is free."""
+
+    reads: tuple[float, ...] = ()
+    writes: tuple[float, ...] = ()
+
+
+class SharedQuota(Protocol):
+    """The quota of an API key that processes use in turn, such as `worker.solapi.limiter.Quota`."""
+
+    def used_slots(self) -> UsedSlots:
+        """Return the slots in use, for the next process."""
+        ...
+
+    def occupy(self, slots: UsedSlots, elapsed: float) -> None:
+        """Occupy the slots that other processes used until `elapsed` seconds ago."""
+        ...
+
+
 class Log(Protocol):
     """A structured log."""
 

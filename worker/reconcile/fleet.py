@@ -5,7 +5,7 @@ All accounts share the connection pool. Accounts with the same API key share its
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from typing import TypeVar
@@ -516,7 +516,7 @@ class Fleet:
             return await self._record(subject, conclude_unapplied(draft, Requests(), self.interrupted), {})
         try:
             with self.client(AccountWriter, account, log) as client:
-                async with self._ledger.lease(self._in_lane(subject, account), pause) as account_ledger:
+                async with self._lease(account, subject, pause) as account_ledger:
                     try:
                         conclusion = await action(client, account_ledger)
                     except Exception as error:  # noqa: BLE001 - a bug in one account must not stop the others
@@ -527,10 +527,13 @@ class Fleet:
         except Exception as error:  # noqa: BLE001 - as above, and before anything was sent
             return await self._record(subject, conclude_unapplied(draft, Requests(), as_worker_error(error, log)), {})
 
-    def _in_lane(self, subject: Subject, account: AccountTarget) -> Subject:
-        """Return the subject with the lane of its API key."""
+    def _lease(
+        self, account: AccountTarget, subject: Subject, pause: Callable[[float], Awaitable[bool]]
+    ) -> AbstractAsyncContextManager[AccountLedger]:
+        """Take the lease of an account, whose client is open, and of the lane of its API key."""
         api_key = self._credentials(account.credentials).api_key
-        return msgspec.structs.replace(subject, lane=identity.lane(subject.endpoint, api_key))
+        subject = msgspec.structs.replace(subject, lane=identity.lane(subject.endpoint, api_key))
+        return self._ledger.lease(subject, pause, self.quotas[api_key])
 
     async def _settle(self, account: AccountTarget, subject: Subject, draft: Draft, log: RunLog) -> AccountResult:
         """Return the result of an account without writes, and close the ledger entries that earlier runs left open.
@@ -542,7 +545,7 @@ class Fleet:
             return await self._record(subject, conclusion, draft.confirmed_statuses)
         try:
             with self.client(AccountReader, account, log) as client:
-                async with self._ledger.lease(self._in_lane(subject, account), _never_wait) as account_ledger:
+                async with self._lease(account, subject, _never_wait) as account_ledger:
                     try:
                         await account_ledger.resume(await client.observe())
                     finally:

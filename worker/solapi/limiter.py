@@ -6,12 +6,14 @@ server never receives more than `capacity` requests in a window. Only the latenc
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
+from itertools import zip_longest
 from math import inf
 from typing import Final
 
 from worker.config.settings import RateLimit
+from worker.model.ports import UsedSlots
 
 __all__ = ["Quota", "Window"]
 
@@ -40,11 +42,38 @@ class Window:
         self._reap(self._clock())
         return self.capacity - self._free
 
+    def rests(self) -> tuple[float, ...]:
+        """Return the seconds until each slot in use is free, longest first. A request in flight counts as completed."""
+        now = self._clock()
+        self._reap(now)
+        in_flight = self.capacity - self._free - len(self._cooldown_ends)
+        rests = [self.seconds] * in_flight + sorted((end - now for end in self._cooldown_ends), reverse=True)
+        pause = self._paused_until - now
+        if pause > 0:
+            rests += [pause] * (self.capacity - len(rests))
+        return tuple(max(rest, pause) for rest in rests)
+
+    def occupy(self, rests: Iterable[float]) -> None:
+        """Occupy slots for these times in seconds, of which slots in use are part: the later end of each pair counts.
+
+        More slots than `capacity` may then be in use.
+        """
+        now = self._clock()
+        self._reap(now)
+        own_ends = sorted(self._cooldown_ends, reverse=True)
+        ends = sorted((now + rest for rest in rests if rest > 0), reverse=True)
+        later_ends = [max(pair) for pair in zip_longest(own_ends, ends, fillvalue=-inf)]
+        self._free -= len(later_ends) - len(own_ends)
+        self._cooldown_ends = later_ends[::-1]
+        if self._waiters:
+            self._disarm()
+            self._schedule(now)
+
     def take(self) -> bool:
         """Take a slot without waiting. Return False if none is free, other requests wait for one, or a hold is on."""
         now = self._clock()
         self._reap(now)
-        if not self._free or self._waiters or now < self._paused_until:
+        if self._free <= 0 or self._waiters or now < self._paused_until:
             return False
         self._free -= 1
         return True
@@ -95,7 +124,7 @@ class Window:
         now = self._clock()
         self._reap(now)
         if now >= self._paused_until:
-            while self._free and self._waiters:
+            while self._free > 0 and self._waiters:
                 waiter = self._waiters.pop(0)
                 if not waiter.done():
                     self._free -= 1
@@ -111,7 +140,7 @@ class Window:
     def _schedule(self, now: float) -> None:
         if self._timer is not None:
             return
-        ready = now if self._free else (self._cooldown_ends[0] if self._cooldown_ends else inf)
+        ready = now if self._free > 0 else (self._cooldown_ends[0] if self._cooldown_ends else inf)
         due = max(ready, self._paused_until)
         if due < inf:
             delay = max(0.0, due - now) + _TIMER_SLACK
@@ -127,6 +156,15 @@ class Quota:
         self._clock = clock
         self.reads = Window(rate.reads, rate.per_seconds, clock=clock)
         self.writes = Window(rate.writes, rate.per_seconds, clock=clock)
+
+    def used_slots(self) -> UsedSlots:
+        """Return the slots in use, see `SharedQuota`."""
+        return UsedSlots(self.reads.rests(), self.writes.rests())
+
+    def occupy(self, slots: UsedSlots, elapsed: float) -> None:
+        """Occupy the slots that other processes used until `elapsed` seconds ago. Those of this process are part."""
+        self.reads.occupy(rest - elapsed for rest in slots.reads)
+        self.writes.occupy(rest - elapsed for rest in slots.writes)
 
     def pause(self, seconds: float) -> None:
         """Grant no slot of this key for `seconds`, after the server reported that the quota is used up."""

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from threading import Thread
 
 import pytest
@@ -19,6 +19,7 @@ from worker.ledger.postgres import alarm, leases
 from worker.ledger.postgres.database import PostgresDatabase
 from worker.model.accounts import Status
 from worker.model.errors import AccountBusy, LeaseLost, LedgerError
+from worker.model.ports import UsedSlots
 from worker.model.results import Outcome, RunOutcome
 
 A, B = "01000000001", "01000000002"
@@ -142,6 +143,68 @@ async def test_leases_that_are_being_taken_or_released_do_not_block(postgres: Po
 async def _take_once(run_ledger: Ledger, key: str) -> None:
     async with run_ledger.lease(subject(key), never_wait):
         pass
+
+
+class _Quota:
+    """A quota with used slots. It records those that it must occupy."""
+
+    def __init__(self, *writes: float) -> None:
+        self._writes = writes
+        self.occupied: list[tuple[tuple[float, ...], float]] = []
+
+    def used_slots(self) -> UsedSlots:
+        return UsedSlots(writes=self._writes)
+
+    def occupy(self, slots: UsedSlots, elapsed: float) -> None:
+        self.occupied.append((slots.writes, elapsed))
+
+
+async def test_used_slots_are_handed_over(postgres: PostgresDatabase) -> None:
+    """Each quota of the lane occupies them once. A run without a quota does not remove them."""
+    one, two = (subject(f"vendor {number}", lane=5) for number in range(2))
+    async with ledger(postgres, run_id="one") as first, ledger(postgres, run_id="two") as second:
+        async with first.lease(one, never_wait, _Quota(3.0, 2.0)), first.lease(two, never_wait, _Quota(1.0)):
+            pass
+        async with second.lease(one, never_wait):
+            pass
+        quota, other = _Quota(), _Quota()
+        async with second.lease(one, never_wait, quota):
+            async with second.lease(two, never_wait, quota):
+                pass
+            async with second.lease(two, never_wait, other):
+                pass
+        for occupied in (quota.occupied, other.occupied):
+            assert [writes for writes, _ in occupied] == [(3.0, 2.0, 1.0)]
+            assert 0 < occupied[0][1] < 60
+        async with first.lease(one, never_wait, later := _Quota()):
+            pass
+        assert [writes for writes, _ in later.occupied] == [()]
+
+
+async def test_release_after_the_lease_ended_changes_nothing(postgres: PostgresDatabase) -> None:
+    """Its used slots may have changed since it ended, so only time frees it."""
+    async with ledger(postgres, run_id="late") as run_ledger:
+        async with run_ledger.lease(subject(), never_wait, _Quota(3.0)):
+            _end_leases(postgres, "late", 0.001)
+        assert len(rows(postgres, "SELECT name FROM leases")) == 2
+    assert len(rows(postgres, "SELECT name FROM leases")) == 2
+    assert rows(postgres, "SELECT * FROM lanes") == []
+
+
+async def test_stale_run_does_not_release_the_lease_of_its_successor(postgres: PostgresDatabase) -> None:
+    async with (
+        ledger(postgres, run_id="stale") as stale,
+        ledger(postgres, run_id="next") as following,
+        AsyncExitStack() as stale_lease,
+    ):
+        await stale_lease.enter_async_context(stale.lease(subject(), never_wait, _Quota(3.0)))
+        _end_leases(postgres, "stale", 60)
+        async with following.lease(subject(), never_wait, _Quota()):
+            before = rows(postgres, "SELECT * FROM leases ORDER BY token")
+            await stale_lease.aclose()
+            assert rows(postgres, "SELECT * FROM leases ORDER BY token") == before
+            assert rows(postgres, "SELECT * FROM lanes") == []
+        assert rows(postgres, "SELECT * FROM leases") == []
 
 
 async def test_lease_of_a_dead_run_is_taken_over_after_its_grace(postgres: PostgresDatabase) -> None:

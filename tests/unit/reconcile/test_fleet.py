@@ -19,6 +19,7 @@ from worker.model.accounts import AccountMemory, Desired, DesiredAccount, Observ
 from worker.model.credentials import Credentials, CredentialsRef, Secret, SecretRef
 from worker.model.errors import CredentialsMissing, ErrorInfo, InternalError, Interrupted
 from worker.model.plans import AccountPlan, Action, NoticeKind, Verdict, tally
+from worker.model.ports import SharedQuota
 from worker.model.results import AccountResult, Outcome, RunOutcome
 from worker.model.safety import Health, Safety
 from worker.plan.build import Draft, Terms
@@ -48,9 +49,11 @@ class _HookedLedger(NullLedger):
     on_lease: Holds = staticmethod(lambda _: nullcontext())
 
     @asynccontextmanager
-    async def lease(self, subject: Subject, pause: Callable[[float], Awaitable[bool]]) -> AsyncIterator[NullLedger]:
+    async def lease(
+        self, subject: Subject, pause: Callable[[float], Awaitable[bool]], quota: SharedQuota | None = None
+    ) -> AsyncIterator[NullLedger]:
         with self.on_lease(subject.key):
-            async with super().lease(subject, pause) as ledger:
+            async with super().lease(subject, pause, quota) as ledger:
                 yield ledger
 
 

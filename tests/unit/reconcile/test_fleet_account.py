@@ -15,7 +15,7 @@ from worker.model.accounts import DatedWindow, Desired, DesiredAccount, Group, P
 from worker.model.credentials import Credentials, Secret
 from worker.model.errors import CredentialsMissing, Declined, ErrorInfo, Interrupted, Refusal
 from worker.model.plans import AccountPlan, Action, Change, NoticeKind, Verdict, tally
-from worker.model.ports import DefaultTarget
+from worker.model.ports import DefaultTarget, SharedQuota
 from worker.model.results import AccountResult, Outcome, RunOutcome
 from worker.model.safety import Health, InUse, Safety
 from worker.plan.build import Draft, Terms
@@ -44,9 +44,11 @@ class _Ledger(NullLedger):
         self.confirmed: list[Mapping[str, Status]] = []
 
     @asynccontextmanager
-    async def lease(self, subject: Subject, pause: Callable[[float], Awaitable[bool]]) -> AsyncIterator[NullLedger]:
+    async def lease(
+        self, subject: Subject, pause: Callable[[float], Awaitable[bool]], quota: SharedQuota | None = None
+    ) -> AsyncIterator[NullLedger]:
         self.leased.append(subject)
-        async with super().lease(subject, pause) as ledger:
+        async with super().lease(subject, pause, quota) as ledger:
             yield ledger
 
     async def record(self, subject: Subject, result: AccountResult, confirmed: Mapping[str, Status]) -> None:

@@ -166,3 +166,68 @@ def test_slot_returned_during_a_pause_waits_for_its_end() -> None:
         return second.result()
 
     assert run(scenario()) == pytest.approx(12, abs=0.01)
+
+
+def test_slots_of_another_process_are_respected() -> None:
+    """The writes of the other process leave the window when they would have there."""
+
+    async def scenario() -> list[float]:
+        other = Quota(RateLimit(writes=2, reads=1), clock=_now)
+        await other.writes.acquire()
+        other.writes.release()
+        await asyncio.sleep(1)
+        await other.writes.acquire()
+        slots = other.used_slots()
+        quota = Quota(RateLimit(writes=2, reads=1), clock=_now)
+        await asyncio.sleep(0.5)
+        quota.occupy(slots, 0.5)
+        assert (quota.writes.used, quota.reads.used) == (2, 0)
+        return [await _taken(quota.writes), await _taken(quota.writes), await _taken(quota.reads)]
+
+    assert run(scenario()) == pytest.approx([5, 6, 6], abs=0.01)
+
+
+def test_own_slots_that_come_back_count_once() -> None:
+    """This process handed its slots over, and gets them back with one that the other process used."""
+
+    async def scenario() -> tuple[int, float]:
+        window = Window(3, 5.0, clock=_now)
+        await window.acquire()
+        window.release()
+        await asyncio.sleep(2)
+        window.occupy([4.0, 3.0 - 1e-6, 0.0])
+        used = window.used
+        await window.acquire()
+        window.release()
+        return used, await _taken(window)
+
+    used, moment = run(scenario())
+    assert used == 2
+    assert moment == pytest.approx(5, abs=0.01)
+
+
+def test_more_slots_than_the_capacity_are_respected() -> None:
+    """The other process had a higher limit. A waiter waits until enough of its slots are free."""
+
+    async def scenario() -> float:
+        window = Window(2, 5.0, clock=_now)
+        window.pause(0.5)
+        waiting = asyncio.create_task(_taken(window))
+        await asyncio.sleep(0)
+        window.occupy([4.0, 3.0, 2.0, 1.0])
+        return await waiting
+
+    assert run(scenario()) == pytest.approx(3, abs=0.01)
+
+
+def test_pause_is_handed_over() -> None:
+    """No slot is free before the time that the server gave."""
+
+    async def scenario() -> tuple[tuple[float, ...], ...]:
+        window = Window(2, 5.0, clock=_now)
+        unheld = window.rests()
+        window.pause(7.0)
+        await asyncio.sleep(1)
+        return unheld, window.rests()
+
+    assert run(scenario()) == ((), (6.0, 6.0))

@@ -9,9 +9,11 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from itertools import chain
 from threading import Event, Thread
 from typing import Any, Final
 
+import msgspec
 from msgspec import Struct
 
 from worker.ledger.database import Connection, Intent, Transactions
@@ -21,6 +23,7 @@ from worker.ledger.records import AttemptState, RunInfo, Subject
 from worker.ledger.writes import storable
 from worker.model.errors import AccountBusy, LeaseLost, LedgerError
 from worker.model.messages import Message
+from worker.model.ports import SharedQuota, UsedSlots
 
 __all__ = ["BEAT_SECONDS", "LEASE_SECONDS", "PostgresLeases", "lane_name"]
 
@@ -34,6 +37,8 @@ _PAUSE: Final = 0.5
 """Time in seconds between two attempts to take a lease that another run has."""
 _CONTENDED: Final = 0.05
 """Time in seconds before another attempt if a lease was being taken or released."""
+
+_NO_SLOTS: Final = "{}"
 
 _START: Final = """
     INSERT INTO workers (run, host, pid, started_at, until, grace)
@@ -76,7 +81,16 @@ _HOLDER: Final = """
     WHERE name = ANY(?1) ORDER BY name = ?2 DESC LIMIT 1
 """
 _RELEASE: Final = "DELETE FROM leases WHERE token = ANY(?1) AND worker = ?2"
-_STOP: Final = "DELETE FROM workers WHERE worker = ?1"
+_HAND_OVER: Final = """
+    INSERT INTO lanes (name, slots, released_at) VALUES (?1, ?2, clock_timestamp())
+    ON CONFLICT (name) DO UPDATE SET slots = excluded.slots, released_at = excluded.released_at
+"""
+_USED_SLOTS: Final = """
+    SELECT slots, CAST(extract(epoch FROM clock_timestamp() - released_at) AS DOUBLE PRECISION) FROM lanes
+    WHERE name = ?1
+"""
+_STOP: Final = "DELETE FROM workers WHERE worker = ?1 AND NOT EXISTS (SELECT 1 FROM leases WHERE worker = ?1)"
+"""SQL that keeps leases that were not released: without the slots that they used, they may only end by time."""
 
 
 class _Holder(Struct, frozen=True):
@@ -89,10 +103,39 @@ class _Holder(Struct, frozen=True):
     started_at: str
 
 
+class _Lane:
+    """The lease of a lane: its token, and the count of accounts that use it.
+
+    `slots` are those that other runs had used at `handed_over_at`, in seconds since boot. `quotas` have occupied them.
+    """
+
+    def __init__(self, token: int, slots: UsedSlots, handed_over_at: float) -> None:
+        self.token = token
+        self.uses = 0
+        self.quotas: list[SharedQuota] = []
+        self._slots = slots
+        self._handed_over_at = handed_over_at
+
+    def add(self, quota: SharedQuota) -> None:
+        """Occupy the slots of the lane in a quota."""
+        if quota not in self.quotas:
+            self.quotas.append(quota)
+            quota.occupy(self._slots, alarm.seconds_since_boot() - self._handed_over_at)
+
+    def used_slots(self) -> UsedSlots:
+        """Return the slots in use of all quotas of the lane."""
+        used = [quota.used_slots() for quota in self.quotas]
+        return UsedSlots(
+            tuple(chain.from_iterable(slots.reads for slots in used)),
+            tuple(chain.from_iterable(slots.writes for slots in used)),
+        )
+
+
 class PostgresLeases:
     """The leases of one run. `open_connection` opens the connection that renews them.
 
-    `grace_seconds` is the maximum duration of a request: no other run takes a lease that ended before that time passed.
+    No other run takes a lease before `grace_seconds` have passed since it ended. In this time the last request arrives,
+    and then leaves the window of the quota at the server. A lease that is released hands its used slots over instead.
     """
 
     def __init__(self, run: RunInfo, grace_seconds: float, open_connection: Callable[[], PostgresConnection]) -> None:
@@ -100,7 +143,7 @@ class PostgresLeases:
         self._grace_seconds = grace_seconds
         self._open_connection = open_connection
         self._stopping = Event()
-        self._lanes: dict[str, tuple[int, int]] = {}
+        self._lanes: dict[str, _Lane] = {}
         self._worker = 0
         self._deadline = 0.0
         self._thread: Thread | None = None
@@ -130,7 +173,7 @@ class PostgresLeases:
         self._thread.start()
 
     def stop(self) -> None:
-        """Release all leases, and stop the kernel's timer: the run sends no more requests."""
+        """Stop to renew leases, and stop the kernel's timer: the run sends no more requests."""
         if self._thread is None:
             return
         self._stopping.set()
@@ -142,7 +185,11 @@ class PostgresLeases:
 
     @asynccontextmanager
     async def lease(
-        self, subject: Subject, wait: Callable[[float], Awaitable[bool]], transactions: Transactions
+        self,
+        subject: Subject,
+        wait: Callable[[float], Awaitable[bool]],
+        transactions: Transactions,
+        quota: SharedQuota | None = None,
     ) -> AsyncIterator[int]:
         """Take the leases of an account and of its lane for the duration of the context. Yield the account's token.
 
@@ -160,11 +207,13 @@ class PostgresLeases:
             elif not await wait(_PAUSE):
                 raise AccountBusy(_busy(holder, is_lane=holder.name == lane))
         token = holder
+        if quota is not None:
+            self._lanes[lane].add(quota)
         try:
             yield token
         finally:
             with suppress(LedgerError):
-                await transactions.run(partial(self._release, lane, token))
+                await transactions.run(partial(self._release, lane, token, self._lanes[lane].used_slots()))
 
     def check(self) -> None:
         """Check that the leases have not ended by this machine's clock.
@@ -199,8 +248,7 @@ class PostgresLeases:
 
     def _take(self, lane: str, key: str, connection: Connection) -> int | _Holder | None:
         """Take both leases. Return the account's token, or the run that has one of them; None if none has."""
-        held_lane, uses = self._lanes.get(lane, (0, 0))
-        names = [key] if uses else [key, lane]
+        names = [key] if lane in self._lanes else [key, lane]
         tokens: dict[str, int] = dict(connection.execute(_TAKE, (self._worker, names)))
         missing = [name for name in names if name not in tokens]
         if missing and connection.execute(_REMOVE_ENDED, (missing,)).rowcount:
@@ -210,14 +258,23 @@ class PostgresLeases:
             connection.execute(_RELEASE, (list(tokens.values()), self._worker))
             row = connection.execute(_HOLDER, (missing, key)).fetchone()
             return None if row is None else _Holder(*row)
-        self._lanes[lane] = tokens.get(lane, held_lane), uses + 1
+        if lane in tokens:
+            slots, elapsed = connection.execute(_USED_SLOTS, (lane,)).fetchone() or (_NO_SLOTS, 0.0)
+            handed_over_at = alarm.seconds_since_boot() - elapsed
+            self._lanes[lane] = _Lane(tokens[lane], msgspec.json.decode(slots, type=UsedSlots), handed_over_at)
+        self._lanes[lane].uses += 1
         return tokens[key]
 
-    def _release(self, lane: str, token: int, connection: Connection) -> None:
-        lane_token, uses = self._lanes.pop(lane)
-        if uses > 1:
-            self._lanes[lane] = lane_token, uses - 1
-        connection.execute(_RELEASE, ([token] if uses > 1 else [token, lane_token], self._worker))
+    def _release(self, lane: str, token: int, slots: UsedSlots, connection: Connection) -> None:
+        held = self._lanes[lane]
+        held.uses -= 1
+        if held.uses:
+            connection.execute(_RELEASE, ([token], self._worker))
+            return
+        del self._lanes[lane]
+        if held.quotas:
+            connection.execute(_HAND_OVER, (lane, msgspec.json.encode(slots).decode()))
+        connection.execute(_RELEASE, ([token, held.token], self._worker))
 
     def _renew(self) -> None:
         """Renew the leases until the run ends. It runs in a thread of its own."""

@@ -70,6 +70,7 @@ _VERSION_6: Final = """
         worker BIGINT NOT NULL REFERENCES workers (worker) ON DELETE CASCADE
     );
     CREATE INDEX leases_by_worker ON leases (worker);
+    CREATE TABLE lanes (name TEXT PRIMARY KEY, slots TEXT NOT NULL, released_at TIMESTAMPTZ NOT NULL);
 """
 
 MIGRATIONS: Final[Sequence[str]] = ("", "", "", "", "", _VERSION_6)
