@@ -114,7 +114,7 @@ def test_newer_ledger_is_refused(postgres: PostgresDatabase) -> None:
 
 def test_old_server_is_refused(postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(postgres_database, "OLDEST_SERVER", 99)
-    with pytest.raises(LedgerError, match=r"it is PostgreSQL \d+, but 99 or newer is needed"):
+    with pytest.raises(LedgerError, match=r"it is PostgreSQL \d+, but at least version 99 is required"):
         postgres.open()
 
 

@@ -26,9 +26,9 @@ def command() -> None:
 def copy(*, source: str, target: str, settings_path: str | None) -> int:
     """Copy all records of the ledger FROM to the empty ledger TO, and compare both.
 
-    Each is the path of an SQLite file or a postgresql:// URL, whose password comes from ledger.password in the
-    settings, or from PGPASSWORD or the password file as for psql. If anything fails, TO stays empty. FROM does not
-    change. Stop all runs before: what they record later is not copied.
+    FROM and TO are paths of SQLite files or postgresql:// URLs. The password of a URL comes from ledger.password in the
+    settings, otherwise from PGPASSWORD or the password file, as for psql. If the copy fails, TO stays empty. FROM is
+    not changed. Stop all runs first: later records are not copied.
     """
     settings = load.load_settings(settings_path, {})
 

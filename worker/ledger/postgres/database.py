@@ -107,7 +107,7 @@ class PostgresDatabase:
             connection.close()
             raise self.unusable(
                 Message(
-                    "it is PostgreSQL {version}, but {oldest} or newer is needed",
+                    "it is PostgreSQL {version}, but at least version {oldest} is required",
                     version=major,
                     oldest=OLDEST_SERVER,
                 )
