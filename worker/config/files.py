@@ -210,6 +210,7 @@ def _stdin(stdin: Callable[[int], bytes]) -> tuple[str, bytes] | Problem:
 
 def _folder(path: str) -> Iterator[str | Problem]:
     empty = True
+    shared: str | None = None
     unreadable: list[OSError] = []
     visited: set[FileIdentity] = set()
     for parent, folders, files in os.walk(path, onerror=unreadable.append, followlinks=True):
@@ -226,6 +227,8 @@ def _folder(path: str) -> Iterator[str | Problem]:
             continue
         visited.add((status.st_dev, status.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if SHARED_FILE in files:
+            shared = str(Path(parent, SHARED_FILE))
         for name in filter(_is_yaml, sorted(files)):
             empty = False
             yield str(Path(parent, name))
@@ -238,7 +241,8 @@ def _folder(path: str) -> Iterator[str | Problem]:
             Message("the folder cannot be read: {error}", error=system_text(error.strerror)),
         )
     if empty:
-        yield Problem(_printable(path), 1, 1, Message("the folder has no *.yaml or *.yml files"))
+        # the reader of the shared file says that it describes no account
+        yield shared or Problem(_printable(path), 1, 1, Message("the folder has no *.yaml or *.yml files"))
 
 
 def check_writable(path: str | None) -> None:

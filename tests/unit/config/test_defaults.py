@@ -47,6 +47,9 @@ def _problems(text: str, shared: str | None = None) -> list[str]:
     return [str(problem) for problem in raised.value.problems]
 
 
+_DEFAULTS_ONLY = "a file of this name has only the defaults of its folder: rename it if it describes an account"
+
+
 @pytest.mark.parametrize(
     "numbers", [f"{{{A}: , {B}: {{}}}}", f"{{{A}: ~, {B}: {{status: ACTIVE}}}}", f"[{A}, {{phone: {B}}}]"]
 )
@@ -213,7 +216,8 @@ def test_list_of_digits_needs_a_default() -> None:
         ("", "1:1: the file is empty: write version and defaults"),
         ("defaults: {}\n", "1:1: missing version: write `version: 1`"),
         ("version: 2\n", "1:10: version 2 needs a newer senderid"),
-        ("version: 1\nnumbers: {}\n", "2:1: unknown key 'numbers'; use one of version, defaults, schedules"),
+        ("version: 1\nnumbers: {}\n", f"2:1: {_DEFAULTS_ONLY}"),
+        ("version: 1\naccount: main\nnumbers: {}\n", f"2:1: {_DEFAULTS_ONLY}"),
         ("version: 1\ntimezone: UTC\n", "2:1: unknown key 'timezone'; use one of version, defaults, schedules"),
         ("- version\n", "1:1: expected a mapping with version, and defaults or schedules"),
         ("version: 1\n---\nversion: 1\n", "2:1: a second document: write one only"),

@@ -86,6 +86,16 @@ def test_folder_without_yaml_files_is_refused(tmp_path: Path) -> None:
     assert problems(tmp_path) == [f"{tmp_path}:1:1: the folder has no *.yaml or *.yml files"]
 
 
+def test_shared_file_of_a_folder_is_read_only_if_there_is_no_other_file(tmp_path: Path) -> None:
+    """Its reader reports that it describes no account."""
+    shared = tmp_path / "senderid.yaml"
+    shared.write_bytes(b"1")
+    assert read_paths(tmp_path) == [(str(shared), b"1")]
+    other = tmp_path / "a.yaml"
+    other.write_bytes(b"2")
+    assert read_paths(tmp_path) == [(str(other), b"2")]
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_folder_without_read_permission_is_reported(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_bytes(b"1")

@@ -30,6 +30,7 @@ __all__ = ["KEYS", "Defaults", "DefaultsReader", "read_shared"]
 
 KEYS: Final = ("defaults", "schedules")
 """The keys of a document that complete its numbers. They come before `numbers`."""
+_DOCUMENT_KEYS: Final = frozenset({"account", "numbers"})
 _FIELDS: Final = ("status", "note", "owner", "protected", "schedule")
 
 
@@ -135,6 +136,13 @@ def read_shared(reader: Reader, node: Node) -> Defaults:
     if not isinstance(node, MappingNode):
         reader.problem(node, Message("expected a mapping with version, and defaults or schedules"))
         return Defaults()
+    for key, _ in node.items:
+        if isinstance(key, Scalar) and key.text in _DOCUMENT_KEYS:
+            message = Message(
+                "a file of this name has only the defaults of its folder: rename it if it describes an account"
+            )
+            reader.problem(key, message)
+            return Defaults()
     fields = reader.fields(node, ("version", *KEYS))
     if "version" in fields:
         read_version(reader, fields["version"])
