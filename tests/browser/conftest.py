@@ -21,7 +21,7 @@ _FLAGS: Final = (
     "--disable-component-update",
     "--disable-sync",
 )
-_SIZES: Final = {"phone": (390, 844), "desktop": (1280, 900)}
+_SIZES: Final = {"phone": (390, 844), "tablet": (820, 1180), "desktop": (1440, 900)}
 
 _MILLISECONDS: Final = 20_000
 """Patience with a page; a loaded machine needs some of it."""

@@ -7,8 +7,11 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.support.ledgers import account_read, daemon_record, recorded_read
 from tests.support.pages import FIRST, record_run, serve_pages
-from worker.model.status_page import AttentionItem, DaemonState, LastRead, QuotaUse
+from worker.ledger.reads import save
+from worker.model.reads import Attention, HealthStatus, NumberState
+from worker.model.status_page import DaemonState, QuotaUse
 
 Opened = Callable[..., Any]
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>\u202e\x07" + "가" * 2000
@@ -18,40 +21,50 @@ PHONES = ["01000000001", "01000000002"]
 
 def _live() -> DaemonState:
     return DaemonState(
-        last_pass="2026-11-24T00:20:00Z",
+        last_pass="2026-11-24T00:28:00Z",
+        next_pass="2026-11-24T00:33:00Z",
         outcome="partial",
-        reads=(LastRead("a", "2026-11-24T00:20:00Z", "ok", 2),),
-        needs=(
-            AttentionItem("expiring", "a", "It expires on 2026-12-01.", PHONES[0]),
-            AttentionItem("suspended", None, HOSTILE),
+        reads=(
+            account_read(
+                "a",
+                at="2026-11-24T00:28:00.000Z",
+                health=HealthStatus.NEEDS_ATTENTION,
+                needs=(Attention("expiring", "It expires on 2026-12-01.", count=1, phones=(PHONES[0],)),),
+            ),
         ),
+        suspended={"b": HOSTILE},
+        broken={HOSTILE[:60]: HOSTILE},
         quotas=(QuotaUse(3, 80, 1, 16, 5.0),),
     )
 
 
 def _account(name: str) -> str:
-    return "/accounts/" + quote(f"https://api.solapi.com {name}", safe="")
+    return "/accounts/" + quote(name, safe="")
 
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Serve a ledger of four accounts: one has hostile texts, and one could not be read."""
     folder = tmp_path_factory.mktemp("pages")
-    record_run(folder, "a", "b", phones=PHONES)
+    database = record_run(folder, "a", "b", phones=PHONES)
     record_run(folder, HOSTILE[:90], run="20261124T000100Z-000002", outcome="failed", bad="failed", message=HOSTILE)
     record_run(folder, "z", key="vendor 7", run="20261124T000200Z-000003", phones=["01000000009"])
     record_run(
         folder, "z", key="vendor None", run="20261124T000300Z-000004", outcome="failed", phones=(), message=HOSTILE
     )
-    with serve_pages(folder / "ledger.db", live=_live, desired=list) as url:
+    hostile = NumberState(PHONES[0], "ACTIVE", "INACTIVE", "held", HOSTILE, HOSTILE, HOSTILE, source=HOSTILE, line=3)
+    save(database, [recorded_read("a", [hostile])], daemon_record(), program="0", now=lambda: FIRST)
+    with serve_pages(folder / "ledger.db", live=_live) as url:
         yield url
 
 
 PATHS = ["/", _account("a"), _account(HOSTILE[:90]), "/runs", f"/runs/{FIRST}", "/runs/20261124T000100Z-000002?entry=3"]
-PATHS += [f"/numbers/{PHONES[0]}", "/accounts/vendor%20None?name=z", "/transitions", "/quota", "/nothing"]
+PATHS += [f"/numbers/{PHONES[0]}", "/accounts/z?platform=vendor", "/calendar", "/quota", "/nothing"]
+PATHS += ["/search", "/search?q=a", "/search?q=0000", "/?show=failed&sort=-name", "/accounts/a?differs=1"]
 
 
 LOOKS = [(path, "phone", True) for path in PATHS] + [(path, "desktop", False) for path in ("/", "/quota", PATHS[2])]
+LOOKS += [(path, "tablet", False) for path in ("/", PATHS[1], PATHS[2], "/search?q=0000")]
 
 
 @pytest.mark.parametrize(("path", "size", "dark"), LOOKS)
@@ -67,9 +80,9 @@ def test_every_page_is_accessible_and_self_contained(
 
 def test_status_page_is_complete_without_scripts(pages: str, visit: Opened) -> None:
     page = visit(pages, scripts=False).page
-    page.get_by_label("Account name contains").fill("a")
-    page.get_by_role("button", name="Search").click()
-    page.locator("#accounts").get_by_role("link", name="a", exact=True).click()
+    page.get_by_label("Account name contains").fill("b")
+    page.get_by_role("button", name="Filter").click()
+    page.locator("#accounts").get_by_role("link", name="b", exact=True).click()
     page.locator("#numbers").get_by_role("link", name="010-0000-0001").click()
     assert page.get_by_role("heading", level=1).inner_text() == "010-0000-0001"
     assert page.get_by_text("verified").count() == 3
@@ -81,7 +94,7 @@ def test_status_page_is_operable_by_keyboard(pages: str, visit: Opened) -> None:
     assert page.evaluate("document.activeElement.textContent") == "Skip to content"
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.id") == "main"
-    for _ in range(12):
+    for _ in range(30):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.name") == "q":
             break
@@ -98,6 +111,7 @@ def test_accounts_are_paged_by_a_hundred(tmp_path: Path, visit: Opened) -> None:
         assert not observed.overflows()
         observed.page.get_by_role("link", name="More accounts").click()
         assert observed.page.locator("#accounts tbody th").first.inner_text() == "shop 0100"
+        assert observed.page.locator(".map a").count() == 5000
         observed.page.goto(url + "/?q=shop 4999")
         assert observed.page.locator("#accounts tbody tr").count() == 1
 

@@ -3,6 +3,7 @@
 import re
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.error import HTTPError
@@ -107,12 +108,12 @@ def test_every_failed_account_has_its_row_and_page(command: Command, start: Call
     url = _url(start("serve", "--listen", "127.0.0.1:0"))
     home = get(url)[1]
     assert "4 accounts, as of" in home
-    links = re.findall(r'href="(/accounts/[^"]*)"><bdi>(\w+)<', home)
-    assert [name for _, name in links] == ["main", "one", "three", "two"]
+    links = re.findall(r'<th scope="row"><a href="(/accounts/[^"]*)"><bdi>(\w+)<', home)
+    assert [name for _, name in links] == ["one", "three", "two", "main"]
     for link, name in links:
         page = get(url + link)[1]
         assert f"<h1><bdi>{name}</bdi></h1>" in page
-        assert ("could not be read" in page) is (name != "main")
+        assert ("Fix the cause." in page) is (name != "main")
 
 
 def test_other_hosts_need_a_token(command: Command, start: Callable[..., Any]) -> None:
@@ -148,9 +149,9 @@ def test_errors_have_their_exit_statuses(
 def test_scheduled_changes_follow_the_files(command: Command, start: Callable[..., Any]) -> None:
     command.write("main.yaml", WEEKLY)
     url = _url(start("serve", "--listen", "127.0.0.1:0", "-f", "main.yaml"))
-    assert "night shift" in get(url + "/transitions")[1]
+    assert "night shift" in get(url + "/calendar")[1]
     command.write("main.yaml", WEEKLY.replace("night shift", "day shift"))
-    assert "day shift" in get(url + "/transitions")[1]
+    assert "day shift" in get(url + "/calendar")[1]
 
 
 @pytest.mark.usefixtures("applied")
@@ -171,5 +172,83 @@ def test_daemon_shows_drift_and_quota(start: Callable[..., Any], account: Sandbo
         assert (status, "--token-file" in home) == (403, True)
         return
     assert status == 200
-    assert "last pass ended at" in home
+    assert "<b>Live</b>" in home
+    assert "1 of 1 accounts is out of sync" in home
     assert "/ 80" in get(url + "/quota")[1]
+
+
+def first_page(start: Callable[..., Any], *arguments: str) -> str:
+    """Return the first page of the ledger, from a server that only reads it."""
+    process = start("serve", "--listen", "127.0.0.1:0", *arguments)
+    home = get(_url(process))[1]
+    process.terminate()
+    return home
+
+
+@pytest.mark.usefixtures("applied")
+def test_failed_apply_followed_by_a_good_pass_is_not_failed_any_more(
+    command: Command, start: Callable[..., Any]
+) -> None:
+    """The failure becomes history. The good pass writes nothing and records no run."""
+    secret = command.environment["SOLAPI_API_SECRET"]
+    command.environment["SOLAPI_API_SECRET"] = "x" * 32
+    assert command("apply", "-f", "main.yaml", "--yes").returncode == 1
+    failed = first_page(start)
+    assert "1 of 1 accounts needs attention" in failed
+    assert "Fix the cause." in failed
+    command.environment["SOLAPI_API_SECRET"] = secret
+    watch = start("watch", "-f", "main.yaml", "--every", "1h")
+    for line in watch.stderr:
+        if '"watch.pass"' in line:
+            break
+    watch.terminate()
+    assert watch.wait(20) == 143
+    home = first_page(start)
+    assert "The account is in sync" in home
+    assert "last failed" in home
+    assert "The daemon has stopped" in home
+
+
+def test_account_without_writes_is_listed(
+    serve: Serve, account: SandboxAccount, command: Command, start: Callable[..., Any]
+) -> None:
+    """It is listed before its first read, and after a read that found nothing to do."""
+    in_sync = f"version: 1\nunmanaged: ignore\nnumbers:\n  {A}: {account.statuses[A]}\n"
+    command.at(serve(account).sandbox, account).write("main.yaml", in_sync)
+    assert "1 of 1 accounts has not been read" in first_page(start, "-f", "main.yaml")
+    assert command("apply", "-f", "main.yaml", "--yes").returncode == 0
+    for arguments in ((), ("-f", "main.yaml")):
+        assert "The account is in sync" in first_page(start, *arguments)
+
+
+def test_held_and_missing_numbers_need_attention(
+    serve: Serve, account: SandboxAccount, command: Command, start: Callable[..., Any]
+) -> None:
+    active = next(phone for phone, status in account.statuses.items() if status == "ACTIVE")
+    command.at(serve(account).sandbox, account).write(
+        "main.yaml",
+        f"version: 1\ngroups:\n  desk: {{min_active: 1, members: ['{active}']}}\n"
+        f"numbers:\n  {active}: INACTIVE\n  01099999999: ACTIVE\n",
+    )
+    assert command("apply", "-f", "main.yaml", "--yes", "--allow", "all").returncode == 3
+    home = first_page(start)
+    assert "1 of 1 accounts needs attention" in home
+    for kind in ("held", "missing"):
+        assert re.search(rf"<summary>[^\n]*{kind}</span> <b>1 number</b>", home), kind
+
+
+@pytest.mark.usefixtures("applied")
+def test_killed_daemon_is_visible_within_two_intervals_without_scripts(start: Callable[..., Any]) -> None:
+    """The page comes from a server that only reads the ledger."""
+    url = _url(start("serve", "--listen", "127.0.0.1:0"))
+    watch = start("watch", "-f", "main.yaml", "--every", "2s")
+    for line in watch.stderr:
+        if '"watch.pass"' in line:
+            break
+    deadline = time.monotonic() + 30
+    while "<b>Live</b>" not in get(url)[1]:
+        assert time.monotonic() < deadline
+    watch.kill()
+    killed = time.monotonic()
+    while "The daemon is silent" not in get(url)[1]:
+        assert time.monotonic() < killed + 4

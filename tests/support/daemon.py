@@ -16,7 +16,7 @@ from worker.config.settings import RateLimit, Settings
 from worker.daemon.files import WatchedFiles
 from worker.daemon.last_good import FileChanges
 from worker.daemon.loop import WatchLoop
-from worker.daemon.passes import Passes
+from worker.daemon.passes import Passes, ReadSink
 from worker.daemon.scheduler import Interval, Scheduler, Trigger
 from worker.ledger import NullLedger
 from worker.model.accounts import Desired, DesiredAccount, Status
@@ -204,6 +204,7 @@ class Daemon:
         settings: Settings | None = None,
         terms: Terms | None = None,
         latency: float = 0.01,
+        recorder: ReadSink | None = None,
         **options: Any,
     ) -> None:
         self.loop = asyncio.get_running_loop()
@@ -223,6 +224,7 @@ class Daemon:
             self.log,
             ledgers=self.ledgers,
             conclude=overall,
+            recorder=recorder,
             runtime=self.runtime,
         )
         self.scheduler = Scheduler(trigger or Interval(300.0), self.now(), uniform=self.runtime.uniform)

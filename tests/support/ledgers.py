@@ -1,30 +1,38 @@
 """Ledgers of runs, with a clock that advances on each call. A folder stands for the SQLite file in it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any
 from zlib import crc32
 
+import msgspec
 from msgspec.structs import replace
 
 from worker.ledger import Database, Ledger, RunInfo, SqliteFile, Subject
-from worker.model.accounts import Observed, ObservedAccount, Status
+from worker.ledger.reads import RecordedRead
+from worker.model.accounts import Desired, DesiredAccount, Observed, ObservedAccount, Status
 from worker.model.plans import AccountPlan, Action, Change
+from worker.model.reads import AccountRead, DaemonRecord, HealthStatus, NumberState, SyncStatus
 from worker.model.results import AccountResult, NumberResult, Outcome, RunOutcome
 from worker.model.safety import Safety
 
 __all__ = [
+    "NUMBERS",
+    "account_read",
     "account_result",
     "clock",
+    "daemon_record",
     "database_at",
+    "file_account",
     "immediate_ledger",
     "ledger",
     "never_wait",
     "observed_account",
     "plan_writes",
+    "recorded_read",
     "rows",
     "run_info",
     "subject",
@@ -125,3 +133,49 @@ def rows(place: Path | Database, query: str, *values: object) -> list[tuple[Any,
     """Return the rows of a query on a ledger; no rows if there is no ledger yet."""
     with database_at(place).read(skip_check=True) as connection:
         return [] if connection is None else connection.execute(query, values).fetchall()
+
+
+def account_read(name: str = "main", **fields: Any) -> AccountRead:
+    """Return the latest read of an account that is in sync."""
+    values: dict[str, Any] = {
+        "account": name,
+        "key": f"https://api.solapi.com {name}",
+        "at": "2026-11-24T00:10:00.000Z",
+        "command": "watch",
+        "sync": SyncStatus.IN_SYNC,
+        "health": HealthStatus.HEALTHY,
+        "counts": {"unchanged": 2},
+        "numbers": 2,
+        "active": 1,
+    }
+    return AccountRead(**values | fields)
+
+
+NUMBERS = (
+    NumberState("01000000001", "ACTIVE", "ACTIVE", note="Winter 50%", owner="marketing", source="a.yaml", line=3),
+    NumberState("01000000002", "INACTIVE", "ACTIVE", "held", owner="support", source="a.yaml", line=4),
+)
+
+
+def recorded_read(name: str = "main", numbers: Sequence[NumberState] = NUMBERS, **fields: Any) -> RecordedRead:
+    """Return a read to record, with two numbers. Without `numbers`, the account could not be read."""
+    return RecordedRead(account_read(name, **fields), msgspec.json.encode(numbers) if numbers else b"")
+
+
+def daemon_record(**fields: Any) -> DaemonRecord:
+    """Return the sign of life of a daemon with an interval of five minutes."""
+    values: dict[str, Any] = {
+        "host": "box",
+        "pid": 7,
+        "started_at": "2026-11-24T00:00:00.000Z",
+        "last_pass": "2026-11-24T00:10:00.000Z",
+        "next_pass": "2026-11-24T00:15:00.000Z",
+        "outcome": "converged",
+    }
+    return DaemonRecord(**values | fields)
+
+
+def file_account(name: str = "main", *phones: str, **fields: Any) -> DesiredAccount:
+    """Return an account of a file, with numbers that should be ACTIVE. `fields` are other fields of the account."""
+    numbers = {phone: Desired(Status.ACTIVE) for phone in phones}
+    return DesiredAccount(name, f"{name}.yaml", numbers, lines=range(3, 3 + len(phones)), **fields)

@@ -25,12 +25,16 @@ from worker.cli.progress import Progress
 from worker.cli.tracing import Observers, trace_run
 from worker.config.settings import Settings
 from worker.ledger import Ledger, NullLedger
+from worker.model.accounts import DesiredAccount
 from worker.model.errors import Interrupted, LedgerError
 from worker.model.messages import Message
 from worker.model.plans import AccountPlan
 from worker.model.results import AccountResult, Result
 from worker.model.times import format_utc_ms
+from worker.plan.build import Draft, Terms
+from worker.plan.policy import Selection
 from worker.reconcile.fleet import Fleet
+from worker.reconcile.reads import recorded_reads
 from worker.render.i18n import translate
 from worker.solapi.transport import Transport
 from worker.telemetry import logs
@@ -101,6 +105,33 @@ class Session:
             accounts=tuple(accounts),
         )
 
+    async def record_reads(
+        self,
+        accounts: Sequence[DesiredAccount],
+        drafts: Sequence[Draft],
+        results: Sequence[AccountResult | None],
+        terms: Terms,
+    ) -> None:
+        """Record the state of the accounts after the run in the ledger, unless the run is only over some numbers.
+
+        `results` has None for an account whose plan was not applied.
+        """
+        if self._ledger is None or terms.selection != Selection():
+            return
+        recorded = recorded_reads(
+            accounts,
+            drafts,
+            results,
+            terms,
+            endpoint=self.settings.endpoint,
+            at=now(),
+            command="apply",
+            run_id=self.run_id,
+        )
+        # if the ledger cannot be written, `finish` reports it
+        with suppress(LedgerError):
+            await self._ledger.record_reads(recorded)
+
     async def finish(self, result: Result) -> LedgerError | None:
         """Record the end of the run in the ledger. Return the error if that fails."""
         if self._ledger is None:
@@ -159,7 +190,9 @@ def run(
             fleet_log, traces = stack.enter_context(trace_run(run_log, run_id))
             observer = Observers.of(metering.metrics, traces)
             transport = await stack.enter_async_context(Transport(settings.timeout, observer))
-            fleet = Fleet(settings, transport, resolver, fleet_log, ledger=fleet_ledger)
+            fleet = Fleet(
+                settings, transport, resolver, fleet_log, ledger=fleet_ledger, records_numbers=ledger is not None
+            )
             stop_event = asyncio.Event()
             with _signals(fleet, run_log, sink, bar, stop_event, machine=form == "json") as received_signals, bar:
                 session = Session(

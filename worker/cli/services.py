@@ -1,5 +1,6 @@
 """The services of the daemon: metrics, health checks, status page and notifications."""
 
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -10,10 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 from worker import __version__, web
 from worker.cli import ledger
 from worker.cli.credentials import CredentialsResolver, open_channel
+from worker.cli.runner import now
 from worker.config.files import replace
 from worker.daemon.notify.changes import NotifyState, decode
 from worker.daemon.notify.dispatcher import Notifier
 from worker.daemon.notify.tracker import Tracker
+from worker.daemon.reads import ReadRecorder
 from worker.daemon.status import LiveStatus
 from worker.model.errors import UsageError
 from worker.model.messages import Message, system_text
@@ -54,12 +57,14 @@ class MetricsListener:
         self._suspended_since: dict[str | None, float] = {}
         self._watch: WatchLoop | None = None
         self.live_status: LiveStatus | None = None
+        self.recorder: ReadRecorder | None = None
 
     def follow(self, watch: "WatchLoop") -> None:
         """Set the watch loop whose health and status are reported."""
         self._watch = watch
-        if self.live_status is not None:
-            self.live_status.follow(watch)
+        for follower in (self.live_status, self.recorder):
+            if follower is not None:
+                follower.follow(watch)
 
     def on_pass(self, finished_pass: "Pass") -> None:
         """Update the metrics with the result of a pass."""
@@ -129,13 +134,23 @@ class Services:
         self._access = None if listen is None else read_access(settings, listen[0])
         self._channels = [(channel, open_channel(channel, self.resolver)) for channel in settings.notify.channels]
 
+    def recorder(self, log: "Logger") -> ReadRecorder:
+        """Return a recorder of the daemon's passes, for the status page."""
+        database = ledger.ledger_database(self._settings)
+        return ReadRecorder(database, log, host=node(), pid=os.getpid(), program=__version__, now=now)
+
     @asynccontextmanager
     async def run(
-        self, names: Callable[[], Collection[str]], quotas: "Callable[[], Collection[QuotaUsage]]", log: "Logger"
+        self,
+        names: Callable[[], Collection[str]],
+        quotas: "Callable[[], Collection[QuotaUsage]]",
+        log: "Logger",
+        recorder: "ReadRecorder | None" = None,
     ) -> "AsyncIterator[tuple[MetricsListener, list[PassListener]]]":
         """Run the services inside the `async with` block. Yield the metrics listener, and the list of all listeners.
 
-        `names` and `quotas` are as for `MetricsListener`. At the end, queued notifications are delivered.
+        `names` and `quotas` are as for `MetricsListener`. `recorder` is another listener; None without one. At the end,
+        queued notifications are delivered.
 
         Raises:
             OSError: the address of the HTTP server cannot be used.
@@ -143,6 +158,10 @@ class Services:
         monitor = MetricsListener(self._metrics, names, quotas)
         listeners: list[PassListener] = [monitor]
         async with AsyncExitStack() as stack:
+            if recorder is not None:
+                monitor.recorder = recorder
+                listeners.append(recorder)
+                stack.push_async_callback(recorder.close)
             if self._listen is not None and self._access is not None:
                 live_status = LiveStatus(quotas)
                 monitor.live_status = live_status

@@ -106,6 +106,11 @@ class WatchLoop:
         return self._last
 
     @property
+    def next_pass(self) -> datetime:
+        """The time of the next pass over all accounts."""
+        return self._scheduler.next_pass
+
+    @property
     def accounts(self) -> Sequence[DesiredAccount]:
         """The managed accounts, each from the last valid version of its files."""
         return self._files.accounts

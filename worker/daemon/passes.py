@@ -10,26 +10,30 @@ from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol, Self
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from worker.config.settings import Settings
 from worker.ledger import LedgerProtocol
+from worker.ledger.reads import RecordedRead
 from worker.model.accounts import DesiredAccount, Status
 from worker.model.credentials import Credentials, CredentialsRef
 from worker.model.errors import Interrupted, LedgerError
 from worker.model.plans import AccountPlan, Action, Change, Notice, Verdict
+from worker.model.reads import AccountRead
 from worker.model.results import AccountResult, Outcome, RunOutcome
+from worker.model.times import format_utc_ms
 from worker.plan.build import Draft, Terms
 from worker.reconcile.fleet import Fleet
 from worker.reconcile.identity import Identities
 from worker.reconcile.log import log_changes, log_error, log_notices, log_refusals
+from worker.reconcile.reads import recorded_reads
 from worker.solapi.baseline import Baseline
 from worker.solapi.limiter import Quota
 from worker.solapi.runtime import Runtime
 from worker.solapi.transport import Transport
 from worker.telemetry.logs import Logger
 
-__all__ = ["AccountPass", "LedgerSource", "Pass", "PassLedger", "Passes"]
+__all__ = ["AccountPass", "LedgerSource", "Pass", "PassLedger", "Passes", "ReadSink"]
 
 _NOT_RECORDED: Final = frozenset({Action.UNMANAGED, Action.PROTECTED})
 """Actions that alone are no reason to record a run in the ledger."""
@@ -62,16 +66,25 @@ class LedgerSource(Protocol):
         ...
 
 
+class ReadSink(Protocol):
+    """Receiver of the state of accounts, such as `worker.daemon.reads.ReadRecorder`."""
+
+    def note(self, reads: Sequence[RecordedRead]) -> None:
+        """Receive the state of the accounts of a pass, before the pass is reported."""
+        ...
+
+
 class AccountPass(Struct, frozen=True):
     """One account in one pass.
 
     `result` is None if the plan was neither applied nor recorded. `statuses` counts the account's numbers by status, as
-    the pass read them.
+    the pass read them. `read` is the state of the account after the pass; None if it was not determined.
     """
 
     plan: AccountPlan
     result: AccountResult | None = None
     statuses: Mapping[Status, int] = {}
+    read: AccountRead | None = None
 
     @property
     def has_failed(self) -> bool:
@@ -157,7 +170,10 @@ class _NoProgress:
 
 
 class Passes:
-    """Runner of passes, one at a time. `conclude` returns the outcome of a pass, given those of its accounts."""
+    """Runner of passes, one at a time. `conclude` returns the outcome of a pass, given those of its accounts.
+
+    `recorder` receives the state of the accounts after each pass; None records nothing.
+    """
 
     def __init__(
         self,
@@ -169,6 +185,7 @@ class Passes:
         *,
         ledgers: LedgerSource,
         conclude: Callable[[Iterable[RunOutcome]], RunOutcome],
+        recorder: ReadSink | None = None,
         runtime: Runtime | None = None,
     ) -> None:
         self._settings = settings
@@ -178,6 +195,7 @@ class Passes:
         self._log = log
         self._ledgers = ledgers
         self._conclude = conclude
+        self._recorder = recorder
         self._runtime = runtime or Runtime()
         self._quotas: dict[str, Quota] = {}
         self._identities = Identities()
@@ -250,7 +268,7 @@ class Passes:
             except LedgerError as ledger_error:
                 results, error = [], ledger_error
             for index, result in zip(writable_indexes, results, strict=False):
-                account_passes[index] = AccountPass(drafts[index].plan, result, drafts[index].statuses)
+                account_passes[index] = structs.replace(account_passes[index], result=result)
             if error is not None:
                 for index in writable_indexes:
                     self.forget(accounts[index].name)
@@ -260,7 +278,36 @@ class Passes:
             outcome = RunOutcome.FAILED
         if self._interruption is not None:
             outcome = RunOutcome.INTERRUPTED
+        account_passes = self._with_reads(accounts, drafts, account_passes, run_id, held_accounts)
         return Pass(run_id, start, self._now(), outcome, tuple(account_passes), error)
+
+    def _with_reads(
+        self,
+        accounts: Sequence[DesiredAccount],
+        drafts: Sequence[Draft],
+        account_passes: Sequence[AccountPass],
+        run_id: str,
+        held_accounts: frozenset[str],
+    ) -> list[AccountPass]:
+        """Return the passes with the state of their accounts, which the recorder receives too."""
+        reads = recorded_reads(
+            accounts,
+            drafts,
+            [account_pass.result for account_pass in account_passes],
+            self._terms,
+            endpoint=self._settings.endpoint,
+            at=format_utc_ms(self._now()),
+            command="watch",
+            run_id=run_id,
+            # a daemon that only reads holds all accounts, and records nothing
+            held_accounts=frozenset() if self._recorder is None else held_accounts,
+        )
+        if self._recorder is not None:
+            self._recorder.note(reads)
+        return [
+            structs.replace(account_pass, read=recorded.read)
+            for account_pass, recorded in zip(account_passes, reads, strict=True)
+        ]
 
     async def _write(
         self, run_id: str, accounts: Sequence[DesiredAccount], drafts: Sequence[Draft], log: _QuietLog, now: datetime
@@ -291,6 +338,7 @@ class Passes:
             quotas=self._quotas,
             identities=self._identities,
             baselines=self._baselines,
+            records_numbers=self._recorder is not None,
         )
         if self._interruption is not None:
             self._fleet.interrupt(self._interruption)

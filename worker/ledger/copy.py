@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from worker.ledger.database import Connection, Database, transaction
 from worker.ledger.history import Snapshot
+from worker.ledger.reads import READS_VERSION
 from worker.ledger.writes import REGISTERED_VERSION
 from worker.model.errors import LedgerError
 from worker.model.messages import Message
@@ -21,8 +22,15 @@ _TABLES: Final = {
     "outcomes": ("entry", "phone"),
     "written": ("key", "phone"),
     "registered": ("key",),
+    "reads": ("platform", "account"),
+    "read_numbers": ("platform", "account"),
+    "daemons": ("host", "pid", "started_at"),
 }
 """The tables of records, each with its primary key. A table comes after those that it refers to."""
+_ADDED_IN: Final = dict.fromkeys(("reads", "read_numbers", "daemons"), READS_VERSION) | {
+    "registered": REGISTERED_VERSION
+}
+"""The version of the schema that added a table, for the tables that a ledger of an older version lacks."""
 _ROWS: Final = 5000
 """Rows that are read and written at once."""
 
@@ -53,7 +61,7 @@ def _copy(reader: Connection, writer: Connection, target: Database) -> dict[str,
         raise LedgerError(Message("the ledger {path} has records already: copy to an empty one", path=target.name))
     (version,) = reader.execute("SELECT max(version) FROM migrations").fetchone()
     counts = {
-        table: 0 if table == "registered" and version < REGISTERED_VERSION else _copy_table(reader, writer, table, key)
+        table: 0 if version < _ADDED_IN.get(table, 0) else _copy_table(reader, writer, table, key)
         for table, key in _TABLES.items()
     }
     target.continue_ids(writer)

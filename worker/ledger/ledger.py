@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, closing, suppress
 from types import TracebackType
 from typing import Self
 
-from worker.ledger import retention, writes
+from worker.ledger import reads, retention, writes
 from worker.ledger.database import Connection, Database, Leases, transaction
 from worker.ledger.group_commit import GroupCommits
 from worker.ledger.records import AttemptState, RunInfo, Subject
@@ -287,6 +287,14 @@ class Ledger:
             LedgerError: the result could not be recorded.
         """
         await self._account_ledger(subject).finish(result, confirmed)
+
+    async def record_reads(self, recorded: Sequence[reads.RecordedRead]) -> None:
+        """Record the state of accounts after the run, for the status page.
+
+        Raises:
+            LedgerError: the state could not be recorded.
+        """
+        await self._commits.run(lambda connection: reads.record_reads(connection, recorded))
 
     async def finish(self, outcome: RunOutcome) -> None:
         """Record the end of the run. Delete the oldest other runs if the ledger is too large.

@@ -87,6 +87,20 @@ MIGRATIONS: Final[Sequence[Migration]] = (
     ALTER TABLE attempts ADD COLUMN error_parts TEXT;
     ALTER TABLE outcomes ADD COLUMN error_parts TEXT;
     """,
+    """
+    CREATE TABLE reads (
+        platform TEXT NOT NULL, account TEXT NOT NULL, key TEXT NOT NULL, at TEXT NOT NULL, failed_at TEXT,
+        summary TEXT NOT NULL, PRIMARY KEY (platform, account)
+    );
+    CREATE TABLE read_numbers (
+        platform TEXT NOT NULL, account TEXT NOT NULL, search TEXT NOT NULL, numbers TEXT NOT NULL,
+        PRIMARY KEY (platform, account)
+    );
+    CREATE TABLE daemons (
+        host TEXT NOT NULL, pid INTEGER NOT NULL, started_at TEXT NOT NULL, last_pass TEXT NOT NULL,
+        next_pass TEXT NOT NULL, outcome TEXT NOT NULL, ended_at TEXT, PRIMARY KEY (host, pid, started_at)
+    );
+    """,
 )
 """The migrations in order, as SQL. The first one applies to an empty file. A released migration never changes."""
 

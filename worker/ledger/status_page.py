@@ -14,30 +14,29 @@ from worker.ledger.database import Connection
 from worker.ledger.history import account_error, number_of, rows
 from worker.ledger.schema import MIGRATIONS
 from worker.model.history import Ending, NumberRecord
+from worker.model.reads import is_unread, platform
 from worker.model.results import Outcome
 from worker.model.status_page import (
-    OUT_OF_SYNC,
     AccountState,
     LastWrite,
     NumberRun,
     RunSummary,
     WriteBucket,
-    is_unread,
-    platform,
 )
 
 __all__ = [
-    "account",
     "account_states",
     "empty_ledger",
     "entries_of",
-    "keys_of_name",
     "last_writes",
+    "last_writes_of",
     "number_runs",
     "numbers",
     "run",
     "runs",
+    "runs_by_id",
     "runs_of",
+    "runs_of_account",
     "write_counts",
 ]
 
@@ -59,9 +58,11 @@ _LATEST: Final = f"""
 """SQL of the last entry of each account. It seeks each key in the index instead of scanning the index."""
 
 _RUN: Final = "SELECT *, (SELECT count(*) FROM entries WHERE run = runs.id) AS entries FROM runs"
+_AFTER_ALL: Final = "~"
+"""A character after those of the ids of runs."""
 _AFTER_DIGITS: Final = ":"
 """The character after 9."""
-_OUT_OF_SYNC: Final = ", ".join(f"'{outcome}'" for outcome in sorted(OUT_OF_SYNC))
+_OUT_OF_SYNC: Final = ", ".join(f"'{outcome}'" for outcome in Outcome if outcome.needs_attention)
 
 
 def empty_ledger() -> sqlite3.Connection:
@@ -75,35 +76,10 @@ def empty_ledger() -> sqlite3.Connection:
 def account_states(connection: Connection) -> list[AccountState]:
     """Return the state of every account after its last run, ordered by name.
 
-    An account that could not be read has no id. If both a read and an unread account have the same platform and name,
-    only the later one is returned.
+    An account that could not be read has no id, so an account may be listed with its id and without.
     """
-    states = [
-        _account_state(row)
-        for row in rows(connection.execute(f"{_LATEST} SELECT entries.* FROM last JOIN entries USING (id)"))
-    ]
-    last_positions = {
-        unread: {state.name: state.position for state in states if state.is_unread is unread}
-        for unread in (False, True)
-    }
-    current_states = [
-        state for state in states if state.position >= last_positions[not state.is_unread].get(state.name, 0)
-    ]
-    return sorted(current_states, key=lambda state: (state.account, state.key))
-
-
-def account(connection: Connection, key: str, name: str) -> AccountState | None:
-    """Return the state of one account after its last run; None if no run has it.
-
-    `name` distinguishes accounts that could not be read, which share a key.
-    """
-    return next(iter(runs_of(connection, key, name, limit=1)), None)
-
-
-def keys_of_name(connection: Connection, name: tuple[str, str]) -> list[str]:
-    """Return the keys of the accounts with this platform and name, except accounts that could not be read."""
-    cursor = connection.execute(f"{_LATEST} SELECT key, account FROM last JOIN entries USING (id) ORDER BY id DESC")
-    return [key for key, account in cursor if not is_unread(key) and platform(key) == name[0] and account == name[1]]
+    cursor = connection.execute(f"{_LATEST} SELECT entries.* FROM last JOIN entries USING (id)")
+    return sorted(map(_account_state, rows(cursor)), key=lambda state: (state.account, state.key))
 
 
 def runs_of(
@@ -120,12 +96,30 @@ def runs_of(
     return [_account_state(row) for row in rows(cursor)]
 
 
+def runs_of_account(
+    connection: Connection, key: str, name: str, *, before: int | None = None, limit: int
+) -> list[AccountState]:
+    """Return the runs of an account as `runs_of` does, including those that could not read it, whose key has no id."""
+    unread_key = f"{platform(key)} None"
+    keys = (key,) if key == unread_key else (key, unread_key)
+    found = [entry for each in keys for entry in runs_of(connection, each, name, before=before, limit=limit)]
+    return sorted(found, key=lambda entry: -entry.position)[:limit]
+
+
 def runs(connection: Connection, *, before: str | None = None, limit: int) -> list[RunSummary]:
     """Return the runs before the run `before`, newest first. The ids of runs sort by start time."""
     condition = "" if before is None else "WHERE id < :before"
     cursor = connection.execute(
         f"{_RUN} {condition} ORDER BY id DESC LIMIT :limit",
         {"before": before, "limit": limit},
+    )
+    return [_run_summary(row) for row in rows(cursor)]
+
+
+def runs_by_id(connection: Connection, start: str, *, limit: int) -> list[RunSummary]:
+    """Return the runs whose id starts with `start`, newest first."""
+    cursor = connection.execute(
+        f"{_RUN} WHERE id >= ? AND id < ? ORDER BY id DESC LIMIT ?", (start, start + _AFTER_ALL, limit)
     )
     return [_run_summary(row) for row in rows(cursor)]
 
@@ -180,6 +174,16 @@ def last_writes(connection: Connection, key: str, *, prefix: str = "", after: st
         (key, after, prefix, prefix + _AFTER_DIGITS, limit),
     )
     return [LastWrite(*row) for row in cursor]
+
+
+def last_writes_of(connection: Connection, key: str, phones: Sequence[str]) -> dict[str, LastWrite]:
+    """Return the last write of each of `phones` of an account that a run has written."""
+    cursor = connection.execute(
+        "SELECT phone, status, run, at FROM written WHERE key = ?1 "
+        "AND phone IN (SELECT json_extract(value, '$[0]') FROM json_each(?2))",
+        (key, msgspec.json.encode([[phone] for phone in phones]).decode()),
+    )
+    return {row[0]: LastWrite(*row) for row in cursor}
 
 
 def number_runs(connection: Connection, phone: str, *, before: int | None = None, limit: int) -> list[NumberRun]:

@@ -1,34 +1,43 @@
 """Values of the status page: records of the ledger, the state of the daemon, and upcoming changes."""
 
-from msgspec import Struct
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final, Literal, Self
+
+from msgspec import Struct, structs
 
 from worker.model.accounts import Status
+from worker.model.credentials import CredentialsRef
 from worker.model.errors import ErrorInfo
 from worker.model.history import Ending, NumberRecord
 from worker.model.plans import Count, Phone, Timestamp
-from worker.model.results import Outcome
+from worker.model.reads import (
+    AccountRead,
+    Attention,
+    DaemonRecord,
+    HealthStatus,
+    Segment,
+    SyncStatus,
+    is_unread,
+    platform,
+    segment_of,
+)
+from worker.model.times import format_utc
 
 __all__ = [
-    "OUT_OF_SYNC",
     "AccountState",
-    "AttentionItem",
+    "AccountStatus",
     "DaemonState",
-    "LastRead",
     "LastWrite",
+    "Liveness",
     "NumberRun",
     "QuotaUse",
     "RunSummary",
     "UpcomingChange",
     "UpcomingChanges",
     "WriteBucket",
-    "is_unread",
-    "platform",
+    "liveness",
 ]
-
-OUT_OF_SYNC = frozenset(
-    {Outcome.FAILED, Outcome.BLOCKED, Outcome.MISSING, Outcome.CONFLICT, Outcome.UNVERIFIED, Outcome.NOT_ATTEMPTED}
-)
-"""Outcomes of numbers that are out of sync. Held and protected numbers do not count: an operator decided on them."""
 
 
 class AccountState(Struct, frozen=True, kw_only=True):
@@ -54,20 +63,50 @@ class AccountState(Struct, frozen=True, kw_only=True):
         """Return True if the account could not be read."""
         return is_unread(self.key)
 
-    @property
-    def name(self) -> tuple[str, str]:
-        """The platform and name of the account. Together they identify an account that could not be read."""
-        return platform(self.key), self.account
+
+class AccountStatus(Struct, frozen=True, kw_only=True):
+    """The state of an account after the latest read by any run. Every page counts and filters by its `segment`.
+
+    `at` is the time of that read, and `command` its command; None and "" for an account that no run has read. The other
+    fields are those of `AccountRead`. `suspension` is the reason of a suspension.
+    """
+
+    name: str
+    key: str = ""
+    at: Timestamp | None = None
+    command: str = ""
+    run_id: str | None = None
+    sync: SyncStatus = SyncStatus.UNKNOWN
+    health: HealthStatus = HealthStatus.HEALTHY
+    counts: Mapping[str, Count] = {}
+    differing: Count = 0
+    numbers: Count | None = None
+    active: Count | None = None
+    needs: tuple[Attention, ...] = ()
+    failed_at: Timestamp | None = None
+    source: str = ""
+    commit: str | None = None
+    credentials: CredentialsRef | None = None
+    timezone: str = "Asia/Seoul"
+    suspension: str = ""
 
     @property
-    def differing(self) -> int:
-        """The count of numbers that are out of sync after the run."""
-        return sum(number for name, number in self.counts.items() if name in OUT_OF_SYNC)
+    def segment(self) -> Segment:
+        """The segment that the account belongs to."""
+        return segment_of(self.sync, self.health)
 
     @property
-    def is_calm(self) -> bool:
-        """Return True if the account does not need attention."""
-        return self.outcome is Ending.CONVERGED and self.settled and not self.differing
+    def platform(self) -> str:
+        """The platform of the account; empty if no run has read it."""
+        return platform(self.key)
+
+    def is_later_than(self, other: Self) -> bool:
+        """Return True if the read is later than that of another state of the same account."""
+        return (self.at or "") > (other.at or "")
+
+    def replaced(self, **fields: Any) -> Self:
+        """Return the state with other values of some fields."""
+        return structs.replace(self, **fields)
 
 
 class RunSummary(Struct, frozen=True, kw_only=True):
@@ -137,24 +176,6 @@ class UpcomingChanges(Struct, frozen=True):
     more: bool = False
 
 
-class AttentionItem(Struct, frozen=True):
-    """A problem of an account or a number that needs attention. `kind` is one word, such as `expiring` or `refused`."""
-
-    kind: str
-    account: str | None
-    message: str
-    phone: Phone | None = None
-
-
-class LastRead(Struct, frozen=True):
-    """The daemon's last read of an account. `differing` is the count of numbers that are out of sync."""
-
-    account: str
-    at: Timestamp
-    verdict: str
-    differing: Count
-
-
 class QuotaUse(Struct, frozen=True):
     """The use of the rate limits of one API key: requests that count now, and the maximum in `per_seconds` seconds."""
 
@@ -166,24 +187,57 @@ class QuotaUse(Struct, frozen=True):
 
 
 class DaemonState(Struct, frozen=True, kw_only=True):
-    """The state of the daemon that the ledger does not record: its last pass, its reads, and its rate limits.
+    """The state of the daemon that serves the page: its last pass, its reads, and its rate limits.
 
-    `quotas` contains one entry per API key, in the order of first use.
+    `next_pass` is when it will start its next pass. `suspended` maps the name of each suspended account to the reason;
+    None is all accounts. `broken` maps each invalid file to its problems. `quotas` has one entry per API key, in the
+    order of their first use.
     """
 
     last_pass: Timestamp | None = None
+    next_pass: Timestamp | None = None
     outcome: str | None = None
     ready: str | None = None
-    reads: tuple[LastRead, ...] = ()
-    needs: tuple[AttentionItem, ...] = ()
+    reads: tuple[AccountRead, ...] = ()
+    suspended: Mapping[str | None, str] = {}
+    broken: Mapping[str, str] = {}
     quotas: tuple[QuotaUse, ...] = ()
 
 
-def is_unread(key: str) -> bool:
-    """Return True if a key is that of accounts that could not be read. Their ids are unknown, so they share a key."""
-    return key.endswith(" None")
+_LATE: Final = 0.75
+"""The part of an interval by which a pass may be late, so that a killed daemon is silent within two intervals."""
 
 
-def platform(key: str) -> str:
-    """Return the platform of an account key."""
-    return key.rpartition(" ")[0]
+class Liveness(Struct, frozen=True):
+    """Whether a daemon keeps the accounts in sync now.
+
+    `live`: it started its passes in time. `silent`: it has shown no sign of life for three quarters of an
+    interval after its next pass was due. `stopped`: it has stopped in an orderly way. `starting`: its first pass has
+    not ended yet.
+    `none`: no daemon is known. `last_pass` and `next_pass` are None if unknown; `host` is where it runs.
+    `late_at` is when a live daemon becomes silent unless it starts a pass before.
+    """
+
+    state: Literal["live", "silent", "stopped", "starting", "none"] = "none"
+    last_pass: Timestamp | None = None
+    next_pass: Timestamp | None = None
+    outcome: str | None = None
+    host: str = ""
+    late_at: Timestamp | None = None
+
+
+def liveness(live: DaemonState | None, recorded: DaemonRecord | None, now: datetime) -> Liveness:
+    """Return if a daemon is alive at `now`, from its own state or, without one, from its record in the ledger."""
+    if live is not None:
+        if live.last_pass is None:
+            return Liveness("starting")
+        last, following, outcome, host = live.last_pass, live.next_pass or live.last_pass, live.outcome, ""
+    elif recorded is None:
+        return Liveness()
+    else:
+        last, following, outcome, host = recorded.last_pass, recorded.next_pass, recorded.outcome, recorded.host
+        if recorded.ended_at is not None:
+            return Liveness("stopped", last, None, outcome, host)
+    due = datetime.fromisoformat(following)
+    latest = due + _LATE * (due - datetime.fromisoformat(last))
+    return Liveness("silent" if now > latest else "live", last, following, outcome, host, format_utc(latest))

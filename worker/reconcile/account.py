@@ -21,6 +21,7 @@ from worker.plan.comparison import CurrentFiles, missing_file_notices, stale_wri
 from worker.plan.holds import dropped_change, hold_as_approved, in_order
 from worker.plan.notices import notices, result_notices, with_swap_notice
 from worker.plan.planfile import SavedAccount, fingerprint
+from worker.plan.reads import encoded, number_states
 from worker.plan.safety import effective_min_active, effective_safety, effective_use, is_within, replay
 from worker.reconcile.executor import ActiveMinimums, Executor, Pace
 from worker.reconcile.in_use import guard_changes, guard_notices, guard_plan
@@ -46,11 +47,13 @@ async def make_draft(
     log: Log,
     *,
     now: datetime,
+    records_numbers: bool = False,
 ) -> Draft:
     """Read the account once and return its plan. `now` is the aware time at which the desired state is evaluated.
 
     `recall` takes an account id and returns what the ledger recorded about that account. The in-use guard checks the
-    numbers that the plan deactivates, unless the plan only shows drift.
+    numbers that the plan deactivates, unless the plan only shows drift. With `records_numbers`, the draft has all
+    numbers for the ledger.
 
     Raises:
         ApiError: the account cannot be read.
@@ -62,7 +65,11 @@ async def make_draft(
     plan = draft.plan
     if not terms.drift:
         plan = await guard_plan(plan, api, effective_use(terms.in_use, desired.in_use), terms.allow)
-    return structs.replace(draft, plan=with_swap_notice(plan))
+    plan = with_swap_notice(plan)
+    numbers = b""
+    if records_numbers:
+        numbers = encoded(number_states(desired, observed, draft.desired, plan))
+    return structs.replace(draft, plan=plan, numbers=numbers)
 
 
 async def apply(

@@ -54,7 +54,7 @@ class Fleet:
 
     `credentials` resolves a reference to credentials; the reference None stands for the default credentials. A daemon
     passes the same `quotas` (by API key), `identities` and `baselines` (by endpoint and API key) to each run, and the
-    fleet updates them.
+    fleet updates them. With `records_numbers`, drafts have all numbers of their account for the ledger.
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class Fleet:
         quotas: dict[str, Quota] | None = None,
         identities: Identities | None = None,
         baselines: dict[str, Baseline] | None = None,
+        records_numbers: bool = False,
     ) -> None:
         self._ledger = ledger or NullLedger()
         self._settings = settings
@@ -81,6 +82,7 @@ class Fleet:
         self._baselines: dict[str, Baseline] = {} if baselines is None else baselines
         self._clients: set[AccountReader] = set()
         self._pace = Pace(settings.concurrency, settings.deadline_seconds, self._runtime.wall)
+        self._records_numbers = records_numbers
         self._slots = asyncio.Semaphore(settings.accounts_concurrency)
         self.interrupted: Interrupted | None = None
         self.writes = 0
@@ -113,7 +115,9 @@ class Fleet:
             log = self._log.bind(account=desired.name)
             return await self._make_draft(
                 desired,
-                lambda client, recall: make_draft(desired, client, terms, recall, log, now=moment),
+                lambda client, recall: make_draft(
+                    desired, client, terms, recall, log, now=moment, records_numbers=self._records_numbers
+                ),
                 lambda error: failed_draft(desired, terms, error, moment),
                 log,
             )

@@ -56,6 +56,7 @@ class LogEvent(StrEnum):
     WATCH_RELOADED = "watch.reloaded"
     WATCH_STOPPING = "watch.stopping"
     WATCH_LISTENING = "watch.listening"
+    WATCH_UNRECORDED = "watch.unrecorded"
 
 
 class LogLine(Struct, frozen=True, kw_only=True):

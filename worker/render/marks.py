@@ -9,14 +9,18 @@ from worker.model.errors import Declined, ErrorInfo
 from worker.model.history import Ending
 from worker.model.messages import Message
 from worker.model.plans import Action, NoticeKind, Verdict
+from worker.model.reads import HealthStatus, Segment, SyncStatus
 from worker.model.results import Outcome
 from worker.render.i18n import gettext as _
 from worker.render.i18n import ngettext, translate
 
 __all__ = [
     "ENDINGS",
+    "HEALTH",
     "MARKS",
     "NOTICES",
+    "SEGMENTS",
+    "SYNC",
     "UNFINISHED",
     "VERDICTS",
     "Mark",
@@ -93,6 +97,29 @@ VERDICTS: Final[dict[str, Mark]] = {
     Verdict.OK: Mark("✓", "ok", "good"),
     Verdict.REFUSED: ENDINGS[Ending.REFUSED],
     Verdict.ERROR: Mark("x", Message("not read"), "bad"),
+}
+
+SEGMENTS: Final[dict[Segment, Mark]] = {
+    Segment.FAILED: ENDINGS[Ending.FAILED],
+    Segment.NEEDS_ATTENTION: Mark("!", Message("needs attention"), "warn"),
+    Segment.OUT_OF_SYNC: Mark("≠", Message("out of sync"), "info"),
+    Segment.UNKNOWN: Mark("?", Message("never read"), "quiet"),
+    Segment.SUSPENDED: Mark("‖", "suspended", "quiet"),
+    Segment.IN_SYNC: Mark("✓", Message("in sync"), "good"),
+}
+"""Segments of accounts by value, the most severe first."""
+
+SYNC: Final[dict[SyncStatus, Mark]] = {
+    SyncStatus.IN_SYNC: SEGMENTS[Segment.IN_SYNC],
+    SyncStatus.OUT_OF_SYNC: SEGMENTS[Segment.OUT_OF_SYNC],
+    SyncStatus.UNKNOWN: Mark("?", Message("not known"), "quiet"),
+}
+
+HEALTH: Final[dict[HealthStatus, Mark]] = {
+    HealthStatus.FAILED: SEGMENTS[Segment.FAILED],
+    HealthStatus.NEEDS_ATTENTION: SEGMENTS[Segment.NEEDS_ATTENTION],
+    HealthStatus.SUSPENDED: SEGMENTS[Segment.SUSPENDED],
+    HealthStatus.HEALTHY: Mark("✓", "healthy", "good"),
 }
 
 NOTICES: Final = {kind: Mark("i", kind.value.replace("_", " "), "info") for kind in NoticeKind}

@@ -1,38 +1,50 @@
 """Models and HTML of the pages of the status page. The pages work without JavaScript."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from urllib.parse import quote, urlencode
 
+from markupsafe import Markup, escape
 from msgspec import Struct
 
 from worker.model.history import NumberRecord
+from worker.model.reads import NumberState
 from worker.model.status_page import (
     AccountState,
-    AttentionItem,
+    AccountStatus,
     DaemonState,
     LastWrite,
+    Liveness,
     NumberRun,
     RunSummary,
+    UpcomingChange,
     UpcomingChanges,
     WriteBucket,
-    is_unread,
 )
+from worker.model.times import DEFAULT_ZONE
 from worker.render.html import render
 from worker.render.i18n import gettext as _
-from worker.render.i18n import ngettext
-from worker.render.marks import ENDINGS, counts_text, mark_of
+from worker.render.i18n import ngettext, translate
+from worker.render.marks import ENDINGS, HEALTH, SEGMENTS, SYNC, Tone, counts_text, mark_of
+from worker.render.relative import local, relative, units
+from worker.render.terminal import safe
+from worker.render.view.fleet import AttentionKind, SegmentView
 
 __all__ = [
     "Account",
     "Body",
+    "FoundNumber",
     "Frame",
+    "Home",
     "Number",
-    "Overview",
+    "NumberLine",
     "Quotas",
     "Run",
     "Runs",
+    "Search",
     "Transitions",
     "account_url",
+    "fleet_map",
     "link",
     "message",
     "number_url",
@@ -47,54 +59,84 @@ _WIDTH, _HEIGHT = 720, 120
 class Frame(Struct, frozen=True, kw_only=True):
     """The common parts of all pages.
 
-    `here` is the current entry of the navigation. `live` is the daemon's state; None without a daemon. `assets` are the
-    URLs of style sheets and scripts, by name. `version` is the version of the data shown: a script compares it with
-    the events of the server. It is empty on pages that only show a message.
+    `here` is the current entry of the navigation. `liveness` says if a daemon is alive, and `live` is the state of the
+    daemon that serves the page; None without one. `assets` are the URLs of style sheets and scripts, by name. `version`
+    is the version of the data shown: a script compares it with the events of the server. It is empty on pages that only
+    show a message.
     """
 
     here: str
     made_at: str
     ledger: str
     assets: dict[str, str]
+    liveness: Liveness = Liveness()
     live: DaemonState | None = None
     leave: bool = False
     version: str = ""
 
 
-class Overview(Struct, frozen=True, kw_only=True):
-    """The first page: the accounts that match the search, attention items, the latest runs and upcoming changes."""
+class Home(Struct, frozen=True, kw_only=True):
+    """The first page: segments, fleet map, what needs attention, the accounts that match, and runs and changes.
 
-    accounts: Sequence[AccountState]
-    matching: int
+    `accounts` are those of the page, `matching` all that match the search and the segment, in the order of `sort`.
+    `repeated` are names that several accounts have.
+    `others` is the count of accounts of the ledger that are not in the files.
+    """
+
     total: int
-    troubled: int
-    differing: int
-    needs: Sequence[AttentionItem]
-    more_needs: int
+    headline: str
+    tone: Tone
+    segments: Sequence[SegmentView]
+    matching: Sequence[AccountStatus]
+    accounts: Sequence[AccountStatus]
+    repeated: Collection[str]
+    attention: Sequence[AttentionKind]
+    others: int
     runs: Sequence[RunSummary]
     coming: UpcomingChanges | None
     q: str
     show: str
+    sort: str
+    start: int
     next: str | None
-    differ: dict[str, int]
+
+
+class NumberLine(Struct, frozen=True):
+    """One number of an account, and its last change by a run."""
+
+    state: NumberState
+    written: LastWrite | None
 
 
 class Account(Struct, frozen=True, kw_only=True):
-    """The page of one account.
+    """The page of one account: its state, all its numbers now, and its runs.
 
-    It has the latest runs, the numbers out of sync after the last run, and the last written statuses. If the account
-    could not be read, `read_as` are the keys under which earlier runs read it.
+    `numbers` are those of the page, of `matching` that match the search and the filters, of `total`. `statuses` and
+    `owners` count all numbers by observed status and by owner. `is_read` is False if the numbers are those of the files
+    or of earlier writes, as no read of the account is recorded. `platforms` are those of other accounts with this name,
+    `wanted` is the one that the address names.
     """
 
-    state: AccountState
+    state: AccountStatus
+    attention: Sequence[AttentionKind]
+    numbers: Sequence[NumberLine]
+    is_read: bool
+    total: int
+    matching: int
+    differing: int
+    statuses: Mapping[str, int]
+    owners: Mapping[str, int]
     runs: Sequence[AccountState]
     older: str | None
-    needing: Sequence[NumberRecord]
-    numbers: Sequence[LastWrite]
-    prefix: str
+    coming: Sequence[UpcomingChange]
+    platforms: Sequence[str]
+    wanted: str | None
+    q: str
+    status: str
+    owner: str
+    differs: bool
+    start: int
     next: str | None
-    needs: Sequence[AttentionItem]
-    read_as: Sequence[str] = ()
 
 
 class Run(Struct, frozen=True, kw_only=True):
@@ -118,12 +160,34 @@ class Runs(Struct, frozen=True, kw_only=True):
 
 
 class Number(Struct, frozen=True, kw_only=True):
-    """The page with the history of one number, or with a form to search for a number."""
+    """The page with the history of one number."""
 
-    phone: str | None
-    query: str
+    phone: str
     steps: Sequence[NumberRun]
     next: str | None
+
+
+class FoundNumber(Struct, frozen=True):
+    """A number that a search found, and the name and the platform of its account."""
+
+    account: str
+    platform: str
+    number: NumberState
+
+
+class Search(Struct, frozen=True, kw_only=True):
+    """The page of a search: accounts by name, numbers by any part, note or owner, and runs by the start of their id.
+
+    `phone` is the number that was searched for, if the text is a whole one. `more` is True if there are more results.
+    """
+
+    q: str
+    accounts: Sequence[AccountStatus]
+    numbers: Sequence[FoundNumber]
+    phone: str | None
+    runs: Sequence[RunSummary]
+    repeated: Collection[str]
+    more: bool
 
 
 class Transitions(Struct, frozen=True, kw_only=True):
@@ -139,7 +203,7 @@ class Quotas(Struct, frozen=True, kw_only=True):
     hours: Sequence[WriteBucket]
 
 
-Body = Overview | Account | Run | Runs | Number | Transitions | Quotas
+Body = Home | Account | Run | Runs | Number | Search | Transitions | Quotas
 
 
 def page(frame: Frame, body: Body) -> str:
@@ -154,9 +218,9 @@ def message(frame: Frame, title: str, text: str, *, login: bool = False) -> str:
     return render("page/message.html", **_around(frame), headline=title, text=text, login=login)
 
 
-def account_url(key: str, name: str | None = None) -> str:
-    """Return the URL of an account by its key. If it could not be read, the key lacks an id, and the name is added."""
-    return link(f"/accounts/{quote(key, safe='')}", name=name if is_unread(key) else None)
+def account_url(name: str, platform: str | None = None) -> str:
+    """Return the URL of an account by its name. `platform` chooses between accounts with the same name."""
+    return link(f"/accounts/{quote(name, safe='')}", platform=platform)
 
 
 def run_url(run_id: str) -> str:
@@ -184,9 +248,49 @@ def _around(frame: Frame) -> dict[str, object]:
         "link": link,
         "ending": ENDINGS.__getitem__,
         "outcome": mark_of,
+        "segment": SEGMENTS.__getitem__,
+        "sync": SYNC.__getitem__,
+        "health": HEALTH.__getitem__,
         "counts": counts_text,
         "chart": _chart,
+        "fleet_map": fleet_map,
+        "when": partial(_when, frame.made_at),
+        "at": _at,
+        "units": units(),
     }
+
+
+def _when(now: str, stamp: str) -> Markup:
+    """Return a time relative to now. Its tooltip has the time in the zone of the files and in UTC."""
+    return Markup('<time datetime="{}" title="{}" data-relative>{}</time>').format(
+        stamp, local(stamp), relative(stamp, now)
+    )
+
+
+def _at(stamp: str, zone: str = DEFAULT_ZONE) -> Markup:
+    """Return a time in a zone, by default in that of files that name none. Its tooltip also has it in UTC."""
+    text = local(stamp, zone)
+    fixed = "" if zone == DEFAULT_ZONE else Markup(" data-zone")
+    return Markup('<time datetime="{}" title="{}"{}>{}</time>').format(stamp, text, fixed, text.partition(" · ")[0])
+
+
+def fleet_map(accounts: Sequence[AccountStatus], repeated: Collection[str]) -> Markup:
+    """Return one linked square for each account, without templates, as there may be thousands.
+
+    Links to accounts whose name is in `repeated` have the platform. The squares are not for screen readers and not in
+    the order of tabs, as the table has the same links.
+    """
+    kinds = {
+        segment: f'{escape(translate(mark.word))}" data-tone="{mark.tone}">{escape(mark.symbol)}</a>'
+        for segment, mark in SEGMENTS.items()
+    }
+    squares = []
+    for account in accounts:
+        url = account_url(account.name, account.platform if account.name in repeated else None)
+        squares.append(f'<a tabindex="-1" href="{escape(url)}" title="{escape(safe(account.name, 80))}: ')
+        squares.append(kinds[account.segment])
+    # every part is escaped above
+    return Markup("".join(squares))  # noqa: S704
 
 
 class Bar(Struct, frozen=True):

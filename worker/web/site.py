@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from hashlib import sha256
 from threading import Lock
 from typing import Final
@@ -15,10 +15,11 @@ from urllib.parse import parse_qsl, unquote
 from aiohttp import web
 
 from worker.ledger import Database
+from worker.ledger.database import Connection
 from worker.ledger.status_page import empty_ledger
 from worker.model.accounts import DesiredAccount
 from worker.model.errors import LedgerError
-from worker.model.status_page import DaemonState, UpcomingChange, UpcomingChanges
+from worker.model.status_page import DaemonState, Liveness, UpcomingChange, UpcomingChanges
 from worker.model.times import format_utc
 from worker.render import status_pages
 from worker.render.html import asset
@@ -50,6 +51,7 @@ _FORM: Final = 4096
 """Maximum size in bytes of a submitted login form."""
 _PARTS: Final = 64
 """Maximum count of parameters of a query string."""
+_NOT_KNOWN: Final = Liveness()
 _DAYS: Final = 14
 _TURNS: Final = 200
 
@@ -78,6 +80,7 @@ class StatusPages:
         self._is_checked = False
         self._next_changes = NextChanges()
         self._lock = Lock()
+        self._snapshot: tuple[str, views.Snapshot] | None = None
         # separate threads, so that the daemon's writes to the ledger do not wait for readers
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="page")
         self.events = EventStreams(ledger.state)
@@ -187,7 +190,9 @@ class StatusPages:
                 query=dict(parse_qsl(query, max_num_fields=_PARTS, errors="strict")),
                 now=self._now(),
                 live=self._live(),
+                snapshot=partial(self._snapshot_of, version),
                 coming=self._upcoming,
+                files=self._files,
             )
         except ValueError:
             return self._message(400, _("Invalid address"), _("Start from the first page: /"))
@@ -201,9 +206,11 @@ class StatusPages:
                 self._is_checked = True
                 if connection is None:
                     with closing(empty_ledger()) as empty:
-                        page_url, body = views.build_page(empty, page_request)
+                        built = views.build_page(empty, page_request)
                 else:
-                    page_url, body = views.build_page(connection, page_request)
+                    built = views.build_page(connection, page_request)
+        except views.Moved as moved:
+            return HttpResponse(302, b"", headers={"Location": moved.url})
         except views.PageNotFound:
             return self._message(404, _("Page not found"), _("It may belong to a run that was deleted. Start at /"))
         except TimeoutError:
@@ -215,12 +222,15 @@ class StatusPages:
             )
         except LedgerError as error:
             return self._message(503, _("The ledger cannot be read"), translate(str(error)), {"Retry-After": "5"})
-        frame = self._frame(page_url, page_request.live, version)
-        return HttpResponse(200, status_pages.page(frame, body).encode(errors="replace"), _HTML)
+        frame = self._frame(built.here, page_request.live, version, built.liveness)
+        return HttpResponse(200, status_pages.page(frame, built.body).encode(errors="replace"), _HTML)
 
-    def _frame(self, page_url: str, live: DaemonState | None, version: str = "") -> status_pages.Frame:
+    def _frame(
+        self, here: str, live: DaemonState | None, version: str = "", liveness: Liveness = _NOT_KNOWN
+    ) -> status_pages.Frame:
         return status_pages.Frame(
-            here=page_url,
+            here=here,
+            liveness=liveness,
             made_at=format_utc(self._now()),
             ledger=self._ledger.title,
             assets={name: _url(name) for name in _ASSETS},
@@ -228,6 +238,19 @@ class StatusPages:
             leave=self._access.requires_token,
             version=version,
         )
+
+    def _snapshot_of(self, version: str, connection: Connection) -> views.Snapshot:
+        """Return the latest reads and runs. They are read again once the version of the data changes."""
+        if self._snapshot is None or self._snapshot[0] != version:
+            self._snapshot = version, views.read_snapshot(connection)
+        return self._snapshot[1]
+
+    def _files(self) -> Sequence[DesiredAccount] | None:
+        """Return the accounts of the files; None without files. It runs in a thread."""
+        if self._desired is None:
+            return None
+        with self._lock:
+            return self._desired()
 
     def _upcoming(self) -> UpcomingChanges | None:
         """Return the next scheduled changes; None without files. It runs in a thread."""

@@ -1,27 +1,55 @@
 """Views that read the content of each status page from the ledger. They block, so they run in a thread."""
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from re import ASCII, fullmatch
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from msgspec import Struct
 
+from worker.ledger import reads
 from worker.ledger import status_page as ledger
 from worker.ledger.database import Connection
-from worker.model.accounts import PHONE_PATTERN
+from worker.model.accounts import PHONE_PATTERN, DesiredAccount
 from worker.model.phones import parse_digits
-from worker.model.status_page import AccountState, AttentionItem, DaemonState, UpcomingChanges, WriteBucket
+from worker.model.reads import AccountRead, NumberState, Segment
+from worker.model.schedule import settle_schedules
+from worker.model.status_page import (
+    AccountState,
+    AccountStatus,
+    DaemonState,
+    Liveness,
+    UpcomingChanges,
+    WriteBucket,
+    liveness,
+)
 from worker.model.times import format_utc
 from worker.render import status_pages
+from worker.render.view.fleet import attention_kinds, headline, segments
+from worker.web.accounts import account_statuses
 
-__all__ = ["PageNotFound", "PageRequest", "build_page"]
+__all__ = ["Built", "Moved", "PageNotFound", "PageRequest", "Snapshot", "build_page", "read_snapshot"]
 
 _ROWS: Final = 100
 _RUNS: Final = 50
 _FEW: Final = 10
-_NEEDS: Final = 20
+_FOUND: Final = 50
+"""Maximum count of accounts, and of numbers, that a search shows."""
+_MOST: Final = 10_000
+"""Maximum count of numbers of an account that no read of this version has recorded."""
+_OTHERS: Final = "others"
+"""The choice that shows accounts of the ledger that are not in the files."""
+_SEVERITY: Final = {segment: rank for rank, segment in enumerate(Segment)}
+_ORDERS: Final[dict[str, Callable[[AccountStatus], Any]]] = {
+    "state": lambda account: (_SEVERITY[account.segment], -account.differing, account.name),
+    "name": lambda account: account.name,
+    "numbers": lambda account: (account.numbers or 0, account.name),
+    "differing": lambda account: (account.differing, account.name),
+    "read": lambda account: (account.at or "", account.name),
+}
+"""Orders of the accounts. A minus reverses them."""
 _TEXT: Final = 100
 """Maximum length in characters of a text parameter of a query."""
 _BIGGEST: Final = (1 << 63) - 1
@@ -31,18 +59,33 @@ class PageNotFound(Exception):
     """The requested page does not exist."""
 
 
+class Snapshot(Struct, frozen=True):
+    """The latest read of each account in the ledger, and its latest run."""
+
+    reads: Sequence[AccountRead]
+    entries: Sequence[AccountState]
+
+
+def read_snapshot(connection: Connection) -> Snapshot:
+    """Return the latest reads and runs of all accounts."""
+    return Snapshot(reads.account_reads(connection), ledger.account_states(connection))
+
+
 class PageRequest(Struct, frozen=True, kw_only=True):
     """A request for a page.
 
-    `path` are the decoded parts of the path, and `query` the parameters. `now` is the aware time of the request. `live`
-    is the state of the daemon; None without a daemon. `coming` returns the upcoming changes; None without files.
+    `path` has the decoded parts of the path, and `query` the parameters. `now` is the aware time of the request.
+    `live` is the state of the daemon; None without a daemon. `snapshot` returns the latest reads and runs.
+    `coming` returns the upcoming changes, and `files` the accounts of the files; None without files.
     """
 
     path: tuple[str, ...]
     query: Mapping[str, str]
     now: datetime
     live: DaemonState | None
+    snapshot: Callable[[Connection], Snapshot]
     coming: Callable[[], UpcomingChanges | None]
+    files: Callable[[], Sequence[DesiredAccount] | None]
 
     def text(self, name: str) -> str:
         """Return a text parameter of the query, cut to 100 characters; empty if it is missing."""
@@ -64,31 +107,50 @@ class PageRequest(Struct, frozen=True, kw_only=True):
         return f"0{digits.removeprefix('82').lstrip('0')}" if text.strip().startswith("+82") else digits
 
 
-def build_page(connection: Connection, request: PageRequest) -> tuple[str, status_pages.Body]:
-    """Return the navigation entry of the requested page, and its body.
+class Moved(Exception):
+    """The requested page has another address, `url`."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.url = url
+
+
+class Built(NamedTuple):
+    """A page: its navigation entry, its body, and whether a daemon is alive."""
+
+    here: str
+    body: status_pages.Body
+    liveness: Liveness
+
+
+def build_page(connection: Connection, request: PageRequest) -> Built:
+    """Return the requested page.
 
     Raises:
         PageNotFound: the page does not exist.
+        Moved: the page has another address.
     """
+    here, body = _build(connection, request)
+    return Built(here, body, liveness(request.live, reads.last_daemon(connection), request.now))
+
+
+def _build(connection: Connection, request: PageRequest) -> tuple[str, status_pages.Body]:
     match request.path:
         case ():
-            return "/", _overview(connection, request)
-        case ("accounts", key):
-            return "/", _account(connection, request, key)
-        case ("runs",):
-            return "/runs", _runs(connection, request)
+            return "/", _home(connection, request)
+        case ("accounts", name):
+            return "/", _account(connection, request, name)
         case ("runs", run_id):
             return "/runs", _run(connection, request, run_id)
-        case ("numbers",):
-            return "/numbers", _number(connection, request, request.digits)
         case ("numbers", phone):
-            return "/numbers", _number(connection, request, _phone(phone))
+            return "", _number(connection, request, _phone(phone))
+        case ("numbers",):
+            raise Moved(status_pages.link("/search", q=request.text("q")))
         case ("transitions",):
-            return "/transitions", status_pages.Transitions(coming=request.coming())
-        case ("quota",):
-            return "/quota", _quota(connection, request)
-        case _:
-            raise PageNotFound
+            raise Moved("/calendar")
+        case (name,) if name in _PAGES:
+            return f"/{name}", _PAGES[name](connection, request)
+    raise PageNotFound
 
 
 def _phone(text: str) -> str:
@@ -100,69 +162,132 @@ def _phone(text: str) -> str:
     raise PageNotFound
 
 
-def _overview(connection: Connection, request: PageRequest) -> status_pages.Overview:
-    all_accounts = ledger.account_states(connection)
-    q, show = request.text("q"), request.text("show")
+def _statuses(connection: Connection, request: PageRequest) -> tuple[list[AccountStatus], list[AccountStatus]]:
+    """Return the accounts of the fleet, and the accounts of the ledger that are not in its files."""
+    latest, files = request.snapshot(connection), request.files()
+    everything = account_statuses(latest.reads, latest.entries, None, request.live, request.now)
+    if files is None:
+        return everything, []
+    names = {account.name for account in files}
+    others = [account for account in everything if account.name not in names]
+    return account_statuses(latest.reads, latest.entries, files, request.live, request.now), others
+
+
+def _home(connection: Connection, request: PageRequest) -> status_pages.Home:
+    fleet, others = _statuses(connection, request)
+    q, show, sort = request.text("q"), request.text("show"), request.text("sort")
     search = q.casefold()
-    matching_accounts = [
+    chosen = others if show == _OTHERS else fleet
+    matching = [
         account
-        for account in all_accounts
-        if search in account.account.casefold() and not (show == "needing" and account.is_calm)
+        for account in chosen
+        if search in account.name.casefold() and show in {"", _OTHERS, account.segment.value}
     ]
-    after = (request.query.get("after", ""), request.query.get("key", ""))
-    accounts_after = (
-        [account for account in matching_accounts if (account.account, account.key) > after]
-        if any(after)
-        else matching_accounts
-    )
-    page_accounts = accounts_after[:_ROWS]
-    url = None
-    if len(accounts_after) > _ROWS:
-        url = status_pages.link("/", q=q, show=show, after=page_accounts[-1].account, key=page_accounts[-1].key)
-    needs = () if request.live is None else request.live.needs
-    return status_pages.Overview(
-        accounts=page_accounts,
-        matching=len(matching_accounts),
-        total=len(all_accounts),
-        troubled=sum(not account.is_calm for account in all_accounts),
-        differing=sum(account.differing for account in all_accounts),
-        needs=needs[:_NEEDS],
-        more_needs=max(0, len(needs) - _NEEDS),
+    order = _ORDERS.get(sort.removeprefix("-"), _ORDERS["state"])
+    matching.sort(key=order, reverse=sort.startswith("-"))
+    start = request.integer("from") or 0
+    more = len(matching) > start + _ROWS
+    return status_pages.Home(
+        total=len(fleet),
+        headline=headline(fleet)[0],
+        tone=headline(fleet)[1],
+        segments=segments(fleet),
+        matching=matching,
+        accounts=matching[start : start + _ROWS],
+        repeated=_repeated(fleet),
+        attention=attention_kinds(matching),
+        others=len(others),
         runs=ledger.runs(connection, limit=_FEW),
         coming=request.coming(),
         q=q,
         show=show,
-        next=url,
-        differ={} if request.live is None else {account.account: account.differing for account in request.live.reads},
+        sort=sort,
+        start=start,
+        next=status_pages.link("/", q=q, show=show, sort=sort, **{"from": start + _ROWS}) if more else None,
     )
 
 
-def _account(connection: Connection, request: PageRequest, key: str) -> status_pages.Account:
-    state = ledger.account(connection, key, request.query.get("name", ""))
+def _repeated(accounts: Sequence[AccountStatus]) -> frozenset[str]:
+    """Return the names that several accounts have."""
+    return frozenset(name for name, count in Counter(account.name for account in accounts).items() if count > 1)
+
+
+def _account(connection: Connection, request: PageRequest, name: str) -> status_pages.Account:
+    fleet, others = _statuses(connection, request)
+    named = [account for account in (*fleet, *others) if account.name == name]
+    if not named:
+        moved = next((account for account in (*fleet, *others) if account.key == name), None)
+        raise PageNotFound if moved is None else Moved(status_pages.account_url(moved.name))
+    wanted = request.query.get("platform")
+    state = next((account for account in named if account.platform == wanted), None)
     if state is None:
-        raise PageNotFound
-    page_url = status_pages.account_url(key)
-    name = state.account if state.is_unread else None
-    runs = ledger.runs_of(connection, key, state.account, before=request.integer("before"), limit=_FEW + 1)
-    numbers = ledger.last_writes(connection, key, prefix=request.digits, after=request.text("after"), limit=_ROWS + 1)
+        state = max(named, key=lambda account: account.at or "")
+    states = reads.numbers_of(connection, state.platform, name)
+    is_read = bool(states)
+    if not states:
+        states = _listed(request, name) or [
+            NumberState(write.phone, None, None) for write in ledger.last_writes(connection, state.key, limit=_MOST)
+        ]
+    q, status, owner = request.text("q"), request.text("status"), request.text("owner")
+    differs = request.text("differs") == "1"
+    words = q.casefold()
+    matching = [
+        number
+        for number in states
+        if (not differs or number.action is not None)
+        and status in {"", number.observed}
+        and owner in {"", number.owner}
+        and (not q or _matches(number, words, request.digits))
+    ]
+    start = request.integer("from") or 0
+    shown = matching[start : start + _ROWS]
+    written = ledger.last_writes_of(connection, state.key, [number.phone for number in shown])
+    runs = ledger.runs_of_account(connection, state.key, name, before=request.integer("before"), limit=_FEW + 1)
+    coming = request.coming()
+    own = {"platform": wanted, "q": q, "status": status, "owner": owner, "differs": "1" if differs else None}
+    url = status_pages.account_url(name)
     return status_pages.Account(
         state=state,
+        attention=attention_kinds([state]),
+        numbers=[status_pages.NumberLine(number, written.get(number.phone)) for number in shown],
+        is_read=is_read,
+        total=len(states),
+        matching=len(matching),
+        differing=sum(number.action is not None for number in states),
+        statuses=Counter(number.observed for number in states if number.observed is not None),
+        owners=dict(Counter(number.owner for number in states if number.owner).most_common(_FEW)),
         runs=runs[:_FEW],
-        older=status_pages.link(page_url, name=name, before=runs[_FEW - 1].position) if len(runs) > _FEW else None,
-        needing=ledger.numbers(connection, state.position, limit=_FEW, attention_only=True),
-        numbers=numbers[:_ROWS],
-        prefix=request.digits,
-        next=status_pages.link(page_url, q=request.digits, after=numbers[_ROWS - 1].phone)
-        if len(numbers) > _ROWS
-        else None,
-        needs=_needs(request.live, state),
-        read_as=ledger.keys_of_name(connection, state.name)[:_FEW] if state.is_unread else (),
+        older=status_pages.link(url, platform=wanted, before=runs[_FEW - 1].position) if len(runs) > _FEW else None,
+        coming=() if coming is None else [turn for turn in coming.turns if turn.account == name][:_FEW],
+        wanted=wanted,
+        platforms=[account.platform for account in named if account is not state],
+        q=q,
+        status=status,
+        owner=owner,
+        differs=differs,
+        start=start,
+        next=status_pages.link(url, **own, **{"from": start + _ROWS}) if len(matching) > start + _ROWS else None,
     )
 
 
-def _needs(live: DaemonState | None, state: AccountState) -> tuple[AttentionItem, ...]:
-    """Return the attention items of an account."""
-    return () if live is None else tuple(item for item in live.needs if item.account == state.account)[:_ROWS]
+def _listed(request: PageRequest, name: str) -> list[NumberState]:
+    """Return the numbers that the files list for an account, without what a read would find."""
+    account = next((account for account in request.files() or () if account.name == name), None)
+    if account is None:
+        return []
+    current = settle_schedules(account, request.now)
+    locations = current.locations(current.numbers.keys())
+    return [
+        NumberState(
+            phone, number.status.value, None, None, None, number.note, number.owner, number.until, *locations[phone]
+        )
+        for phone, number in current.numbers.items()
+    ]
+
+
+def _matches(number: NumberState, words: str, digits: str) -> bool:
+    texts = (number.note or "", number.owner or "", number.observed or "", number.desired or "", number.action or "")
+    return (digits != "" and digits in number.phone) or any(words in text.casefold() for text in texts)
 
 
 def _runs(connection: Connection, request: PageRequest) -> status_pages.Runs:
@@ -217,12 +342,31 @@ def _run(connection: Connection, request: PageRequest, run_id: str) -> status_pa
 
 
 def _number(connection: Connection, request: PageRequest, phone: str) -> status_pages.Number:
-    steps = ledger.number_runs(connection, phone, before=request.integer("before"), limit=_RUNS + 1) if phone else []
-    next_url = None
+    steps = ledger.number_runs(connection, phone, before=request.integer("before"), limit=_RUNS + 1)
+    more_runs = None
     if len(steps) > _RUNS:
-        next_url = status_pages.link(status_pages.number_url(phone), before=steps[_RUNS - 1].position)
-    return status_pages.Number(
-        phone=phone or None, query=request.text("q") or phone, steps=steps[:_RUNS], next=next_url
+        more_runs = status_pages.link(status_pages.number_url(phone), before=steps[_RUNS - 1].position)
+    return status_pages.Number(phone=phone, steps=steps[:_RUNS], next=more_runs)
+
+
+def _search(connection: Connection, request: PageRequest) -> status_pages.Search:
+    q = request.text("q").strip()
+    fleet, others = _statuses(connection, request)
+    everything = [*fleet, *others]
+    accounts = [account for account in everything if q.casefold() in account.name.casefold()] if q else []
+    # a text with digits only is searched for as a number, however it is written
+    is_number = bool(q) and not any(char.isalpha() for char in q) and bool(request.digits)
+    wanted = request.digits if is_number else q
+    found = list(reads.search(connection, wanted, _FOUND + 1)) if wanted else []
+    runs = ledger.runs_by_id(connection, q, limit=_FEW + 1) if q else []
+    return status_pages.Search(
+        q=q,
+        accounts=accounts[:_FOUND],
+        numbers=[status_pages.FoundNumber(name, of_platform, number) for of_platform, name, number in found[:_FOUND]],
+        phone=request.digits if is_number and fullmatch(PHONE_PATTERN, request.digits, ASCII) else None,
+        runs=runs[:_FEW],
+        repeated=_repeated(everything),
+        more=len(found) > _FOUND or len(accounts) > _FOUND or len(runs) > _FEW,
     )
 
 
@@ -241,3 +385,16 @@ def _fill(starts: list[str], windows: list[WriteBucket]) -> list[WriteBucket]:
     """Return a bucket for each start, with 0 writes if `windows` lacks it. If `windows` is empty, return no buckets."""
     writes = {window.start: window.writes for window in windows}
     return [WriteBucket(start, writes.get(start, 0)) for start in starts] if writes else []
+
+
+def _calendar(_: Connection, request: PageRequest) -> status_pages.Transitions:
+    return status_pages.Transitions(coming=request.coming())
+
+
+_PAGES: Final[dict[str, Callable[[Connection, PageRequest], status_pages.Body]]] = {
+    "calendar": _calendar,
+    "quota": _quota,
+    "runs": _runs,
+    "search": _search,
+}
+"""Pages whose address has one part."""

@@ -1,6 +1,5 @@
 """Live status of a daemon for the status page."""
 
-from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import cast
 
@@ -10,12 +9,9 @@ from tests.support.daemon import Daemon, account, desired_account
 from tests.support.virtual_time import run
 from worker.daemon.last_good import FileChanges
 from worker.daemon.loop import WatchLoop
-from worker.daemon.passes import AccountPass, Pass
 from worker.daemon.status import LiveStatus
-from worker.model.errors import DesiredStateError, ErrorInfo, Problem, Refusal
-from worker.model.plans import AccountPlan, Action, Change, Notice, NoticeKind, Verdict
-from worker.model.results import AccountResult, Outcome, RunOutcome
-from worker.model.status_page import AttentionItem, DaemonState, LastRead, QuotaUse
+from worker.model.errors import DesiredStateError, Problem
+from worker.model.status_page import DaemonState, QuotaUse
 from worker.model.suspension import Suspend
 from worker.sandbox import SandboxAccount
 
@@ -42,9 +38,10 @@ def test_status_shows_the_last_pass() -> None:
         live = status.state()
         assert {read.account: read.differing for read in live.reads} == {"account-1": 0, "account-2": 1}
         assert (live.outcome, live.ready, len(calls) > 0) == ("partial", None, True)
-        assert [(need.kind, need.account, need.message) for need in live.needs] == [
-            ("suspended", "account-2", "moving · ann")
-        ]
+        assert live.suspended == {"account-2": "moving · ann"}
+        assert live.last_pass is not None
+        assert live.next_pass is not None
+        assert live.next_pass > live.last_pass
         assert [(quota.max_writes, quota.per_seconds) for quota in live.quotas] == [(10_000, 5.0)] * 2
         assert len(status.accounts()) == 2
         daemon.folder.desired = (desired_account(first),)
@@ -76,19 +73,17 @@ def test_status_lists_files_and_accounts_that_need_attention() -> None:
         await daemon.run_for(200, (100, break_file))
         live = status.state()
         assert (live.last_pass is None, live.ready) == (False, "using the last valid version of x.yaml")
-        needs = {(need.kind, need.account) for need in status.state().needs}
-        assert ("broken", None) in needs
-        assert any(name == "account-9" for _, name in needs)
-        assert any(name == "account-3" for _, name in needs), needs
+        assert live.broken == {"x.yaml": "x.yaml:1:1: wrong"}
+        assert {read.account for read in live.reads if read.needs} >= {"account-3", "account-9"}
         daemon.folder.desired = (desired_account(converged),)
-        assert {need.account for need in status.state().needs} == {None}, "removed accounts need nothing"
+        assert [read.account for read in status.state().reads] == ["account-1"], "removed accounts need nothing"
 
     run(scenario())
 
 
 @pytest.mark.parametrize(
     ("suspend", "message"),
-    [(Suspend(until="2036-12-01"), "2036-11-30T15:00:00Z"), (Suspend("", None, None), "nothing is written")],
+    [(Suspend(until="2036-12-01"), "2036-11-30T15:00:00Z"), (Suspend("", None, None), "")],
 )
 def test_suspension_shows_its_given_fields(suspend: Suspend, message: str) -> None:
 
@@ -98,7 +93,7 @@ def test_suspension_shows_its_given_fields(suspend: Suspend, message: str) -> No
         daemon = Daemon([one], [desired_account(one, suspend=suspend)], listeners=[status])
         status.follow(daemon.watch)
         await daemon.run_for(50)
-        assert [need.message for need in status.state().needs if need.kind == "suspended"] == [message]
+        assert status.state().suspended == {"account-1": message}
 
     run(scenario())
 
@@ -112,38 +107,6 @@ def test_quota_of_a_key_has_reads_and_writes() -> None:
     assert status.state().quotas == (QuotaUse(1, 80, 2, 16, 5.0),)
 
 
-def test_changed_unmanaged_and_protected_numbers_do_not_differ() -> None:
-    actions = (Action.ACTIVATE, Action.DEACTIVATE, Action.BLOCKED, Action.UNMANAGED, Action.PROTECTED)
-    plan = AccountPlan(
-        account="main",
-        verdict=Verdict.REFUSED,
-        error=ErrorInfo("Forbidden", "no"),
-        refusals=(Refusal("min-active", "few"),),
-        notices=(Notice(NoticeKind.EXPIRING, "soon", "02123456"),),
-        counts={},
-        changes=tuple(Change(f"02{index}", action, "", "", "") for index, action in enumerate(actions)),
-    )
-    result = AccountResult(account="main", outcome=RunOutcome.PARTIAL, counts={Outcome.CHANGED: 2, Outcome.FAILED: 9})
-    ended = datetime(2026, 11, 24, 12, tzinfo=UTC)
-    watch = SimpleNamespace(accounts=[SimpleNamespace(name="main")], why_not_ready=str, broken={}, suspended={})
-    for account_result, differing in ((None, 3), (result, 1)):
-        last_pass = Pass(
-            "1", ended - timedelta(hours=1), ended, RunOutcome.PARTIAL, (AccountPass(plan, account_result),)
-        )
-        watch.last = last_pass
-        status = LiveStatus(list)
-        status.follow(cast("WatchLoop", watch))
-        status.on_pass(last_pass)
-        live = status.state()
-        assert live.reads == (LastRead("main", "2026-11-24T12:00:00Z", "refused", differing),)
-        assert (live.last_pass, live.outcome) == ("2026-11-24T12:00:00Z", "partial")
-        assert live.needs == (
-            AttentionItem("Forbidden", "main", "no"),
-            AttentionItem("min-active", "main", "few"),
-            AttentionItem("expiring", "main", "soon", "02123456"),
-        )
-
-
 def test_invalid_files_are_listed_with_their_first_three_problems() -> None:
     errors = {
         name: DesiredStateError([Problem(name, line, 1, f"wrong {line}") for line in range(1, 5)])
@@ -152,10 +115,9 @@ def test_invalid_files_are_listed_with_their_first_three_problems() -> None:
     watch = SimpleNamespace(accounts=(), last=None, why_not_ready=str, broken=errors, suspended={})
     status = LiveStatus(list)
     status.follow(cast("WatchLoop", watch))
-    assert status.state().needs == tuple(
-        AttentionItem("broken", None, f"{name}: {name}:1:1: wrong 1; {name}:2:1: wrong 2; {name}:3:1: wrong 3")
-        for name in ("a", "b")
-    )
+    assert list(status.state().broken.items()) == [
+        (name, f"{name}:1:1: wrong 1; {name}:2:1: wrong 2; {name}:3:1: wrong 3") for name in ("a", "b")
+    ]
 
 
 def test_suspension_shows_reason_author_and_end() -> None:
@@ -163,4 +125,4 @@ def test_suspension_shows_reason_author_and_end() -> None:
     watch = SimpleNamespace(accounts=(), last=None, why_not_ready=str, broken={}, suspended=suspended)
     status = LiveStatus(list)
     status.follow(cast("WatchLoop", watch))
-    assert status.state().needs == (AttentionItem("suspended", "main", "audit · Kim · 2036-11-30T15:00:00Z"),)
+    assert status.state().suspended == {"main": "audit · Kim · 2036-11-30T15:00:00Z"}

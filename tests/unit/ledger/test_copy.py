@@ -10,10 +10,12 @@ import pytest
 from tests.support.ledgers import (
     account_result,
     clock,
+    daemon_record,
     ledger,
     never_wait,
     observed_account,
     plan_writes,
+    recorded_read,
     rows,
     run_info,
     subject,
@@ -24,6 +26,7 @@ from worker.ledger.copy import copy_ledger
 from worker.ledger.database import Connection
 from worker.ledger.history import HistoryQuery, history
 from worker.ledger.postgres.database import PostgresDatabase
+from worker.ledger.reads import save
 from worker.ledger.schema import MIGRATIONS, connect
 from worker.model.accounts import Status
 from worker.model.errors import LedgerError, NotRegistered
@@ -31,7 +34,7 @@ from worker.model.history import History
 from worker.model.results import Outcome, RunOutcome
 
 A, B, C = "01000000001", "01000000002", "01000000003"
-_TABLES = ("runs", "entries", "attempts", "outcomes", "written", "registered")
+_TABLES = ("runs", "entries", "attempts", "outcomes", "written", "registered", "reads", "read_numbers", "daemons")
 
 
 async def _record_runs(database: Database) -> None:
@@ -48,6 +51,7 @@ async def _record_runs(database: Database) -> None:
     async with ledger(database, run_id="r2") as run_ledger, run_ledger.lease(subject(), never_wait) as account_ledger:
         await account_ledger.record_plan(plan_writes(C), "g")
         await account_ledger.intend([(C, 1, Status.INACTIVE)])
+    save(database, [recorded_read()], daemon_record(), program="0", now=clock())
 
 
 def _content(database: Database) -> dict[str, list[tuple[Any, ...]]]:
@@ -69,10 +73,11 @@ async def test_copy_has_the_same_records(database: Database, tmp_path: Path) -> 
     await _record_runs(database)
     file, server = SqliteFile(tmp_path / "copy.db"), PostgresDatabase(new_database(empty=True))
     counts = {"runs": 2, "entries": 3, "attempts": 3, "outcomes": 4, "written": 2, "registered": 1}
+    counts |= {"reads": 1, "read_numbers": 1, "daemons": 1}
     assert _copy(database, server) == counts
     assert _copy(server, file) == counts
     assert _history(file) == _history(server) == _history(database)
-    for table in ("runs", "attempts", "outcomes", "written", "registered"):
+    for table in ("runs", "attempts", "outcomes", "written", "registered", "reads", "read_numbers", "daemons"):
         assert _content(file)[table] == _content(server)[table]
     server.close()
 

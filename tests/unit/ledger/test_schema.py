@@ -199,13 +199,13 @@ def test_newer_ledger_is_refused_and_unchanged(tmp_path: Path, *, checkpointed: 
     _open(path).close()
     newer = sqlite3.connect(path, isolation_level=None)
     with closing(newer):
-        newer.execute("PRAGMA user_version = 7")
+        newer.execute("PRAGMA user_version = 99")
         newer.execute("PRAGMA wal_checkpoint(TRUNCATE)" if checkpointed else "SELECT 1")
         before = [(file.read_bytes(), file.stat().st_mtime_ns) for file in files]
         file_version = int.from_bytes(before[0][0][60:64])
-        assert file_version == (7 if checkpointed else len(MIGRATIONS))
+        assert file_version == (99 if checkpointed else len(MIGRATIONS))
         _check_refused(
-            path, f"created by a newer senderid: its schema is 7, this version supports up to {len(MIGRATIONS)}"
+            path, f"created by a newer senderid: its schema is 99, this version supports up to {len(MIGRATIONS)}"
         )
         assert [(file.read_bytes(), file.stat().st_mtime_ns) for file in files] == before
 

@@ -9,6 +9,7 @@ from worker.model.history import Ending
 SECOND = "20261124T010000Z-000002"
 PHONES = [f"0100000000{number}" for number in range(1, 8)]
 KEY = "https://api.solapi.com b"
+UNREAD = "https://api.solapi.com None"
 
 
 @pytest.fixture
@@ -23,14 +24,12 @@ def test_account_state_is_that_of_its_last_run(ledger: Database) -> None:
     with ledger.read() as connection:
         assert connection is not None
         a, b = status_page.account_states(connection)
-        assert status_page.account(connection, KEY, "b") == b
-        assert status_page.account(connection, "elsewhere", "b") is None
         assert [entry.run_id for entry in status_page.runs_of(connection, KEY, "b", limit=9)] == [SECOND, FIRST]
         assert [entry.run_id for entry in status_page.runs_of(connection, KEY, "b", before=b.position, limit=9)] == [
             FIRST
         ]
-    assert (a.account, a.run_id, a.is_calm, a.differing) == ("a", FIRST, True, 0)
-    assert (b.account, b.run_id, b.is_calm, b.differing, b.outcome) == ("b", SECOND, False, 1, Ending.PARTIAL)
+    assert (a.account, a.run_id, a.outcome) == ("a", FIRST, Ending.CONVERGED)
+    assert (b.account, b.run_id, b.outcome, b.counts["failed"]) == ("b", SECOND, Ending.PARTIAL, 1)
     assert b.error is not None
     assert b.error.message == "no"
 
@@ -111,24 +110,28 @@ def test_query_over_its_time_limit_is_aborted(ledger: Database) -> None:
 
 
 def test_unreadable_accounts_do_not_hide_each_other(database: Database) -> None:
-    """They share a key and are listed by name. The later run decides if an account was read before or after."""
+    """They share a key and are listed by name, besides the account with its id."""
     record_run(database, "a", "b")
-    record_run(database, "b", "c", "d", run=SECOND, outcome="failed", key="https://api.solapi.com None", phones=())
+    record_run(database, "b", "c", "d", run=SECOND, outcome="failed", key=UNREAD, phones=())
     with database.read() as connection:
         assert connection is not None
         states = [(entry.account, entry.outcome, entry.is_unread) for entry in status_page.account_states(connection)]
         failed = [(name, Ending.FAILED, True) for name in "bcd"]
-        assert states == [("a", Ending.CONVERGED, False), *failed]
-        for name in "bcd":
-            state = status_page.account(connection, "https://api.solapi.com None", name)
-            assert state is not None
-            assert (state.account, state.run_id) == (name, SECOND)
-            before = status_page.runs_of(connection, state.key, name, before=state.position, limit=5)
-            assert before == []
-        assert status_page.account(connection, "https://api.solapi.com None", "a") is None
-        assert status_page.keys_of_name(connection, ("https://api.solapi.com", "b")) == [KEY]
-        assert status_page.keys_of_name(connection, ("vendor", "b")) == []
-    record_run(database, "b", run="20261124T020000Z-000003")
-    with database.read() as connection:
+        assert sorted(states) == [("a", Ending.CONVERGED, False), ("b", Ending.CONVERGED, False), *failed]
+        for name, runs in (("b", [SECOND, FIRST]), ("c", [SECOND])):
+            entries = status_page.runs_of_account(connection, f"https://api.solapi.com {name}", name, limit=9)
+            assert [entry.run_id for entry in entries] == runs
+            assert status_page.runs_of_account(connection, UNREAD, name, limit=1)[0].run_id == SECOND
+            assert status_page.runs_of(connection, UNREAD, name, before=entries[0].position, limit=5) == []
+
+
+def test_last_writes_and_runs_are_found_by_what_a_page_lists(ledger: Database) -> None:
+    """The last writes are those of the numbers of a page. Runs are found by the start of their id."""
+    with ledger.read() as connection:
         assert connection is not None
-        assert [entry.account for entry in status_page.account_states(connection) if entry.is_unread] == ["c", "d"]
+        writes = status_page.last_writes_of(connection, KEY, [PHONES[0], PHONES[5], "0999"])
+        assert {phone: write.run_id for phone, write in writes.items()} == {PHONES[0]: SECOND, PHONES[5]: FIRST}
+        found = [run.run_id for run in status_page.runs_by_id(connection, "20261124T0", limit=9)]
+        assert found == [SECOND, FIRST]
+        assert [run.run_id for run in status_page.runs_by_id(connection, FIRST, limit=9)] == [FIRST]
+        assert status_page.runs_by_id(connection, "2027", limit=9) == []

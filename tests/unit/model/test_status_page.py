@@ -1,61 +1,39 @@
-"""Status-page accounts that need attention."""
+"""Whether a daemon is alive, from its own state or from its record in the ledger."""
 
-from typing import Any
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from worker.model.history import Ending
-from worker.model.results import Outcome
-from worker.model.status_page import AccountState, is_unread, platform
+from tests.support.ledgers import daemon_record
+from worker.model.reads import HealthStatus, Segment, SyncStatus
+from worker.model.status_page import AccountStatus, DaemonState, liveness
 
-
-def account_state(**fields: Any) -> AccountState:
-    """Return the state of an account after a run that converged."""
-    values: dict[str, Any] = {
-        "position": 1,
-        "key": "solapi 7",
-        "account": "main",
-        "run_id": "r1",
-        "outcome": Ending.CONVERGED,
-        "started_at": "2026-11-24T00:00:00Z",
-        "finished_at": "2026-11-24T00:00:01Z",
-        "counts": {"changed": 2, "unchanged": 9},
-        "error": None,
-        "settled": True,
-    }
-    return AccountState(**values | fields)
+LAST = datetime(2026, 11, 24, 0, 10, tzinfo=UTC)
+"""The last pass of the record. The next one is due after five minutes."""
 
 
 @pytest.mark.parametrize(
-    ("fields", "calm"),
-    [
-        ({}, True),
-        ({"settled": False}, False),
-        ({"counts": {"failed": 1}}, False),
-        *(({"outcome": outcome}, outcome is Ending.CONVERGED) for outcome in Ending),
-    ],
+    ("seconds", "state"), [(0, "live"), (300, "live"), (525, "live"), (526, "silent"), (600, "silent")]
 )
-def test_account_is_converged_if_its_run_converged_and_settled(fields: dict[str, Any], *, calm: bool) -> None:
-    assert account_state(**fields).is_calm is calm
+def test_killed_daemon_is_silent_within_two_intervals(seconds: int, state: str) -> None:
+    own = DaemonState(last_pass="2026-11-24T00:10:00Z", next_pass="2026-11-24T00:15:00Z", outcome="converged")
+    now = LAST + timedelta(seconds=seconds)
+    for actual in (liveness(None, daemon_record(), now), liveness(own, None, now)):
+        assert (actual.state, actual.late_at) == (state, "2026-11-24T00:18:45Z")
 
 
-def test_held_and_protected_numbers_are_in_sync() -> None:
-    counts = {outcome.value: 1 for outcome in Outcome}
-    names = {outcome for outcome in Outcome if account_state(counts={outcome.value: 1}).differing}
-    assert names == {
-        Outcome.FAILED,
-        Outcome.BLOCKED,
-        Outcome.MISSING,
-        Outcome.CONFLICT,
-        Outcome.UNVERIFIED,
-        Outcome.NOT_ATTEMPTED,
-    }
-    assert account_state(counts=counts).differing == len(names)
+def test_daemon_may_be_unknown_starting_or_stopped() -> None:
+    stopped = liveness(None, daemon_record(ended_at="2026-11-24T00:11:00.000Z"), LAST)
+    assert (stopped.state, stopped.host, stopped.next_pass) == ("stopped", "box", None)
+    assert liveness(None, None, LAST).state == "none"
+    assert liveness(DaemonState(), daemon_record(), LAST).state == "starting"
+    assert liveness(DaemonState(last_pass="2026-11-24T00:10:00Z"), None, LAST).state == "live"
 
 
-def test_platform_of_a_key_may_have_blanks() -> None:
-    assert platform("https://api.example a b 12925149") == "https://api.example a b"
-
-
-def test_accounts_that_could_not_be_read_share_a_key_without_an_id() -> None:
-    assert [is_unread(key) for key in ("vendor None", "vendor 7", "vendorNone")] == [True, False, False]
+def test_account_that_no_run_has_read_is_unknown() -> None:
+    never = AccountStatus(name="main")
+    assert (never.segment, never.platform) == (Segment.UNKNOWN, "")
+    read = never.replaced(at="2026-11-24T00:00:00Z", sync=SyncStatus.IN_SYNC, health=HealthStatus.FAILED)
+    assert read.is_later_than(never)
+    assert not never.is_later_than(read)
+    assert read.segment is Segment.FAILED

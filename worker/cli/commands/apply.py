@@ -363,7 +363,10 @@ async def _apply_drafts(
     writes = count_writes(drafts)
     decline_error = await confirm(run) if writes and must_confirm else None
     if decline_error is not None:
+        await run.record_reads(desired, drafts, [None] * len(drafts), terms)
         return await run.fleet.decline(desired, drafts, terms, decline_error)
     run.progress.start(writes)
     # `apply` plans for the current time: a transition that came due during the prompt makes the plan stale
-    return await run.fleet.apply(desired, drafts, terms, run.progress)
+    results = await run.fleet.apply(desired, drafts, terms, run.progress)
+    await run.record_reads(desired, drafts, results, terms)
+    return results

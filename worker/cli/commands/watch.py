@@ -135,10 +135,18 @@ class _Daemon:
 
         settings, resolver = self._settings, self._services.resolver
         runtime = Runtime()
+        recorder = None if dry_run else self._services.recorder(run.log)
         passes = Passes(
-            settings, self._terms, run.transport, resolver, run.log, ledgers=_Ledgers(settings), conclude=overall
+            settings,
+            self._terms,
+            run.transport,
+            resolver,
+            run.log,
+            ledgers=_Ledgers(settings),
+            conclude=overall,
+            recorder=recorder,
         )
-        async with self._services.run(self._names, lambda: passes.quotas, run.log) as (monitor, listeners):
+        async with self._services.run(self._names, lambda: passes.quotas, run.log, recorder) as (monitor, listeners):
             watch = WatchLoop(
                 self._files,
                 passes,

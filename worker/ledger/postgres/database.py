@@ -28,7 +28,17 @@ _CONNECT_SECONDS: Final = 10.0
 """Time limit in seconds to open a connection."""
 _FRESH_SECONDS: Final = 1.0
 """Time in seconds for which an idle connection counts as open without a test."""
-_BYTES: Final = {"runs": 700, "entries": 1200, "attempts": 250, "outcomes": 250, "written": 150, "registered": 120}
+_BYTES: Final = {
+    "runs": 700,
+    "entries": 1200,
+    "attempts": 250,
+    "outcomes": 250,
+    "written": 150,
+    "registered": 120,
+    "reads": 1200,
+    "read_numbers": 12000,
+    "daemons": 250,
+}
 """Bytes of a row of each table with its indexes, measured with 1,000 accounts of 100 numbers, rounded up."""
 _SESSION: Final = f"""
     SET search_path TO {SCHEMA};

@@ -73,7 +73,22 @@ _VERSION_6: Final = """
     CREATE TABLE lanes (name TEXT PRIMARY KEY, slots TEXT NOT NULL, released_at TIMESTAMPTZ NOT NULL);
 """
 
-MIGRATIONS: Final[Sequence[str]] = ("", "", "", "", "", _VERSION_6)
+_VERSION_7: Final = """
+    CREATE TABLE reads (
+        platform TEXT NOT NULL, account TEXT NOT NULL, key TEXT NOT NULL, at TEXT NOT NULL, failed_at TEXT,
+        summary TEXT NOT NULL, PRIMARY KEY (platform, account)
+    );
+    CREATE TABLE read_numbers (
+        platform TEXT NOT NULL, account TEXT NOT NULL, search TEXT NOT NULL, numbers TEXT NOT NULL,
+        PRIMARY KEY (platform, account)
+    );
+    CREATE TABLE daemons (
+        host TEXT NOT NULL, pid BIGINT NOT NULL, started_at TEXT NOT NULL, last_pass TEXT NOT NULL,
+        next_pass TEXT NOT NULL, outcome TEXT NOT NULL, ended_at TEXT, PRIMARY KEY (host, pid, started_at)
+    );
+"""
+
+MIGRATIONS: Final[Sequence[str]] = ("", "", "", "", "", _VERSION_6, _VERSION_7)
 """The migrations in order, as SQL with `TEXT` for text by code point. A released migration never changes."""
 
 

@@ -1,0 +1,20 @@
+"""Keys of accounts, and the segment that sums up their two states."""
+
+import pytest
+
+from worker.model.reads import HealthStatus, Segment, SyncStatus, is_unread, platform, segment_of
+
+
+def test_platform_of_a_key_may_have_blanks() -> None:
+    assert platform("https://api.example a b 12925149") == "https://api.example a b"
+
+
+def test_accounts_that_could_not_be_read_share_a_key_without_an_id() -> None:
+    assert [is_unread(key) for key in ("vendor None", "vendor 7", "vendorNone")] == [True, False, False]
+
+
+@pytest.mark.parametrize("sync", SyncStatus)
+@pytest.mark.parametrize("health", HealthStatus)
+def test_health_decides_the_segment_unless_it_is_healthy(sync: SyncStatus, health: HealthStatus) -> None:
+    expected = sync.value if health is HealthStatus.HEALTHY else health.value
+    assert segment_of(sync, health) is Segment(expected)

@@ -1,0 +1,65 @@
+"""The state of accounts after a run, as the ledger records it for the status page."""
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from worker.ledger.reads import RecordedRead
+from worker.model.accounts import DesiredAccount, Status
+from worker.model.reads import NumberState
+from worker.model.results import AccountResult
+from worker.plan.build import Draft, Terms
+from worker.plan.reads import account_read, encoded, with_results
+from worker.reconcile.identity import planned_subject
+
+__all__ = ["recorded_reads"]
+
+
+def recorded_reads(
+    accounts: Sequence[DesiredAccount],
+    drafts: Sequence[Draft],
+    results: Iterable[AccountResult | None],
+    terms: Terms,
+    *,
+    endpoint: str,
+    at: str,
+    command: str,
+    run_id: str,
+    held_accounts: frozenset[str] = frozenset(),
+) -> list[RecordedRead]:
+    """Return the state of each account after a run at the time `at`.
+
+    `results` has None for an account whose plan was neither applied nor recorded. `endpoint` is that of an account that
+    sets none. `held_accounts` are the names of suspended accounts.
+    """
+    reads = []
+    for account, draft, result in zip(accounts, drafts, results, strict=True):
+        subject = planned_subject(account, draft, terms, endpoint)
+        read = account_read(
+            draft.plan,
+            result,
+            key=subject.key,
+            at=at,
+            command=command,
+            run_id=None if result is None else run_id,
+            is_held=account.name in held_accounts,
+        )
+        read = msgspec.structs.replace(
+            read,
+            numbers=sum(draft.statuses.values()) if draft.statuses else None,
+            source=subject.source,
+            commit=subject.commit,
+            credentials=subject.credentials,
+            timezone=account.timezone,
+        )
+        reads.append(_after(RecordedRead(read, draft.numbers), result))
+    return reads
+
+
+def _after(recorded: RecordedRead, result: AccountResult | None) -> RecordedRead:
+    """Return the state of an account after its plan was applied with a result."""
+    if not recorded.numbers or result is None or not result.numbers:
+        return recorded
+    states = with_results(msgspec.json.decode(recorded.numbers, type=list[NumberState]), result)
+    active = sum(number.observed == Status.ACTIVE for number in states)
+    return RecordedRead(msgspec.structs.replace(recorded.read, active=active), encoded(states))

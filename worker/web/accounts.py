@@ -1,0 +1,126 @@
+"""The state of every account, from the latest read by any run. All pages count and filter by this one value."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+from worker.model.accounts import DesiredAccount
+from worker.model.history import Ending
+from worker.model.reads import AccountRead, Attention, HealthStatus, SyncStatus, is_unread
+from worker.model.results import Outcome
+from worker.model.status_page import AccountState, AccountStatus, DaemonState
+
+__all__ = ["account_statuses"]
+
+_FAILED: Final = frozenset({Outcome.FAILED, Outcome.CONFLICT, Outcome.UNVERIFIED})
+_STUCK: Final = tuple(outcome for outcome in Outcome if outcome.needs_attention)
+
+Identity = tuple[str, str]
+"""The platform and the name of an account."""
+
+
+def account_statuses(
+    reads: Iterable[AccountRead],
+    entries: Iterable[AccountState],
+    files: Sequence[DesiredAccount] | None,
+    live: DaemonState | None,
+    now: datetime,
+) -> list[AccountStatus]:
+    """Return the state of every account, ordered by name. Every account is listed once.
+
+    `reads` are the latest reads in the ledger, and `entries` the accounts of its latest runs: the later of both counts.
+    `files` are the accounts of the files; without files (None), every account of the ledger is listed. `live` is the
+    state of the daemon, whose reads may be later than those in the ledger.
+    """
+    latest: dict[Identity, AccountStatus] = {}
+    live_reads = () if live is None else live.reads
+    for status in (*map(_of_read, reads), *map(_of_read, live_reads), *map(_of_entry, entries)):
+        identity = (status.platform, status.name)
+        latest[identity] = status if identity not in latest else _joined(latest[identity], status)
+    by_name: dict[str, AccountStatus] = {}
+    if files is None:
+        statuses = list(latest.values())
+    else:
+        for status in latest.values():
+            by_name[status.name] = _joined(by_name.get(status.name, status), status)
+        statuses = [
+            by_name.get(account.name) or AccountStatus(name=account.name, source=account.source) for account in files
+        ]
+    suspended: dict[str | None, str] = {} if live is None else dict(live.suspended)
+    for account in () if files is None else files:
+        if account.suspend is not None and account.suspend.is_in_force(now):
+            suspended.setdefault(account.name, account.suspend.reason or "")
+    return sorted(
+        (_with_suspension(status, suspended) for status in statuses), key=lambda status: (status.name, status.platform)
+    )
+
+
+def _joined(one: AccountStatus, other: AccountStatus) -> AccountStatus:
+    """Return the later of two states, with what the earlier one knows: the account's id, and the last failure."""
+    earlier, later = (one, other) if other.is_later_than(one) else (other, one)
+    key = earlier.key if is_unread(later.key) else later.key
+    return later.replaced(key=key, failed_at=later.failed_at or earlier.failed_at)
+
+
+def _with_suspension(status: AccountStatus, suspended: Mapping[str | None, str]) -> AccountStatus:
+    name = status.name if status.name in suspended else None
+    if name not in suspended or status.health is HealthStatus.FAILED:
+        return status
+    return status.replaced(health=HealthStatus.SUSPENDED, suspension=suspended[name])
+
+
+def _of_read(read: AccountRead) -> AccountStatus:
+    return AccountStatus(
+        name=read.account,
+        key=read.key,
+        at=read.at,
+        command=read.command,
+        run_id=read.run_id,
+        sync=read.sync,
+        health=read.health,
+        counts=read.counts,
+        differing=read.differing,
+        numbers=read.numbers,
+        active=read.active,
+        needs=read.needs,
+        failed_at=read.failed_at,
+        source=read.source,
+        commit=read.commit,
+        credentials=read.credentials,
+        timezone=read.timezone,
+    )
+
+
+def _of_entry(entry: AccountState) -> AccountStatus:
+    """Return the state of an account from its latest run, as older versions and runs over some numbers recorded it."""
+    needs = [
+        Attention(outcome.value, "", count=entry.counts[outcome]) for outcome in _STUCK if entry.counts.get(outcome)
+    ]
+    if entry.error is not None:
+        kind = "refused" if entry.outcome is Ending.REFUSED else "error"
+        needs.insert(0, Attention(kind, entry.error.message, entry.error.code))
+    elif entry.outcome in {Ending.UNFINISHED, Ending.CRASHED} or not entry.settled:
+        needs.insert(0, Attention(Ending.UNFINISHED.value, ""))
+    has_failed = entry.outcome in {Ending.FAILED, Ending.CRASHED} or any(
+        entry.counts.get(outcome) for outcome in _FAILED
+    )
+    health = HealthStatus.NEEDS_ATTENTION if needs else HealthStatus.HEALTHY
+    differing = sum(entry.counts.get(outcome, 0) for outcome in _STUCK)
+    is_settled = entry.outcome is Ending.CONVERGED and entry.settled
+    if entry.is_unread:
+        sync = SyncStatus.UNKNOWN
+    else:
+        sync = SyncStatus.IN_SYNC if is_settled and not differing else SyncStatus.OUT_OF_SYNC
+    return AccountStatus(
+        name=entry.account,
+        key=entry.key,
+        at=entry.finished_at or entry.started_at,
+        command="",
+        run_id=entry.run_id,
+        sync=sync,
+        health=HealthStatus.FAILED if has_failed else health,
+        counts=dict(entry.counts),
+        differing=differing,
+        needs=tuple(needs),
+        failed_at=(entry.finished_at or entry.started_at) if has_failed else None,
+    )
