@@ -57,6 +57,7 @@ _COMMON: Final[Mapping[str, Values]] = {
     "paths": {"folder": ("-f", "d"), "main": ("-f", "d/main.yaml"), "both": ("-f", "d/shop.yaml", "-f", "d/main.yaml")},
     "settings_path": {"usual": (), "strict": ("--settings", "strict.yaml")},
     "no_commands": {"": (), "none": ("--no-commands",)},
+    "proxy": {"": (), "none": ("--proxy", "none"), "unused": ("--proxy", "http://127.0.0.1:9")},
     "accounts": {
         "all": (),
         "main": ("--account", "main"),
@@ -107,7 +108,7 @@ class _CommandTable(NamedTuple):
 
 
 _LOG: Final = {key: _COMMON[key] for key in ("log_format", "log_level", "lang")}
-_SETTINGS: Final = {key: _COMMON[key] for key in ("settings_path", "no_commands")}
+_SETTINGS: Final = {key: _COMMON[key] for key in ("settings_path", "no_commands", "proxy")}
 _COLOR: Final = {"no_color": _COMMON["no_color"]}
 _NOT_GIVEN: Final[Values] = {"": ()}
 _RUN: Final = "RUN"

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import time
+from base64 import b64encode
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from worker.config.channels import Channel
 from worker.config.settings import SecretsSettings
 from worker.model.credentials import DEFAULT_CREDENTIALS, Credentials, CredentialsRef, Secret, SecretRef
-from worker.model.errors import CredentialsMissing
+from worker.model.errors import CredentialsMissing, UsageError
 from worker.model.messages import Message, system_text
 from worker.model.redaction import Secrets
 
@@ -74,6 +75,21 @@ class CredentialsResolver:
         """
         text, _ = self._read(channel.url, Message("URL of channel {name}", name=channel.name))
         self.secrets.add(text)
+        return text
+
+    def proxy_credentials(self, reference: SecretRef) -> str:
+        """Return user and password of a proxy, as USER:PASSWORD.
+
+        Raises:
+            UsageError: they are missing. The message names the variable, the file or the command.
+        """
+        try:
+            text, _ = self._read(reference, Message("user and password of the proxy"))
+        except CredentialsMissing as error:
+            raise UsageError(str(error)) from None
+        _, _, password = text.partition(":")
+        for secret in (text, password, b64encode(text.encode()).decode()):
+            self.secrets.add(secret)
         return text
 
     def forget(self) -> None:

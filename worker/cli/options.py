@@ -103,6 +103,18 @@ def _no_commands(ctx: click.Context, _param: click.Parameter, value: bool) -> No
         ctx.meta.setdefault(OVERRIDES, {})["secrets.commands"] = False
 
 
+def _proxy(ctx: click.Context, param: click.Parameter, text: str | None) -> None:
+    if text is None:
+        return
+    from worker.config.urls import parse_proxy
+
+    try:
+        proxy = None if text == "none" else parse_proxy(text)
+    except ValueError as error:
+        raise click.BadParameter(translate(str(error)), param=param) from None
+    ctx.meta.setdefault(OVERRIDES, {})["network.proxy"] = proxy
+
+
 settings: Final = _all(
     click.option(
         "--settings",
@@ -117,6 +129,13 @@ settings: Final = _all(
         expose_value=False,
         callback=_no_commands,
         help="Run no command that a file names for a secret. For files that others wrote.",
+    ),
+    click.option(
+        "--proxy",
+        metavar="URL",
+        expose_value=False,
+        callback=_proxy,
+        help="HTTP proxy to the API, such as http://proxy.internal:3128, or none. [network.proxy of the settings]",
     ),
 )
 

@@ -15,7 +15,7 @@ from typing import Final
 
 import click
 
-from worker.cli import signals
+from worker.cli import network, signals
 from worker.cli.credentials import CredentialsResolver
 from worker.cli.exit_status import overall
 from worker.cli.ledger import LedgerOptions, read_only
@@ -161,9 +161,11 @@ def run(
 
     Raises:
         LedgerError: the ledger cannot be written; no request was sent.
+        UsageError: the settings of the network cannot be used; no request was sent.
     """
     resolver = resolver or CredentialsResolver(settings.secrets)
     metering = metering or RunMetrics()
+    way = network.route(settings.network, resolver)
     terminal = sys.stderr.isatty()
     has_color = uses_color(sys.stderr, no_color=no_color)
     bar = Progress(enabled=progress and terminal)
@@ -189,7 +191,7 @@ def run(
             stack.enter_context(logs.libraries_log_to(run_log))
             fleet_log, traces = stack.enter_context(trace_run(run_log, run_id))
             observer = Observers.of(metering.metrics, traces)
-            transport = await stack.enter_async_context(Transport(settings.timeout, observer))
+            transport = await stack.enter_async_context(Transport(settings.timeout, observer, way))
             fleet = Fleet(
                 settings, transport, resolver, fleet_log, ledger=fleet_ledger, records_numbers=ledger is not None
             )

@@ -10,6 +10,7 @@ from worker.model.messages import Message
 
 __all__ = [
     "COUNT_DIGITS",
+    "HOST_CAP",
     "NAME_CAP",
     "NOTE_CAP",
     "read_count",
@@ -25,6 +26,8 @@ NAME_CAP: Final = 64
 """Maximum length in characters of an account's name, which is on every log line."""
 NOTE_CAP: Final = 1000
 """Maximum length in characters of a note, an owner, a path or a URL."""
+HOST_CAP: Final = 253
+"""Maximum length in characters of the name of a host."""
 COUNT_DIGITS: Final = 9
 """Maximum count of digits of a count."""
 _EMOJI_JOINER: Final = "\u200d"

@@ -13,8 +13,8 @@ from msgspec import Meta, Struct, structs
 
 from worker.config import channels, yaml_reader
 from worker.config.channels import Notify
-from worker.config.fields import read_optional_secret_ref
-from worker.config.urls import parse_endpoint, parse_gateway, parse_ledger_url
+from worker.config.fields import HOST_CAP, read_optional_secret_ref, read_text
+from worker.config.urls import is_host_pattern, parse_endpoint, parse_gateway, parse_ledger_url, parse_proxy
 from worker.model.credentials import SecretRef
 from worker.model.errors import Problem, SettingsError
 from worker.model.messages import Message
@@ -27,6 +27,7 @@ __all__ = [
     "LedgerSettings",
     "LogSettings",
     "MetricsSettings",
+    "NetworkSettings",
     "RateLimit",
     "Retry",
     "SafetySettings",
@@ -61,9 +62,29 @@ _WHOLE: Final = 100
 """All of it, in percent."""
 _SHARE: Final = Message("a whole number of 0 or more, or a percentage such as 30%")
 
+
+def _read_hosts(reader: yaml_reader.Reader, node: yaml_reader.Node) -> tuple[str, ...]:
+    """Return a list of hosts, domains and networks. Problems are added to the reader."""
+    if not isinstance(node, yaml_reader.Sequence):
+        reader.problem(node, Message("no_proxy must be a list of hosts, domains and networks, or [] for none"))
+        return ()
+    hosts = [read_text(reader, item, Message("a host"), HOST_CAP) for item in node.items]
+    for item, host in zip(node.items, hosts, strict=True):
+        if host is not None and not is_host_pattern(host):
+            message = Message(
+                "invalid host {host}: write a name such as api.example.com, a domain such as .internal, or a network "
+                "such as 10.0.0.0/8",
+                host=yaml_reader.quote(host),
+            )
+            reader.problem(item, message)
+    return tuple(filter(None, hosts))
+
+
 _READERS: Final[dict[str, Callable[[yaml_reader.Reader, yaml_reader.Node], object]]] = {
     "channels": channels.read_channels,
+    "no_proxy": _read_hosts,
     "password": lambda reader, node: read_optional_secret_ref(reader, node, "password"),
+    "proxy_credentials": lambda reader, node: read_optional_secret_ref(reader, node, "proxy_credentials"),
 }
 """The settings whose value is a list or a reference, each with its reader. Environment variables cannot set them."""
 
@@ -157,6 +178,25 @@ class SecretsSettings(Struct, frozen=True, forbid_unknown_fields=True):
     timeout_seconds: Annotated[float, Meta(gt=0, le=300, description="Time for one command, seconds.")] = 10.0
 
 
+class NetworkSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """The way to the API. The environment's proxies are not used."""
+
+    proxy: Annotated[
+        str | None, Meta(description="An HTTP proxy for all accounts, such as http://proxy.internal:3128. Null: none.")
+    ] = None
+    proxy_credentials: Annotated[
+        SecretRef | None, Meta(description="Reference to USER:PASSWORD for the proxy. Null: none.")
+    ] = None
+    no_proxy: Annotated[
+        tuple[str, ...],
+        Meta(description="Hosts, domains with their hosts, and networks that are reached without the proxy."),
+    ] = ()
+    ca_file: Annotated[
+        str | None,
+        Meta(description="A PEM file with certificate authorities to trust besides the system's. Null: none."),
+    ] = None
+
+
 class LogSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """The log on stderr."""
 
@@ -204,6 +244,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
         float, Meta(gt=0, le=_YEAR, description="Time limit for the writes of one account, seconds.")
     ] = 900.0
     timeout: Timeout = Timeout()
+    network: NetworkSettings = NetworkSettings()
     safety: SafetySettings = SafetySettings()
     canary: CanarySettings = CanarySettings()
     in_use: InUse = InUse()
@@ -382,6 +423,8 @@ def _leaf(field: structs.FieldInfo, text: str | None, actual: str) -> object:
         resolve_limit(field.name, str(value), 0)
     if field.name == "push_url" and value is not None:
         parse_gateway(str(value))
+    if field.name == "proxy" and value is not None:
+        return parse_proxy(str(value))
     if field.name == "url" and value is not None:
         parse_ledger_url(str(value))
     if field.name == "until" and value is not None:

@@ -1,6 +1,7 @@
 """URLs of the API, push gateways and ledgers: the names of the vendor's hosts, and the rules for other URLs."""
 
-from ipaddress import ip_address
+import re
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
@@ -9,7 +10,18 @@ from msgspec import Struct
 from worker.config import yaml_reader
 from worker.model.messages import Message
 
-__all__ = ["ENDPOINTS", "Endpoint", "parse_endpoint", "parse_gateway", "parse_ledger_url", "platform_of"]
+__all__ = [
+    "ENDPOINTS",
+    "Endpoint",
+    "is_host_pattern",
+    "is_loopback",
+    "matches_host",
+    "parse_endpoint",
+    "parse_gateway",
+    "parse_ledger_url",
+    "parse_proxy",
+    "platform_of",
+]
 
 
 class Endpoint(Struct, frozen=True):
@@ -26,7 +38,7 @@ class Endpoint(Struct, frozen=True):
     @property
     def is_loopback(self) -> bool:
         """Return True if the host is this machine. The simulated API runs at such an endpoint."""
-        return _is_loopback(urlsplit(self.url).hostname or "")
+        return is_loopback(urlsplit(self.url).hostname or "")
 
 
 ENDPOINTS: Final = {
@@ -77,7 +89,7 @@ def parse_endpoint(text: str) -> Endpoint:
         )
     if port == 0 or not all(0 < len(label) <= _LABEL_CAP for label in host.removesuffix(".").split(".")):
         raise ValueError(Message("endpoint {endpoint} has an invalid host or port", endpoint=quoted_url))
-    if parts.scheme == "http" and not _is_loopback(host):
+    if parts.scheme == "http" and not is_loopback(host):
         raise ValueError(
             Message(
                 "endpoint {endpoint} is plain http: use https (http is allowed only for 127.0.0.1, ::1 and localhost)",
@@ -114,7 +126,8 @@ _PORTS: Final = {"https": 443, "http": 80}
 _VENDOR: Final = frozenset(_normal(endpoint.url) for endpoint in ENDPOINTS.values())
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Return True if a host name or address is this machine."""
     try:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
@@ -141,6 +154,58 @@ def parse_gateway(text: str) -> str:
     if not (is_usable and text.isascii() and text.isprintable()) or " " in text or "\\" in text:
         raise ValueError(
             Message("push_url must be the URL of a push gateway, such as http://pushgateway.internal:9091")
+        )
+    return text.rstrip("/")
+
+
+_is_label: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?").fullmatch
+
+
+def is_host_pattern(text: str) -> bool:
+    """Return True if a text is a host, a domain, an address or a network, as `matches_host` takes it."""
+    return _network(text) is not None or all(map(_is_label, text.removeprefix(".").split(".")))
+
+
+def matches_host(pattern: str, host: str) -> bool:
+    """Return True if a host is the pattern, is below that domain, or has an address in that network."""
+    network = _network(pattern)
+    if network is not None:
+        try:
+            return ip_address(host) in network
+        except ValueError:
+            return False
+    name, domain = host.lower().removesuffix("."), pattern.lower().removeprefix(".")
+    return name == domain or name.endswith(f".{domain}")
+
+
+def _network(text: str) -> IPv4Network | IPv6Network | None:
+    try:
+        return ip_network(text, strict=False)
+    except ValueError:
+        return None
+
+
+def parse_proxy(text: str) -> str:
+    """Return the URL of an HTTP proxy without its trailing slash.
+
+    Raises:
+        ValueError: the URL cannot be used. The message does not repeat it: it could hold a password.
+    """
+    if "@" in text:
+        raise ValueError(
+            Message(
+                "proxy must not have a user or password: remove them, and set network.proxy_credentials to "
+                "{{env: NAME}}"
+            )
+        )
+    try:
+        parts = urlsplit(text)
+        is_usable = parts.scheme == "http" and parts.hostname and parts.port and parts.path in {"", "/"}
+    except ValueError:
+        is_usable = False
+    if not (is_usable and text.isascii() and text.isprintable()) or "?" in text or "#" in text or " " in text:
+        raise ValueError(
+            Message("proxy must be the URL of an HTTP proxy with its port, such as http://proxy.internal:3128")
         )
     return text.rstrip("/")
 

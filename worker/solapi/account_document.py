@@ -16,7 +16,7 @@ from msgspec import Struct
 from worker.model.accounts import PHONE_PATTERN, Observed, ObservedAccount, Status
 from worker.model.errors import ServerError
 from worker.model.messages import Message, PhoneNumber
-from worker.solapi.wire import EXCERPT_BYTES, UNREADABLE, brief, count, excerpt, identifier
+from worker.solapi.wire import EXCERPT_BYTES, UNREADABLE, brief, count, excerpt, identifier, page_title
 
 __all__ = ["AccountDecoder"]
 
@@ -241,7 +241,8 @@ class AccountDecoder:
         if not excerpt:
             return ServerError(Message("not an account document: it is empty"))
         if excerpt.startswith(b"<"):
-            return self._unlike(Message("it is an HTML page, as from a captive portal, a proxy or a firewall"))
+            page = Message("it is an HTML page, as from a captive portal, a proxy or a firewall")
+            return self._unlike(Message("{page}{title}", page=page, title=page_title(self._excerpt)))
         return self._unlike(brief(str(error)))
 
     def _unlike(self, reason: str) -> ServerError:

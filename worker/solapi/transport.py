@@ -1,30 +1,33 @@
 """The HTTP transport. Each call sends exactly one request.
 
-The transport follows no redirects, ignores the proxies of the environment, always verifies certificates, and limits the
+The transport follows no redirects, uses no proxy of the environment, always verifies certificates, and limits the
 size of responses. It never resends a request whose connection broke.
 """
 
 import asyncio
 import os
+import ssl
 import time
 import zlib
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self, TypedDict
 
 import aiohttp
 from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
+from msgspec import Struct
 from yarl import URL
 
 from worker import __version__
 from worker.config.settings import Timeout
+from worker.config.urls import is_loopback, matches_host
 from worker.model.errors import AccountRejected, Ambiguous, ApiError, ConnectionFailed, ServerError
 from worker.model.messages import Message, system_text
 from worker.model.ports import RequestObserver
 
-__all__ = ["Response", "Transport", "missing_authority", "transport_error"]
+__all__ = ["Response", "Route", "Transport", "missing_authority", "transport_error"]
 
 _HEADERS: Final = {
     "User-Agent": f"senderid-worker/{__version__}",
@@ -52,6 +55,11 @@ _BEGINNING: Final = 16 << 10
 """Count of bytes to keep of a body that is not streamed: enough for an error or a write to a small account."""
 _PEEK: Final = 256
 """Count of bytes of a longer body that suffice to distinguish JSON from other content, even if compressed."""
+
+
+class _Way(TypedDict, total=False):
+    proxy: str
+    proxy_auth: aiohttp.BasicAuth | None
 
 
 class Response(NamedTuple):
@@ -172,20 +180,43 @@ async def _no_hidden_resend(request: ClientRequest, handler: ClientHandlerType) 
         raise _ConnectionDropped from None
 
 
+class Route(Struct, frozen=True):
+    """The way to the API: an HTTP proxy, if any, and the authorities that sign certificates; None for the system's.
+
+    `no_proxy` are the hosts that are reached directly, as `matches_host` takes them. This machine is always one.
+    """
+
+    proxy: str | None = None
+    credentials: aiohttp.BasicAuth | None = None
+    no_proxy: tuple[str, ...] = ()
+    tls: ssl.SSLContext | None = None
+
+    def proxy_for(self, host: str) -> str | None:
+        """Return the URL of the proxy for a host; None if the host is reached directly."""
+        if self.proxy is None or is_loopback(host) or any(matches_host(pattern, host) for pattern in self.no_proxy):
+            return None
+        return self.proxy
+
+
+_DIRECT: Final = Route()
+
+
 class Transport:
     """The connection pool for all accounts of a process, as an async context manager.
 
     `watcher` receives the duration and status of each request.
     """
 
-    def __init__(self, timeout: Timeout, watcher: RequestObserver | None = None) -> None:
+    def __init__(self, timeout: Timeout, watcher: RequestObserver | None = None, route: Route = _DIRECT) -> None:
         self.timeout = timeout
         self.watcher = watcher
+        self.route = route
+        self._proxies: dict[str, str | None] = {}
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60),
+            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, ssl=self.route.tls or True),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(
                 total=self.timeout.total_seconds, sock_connect=self.timeout.connect_seconds, ceil_threshold=1e9
@@ -239,7 +270,9 @@ class Transport:
         session = self._open_session()
         deadline = asyncio.get_running_loop().time() + self.timeout.total_seconds
         try:
-            async with session.request(method, url, headers=headers, data=body, allow_redirects=False) as response:
+            async with session.request(
+                method, url, headers=headers, data=body, allow_redirects=False, **self._way_to(url.host or "")
+            ) as response:
                 try:
                     if sink is None or response.status != HTTPStatus.OK:
                         return await _read_beginning(response, deadline)
@@ -255,6 +288,15 @@ class Transport:
             failure = transport_error(error, write=method == "PUT")
         # outside the handler, the error has no context: the text of aiohttp's error has the credentials header
         raise failure
+
+    def _way_to(self, host: str) -> _Way:
+        """Return the options of a request to a host that concern a proxy."""
+        if self.route.proxy is None:
+            return {}
+        if host not in self._proxies:
+            self._proxies[host] = self.route.proxy_for(host)
+        proxy = self._proxies[host]
+        return {} if proxy is None else {"proxy": proxy, "proxy_auth": self.route.credentials}
 
 
 async def _watched(exchange: Coroutine[None, None, Response], method: str, watcher: RequestObserver) -> Response:
@@ -323,7 +365,7 @@ def transport_error(error: BaseException, *, write: bool) -> ApiError:
             reason = getattr(error.certificate_error, "verify_message", "") or Message("no reason given")
             path = missing_authority()
             advice = (
-                Message("set SSL_CERT_FILE to add a certificate authority of your own")
+                Message("set network.ca_file or SSL_CERT_FILE to add a certificate authority of your own")
                 if path is None
                 else Message("SSL_CERT_FILE is set to {path}, which does not exist", path=str(path))
             )
@@ -341,15 +383,8 @@ def transport_error(error: BaseException, *, write: bool) -> ApiError:
             return AccountRejected(Message("the endpoint's URL cannot be used"))
         case aiohttp.ConnectionTimeoutError():
             return ConnectionFailed(Message("the connection timed out"))
-        case aiohttp.ClientConnectorError():
-            cause = error.os_error
-            text = os.strerror(cause.errno) if cause.errno and cause.errno > 0 else cause.strerror
-            reason = system_text(text) if text else Message("unknown host, or connection refused")
-            return ConnectionFailed(
-                Message(
-                    "cannot connect to {host}:{port} ({reason})", host=error.host, port=error.port or 0, reason=reason
-                )
-            )
+        case aiohttp.ClientConnectorError() | aiohttp.ClientHttpProxyError():
+            return _connection_failure(error)
         case TimeoutError():
             return error_type(Message("the request timed out"), timed_out=True)
         case aiohttp.ClientPayloadError():
@@ -358,3 +393,29 @@ def transport_error(error: BaseException, *, write: bool) -> ApiError:
             return error_type(Message("the response is not HTTP"))
         case _:
             return error_type(Message("the connection broke"))
+
+
+def _connection_failure(error: aiohttp.ClientConnectorError | aiohttp.ClientHttpProxyError) -> ApiError:
+    """Return the error for a connection that the network or a proxy did not open. Nothing was sent to the API."""
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return _proxy_refusal(error.status)
+    cause = error.os_error
+    text = os.strerror(cause.errno) if cause.errno and cause.errno > 0 else cause.strerror
+    reason = system_text(text) if text else Message("unknown host, or connection refused")
+    host, port = error.host, error.port or 0
+    return ConnectionFailed(
+        Message("cannot connect to the proxy {host}:{port} ({reason})", host=host, port=port, reason=reason)
+        if isinstance(error, aiohttp.ClientProxyConnectionError)
+        else Message("cannot connect to {host}:{port} ({reason})", host=host, port=port, reason=reason)
+    )
+
+
+def _proxy_refusal(status: int) -> ApiError:
+    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        return AccountRejected(
+            Message("the proxy requires a user and a password: check network.proxy_credentials"), http_status=status
+        )
+    message = Message("the proxy does not connect to the endpoint (HTTP {status})", status=status)
+    if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return AccountRejected(message, http_status=status)
+    return ConnectionFailed(message)

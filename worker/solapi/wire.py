@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from datetime import MAXYEAR, UTC, datetime
 from email.utils import parsedate_to_datetime
+from html import unescape
 from typing import Annotated, Final, NamedTuple
 
 import msgspec
@@ -37,6 +38,7 @@ __all__ = [
     "excerpt",
     "http_date",
     "identifier",
+    "page_title",
     "refusal",
     "retry_after",
     "status_body",
@@ -48,6 +50,8 @@ _CREDENTIAL_CODES: Final = frozenset(
 )
 _MESSAGE_LENGTH: Final = 500
 """Maximum length in characters of a message from the API: enough to read, too short to flood a log."""
+_TITLE_LENGTH: Final = 80
+_title: Final = re.compile(rb"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL).search
 _EXCERPT_LENGTH: Final = 200
 EXCERPT_BYTES: Final = 8 * _EXCERPT_LENGTH
 """Count of bytes at the start of a response from which `excerpt` takes its characters."""
@@ -143,6 +147,13 @@ def refusal(status: int, body: bytes, *, write: bool, retry_after: float | None 
         kind = Ambiguous if write else ServerError
         if status < 300:  # noqa: PLR2004
             message = Message("the response cannot be read")
+        if _is_html(body):
+            message = Message(
+                "HTTP {status} with a web page in place of JSON, probably of a proxy, a firewall or a captive "
+                "portal{title}",
+                status=status,
+                title=page_title(body),
+            )
     else:
         kind = _error_type(status, (api_code or "").lower(), message.lower(), write=write)
     return kind(message, http_status=status, api_code=api_code)
@@ -212,6 +223,20 @@ def _parse(body: bytes) -> tuple[str | None, str | None]:
 
 def _is_html(body: bytes) -> bool:
     return body.lstrip()[:1] == b"<"
+
+
+def page_title(body: bytes) -> str:
+    """Return the title of a web page as the end of a message; empty if the page has none."""
+    match = _title(body)
+    if match is None:
+        return ""
+    try:
+        text = match[1].decode()
+    except UnicodeDecodeError:
+        text = match[1].decode("cp949", errors="replace")
+    printable = "".join(char for char in unescape(text) if char.isprintable() or char.isspace())
+    title = " ".join(without_headers(printable).split())[:_TITLE_LENGTH]
+    return Message(", with the title {title!r}", title=title) if title else ""
 
 
 def brief(text: str) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.config.urls import parse_gateway
+from worker.config.urls import is_host_pattern, matches_host, parse_gateway, parse_proxy
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,46 @@ def test_gateway_url_with_credentials_is_refused_and_not_repeated(text: str) -> 
     with pytest.raises(ValueError, match="must not have a user, password, query or fragment") as caught:
         parse_gateway(text)
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "host", "expected"),
+    [
+        ("api.example.com", "API.example.com.", True),
+        ("example.com", "api.example.com", True),
+        (".example.com", "api.example.com", True),
+        ("example.com", "badexample.com", False),
+        ("api.example.com", "example.com", False),
+        ("10.0.0.0/8", "10.1.2.3", True),
+        ("10.0.0.0/8", "11.1.2.3", False),
+        ("10.1.2.3", "10.1.2.3", True),
+        ("10.0.0.0/8", "api.example.com", False),
+        ("fd00::/8", "fd00::1", True),
+    ],
+)
+def test_host_pattern_matches_hosts(pattern: str, host: str, *, expected: bool) -> None:
+    assert is_host_pattern(pattern)
+    assert matches_host(pattern, host) is expected
+
+
+@pytest.mark.parametrize("text", ["", ".", "a b", "-a", "a..b", "http://a", "a:1", "*", "10.0.0.0/99", "a" * 64])
+def test_invalid_host_pattern_is_refused(text: str) -> None:
+    assert not is_host_pattern(text)
+
+
+@pytest.mark.parametrize("text", ["http://proxy.internal:3128", "http://127.0.0.1:8080/", "http://[::1]:8080"])
+def test_proxy_is_returned_without_its_slash(text: str) -> None:
+    assert parse_proxy(text) == text.rstrip("/")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("proxy:3128", "https://proxy:3128", "socks5://proxy:1", "http://proxy", "http://:3128", "http://p:0"),
+        *("http://p:99999", "http://p:1/x", "http://p:1?q", "http://p:1#f", "http://p q:1", "http://user:pass@p:1"),
+    ],
+)
+def test_invalid_proxy_is_refused_without_its_password(text: str) -> None:
+    with pytest.raises(ValueError, match="proxy must") as raised:
+        parse_proxy(text)
+    assert "pass@" not in str(raised.value)

@@ -167,6 +167,8 @@ def test_html_page_is_reported_as_html() -> None:
     """The message contains the start of the page."""
     with pytest.raises(ServerError, match=r"it is an HTML page, as from a captive portal.*<title>Log in"):
         _read(b"\r\n <!DOCTYPE html><title>Log", b" in to Hotel Wi-Fi</title>")
+    with pytest.raises(ServerError, match="or a firewall, with the title 'Log in to Hotel Wi-Fi'; it starts with"):
+        _read(b"\r\n <!DOCTYPE html><title>Log", b" in to Hotel Wi-Fi</title>")
     with pytest.raises(ServerError, match="it is an HTML page"):
         _read(b"\xef\xbb\xbf<!DOCTYPE html>")
 

@@ -22,7 +22,7 @@ from worker.solapi.transport import Transport, missing_authority, transport_erro
 
 _CANARY = "signature=0123456789abcdef"
 
-_NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+_NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError, aiohttp.ConnectionTimeoutError)
 _HOPELESS = (
     aiohttp.ClientSSLError,
     aiohttp.ServerFingerprintMismatch,
@@ -88,7 +88,7 @@ _KEY = ConnectionKey("api.example", 443, True, True, None, None, None, None)  # 
 _SELF_SIGNED = ssl.SSLCertVerificationError("self-signed")
 _SELF_SIGNED.verify_message = "self-signed certificate"
 _CHECK = "check the endpoint and this machine's clock"
-_ADD = "set SSL_CERT_FILE to add a certificate authority of your own"
+_ADD = "set network.ca_file or SSL_CERT_FILE to add a certificate authority of your own"
 
 
 @pytest.mark.parametrize(
@@ -107,15 +107,15 @@ _ADD = "set SSL_CERT_FILE to add a certificate authority of your own"
         (aiohttp.ConnectionTimeoutError(), "the connection timed out"),
         (
             aiohttp.ClientConnectorError(_KEY, OSError(111, "another text")),
-            "no connection to api.example:443 (Connection refused)",
+            "cannot connect to api.example:443 (Connection refused)",
         ),
         (
             aiohttp.ClientConnectorDNSError(_KEY, OSError(-2, "Name or service not known")),
-            "no connection to api.example:443 (Name or service not known)",
+            "cannot connect to api.example:443 (Name or service not known)",
         ),
         (
             aiohttp.ClientConnectorError(_KEY, OSError()),
-            "no connection to api.example:443 (unknown host, or connection refused)",
+            "cannot connect to api.example:443 (unknown host, or connection refused)",
         ),
         (TimeoutError(), "the request timed out"),
         (aiohttp.ClientPayloadError(), "the response ended early"),

@@ -7,6 +7,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp.client_reqrep import ConnectionKey
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from tests.support.loopback import put
@@ -27,10 +28,13 @@ _URL = "https://api.example/senderid/v1/numbers"
 _KEY = ConnectionKey("api.example", 443, True, True, None, None, None, None)  # noqa: FBT003 - aiohttp's own tuple
 _DOCUMENT = b'{"accountId": "1", "senderIds": [{"phoneNumber": "01012345678", "status": "INACTIVE"}]}'
 
+_TUNNEL = aiohttp.RequestInfo(URL("https://api.example"), "CONNECT", CIMultiDictProxy(CIMultiDict()), URL("https://x"))
 _NOTHING_SENT: list[Exception] = [
     aiohttp.ClientConnectorError(_KEY, OSError(111, "refused")),
     aiohttp.ClientConnectorDNSError(_KEY, OSError(-2, "unknown")),
     aiohttp.ConnectionTimeoutError("connecting"),
+    aiohttp.ClientProxyConnectionError(_KEY, OSError(111, "refused")),
+    aiohttp.ClientHttpProxyError(_TUNNEL, (), status=502, message="Bad Gateway"),
 ]
 _LOST: list[Exception] = [
     aiohttp.ServerDisconnectedError(),
@@ -134,3 +138,12 @@ async def test_status_and_body_are_passed_through(responses: Any) -> None:
     assert (await _raises(ServerError, _read)).http_status in {200, None}
     assert (await _raises(AccountRejected, _read)).http_status == 307
     assert ("GET", URL("https://elsewhere.example/")) not in responses.requests
+
+
+@pytest.mark.parametrize("status", [403, 407])
+async def test_refusal_of_a_proxy_ends_the_account(status: int, responses: Any) -> None:
+    """Nothing was sent to the API, and the next attempt would be refused too."""
+    fault = aiohttp.ClientHttpProxyError(_TUNNEL, (), status=status, message="Refused")
+    responses.add(f"{_URL}/{PHONE}", method="PUT", exception=fault)
+    error = await _raises(AccountRejected, _write)
+    assert (error.http_status, "proxy" in str(error)) == (status, True)

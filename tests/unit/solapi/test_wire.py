@@ -110,6 +110,31 @@ def test_html_page_is_not_a_response_of_the_api(status: int) -> None:
     assert type(wire.refusal(status, page, write=True)) is Ambiguous
 
 
+@pytest.mark.parametrize(
+    ("page", "title"),
+    [
+        (b"<html><TITLE lang=ko>\n Log in &amp; surf\n</TITLE>", "Log in & surf"),
+        ("<title>호텔 와이파이</title>".encode(), "호텔 와이파이"),
+        ("<title>호텔 와이파이</title>".encode("cp949"), "호텔 와이파이"),
+        (b"<title>\x1b[31mred\x07</title>", "[31mred"),
+        (b"<title>Authorization: HMAC-SHA256 canary</title>", "Authorization=[removed]"),
+        (b"<title>" + b"x" * 500 + b"</title>", "x" * 80),
+    ],
+)
+def test_title_of_a_web_page_is_named(page: bytes, title: str) -> None:
+    """It shows the operator whose page it is."""
+    error = wire.refusal(403, page, write=False)
+    assert str(error) == (
+        "HTTP 403 with a web page in place of JSON, probably of a proxy, a firewall or a captive portal, with the "
+        f"title {title!r}"
+    )
+
+
+@pytest.mark.parametrize("page", [b"<html>", b"<title></title>", b"<title>\x07</title>", b"<title>never closed"])
+def test_web_page_without_a_title_is_named(page: bytes) -> None:
+    assert str(wire.refusal(200, page, write=True)).endswith("a proxy, a firewall or a captive portal")
+
+
 def test_message_key_of_a_429_is_read() -> None:
     """A 429 calls its text `message`. A wait from the headers is kept."""
     error = wire.refusal(429, b'{"errorCode": "TooManyRequests", "message": "slow"}', write=True, retry_after=3.0)

@@ -1,6 +1,7 @@
 """`senderid doctor`: check the prerequisites of a run."""
 
 import asyncio
+import os
 import ssl
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Literal
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from worker.cli.runner import Session
     from worker.config.settings import Settings
     from worker.solapi.client import AccountReader
+    from worker.solapi.transport import Route
 
 __all__ = ["Check", "command"]
 
@@ -80,7 +82,8 @@ async def _account(run: "Session") -> tuple[Check, ...]:
     from worker.reconcile.fleet import DefaultTarget
     from worker.solapi.client import AccountReader
 
-    network = await _network(parse_endpoint(run.settings.endpoint).url, run.settings.timeout.connect_seconds)
+    url, route = parse_endpoint(run.settings.endpoint).url, run.transport.route
+    network = (*_proxy(url, route), *await _network(url, route, run.settings.timeout.connect_seconds))
     try:
         with run.fleet.client(AccountReader, DefaultTarget(), run.log) as client:
             credentials = Check("credentials", "ok", Message("API key and secret found"))
@@ -115,11 +118,33 @@ async def _read_account(client: "AccountReader") -> tuple[Check, ...]:
     )
 
 
-async def _network(url: str, seconds: float) -> tuple[Check, ...]:
-    """Check that a connection can be opened and that the TLS certificate is valid. Return both results."""
+_PROXY_VARIABLES: Final = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
+
+
+def _proxy(url: str, route: "Route") -> "Iterator[Check]":
+    """Yield whether requests go through a proxy, and whether the environment has one that is not used."""
+    proxy = route.proxy_for(urlsplit(url).hostname or "")
+    variables = tuple(name for name in _PROXY_VARIABLES if os.environ.get(name))
+    if proxy is not None:
+        yield Check("proxy", "ok", Message("requests go through {proxy}", proxy=proxy))
+    elif variables:
+        message = Message(
+            "requests go directly to the endpoint: {variables} of the environment is not used; to use a proxy, set "
+            "network.proxy in the settings or pass --proxy",
+            variables=variables,
+        )
+        yield Check("proxy", "warn", message)
+
+
+async def _network(url: str, route: "Route", seconds: float) -> tuple[Check, ...]:
+    """Check that a connection can be opened and that the TLS certificate is valid. Return both results.
+
+    With a proxy, check the connection to the proxy. The certificate is then checked with the first request.
+    """
     from worker.solapi.transport import missing_authority
 
-    parts = urlsplit(url)
+    proxy = route.proxy_for(urlsplit(url).hostname or "")
+    parts = urlsplit(proxy or url)
     secure = parts.scheme == "https"
     host, port = parts.hostname or "", parts.port or (443 if secure else 80)
     location = f"{host}:{port}"
@@ -137,10 +162,12 @@ async def _network(url: str, seconds: float) -> tuple[Check, ...]:
             ),
         )
     network = Check("network", "ok", Message("{location} is reachable", location=location))
+    if proxy is not None:
+        return (network, Check("tls", "skip", Message("checked through the proxy by the next check")))
     if not secure:
         return (network, Check("tls", "skip", Message("plain http to this machine")))
     try:
-        await _connect(host, port, seconds, context=ssl.create_default_context())
+        await _connect(host, port, seconds, context=route.tls or ssl.create_default_context())
     except OSError as error:
         why = getattr(error, "verify_message", "") or error.strerror or type(error).__name__
         path = missing_authority()
