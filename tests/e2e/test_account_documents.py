@@ -149,10 +149,10 @@ def test_doctor_warns_of_an_empty_object(command: Command, served: Served) -> No
 def test_import_refuses_an_invalid_document(command: Command, text: str, reason: str) -> None:
     file = _desired(command)
     original = file.read_bytes()
-    command.write("reply.json", text)
-    result = command("import", "reply.json", "--output", "d.yaml", "--force")
+    command.write("response.json", text)
+    result = command("import", "response.json", "--output", "d.yaml", "--force")
     assert (result.returncode, result.stdout) == (65, "")
-    assert result.stderr.startswith("reply.json:1:1: ")
+    assert result.stderr.startswith("response.json:1:1: ")
     assert reason in result.stderr
     assert file.read_bytes() == original
 

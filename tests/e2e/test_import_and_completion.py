@@ -88,8 +88,8 @@ def test_table_from_a_spreadsheet_is_imported(command: Command) -> None:
 
 def test_account_document_is_imported(command: Command) -> None:
     rows = [{"phoneNumber": "01012345678", "status": "ACTIVE"}, {"phoneNumber": "0212345678", "status": "PENDING"}]
-    command.write("answer.json", json.dumps({"accountId": "12925149", "senderIds": rows}))
-    result = command("import", "answer.json")
+    command.write("response.json", json.dumps({"accountId": "12925149", "senderIds": rows}))
+    result = command("import", "response.json")
     assert result.returncode == 0
     assert yaml.safe_load(result.stdout)["numbers"] == {"010-1234-5678": "ACTIVE"}
     assert yaml.safe_load(result.stdout)["account_id"] == "12925149"
@@ -101,9 +101,9 @@ def test_account_document_may_have_a_byte_order_mark(command: Command, encoding:
     """PowerShell saves responses in these encodings."""
     text = json.dumps({"accountId": "1", "senderIds": [{"phoneNumber": "01012345678", "status": "ACTIVE"}]})
     mark = "\ufeff" if encoding == "utf-16-be" else ""
-    command.write("answer.json", f"{mark}{text}".encode(encoding))
+    command.write("response.json", f"{mark}{text}".encode(encoding))
     for arguments in ((), ("--from", "json")):
-        result = command("import", "answer.json", *arguments)
+        result = command("import", "response.json", *arguments)
         assert (result.returncode, result.stderr) == (0, "")
         assert yaml.safe_load(result.stdout)["numbers"] == {"010-1234-5678": "ACTIVE"}
 

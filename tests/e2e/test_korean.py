@@ -33,7 +33,7 @@ def _same(text: str) -> str:
 
 @pytest.fixture(autouse=True)
 def no_language(command: Command) -> None:
-    """Leave the language to the locale, also on the machines of `make environments`."""
+    """Leave the language to the locale, including on the machines of `make environments`."""
     command.environment.pop("SENDERID_LANG", None)
 
 

@@ -134,7 +134,9 @@ def test_plan_file_omits_accounts_with_two_names(command: Command, twins: Served
     assert command("apply", "p.json").returncode == 1
     assert twins.writes == [(C, "ACTIVE")]
     (run,) = json.loads(command("history", "last", "--format", "json").stdout)["runs"]
-    assert [(each["account"], each["outcome"], each["source"]) for each in run["accounts"] if each["error"]] == [
+    assert [
+        (account["account"], account["outcome"], account["source"]) for account in run["accounts"] if account["error"]
+    ] == [
         ("a", "failed", "p.json"),
         ("b", "failed", "p.json"),
     ]

@@ -68,7 +68,7 @@ def test_yaml_samples_load(page: Path, sample: Sample) -> None:
 
 
 @pytest.mark.parametrize(
-    ("page", "sample"), [each for each in ALL if each[1].text.startswith("# accounts/senderid.yaml")], ids=name
+    ("page", "sample"), [pair for pair in ALL if pair[1].text.startswith("# accounts/senderid.yaml")], ids=name
 )
 def test_shared_samples_load(page: Path, sample: Sample) -> None:
     """The file senderid.yaml describes no account."""

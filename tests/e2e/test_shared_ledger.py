@@ -91,7 +91,7 @@ def test_each_command_works_from_any_host(one: Command, two: Command, account: S
     account.switch(A, "ACTIVE")
     assert _document(two, "rollback", "-y", run)["outcome"] == "converged"
     assert account.statuses == NUMBERS
-    assert [each["command"] for each in _document(one, "history")["runs"]] == [f"rollback {run}", "apply"]
+    assert [entry["command"] for entry in _document(one, "history")["runs"]] == [f"rollback {run}", "apply"]
     assert two("history", "--prune-older-than", "1h").stdout == "0 runs deleted.\n"
     assert list(one.folder.rglob("ledger.db*")) == []
 
@@ -184,7 +184,7 @@ def test_killed_run_is_taken_over_by_another_host(
     assert document["outcome"] == "converged"
     assert 10 < time.monotonic() - start < 30
     assert account.statuses == APPLIED
-    assert sorted(each["outcome"] for each in _document(two, "history")["runs"]) == ["converged", "crashed"]
+    assert sorted(entry["outcome"] for entry in _document(two, "history")["runs"]) == ["converged", "crashed"]
 
 
 def test_run_that_was_stopped_past_its_lease_sends_nothing(
@@ -251,7 +251,7 @@ def test_ledger_moves_from_a_file_to_postgres_and_back(one: Command, url: str) -
     assert one("ledger", "copy", url, "back.db").returncode == 0
     del one.environment["SENDERID_LEDGER__URL"]
     one.environment["SENDERID_LEDGER__PATH"] = "back.db"
-    assert [each["command"] for each in _document(one, "history")["runs"]] == [f"rollback {run}", "apply"]
+    assert [entry["command"] for entry in _document(one, "history")["runs"]] == [f"rollback {run}", "apply"]
 
 
 def test_doctor_reports_the_database(one: Command, url: str) -> None:

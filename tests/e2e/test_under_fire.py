@@ -144,7 +144,7 @@ class Announcing:
 sys.meta_path.insert(0, Announcing)
 worker.__main__.main()
 """
-"""The command, with a line when it starts: it cannot answer an interruption of Python's own start."""
+"""The command, with a line when it starts: it cannot handle an interruption of Python's own start."""
 
 
 def test_ctrl_c_at_any_moment_shows_no_traceback(command: Command, serve: Serve) -> None:

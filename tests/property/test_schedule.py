@@ -158,7 +158,7 @@ dated_windows = st.builds(DatedWindow, statuses, hours, hours).filter(
 
 @given(st.lists(dated_windows, max_size=5))
 def test_dated_contradictions_are_found_exactly(windows: Sequence[DatedWindow]) -> None:
-    """A contradiction is reported exactly if some hour has two statuses, also for windows without a start or an end."""
+    """A contradiction is reported exactly if some hour has two statuses, even for windows without a start or an end."""
     hours = [
         {
             hour

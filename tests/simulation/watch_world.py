@@ -407,8 +407,8 @@ class WatchWorld:
                 connection.slow = factor
             case "faults", str() as profile:
                 connection.profile = profile
-            case "channel", str() as answer:
-                self._channel = answer
+            case "channel", str() as mode:
+                self._channel = mode
             case "disk", int() as commit:
                 self.passes[-1].disk_failed = True
                 self.process.disk_error = (commit, "disk I/O error", False) if commit else None

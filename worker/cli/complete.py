@@ -94,15 +94,15 @@ def owners(context: click.Context, _: str) -> Iterator[str]:
     paths = _desired_files(context)
     if _is_quick(paths):
         accounts = desired.load(files.read(paths, lambda _: b""), shared_files=files.SharedFiles()).accounts
-        yield from sorted({number.owner for each in accounts for number in each.numbers.values() if number.owner})
+        yield from sorted({number.owner for account in accounts for number in account.numbers.values() if number.owner})
 
 
 def _desired_files(context: click.Context) -> list[str]:
     from worker.cli.defaults import DEFAULT_FILES
     from worker.config import files
 
-    given = [*(context.params.get("paths") or ()), *(context.params.get("more") or ())]
-    paths = [str(path) for path in given or (DEFAULT_FILES,) if path != "-"]
+    given_paths = [*(context.params.get("paths") or ()), *(context.params.get("more") or ())]
+    paths = [str(path) for path in given_paths or (DEFAULT_FILES,) if path != "-"]
     return [path for path in files.expand_folders(paths) if isinstance(path, str)]
 
 

@@ -106,7 +106,7 @@ def _translate(text: str | None) -> str | None:
 
 
 def paragraphs(text: str) -> Iterator[tuple[str, str]]:
-    """Yield the paragraphs of a help text, each with its mark: that against wrapping by click, or an empty string.
+    """Yield the paragraphs of a help text, each with its mark: that of click against wrapping, or an empty string.
 
     The lines of a paragraph without a mark are joined, as click does.
     """

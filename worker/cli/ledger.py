@@ -168,7 +168,7 @@ def _warn(message: str) -> None:
 def find_run(settings: Settings, name: str, *, account: str | None = None, phone: str | None = None) -> RunRecord:
     """Return the newest run if `name` is `LAST`, otherwise the run whose id starts with `name`.
 
-    With `account` or `phone`, it contains only these.
+    With `account` or `phone`, it contains only that account or number.
 
     Raises:
         UsageError: no run matches, or several runs match.

@@ -209,7 +209,9 @@ def _check_owners(owners: Sequence[str], accounts: Iterable[DesiredAccount]) -> 
 def _check_notes(notes: Sequence[str], accounts: Collection[DesiredAccount]) -> None:
     for note in notes:
         part = fold(note)
-        if not part or not any(part in fold(number.note) for each in accounts for number in each.numbers.values()):
+        if not part or not any(
+            part in fold(number.note) for account in accounts for number in account.numbers.values()
+        ):
             raise UsageError(Message("--note {note!r}: no listed number has this text in its note", note=note))
 
 

@@ -113,7 +113,7 @@ def preview(
     *,
     metering: RunMetrics | None = None,
 ) -> int:
-    """Show the plans that `read` returns, without the means to write. Return the exit status of a plan."""
+    """Show the plans that `read` returns. Its client cannot write. Return the exit status of a plan."""
     from worker.cli import output, runner
     from worker.cli.exit_status import of_plans
     from worker.reconcile.log import log_plan

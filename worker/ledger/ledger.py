@@ -268,7 +268,7 @@ class Ledger:
             try:
                 yield self._account_ledger(subject, token)
             finally:
-                # the answers need the lease
+                # responses are recorded under the lease
                 with suppress(LedgerError):
                     await self._commits.drain()
 

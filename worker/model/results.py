@@ -95,7 +95,7 @@ class AccountResult(Struct, frozen=True, kw_only=True):
 class Result(Struct, frozen=True, kw_only=True):
     """The document of `senderid apply`: the result of one run, by account.
 
-    `prompt_ms` is the time in milliseconds that the run waited for the answer of the user.
+    `prompt_ms` is the time in milliseconds that the run waited for the user at the prompt.
     """
 
     schema: Literal["senderid.result/v1"] = "senderid.result/v1"

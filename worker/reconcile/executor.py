@@ -45,7 +45,7 @@ A smaller block costs throughput. A larger one leaves more recorded but unsent i
 class Pace(Struct, frozen=True):
     """Limits of an account's writes: `concurrency` in flight at once, and `deadline_seconds` for all of them together.
 
-    `wall` returns the Unix time in seconds. It decides if the deadline of a single write has passed.
+    `wall` returns the Unix time in seconds. It decides whether the deadline of a single write has passed.
     """
 
     concurrency: int

@@ -80,8 +80,8 @@ PageHandler: TypeAlias = Callable[
 ]
 """Returns the response to a request, such as `StatusPages.respond`.
 
-The second argument has the headers of every response, which it may change. The third argument is called with seconds
-to let the connection live that long from now.
+The second argument is the headers of every response, which it may change. The third argument is called with seconds to
+let the connection live that long from now.
 """
 
 
@@ -138,7 +138,7 @@ class _Bounded(web.Server):
         silent = logging.getLogger(__name__)
         silent.disabled = True
         super().__init__(
-            self._answer,
+            self._respond,
             access_log=silent,
             logger=silent,
             lingering_time=0,
@@ -152,7 +152,7 @@ class _Bounded(web.Server):
         self._pages = pages
         self._ends: dict[RequestHandler, asyncio.TimerHandle] = {}
 
-    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _respond(self, request: web.BaseRequest) -> web.StreamResponse:
         headers = dict(_COMMON_HEADERS)
         try:
             page = await self._page(request, headers)

@@ -93,7 +93,9 @@ def test_schedule_is_used_by_its_name(shared: str | None) -> None:
     head = "" if shared else f"schedules: {{office: {OFFICE}}}\n"
     numbers = f"{{{A}: {{status: INACTIVE, schedule: office}}, {B}: {{schedule: ' office '}}}}"
     account = _account(f"{head}timezone: UTC\nnumbers: {numbers}\n", shared)
-    assert {phone: (each.plain, each.weekly, each.timezone) for phone, each in account.schedules.items()} == {
+    assert {
+        phone: (schedule.plain, schedule.weekly, schedule.timezone) for phone, schedule in account.schedules.items()
+    } == {
         A: (Status.INACTIVE, (WINDOW,), "UTC"),
         B: (None, (WINDOW,), "UTC"),
     }

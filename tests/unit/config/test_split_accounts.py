@@ -220,7 +220,7 @@ def test_part_renamed_and_invalid_keeps_its_numbers() -> None:
 
 
 def test_restored_file_is_read_again() -> None:
-    """This includes a file with the same bytes."""
+    """This includes a file with identical bytes."""
     state = start_state(a=document(A, keys=HEAD), b=document(B))
     state.take([("a.yaml", None), ("c.yaml", b"version: 2\n")])
     changes = state.take([("a.yaml", None), ("b.yaml", document(B).encode())])

@@ -142,10 +142,10 @@ def test_account_with_failed_numbers_is_failing() -> None:
 
 def test_account_whose_run_failed_is_failing() -> None:
     failed_result = result(
-        number(ASKED, Outcome.NOT_ATTEMPTED), outcome=RunOutcome.FAILED, error=ErrorInfo("CircuitOpen", "no answer")
+        number(ASKED, Outcome.NOT_ATTEMPTED), outcome=RunOutcome.FAILED, error=ErrorInfo("CircuitOpen", "no response")
     )
     current = update_account(NotifiedAccount(), plan(ASKED, notices=(SOON,)), failed_result, "r1")
-    assert (current.failing, current.notices) == ("no answer (CircuitOpen)", (SOON,))
+    assert (current.failing, current.notices) == ("no response (CircuitOpen)", (SOON,))
 
 
 def test_refusal_and_its_end_are_reported_by_rule() -> None:
@@ -207,7 +207,7 @@ def test_saved_state_of_another_version_is_read() -> None:
     )
 
 
-FAILED = NotifiedAccount(failing="no answer")
+FAILED = NotifiedAccount(failing="no response")
 REFUSED = NotifiedAccount(refused={"min-active": "few", "fleet-wide": "many"})
 MANY = [f"0101111000{index}" for index in range(6)]
 MANY_DRIFTED = NotifiedAccount(drift=dict.fromkeys(MANY, Cause.EXTERNAL_DRIFT))
@@ -224,7 +224,7 @@ REVERTED_NOTES = [
 @pytest.mark.parametrize(
     ("previous", "current", "expected"),
     [
-        (NotifiedAccount(), FAILED, [(Event.FAILING, "failing: no answer", (), False)]),
+        (NotifiedAccount(), FAILED, [(Event.FAILING, "failing: no response", (), False)]),
         (FAILED, NotifiedAccount(), [(Event.FAILING, "working again", (), True)]),
         (FAILED, NotifiedAccount(failing="another reason"), []),
         (

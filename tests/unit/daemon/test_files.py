@@ -52,7 +52,7 @@ def _far_later() -> float:
 
 
 def test_only_changed_files_are_read_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Times, size and inode identify an unchanged file. A touched file with the same bytes changes no account."""
+    """Times, size and inode identify an unchanged file. A touched file does not change its accounts."""
     reads = _Reads(monkeypatch)
     files = WatchedFiles([str(folder)], wall=_far_later)
     files.load()
@@ -151,7 +151,7 @@ def test_conflict_of_the_given_check_is_a_problem(folder: Path) -> None:
 
 
 def test_changed_shared_file_is_noticed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The files of its folder are read again, also if it is new or deleted."""
+    """The files of its folder are read again, even if it is new or deleted."""
     reads = _Reads(monkeypatch)
     files = WatchedFiles([str(folder)], wall=_far_later)
     files.load()

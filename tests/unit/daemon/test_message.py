@@ -10,7 +10,7 @@ from worker.daemon.notify.message import ChannelMessage, compose
 from worker.model.credentials import SecretRef
 
 CHANNEL = Channel("ops", SecretRef(env="OPS"))
-FAILING = Notification(Event.FAILING, "main", "failing: no answer (CircuitOpen)")
+FAILING = Notification(Event.FAILING, "main", "failing: no response (CircuitOpen)")
 
 
 def compose_message(*notifications: Notification, dropped: int = 0) -> ChannelMessage:
@@ -34,7 +34,7 @@ def test_notifications_are_grouped_by_kind_in_order_of_appearance() -> None:
     ) == ChannelMessage(
         "[senderid] 1 working again, 2 failing, 1 invalid",
         "Working again:\nb: working again\n"
-        "Failing:\nmain: failing: no answer (CircuitOpen)\nc: failing: x\n"
+        "Failing:\nmain: failing: no response (CircuitOpen)\nc: failing: x\n"
         "Invalid:\na.yaml cannot be read",
         "failure",
     )
@@ -70,14 +70,14 @@ def test_count_in_a_template_includes_dropped_notifications() -> None:
 def test_thousands_of_notifications_are_one_short_message() -> None:
     """The first ten are listed, and the rest is counted."""
     notifications = [
-        Notification(Event.FAILING, f"account-{index}", "failing: no answer (CircuitOpen)") for index in range(5000)
+        Notification(Event.FAILING, f"account-{index}", "failing: no response (CircuitOpen)") for index in range(5000)
     ]
     message = compose_message(*notifications, dropped=7)
     assert message.title == "[senderid] 5,000 failing"
     lines = message.body.split("\n")
-    assert lines[0] == "account-0: failing: no answer (CircuitOpen)"
+    assert lines[0] == "account-0: failing: no response (CircuitOpen)"
     assert lines[9:] == [
-        "account-9: failing: no answer (CircuitOpen)",
+        "account-9: failing: no response (CircuitOpen)",
         "… and 4,990 more failing",
         "… and 7 more",
     ]
@@ -97,7 +97,7 @@ def test_templates_are_filled_in() -> None:
     channel = Channel("ops", SecretRef(env="OPS"), title="$host $count$$", body="${body}\n-- $title")
     assert compose([FAILING], channel, host="b\x1box") == ChannelMessage(
         "b\ufffdox 1$",
-        "main: failing: no answer (CircuitOpen)\n-- main: failing: no answer (CircuitOpen)",
+        "main: failing: no response (CircuitOpen)\n-- main: failing: no response (CircuitOpen)",
         "failure",
     )
 

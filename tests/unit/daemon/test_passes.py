@@ -140,7 +140,7 @@ class _RunLedger(NullLedger):
 
 
 class _Setup:
-    """Passes over a fleet that returns the given drafts, and applies each of them with the same outcome."""
+    """Passes over a fleet that returns the given drafts, and applies each of them with one outcome."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, drafts: dict[str, Draft], failing: str = "") -> None:
         self.drafts = drafts

@@ -1,4 +1,4 @@
-"""Notifications about passes and events, also after a restart."""
+"""Notifications about passes and events, before and after a restart."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -65,7 +65,7 @@ class Recorder:
 
 
 def test_finding_is_reported_once() -> None:
-    """Further passes with the same finding do not store the state again."""
+    """Further passes that find the same do not store the state again."""
     tracker = Recorder()
     for _ in range(3):
         tracker.passes(drifted(), converged("b"))

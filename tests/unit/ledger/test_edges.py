@@ -83,7 +83,7 @@ async def test_run_is_read_back_with_every_time_and_error(database: Database) ->
         async with run_ledger.lease(subject(), never_wait) as account_ledger:
             await account_ledger.record_plan(plan_writes(A, B), "f")
             await account_ledger.intend([(A, 1, Status.INACTIVE)])
-            account_ledger.record_response(A, 1, Ambiguous("no answer"))
+            account_ledger.record_response(A, 1, Ambiguous("no response"))
             result = account_result(plan_writes(A, B), Outcome.UNVERIFIED, after=None)
             await account_ledger.finish(result, {})
         await run_ledger.finish(RunOutcome.PARTIAL)
@@ -101,7 +101,7 @@ async def test_run_is_read_back_with_every_time_and_error(database: Database) ->
     assert second.attempts == ()
     (attempt,) = first.attempts
     assert _TIME.fullmatch(attempt.intended_at)
-    assert (attempt.state, attempt.error and attempt.error.message) == (AttemptState.AMBIGUOUS, "no answer")
+    assert (attempt.state, attempt.error and attempt.error.message) == (AttemptState.AMBIGUOUS, "no response")
 
 
 async def test_acceptance_is_recorded_only_for_unverified_writes(database: Database) -> None:

@@ -63,7 +63,7 @@ async def test_complete_run_is_recorded(database: Database) -> None:
         (SignatureReused("again", http_status=403), AttemptState.REJECTED),
         (ConnectionFailed("refused"), AttemptState.REJECTED),
         (AccountRejected("key", http_status=403), AttemptState.REJECTED),
-        (AccountRejected("the answer is of another account"), AttemptState.AMBIGUOUS),
+        (AccountRejected("the response is of another account"), AttemptState.AMBIGUOUS),
         (Ambiguous("reset"), AttemptState.AMBIGUOUS),
         (Ambiguous("html", http_status=502), AttemptState.AMBIGUOUS),
     ],

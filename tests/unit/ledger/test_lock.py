@@ -29,7 +29,7 @@ async def test_leased_account_is_busy_and_names_the_holder(tmp_path: Path) -> No
 
 
 async def test_lease_is_released_on_exit(tmp_path: Path) -> None:
-    """Leaving the context releases the lease, also after an error."""
+    """Leaving the context releases the lease, even after an error."""
     locks = prepare(tmp_path)
     with pytest.raises(ZeroDivisionError):
         async with lease(locks, "a", _ME, wait=never_wait):

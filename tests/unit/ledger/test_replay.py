@@ -133,9 +133,9 @@ def test_run_that_ended_before_the_plan_does_not_supersede_it(store: Store) -> N
 
 
 @pytest.mark.parametrize(("answered_at", "superseded"), [(BEFORE, False), (CREATED, True), (AFTER, True)])
-@pytest.mark.parametrize("answered", [A, B])
+@pytest.mark.parametrize("responding_phone", [A, B])
 def test_write_that_was_intended_before_the_plan_and_sent_after_it_supersedes_it(
-    store: Store, answered: str, answered_at: str, *, superseded: bool
+    store: Store, responding_phone: str, answered_at: str, *, superseded: bool
 ) -> None:
     """Intents are recorded in blocks, so a request may wait for its slot while the plan is created.
 
@@ -144,7 +144,7 @@ def test_write_that_was_intended_before_the_plan_and_sent_after_it_supersedes_it
     entry = store.start_run("r1")
     for phone in (A, B):
         store.intend(entry, phone, at=BEFORE)
-    response = (entry, answered, 1, AttemptState.OK, 200, None, None)
+    response = (entry, responding_phone, 1, AttemptState.OK, 200, None, None)
     writes.record_responses(store.connection, [response], answered_at)
     for phone in (A, B):
         use = store.earlier_run(phone)

@@ -214,7 +214,7 @@ def test_settings_apply_to_a_file_without_thresholds() -> None:
 
 
 def test_thresholds_of_the_file_override_the_settings() -> None:
-    """Each threshold is overridden separately, also by 0."""
+    """Each threshold is overridden separately, even by 0."""
     assert effective_safety(Safety("50%", 3), SafetyOverride(max_deactivations=0)) == Safety(0, 3)
     assert effective_safety(Safety("50%", 3), SafetyOverride(min_active=0)) == Safety("50%", 0)
     assert effective_safety(Safety("50%", 3), SafetyOverride(pair_swaps="hold")) == Safety("50%", 3, "hold")

@@ -29,15 +29,15 @@ PHONE: Final = "0100001"
 
 RESPONSES: Final[dict[str, tuple[ApiError | None, bool]]] = {
     "accepted": (None, True),
-    "timeout": (Ambiguous("no answer", timed_out=True), False),
-    "timeout, carried out": (Ambiguous("no answer", timed_out=True), True),
+    "timeout": (Ambiguous("no response", timed_out=True), False),
+    "timeout, took effect": (Ambiguous("no response", timed_out=True), True),
     "connection refused": (ConnectionFailed("refused; try later"), False),
     "connection refused at last": (ConnectionFailed("refused"), False),
     "rate limited": (RateLimited("try later"), False),
     "number refused": (NotRegistered("no such number"), False),
     "number refused, carried out": (NotRegistered("no such number"), True),
     "credentials refused": (AccountRejected("no permission", http_status=403), False),
-    "answer of another account": (AccountRejected("the answer is of account 2"), True),
+    "response of another account": (AccountRejected("the response is of account 2"), True),
 }
 """Responses to a request, each with True if the write takes effect."""
 

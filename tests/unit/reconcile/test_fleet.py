@@ -205,7 +205,7 @@ def test_accounts_are_observed_with_their_errors() -> None:
         reseller.keys["0"] = CredentialsMissing("not here")
         reseller.keys["1"] = RuntimeError("the secret is 1234")
         results = await reseller.fleet.observe(reseller.desired)
-        names = [each.account_id if isinstance(each, ObservedAccount) else each.code for each in results]
+        names = [result.account_id if isinstance(result, ObservedAccount) else result.code for result in results]
         assert names == ["CredentialsMissing", "InternalError", "2"]
         assert "1234" not in repr((results, reseller.log.lines))
         interruption = Interrupted("SIGTERM")
@@ -495,7 +495,7 @@ class _BuggyMeter:
 
 
 def test_unexpected_error_is_reported_by_its_type_only() -> None:
-    """An unexpected exception, also in a task group, fails its account and is logged."""
+    """An unexpected exception, even in a task group, fails its account and is logged."""
 
     async def scenario(reseller: _Reseller) -> None:
         drafts = await reseller.plan()

@@ -520,7 +520,7 @@ def test_failed_account_without_numbers_shows_its_error() -> None:
 
 
 def test_refused_result_shows_rules_and_options() -> None:
-    """They replace the error with the same text."""
+    """They replace an error whose text is equal."""
     refusal = PolicyRefusal(many_refused().refusals[:1])
     error = NumberError(refusal.code, str(refusal))
     account = account_result(

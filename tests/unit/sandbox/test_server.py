@@ -161,7 +161,7 @@ def test_clock_skew_of_fifteen_minutes_is_accepted() -> None:
 
 
 def test_signature_is_accepted_once_in_fifteen_minutes() -> None:
-    """A repeated signature is rejected, also in capitals, and the rejected write changes nothing."""
+    """A repeated signature is rejected, even in capitals, and the rejected write changes nothing."""
     skipped = 0.0
 
     async def scenario() -> None:

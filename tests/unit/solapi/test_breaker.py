@@ -43,7 +43,7 @@ class _Circuit:
 
     def fail(self, times: int, kind: type[ApiError] = ServerError) -> None:
         for _ in range(times):
-            self.breaker.record(kind("no answer"))
+            self.breaker.record(kind("no response"))
 
 
 def _scenario_runner(*probes: ApiError | None) -> Callable[[Callable[[_Circuit], Awaitable[None]]], None]:

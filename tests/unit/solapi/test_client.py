@@ -494,7 +494,7 @@ def test_verification_read_has_its_own_retries() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reply", "message", "status"),
+    ("body", "message", "status"),
     [
         (
             http_response(body=b'{"phoneNumber": "01012345678", "status": "ACTIVE"}'),
@@ -509,14 +509,14 @@ def test_verification_read_has_its_own_retries() -> None:
         ),
     ],
 )
-def test_ambiguous_reply_to_a_write_has_its_reason_and_status(reply: bytes, message: str, status: int) -> None:
+def test_ambiguous_response_to_a_write_has_its_reason_and_status(body: bytes, message: str, status: int) -> None:
     async def scenario(client: Any, _: Peer) -> None:
         await client.acquire()
         with pytest.raises(Ambiguous) as raised:
             await client.put(PHONE, Status.INACTIVE)
         assert (str(raised.value), raised.value.http_status) == (message, status)
 
-    _client_of(reply)(scenario)
+    _client_of(body)(scenario)
 
 
 def test_read_has_the_time_at_which_it_ended() -> None:

@@ -223,7 +223,7 @@ HIDING: list[dict[str, Any]] = [
 def test_secrets_are_removed_from_all_fields(
     fields: dict[str, Any], form: Literal["json", "console"], secrets: list[str]
 ) -> None:
-    """A known secret appears in no line, at any depth of a field, also if it contains another secret."""
+    """A known secret appears in no line, at any depth of a field, even if it contains another secret."""
     stream = Stream()
     log = log_to(stream, *secrets, form=form)
     log.bind(**fields).error(f"event {CANARY}", **fields)
@@ -298,7 +298,7 @@ def test_forbidden_fields_are_omitted(name: str) -> None:
 
 
 def test_secret_added_later_is_removed() -> None:
-    """A secret that becomes known while the log is in use is removed from then on, also from field names."""
+    """A secret that becomes known while the log is in use is removed from then on, including from field names."""
     stream = Stream()
     known = Secrets()
     log = logs.configure(format="json", level="info", sink=Sink(stream, patient=False), color=False, secrets=known)

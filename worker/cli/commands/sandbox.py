@@ -73,8 +73,8 @@ def command(
                     )
                 ) from None
             keys = [
-                {"account_id": each.account_id, "api_key": each.api_key, "api_secret": each.api_secret}
-                for each in accounts
+                {"account_id": account.account_id, "api_key": account.api_key, "api_secret": account.api_secret}
+                for account in accounts
             ]
             first = {name: keys[0][name] for name in ("api_key", "api_secret")}
             click.echo(json.dumps({"url": url, **first, "accounts": keys}))

@@ -105,9 +105,9 @@ def _join(documents: Sequence[AccountDocument]) -> DesiredAccount:
         for phone, schedule in document.account.schedules.items():
             schedules.setdefault(phone, schedule)
     others = [document.account for document in documents if document is not head]
-    parts = [SourceFile(each.source, each.line, each.sha256, each.commit) for each in others]
+    parts = [SourceFile(other.source, other.line, other.sha256, other.commit) for other in others]
     # a file with defaults is shared by documents
-    shared = {part.source: part for each in (head.account, *others) for part in each.parts}
+    shared = {part.source: part for account in (head.account, *others) for part in account.parts}
     return replace(
         head.account,
         numbers=numbers,

@@ -29,8 +29,8 @@ _SETTINGS: Final = "settings"
 class Tracker:
     """Pass listener that compares the daemon's state before and after each pass or event, and sends notifications.
 
-    `state` is the state before the restart. `keep` is called with each new state to save it, so that a restart repeats
-    no notification. `send` is called with new notifications. Neither may raise. `names` returns the names of the
+    `state` is the state before the restart. `keep` is called with each new state to save it, so that a restart does not
+    repeat notifications. `send` is called with new notifications. Neither may raise. `names` returns the names of the
     managed accounts.
     """
 

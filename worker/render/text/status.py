@@ -91,8 +91,8 @@ def _closing(report: StatusReport) -> str:
     numbers = [number for account in report.accounts for number in account.numbers]
     differing = sum(number.differs for number in numbers)
     total = sum(account.total for account in report.accounts)
-    shown = f"{len(numbers):,}"
-    parts = [_("{shown} of {numbers}").format(shown=shown, numbers=count(total, "number"))]
+    shown_count = f"{len(numbers):,}"
+    parts = [_("{shown} of {numbers}").format(shown=shown_count, numbers=count(total, "number"))]
     if differing:
         text = ngettext("{count} differs (*)", "{count} differ (*)", differing)
         parts.append(text.format(count=f"{differing:,}"))
