@@ -44,13 +44,13 @@ class State:
         self.window: float = options.window
         self.capacity: int = options.capacity
         self.latency: tuple[float, float] = (options.latency[0] / 1000, options.latency[1] / 1000)
-        self.whole = options.whole_replies
+        self.whole = options.whole_responses
         self.arrivals: deque[float] = deque()
         self.chance = random.Random(1)
         self.stats = {"writes": 0, "refused": 0, "first": 0.0, "filled": 0.0, "last": 0.0}
         rows = (json.dumps(row(phone, "?", self.chance), ensure_ascii=False) for phone in self.statuses)
         self.halves = [text.encode().split(b"?", 1) for text in rows]
-        self.reply = gzip.compress(self.document(), 6) if self.whole else b'{"ok":true}'
+        self.response = gzip.compress(self.document(), 6) if self.whole else b'{"ok":true}'
 
     def document(self) -> bytes:
         """Build the account document quickly, because its time counts against the client."""
@@ -95,9 +95,9 @@ class Connection(asyncio.Protocol):
                 return
             body = self.buffer[end + 4 : end + 4 + length]
             self.buffer = self.buffer[end + 4 + length :]
-            self.answer(head, body)
+            self.respond(head, body)
 
-    def answer(self, head: bytes, body: bytes) -> None:
+    def respond(self, head: bytes, body: bytes) -> None:
         """Handle one request."""
         method, path, _ = head.split(b"\r\n", 1)[0].split(b" ")
         state = self.state
@@ -114,7 +114,7 @@ class Connection(asyncio.Protocol):
                 state.stats["filled"] = now
             state.statuses[path.rsplit(b"/", 1)[1].decode()] = "INACTIVE" if b"INACTIVE" in body else "ACTIVE"
             coding = b"Content-Encoding: gzip\r\n" if state.whole else b""
-            self.send(b"200 OK", state.reply, coding, delayed=True)
+            self.send(b"200 OK", state.response, coding, delayed=True)
         elif path == b"/stats":
             self.send(b"200 OK", json.dumps(state.stats).encode(), b"")
         else:
@@ -123,7 +123,7 @@ class Connection(asyncio.Protocol):
     def send(self, status: bytes, body: bytes, headers: bytes, *, delayed: bool = False) -> None:
         """Send a response, at once or after the latency."""
         date = formatdate(usegmt=True).encode()
-        reply = b"HTTP/1.1 %b\r\nDate: %b\r\nContent-Type: application/json\r\n%bContent-Length: %d\r\n\r\n%b" % (
+        response = b"HTTP/1.1 %b\r\nDate: %b\r\nContent-Type: application/json\r\n%bContent-Length: %d\r\n\r\n%b" % (
             status,
             date,
             headers,
@@ -133,9 +133,9 @@ class Connection(asyncio.Protocol):
         assert self.transport is not None
         low, high = self.state.latency
         if delayed and high:
-            self.loop.call_later(self.state.chance.uniform(low, high), self.transport.write, reply)
+            self.loop.call_later(self.state.chance.uniform(low, high), self.transport.write, response)
         else:
-            self.transport.write(reply)
+            self.transport.write(response)
 
 
 def main() -> None:
@@ -145,7 +145,7 @@ def main() -> None:
     parser.add_argument("--capacity", type=int, default=0, help="writes in a window; 0 is no limit")
     parser.add_argument("--window", type=float, default=5.0)
     parser.add_argument("--latency", type=float, nargs=2, default=(0.0, 0.0), metavar="MS")
-    parser.add_argument("--whole-replies", action="store_true")
+    parser.add_argument("--whole-responses", action="store_true")
     state = State(parser.parse_args())
     loop = uvloop.new_event_loop()
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)

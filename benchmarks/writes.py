@@ -1,6 +1,6 @@
 """Measure writes: use of the quota, the worker beside other programs, and the cost of long responses.
 
-`python benchmarks/writes.py [quota] [throughput] [process] [replies] [--json]`; without a name, all four.
+`python benchmarks/writes.py [quota] [throughput] [process] [responses] [--json]`; without a name, all four.
 """
 
 import asyncio
@@ -222,7 +222,7 @@ def _seconds(program: str, numbers: int) -> float:
             return time.perf_counter() - began
 
 
-def replies() -> dict[str, float]:
+def responses() -> dict[str, float]:
     """Measure the CPU time of one write whose response is the gzipped account document, of 10,000 numbers and of one.
 
     With 16 requests in flight, 5 MB of responses wait in the kernel: more than a core's cache. With 4 they fit.
@@ -233,7 +233,7 @@ def replies() -> dict[str, float]:
         costs: dict[int, list[float]] = {1: [], 10_000: []}
         for _ in range(ROUNDS):
             for numbers, spent in costs.items():
-                with served("--numbers", str(numbers), "--whole-replies") as url:
+                with served("--numbers", str(numbers), "--whole-responses") as url:
                     spent.append(run(_cpu_per_write(url, 2000, settings)))
         small, large = (statistics.median(spent) * 1e6 for spent in costs.values())
         found[f"cpu_us_of_1_{concurrency}_under_way"] = round(small, 1)
@@ -284,7 +284,7 @@ def main() -> None:
         "quota": quota,
         "throughput": throughput,
         "process": process,
-        "replies": replies,
+        "responses": responses,
     }
     chosen = [name for name in sys.argv[1:] if name in known] or list(known)
     figures = {name: known[name]() for name in chosen}

@@ -54,7 +54,7 @@ def test_labels_name_version_and_revision(machine: Engine, image: str) -> None:
 
 
 def test_image_changes_only_its_own_folders(trees: tuple[Files, Files]) -> None:
-    """So nothing of the build remains in it: no package index, certificate, source or build environment."""
+    """Nothing of the build remains in it: no package index, certificate, source or build environment."""
     below, whole = trees
     added = {name for name in whole.keys() - below.keys() if not name.startswith("opt/senderid/")}
     assert added == {"opt/senderid", "etc/senderid", "var/lib/senderid"}
@@ -84,7 +84,7 @@ def test_image_has_neither_pip_nor_build_tools(machine: Engine, image: str, tree
 
 
 def test_only_the_state_can_be_written(trees: tuple[Files, Files]) -> None:
-    """By the image's user and by group 0. Nothing added runs with other rights than those of its caller."""
+    """The image's user and group 0 can write it. No added file is setuid or setgid."""
     below, whole = trees
     writable = set()
     for name, path in whole.items():
@@ -107,7 +107,7 @@ def test_compiled_files_are_valid_whatever_their_times_are(trees: tuple[Files, F
 def test_second_build_gives_the_same_layers(
     machine: Engine, image: str, mounts: Mapping[Path, str], tmp_path: Path
 ) -> None:
-    """From a copy of the checkout, with other times and another path."""
+    """The second build uses a copy of the checkout with other times and another path."""
     copy = tmp_path / "copy"
     ignored = shutil.ignore_patterns(".*cache*", ".git", ".hypothesis", ".venv*", "build", "dist", "mutants")
     shutil.copytree(ROOT, copy, ignore=ignored, copy_function=shutil.copyfile)

@@ -165,7 +165,7 @@ def test_jobs_of_gitlab_plan_apply_and_watch_for_drift(account: Account, forge: 
 def test_steps_of_the_github_action_plan_and_apply(
     account: Account, forge: Forge, clone: Clone, tmp_path: Path
 ) -> None:
-    """As a job with `container:` runs them: the installation finds the command of the image."""
+    """The steps run as in a job with `container:`, where the installation finds the command of the image."""
     runner = tmp_path / "runner"
     runner.mkdir()
     runner.chmod(0o777)

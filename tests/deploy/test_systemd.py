@@ -74,7 +74,7 @@ def test_units_are_valid(analyze: Callable[..., subprocess.CompletedProcess[str]
 
 @pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: unit.name)
 def test_services_are_confined(analyze: Callable[..., subprocess.CompletedProcess[str]], unit: Path) -> None:
-    """`systemd-analyze security` rates them."""
+    """`systemd-analyze security` rates the exposure of the services."""
     result = analyze("security", "--offline=true", f"--threshold={EXPOSURE * 10:.0f}", "--no-pager", units=[unit])
     actual = re.search(r"exposure level for .*: ([\d.]+)", result.stdout)
     assert actual is not None, result.stderr

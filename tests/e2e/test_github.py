@@ -567,7 +567,7 @@ def test_newer_file_of_a_split_account_refuses_the_apply(job: Job, forge: Forge,
 
 @pytest.mark.parametrize("inputs", [{"INPUT_NAME": "a b"}, {"INPUT_FROM": "file"}])
 def test_invalid_input_is_wrong_usage(job: Job, forge: Forge, served: Served, inputs: dict[str, str]) -> None:
-    """Exit status 2 would mean pending changes."""
+    """The exit status is not 2, which would mean pending changes."""
     store_plan(forge, job("plan"))
     merge(forge)
     assert job("apply", **inputs).status == 64

@@ -179,7 +179,7 @@ def test_death_at_any_instant_is_recovered(scene: Scene, seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_death_at_any_instant_is_recovered_from_postgres(shared_scene: Scene, seed: int) -> None:
-    """As above. The leases of the killed runs have ended."""
+    """The leases of the killed runs have ended."""
     _die_at_random_and_recover(shared_scene, Random(seed))
 
 

@@ -38,6 +38,8 @@ AVOIDED: Final = (
     (r"go off|goes off|going off|went off", "be deactivated, end"),
     (r"(?<!that\s)(?<!which\s)(?<!not\s)begin with", "start from, start with"),  # a prefix is fine
     (r"to be had", "available"),
+    (r"reply|replies", "response"),
+    (r"(?:dead|died) runs?|a run that died|in doubt", "crashed run; ambiguous"),
 )
 """Phrases as regular expressions of whole words, in which a blank is any white space, and what to write instead."""
 

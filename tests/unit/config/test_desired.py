@@ -504,7 +504,7 @@ def test_empty_document_is_refused() -> None:
 
 
 def test_two_documents_with_one_implicit_name_are_refused() -> None:
-    """Both locations are named."""
+    """The message names both locations."""
     advice = (
         "a.yaml:1: write the same `account:` in both if they are parts of one account, or else another one in either"
     )

@@ -91,7 +91,7 @@ def test_without_keys_the_first_document_is_the_head() -> None:
     ],
 )
 def test_inconsistent_documents_of_an_account_are_refused(texts: tuple[str, ...], message: str) -> None:
-    """Both locations are named."""
+    """The message names both locations."""
     assert problems(*texts) == [message]
 
 

@@ -48,7 +48,7 @@ async def test_message_arrives_unchanged(webhook: Webhook, capfd: pytest.Capture
 
 
 def test_redirects_and_icon_downloads_are_disabled(monkeypatch: pytest.MonkeyPatch, webhook: Webhook) -> None:
-    """They would send the message or a request to another host."""
+    """Redirects and icon downloads would send the message or a request to another host."""
     calls: list[dict[str, object]] = []
     real = apprise.AppriseAsset
 

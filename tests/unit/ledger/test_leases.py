@@ -207,8 +207,8 @@ async def test_stale_run_does_not_release_the_lease_of_its_successor(postgres: P
         assert rows(postgres, "SELECT * FROM leases") == []
 
 
-async def test_lease_of_a_dead_run_is_taken_over_after_its_grace(postgres: PostgresDatabase) -> None:
-    """A request of the dead run may take as long as its time limit. The lease is taken with a new token."""
+async def test_lease_of_a_crashed_run_is_taken_over_after_its_grace(postgres: PostgresDatabase) -> None:
+    """A request of the crashed run may take as long as its time limit. The lease is taken with a new token."""
     async with ledger(postgres, run_id="dead", grace_seconds=20) as dead, _writing(dead, A) as stale:
         await stale.intend([(A, 1, OFF)])
         ((token,),) = rows(postgres, "SELECT token FROM leases WHERE name = 'vendor 1'")

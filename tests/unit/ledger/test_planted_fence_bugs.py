@@ -91,7 +91,7 @@ def take_over_without_grace(patch: Patch) -> None:
         (release_any_lease, fence_tests.test_stale_run_does_not_release_the_lease_of_its_successor),
         (release_as_a_stale_run, fence_tests.test_release_after_the_lease_ended_changes_nothing),
         (stop_with_leases, fence_tests.test_release_after_the_lease_ended_changes_nothing),
-        (take_over_without_grace, fence_tests.test_lease_of_a_dead_run_is_taken_over_after_its_grace),
+        (take_over_without_grace, fence_tests.test_lease_of_a_crashed_run_is_taken_over_after_its_grace),
     ],
 )
 async def test_planted_bug_is_found(

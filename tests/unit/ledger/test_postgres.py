@@ -52,7 +52,7 @@ def test_tables_have_the_columns_of_sqlite(postgres: PostgresDatabase, sqlite: S
 
 
 def test_text_is_ordered_by_code_point(postgres: PostgresDatabase) -> None:
-    """As in SQLite, whatever the collation of the database."""
+    """The order is that of SQLite, whatever the collation of the database."""
     sql = "SELECT DISTINCT collation_name FROM information_schema.columns WHERE table_schema = ? AND data_type = 'text'"
     assert rows(postgres, sql, schema.SCHEMA) == [("C",)]
 
@@ -101,7 +101,7 @@ def test_failed_migration_changes_nothing(postgres: PostgresDatabase, monkeypatc
 
 
 def test_newer_ledger_is_refused(postgres: PostgresDatabase) -> None:
-    """By readers, writers and checks, with both versions, and without a change."""
+    """Readers, writers and checks refuse it. The message names both versions, and the ledger is not changed."""
     _execute(postgres, "INSERT INTO migrations VALUES (99, '', '')")
     message = f"created by a newer senderid: its schema is 99, this version supports up to {len(MIGRATIONS)}"
     with pytest.raises(LedgerError, match=message):

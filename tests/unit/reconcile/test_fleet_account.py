@@ -388,7 +388,7 @@ def test_duplicate_account_keeps_what_its_read_showed() -> None:
 
 
 def test_plans_of_a_fleet_are_guarded_by_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the rules that the user allowed. The refusals are part of the drafts."""
+    """Rules that the user allowed do not refuse. The refusals are part of the drafts."""
     calls: list[tuple[list[str], int | str, frozenset[str]]] = []
 
     def guard(plans: Sequence[AccountPlan], limit: int | str, allow: frozenset[str]) -> tuple[AccountPlan, ...]:

@@ -151,7 +151,7 @@ def test_encodable_leaves_other_values_unchanged(value: Any) -> None:
 
 
 def test_inert_escapes_control_characters() -> None:
-    """They are escaped one by one, even after a backslash. Other characters stay unchanged."""
+    """The characters are escaped one by one, even after a backslash. Other characters stay unchanged."""
     data = json.dumps({"key": HOSTILE}, ensure_ascii=False).encode()
     assert json.loads(inert(data)) == {"key": HOSTILE}
     assert rb"\u202e\u2028\u0085\u009b\u200b" in inert(data)

@@ -100,7 +100,7 @@ def test_refusals_do_not_open_the_circuit(kind: type[ApiError]) -> None:
 
 
 @pytest.mark.parametrize("probe", [None, RateLimited("used up"), AccountRejected("no such key")])
-def test_answered_probe_closes_the_circuit(probe: ApiError | None) -> None:
+def test_successful_probe_closes_the_circuit(probe: ApiError | None) -> None:
     """One probe is sent after the pause for all waiters. Any response closes the circuit, which is logged."""
 
     async def scenario(circuit: _Circuit) -> None:

@@ -303,7 +303,7 @@ _PHONES = st.sets(st.from_regex("010[0-9]{4}", fullmatch=True), min_size=1, max_
 
 @given(data=st.data(), phones=_PHONES)
 def test_used_number_is_never_reported_unused(data: st.DataObject, phones: set[str]) -> None:
-    """For any messages, schedules and refusals, no used number is called unused, and no unused one is called used."""
+    """For any messages, schedules and refusals, no used number is reported as unused, and no unused number as used."""
     subsets = st.sets(st.sampled_from(sorted(phones)))
     sending, ahead = data.draw(subsets), data.draw(subsets)
     budget = data.draw(st.integers(0, len(phones) + 3))
@@ -380,7 +380,7 @@ def test_number_in_use_is_held_with_a_reason() -> None:
 
 @pytest.mark.parametrize(("fate", "held"), [("hold", 1), ("allow", 0)])
 def test_unknown_use_is_one_notice_and_held_if_configured(fate: Any, held: int) -> None:
-    """One notice per account gives the count and the reason. `on_unknown` decides if the numbers are held."""
+    """One notice per account gives the count and the reason. `on_unknown` decides whether the numbers are held."""
     guard = InUse(enabled=True, on_unknown=fate)
     plan, _ = _asked(_plan(_change(A), _change(B)), NumberUse({}, frozenset({A}), "Forbidden: no"), guard)
     (notice,) = plan.notices

@@ -217,7 +217,7 @@ class Watch:
 
 
 def test_every_observer_is_called() -> None:
-    """One observer is called directly, several through one; without observers there is none."""
+    """One observer is returned unchanged, several are combined into one, and without observers the result is None."""
     one, other = Watch(), Watch()
     assert Observers.of(None, None) is None
     assert Observers.of(None, one) is one

@@ -62,7 +62,7 @@ def test_good_pass_after_a_failed_apply_counts() -> None:
 
 
 def test_every_account_of_the_files_is_listed() -> None:
-    """One that no run has read is unknown. Accounts that are in no file are not listed."""
+    """The state of an account that no run has read is unknown. Accounts that no file describes are not listed."""
     actual = statuses((account_read("b"), account_read("gone")), (entry("c"),), (file("c"), file("a"), file("b")))
     assert [(status.name, status.segment) for status in actual] == [
         ("a", Segment.UNKNOWN),
