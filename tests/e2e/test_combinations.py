@@ -24,6 +24,7 @@ from tests.support.fleet_model import (
     Row,
     expect_apply,
     expect_calendar,
+    expect_doctor,
     expect_export,
     expect_history,
     expect_import,
@@ -283,6 +284,7 @@ _COMMANDS: Final = {
     "doctor": _CommandTable(
         {
             "world": {"calm": (), "stuck": (), "edited": ()},
+            **dict.fromkeys(("paths", "accounts", "more"), _NOT_GIVEN),
             **_SETTINGS,
             **_LOG,
             **_COLOR,
@@ -290,6 +292,20 @@ _COMMANDS: Final = {
             "output": _DOCUMENT["output"],
         },
         expect_no_numbers,
+    ),
+    "doctor -f": _CommandTable(
+        {
+            "world": {"calm": (), "stuck": (), "edited": (), "unreadable": ()},
+            **{key: _COMMON[key] for key in ("paths", "accounts")},
+            **_MORE,
+            **_SETTINGS,
+            **_LOG,
+            **_COLOR,
+            "form": {form: ("--format", form) for form in ("text", "json")},
+            "output": _DOCUMENT["output"],
+        },
+        expect_doctor,
+        "doctor",
     ),
 }
 _ELSEWHERE: Final = {

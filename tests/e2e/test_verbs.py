@@ -170,6 +170,54 @@ def test_apply_of_a_folder_names_the_option(command: Command, served: Served) ->
     assert served.sandbox.wire == []
 
 
+def test_doctor_checks_every_account_of_the_files(command: Command, serve: Serve) -> None:
+    """Each has one row. An account with bad credentials stops no other, and an endpoint is connected to once."""
+    accounts = [SandboxAccount.of({A: "ACTIVE"}, account_id=f"{n}", api_key=f"NCS{n:013}") for n in range(4)]
+    served = serve(*accounts)
+    command.at(served.sandbox, accounts[0])
+    command.environment |= {f"KEY{n}": each.api_key for n, each in enumerate(accounts)}
+    command.environment |= {"SECRET": accounts[0].api_secret, "WRONG": "wrong-secret-0123456789"}
+    for name, key, secret, more in (
+        ("right", "KEY0", "SECRET", ""),
+        ("pinned", "KEY1", "SECRET", 'account_id: "999"\n'),
+        ("wrong", "KEY2", "WRONG", ""),
+        ("unset", "NONE", "SECRET", ""),
+        ("closed", "KEY3", "SECRET", "endpoint: http://127.0.0.1:9\n"),
+    ):
+        credentials = f"{{api_key: {{env: {key}}}, api_secret: {{env: {secret}}}}}"
+        command.write(f"d/{name}.yaml", f"version: 1\n{more}credentials: {credentials}\nnumbers: {{}}\n")
+    result = command("doctor", "-f", "d")
+    rows = {line.split()[1]: line for line in result.stdout.splitlines()}
+    assert result.returncode == 1
+    assert list(rows) == ["closed", "pinned", "right", "unset", "wrong", "ledger"]
+    assert rows["right"].startswith("ok    right   accepted; account 0: 1 number, 1 ACTIVE; the clock is ")
+    assert "x-ratelimit-limit: " in rows["right"]
+    assert "fail  closed  network: cannot connect to 127.0.0.1:9" in rows["closed"]
+    assert "credentials: the API key is missing: " in rows["unset"]
+    assert rows["wrong"].startswith("fail  wrong   signature: SignatureDoesNotMatch: ")
+    assert rows["pinned"].startswith("fail  pinned  signature: ")
+    assert served.writes == []
+    one = command("doctor", "d", "--account", "right", "-o", "json")
+    (checked,) = json.loads(one.stdout)["accounts"]
+    assert (one.returncode, checked["account"]) == (0, "right")
+    assert {check["name"] for check in checked["checks"]} >= {
+        "credentials",
+        "network",
+        "signature",
+        "clock",
+        "rate limit",
+    }
+
+
+def test_doctor_warns_of_one_account(command: Command, serve: Serve) -> None:
+    account = SandboxAccount.of({A: "ACTIVE"})
+    served = serve(account, clock=lambda: time.time() - 400)
+    command.at(served.sandbox, account).write("d.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE}}\n")
+    result = command("doctor", "-f", "d.yaml")
+    assert result.returncode == 0
+    assert re.match(r"warn  d       clock: the clock is 4\d\d s ahead of the server, ", result.stdout)
+
+
 def test_schemas_are_valid(command: Command) -> None:
     everything = json.loads(command("schema").stdout)
     assert list(everything) == list(NAMES)

@@ -19,6 +19,7 @@ __all__ = [
     "Row",
     "expect_apply",
     "expect_calendar",
+    "expect_doctor",
     "expect_export",
     "expect_history",
     "expect_import",
@@ -297,6 +298,12 @@ def expect_import(_row: Row) -> Expected:
 def expect_no_numbers(_row: Row) -> Expected:
     """Return the expected result of a command that succeeds and shows no number."""
     return Expected(0, frozenset(), frozenset(), frozenset(), frozenset())
+
+
+def expect_doctor(row: Row) -> Expected:
+    """Return the expected result of `doctor` of the accounts of the files."""
+    has_failed = row["world"] == "unreadable" and "shop" in _accounts(row)
+    return expect_no_numbers(row)._replace(status=1 if has_failed else 0)
 
 
 def _expect_writes(row: Row, plans: Sequence[_Plan], within: frozenset[str]) -> Expected:

@@ -24,6 +24,7 @@ __all__ = [
     "FORMS",
     "Common",
     "OutputOptions",
+    "account_files",
     "address",
     "allow",
     "canary",
@@ -368,6 +369,8 @@ _metrics: Final = _all(
     ),
 )
 
+account_files: Final = _all(files, _accounts)
+"""The options that select accounts of desired-state files."""
 selected: Final = _all(files, settings, _accounts, _selection)
 """The options that select accounts and numbers of desired-state files."""
 

@@ -14,18 +14,23 @@ from worker.cli import load, options
 from worker.cli.exit_status import ExitStatus
 from worker.cli.output import emit
 from worker.model.errors import AccountRejected, ClockSkewed, CredentialsMissing, LedgerError, WorkerError
-from worker.model.messages import Message, system_text
+from worker.model.messages import Message, join, system_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from worker.cli.runner import Session
     from worker.config.settings import Settings
+    from worker.model.accounts import DesiredAccount
+    from worker.model.ports import AccountTarget, Log
     from worker.solapi.client import AccountReader
     from worker.solapi.transport import Route
 
 __all__ = ["Check", "command"]
 
+_WORST_FIRST: Final[tuple[Literal["fail", "warn", "ok"], ...]] = ("fail", "warn", "ok")
+_SHOWN_IF_OK: Final = frozenset({"signature", "clock", "rate limit"})
+"""The checks whose details are in the row of an account without problems."""
 _SKEW_WARNING: Final = 60.0
 """Clock difference in seconds above which a warning is shown. The server refuses more than 900 s."""
 
@@ -38,17 +43,46 @@ class Check(Struct, frozen=True):
     detail: str
 
 
+class _AccountChecks(Struct, frozen=True):
+    """The checks of one account of the desired-state files."""
+
+    account: str
+    checks: tuple[Check, ...]
+
+    @property
+    def row(self) -> Check:
+        """All checks as one for the text: the worst status, with the details of the checks that have it."""
+        from worker.render.i18n import translate
+
+        status = next(status for status in _WORST_FIRST if any(check.status == status for check in self.checks))
+        if status == "ok":
+            details = [check.detail for check in self.checks if check.name in _SHOWN_IF_OK]
+        else:
+            details = [
+                Message("{check}: {detail}", check=translate(check.name), detail=check.detail)
+                for check in self.checks
+                if check.status == status
+            ]
+        return Check(self.account, status, join(details, "; "))
+
+
 class _Diagnosis(Struct, frozen=True):
     checks: tuple[Check, ...]
+    accounts: tuple[_AccountChecks, ...] = ()
     schema: Literal["senderid.doctor/v1"] = "senderid.doctor/v1"
 
 
-@click.command("doctor", short_help="Check the prerequisites of a run.")
+@click.command("doctor", short_help="Check the prerequisites of a run, with -f of every account.")
+@options.more_files
+@options.account_files
 @options.settings
 @options.document
 @options.logging
 def command(
     *,
+    more: tuple[str, ...],
+    paths: tuple[str, ...],
+    accounts: tuple[str, ...],
     settings_path: str | None,
     form: str,
     output: str | None,
@@ -58,34 +92,74 @@ def command(
 ) -> int:
     """Check credentials, network, TLS, signature, clock, rate limits and local state, one row each.
 
-    It reads the account once and writes nothing. Exit status 0, or 1 if a check fails.
+    It checks the default credentials. With -f, it checks every account of the files instead, one row each. PATH is the
+    same as -f PATH.
+
+    It reads each account once and writes nothing. Exit status 0, or 1 if a check fails.
     """
     settings = load.load_settings(settings_path, {"log.format": log_format, "log.level": log_level or "warning"})
 
+    has_files = bool(paths or more or accounts)
+    desired = load.load_accounts(settings, [*paths, *more], accounts) if has_files else ()
+
     from worker.cli import runner
+    from worker.reconcile.fleet import DefaultTarget
     from worker.render import json_document
 
     async def verb(run: "Session") -> int:
-        checks = (*await _account(run), *await asyncio.to_thread(lambda: tuple(_ledger(settings))))
+        networks = _Networks(run.transport.route, settings.timeout.connect_seconds)
+        checked_accounts = await _check_each(run, desired, networks)
+        checks = () if has_files else await _check_account(run, DefaultTarget(), networks, run.log)
+        checks += await asyncio.to_thread(lambda: tuple(_ledger(settings)))
+        rows = (*(account.row for account in checked_accounts), *checks)
         if form == "json":
-            emit(json_document.encode(_Diagnosis(checks)), output)
+            emit(json_document.encode(_Diagnosis(checks, checked_accounts)), output)
         else:
-            emit(_table(checks), output)
-        has_failures = any(check.status == "fail" for check in checks)
+            emit(_table(rows), output)
+        has_failures = any(row.status == "fail" for row in rows)
         return ExitStatus.ERROR if has_failures else ExitStatus.OK
 
     return runner.run(verb, settings, no_color=no_color)
 
 
-async def _account(run: "Session") -> tuple[Check, ...]:
+class _Networks:
+    """The network checks of endpoints, each of which is checked once. `seconds` is the timeout of a connection."""
+
+    def __init__(self, route: "Route", seconds: float) -> None:
+        self._route = route
+        self._seconds = seconds
+        self._tasks: dict[str, asyncio.Task[tuple[Check, ...]]] = {}
+
+    async def check(self, url: str) -> tuple[Check, ...]:
+        """Return the checks of the endpoint `url`."""
+        if url not in self._tasks:
+            self._tasks[url] = asyncio.create_task(_network(url, self._route, self._seconds))
+        return (*_proxy(url, self._route), *await self._tasks[url])
+
+
+async def _check_each(
+    run: "Session", accounts: "Sequence[DesiredAccount]", networks: _Networks
+) -> tuple[_AccountChecks, ...]:
+    """Return the checks of each account, in order. At most `accounts_concurrency` of them are checked at once."""
+    slots = asyncio.Semaphore(run.settings.accounts_concurrency)
+
+    async def one(account: "DesiredAccount") -> _AccountChecks:
+        async with slots:
+            log = run.log.bind(account=account.name)
+            return _AccountChecks(account.name, await _check_account(run, account, networks, log))
+
+    return tuple(await asyncio.gather(*map(one, accounts)))
+
+
+async def _check_account(
+    run: "Session", account: "AccountTarget", networks: _Networks, log: "Log"
+) -> tuple[Check, ...]:
     from worker.config.urls import parse_endpoint
-    from worker.reconcile.fleet import DefaultTarget
     from worker.solapi.client import AccountReader
 
-    url, route = parse_endpoint(run.settings.endpoint).url, run.transport.route
-    network = (*_proxy(url, route), *await _network(url, route, run.settings.timeout.connect_seconds))
+    network = await networks.check(parse_endpoint(account.endpoint or run.settings.endpoint).url)
     try:
-        with run.fleet.client(AccountReader, DefaultTarget(), run.log) as client:
+        with run.fleet.client(AccountReader, account, log) as client:
             credentials = Check("credentials", "ok", Message("API key and secret found"))
             is_reachable = not any(check.status == "fail" for check in network)
             return (credentials, *network, *(await _read_account(client) if is_reachable else ()))
