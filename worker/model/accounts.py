@@ -33,6 +33,7 @@ __all__ = [
     "Status",
     "Unmanaged",
     "WeeklyWindow",
+    "matches_pattern",
 ]
 
 PHONE_PATTERN: Final = "^[0-9]{3,12}$"
@@ -182,6 +183,11 @@ class SourceFile(Struct, frozen=True):
     commit: str | None = None
 
 
+def matches_pattern(pattern: str, phone: str) -> bool:
+    """Return True if a pattern is a number, or its first digits with `*`."""
+    return phone.startswith(pattern[:-1]) if pattern.endswith("*") else phone == pattern
+
+
 class DesiredAccount(Struct, frozen=True):
     """The desired state of one account, from one document or, if the account is split, from several.
 
@@ -189,7 +195,8 @@ class DesiredAccount(Struct, frozen=True):
 
     `source`, `line`, `sha256` and `commit` describe the main document, as in `SourceFile`. It sets all account-level
     keys. `parts` are the other documents of a split account, which only add numbers and schedules, and the files with
-    shared defaults. `elsewhere` maps each number of `parts` to its file. `timezone` is an IANA name.
+    shared defaults. `elsewhere` maps each number of `parts` to its file. `timezone` is an IANA name. `ignored` are the
+    unlisted numbers that others manage: digits, or the first digits with `*`.
 
     A number in `schedules` has a placeholder in `numbers` until `worker.model.schedule.settle_schedules` replaces it.
     A settled account has no `schedules`. Its numbers without a desired status move from `numbers` to `idle`.
@@ -207,6 +214,7 @@ class DesiredAccount(Struct, frozen=True):
     safety: SafetyOverride = SafetyOverride()
     in_use: InUseOverride | None = None
     groups: tuple[Group, ...] = ()
+    ignored: tuple[str, ...] = ()
     suspend: Suspend | None = None
     maintenance: Maintenance = Maintenance()
     timezone: str = "Asia/Seoul"
@@ -216,6 +224,10 @@ class DesiredAccount(Struct, frozen=True):
     commit: str | None = None
     parts: tuple[SourceFile, ...] = ()
     elsewhere: Mapping[str, str] = {}
+
+    def ignores(self, phone: str) -> bool:
+        """Return True if others manage an unlisted number."""
+        return any(matches_pattern(pattern, phone) for pattern in self.ignored)
 
     @property
     def listed(self) -> tuple[str, ...]:

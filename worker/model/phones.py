@@ -12,7 +12,7 @@ from unicodedata import name as unicode_name
 
 from worker.model.messages import Message, PhoneNumber
 
-__all__ = ["hyphenated", "is_listable", "normalise", "parse_digits", "why_implausible", "why_unusual"]
+__all__ = ["hyphenated", "is_listable", "normalise", "parse_digits", "parse_pattern", "why_implausible", "why_unusual"]
 
 _AREA: Final = "3[1-3]|4[1-4]|5[1-5]|6[1-4]"
 """Area codes without the leading 0, from Gyeonggi (31) to Jeju (64). Seoul's 2 is handled separately."""
@@ -105,6 +105,24 @@ def normalise(text: str) -> str:
     if _lacks_zero(digits):
         raise ValueError(_without_zero(digits))
     return digits
+
+
+def parse_pattern(text: str) -> str:
+    """Return a pattern of numbers: the digits of a number, or the first digits of numbers with `*`.
+
+    Raises:
+        ValueError: the text is neither a number nor such a pattern. The message does not repeat the text.
+    """
+    if "*" not in text:
+        return normalise(text)
+    digits = text.removesuffix("*").translate(_SEPARATORS)
+    if not (text.endswith("*") and digits.isascii() and digits.isdigit() and _SHORTEST <= len(digits) < _LONGEST):
+        message = Message(
+            "write the first digits with one * at the end, such as 070-1234-*; at least {minimum} digits",
+            minimum=_SHORTEST,
+        )
+        raise ValueError(message)
+    return f"{digits}*"
 
 
 def parse_digits(text: str) -> str:

@@ -114,12 +114,14 @@ def _still_desires(settled_account: DesiredAccount, change: Change, *, complete:
     desired = settled_account.numbers.get(change.phone)
     if desired is not None:
         return desired.status == change.desired and not desired.protected
-    if change.phone in settled_account.idle:
+    if change.phone in settled_account.idle or settled_account.ignores(change.phone):
         return False
     return not complete or (settled_account.unmanaged is Unmanaged.DEACTIVATE and change.desired == Status.INACTIVE)
 
 
 def _reason(settled_account: DesiredAccount, phone: str, locations: Mapping[str, str]) -> Message:
+    if settled_account.ignores(phone):
+        return Message("{file} ignores this number now: plan again", file=settled_account.source)
     if phone not in locations:
         return Message("this number is no longer listed in {files}: plan again", files=sources(settled_account))
     location, desired = locations[phone], settled_account.numbers.get(phone)

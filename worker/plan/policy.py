@@ -108,6 +108,8 @@ def adopt(desired: DesiredAccount, observed: ObservedAccount) -> Mapping[str, De
     - `report`: the observed status.
     - `deactivate`: INACTIVE if the observed status can be written, otherwise the observed status.
 
+    A number that the file ignores is left out under every policy.
+
     Under `report` and `deactivate`, two other kinds of numbers also keep their observed status: listed numbers without
     a desired status at this time, and numbers that no file can list. `managed` is False for all these numbers, except
     for unlisted INACTIVE numbers under `deactivate`.
@@ -128,6 +130,8 @@ def adopt(desired: DesiredAccount, observed: ObservedAccount) -> Mapping[str, De
             unlisted_numbers[phone] = Desired(
                 status, idle.note, idle.owner, managed=False, because=idle.because, until=idle.until
             )
+            continue
+        if desired.ignored and desired.ignores(phone):
             continue
         if not is_listable(phone):
             unlisted_numbers[phone] = Desired(status, managed=False, because=_UNLISTABLE)

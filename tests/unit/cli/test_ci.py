@@ -243,6 +243,8 @@ _UNLISTED = _write("01000000009", "INACTIVE")
         (DESIRED.replace("Mon 09", "Mon 08"), (_write("01000000004", "INACTIVE"),), True),
         (DESIRED + "  010-0000-0009: INACTIVE\n", (_UNLISTED,), True),
         (DESIRED + "unmanaged: deactivate\n", (_UNLISTED,), True),
+        (DESIRED + "ignore: [010-0000-0009]\n", (_UNLISTED,), True),
+        (DESIRED + "ignore: [070*]\n", (_UNLISTED,), False),
         ("version: 2", (_write("01000000001", "ACTIVE"),), True),
         (DESIRED.replace("account: main", "account: other"), (_write("01000000001", "ACTIVE"),), True),
         ("version: 2", (), False),

@@ -906,3 +906,44 @@ def test_messages_about_a_group_name_what_stands_there() -> None:
         "a.yaml:2:13: group 'a' must be {members: […], min_active: 1}, not '3'",
         ("a.yaml:2:48: min_active must be a whole number from 1 to 1, the number of members, not a list"),
     ]
+
+
+def test_ignored_numbers_are_read() -> None:
+    text = f"{HEAD}  1588-1234: ACTIVE\nignore: [02-312-4567, '070 1234-*', 080*]\n"
+    only = account(text)
+    assert only.ignored == ("023124567", "0701234*", "080*")
+    assert [only.ignores(phone) for phone in ("023124567", "07012345678", "0801234567", "07099999999")] == [
+        *(True, True, True, False)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "problem"),
+    [
+        ("070*", "2:9: ignore must be a list of numbers and of patterns such as 070-1234-*"),
+        ("[07*]", "2:10: '07*': write the first digits with one * at the end, such as 070-1234-*; at least 3 digits"),
+        ("['*']", "2:10: '*': write the first digits with one *"),
+        ("['070*1']", "2:10: '070*1': write the first digits with one *"),
+        ("['070**']", "2:10: '070**': write the first digits with one *"),
+        ("[070a*]", "2:10: '070a*': write the first digits with one *"),
+        ("[010-1234-567x]", "2:10: '010-1234-567x': letter 'x'"),
+        ("[[a]]", "2:10: a list: no number"),
+        ("[070*, 0-7-0*]", "2:16: '0-7-0*' is a duplicate of line 2: keep one"),
+    ],
+)
+def test_invalid_pattern_of_ignored_numbers_is_refused(patterns: str, problem: str) -> None:
+    assert problem_of(f"version: 1\nignore: {patterns}\nnumbers: {{}}\n").startswith(problem)
+
+
+def test_listed_number_is_not_ignored() -> None:
+    """In any document of the account."""
+    head = "version: 1\naccount: a\n"
+    sources = [
+        ("a.yaml", f"{head}ignore: [070*]\nnumbers:\n  070-1234-5678: ACTIVE\n".encode()),
+        ("b.yaml", f"{head}numbers: {{070-1234-5679: ACTIVE, 02-312-4567: ACTIVE}}\n".encode()),
+    ]
+    error = refusal(*sources)
+    assert [str(problem) for problem in error.problems] == [
+        "a.yaml:5:1: 07012345678 is listed, and a.yaml:3 ignores it: remove one of the two",
+        "b.yaml:3:1: 07012345679 is listed, and a.yaml:3 ignores it: remove one of the two",
+    ]

@@ -167,3 +167,12 @@ def test_files_of_a_split_account_are_listed_once() -> None:
     """Two documents of one file are one file."""
     assert sources(SAVED) == ("main.yaml",)
     assert sources(SPLIT) == ("main.yaml", "sales.yaml")
+
+
+def test_write_of_a_number_that_is_ignored_now_is_stale() -> None:
+    """Although unlisted numbers are deactivated."""
+    unlisted = f"unmanaged: deactivate\nnumbers: {{{ON}: ACTIVE}}"
+    assert _reasons(unlisted) == {}
+    reason = "main.yaml ignores this number now: plan again"
+    assert _reasons(f"ignore: [{OFF}]\n{unlisted}") == {OFF: reason}
+    assert _reasons(f"ignore: [{OFF}]\n{unlisted}", SAVED, "b.yaml") == {OFF: reason}

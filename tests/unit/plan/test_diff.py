@@ -354,8 +354,8 @@ def test_plan_file_is_readable_json() -> None:
         "source": "main.yaml",
         "endpoint": "solapi",
         "credentials": {
-            "api_key": {"env": "MAIN_API_KEY", "file": None},
-            "api_secret": {"env": None, "file": "/run/secrets/main"},
+            "api_key": {"env": "MAIN_API_KEY", "file": None, "command": None},
+            "api_secret": {"env": None, "file": "/run/secrets/main", "command": None},
         },
         "safety": {"max_deactivations": "20%", "min_active": 2, "pair_swaps": "warn"},
         "impossible": [

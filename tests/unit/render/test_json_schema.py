@@ -258,6 +258,10 @@ DESIRED = [
     ("version: 1\ncredentials: {api_key: {command: [pass, '']}, api_secret: {env: S}}\nnumbers: {}", False),
     ("version: 1\ndefaults: {status: ACTIVE, owner: x}\nnumbers: {010-1234-5678: , 010-1234-5679: {note: x}}", True),
     ("version: 1\ndefaults: {status: ACTIVE}\nnumbers: [010-1234-5678, {phone: 010-1234-5679}]", True),
+    ("version: 1\nignore: [02-312-4567, '070 1234-*', 080*]\nnumbers: {}", True),
+    ("version: 1\nignore: 070*\nnumbers: {}", False),
+    ("version: 1\nignore: ['07*']\nnumbers: {}", False),
+    ("version: 1\nignore: ['070*1']\nnumbers: {}", False),
     ("version: 1\ndefaults: {state: ACTIVE}\nnumbers: {}", False),
     ("version: 1\ndefaults: {schedule: []}\nnumbers: {}", False),
     (

@@ -102,7 +102,7 @@ def _comparable(account: DesiredAccount, phone: str) -> object:
     """Return the desired state of a number as a value that is equal for equal states."""
     desired, schedule = account.numbers.get(phone), account.schedules.get(phone)
     if desired is None and schedule is None:
-        return account.unmanaged
+        return account.unmanaged, account.ignores(phone)
     return schedule, desired and (desired.status, desired.protected)
 
 

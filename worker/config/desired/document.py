@@ -23,11 +23,12 @@ from worker.config.fields import (
     read_version,
     why_unfit,
 )
-from worker.config.yaml_reader import Mapping, Node, Reader, Scalar, describe, quote, suggest
+from worker.config.yaml_reader import Mapping, Node, Reader, Scalar, Sequence, describe, quote, suggest
 from worker.model.accounts import DesiredAccount, InUseOverride, PairSwaps, SafetyOverride, Unmanaged
 from worker.model.credentials import CredentialsRef, SecretRef
 from worker.model.errors import Problem
 from worker.model.messages import Message
+from worker.model.phones import parse_pattern
 from worker.model.safety import COUNT_CAP, HOURS_CAP
 from worker.model.suspension import Maintenance, Suspend, parse_until
 from worker.model.times import DEFAULT_ZONE, load_zone, parse_weekly
@@ -47,6 +48,7 @@ _KEYS: Final = (
     "suspend",
     "maintenance",
     "groups",
+    "ignore",
     "timezone",
     *defaults.KEYS,
     "numbers",
@@ -78,6 +80,7 @@ class DocumentReader:
         self._defaults = DefaultsReader(reader, inherited)
         self._groups = GroupsReader(reader)
         self._values: dict[str, Any] = {}
+        self._ignored_lines: dict[str, int] = {}
         self._keys: frozenset[str] = frozenset()
 
     def read(self, start: Any) -> AccountDocument | None:
@@ -92,6 +95,7 @@ class DocumentReader:
             self._values.get("timezone", DEFAULT_ZONE), self._defaults.named()
         )
         self._values["groups"] = self._groups.finish()
+        self._values["ignored"] = tuple(self._ignored_lines)
         name = self._values.pop("account", None)
         is_named = name is not None
         # macOS, for one, stores Hangul in the names of files decomposed
@@ -105,7 +109,7 @@ class DocumentReader:
         )
         head_keys = tuple(sorted(self._keys & HEAD_KEYS))
         unlisted = tuple(member for member in self._groups.members if member.phone not in self._numbers.desired)
-        return AccountDocument(account, is_named, head_keys, "timezone" in self._keys, unlisted)
+        return AccountDocument(account, is_named, head_keys, "timezone" in self._keys, unlisted, self._ignored_lines)
 
     def _not_a_mapping(self, start: Any, event: Any) -> None:
         yaml_reader.skip(event, self._stream)
@@ -159,6 +163,7 @@ class DocumentReader:
             "suspend": self._suspend,
             "maintenance": self._maintenance,
             "groups": self._groups.read,
+            "ignore": self._ignore,
             "timezone": self._timezone,
             "defaults": self._defaults.read_defaults,
             "schedules": self._defaults.read_schedules,
@@ -192,6 +197,28 @@ class DocumentReader:
         message = Message("invalid unmanaged {actual}{hint}", actual=describe(node), hint=suggest(text, names))
         self._reader.problem(node, message)
         return None
+
+    def _ignore(self, node: Node) -> None:
+        if not isinstance(node, Sequence):
+            message = Message("ignore must be a list of numbers and of patterns such as 070-1234-*")
+            self._reader.problem(node, message)
+            return
+        for item in node.items:
+            text = item.text.strip() if isinstance(item, Scalar) else ""
+            try:
+                pattern = parse_pattern(text)
+            except ValueError as error:
+                self._reader.problem(item, Message("{phone}: {reason}", phone=describe(item), reason=str(error)))
+                continue
+            if pattern in self._ignored_lines:
+                first = Message(
+                    "{name} is a duplicate of line {line}: keep one",
+                    name=quote(text),
+                    line=self._ignored_lines[pattern],
+                )
+                self._reader.problem(item, first)
+            else:
+                self._ignored_lines[pattern] = item.line
 
     def _timezone(self, node: Node) -> str | None:
         text = read_text(self._reader, node, "timezone", NAME_CAP)

@@ -4,13 +4,13 @@ Documents describe the same account if all of them have its name under `account:
 """
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from worker.model.accounts import Desired, DesiredAccount, Schedule, SourceFile, Status
+from worker.model.accounts import Desired, DesiredAccount, Schedule, SourceFile, Status, matches_pattern
 from worker.model.errors import Problem
 from worker.model.messages import Message, PhoneNumber
 from worker.model.schedule import is_ever_desired
@@ -31,6 +31,7 @@ class AccountDocument(Struct, frozen=True):
 
     `is_named` is True if the document has the key `account`, and `zoned` if it has `timezone`. `keys` are its
     account-level keys. `unlisted` are the members of its groups that the document itself does not list.
+    `ignored_lines` maps the patterns of ignored numbers to their lines.
     """
 
     account: DesiredAccount
@@ -38,6 +39,7 @@ class AccountDocument(Struct, frozen=True):
     keys: tuple[str, ...] = ()
     zoned: bool = False
     unlisted: tuple[GroupMember, ...] = ()
+    ignored_lines: Mapping[str, int] = {}
 
     @property
     def location(self) -> str:
@@ -128,6 +130,9 @@ def _disagreements(documents: Sequence[AccountDocument]) -> Iterator[Problem]:
         yield from _second_heads(documents)
         yield from _listed_twice(documents)
         yield from _other_zones(documents)
+    for document in documents:
+        if document.ignored_lines:
+            yield from _listed_although_ignored(document, documents)
     numbers_by_document = [document.account.numbers for document in documents]
     for document in documents:
         for member in document.unlisted:
@@ -144,6 +149,19 @@ def _disagreements(documents: Sequence[AccountDocument]) -> Iterator[Problem]:
                     else Message("{phone} is not under numbers: list it, or remove it from the group", phone=phone)
                 )
                 yield Problem(document.account.source, member.line, member.column, message)
+
+
+def _listed_although_ignored(ignoring: AccountDocument, documents: Sequence[AccountDocument]) -> Iterator[Problem]:
+    for document in documents:
+        for phone, _, line in document.account.numbers_with_lines():
+            for pattern, pattern_line in ignoring.ignored_lines.items():
+                if matches_pattern(pattern, phone):
+                    message = Message(
+                        "{phone} is listed, and {location} ignores it: remove one of the two",
+                        phone=PhoneNumber(phone),
+                        location=f"{ignoring.account.source}:{pattern_line}",
+                    )
+                    yield Problem(document.account.source, line, 1, message)
 
 
 def _missing_names(documents: Sequence[AccountDocument]) -> Iterator[Problem]:
