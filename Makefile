@@ -14,7 +14,7 @@ PURE := $(subst $() ,$(comma),$(addprefix worker/,model/* plan/* render/* config
 # pytest compiles the tests once, instead of in each of its processes
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup messages demo check test lowest lint types contracts unit simulate wide environments postgres mutate promtool bench docs pictures browser engine containers dist sbom audit lock clean
+.PHONY: help setup messages demo check test lowest lint types contracts unit simulate wide environments chaos postgres mutate promtool bench docs pictures browser engine containers dist sbom audit lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -78,9 +78,13 @@ environments: setup ## the end-to-end tests on an unusual machine, see tests/sup
 	SENDERID_TEST_MACHINE="$${SENDERID_TEST_MACHINE:-seoul korean homeless private slow strict}" setsid --wait \
 		$(BIN)/python -X dev -m pytest -q -n auto --dist worksteal tests/e2e < /dev/null
 
-postgres: setup ## run the tests of the shared ledger with another PostgreSQL (POSTGRES=folder of its programs)
-	SENDERID_TEST_POSTGRES=$${POSTGRES:-/usr/lib/postgresql/15/bin} $(BIN)/python -m pytest -q -n auto --dist worksteal tests/unit/ledger \
-		tests/e2e/test_kills.py -k postgres
+chaos: setup ## kill and stop 325 runs with a shared ledger at random, and print what was lost (some minutes)
+	SENDERID_CHAOS=10 $(BIN)/python -m pytest -q -s tests/e2e/test_chaos.py
+
+postgres: setup ## the tests of the shared ledger with the PostgreSQL of this machine, TLS and PgBouncer (apt-get install postgresql pgbouncer)
+	SENDERID_TEST_POSTGRES=$${POSTGRES:-$(lastword $(sort $(wildcard /usr/lib/postgresql/*/bin)))} $(BIN)/python -m pytest -q -n auto \
+		--dist worksteal tests/unit/ledger tests/e2e/test_kills.py tests/e2e/test_shared_ledger.py tests/e2e/test_postgres_server.py \
+		-k "postgres or shared_ledger or leases or fence"
 
 mutate: setup ## change functions that differ from main and check that tests fail (BASE=… PATHS=… ALL=1 SAMPLE=…), see docs/explanation/mutation.md
 	@$(BIN)/python -m tests.tools.mutation $(if $(BASE),--base $(BASE)) $(if $(ALL),--all) $(if $(SAMPLE),--sample $(SAMPLE)) $(PATHS)

@@ -260,11 +260,13 @@ def test_durable_server_passes_the_checks() -> None:
     durable.remove()
 
 
-def test_shared_session_is_a_warning(postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_shared_session_is_refused(postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
     """Behind a pooler in transaction mode, two open connections use one process of the server."""
     connection = postgres.open()
     monkeypatch.setattr(postgres, "open", lambda: connection)
     monkeypatch.setattr(connection, "close", lambda: None)
-    assert [status for name, status, _ in examine(postgres) if name == "ledger pooler"] == ["warn"]
+    assert [status for name, status, _ in examine(postgres) if name == "ledger pooler"] == ["fail"]
+    with pytest.raises(LedgerError, match="a pooler in transaction mode shares sessions"):
+        await ledger(postgres).__aenter__()
     monkeypatch.undo()
     connection.close()

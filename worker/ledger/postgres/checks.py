@@ -7,6 +7,7 @@ from typing import Literal
 from worker.ledger.database import Database
 from worker.ledger.postgres.connection import PostgresConnection
 from worker.ledger.postgres.database import PostgresDatabase
+from worker.ledger.postgres.leases import refuse_pooler
 from worker.model.errors import LedgerError
 from worker.model.messages import Message
 
@@ -52,16 +53,12 @@ def _durability(database: PostgresDatabase, connection: PostgresConnection) -> F
 
 
 def _pooler(connection: PostgresConnection, other: PostgresConnection) -> Finding:
-    """Check if two open connections share a process of the server, which happens only behind a pooler."""
-    (first,) = connection.execute("SELECT pg_backend_pid()").fetchone()
-    (second,) = other.execute("SELECT pg_backend_pid()").fetchone()
-    if first != second:
-        return "ledger pooler", "ok", Message("each connection has its own session")
-    detail = Message(
-        "a pooler shares sessions between connections (transaction mode), which breaks settings and prepared "
-        "statements: connect to the server, or use session mode"
-    )
-    return "ledger pooler", "warn", detail
+    name = "ledger pooler"
+    try:
+        refuse_pooler(connection, other)
+    except LedgerError as error:
+        return name, "fail", str(error)
+    return name, "ok", Message("each connection has its own session")
 
 
 def _encryption(database: PostgresDatabase, connection: PostgresConnection) -> Finding:

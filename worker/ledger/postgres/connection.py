@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import asyncpg
 
 from worker.model.errors import LedgerError
+from worker.model.messages import Message
 
 if TYPE_CHECKING:
     from asyncpg.prepared_stmt import PreparedStatement
 
-__all__ = ["PostgresConnection", "PostgresCursor", "translated"]
+__all__ = ["POOLED", "PostgresConnection", "PostgresCursor", "translated"]
 
 T = TypeVar("T")
 
@@ -29,6 +30,10 @@ _NUMBERED: Final = re.compile(r"\?(\d+)")
 _NAMED: Final = re.compile(r"(?<![:\w]):([a-z_]+)")
 _JSON_VALUE: Final = re.compile(r"json_extract\(value, '\$\[(\d+)\]'\)")
 _JSON_ROWS: Final = re.compile(r"json_each\((\$\d+)\)")
+POOLED: Final = Message(
+    "a pooler in transaction mode shares sessions between connections, which breaks leases: connect to the server, or "
+    "use session mode"
+)
 _ONE_BY_ONE: Final = {"BEGIN IMMEDIATE": "BEGIN", "BEGIN": "BEGIN", "COMMIT": "COMMIT", "ROLLBACK": "ROLLBACK"}
 """Statements that control transactions. They cannot be prepared."""
 
@@ -163,6 +168,8 @@ class PostgresConnection:
             work = asyncio.wait_for(work, max(self._deadline - time.monotonic(), 0.001))
         try:
             return self._wait_for(work)
+        except (asyncpg.DuplicatePreparedStatementError, asyncpg.InvalidSQLStatementNameError):
+            raise self.unusable(POOLED) from None
         except asyncpg.PostgresError as error:
             # the detail of an error may show the values of a row
             raise self.unusable(str(error.args[0])) from None

@@ -18,14 +18,14 @@ from msgspec import Struct
 
 from worker.ledger.database import Connection, Intent, Transactions
 from worker.ledger.postgres import alarm
-from worker.ledger.postgres.connection import PostgresConnection, PostgresCursor
+from worker.ledger.postgres.connection import POOLED, PostgresConnection, PostgresCursor
 from worker.ledger.records import AttemptState, RunInfo, Subject
 from worker.ledger.writes import storable
 from worker.model.errors import AccountBusy, LeaseLost, LedgerError
 from worker.model.messages import Message
 from worker.model.ports import SharedQuota, UsedSlots
 
-__all__ = ["BEAT_SECONDS", "LEASE_SECONDS", "PostgresLeases", "lane_name"]
+__all__ = ["BEAT_SECONDS", "LEASE_SECONDS", "PostgresLeases", "lane_name", "refuse_pooler"]
 
 LEASE_SECONDS: Final = 15.0
 """Time in seconds for which a lease is valid without a renewal."""
@@ -161,6 +161,7 @@ class PostgresLeases:
         run = self._run
         sent_at = alarm.seconds_since_boot()
         try:
+            refuse_pooler(connection, self._renewals)
             (self._worker,) = self._execute_in_time(
                 _START, run.id, storable(run.host), run.pid, run.started_at, LEASE_SECONDS, self._grace_seconds
             ).fetchone()
@@ -296,6 +297,17 @@ class PostgresLeases:
         except TimeoutError:
             reason = Message("no response within {seconds:g} s", seconds=_BEAT_TIMEOUT)
             raise self._renewals.unusable(reason) from None
+
+
+def refuse_pooler(connection: PostgresConnection, other: PostgresConnection) -> None:
+    """Check that two open connections have a process of the server each.
+
+    Raises:
+        LedgerError: they share one, which happens only behind a pooler that gives each transaction another session.
+    """
+    (own,), (others,) = (each.execute("SELECT pg_backend_pid()").fetchone() for each in (connection, other))
+    if own == others:
+        raise connection.unusable(POOLED)
 
 
 def lane_name(lane: int) -> str:
