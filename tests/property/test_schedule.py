@@ -108,7 +108,7 @@ def _reference(schedule: Schedule, moment: datetime, starts: dict[datetime, date
                     starts.setdefault(clock, to_utc(clock, zone))
                 if starts[clock_start] <= moment < starts[clock_end]:
                     return week.status
-    return schedule.plain
+    return schedule.base_status
 
 
 @pytest.mark.slow

@@ -195,10 +195,10 @@ def _unlisted(phone: str, others: Iterable[DesiredAccount]) -> Message:
 def _check_owners(owners: Sequence[str], accounts: Iterable[DesiredAccount]) -> None:
     if not owners:
         return
-    known = {fold(number.owner): number.owner for account in accounts for number in account.numbers.values()}
+    known_owners = {fold(number.owner): number.owner for account in accounts for number in account.numbers.values()}
     for owner in owners:
-        if not fold(owner) or fold(owner) not in known:
-            names = {name: None for name in known.values() if name}
+        if not fold(owner) or fold(owner) not in known_owners:
+            names = {name: None for name in known_owners.values() if name}
             close = get_close_matches(owner, names, n=1)
             hint = Message("; did you mean {name!r}?", name=close[0]) if close else ""
             raise UsageError(

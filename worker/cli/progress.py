@@ -91,8 +91,8 @@ class Progress:
         rate = self._finished_count / (now - self._began)
         time_left = timedelta(seconds=math.ceil(max(self._total - self._finished_count, 0) / rate))
         label = _("writing")
-        after = " ".join((f"{self._finished_count}/{self._total}", f"{rate:.0f}/s", str(time_left)))
+        suffix = " ".join((f"{self._finished_count}/{self._total}", f"{rate:.0f}/s", str(time_left)))
         columns = shutil.get_terminal_size().columns
-        width = max(0, min(_WIDEST, columns - 2 * len(label) - len(after) - 3))
+        width = max(0, min(_WIDEST, columns - 2 * len(label) - len(suffix) - 3))
         filled_width = min(width, width * self._finished_count // max(1, self._total))
-        return " ".join((label, "━" * filled_width + "╌" * (width - filled_width), after))[: columns - 1]
+        return " ".join((label, "━" * filled_width + "╌" * (width - filled_width), suffix))[: columns - 1]

@@ -129,9 +129,9 @@ def find_header(rows: Sequence[Sequence[str]], skip: Collection[str]) -> Header:
 def _candidates(rows: Sequence[Sequence[str]], skip: Collection[str]) -> Iterator[Header]:
     for start, row in enumerate(rows):
         header = Header(_columns([row], skip), start, start + 1)
-        below = rows[start + 1] if start + 1 < len(rows) else ()
-        if header.known and not any(map(_digits, row)) and _names_columns(below):
-            header = Header(_columns([row, below], skip), start, start + 2)
+        next_row = rows[start + 1] if start + 1 < len(rows) else ()
+        if header.known and not any(map(_digits, row)) and _names_columns(next_row):
+            header = Header(_columns([row, next_row], skip), start, start + 2)
         yield header
 
 

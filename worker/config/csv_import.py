@@ -95,10 +95,10 @@ def read_csv(source: str, data: bytes, skip: Collection[str] = (), encoding: str
     lines = list(StringIO(text, newline=""))
     if not text.strip():
         raise _error(source, 1, 1, Message("the file is empty"))
-    skipped = frozenset(map(plain, skip))
+    skipped_names = frozenset(map(plain, skip))
     declaration = _declaration(lines[0].rstrip("\r\n"))
     if declaration is None:
-        delimiter = _detect_delimiter(lines, skipped)
+        delimiter = _detect_delimiter(lines, skipped_names)
     elif (delimiter := declaration[1]) not in _DELIMITERS:
         message = Message("invalid delimiter {text}: use a comma, semicolon, tab or bar", text=quote(delimiter))
         raise _error(source, 1, 1, message)
@@ -106,7 +106,7 @@ def read_csv(source: str, data: bytes, skip: Collection[str] = (), encoding: str
     head = list(islice(rows, SEARCHED_ROWS + 1))
     if not head:
         raise _error(source, 1, 1, Message("the file is empty"))
-    header = find_header([row.cells for row in head], skipped)
+    header = find_header([row.cells for row in head], skipped_names)
     reader = _TableReader(source, head, header, delimiter, warnings)
     for row in chain(head[header.end :], rows):
         reader.take(row)

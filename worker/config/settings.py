@@ -373,7 +373,7 @@ def _walk(
 def _of_environment(environment: Mapping[str, str], problems: list[Problem]) -> dict[tuple[str, ...], object]:
     leaves = dict(_leaves(Settings, ()))
     names = {_PREFIX + "__".join(path).upper(): path for path in leaves}
-    known = [*names, *sorted(_KIT)]
+    known_names = [*names, *sorted(_KIT)]
     values: dict[tuple[str, ...], object] = {}
     for variable in sorted(environment):
         if not variable.startswith(_PREFIX) or variable == _LANGUAGE or variable in _KIT:
@@ -382,7 +382,7 @@ def _of_environment(environment: Mapping[str, str], problems: list[Problem]) -> 
         path = names.get(variable)
         if path is None:
             if not _SERVICE_LINK.fullmatch(variable):
-                hint = yaml_reader.suggest(variable.upper(), known)
+                hint = yaml_reader.suggest(variable.upper(), known_names)
                 problems.append(Problem(location, 1, 1, Message("unknown setting{hint}", hint=hint)))
             continue
         text = environment[variable].strip()

@@ -85,11 +85,13 @@ class WatchedFiles:
     def _find_shared(self, source: str) -> tuple[str, bytes] | Problem | None:
         return self._shared_files(source)
 
-    def _take(self, changed_files: frozenset[str]) -> None:
+    def _take(self, changed_names: frozenset[str]) -> None:
         current = {account.name: account for account in self._state.accounts}
-        fresh = {account.name: account for account in with_commits(current[name] for name in sorted(changed_files))}
+        changed_accounts = {
+            account.name: account for account in with_commits(current[name] for name in sorted(changed_names))
+        }
         self._accounts = {
-            name: fresh.get(name) or self._accounts.get(name) or account
+            name: changed_accounts.get(name) or self._accounts.get(name) or account
             for name, account in current.items()
             if self._names is None or name in self._names
         }

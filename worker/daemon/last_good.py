@@ -93,45 +93,55 @@ class LastGood:
         `files` yields each file as a name with its bytes, or with None if the file has not changed. For a file or
         folder that cannot be read, it yields the problem.
         """
-        existing, fresh, broken = self._read(files)
+        existing, changed_documents, broken = self._read(files)
         valid_before = self._last_valid
         last_valid = {source: valid_before.get(source, ()) for source in existing}
         deleted_files = {source: documents for source, documents in valid_before.items() if source not in existing}
         deferred: dict[str, Fragments] = {}
-        while fresh or deleted_files:
+        while changed_documents or deleted_files:
             problems_by_file: dict[str, list[Problem]] = {}
-            for conflict in self._conflicts(last_valid, fresh, deleted_files, broken):
-                for source in _causes(conflict, last_valid, fresh, deleted_files):
+            for conflict in self._conflicts(last_valid, changed_documents, deleted_files, broken):
+                for source in _causes(conflict, last_valid, changed_documents, deleted_files):
                     problems_by_file.setdefault(source, []).append(conflict.problem)
             if not problems_by_file:
                 break
             # the files that caused a contradiction are set aside, then the others are checked again
             for source, problems in problems_by_file.items():
                 broken[source] = DesiredStateError(problems)
-                if source in fresh:
-                    deferred[source] = fresh.pop(source)
+                if source in changed_documents:
+                    deferred[source] = changed_documents.pop(source)
                 else:
                     last_valid[source] = deleted_files.pop(source)
                     self._hashes.pop(source, None)  # if the file is created again, it is parsed again
-        self._last_valid, self._deferred = last_valid | fresh, deferred
+        self._last_valid, self._deferred = last_valid | changed_documents, deferred
         return self._changes(valid_before, broken)
 
     def _conflicts(
         self,
         last_valid: dict[str, Fragments],
-        fresh: dict[str, Fragments],
+        changed_documents: dict[str, Fragments],
         deleted_files: dict[str, Fragments],
         broken: Iterable[str],
     ) -> Iterator[Conflict]:
         """Yield the contradictions between files. Unchanged files take precedence over changed ones."""
         unchanged_documents = [
-            fragment for source, documents in last_valid.items() if source not in fresh for fragment in documents
+            fragment
+            for source, documents in last_valid.items()
+            if source not in changed_documents
+            for fragment in documents
         ]
-        fragments = [*unchanged_documents, *(fragment for documents in fresh.values() for fragment in documents)]
+        fragments = [
+            *unchanged_documents,
+            *(fragment for documents in changed_documents.values() for fragment in documents),
+        ]
         yield from desired.find_conflicts(fragments)
         yield from _headless(fragments, deleted_files)
-        former = {source: self._last_valid.get(source, ()) for source in (*fresh, *deleted_files)}
-        yield from _numbers_lost(fragments, former, {source: self._last_valid.get(source, ()) for source in broken})
+        earlier_documents = {
+            source: self._last_valid.get(source, ()) for source in (*changed_documents, *deleted_files)
+        }
+        yield from _numbers_lost(
+            fragments, earlier_documents, {source: self._last_valid.get(source, ()) for source in broken}
+        )
         if self._check is not None:
             yield from self._check(fragments)
 
@@ -140,7 +150,7 @@ class LastGood:
     ) -> tuple[dict[str, None], dict[str, Fragments], dict[str, DesiredStateError]]:
         """Return the existing files, the documents of changed files, and the errors of files invalid on their own."""
         existing: dict[str, None] = {}
-        fresh: dict[str, Fragments] = {}
+        changed_documents: dict[str, Fragments] = {}
         broken: dict[str, DesiredStateError] = {}
         for file in files:
             if isinstance(file, Problem):
@@ -156,16 +166,16 @@ class LastGood:
             digest = self._hashes.get(source) if data is None else self._hash(source, data)
             if data is None or digest == self._hashes.get(source):
                 if source in self._deferred:
-                    fresh[source] = self._deferred[source]
+                    changed_documents[source] = self._deferred[source]
                 elif source in self._broken:
                     broken[source] = self._broken[source]
                 continue
             self._hashes[source] = digest or ""
             try:
-                fresh[source] = desired.parse_file(source, data, self._shared_files)
+                changed_documents[source] = desired.parse_file(source, data, self._shared_files)
             except DesiredStateError as error:
                 broken[source] = error
-        return existing, fresh, broken
+        return existing, changed_documents, broken
 
     def _hash(self, source: str, data: bytes) -> str:
         """Return the hash of a file and of its defaults."""
@@ -214,7 +224,7 @@ class LastGood:
 def _causes(
     conflict: Conflict,
     last_valid: dict[str, Fragments],
-    fresh: dict[str, Fragments],
+    changed_documents: dict[str, Fragments],
     deleted_files: dict[str, Fragments],
 ) -> list[str]:
     """Return the changed or deleted files that caused a contradiction.
@@ -223,9 +233,9 @@ def _causes(
     the deleted files of the same accounts.
     """
     source = conflict.problem.source
-    if source in fresh or source in deleted_files:
+    if source in changed_documents or source in deleted_files:
         return [source]
-    changed_files = [source_of_clash for source_of_clash in conflict.sources if source_of_clash in fresh]
+    changed_files = [source_of_clash for source_of_clash in conflict.sources if source_of_clash in changed_documents]
     if changed_files:
         return changed_files
     names = {

@@ -43,7 +43,11 @@ class LiveStatus:
 
     def on_pass(self, finished_pass: "Pass") -> None:
         """Record the reads of a pass."""
-        self._reads |= {each.read.account: each.read for each in finished_pass.accounts if each.read is not None}
+        self._reads |= {
+            account_pass.read.account: account_pass.read
+            for account_pass in finished_pass.accounts
+            if account_pass.read is not None
+        }
         self.on_change()
 
     def on_event(self, event: str, fields: Mapping[str, Any]) -> None:  # noqa: ARG002 - the signature of a listener

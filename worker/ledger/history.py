@@ -206,13 +206,13 @@ def _account(row: dict[str, Any], numbers: tuple[NumberRecord, ...] | None) -> A
 
 def _numbers(connection: Connection, entry: int, phone: str | None) -> tuple[NumberRecord, ...]:
     """Return the records of the numbers of an entry, ordered by digits. `phone`, unless None, selects one number."""
-    which = "WHERE entry = ?1 AND (CAST(?2 AS TEXT) IS NULL OR phone = ?2)"
+    condition = "WHERE entry = ?1 AND (CAST(?2 AS TEXT) IS NULL OR phone = ?2)"
     attempts: dict[str, list[dict[str, Any]]] = {}
-    for row in rows(connection.execute(f"SELECT * FROM attempts {which} ORDER BY phone, number", (entry, phone))):
+    for row in rows(connection.execute(f"SELECT * FROM attempts {condition} ORDER BY phone, number", (entry, phone))):
         attempts.setdefault(row["phone"], []).append(row)
     return tuple(
         number_of(row, attempts.get(row["phone"], ()))
-        for row in rows(connection.execute(f"SELECT * FROM outcomes {which} ORDER BY phone", (entry, phone)))
+        for row in rows(connection.execute(f"SELECT * FROM outcomes {condition} ORDER BY phone", (entry, phone)))
     )
 
 

@@ -102,8 +102,8 @@ def runs_of_account(
     """Return the runs of an account as `runs_of` does, including those that could not read it, whose key has no id."""
     unread_key = f"{platform(key)} None"
     keys = (key,) if key == unread_key else (key, unread_key)
-    found = [entry for each in keys for entry in runs_of(connection, each, name, before=before, limit=limit)]
-    return sorted(found, key=lambda entry: -entry.position)[:limit]
+    entries = [entry for each_key in keys for entry in runs_of(connection, each_key, name, before=before, limit=limit)]
+    return sorted(entries, key=lambda entry: -entry.position)[:limit]
 
 
 def runs(connection: Connection, *, before: str | None = None, limit: int) -> list[RunSummary]:

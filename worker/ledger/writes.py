@@ -271,8 +271,8 @@ def finish_entry(
     )
     if confirmed:
         statuses = _last_written(connection, key)
-        fresh = ((phone, status) for phone, status in confirmed.items() if statuses.get(phone) != status)
-        _remember(connection, key, run, fresh, now)
+        new_statuses = ((phone, status) for phone, status in confirmed.items() if statuses.get(phone) != status)
+        _remember(connection, key, run, new_statuses, now)
     connection.execute(
         f"""UPDATE entries SET finished_at = ?, outcome = ?, error_code = ?, error_message = ?, error_parts = ?,
             counts = ?, reads = ?, writes = ?, retries = ?, settled = {_is_settled_sql("entries.id")} WHERE id = ?""",

@@ -152,11 +152,11 @@ class WeeklyWindow(Struct, frozen=True):
 class Schedule(Struct, frozen=True):
     """The desired status of one number over time. `timezone` is an IANA name.
 
-    A dated window takes precedence over a weekly window. Outside all windows, `plain` applies: a status, or None for no
+    A dated window takes precedence over a weekly window. Outside all windows, `base_status` applies; None means no
     desired status.
     """
 
-    plain: Status | None
+    base_status: Status | None
     dated: tuple[DatedWindow, ...]
     weekly: tuple[WeeklyWindow, ...]
     timezone: str

@@ -149,8 +149,8 @@ class _ProblemsError(WorkerError):
     """The base class of errors that list problems. `omitted_count` is the count of problems that are not listed."""
 
     def __init__(self, problems: Sequence[Problem], omitted: int = 0) -> None:
-        more = [Message("… and {count:,} more", count=omitted)] if omitted else []
-        super().__init__(join([*map(str, problems), *more], "\n"))
+        suffix = [Message("… and {count:,} more", count=omitted)] if omitted else []
+        super().__init__(join([*map(str, problems), *suffix], "\n"))
         self.problems = tuple(problems)
         self.omitted_count = omitted
 

@@ -331,8 +331,8 @@ def _lacks_zero(digits: str) -> bool:
     """Return True if the digits are a plausible number without its leading zero."""
     if digits.startswith("0") or _is_ordinary(digits) or _is_cut_nationwide(digits):
         return False
-    whole = f"0{digits}"
-    return why_implausible(whole) is None and _SERVICES.get(whole[:3], (0, 0, None))[2] is None
+    full_number = f"0{digits}"
+    return why_implausible(full_number) is None and _SERVICES.get(full_number[:3], (0, 0, None))[2] is None
 
 
 def _is_cut_nationwide(digits: str) -> bool:

@@ -122,10 +122,10 @@ def scheduled_status(schedule: Schedule, moment: datetime) -> ScheduledStatus:
     """Return the desired status of a schedule at an aware moment, and the reason."""
     window = _dated_at(schedule, moment) or _weekly_at(schedule, moment)
     if window is None:
-        plain = schedule.plain
-        if plain is None:
+        base_status = schedule.base_status
+        if base_status is None:
             return ScheduledStatus(None, _IDLE)
-        return ScheduledStatus(plain, Message("listed as {status}; no window is open", status=plain))
+        return ScheduledStatus(base_status, Message("listed as {status}; no window is open", status=base_status))
     text = window.text if isinstance(window, WeeklyWindow) else _span(window, schedule.timezone)
     return ScheduledStatus(
         window.status, Message("scheduled {status}: {reason}", status=window.status, reason=window.reason or text)
@@ -135,7 +135,7 @@ def scheduled_status(schedule: Schedule, moment: datetime) -> ScheduledStatus:
 def status_changes(schedule: Schedule, after: datetime) -> Iterator[tuple[datetime, ScheduledStatus]]:
     """Yield the time and the new desired status of each change after a moment. The iterator may be endless."""
     edges = sorted({edge for window in schedule.dated for edge in (window.start, window.end) if edge is not None})
-    statuses = {schedule.plain if window is None else window.status for _, window in _profile(schedule.weekly)}
+    statuses = {schedule.base_status if window is None else window.status for _, window in _profile(schedule.weekly)}
     status, moment = scheduled_status(schedule, after).status, after
     while True:
         index = bisect_right(edges, moment)
@@ -154,7 +154,7 @@ def status_changes(schedule: Schedule, after: datetime) -> Iterator[tuple[dateti
 
 def is_ever_desired(schedule: Schedule, status: Status) -> bool:
     """Return True if `status` is the desired status of a window, or outside the windows."""
-    return status == schedule.plain or any(
+    return status == schedule.base_status or any(
         window.status == status for windows in (schedule.dated, schedule.weekly) for window in windows
     )
 
@@ -252,7 +252,7 @@ def _profile(weekly: tuple[WeeklyWindow, ...]) -> tuple[tuple[int, WeeklyWindow 
 
 
 def _span(window: DatedWindow, timezone: str) -> str:
-    where = load_zone(timezone)
-    start = Message("from {time}", time=format_local(window.start, where)) if window.start else ""
-    end = Message("until {time}", time=format_local(window.end, where)) if window.end else ""
+    zone = load_zone(timezone)
+    start = Message("from {time}", time=format_local(window.start, zone)) if window.start else ""
+    end = Message("until {time}", time=format_local(window.end, zone)) if window.end else ""
     return join(filter(None, (start, end)), " ")

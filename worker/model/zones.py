@@ -209,13 +209,13 @@ def zone_warning(name: str) -> Message | None:
     if inverted_offset is None or int(inverted_offset[2]) == 0:
         return None
     minutes = int(f"{inverted_offset[1]}{inverted_offset[2]}") * 60
-    actual, opposite = _format(-minutes), OFFSETS.get(minutes)
+    offset_text, opposite = _format(-minutes), OFFSETS.get(minutes)
     if opposite is None:
-        return Message("{zone} is {offset}, as IANA inverts the sign", zone=name, offset=actual)
+        return Message("{zone} is {offset}, as IANA inverts the sign", zone=name, offset=offset_text)
     return Message(
         "{zone} is {offset}, as IANA inverts the sign: use {opposite} for {local_name}",
         zone=name,
-        offset=actual,
+        offset=offset_text,
         opposite=opposite,
         local_name=_format(minutes),
     )

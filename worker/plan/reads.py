@@ -49,7 +49,7 @@ def _without_surrogates(value: Any) -> Any:
         case str():
             return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         case list() | tuple():
-            return [_without_surrogates(each) for each in value]
+            return [_without_surrogates(item) for item in value]
     return value
 
 

@@ -298,13 +298,13 @@ class Executor:
             pass
         if active - deactivations >= minimum:
             return True
-        failed = sum(not attempt.acknowledged for attempt in activations)
+        failed_count = sum(not attempt.acknowledged for attempt in activations)
         message = Message.plural(
             "{count} activation failed, and without it fewer than {minimum} numbers would stay ACTIVE: "
             "no deactivation was attempted",
             "{count} activations failed, and without them fewer than {minimum} numbers would stay ACTIVE: "
             "no deactivation was attempted",
-            failed,
+            failed_count,
             minimum=minimum,
         )
         self.stop_reason = ActivationsFailed(message)

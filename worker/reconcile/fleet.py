@@ -176,8 +176,10 @@ class Fleet:
             if error is None or draft.error is not None:
                 distinct.append(draft)
             else:
-                failed = failed_draft(desired, terms, error, now)
-                distinct.append(msgspec.structs.replace(failed, requests=draft.requests, statuses=draft.statuses))
+                draft_with_error = failed_draft(desired, terms, error, now)
+                distinct.append(
+                    msgspec.structs.replace(draft_with_error, requests=draft.requests, statuses=draft.statuses)
+                )
         return distinct
 
     async def read(self, account: AccountTarget, log: Log) -> ObservedAccount:

@@ -202,7 +202,7 @@ class Sandbox:
         number = account.numbers.get(record.phone or "")
         if record.fault is Fault.EDITED_BEFORE and number is not None:
             account.switch(number.phone, Status.BLOCKED)
-        stale = account.document() if record.fault is Fault.STALE_ROWS else b""
+        stale_document = account.document() if record.fault is Fault.STALE_ROWS else b""
         status_before = "" if number is None else number.status
         takes_effect = record.fault is None or record.fault.takes_effect
         try:
@@ -218,7 +218,7 @@ class Sandbox:
                 response,
                 account=account,
                 phone=record.phone,
-                stale=stale,
+                stale=stale_document,
                 document=record.method == "GET" and record.path == _NUMBERS and response.status == 200,  # noqa: PLR2004
                 now=now,
             )

@@ -137,8 +137,8 @@ class AccountReader:
             message = Message(
                 "no response within {drain_seconds:g} seconds after the run was stopped", drain_seconds=seconds
             )
-            late = Ambiguous(message, timed_out=True)
-            asyncio.get_running_loop().call_later(seconds, cancellation.close, late)
+            timeout_error = Ambiguous(message, timed_out=True)
+            asyncio.get_running_loop().call_later(seconds, cancellation.close, timeout_error)
 
     async def observe(self, *, closing: bool = False) -> ObservedAccount:
         """Read the account. A `closing` read is allowed even after `halt`, and ends at most 50 seconds after it.

@@ -107,8 +107,8 @@ class Access:
     def _check_attempts(self, peer: str) -> None:
         """Raise TooManyAttempts if a client address sent too many wrong tokens."""
         now = self._clock()
-        fresh = [moment for moment in self._wrong_attempts.get(_network_of(peer), ()) if now - moment < _PER_SECONDS]
-        if len(fresh) >= _TRIES:
+        recent = [moment for moment in self._wrong_attempts.get(_network_of(peer), ()) if now - moment < _PER_SECONDS]
+        if len(recent) >= _TRIES:
             raise TooManyAttempts
 
     def _count(self, peer: str) -> None:

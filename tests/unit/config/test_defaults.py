@@ -94,7 +94,8 @@ def test_schedule_is_used_by_its_name(shared: str | None) -> None:
     numbers = f"{{{A}: {{status: INACTIVE, schedule: office}}, {B}: {{schedule: ' office '}}}}"
     account = _account(f"{head}timezone: UTC\nnumbers: {numbers}\n", shared)
     assert {
-        phone: (schedule.plain, schedule.weekly, schedule.timezone) for phone, schedule in account.schedules.items()
+        phone: (schedule.base_status, schedule.weekly, schedule.timezone)
+        for phone, schedule in account.schedules.items()
     } == {
         A: (Status.INACTIVE, (WINDOW,), "UTC"),
         B: (None, (WINDOW,), "UTC"),
@@ -109,12 +110,12 @@ def test_default_schedule_applies_unless_an_entry_has_its_own(schedule: str) -> 
         f"numbers: {{{A}: INACTIVE, {B}: {{status: ACTIVE, until: 2026-12-01}}, {C}: {{schedule: night}}, "
         "01000000004: {schedule: none, status: ACTIVE}, 01000000005: }\n"
     )
-    assert account.schedules[A].plain is Status.INACTIVE
+    assert account.schedules[A].base_status is Status.INACTIVE
     assert account.schedules[A].weekly == (WINDOW,)
     assert (len(account.schedules[B].dated), account.schedules[B].weekly) == (1, ())
     assert account.schedules[C].weekly[0].text == "daily 22:00-06:00"
     assert "01000000004" not in account.schedules
-    assert account.schedules["01000000005"].plain is None
+    assert account.schedules["01000000005"].base_status is None
 
 
 def test_document_can_drop_the_schedule_of_its_folder() -> None:
@@ -125,7 +126,7 @@ def test_document_can_drop_the_schedule_of_its_folder() -> None:
 
 def test_status_by_default_applies_outside_the_windows() -> None:
     account = _account(f"defaults: {{status: INACTIVE}}\nnumbers: {{{A}: {{schedule: {OFFICE}}}}}\n")
-    assert account.schedules[A].plain is Status.INACTIVE
+    assert account.schedules[A].base_status is Status.INACTIVE
 
 
 def test_shared_file_is_a_part_of_its_accounts() -> None:

@@ -46,7 +46,7 @@ def test_status_with_until_becomes_a_schedule() -> None:
     end = datetime(2026, 11, 30, 15, tzinfo=UTC)
     result = schedule("{status: INACTIVE, until: 2026-12-01T00:00, reason: moving, then: ACTIVE}")
     assert result == Schedule(ON, (DatedWindow(OFF, None, end, "moving"),), (), "Asia/Seoul")
-    assert schedule("{status: INACTIVE, until: '2026-12-01'}").plain is None
+    assert schedule("{status: INACTIVE, until: '2026-12-01'}").base_status is None
 
 
 @pytest.mark.parametrize("position", ["before", "after"])

@@ -56,8 +56,8 @@ class GitHub:
 
     def comments(self, request: int, marker: str) -> list[tuple[int, str]]:
         """Return id and text of each own comment that starts with a marker."""
-        listed = self._api.pages(f"{self._root}/issues/{request}/comments")
-        return [(comment["id"], comment["body"]) for comment in listed if self._is_own(comment, marker)]
+        comments = self._api.pages(f"{self._root}/issues/{request}/comments")
+        return [(comment["id"], comment["body"]) for comment in comments if self._is_own(comment, marker)]
 
     def add_comment(self, request: int, key: str, body: str) -> int:
         """Create a comment, and return its id. Its text must start with `key`, which must be unique."""

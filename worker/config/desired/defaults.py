@@ -156,9 +156,11 @@ def read_shared(reader: Reader, node: Node) -> Defaults:
     defaults = defaults_reader.finish()
     schedules = {name: schedule for name, schedule in defaults.schedules.items() if schedule is not None}
     by_default = {} if defaults.schedule is None else {NO_SCHEDULE: defaults.schedule}
-    valid = resolve_schedules(reader, {**schedules, **by_default}, DEFAULT_ZONE)
+    resolved = resolve_schedules(reader, {**schedules, **by_default}, DEFAULT_ZONE)
     # a document has the time zone, so it reports what is invalid only there; its positions are not in this file
-    usable = {name: without_positions(schedule) for name, schedule in (schedules | by_default).items() if name in valid}
+    usable = {
+        name: without_positions(schedule) for name, schedule in (schedules | by_default).items() if name in resolved
+    }
     return replace(
         defaults,
         schedule=usable.get(NO_SCHEDULE),

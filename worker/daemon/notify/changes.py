@@ -261,22 +261,24 @@ def _of_account(name: str, before: NotifiedAccount, now: NotifiedAccount) -> Ite
 
 
 def _refusals(name: str, before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Notification]:
-    new = [rule for rule in now if rule not in before]
-    if new:
-        lines = tuple(Message("{rule}: {message}", rule=rule, message=now[rule]) for rule in new)
-        yield Notification(Event.REFUSED, name, Message("plan refused by {rules}", rules=tuple(new)), lines)
+    new_rules = [rule for rule in now if rule not in before]
+    if new_rules:
+        lines = tuple(Message("{rule}: {message}", rule=rule, message=now[rule]) for rule in new_rules)
+        yield Notification(Event.REFUSED, name, Message("plan refused by {rules}", rules=tuple(new_rules)), lines)
     elif before and not now:
         yield Notification(Event.REFUSED, name, Message("no longer refused by {rules}", rules=tuple(before)), over=True)
 
 
 def _drift(name: str, before: NotifiedAccount, now: NotifiedAccount) -> Iterator[Notification]:
-    new = [phone for phone, cause in now.drift.items() if before.drift.get(phone) is not cause]
-    if new:
-        both_count = sum(now.drift[phone] is Cause.BOTH for phone in new)
-        title = Message.plural("{count:,} number changed externally", "{count:,} numbers changed externally", len(new))
+    new_phones = [phone for phone, cause in now.drift.items() if before.drift.get(phone) is not cause]
+    if new_phones:
+        both_count = sum(now.drift[phone] is Cause.BOTH for phone in new_phones)
+        title = Message.plural(
+            "{count:,} number changed externally", "{count:,} numbers changed externally", len(new_phones)
+        )
         if both_count:
             title = Message("{changes} ({in_file:,} of them also in the file)", changes=title, in_file=both_count)
-        yield Notification(Event.DRIFT, name, title, _some(new))
+        yield Notification(Event.DRIFT, name, title, _some(new_phones))
     elif before.drift and not now.drift:
         yield Notification(Event.DRIFT, name, Message("external changes were reverted"), over=True)
 
@@ -308,11 +310,11 @@ def _summary_text(summary: WriteSummary) -> Message:
 
 
 def _holds(name: str, before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Notification]:
-    new = [phone for phone in now if phone not in before]
-    if new:
-        lines = tuple(_of_phone(phone, now[phone]) for phone in new[:_SHOWN])
-        title = Message.plural("{count:,} deactivation held", "{count:,} deactivations held", len(new))
-        yield Notification(Event.HELD, name, title, (*lines, *_more(len(new) - _SHOWN)))
+    new_phones = [phone for phone in now if phone not in before]
+    if new_phones:
+        lines = tuple(_of_phone(phone, now[phone]) for phone in new_phones[:_SHOWN])
+        title = Message.plural("{count:,} deactivation held", "{count:,} deactivations held", len(new_phones))
+        yield Notification(Event.HELD, name, title, (*lines, *_more(len(new_phones) - _SHOWN)))
     elif before and not now:
         yield Notification(Event.HELD, name, Message("no deactivation is held any more"), over=True)
 
@@ -334,8 +336,8 @@ def _mark(notice: Notice) -> tuple[NoticeKind, str | None, str]:
 
 
 def _some(phones: Sequence[str], count: int | None = None) -> tuple[str, ...]:
-    listed = phones[:_SHOWN]
-    return (*listed, *_more((len(phones) if count is None else count) - len(listed)))
+    first_phones = phones[:_SHOWN]
+    return (*first_phones, *_more((len(phones) if count is None else count) - len(first_phones)))
 
 
 def _more(count: int) -> tuple[str, ...]:

@@ -53,7 +53,7 @@ def comment(view: DocumentView, title: str, remarks: Sequence[str] = (), cap: in
     """
     sections = _sections(view.accounts)
     for lines in (
-        *(_in_full(view, sections, title, remarks, most) for most in _SAMPLES),
+        *(_in_full(view, sections, title, remarks, limit) for limit in _SAMPLES),
         _in_brief(view, sections, title, remarks, whole=True),
     ):
         text = _within(lines, cap)
@@ -101,9 +101,9 @@ def _notice(item: AttentionGroup) -> str:
     if not item.phones:
         return prose(item.text)
     numbers = ", ".join(map(phone, item.phones[:_PHONES]))
-    more = len(item.phones) - _PHONES
-    if more > 0:
-        numbers = _("{names} and {count} more").format(names=numbers, count=f"{more:,}")
+    omitted_count = len(item.phones) - _PHONES
+    if omitted_count > 0:
+        numbers = _("{names} and {count} more").format(names=numbers, count=f"{omitted_count:,}")
     return f"{numbers}: {prose(item.text)}"
 
 

@@ -77,11 +77,11 @@ def pauses(writes: Sequence[Write], window: float) -> list[Pause]:
     """
     result = []
     last_refusal = -window
-    for one, other in pairwise(writes):
-        last_refusal = one.at if one.refused else last_refusal
-        is_limited = one.at - last_refusal < window
-        if other.at - one.at > (_NOTABLE if is_limited else max(_NOTABLE, window)):
-            result.append(Pause(one.at, other.at, is_limited))
+    for previous, current in pairwise(writes):
+        last_refusal = previous.at if previous.refused else last_refusal
+        is_limited = previous.at - last_refusal < window
+        if current.at - previous.at > (_NOTABLE if is_limited else max(_NOTABLE, window)):
+            result.append(Pause(previous.at, current.at, is_limited))
     return result
 
 

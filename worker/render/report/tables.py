@@ -181,7 +181,7 @@ def runs_table(runs: Sequence[RunRecord]) -> Table:
 
 def _run(run: RunRecord) -> TableRow:
     names = tuple(account.account for account in run.accounts)
-    more = (f"+{len(names) - _NAMES:,}",) if len(names) > _NAMES else ()
+    suffix = (f"+{len(names) - _NAMES:,}",) if len(names) > _NAMES else ()
     mark = ending_mark(run.outcome, [account.error for account in run.accounts])
     return TableRow(
         (
@@ -190,7 +190,7 @@ def _run(run: RunRecord) -> TableRow:
             mark,
             run.command,
             user_and_host(run),
-            names[:_NAMES] + more,
+            names[:_NAMES] + suffix,
             brief_counts(run.counts),
             None if run.finished_at is None else f"{seconds_between(run.started_at, run.finished_at):,.1f}",
         ),

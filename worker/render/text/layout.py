@@ -83,12 +83,12 @@ def group_lines(groups: Sequence[NumberGroup], paint: Paint, columns: int, *, sh
     for group, sample in zip(groups, samples, strict=True):
         label = paint(group.mark.tone, f"{group.mark.symbol} {fit(translate(group.mark.word), mark_width)}")
         for row in sample:
-            left = f"{fit(_phone(row.phone), phone)}  {fit(_status(row), status)}"
+            left_text = f"{fit(_phone(row.phone), phone)}  {fit(_status(row), status)}"
             remark = safe(_remark(row), max(columns - len(indent), _NARROWEST))
-            if remark and len(indent) + width(left) + 2 + width(remark) <= columns:
-                yield f"  {label}  {left}  {paint('quiet', remark)}"
+            if remark and len(indent) + width(left_text) + 2 + width(remark) <= columns:
+                yield f"  {label}  {left_text}  {paint('quiet', remark)}"
             else:
-                yield f"  {label}  {left}".rstrip()
+                yield f"  {label}  {left_text}".rstrip()
                 if remark:
                     yield indent + paint("quiet", remark)
             if group.advice is None:

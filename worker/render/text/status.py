@@ -96,7 +96,7 @@ def _closing(report: StatusReport) -> str:
     if differing:
         text = ngettext("{count} differs (*)", "{count} differ (*)", differing)
         parts.append(text.format(count=f"{differing:,}"))
-    failed = sum(account.error is not None for account in report.accounts)
-    if failed:
-        parts.append(_("could not be read: {accounts}").format(accounts=count(failed, "account")))
+    failed_count = sum(account.error is not None for account in report.accounts)
+    if failed_count:
+        parts.append(_("could not be read: {accounts}").format(accounts=count(failed_count, "account")))
     return ", ".join(parts) + "."
