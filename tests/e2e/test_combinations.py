@@ -309,6 +309,7 @@ _COMMANDS: Final = {
     ),
 }
 _ELSEWHERE: Final = {
+    "init": "folder accounts forge lang",
     "serve": "listen token_file paths settings_path lang",
     "schema": "name lang",
     "sandbox": "port numbers state faults api_key api_secret rate_limit seed lang",

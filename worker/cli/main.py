@@ -30,6 +30,7 @@ from worker.render.i18n import ngettext, translate
 __all__ = ["run", "senderid"]
 
 COMMANDS: Final = {
+    "init": "init",
     "validate": "validate",
     "plan": "plan",
     "show": "show",
