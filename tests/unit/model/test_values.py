@@ -187,7 +187,7 @@ def test_result_document_has_the_documented_keys() -> None:
     )
     document = msgspec.json.decode(msgspec.json.encode(result))
     assert document["schema"] == "senderid.result/v1"
-    assert keys(document) == {"schema", "run_id", "started_at", "finished_at", "outcome", "accounts"}
+    assert keys(document) == {"schema", "run_id", "started_at", "finished_at", "outcome", "prompt_ms", "accounts"}
     assert keys(document, "accounts") == {
         "account",
         "account_id",
