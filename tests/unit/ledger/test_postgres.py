@@ -103,7 +103,10 @@ def test_failed_migration_changes_nothing(postgres: PostgresDatabase, monkeypatc
 def test_newer_ledger_is_refused(postgres: PostgresDatabase) -> None:
     """Readers, writers and checks refuse it. The message names both versions, and the ledger is not changed."""
     _execute(postgres, "INSERT INTO migrations VALUES (99, '', '')")
-    message = f"created by a newer senderid: its schema is 99, this version supports up to {len(MIGRATIONS)}"
+    message = (
+        f"created by a newer senderid: its schema is 99, this version supports up to {len(MIGRATIONS)}. "
+        "Upgrade senderid on this host"
+    )
     with pytest.raises(LedgerError, match=message):
         postgres.connect(program="0", now=clock())
     with pytest.raises(LedgerError, match=message):

@@ -92,7 +92,7 @@ class PostgresDatabase:
         connection = self.open()
         try:
             self.refuse_loss(connection)
-            migrate(connection, self.unusable, program=program, now=now)
+            migrate(connection, self.name, program=program, now=now)
         except BaseException:
             connection.close()
             raise
@@ -143,7 +143,7 @@ class PostgresDatabase:
         connection.expire_in(seconds)
         try:
             version = schema_version(connection)
-            refuse_newer(version, self.unusable)
+            refuse_newer(version, self.name)
             yield connection if version else None
         except BaseException:
             connection.close()
@@ -156,7 +156,7 @@ class PostgresDatabase:
         connection = self.open()
         try:
             version = schema_version(connection)
-            refuse_newer(version, self.unusable)
+            refuse_newer(version, self.name)
             (may_write,) = connection.execute(_MAY_WRITE if version else _MAY_CREATE).fetchone()
             if not may_write:
                 raise self.unusable(Message("this user has no write permission"))

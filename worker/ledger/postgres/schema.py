@@ -103,7 +103,7 @@ def schema_version(connection: PostgresConnection) -> int:
 
 def migrate(
     connection: PostgresConnection,
-    unusable: Callable[[str], LedgerError],
+    url: str,
     *,
     program: str,
     now: Callable[[], str],
@@ -115,7 +115,7 @@ def migrate(
         LedgerError: the ledger was created by a newer version, or a statement failed.
     """
     version = schema_version(connection)
-    refuse_newer(version, unusable, len(migrations))
+    refuse_newer(version, url, len(migrations))
     if version == len(migrations):
         return
     connection.script("BEGIN")
@@ -123,7 +123,7 @@ def migrate(
         connection.execute("SELECT pg_advisory_xact_lock(?)", (_LOCK,))
         # another process may have applied them while this one waited
         version = schema_version(connection)
-        refuse_newer(version, unusable, len(migrations))
+        refuse_newer(version, url, len(migrations))
         # CREATE SCHEMA IF NOT EXISTS needs the privilege to create one
         if connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = ?", (SCHEMA,)).fetchone() is None:
             connection.script(f"CREATE SCHEMA {SCHEMA}")
@@ -138,16 +138,19 @@ def migrate(
         raise
 
 
-def refuse_newer(version: int, unusable: Callable[[str], LedgerError], supported: int = len(MIGRATIONS)) -> None:
-    """Check that the schema is not newer than `supported`.
+def refuse_newer(version: int, url: str, supported: int = len(MIGRATIONS)) -> None:
+    """Check that the schema of the ledger at `url` is not newer than `supported`.
 
     Raises:
         LedgerError: it is newer.
     """
     if version > supported:
-        raise unusable(
+        raise LedgerError(
             Message(
-                "it was created by a newer senderid: its schema is {version}, this version supports up to {supported}",
+                "the ledger {url} was created by a newer senderid: its schema is {version}, this version supports up "
+                "to {supported}. Upgrade senderid on this host, or choose another ledger with ledger.url in the "
+                "settings or SENDERID_LEDGER__URL",
+                url=url,
                 version=version,
                 supported=supported,
             )
