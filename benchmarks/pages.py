@@ -26,7 +26,15 @@ import msgspec
 from worker.ledger.database import transaction
 from worker.ledger.reads import RecordedRead, record_daemon, record_reads
 from worker.ledger.sqlite import SqliteFile
-from worker.model.reads import AccountRead, Attention, DaemonRecord, HealthStatus, NumberState, SyncStatus
+from worker.model.reads import (
+    AccountRead,
+    Attention,
+    DaemonRecord,
+    HealthStatus,
+    NumberState,
+    SyncStatus,
+    encode_numbers,
+)
 from worker.model.times import format_utc_ms
 
 NAMES: Final = ("seoul", "busan", "daegu", "incheon", "gwangju", "daejeon", "ulsan", "sejong", "jeju", "suwon")
@@ -107,7 +115,7 @@ def recorded(index: int, numbers: int, chance: random.Random) -> RecordedRead:
         commit="3f1c9a7",
         failed_at=ago(hours=3) if health is HealthStatus.FAILED else None,
     )
-    return RecordedRead(read, msgspec.json.encode(states))
+    return RecordedRead(read, encode_numbers(states))
 
 
 def runs(count: int, accounts: int, chance: random.Random) -> Iterator[tuple[str, str, int]]:

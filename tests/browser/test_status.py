@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.ledgers import account_read, daemon_record, recorded_read
 from tests.support.pages import FIRST, record_run, serve_pages
+from worker.config.desired import load
 from worker.ledger.reads import save
 from worker.model.reads import Attention, HealthStatus, NumberState
 from worker.model.status_page import DaemonState, QuotaUse
@@ -58,6 +59,11 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Any:
         yield url
 
 
+SCHEDULED = f"""version: 1
+account: a
+numbers:
+  {PHONES[0]}: {{status: ACTIVE, schedule: [{{weekly: "Mon-Fri 09:00-18:00", status: INACTIVE, reason: day}}]}}
+"""
 PATHS = ["/", _account("a"), _account(HOSTILE[:90]), "/runs", f"/runs/{FIRST}", "/runs/20261124T000100Z-000002?entry=3"]
 PATHS += [f"/numbers/{PHONES[0]}", "/accounts/z?platform=vendor", "/calendar", "/quota", "/nothing"]
 PATHS += ["/search", "/search?q=a", "/search?q=0000", "/?show=failed&sort=-name", "/accounts/a?differs=1"]
@@ -76,6 +82,18 @@ def test_every_page_is_accessible_and_self_contained(
     assert not observed.overflows()
     assert all(url.startswith(pages) for url in observed.requests)
     assert [complaint for complaint in observed.complaints if "404" not in complaint or path != "/nothing"] == []
+
+
+@pytest.mark.parametrize("path", ["/", "/calendar", "/accounts/a", "/search?q=a"])
+@pytest.mark.parametrize(("size", "language"), [("phone", "ko"), ("desktop", "en-GB")])
+def test_pages_with_files_are_accessible(tmp_path: Path, visit: Opened, path: str, size: str, language: str) -> None:
+    """The calendar has a row for each schedule."""
+    accounts = load(iter([("a.yaml", SCHEDULED.encode())])).accounts
+    with serve_pages(tmp_path / "ledger.db", desired=lambda: accounts) as url:
+        observed = visit(url + path, size=size, language=language)
+        assert observed.violations() == []
+        assert not observed.overflows()
+        assert observed.complaints == []
 
 
 def test_status_page_is_complete_without_scripts(pages: str, visit: Opened) -> None:

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-import msgspec
 from msgspec.structs import replace
 
 from worker.ledger import Database, Ledger, RunInfo, SqliteFile, Subject
 from worker.ledger.reads import RecordedRead
 from worker.model.accounts import Desired, DesiredAccount, Observed, ObservedAccount, Status
 from worker.model.plans import AccountPlan, Action, Change
-from worker.model.reads import AccountRead, DaemonRecord, HealthStatus, NumberState, SyncStatus
+from worker.model.reads import AccountRead, DaemonRecord, HealthStatus, NumberState, SyncStatus, encode_numbers
 from worker.model.results import AccountResult, NumberResult, Outcome, RunOutcome
 from worker.model.safety import Safety
 
@@ -159,7 +158,7 @@ NUMBERS = (
 
 def recorded_read(name: str = "main", numbers: Sequence[NumberState] = NUMBERS, **fields: Any) -> RecordedRead:
     """Return a read to record, with two numbers. Without `numbers`, the account could not be read."""
-    return RecordedRead(account_read(name, **fields), msgspec.json.encode(numbers) if numbers else b"")
+    return RecordedRead(account_read(name, **fields), encode_numbers(numbers) if numbers else b"")
 
 
 def daemon_record(**fields: Any) -> DaemonRecord:

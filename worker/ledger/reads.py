@@ -5,7 +5,7 @@ could not be read is unknown. Its numbers are one document, which is written onl
 """
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from datetime import datetime, timedelta
 from typing import Final
@@ -17,7 +17,7 @@ from worker.ledger.database import Connection, Database, transaction
 from worker.ledger.history import rows
 from worker.ledger.writes import storable
 from worker.model.messages import english, restore
-from worker.model.reads import AccountRead, Attention, DaemonRecord, NumberState, platform
+from worker.model.reads import AccountRead, Attention, DaemonRecord, NumberState, decode_numbers, platform
 from worker.model.times import format_utc_ms
 from worker.render.json_document import encodable
 
@@ -58,7 +58,7 @@ _RECORD_DAEMON: Final = """
 
 
 class RecordedRead(Struct, frozen=True):
-    """A read to record. `numbers` are the numbers as JSON, as `worker.plan.reads.number_states` has them.
+    """A read to record. `numbers` are the numbers as JSON, as `encode_numbers` returns them.
 
     They are empty if the account could not be read: its numbers of the read before are kept.
     """
@@ -145,7 +145,7 @@ def numbers_of(connection: Connection, of_platform: str, account: str) -> list[N
     row = connection.execute(
         "SELECT numbers FROM read_numbers WHERE platform = ? AND account = ?", (of_platform, account)
     ).fetchone()
-    return [] if row is None else msgspec.json.decode(row[0], type=list[NumberState])
+    return [] if row is None else decode_numbers(row[0])
 
 
 def search(connection: Connection, text: str, limit: int) -> Iterator[tuple[str, str, NumberState]]:
@@ -161,7 +161,7 @@ def search(connection: Connection, text: str, limit: int) -> Iterator[tuple[str,
     )
     found = 0
     for of_platform, account, document in cursor:
-        for number in msgspec.json.decode(document, type=list[NumberState]):
+        for number in decode_numbers(document):
             if wanted in _words(number):
                 yield of_platform, account, number
                 found += 1
@@ -194,8 +194,7 @@ def _restored(item: Attention) -> Attention:
 
 def _searched(document: str) -> str:
     """Return the text to search in: the digits, notes and owners of all numbers of an account."""
-    numbers: Sequence[NumberState] = msgspec.json.decode(document, type=list[NumberState])
-    return "\n".join(map(_words, numbers))
+    return "\n".join(map(_words, decode_numbers(document)))
 
 
 def _words(number: NumberState) -> str:

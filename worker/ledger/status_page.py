@@ -20,8 +20,9 @@ from worker.model.status_page import (
     AccountState,
     LastWrite,
     NumberRun,
+    RequestBucket,
     RunSummary,
-    WriteBucket,
+    RunTimes,
 )
 
 __all__ = [
@@ -32,12 +33,14 @@ __all__ = [
     "last_writes_of",
     "number_runs",
     "numbers",
+    "request_counts",
+    "rollbacks_of",
     "run",
+    "run_times",
     "runs",
     "runs_by_id",
     "runs_of",
     "runs_of_account",
-    "write_counts",
 ]
 
 _RECENT: Final = "id > (SELECT max(id) FROM entries) - 50000"
@@ -58,6 +61,10 @@ _LATEST: Final = f"""
 """SQL of the last entry of each account. It seeks each key in the index instead of scanning the index."""
 
 _RUN: Final = "SELECT *, (SELECT count(*) FROM entries WHERE run = runs.id) AS entries FROM runs"
+_TOO_MANY: Final = 429
+"""The HTTP status of a request beyond the quota."""
+_SECONDS: Final = 3600
+"""Maximum count of seconds of a run whose writes are counted one by one."""
 _AFTER_ALL: Final = "~"
 """A character after those of the ids of runs."""
 _AFTER_DIGITS: Final = ":"
@@ -196,17 +203,88 @@ def number_runs(connection: Connection, phone: str, *, before: int | None = None
     return [_number_run(connection, entry, phone) for (entry,) in entries]
 
 
-def write_counts(connection: Connection, since: str, *, by_hour: bool = False) -> list[WriteBucket]:
-    """Return the counts of write requests since a time (UTC, ISO 8601, Z), by minute or by hour."""
+def request_counts(
+    connection: Connection, since: str, *, by_hour: bool = False, key: str | None = None
+) -> list[RequestBucket]:
+    """Return the counts of requests since a time (UTC, ISO 8601, Z), by minute or by hour, in order of time.
+
+    `key` is the key of an account; None counts all accounts.
+    """
     digits, zeros = (13, ":00:00Z") if by_hour else (16, ":00Z")
-    cursor = connection.execute(
-        "SELECT substr(intended_at, 1, ?1) || ?2, count(*) FROM attempts "
-        "WHERE entry IN (SELECT id FROM entries WHERE run IN (SELECT id FROM runs "
-        "WHERE started_at >= ?3 OR finished_at IS NULL OR finished_at >= ?3)) AND intended_at >= ?3 "
-        "GROUP BY 1 ORDER BY 1",
-        (digits, zeros, since),
+    condition = "" if key is None else "AND key = :key"
+    recent = (
+        "SELECT id FROM entries WHERE run IN (SELECT id FROM runs "
+        f"WHERE started_at >= :since OR finished_at IS NULL OR finished_at >= :since) {condition}"
     )
-    return [WriteBucket(*row) for row in cursor]
+    values = {"digits": digits, "zeros": zeros, "since": since, "key": key}
+    if key is None:
+        del values["key"]
+    writes = connection.execute(
+        "SELECT substr(intended_at, 1, :digits) || :zeros AS start, count(*), "
+        f"count(CASE WHEN http_status = {_TOO_MANY} THEN 1 END) FROM attempts "
+        f"WHERE entry IN ({recent}) AND intended_at >= :since GROUP BY 1 ORDER BY 1",
+        values,
+    )
+    buckets = {start: RequestBucket(start, 0, count, rejected) for start, count, rejected in writes}
+    reads = connection.execute(
+        "SELECT substr(started_at, 1, :digits) || :zeros AS start, sum(reads) FROM entries "
+        f"WHERE id IN ({recent}) AND started_at >= :since GROUP BY 1",
+        values,
+    )
+    for start, count in reads:
+        known = buckets.get(start, RequestBucket(start))
+        buckets[start] = RequestBucket(start, int(count), known.writes, known.rejected)
+    return [buckets[start] for start in sorted(buckets)]
+
+
+def run_times(connection: Connection, run: RunSummary) -> RunTimes:
+    """Return the times of the stages of a run, and its requests."""
+    (settings,) = connection.execute("SELECT settings FROM runs WHERE id = ?", (run.run_id,)).fetchone()
+    totals = connection.execute(
+        "SELECT min(started_at), sum(reads), sum(writes), sum(retries) FROM entries WHERE run = ?", (run.run_id,)
+    ).fetchone()
+    batches = connection.execute(
+        "SELECT min(intended_at), max(coalesce(answered_at, intended_at)), max(entries.finished_at) "
+        "FROM attempts JOIN entries ON entries.id = entry WHERE run = ? GROUP BY entry ORDER BY 1",
+        (run.run_id,),
+    ).fetchall()
+    seconds = connection.execute(
+        "SELECT substr(intended_at, 1, 19) || 'Z', count(*), "
+        f"count(CASE WHEN http_status = {_TOO_MANY} THEN 1 END) FROM attempts "
+        "WHERE entry IN (SELECT id FROM entries WHERE run = ?) GROUP BY 1 ORDER BY 1 LIMIT ?",
+        (run.run_id, _SECONDS),
+    )
+    has_canary = msgspec.json.decode(settings, type=dict[str, Any]).get("canary") is not None
+    return RunTimes(
+        started_at=run.started_at,
+        planned_at=totals[0],
+        first_write=batches[0][0] if batches else None,
+        canary_ended_at=_canary_end(batches) if has_canary else None,
+        last_answer=max((answered for _first, answered, _end in batches), default=None),
+        finished_at=run.finished_at,
+        reads=int(totals[1] or 0),
+        writes=int(totals[2] or 0),
+        retries=int(totals[3] or 0),
+        buckets=tuple(RequestBucket(start, 0, count, rejected) for start, count, rejected in seconds),
+    )
+
+
+def _canary_end(batches: Sequence[tuple[str, str, str | None]]) -> str | None:
+    """Return when the accounts that were written first had all ended, before the first write of the others."""
+    latest = ""
+    for index, (first, _answered, end) in enumerate(batches):
+        if index and latest and first >= latest:
+            return latest
+        if end is None:
+            return None
+        latest = max(latest, end)
+    return None
+
+
+def rollbacks_of(connection: Connection, run_id: str) -> list[RunSummary]:
+    """Return the runs that rolled a run back, the newest first."""
+    cursor = connection.execute(f"{_RUN} WHERE command = ? ORDER BY id DESC LIMIT 10", (f"rollback {run_id}",))
+    return [_run_summary(row) for row in rows(cursor)]
 
 
 def _number_run(connection: Connection, entry: int, phone: str) -> NumberRun:

@@ -1,11 +1,14 @@
 """The latest read of each account: its numbers, what needs attention, and the state that follows from both."""
 
+from collections.abc import Iterable
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
+import msgspec
 from msgspec import Struct
 
 from worker.model.credentials import CredentialsRef
+from worker.model.messages import english
 from worker.model.plans import Count, Phone, Timestamp
 
 __all__ = [
@@ -16,6 +19,8 @@ __all__ = [
     "NumberState",
     "Segment",
     "SyncStatus",
+    "decode_numbers",
+    "encode_numbers",
     "is_unread",
     "platform",
     "segment_of",
@@ -52,10 +57,17 @@ class Segment(StrEnum):
 
 def segment_of(sync: SyncStatus, health: HealthStatus) -> Segment:
     """Return the segment of an account. Health comes first: a failed account may be in sync, and needs an operator."""
-    return Segment(sync if health is HealthStatus.HEALTHY else health)
+    return _SEGMENTS[sync, health]
 
 
-class Attention(Struct, frozen=True, omit_defaults=True):
+_SEGMENTS: Final = {
+    (sync, health): Segment((sync if health is HealthStatus.HEALTHY else health).value)
+    for sync in SyncStatus
+    for health in HealthStatus
+}
+
+
+class Attention(Struct, frozen=True):
     """One reason why an account needs attention.
 
     `kind` is an outcome or an action of numbers, the kind of a notice, `refused`, or `error` for a whole account.
@@ -71,7 +83,7 @@ class Attention(Struct, frozen=True, omit_defaults=True):
     parts: Any = None
 
 
-class NumberState(Struct, frozen=True, array_like=True, gc=False):
+class NumberState(Struct, frozen=True, gc=False):
     """One number of an account as the latest read found it.
 
     `desired` and `observed` are statuses; None for none. `action` says what is left to do, or why nothing can be done;
@@ -132,6 +144,24 @@ class DaemonRecord(Struct, frozen=True, kw_only=True):
     next_pass: Timestamp
     outcome: str
     ended_at: Timestamp | None = None
+
+
+def encode_numbers(numbers: Iterable[NumberState]) -> bytes:
+    """Return numbers as JSON for the ledger, each as an array. Lone surrogates of notes and owners are replaced."""
+    rows = list(map(msgspec.structs.astuple, numbers))
+    try:
+        return msgspec.json.encode(rows, enc_hook=english)
+    except UnicodeEncodeError:
+        return msgspec.json.encode([[_without_surrogates(value) for value in row] for row in rows])
+
+
+def decode_numbers(document: bytes | str) -> list[NumberState]:
+    """Return the numbers that `encode_numbers` encoded."""
+    return [NumberState(*row) for row in msgspec.json.decode(document)]
+
+
+def _without_surrogates(value: Any) -> Any:
+    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if isinstance(value, str) else value
 
 
 def is_unread(key: str) -> bool:

@@ -32,10 +32,11 @@ __all__ = [
     "Liveness",
     "NumberRun",
     "QuotaUse",
+    "RequestBucket",
     "RunSummary",
+    "RunTimes",
     "UpcomingChange",
     "UpcomingChanges",
-    "WriteBucket",
     "liveness",
 ]
 
@@ -147,11 +148,35 @@ class NumberRun(Struct, frozen=True):
     number: NumberRecord
 
 
-class WriteBucket(Struct, frozen=True):
-    """The count of write requests in the minute or hour that starts at `start`."""
+class RequestBucket(Struct, frozen=True):
+    """The counts of requests in the time that starts at `start`. `rejected` writes got HTTP status 429.
+
+    Reads count at the start of their account in a run.
+    """
 
     start: Timestamp
-    writes: Count
+    reads: Count = 0
+    writes: Count = 0
+    rejected: Count = 0
+
+
+class RunTimes(Struct, frozen=True, kw_only=True):
+    """The times of a run. `planned_at` is when its first plan was recorded, `first_write` the first intent of a write.
+
+    `canary_ended_at` is when its canary was verified; None without one. `reads`, `writes` and `retries` count its
+    requests, and `buckets` are its writes by second.
+    """
+
+    started_at: Timestamp
+    planned_at: Timestamp | None = None
+    first_write: Timestamp | None = None
+    canary_ended_at: Timestamp | None = None
+    last_answer: Timestamp | None = None
+    finished_at: Timestamp | None = None
+    reads: Count = 0
+    writes: Count = 0
+    retries: Count = 0
+    buckets: tuple[RequestBucket, ...] = ()
 
 
 class UpcomingChange(Struct, frozen=True):

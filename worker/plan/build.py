@@ -73,7 +73,7 @@ class Draft(Struct, frozen=True):
     are the numbers that have their desired status although a run last wrote another one. `has_open_attempts` is True if
     an earlier run crashed or left open attempts. `statuses` are the counts of all numbers of the account by status,
     planned or not. `registered_count` is their total; None if the ledger has that count already. `names` is as in
-    `AccountMemory`. `numbers` are all numbers of the account for the ledger, as `worker.plan.reads` has them, in JSON;
+    `AccountMemory`. `numbers` are all numbers of the account for the ledger, as `encode_numbers` returns them;
     empty if the run does not record them.
     """
 

@@ -1,17 +1,17 @@
 """The latest read of an account, as the status page shows it: from its plan and, if it was applied, its result."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from worker.model.accounts import Desired, DesiredAccount, ObservedAccount
-from worker.model.messages import english, to_parts
+from worker.model.messages import to_parts
 from worker.model.plans import AccountPlan, Action, Change, NoticeKind, Verdict
 from worker.model.reads import AccountRead, Attention, HealthStatus, NumberState, SyncStatus
 from worker.model.results import AccountResult, Outcome, RunOutcome
 
-__all__ = ["account_read", "encoded", "number_states", "with_results"]
+__all__ = ["account_read", "number_states", "with_results"]
 
 _PHONES: Final = 20
 """Maximum count of numbers that an attention item lists. The others are counted."""
@@ -34,23 +34,6 @@ def number_states(
         _number_state(phone, number, observed, changes.get(phone), locations.get(phone, (None, 0)))
         for phone, number in desired.items()
     ]
-
-
-def encoded(numbers: list[NumberState]) -> bytes:
-    """Return numbers as JSON. Lone surrogates of notes and owners are replaced."""
-    try:
-        return msgspec.json.encode(numbers, enc_hook=english)
-    except UnicodeEncodeError:
-        return msgspec.json.encode(_without_surrogates(msgspec.to_builtins(numbers, enc_hook=english)))
-
-
-def _without_surrogates(value: Any) -> Any:
-    match value:
-        case str():
-            return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        case list() | tuple():
-            return [_without_surrogates(item) for item in value]
-    return value
 
 
 def _number_state(

@@ -14,6 +14,7 @@ from worker.model.errors import PolicyRefusal, StalePlan, WorkerError
 from worker.model.messages import Message
 from worker.model.plans import AccountPlan, Action, Change, Verdict
 from worker.model.ports import AccountLedger, Log, ProgressMeter, ReadableAccount, WritableAccount
+from worker.model.reads import encode_numbers
 from worker.model.results import NumberResult, Outcome, Requests
 from worker.model.safety import Health
 from worker.plan.build import Draft, Terms, as_plan, build, count_actions, remaining_writes, with_changes
@@ -21,7 +22,7 @@ from worker.plan.comparison import CurrentFiles, missing_file_notices, stale_wri
 from worker.plan.holds import dropped_change, hold_as_approved, in_order
 from worker.plan.notices import notices, result_notices, with_swap_notice
 from worker.plan.planfile import SavedAccount, fingerprint
-from worker.plan.reads import encoded, number_states
+from worker.plan.reads import number_states
 from worker.plan.safety import effective_min_active, effective_safety, effective_use, is_within, replay
 from worker.reconcile.executor import ActiveMinimums, Executor, Pace
 from worker.reconcile.in_use import guard_changes, guard_notices, guard_plan
@@ -68,7 +69,7 @@ async def make_draft(
     plan = with_swap_notice(plan)
     numbers = b""
     if records_numbers:
-        numbers = encoded(number_states(desired, observed, draft.desired, plan))
+        numbers = encode_numbers(number_states(desired, observed, draft.desired, plan))
     return structs.replace(draft, plan=plan, numbers=numbers)
 
 

@@ -6,10 +6,10 @@ import msgspec
 
 from worker.ledger.reads import RecordedRead
 from worker.model.accounts import DesiredAccount, Status
-from worker.model.reads import NumberState
+from worker.model.reads import decode_numbers, encode_numbers
 from worker.model.results import AccountResult
 from worker.plan.build import Draft, Terms
-from worker.plan.reads import account_read, encoded, with_results
+from worker.plan.reads import account_read, with_results
 from worker.reconcile.identity import planned_subject
 
 __all__ = ["recorded_reads"]
@@ -60,6 +60,6 @@ def _after(recorded: RecordedRead, result: AccountResult | None) -> RecordedRead
     """Return the state of an account after its plan was applied with a result."""
     if not recorded.numbers or result is None or not result.numbers:
         return recorded
-    states = with_results(msgspec.json.decode(recorded.numbers, type=list[NumberState]), result)
+    states = with_results(decode_numbers(recorded.numbers), result)
     active = sum(number.observed == Status.ACTIVE for number in states)
-    return RecordedRead(msgspec.structs.replace(recorded.read, active=active), encoded(states))
+    return RecordedRead(msgspec.structs.replace(recorded.read, active=active), encode_numbers(states))

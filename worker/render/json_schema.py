@@ -19,11 +19,12 @@ from worker.model.number_status import StatusReport
 from worker.model.plans import Plan
 from worker.model.results import Result
 from worker.render.log_lines import LogLine
+from worker.render.status_pages import PageDocument
 from worker.render.text.calendar import Calendar
 
 __all__ = ["NAMES", "schema"]
 
-NAMES: Final = ("desired", "shared", "settings", "plan", "result", "history", "calendar", "status", "log")
+NAMES: Final = ("desired", "shared", "settings", "plan", "result", "history", "calendar", "status", "page", "log")
 
 _TITLES: Final = {
     "settings": "Settings of a run",
@@ -32,6 +33,7 @@ _TITLES: Final = {
     "history": "Runs of the ledger",
     "calendar": "Scheduled changes of desired states",
     "status": "Current state of every number",
+    "page": "Data behind a page of the status page",
     "log": "One log line",
 }
 
@@ -42,11 +44,12 @@ _TYPES: Final[dict[str, type[Struct]]] = {
     "history": History,
     "calendar": Calendar,
     "status": StatusReport,
+    "page": PageDocument,
     "log": LogLine,
 }
 
 _SHARED_PARTS: Final = ("defaults", "schedules", "schedule", "windows", "window", "moment", "status")
-_WRITTEN: Final = frozenset({"plan", "result", "history", "calendar", "status"})
+_WRITTEN: Final = frozenset({"plan", "result", "history", "calendar", "status", "page"})
 """Documents that the worker writes. Every field is always present, so that their schemas require all fields."""
 
 

@@ -1,13 +1,16 @@
 """Models and HTML of the pages of the status page. The pages work without JavaScript."""
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from functools import partial
+from typing import Literal
 from urllib.parse import quote, urlencode
 
 from markupsafe import Markup, escape
 from msgspec import Struct
 
 from worker.model.history import NumberRecord
+from worker.model.plans import Timestamp
 from worker.model.reads import NumberState
 from worker.model.status_page import (
     AccountState,
@@ -17,32 +20,39 @@ from worker.model.status_page import (
     Liveness,
     NumberRun,
     RunSummary,
+    RunTimes,
     UpcomingChange,
     UpcomingChanges,
-    WriteBucket,
 )
-from worker.model.times import DEFAULT_ZONE
+from worker.model.times import DEFAULT_ZONE, load_zone
 from worker.render.html import render
 from worker.render.i18n import gettext as _
-from worker.render.i18n import ngettext, translate
+from worker.render.i18n import translate
 from worker.render.marks import ENDINGS, HEALTH, SEGMENTS, SYNC, Tone, counts_text, mark_of
 from worker.render.relative import local, relative, units
 from worker.render.terminal import safe
+from worker.render.view.calendar import CalendarDay, CalendarRow
+from worker.render.view.chart import RequestChart
 from worker.render.view.fleet import AttentionKind, SegmentView
+from worker.render.view.run import seconds_between
+from worker.render.view.stages import Stage
+from worker.render.view.timeline import Timeline
 
 __all__ = [
     "Account",
     "Body",
+    "Calendar",
     "FoundNumber",
     "Frame",
     "Home",
     "Number",
     "NumberLine",
-    "Quotas",
+    "NumberOnAccount",
+    "PageDocument",
+    "Quota",
     "Run",
     "Runs",
     "Search",
-    "Transitions",
     "account_url",
     "fleet_map",
     "link",
@@ -51,9 +61,6 @@ __all__ = [
     "page",
     "run_url",
 ]
-
-_WIDTH, _HEIGHT = 720, 120
-"""Width and height of a chart in SVG units."""
 
 
 class Frame(Struct, frozen=True, kw_only=True):
@@ -75,7 +82,7 @@ class Frame(Struct, frozen=True, kw_only=True):
     version: str = ""
 
 
-class Home(Struct, frozen=True, kw_only=True):
+class Home(Struct, frozen=True, kw_only=True, tag_field="page", tag="home"):
     """The first page: segments, fleet map, what needs attention, the accounts that match, and runs and changes.
 
     `accounts` are those of the page, `matching` all that match the search and the segment, in the order of `sort`.
@@ -108,7 +115,7 @@ class NumberLine(Struct, frozen=True):
     written: LastWrite | None
 
 
-class Account(Struct, frozen=True, kw_only=True):
+class Account(Struct, frozen=True, kw_only=True, tag_field="page", tag="account"):
     """The page of one account: its state, all its numbers now, and its runs.
 
     `numbers` are those of the page, of `matching` that match the search and the filters, of `total`. `statuses` and
@@ -139,10 +146,18 @@ class Account(Struct, frozen=True, kw_only=True):
     next: str | None
 
 
-class Run(Struct, frozen=True, kw_only=True):
-    """The page of one run: its accounts, or one of them with its numbers."""
+class Run(Struct, frozen=True, kw_only=True, tag_field="page", tag="run"):
+    """The page of one run: its stages and requests, and its accounts, or one of them with its numbers.
+
+    `rolled_back` is the id of the run that this one rolled back, and `rollbacks` are the runs that rolled it back.
+    """
 
     run: RunSummary
+    times: RunTimes
+    stages: Sequence[Stage]
+    chart: RequestChart | None
+    rolled_back: str | None
+    rollbacks: Sequence[RunSummary]
     accounts: Sequence[AccountState]
     show: str
     next: str | None
@@ -152,17 +167,29 @@ class Run(Struct, frozen=True, kw_only=True):
     more: str | None
 
 
-class Runs(Struct, frozen=True, kw_only=True):
+class Runs(Struct, frozen=True, kw_only=True, tag_field="page", tag="runs"):
     """The page of all runs, newest first."""
 
     runs: Sequence[RunSummary]
     next: str | None
 
 
-class Number(Struct, frozen=True, kw_only=True):
-    """The page with the history of one number."""
+class NumberOnAccount(Struct, frozen=True):
+    """A number on one account: its state at the latest read, and its timeline. `state` is None if no read knows it."""
+
+    account: str
+    platform: str
+    state: NumberState | None
+    read_at: str | None
+    timeline: Timeline
+
+
+class Number(Struct, frozen=True, kw_only=True, tag_field="page", tag="number"):
+    """The page of one number: its state and its timeline on each account, and its runs."""
 
     phone: str
+    places: Sequence[NumberOnAccount]
+    repeated: Collection[str]
     steps: Sequence[NumberRun]
     next: str | None
 
@@ -175,7 +202,7 @@ class FoundNumber(Struct, frozen=True):
     number: NumberState
 
 
-class Search(Struct, frozen=True, kw_only=True):
+class Search(Struct, frozen=True, kw_only=True, tag_field="page", tag="search"):
     """The page of a search: accounts by name, numbers by any part, note or owner, and runs by the start of their id.
 
     `phone` is the number that was searched for, if the text is a whole one. `more` is True if there are more results.
@@ -190,20 +217,40 @@ class Search(Struct, frozen=True, kw_only=True):
     more: bool
 
 
-class Transitions(Struct, frozen=True, kw_only=True):
-    """The page of upcoming changes. `coming` is None if no desired state is loaded."""
+class Calendar(Struct, frozen=True, kw_only=True, tag_field="page", tag="calendar"):
+    """The calendar of two weeks. `rows` are None if no desired state is loaded; `more` is True if there are others.
 
+    `now_x` is the place of now in thousandths. `coming` are the next changes. `has_file` is True if an .ics file can be
+    made.
+    """
+
+    days: Sequence[CalendarDay]
+    now_x: float
+    rows: Sequence[CalendarRow] | None
+    more: bool
     coming: UpcomingChanges | None
+    account: str
+    has_file: bool
 
 
-class Quotas(Struct, frozen=True, kw_only=True):
-    """The page of the quota: writes per minute and per hour, and the current use."""
+class Quota(Struct, frozen=True, kw_only=True, tag_field="page", tag="quota"):
+    """The page of the quota: requests per minute and per hour, of all accounts or of one, and the current use."""
 
-    minutes: Sequence[WriteBucket]
-    hours: Sequence[WriteBucket]
+    minutes: RequestChart | None
+    hours: RequestChart | None
+    account: str
 
 
-Body = Home | Account | Run | Runs | Number | Search | Transitions | Quotas
+Body = Home | Account | Run | Runs | Number | Search | Calendar | Quota
+
+
+class PageDocument(Struct, frozen=True, kw_only=True):
+    """The data behind a page, as JSON. `at` is when it was read, `daemon` says if a daemon is alive."""
+
+    schema: Literal["senderid.page/v1"] = "senderid.page/v1"
+    at: Timestamp
+    daemon: Liveness
+    content: Body
 
 
 def page(frame: Frame, body: Body) -> str:
@@ -252,12 +299,22 @@ def _around(frame: Frame) -> dict[str, object]:
         "sync": SYNC.__getitem__,
         "health": HEALTH.__getitem__,
         "counts": counts_text,
-        "chart": _chart,
+        "weekdays": _weekdays(),
         "fleet_map": fleet_map,
         "when": partial(_when, frame.made_at),
         "at": _at,
+        "zoned": _zoned,
         "units": units(),
+        "clock": partial(_local, "%H:%M"),
+        "clock_seconds": partial(_local, "%H:%M:%S"),
+        "day": partial(_local, "%m-%d"),
+        "stamp": lambda stamp, zone: _local("%m-%d %H:%M", stamp, zone),
+        "seconds": seconds_between,
     }
+
+
+def _weekdays() -> tuple[str, ...]:
+    return _("Mon"), _("Tue"), _("Wed"), _("Thu"), _("Fri"), _("Sat"), _("Sun")
 
 
 def _when(now: str, stamp: str) -> Markup:
@@ -267,11 +324,20 @@ def _when(now: str, stamp: str) -> Markup:
     )
 
 
-def _at(stamp: str, zone: str = DEFAULT_ZONE) -> Markup:
-    """Return a time in a zone, by default in that of files that name none. Its tooltip also has it in UTC."""
+def _local(form: str, stamp: str, zone: str = DEFAULT_ZONE) -> str:
+    return datetime.fromisoformat(stamp).astimezone(load_zone(zone)).strftime(form)
+
+
+def _zoned(stamp: str, zone: str) -> Markup:
+    """Return a time in the zone of a file, which stays in that zone. Its tooltip also has it in UTC."""
     text = local(stamp, zone)
-    fixed = "" if zone == DEFAULT_ZONE else Markup(" data-zone")
-    return Markup('<time datetime="{}" title="{}"{}>{}</time>').format(stamp, text, fixed, text.partition(" · ")[0])
+    return Markup('<time datetime="{}" title="{}" data-zone>{}</time>').format(stamp, text, text.partition(" · ")[0])
+
+
+def _at(stamp: str) -> Markup:
+    """Return a time in the zone of files that name none. Its tooltip also has it in UTC."""
+    text = local(stamp)
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(stamp, text, text.partition(" · ")[0])
 
 
 def fleet_map(accounts: Sequence[AccountStatus], repeated: Collection[str]) -> Markup:
@@ -291,44 +357,3 @@ def fleet_map(accounts: Sequence[AccountStatus], repeated: Collection[str]) -> M
         squares.append(kinds[account.segment])
     # every part is escaped above
     return Markup("".join(squares))  # noqa: S704
-
-
-class Bar(Struct, frozen=True):
-    """One bar of a chart, in SVG units. `title` is its tooltip."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-    title: str
-
-
-class WritesChart(Struct, frozen=True):
-    """A bar chart of writes over time. `label` is for screen readers, `peak` is the highest count."""
-
-    width: int
-    height: int
-    label: str
-    bars: Sequence[Bar]
-    peak: int
-
-
-def _chart(windows: Sequence[WriteBucket]) -> WritesChart:
-    peak = max((window.writes for window in windows), default=0)
-    step = _WIDTH / max(1, len(windows))
-    bars = [
-        Bar(
-            round(index * step, 2),
-            round(_HEIGHT - _HEIGHT * window.writes / (peak or 1), 2),
-            round(max(1.0, step - 1), 2),
-            round(_HEIGHT * window.writes / (peak or 1), 2),
-            ngettext("{start}: {number} write", "{start}: {number} writes", window.writes).format(
-                start=f"{window.start[11:16]} UTC", number=f"{window.writes:,}"
-            ),
-        )
-        for index, window in enumerate(windows)
-    ]
-    label = _("Writes over time, at most {maximum} per bar; the table below has the same data").format(
-        maximum=f"{peak:,}"
-    )
-    return WritesChart(_WIDTH, _HEIGHT, label, bars, peak)

@@ -6,7 +6,7 @@ from typing import Final
 
 from worker.model.accounts import DesiredAccount
 from worker.model.history import Ending
-from worker.model.reads import AccountRead, Attention, HealthStatus, SyncStatus, is_unread
+from worker.model.reads import AccountRead, Attention, HealthStatus, SyncStatus, is_unread, platform
 from worker.model.results import Outcome
 from worker.model.status_page import AccountState, AccountStatus, DaemonState
 
@@ -34,9 +34,16 @@ def account_statuses(
     """
     latest: dict[Identity, AccountStatus] = {}
     live_reads = () if live is None else live.reads
-    for status in (*map(_of_read, reads), *map(_of_read, live_reads), *map(_of_entry, entries)):
+    for status in (*map(_of_read, reads), *map(_of_read, live_reads)):
         identity = (status.platform, status.name)
         latest[identity] = status if identity not in latest else _joined(latest[identity], status)
+    for entry in entries:
+        identity = (platform(entry.key), entry.account)
+        known = latest.get(identity)
+        if known is None:
+            latest[identity] = _of_entry(entry)
+        elif _ended(entry) > (known.at or "") or entry.outcome is not Ending.CONVERGED or is_unread(known.key):
+            latest[identity] = _joined(known, _of_entry(entry))
     by_name: dict[str, AccountStatus] = {}
     if files is None:
         statuses = list(latest.values())
@@ -114,7 +121,7 @@ def _of_entry(entry: AccountState) -> AccountStatus:
     return AccountStatus(
         name=entry.account,
         key=entry.key,
-        at=entry.finished_at or entry.started_at,
+        at=_ended(entry),
         command="",
         run_id=entry.run_id,
         sync=sync,
@@ -122,5 +129,10 @@ def _of_entry(entry: AccountState) -> AccountStatus:
         counts=dict(entry.counts),
         differing=differing,
         needs=tuple(needs),
-        failed_at=(entry.finished_at or entry.started_at) if has_failed else None,
+        failed_at=_ended(entry) if has_failed else None,
     )
+
+
+def _ended(entry: AccountState) -> str:
+    """Return the end of an account in a run, or its start if it has not ended."""
+    return entry.finished_at or entry.started_at

@@ -21,7 +21,7 @@ from worker.model.accounts import DesiredAccount
 from worker.model.errors import LedgerError
 from worker.model.status_page import DaemonState, Liveness, UpcomingChange, UpcomingChanges
 from worker.model.times import format_utc
-from worker.render import status_pages
+from worker.render import json_document, status_pages
 from worker.render.html import asset
 from worker.render.i18n import LANGUAGES, choose_language, language_of, translate
 from worker.render.i18n import gettext as _
@@ -38,6 +38,9 @@ _POLICY: Final = (
     "base-uri 'none'; frame-ancestors 'none'"
 )
 _HTML: Final = "text/html; charset=utf-8"
+_JSON: Final = "application/json"
+_JSON_SUFFIX: Final = ".json"
+_CALENDAR: Final = "text/calendar; charset=utf-8"
 _SECONDS: Final = 2.0
 """Time limit in seconds for reading the ledger for a page."""
 _THREADS: Final = 2
@@ -98,10 +101,11 @@ class StatusPages:
         `headers` are the headers of every response, and may be changed. `last` sets the remaining lifetime of the
         connection in seconds.
         """
-        choose_language(_language(request.headers.get("Accept-Language", "")))
+        path, _mark, query = request.raw_path.partition("?")
+        as_json = path.endswith(_JSON_SUFFIX) or _prefers_json(request.headers.get("Accept", ""))
+        choose_language(LANGUAGES[0] if as_json else _language(request.headers.get("Accept-Language", "")))
         headers["Content-Security-Policy"] = _POLICY
         # the raw path, as an encoded slash must not separate its parts
-        path, _mark, query = request.raw_path.partition("?")
         is_login = path in {"/login", "/logout"} and request.method == "POST"
         if request.method not in {"GET", "HEAD"} and not is_login:
             return METHOD_NOT_ALLOWED
@@ -131,7 +135,7 @@ class StatusPages:
                     503, b"too many event streams are open; try again later\n", headers={"Retry-After": "60"}
                 )
             return await self.events.stream(request, headers, last)
-        return await self._page(path, query)
+        return await self._page(path.removesuffix(_JSON_SUFFIX), query, as_json=as_json)
 
     async def _entrance(self, request: web.BaseRequest, path: str) -> HttpResponse:
         # the header may be forged, but that only affects the client's own cookie
@@ -181,12 +185,12 @@ class StatusPages:
         page = status_pages.message(self._frame("", None), title, text)
         return HttpResponse(code, page.encode(), _HTML, headers or {})
 
-    async def _page(self, path: str, query: str) -> HttpResponse:
+    async def _page(self, path: str, query: str, *, as_json: bool) -> HttpResponse:
         loop = asyncio.get_running_loop()
         version = await loop.run_in_executor(self._threads, self.events.version)
         try:
             page_request = views.PageRequest(
-                path=() if path == "/" else tuple(unquote(part, errors="strict") for part in path.split("/")[1:]),
+                path=_parts(path),
                 query=dict(parse_qsl(query, max_num_fields=_PARTS, errors="strict")),
                 now=self._now(),
                 live=self._live(),
@@ -197,11 +201,14 @@ class StatusPages:
         except ValueError:
             return self._message(400, _("Invalid address"), _("Start from the first page: /"))
         context = contextvars.copy_context()
-        return await loop.run_in_executor(self._threads, lambda: context.run(self._build, page_request, version))
+        build = partial(self._build, page_request, version, as_json=as_json)
+        return await loop.run_in_executor(self._threads, lambda: context.run(build))
 
-    def _build(self, page_request: views.PageRequest, version: str) -> HttpResponse:
+    def _build(self, page_request: views.PageRequest, version: str, *, as_json: bool) -> HttpResponse:
         """Return the response with a page. It blocks and runs in a thread."""
         try:
+            if page_request.path == ("calendar.ics",):
+                return HttpResponse(200, views.calendar_file(page_request), _CALENDAR)
             with self._ledger.read(skip_check=self._is_checked, seconds=_SECONDS) as connection:
                 self._is_checked = True
                 if connection is None:
@@ -222,6 +229,11 @@ class StatusPages:
             )
         except LedgerError as error:
             return self._message(503, _("The ledger cannot be read"), translate(str(error)), {"Retry-After": "5"})
+        if as_json:
+            document = status_pages.PageDocument(
+                at=format_utc(page_request.now), daemon=built.liveness, content=built.body
+            )
+            return HttpResponse(200, json_document.encode(document), _JSON)
         frame = self._frame(built.here, page_request.live, version, built.liveness)
         return HttpResponse(200, status_pages.page(frame, built.body).encode(errors="replace"), _HTML)
 
@@ -272,6 +284,16 @@ class StatusPages:
 def _url(name: str) -> str:
     """Return the URL of an asset. It contains the hash of the content, so that browsers can cache the asset forever."""
     return f"/assets/{sha256(asset(name)).hexdigest()[:16]}/{name.rpartition('/')[2]}"
+
+
+def _parts(path: str) -> tuple[str, ...]:
+    """Return the decoded parts of a path. An encoded slash does not separate them."""
+    return () if path in {"/", "/index"} else tuple(unquote(part, errors="strict") for part in path.split("/")[1:])
+
+
+def _prefers_json(header: str) -> bool:
+    """Return True if an Accept header names JSON, and not HTML."""
+    return "application/json" in header and "text/html" not in header
 
 
 def _language(header: str) -> str:

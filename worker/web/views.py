@@ -1,9 +1,11 @@
 """Views that read the content of each status page from the ledger. They block, so they run in a thread."""
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from importlib.util import find_spec
 from re import ASCII, fullmatch
 from typing import Any, Final, NamedTuple
 
@@ -14,27 +16,39 @@ from worker.ledger import status_page as ledger
 from worker.ledger.database import Connection
 from worker.model.accounts import PHONE_PATTERN, DesiredAccount
 from worker.model.phones import parse_digits
-from worker.model.reads import AccountRead, NumberState, Segment
+from worker.model.reads import AccountRead, NumberState, Segment, platform
 from worker.model.schedule import settle_schedules
 from worker.model.status_page import (
     AccountState,
     AccountStatus,
     DaemonState,
     Liveness,
+    NumberRun,
+    RequestBucket,
     UpcomingChanges,
-    WriteBucket,
     liveness,
 )
-from worker.model.times import format_utc
+from worker.model.times import DEFAULT_ZONE, format_utc, format_utc_ms, load_zone
 from worker.render import status_pages
+from worker.render.text import calendar
+from worker.render.view.calendar import CALENDAR_DAYS, calendar_days, calendar_rows
+from worker.render.view.chart import RequestChart, request_chart
 from worker.render.view.fleet import attention_kinds, headline, segments
+from worker.render.view.stages import run_stages
+from worker.render.view.timeline import timeline
 from worker.web.accounts import account_statuses
 
-__all__ = ["Built", "Moved", "PageNotFound", "PageRequest", "Snapshot", "build_page", "read_snapshot"]
+__all__ = ["Built", "Moved", "PageNotFound", "PageRequest", "Snapshot", "build_page", "calendar_file", "read_snapshot"]
 
 _ROWS: Final = 100
 _RUNS: Final = 50
 _FEW: Final = 10
+_STEPS: Final = 200
+"""Maximum count of runs that the timeline of a number shows."""
+_CALENDAR_ROWS: Final = 60
+"""Maximum count of rows of the calendar."""
+_IN_FILE: Final = 200
+"""Maximum count of accounts in a calendar file."""
 _FOUND: Final = 50
 """Maximum count of accounts, and of numbers, that a search shows."""
 _MOST: Final = 10_000
@@ -115,6 +129,29 @@ class Moved(Exception):
         self.url = url
 
 
+def calendar_file(request: PageRequest) -> bytes:
+    """Return the changes of the next two weeks as an iCalendar file.
+
+    Raises:
+        PageNotFound: no desired state is loaded, or the extra `calendar` is not installed.
+    """
+    files = request.files()
+    if files is None or find_spec("icalendar") is None:
+        raise PageNotFound
+    from worker.render.ics import icalendar  # noqa: PLC0415 - it needs an extra
+
+    name, until = request.text("account").casefold(), request.now + timedelta(CALENDAR_DAYS)
+    wanted = [account for account in files if account.schedules and name in account.name.casefold()][:_IN_FILE]
+    return icalendar(
+        calendar.Calendar(
+            created_at=format_utc_ms(request.now),
+            start=format_utc(request.now),
+            until=format_utc(until),
+            accounts=tuple(calendar.account_calendar(account, request.now, until) for account in wanted),
+        )
+    )
+
+
 class Built(NamedTuple):
     """A page: its navigation entry, its body, and whether a daemon is alive."""
 
@@ -187,10 +224,11 @@ def _home(connection: Connection, request: PageRequest) -> status_pages.Home:
     matching.sort(key=order, reverse=sort.startswith("-"))
     start = request.integer("from") or 0
     more = len(matching) > start + _ROWS
+    text, tone = headline(fleet)
     return status_pages.Home(
         total=len(fleet),
-        headline=headline(fleet)[0],
-        tone=headline(fleet)[1],
+        headline=text,
+        tone=tone,
         segments=segments(fleet),
         matching=matching,
         accounts=matching[start : start + _ROWS],
@@ -329,8 +367,15 @@ def _run(connection: Connection, request: PageRequest, run_id: str) -> status_pa
         more_numbers = status_pages.link(
             page_url, entry=entry, q=request.digits, show=show, after=numbers[_ROWS - 1].phone
         )
+    times = ledger.run_times(connection, run)
+    command, _blank, other = run.command.partition(" ")
     return status_pages.Run(
         run=run,
+        times=times,
+        stages=run_stages(times),
+        chart=request_chart(times.buckets) if len(times.buckets) > 1 else None,
+        rolled_back=other if command == "rollback" else None,
+        rollbacks=ledger.rollbacks_of(connection, run_id),
         accounts=accounts[:_ROWS],
         show=show,
         next=next_page,
@@ -342,11 +387,41 @@ def _run(connection: Connection, request: PageRequest, run_id: str) -> status_pa
 
 
 def _number(connection: Connection, request: PageRequest, phone: str) -> status_pages.Number:
-    steps = ledger.number_runs(connection, phone, before=request.integer("before"), limit=_RUNS + 1)
-    more_runs = None
+    before = request.integer("before")
+    steps = ledger.number_runs(connection, phone, before=before, limit=_STEPS if before is None else _RUNS + 1)
+    next_url = None
     if len(steps) > _RUNS:
-        more_runs = status_pages.link(status_pages.number_url(phone), before=steps[_RUNS - 1].position)
-    return status_pages.Number(phone=phone, steps=steps[:_RUNS], next=more_runs)
+        next_url = status_pages.link(status_pages.number_url(phone), before=steps[_RUNS - 1].position)
+    found = {
+        (of_platform, name): number
+        for of_platform, name, number in reads.search(connection, phone, _FOUND)
+        if number.phone == phone
+    }
+    places = list(dict.fromkeys([*found, *((platform(step.key), step.account) for step in steps)]))
+    return status_pages.Number(
+        phone=phone,
+        places=[] if before is not None else [_place(connection, request, place, found, steps) for place in places],
+        repeated=frozenset(name for name, count in Counter(name for _, name in places).items() if count > 1),
+        steps=steps[:_RUNS],
+        next=next_url,
+    )
+
+
+def _place(
+    connection: Connection,
+    request: PageRequest,
+    place: tuple[str, str],
+    found: Mapping[tuple[str, str], NumberState],
+    steps: Sequence[NumberRun],
+) -> status_pages.NumberOnAccount:
+    """Return a number on one account, with its timeline."""
+    read = reads.account_read(connection, *place)
+    number = found.get(place)
+    current = None if read is None or number is None or number.observed is None else (read.at, number.observed)
+    own = [step for step in steps if (platform(step.key), step.account) == place]
+    return status_pages.NumberOnAccount(
+        place[1], place[0], number, None if read is None else read.at, timeline(own, current, request.now)
+    )
 
 
 def _search(connection: Connection, request: PageRequest) -> status_pages.Search:
@@ -370,25 +445,49 @@ def _search(connection: Connection, request: PageRequest) -> status_pages.Search
     )
 
 
-def _quota(connection: Connection, request: PageRequest) -> status_pages.Quotas:
+def _quota(connection: Connection, request: PageRequest) -> status_pages.Quota:
+    name = request.text("account")
+    accounts = [account for account in (*itertools.chain(*_statuses(connection, request)),) if account.name == name]
+    key = None if not name else accounts[0].key if accounts else ""
     minute = request.now.replace(second=0, microsecond=0)
     hour = minute.replace(minute=0)
     minutes = [format_utc(minute - timedelta(minutes=before)) for before in range(59, -1, -1)]
     hours = [format_utc(hour - timedelta(hours=before)) for before in range(23, -1, -1)]
-    return status_pages.Quotas(
-        minutes=_fill(minutes, ledger.write_counts(connection, minutes[0])),
-        hours=_fill(hours, ledger.write_counts(connection, hours[0], by_hour=True)),
+    quotas = () if request.live is None else request.live.quotas
+    by_second = sum((quota.max_writes + quota.max_reads) / quota.per_seconds for quota in quotas)
+    return status_pages.Quota(
+        minutes=_request_chart(minutes, ledger.request_counts(connection, minutes[0], key=key), by_second * 60),
+        hours=_request_chart(
+            hours, ledger.request_counts(connection, hours[0], by_hour=True, key=key), by_second * 3600
+        ),
+        account=name,
     )
 
 
-def _fill(starts: list[str], windows: list[WriteBucket]) -> list[WriteBucket]:
-    """Return a bucket for each start, with 0 writes if `windows` lacks it. If `windows` is empty, return no buckets."""
-    writes = {window.start: window.writes for window in windows}
-    return [WriteBucket(start, writes.get(start, 0)) for start in starts] if writes else []
+def _request_chart(starts: list[str], buckets: list[RequestBucket], limit: float) -> RequestChart | None:
+    """Return the chart of a bucket for each start; None without requests. A limit of 0 is unknown."""
+    known = {bucket.start: bucket for bucket in buckets}
+    if not buckets:
+        return None
+    return request_chart([known.get(start) or RequestBucket(start) for start in starts], int(limit) or None)
 
 
-def _calendar(_: Connection, request: PageRequest) -> status_pages.Transitions:
-    return status_pages.Transitions(coming=request.coming())
+def _calendar(_: Connection, request: PageRequest) -> status_pages.Calendar:
+    files, name = request.files(), request.text("account")
+    midnight = request.now.astimezone(load_zone(DEFAULT_ZONE)).replace(hour=0, minute=0, second=0, microsecond=0)
+    found = None
+    if files is not None:
+        wanted = [account for account in files if name.casefold() in account.name.casefold()]
+        found = list(itertools.islice(calendar_rows(wanted, midnight, request.now), _CALENDAR_ROWS + 1))
+    return status_pages.Calendar(
+        days=calendar_days(midnight, DEFAULT_ZONE),
+        now_x=round(1000 * ((request.now - midnight) / timedelta(CALENDAR_DAYS)), 2),
+        rows=None if found is None else found[:_CALENDAR_ROWS],
+        more=found is not None and len(found) > _CALENDAR_ROWS,
+        coming=request.coming(),
+        account=name,
+        has_file=files is not None and find_spec("icalendar") is not None,
+    )
 
 
 _PAGES: Final[dict[str, Callable[[Connection, PageRequest], status_pages.Body]]] = {

@@ -1,11 +1,16 @@
 """Queries of the status page on the ledger."""
 
+from contextlib import closing
+
 import pytest
 
 from tests.support.pages import AT, FIRST, record_run
 from worker.ledger import Database, status_page
+from worker.ledger.database import transaction
 from worker.model.history import Ending
+from worker.model.status_page import RequestBucket
 
+CANARY = "2026-11-24T00:00:04.000Z"
 SECOND = "20261124T010000Z-000002"
 PHONES = [f"0100000000{number}" for number in range(1, 8)]
 KEY = "https://api.solapi.com b"
@@ -89,12 +94,64 @@ def test_writes_are_counted_by_minute_and_hour(ledger: Database) -> None:
     """Writes count at the time of their intent, from a given start."""
     with ledger.read() as connection:
         assert connection is not None
-        assert [(count.start, count.writes) for count in status_page.write_counts(connection, AT)] == [
-            ("2026-11-24T00:00:00Z", 16)
+        assert status_page.request_counts(connection, AT) == [RequestBucket("2026-11-24T00:00:00Z", 0, 16, 0)]
+        hours = status_page.request_counts(connection, AT, by_hour=True)
+        assert hours == [RequestBucket("2026-11-24T00:00:00Z", 0, 16, 0)]
+        assert status_page.request_counts(connection, AT, key=KEY) == [RequestBucket("2026-11-24T00:00:00Z", 0, 9, 0)]
+        assert status_page.request_counts(connection, "2026-11-24T00:00:01Z") == []
+
+
+def test_reads_and_rejected_writes_are_counted(ledger: Database) -> None:
+    """Reads count at the start of their account."""
+    with closing(ledger.connect(program="0", now=lambda: AT)) as writer, transaction(writer):
+        writer.execute("UPDATE attempts SET http_status = 429 WHERE phone = ?", (PHONES[0],))
+        writer.execute("UPDATE entries SET reads = 2, started_at = '2026-11-24T00:01:00.000Z'")
+    with ledger.read() as connection:
+        assert connection is not None
+        assert status_page.request_counts(connection, AT) == [
+            RequestBucket("2026-11-24T00:00:00Z", 0, 16, 3),
+            RequestBucket("2026-11-24T00:01:00Z", 6, 0, 0),
         ]
-        hours = status_page.write_counts(connection, AT, by_hour=True)
-        assert [(count.start, count.writes) for count in hours] == [("2026-11-24T00:00:00Z", 16)]
-        assert status_page.write_counts(connection, "2026-11-24T00:00:01Z") == []
+
+
+def test_stages_of_a_run_have_their_times(ledger: Database) -> None:
+    """The canary ends before the first write of the other accounts. It is known only if the settings have one."""
+    with closing(ledger.connect(program="0", now=lambda: AT)) as writer, transaction(writer):
+        writer.execute("UPDATE runs SET settings = ? WHERE id = ?", ('{"canary": 1}', FIRST))
+        writer.execute("UPDATE entries SET finished_at = ?, writes = 7 WHERE key = ?", (CANARY, KEY))
+        writer.execute(
+            "UPDATE attempts SET intended_at = '2026-11-24T00:00:05.000Z', answered_at = '2026-11-24T00:00:06.000Z' "
+            "WHERE entry IN (SELECT id FROM entries WHERE account = 'a')"
+        )
+        writer.execute("UPDATE runs SET command = ? WHERE id = ?", (f"rollback {FIRST}", SECOND))
+    with ledger.read() as connection:
+        assert connection is not None
+        run, other = status_page.run(connection, FIRST), status_page.run(connection, SECOND)
+        assert run is not None
+        assert other is not None
+        times = status_page.run_times(connection, run)
+        assert (times.planned_at, times.first_write, times.canary_ended_at) == (AT, AT, CANARY)
+        assert times.last_answer == "2026-11-24T00:00:06.000Z"
+        assert [(bucket.start, bucket.writes) for bucket in times.buckets] == [
+            ("2026-11-24T00:00:00Z", 7),
+            ("2026-11-24T00:00:05Z", 7),
+        ]
+        assert (times.writes, times.reads, times.retries) == (7, 0, 0)
+        assert status_page.run_times(connection, other).canary_ended_at is None
+        assert [each.run_id for each in status_page.rollbacks_of(connection, FIRST)] == [SECOND]
+        assert status_page.rollbacks_of(connection, SECOND) == []
+
+
+@pytest.mark.parametrize("finished_at", [None, "2026-11-24T00:00:09.000Z"])
+def test_accounts_that_were_written_together_are_no_canary(ledger: Database, finished_at: str | None) -> None:
+    with closing(ledger.connect(program="0", now=lambda: AT)) as writer, transaction(writer):
+        writer.execute("UPDATE runs SET settings = ?", ('{"canary": 1}',))
+        writer.execute("UPDATE entries SET finished_at = ?", (finished_at,))
+    with ledger.read() as connection:
+        assert connection is not None
+        run = status_page.run(connection, FIRST)
+        assert run is not None
+        assert status_page.run_times(connection, run).canary_ended_at is None
 
 
 def test_query_over_its_time_limit_is_aborted(ledger: Database) -> None:

@@ -2,7 +2,17 @@
 
 import pytest
 
-from worker.model.reads import HealthStatus, Segment, SyncStatus, is_unread, platform, segment_of
+from worker.model.reads import (
+    HealthStatus,
+    NumberState,
+    Segment,
+    SyncStatus,
+    decode_numbers,
+    encode_numbers,
+    is_unread,
+    platform,
+    segment_of,
+)
 
 
 def test_platform_of_a_key_may_have_blanks() -> None:
@@ -18,3 +28,12 @@ def test_accounts_that_could_not_be_read_share_a_key_without_an_id() -> None:
 def test_health_decides_the_segment_unless_it_is_healthy(sync: SyncStatus, health: HealthStatus) -> None:
     expected = sync.value if health is HealthStatus.HEALTHY else health.value
     assert segment_of(sync, health) is Segment(expected)
+
+
+def test_numbers_are_encoded_as_arrays() -> None:
+    """Lone surrogates are replaced."""
+    numbers = [NumberState("0212345678", "ACTIVE", None, note="whole", line=3)]
+    assert encode_numbers(numbers) == b'[["0212345678","ACTIVE",null,null,null,"whole",null,null,null,3]]'
+    assert decode_numbers(encode_numbers(numbers)) == numbers
+    odd = [NumberState("0212345678", "ACTIVE", None, note="half \ud83d")]
+    assert decode_numbers(encode_numbers(odd))[0].note == "half \ufffd"

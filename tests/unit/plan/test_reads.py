@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import msgspec
 import pytest
 
 from tests.support.ledgers import file_account
@@ -12,7 +11,7 @@ from worker.model.messages import Message
 from worker.model.plans import AccountPlan, Action, Change, Notice, NoticeKind, Verdict
 from worker.model.reads import AccountRead, NumberState
 from worker.model.results import AccountResult, NumberResult, Outcome, RunOutcome
-from worker.plan.reads import account_read, encoded, number_states, with_results
+from worker.plan.reads import account_read, number_states, with_results
 
 A, B, C = "01000000001", "01000000002", "01000000003"
 
@@ -153,13 +152,6 @@ def test_numbers_are_those_of_files_and_account() -> None:
         NumberState(B, "INACTIVE", None, "missing", source="main.yaml", line=4),
         NumberState(C, None, "ACTIVE", "unmanaged"),
     ]
-
-
-def test_numbers_with_lone_surrogates_can_be_recorded() -> None:
-    odd = [NumberState(A, "ACTIVE", None, note="half \ud83d")]
-    assert msgspec.json.decode(encoded(odd)) == [[A, "ACTIVE", None, None, None, "half \ufffd", None, None, None, 0]]
-    plain = [NumberState(A, "ACTIVE", None, note="whole")]
-    assert msgspec.json.decode(encoded(plain), type=list[NumberState]) == plain
 
 
 def test_numbers_after_a_result_have_their_new_status() -> None:

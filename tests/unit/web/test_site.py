@@ -1,5 +1,6 @@
 """The status page over real sockets: content, access, and clients that stall."""
 
+import json
 import re
 import sqlite3
 from collections.abc import Sequence
@@ -8,14 +9,16 @@ from pathlib import Path
 from urllib.parse import quote, urlencode
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from tests.support.ledgers import NUMBERS, account_read, daemon_record, database_at, file_account, recorded_read
 from tests.support.pages import AT, FIRST, record_run, request, serve_pages
 from worker.config.desired import load
 from worker.ledger.reads import save
 from worker.model.accounts import DesiredAccount
-from worker.model.reads import Attention, DaemonRecord, HealthStatus
+from worker.model.reads import Attention, DaemonRecord, HealthStatus, NumberState
 from worker.model.status_page import DaemonState, QuotaUse
+from worker.render.json_schema import schema
 from worker.web import site
 
 TOKEN = "a-token-of-24-characters"
@@ -363,7 +366,7 @@ def test_state_of_the_daemon_is_shown(tmp_path: Path) -> None:
         quota = request(url, "/quota").body
         assert "3 / 80" in quota
         assert "<rect" in quota
-        assert "2 writes" in quota
+        assert '<meter min="0" max="80" value="3"' in quota
         assert "No scheduled changes until" in request(url, "/calendar").body
         assert "expires on day 0" in request(url, "/accounts/main").body
     starting = DaemonState(ready="the daemon is starting")
@@ -468,6 +471,7 @@ def test_next_changes_are_shown_with_their_end(tmp_path: Path, monkeypatch: pyte
     accounts = _files("{weekly: 'Mon-Fri 09:00-18:00', status: INACTIVE, reason: night}")
     with serve_pages(tmp_path / "ledger.db", desired=lambda: accounts) as url:
         page = request(url, "/calendar").body
+        assert "Mon-Fri 09:00-18:00 INACTIVE" in page
         assert page.count("ACTIVE → INACTIVE") == 10
         assert page.count('class="number">120</td>') == 20
         assert "2026-12-08" in page
@@ -476,14 +480,101 @@ def test_next_changes_are_shown_with_their_end(tmp_path: Path, monkeypatch: pyte
         assert "night" in request(url).body
         monkeypatch.setattr(site, "_TURNS", 19)
         page = request(url, "/calendar").body
-        assert (page.count(" → "), "Later changes are not shown" in page) == (19, True)
+        assert (page.count("ACTIVE →"), "Later changes are not shown" in page) == (19, True)
         monkeypatch.setattr(site, "_TURNS", 20)
         page = request(url, "/calendar").body
-        assert (page.count(" → "), "Later changes are not shown" in page) == (20, False)
+        assert (page.count("ACTIVE →"), "Later changes are not shown" in page) == (20, False)
         accounts = _files(
             "{from: '2026-11-24T12:00:00', until: '2026-11-24T13:00:00', status: INACTIVE, reason: repair}"
         )
         assert "repair" in request(url).body
+
+
+def test_calendar_can_be_subscribed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not found without files, or without the extra for calendar files."""
+    accounts = _files("{weekly: 'Mon-Fri 09:00-18:00', status: INACTIVE, reason: night}")
+    with serve_pages(tmp_path / "ledger.db", desired=lambda: accounts) as url:
+        response = request(url, "/calendar.ics?account=mai")
+        assert (response.status, response.headers["content-type"]) == (200, "text/calendar; charset=utf-8")
+        assert response.body.count("BEGIN:VEVENT") == 20 * len(PHONES)
+        assert request(url, "/calendar.ics?account=other").body.count("BEGIN:VEVENT") == 0
+        assert "No matching account has a schedule." in request(url, "/calendar?account=other").body
+        monkeypatch.setattr("worker.web.views.find_spec", lambda _: None)
+        assert request(url, "/calendar.ics").status == 404
+        assert "calendar.ics" not in request(url, "/calendar").body
+    with serve_pages(tmp_path / "ledger.db") as url:
+        assert request(url, "/calendar.ics").status == 404
+
+
+def test_data_behind_each_page_is_json(tmp_path: Path) -> None:
+    """It has the same address with `.json`, or with an Accept header. Its texts are English."""
+    database = record_run(tmp_path, "main", outcome="partial", bad="failed", message="no")
+    save(database, [recorded_read()], daemon_record(), program="0", now=lambda: AT)
+    validator = Draft202012Validator(schema("page"))
+    with serve_pages(tmp_path / "ledger.db", desired=lambda: [file_account("main")]) as url:
+        for path in (
+            "/index",
+            "/accounts/main",
+            "/runs",
+            f"/runs/{FIRST}",
+            "/numbers/01000000001",
+            "/calendar",
+            "/quota",
+            "/search",
+        ):
+            response = request(url, f"{path}.json", Accept_Language="ko")
+            assert (response.status, response.headers["content-type"]) == (200, "application/json"), path
+            document = json.loads(response.body)
+            assert list(validator.iter_errors(document)) == [], path
+            other = request(url, path, Accept="application/json")
+            assert json.loads(other.body)["content"] == document["content"]
+        home = json.loads(request(url, Accept="application/json").body)
+        assert home["schema"] == "senderid.page/v1"
+        assert home["daemon"]["state"] == "silent"
+        assert home["content"]["headline"] == "The account is in sync"
+        assert [account["sync"] for account in home["content"]["accounts"]] == ["in_sync"]
+        assert request(url, "/", Accept="text/html,application/json").headers["content-type"].startswith("text/html")
+        assert request(url, "/nothing.json").status == 404
+
+
+def test_run_has_its_stages_and_links_to_its_rollback(tmp_path: Path) -> None:
+    database = record_run(tmp_path, "main")
+    second = "20261124T010000Z-000002"
+    record_run(database, "main", run=second)
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection, connection:
+        connection.execute("UPDATE runs SET command = ? WHERE id = ?", (f"rollback {FIRST}", second))
+        connection.execute("UPDATE entries SET writes = 1")
+        connection.execute(
+            "INSERT INTO attempts SELECT entry, phone, 2, asked, state, '2026-11-24T00:00:03.000Z', answered_at, 429, "
+            "NULL, NULL, NULL FROM attempts"
+        )
+    with serve_pages(tmp_path / "ledger.db") as url:
+        page = request(url, f"/runs/{FIRST}").body
+        for words in ("Apply by ann", "<b>Plan</b>", "<b>Verify</b>", f"senderid rollback {FIRST}", "Rolled back by"):
+            assert words in page, words
+        assert 'class="rejected"' in page
+        assert f'href="/runs/{second}"' in page
+        assert f'It rolled back <a href="/runs/{FIRST}"' in request(url, f"/runs/{second}").body
+
+
+def test_number_has_its_state_and_timeline_on_each_account(tmp_path: Path) -> None:
+    database = record_run(tmp_path, "main", "other", at="2026-11-20T00:00:00.000Z")
+    phone = "01000000001"
+    numbers = [NumberState(phone, "ACTIVE", "INACTIVE", "activate", note="sale", owner="ops", source="a.yaml", line=3)]
+    save(database, [recorded_read("main", numbers)], daemon_record(), program="0", now=lambda: AT)
+    with serve_pages(tmp_path / "ledger.db") as url:
+        page = request(url, f"/numbers/{phone}").body
+        assert page.count('class="ribbon"') == 2
+        for words in ("<b>INACTIVE</b>", "sale", "ops", "a.yaml", "changed elsewhere", 'class="outside"'):
+            assert words in page, words
+
+
+def test_quota_can_be_shown_for_one_account(tmp_path: Path) -> None:
+    record_run(tmp_path, "main", "other", phones=PHONES[:3])
+    with serve_pages(tmp_path / "ledger.db") as url:
+        assert '<td class="number">6</td>' in request(url, "/quota").body
+        assert '<td class="number">3</td>' in request(url, "/quota?account=main").body
+        assert "No requests." in request(url, "/quota?account=nobody").body
 
 
 def _files(entry: str) -> Sequence[DesiredAccount]:

@@ -6,7 +6,7 @@ from worker.cli.exit_status import ExitStatus
 
 __all__ = ["command"]
 
-_NAMES = ("desired", "shared", "settings", "plan", "result", "history", "calendar", "status", "log")
+_NAMES = ("desired", "shared", "settings", "plan", "result", "history", "calendar", "status", "page", "log")
 
 
 @click.command("schema", short_help="Print the JSON Schemas.")
