@@ -53,6 +53,12 @@ def test_steps_after_init_work(command: Command, served: Served, account: Sandbo
     assert served.writes == []
 
 
+@pytest.mark.parametrize(("folder", "steps"), [(".", []), ("work", ["cd work"]), ("my work", ["cd 'my work'"])])
+def test_steps_begin_in_the_new_folder(command: Command, folder: str, steps: list[str]) -> None:
+    lines = [line.strip() for line in command("init", folder).stdout.splitlines() if line.startswith("  ")]
+    assert lines == [*steps, "senderid doctor -f config/desired", "senderid plan"]
+
+
 def test_nothing_is_overwritten(command: Command) -> None:
     """A link is not followed either."""
     command.write(".gitignore", "mine")

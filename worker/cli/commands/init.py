@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -91,7 +92,7 @@ def command(*, folder: str, accounts: tuple[str, ...], forge: str | None) -> int
     variables = dict(zip(names, _variables(names), strict=True))
     for path, text in _files(variables, forge or "none"):
         _write(Path(folder, path), text)
-    click.echo(_next_steps(variables))
+    click.echo(_next_steps(Path(folder), variables))
     return ExitStatus.OK
 
 
@@ -162,11 +163,9 @@ def _write(path: Path, text: str) -> None:
         click.echo(_("created  {path}").format(path=path))
 
 
-def _next_steps(variables: Mapping[str, tuple[str, str]]) -> str:
+def _next_steps(folder: Path, variables: Mapping[str, tuple[str, str]]) -> str:
     names = " ".join(f"{name}=…" for pair in variables.values() for name in pair)
-    text = _(
-        "Next, with the keys from the vendor's console in the environment ({names}):\n"
-        "  senderid doctor -f {files}\n"
-        "  senderid plan"
-    )
-    return "\n" + text.format(names=names, files=DEFAULT_FILES)
+    heading = _("Next, with the keys from the vendor's console in the environment ({names}):").format(names=names)
+    change_folder = [] if folder == Path() else [f"cd {shlex.quote(str(folder))}"]
+    commands = [*change_folder, f"senderid doctor -f {DEFAULT_FILES}", "senderid plan"]
+    return "\n".join(("", heading, *(f"  {command}" for command in commands)))
