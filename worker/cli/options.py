@@ -449,6 +449,11 @@ class Common(OutputOptions, frozen=True, kw_only=True):
         return cls(paths=(*paths, *more), **values)
 
     @property
+    def selects_numbers(self) -> bool:
+        """Return True if the run is limited to some numbers."""
+        return any((self.only, self.exclude, self.owners, self.notes))
+
+    @property
     def overrides(self) -> dict[str, object]:
         """The values of settings that options override, by the settings' dotted names."""
         return {

@@ -4,8 +4,8 @@ import asyncio
 import secrets
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -16,7 +16,7 @@ from worker.cli import load, options
 from worker.cli.metrics import RunMetrics, run_metrics
 from worker.config.files import STDOUT, check_writable
 from worker.model.accounts import DesiredAccount
-from worker.model.errors import Declined, WorkerError
+from worker.model.errors import Declined, DesiredStateError, WorkerError
 from worker.model.messages import Message, system_text
 from worker.model.plans import Plan
 from worker.model.results import AccountResult, Result
@@ -26,12 +26,16 @@ if TYPE_CHECKING:
     from worker.cli.ledger import LedgerOptions
     from worker.cli.runner import Session
     from worker.config.settings import Settings
+    from worker.daemon.notify.changes import Coverage
+    from worker.model.plans import AccountPlan
     from worker.plan.build import Draft, Terms
 
 __all__ = [
     "confirm",
     "count_writes",
     "is_interactive",
+    "notify",
+    "notifying_of_files",
     "plan",
     "plan_accounts",
     "plan_document",
@@ -75,7 +79,8 @@ def _plan(
     drift: bool,
     at: str | None,
 ) -> int:
-    desired, others = load.load_with_others(settings, common.paths, common.accounts)
+    with notifying_of_files(settings, is_wanted=drift):
+        desired, others = load.load_with_others(settings, common.paths, common.accounts)
     selection = load.parse_selection(common, desired, others)
     rules = load.parse_rules(common.allow)
     moment = None if at is None else load.parse_time("--at", at, desired)
@@ -99,6 +104,8 @@ def _plan(
         document = plan_document(drafts, moment)
         if out is not None:
             _save(out, settings, desired, drafts, terms)
+        if drift and not common.selects_numbers:
+            await notify(run, document.accounts, [None] * len(document.accounts), "drift")
         output.plan(document, common, drift=drift)
         run.log.info("run.finished", counts=runner.total_counts(document.accounts))
         return of_drift(document.accounts) if drift else of_plans(document.accounts, detailed=detailed)
@@ -131,6 +138,29 @@ def preview(
         return of_plans(document.accounts, detailed=False)
 
     return runner.run(verb, settings, no_color=common.no_color, recall=True, metering=metering)
+
+
+@contextmanager
+def notifying_of_files(settings: "Settings", *, is_wanted: bool = True) -> Iterator[None]:
+    """Send notifications of invalid desired-state files inside the `with` block, if the settings ask for that."""
+    try:
+        yield
+    except DesiredStateError as error:
+        if settings.notify.one_shot and is_wanted:
+            from worker.cli.notifications import notify_of_files
+
+            notify_of_files(settings, error)
+        raise
+
+
+async def notify(
+    run: "Session", plans: "Iterable[AccountPlan]", results: "Iterable[AccountResult | None]", coverage: "Coverage"
+) -> None:
+    """Send notifications of what a run shows, if the settings ask for that."""
+    if run.settings.notify.one_shot:
+        from worker.cli.notifications import notify_of_accounts
+
+        await notify_of_accounts(run, plans, results, coverage)
 
 
 async def plan_accounts(
@@ -203,10 +233,12 @@ def run_and_report(
     remark: "Callable[[Result], str]" = lambda _: "",
     *,
     metering: RunMetrics | None = None,
+    report: "Callable[[Session, list[AccountResult]], Awaitable[None]] | None" = None,
 ) -> int:
     """Run `action` in a session, show its result, and return the exit status.
 
-    `remark` returns a text that is printed below the result, except in JSON.
+    `remark` returns a text that is printed below the result, except in JSON. `report` sends notifications of the
+    result.
     """
     from worker.cli import output, runner
     from worker.cli.exit_status import of_result
@@ -214,9 +246,12 @@ def run_and_report(
     check_writable(common.output)
 
     async def verb(run: "Session") -> int:
-        result = run.result(await action(run))
+        accounts = await action(run)
+        result = run.result(accounts)
         run.metering.record_result(result)
         ledger_error = await run.finish(result)
+        if report is not None:
+            await report(run, accounts)
         counts = runner.total_counts(result.accounts)
         run.log.info("run.finished", outcome=result.outcome, counts=counts, writes=run.fleet.writes)
         run.progress.finish()

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 from worker import __version__, web
 from worker.cli import ledger
 from worker.cli.credentials import CredentialsResolver, open_channel
+from worker.cli.notifications import read_state, state_path
 from worker.cli.runner import now
 from worker.config.files import replace
-from worker.daemon.notify.changes import NotifyState, decode
 from worker.daemon.notify.dispatcher import Notifier
 from worker.daemon.notify.tracker import Tracker
 from worker.daemon.reads import ReadRecorder
@@ -182,7 +182,7 @@ class Services:
 
     @asynccontextmanager
     async def _notifications(self, names: Callable[[], Collection[str]], log: "Logger") -> AsyncIterator[Tracker]:
-        state = ledger.ledger_path(self._settings).with_name("news.json")
+        state = state_path(self._settings)
         seconds = self._settings.notify.timeout_seconds
         async with Notifier(self._channels, log, host=node(), timeout_seconds=seconds) as notifier:
             has_failed = False
@@ -202,15 +202,7 @@ class Services:
                         )
                         log.warning("notify.failed", error_message=message)
 
-            yield Tracker(_saved_state(state), send=notifier.notify, keep=keep, names=names, version=__version__)
-
-
-def _saved_state(state: Path) -> NotifyState:
-    """Return the saved state of notifications; an empty state if the file cannot be read."""
-    try:
-        return decode(state.read_bytes()) or NotifyState()
-    except OSError:
-        return NotifyState()
+            yield Tracker(read_state(state), send=notifier.notify, keep=keep, names=names, version=__version__)
 
 
 def read_access(settings: "Settings", host: str) -> "Access":

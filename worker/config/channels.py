@@ -54,12 +54,15 @@ class Channel(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Notify(Struct, frozen=True, forbid_unknown_fields=True):
-    """Notifications of `senderid watch`."""
+    """Notifications of `senderid watch` and, with `one_shot`, of `apply` and `drift`."""
 
     channels: Annotated[tuple[Channel, ...], Meta(description="Empty: no notifications.")] = ()
     timeout_seconds: Annotated[
         float, Meta(gt=0, le=3600, description="Time for a channel to accept a message, seconds.")
     ] = 10.0
+    one_shot: Annotated[
+        bool, Meta(description="Whether apply and drift send notifications too, with the memory of watch.")
+    ] = False
 
 
 def read_channels(reader: Reader, node: Node) -> tuple[Channel, ...]:

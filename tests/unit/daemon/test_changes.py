@@ -5,6 +5,7 @@ import pytest
 
 from worker.config.channels import Event
 from worker.daemon.notify.changes import (
+    Coverage,
     Notification,
     NotifiedAccount,
     NotifyState,
@@ -14,6 +15,7 @@ from worker.daemon.notify.changes import (
     start_notification,
     stop_notification,
     update_account,
+    update_covered,
 )
 from worker.model.errors import ErrorInfo, NumberError, Refusal
 from worker.model.plans import AccountPlan, Action, Cause, Change, Notice, NoticeKind, Verdict
@@ -308,3 +310,25 @@ def test_pass_keeps_the_suspension_and_takes_the_notices_of_the_result() -> None
     assert update_account(previous, refused_plan, outcome, "r3") == NotifiedAccount(
         suspended="moving", notices=(BLOCKED,), refused={"min-active": "few", "fleet-wide": "many"}, written=REVERTED
     )
+
+
+@pytest.mark.parametrize(
+    ("coverage", "fields"),
+    [
+        ("account", {"failing", "refused", "drift", "held", "written"}),
+        ("drift", {"failing", "drift"}),
+        ("writes", {"failing", "written"}),
+    ],
+)
+def test_run_updates_what_it_shows(coverage: Coverage, fields: set[str]) -> None:
+    before = NotifiedAccount(suspended="audit")
+    now = NotifiedAccount(
+        failing="x",
+        refused={"rule": "x"},
+        drift={"01000000001": Cause.BOTH},
+        held={"01000000001": "x"},
+        suspended="audit",
+        written=WriteSummary("run"),
+    )
+    after = update_covered(before, now, coverage)
+    assert {name for name in after.__struct_fields__ if getattr(after, name) != getattr(before, name)} == fields

@@ -14,6 +14,8 @@ from worker.cli.planning import (
     confirm,
     count_writes,
     is_interactive,
+    notify,
+    notifying_of_files,
     plan,
     plan_accounts,
     preview,
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from worker.cli.runner import Session
     from worker.config.settings import Settings
     from worker.model.accounts import DesiredAccount
+    from worker.model.plans import AccountPlan
     from worker.model.results import AccountResult
     from worker.plan.build import Draft, Terms
     from worker.plan.comparison import CurrentFiles
@@ -119,7 +122,8 @@ def _apply_files(
     from worker.cli.ledger import LedgerOptions
     from worker.config.revision import with_commits
 
-    accounts, others = load.load_with_others(settings, common.paths, common.accounts)
+    with notifying_of_files(settings):
+        accounts, others = load.load_with_others(settings, common.paths, common.accounts)
     desired = with_commits(accounts)
     selection = load.parse_selection(common, desired, others)
 
@@ -127,16 +131,28 @@ def _apply_files(
     from worker.reconcile.log import log_obstacles
 
     terms = Terms.of(settings, selection, rules)
+    plans: list[AccountPlan] = []
 
     async def apply_files(run: "Session") -> "list[AccountResult]":
         drafts = await plan_accounts(run, desired, terms, others)
+        plans.extend(draft.plan for draft in drafts)
         for draft in drafts:
             log_obstacles(draft, run.log.bind(account=draft.plan.account))
         if must_confirm or (common.form == "text" and common.output is None):
             show_plans(drafts, common)
         return await _apply_drafts(run, desired, drafts, terms, must_confirm=must_confirm)
 
-    return run_and_report(apply_files, settings, common, LedgerOptions("apply", lock_timeout), metering=metering)
+    async def report(run: "Session", results: "list[AccountResult]") -> None:
+        await notify(run, plans, results, "account")
+
+    return run_and_report(
+        apply_files,
+        settings,
+        common,
+        LedgerOptions("apply", lock_timeout),
+        metering=metering,
+        report=None if common.selects_numbers else report,
+    )
 
 
 def _check_unchanged(common: options.Common) -> None:
@@ -179,6 +195,7 @@ def _apply_file(
     from worker.cli.plan_file import read_plan_file
     from worker.ledger.readonly import plan_use_reader
     from worker.model.accounts import PlanFile
+    from worker.model.plans import AccountPlan
     from worker.plan.build import Draft, left_out_plan
     from worker.plan.safety import ALLOW_ALL, REPLAY
 
@@ -206,8 +223,16 @@ def _apply_file(
 
     if dry_run:
         return preview(read, settings, common, metering=metering)
+
+    async def report(run: "Session", results: "list[AccountResult]") -> None:
+        plans = (
+            AccountPlan(account=each.account, account_id=each.account_id, counts={}, changes=each.changes)
+            for each in saved_plan.accounts
+        )
+        await notify(run, plans, results[: len(saved_plan.accounts)], "writes")
+
     ledger = LedgerOptions("apply PLANFILE", lock_timeout, saved_plan.id)
-    return run_and_report(apply_saved_plan, settings, common, ledger, metering=metering)
+    return run_and_report(apply_saved_plan, settings, common, ledger, metering=metering, report=report)
 
 
 def _check_endpoints(path: str, saved_plan: "SavedPlan", settings: "Settings") -> None:

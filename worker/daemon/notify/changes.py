@@ -4,7 +4,7 @@ A lasting state, such as a refused plan, has one notification when it starts and
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 from msgspec import Struct, structs
@@ -16,6 +16,7 @@ from worker.model.plans import AccountPlan, Action, Cause, Change, Notice, Notic
 from worker.model.results import AccountResult, NumberResult, Outcome, RunOutcome
 
 __all__ = [
+    "Coverage",
     "Notification",
     "NotifiedAccount",
     "NotifyState",
@@ -26,6 +27,7 @@ __all__ = [
     "start_notification",
     "stop_notification",
     "update_account",
+    "update_covered",
 ]
 
 _SHOWN: Final = 5
@@ -37,6 +39,10 @@ _FAILED: Final = frozenset({Outcome.FAILED, Outcome.UNVERIFIED})
 _UNFINISHED: Final = frozenset({RunOutcome.FAILED, RunOutcome.PARTIAL})
 _NOTHING_SEEN: Final = frozenset({RunOutcome.LOCKED, RunOutcome.INTERRUPTED, RunOutcome.REFUSED})
 """Outcomes without a new observation: another run had the lease, the run was stopped, or the plan was stale."""
+
+
+Coverage = Literal["account", "drift", "writes"]
+"""The part of an account's state that a run shows: all of it, its drift, or the writes of a saved plan."""
 
 
 class Notification(Struct, frozen=True):
@@ -145,6 +151,17 @@ def update_account(
         suspended=before.suspended,
         written=last_write,
     )
+
+
+def update_covered(before: NotifiedAccount, now: NotifiedAccount, coverage: Coverage) -> NotifiedAccount:
+    """Return the state after a run that shows a part of an account's state: `now` in that part, `before` elsewhere."""
+    match coverage:
+        case "drift":
+            return structs.replace(before, failing=now.failing, drift=now.drift)
+        case "writes":
+            return structs.replace(before, failing=now.failing, written=now.written)
+        case _:
+            return now
 
 
 def _outcome(change: Change, results: Mapping[str, NumberResult] | None) -> Outcome | None:
