@@ -96,6 +96,21 @@ _RUN_OF_PLAN: Final = f"""
     ) ORDER BY started_at LIMIT 1
 """
 
+_SPENT: Final = f"""
+    SELECT phone FROM attempts
+    WHERE asked = '{Status.INACTIVE}' AND state <> '{AttemptState.REJECTED}' AND entry IN (
+        SELECT id FROM entries WHERE key = ?1 AND id > coalesce((
+            SELECT id FROM entries AS ended WHERE key = ?1 AND (outcome = '{RunOutcome.CONVERGED}'
+                OR outcome <> '{CRASHED}' AND EXISTS (SELECT 1 FROM attempts WHERE entry = ended.id))
+            ORDER BY id DESC LIMIT 1
+        ), 0)
+    )
+"""
+"""SQL of the deactivations that crashed runs sent since the last run of the account that ended.
+
+A write that a read settled as lost counts: it may have arrived later.
+"""
+
 _LATER_WRITE: Final = f"""
     SELECT run, CASE WHEN intended_at >= ?3 THEN intended_at ELSE sent_by END AS at FROM (
         SELECT run, entry, answered_at, intended_at, coalesce(answered_at, CASE WHEN entries.outcome <> '{CRASHED}'
@@ -324,30 +339,13 @@ def settle(connection: Connection, key: str, observed: Mapping[str, Observed], n
 
 def recall(connection: Connection, key: str) -> AccountMemory:
     """Return the memory of an account, see `AccountMemory`."""
-    spent_phones: set[str] = set()
-    for entry, outcome, has_attempts in connection.execute(
-        """SELECT id, outcome, EXISTS (SELECT 1 FROM attempts WHERE entry = entries.id) FROM entries
-        WHERE key = ? ORDER BY id DESC""",
-        (key,),
-    ):
-        if outcome == RunOutcome.CONVERGED or (has_attempts and outcome not in {None, CRASHED}):
-            break  # this entry ended, so the next one belongs to another plan
-        if not has_attempts:
-            continue
-        spent_phones.update(
-            phone
-            for (phone,) in connection.execute(
-                # a write that a read settled as lost may have arrived later
-                "SELECT phone FROM attempts WHERE entry = ? AND asked = ? AND state <> ?",
-                (entry, Status.INACTIVE, AttemptState.REJECTED),
-            )
-        )
+    spent_phones = frozenset(phone for (phone,) in connection.execute(_SPENT, (key,)))
     (open_count,) = connection.execute(
         "SELECT EXISTS (SELECT 1 FROM entries WHERE key = ? AND NOT settled)", (key,)
     ).fetchone()
     return AccountMemory(
         _last_written(connection, key),
-        frozenset(spent_phones),
+        spent_phones,
         bool(open_count),
         registered(connection, key),
         _names(connection, key),
