@@ -15,6 +15,7 @@ from urllib.request import urlopen
 import pytest
 
 from tests.e2e.conftest import Command, Serve, Served
+from tests.support import short_leases
 from tests.support.ledgers import rows
 from tests.support.postgres import PASSWORD, PostgresServer, new_database, server
 from worker.ledger.postgres.database import PostgresDatabase
@@ -234,6 +235,31 @@ def test_database_that_stops_ends_the_run_with_status_1(
         connection.close()
         assert _document(one, *_APPLY[:-2])["outcome"] == "converged"
     finally:
+        database.remove()
+
+
+def test_database_that_freezes_ends_the_run_with_status_1(one: Command, served: Served) -> None:
+    """A server that keeps its connections and does not respond does not keep the run from ending with its reason."""
+    database = PostgresServer()
+    one.environment |= {
+        "SENDERID_LEDGER__URL": database.url("postgres"),
+        "SENDERID_RATE_LIMIT__WRITES": "1",
+        "SENDERID_RATE_LIMIT__PER_SECONDS": "1",
+    }
+    frozen: list[int] = []
+    try:
+        run = one.popen(*_APPLY, program=[sys.executable, short_leases.__file__])
+        _until(lambda: len(served.writes) == 1)
+        frozen = database.processes()
+        for process in frozen:
+            os.kill(process, signal.SIGSTOP)
+        out, log = run.communicate(timeout=60)
+        assert (run.returncode, "Traceback" in log) == (1, False), log
+        error = json.loads(out)["accounts"][0]["error"]
+        assert (error["code"], "no response within" in error["message"]) == ("LedgerError", True)
+    finally:
+        for process in frozen:
+            os.kill(process, signal.SIGCONT)
         database.remove()
 
 

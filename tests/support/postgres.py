@@ -95,6 +95,12 @@ class PostgresServer:
         assert self._process is not None
         self._process.communicate()
 
+    def processes(self) -> list[int]:
+        """Return the process ids of the server and of its connections."""
+        server = int((self._data / "postmaster.pid").read_text().split()[0])
+        children = Path(f"/proc/{server}/task/{server}/children").read_text().split()
+        return [server, *map(int, children)]
+
     def remove(self) -> None:
         """Stop the server and delete its data."""
         self.stop()
