@@ -445,7 +445,7 @@ def test_show_accepts_an_old_plan_but_no_changed_one(command: Command) -> None:
     result = command("show", "old.json")
     assert (result.returncode, result.stdout.splitlines()[-1]) == (
         0,
-        "It is too old to apply: plan again, or see --max-age of apply.",
+        "The plan is too old to apply: plan again, or see --max-age of apply.",
     )
     command.write("changed.json", json.dumps(saved | {"allow": ["all"]}))
     changed = command("show", "changed.json")

@@ -25,7 +25,7 @@ def command(
 ) -> int:
     """Show the changes that PLANFILE, written by `senderid plan --out`, would make. It reads no account.
 
-    A plan that is too old to be applied is shown, too. To compare it with the accounts, use
+    A plan that is too old to apply is shown too. To compare it with the accounts, use
     `senderid apply PLANFILE --dry-run`.
 
     Exit status 0, or 65 if the file is not a plan file or was changed.
@@ -59,12 +59,12 @@ def _provenance(path: str, saved: "SavedPlan") -> str:
         )
     ]
     if saved.allow:
-        lines.append(_("It allows: {rules}.").format(rules=safe(", ".join(saved.allow))))
+        lines.append(_("The plan allows: {rules}.").format(rules=safe(", ".join(saved.allow))))
     if datetime.now(UTC) > end:
-        lines.append(_("It is too old to apply: plan again, or see --max-age of apply."))
+        lines.append(_("The plan is too old to apply: plan again, or see --max-age of apply."))
     else:
         lines.append(
-            _("It can be applied until {time} UTC: senderid apply {path}").format(
+            _("The plan can be applied until {time} UTC: senderid apply {path}").format(
                 path=safe(path), time=f"{end:%Y-%m-%d %H:%M}"
             )
         )
