@@ -431,8 +431,8 @@ def test_show_prints_the_plan_of_a_file_offline(command: Command, served: Served
     assert shown["changes"] == [change for change in planned["changes"] if change["action"] != "unmanaged"]
     lines = command("show", "p.json").stdout.splitlines()
     assert lines[-3].startswith("Plan file p.json, created at 20")
-    assert lines[-2] == "It allows: min-active."
-    assert lines[-1].startswith("It can be applied until 20")
+    assert lines[-2] == "The plan allows: min-active."
+    assert lines[-1].startswith("The plan can be applied until 20")
     assert lines[-1].endswith(" UTC: senderid apply p.json")
     assert served.sandbox.wire == []
 
