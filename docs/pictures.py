@@ -13,8 +13,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from io import StringIO
 from pathlib import Path
 from types import MappingProxyType
@@ -89,7 +89,7 @@ class Stage:
 
     def __init__(self, folder: Path, sandbox: dict[str, str]) -> None:
         self.folder = folder
-        self._environment = {
+        self.environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(folder),
             "USER": "kim",
@@ -123,14 +123,14 @@ class Stage:
         return subprocess.Popen(
             [SENDERID, *arguments],
             cwd=self.folder,
-            env=self._environment | {"SENDERID_LOG__LEVEL": "info"},
+            env=self.environment | {"SENDERID_LOG__LEVEL": "info"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
 
-    def run(self, *arguments: str) -> str:
+    def run(self, *arguments: str, environment: Mapping[str, str] = MappingProxyType({})) -> str:
         """Return what the command prints.
 
         Raises:
@@ -139,7 +139,7 @@ class Stage:
         done = subprocess.run(
             [SENDERID, *arguments],
             cwd=self.folder,
-            env=self._environment,
+            env={**self.environment, **environment},
             capture_output=True,
             text=True,
             check=False,
@@ -156,7 +156,7 @@ class Stage:
         process = subprocess.Popen(
             [SENDERID, *arguments],
             cwd=self.folder,
-            env=self._environment,
+            env=self.environment,
             stdin=terminal,
             stdout=terminal,
             stderr=tells,  # no terminal, as a bar that moves is no picture
@@ -221,27 +221,90 @@ def report(stage: Stage, browser: Browser) -> None:
         _shoot(browser, f"report-{name}", dark=name == "dark", url=file.as_uri())
 
 
+CITIES: Final = ("busan", "daegu", "daejeon", "gwangju", "incheon", "jeju", "sejong", "seoul", "suwon", "ulsan")
+OFFICE: Final = 'schedule: [{weekly: "Mon-Fri 09:00-18:00", status: ACTIVE, reason: office hours}]'
+"""A schedule of one number of most accounts of the fleet."""
+
+
 def page(stage: Stage, browser: Browser) -> None:
-    """Render the status page after a run."""
-    stage.run("apply", "-f", "accounts", "--yes")
-    with stage.start("serve", "--listen", "127.0.0.1:0") as serving:
+    """Render the status page of a daemon that keeps ten accounts in sync, in both languages.
+
+    One account cannot be read, one has a missing and a held number, one is suspended.
+    """
+    with _fleet(stage) as folder, stage.start("watch", "-f", folder, "--listen", "127.0.0.1:0") as watching:
         try:
-            found = next(filter(None, map(URL.search, _lines(serving))), None)
-            if found is None:
-                raise Missing("senderid serve ends without saying where it listens")
-            for name in ("light", "dark"):
-                _shoot(browser, f"page-{name}", dark=name == "dark", url=found[0])
+            url = None
+            for line in _lines(watching):
+                found = URL.search(line)
+                url = url or (found[0] if found else None)
+                if "watch.pass" in line:
+                    break
+            if url is None:
+                raise Missing("senderid watch ends without saying where it listens")
+            for language, suffix in (("en-GB", ""), ("ko", "-ko")):
+                for name in ("light", "dark"):
+                    _shoot(browser, f"page{suffix}-{name}", dark=name == "dark", url=url, language=language)
         finally:
-            serving.terminate()
+            watching.terminate()
 
 
-def _shoot(browser: Browser, name: str, *, dark: bool, content: str | None = None, url: str | None = None) -> None:
+@contextmanager
+def _fleet(stage: Stage) -> Iterator[str]:
+    """Yield a folder with the files of ten accounts, each on a sandbox of its own. Most were changed by an apply."""
+    folder = stage.folder / "fleet"
+    folder.mkdir()
+    with ExitStack() as stack:
+        for index, city in enumerate(CITIES):
+            command = [SENDERID, "sandbox", "--numbers", str(8 + 3 * index), "--seed", str(index)]
+            served = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+            stack.callback(served.terminate)
+            sandbox = json.loads(next(_lines(served)))
+            stage.environment |= {f"KEY_{city}": sandbox["api_key"], f"SECRET_{city}": sandbox["api_secret"]}
+            keys = f"{{api_key: {{env: KEY_{city}}}, api_secret: {{env: SECRET_{city}}}}}"
+            numbers = _numbers(stage, sandbox)
+            lines = [f"version: 1\naccount: {city}\nendpoint: {sandbox['url']}\ncredentials: {keys}\n"]
+            lines += ["suspend: {reason: move to the new office, by: kim}\n"] if city == "sejong" else []
+            lines += [f"groups:\n  desk: {{min_active: 1, members: ['{numbers[0]}']}}\n"] if city == "gwangju" else []
+            lines += ["unmanaged: ignore\nnumbers:\n"]
+            lines += [f"  '{numbers[0]}': {'INACTIVE' if city == 'gwangju' else 'ACTIVE'}\n"]
+            lines += [f"  '{numbers[1]}': {{status: INACTIVE, note: {city} desk, owner: support, {OFFICE}}}\n"]
+            lines += (
+                ["  '010-9999-9999': {status: ACTIVE, note: new line, owner: sales}\n"] if city == "gwangju" else []
+            )
+            (folder / f"{city}.yaml").write_text("".join(lines))
+        stage.environment["SECRET_daegu"] = "old" * 11
+        yield str(folder)
+
+
+def _numbers(stage: Stage, sandbox: dict[str, str]) -> list[str]:
+    """Return the numbers of a sandbox, the ACTIVE ones first."""
+    environment = {
+        "SENDERID_ENDPOINT": sandbox["url"],
+        "SOLAPI_API_KEY": sandbox["api_key"],
+        "SOLAPI_API_SECRET": sandbox["api_secret"],
+    }
+    file = stage.folder / "exported.yaml"
+    stage.run("export", "--account", "any", "--output", str(file), environment=environment)
+    numbers = re.findall(r'"?([\d-]+)"?: \{?(?:status: )?(ACTIVE|INACTIVE)', file.read_text())
+    file.unlink()
+    return [phone for phone, _status in sorted(numbers, key=lambda number: number[1])]
+
+
+def _shoot(
+    browser: Browser,
+    name: str,
+    *,
+    dark: bool,
+    content: str | None = None,
+    url: str | None = None,
+    language: str = "en-GB",
+) -> None:
     width, height = PAGE if content is None else TEXT
     context = browser.new_context(
         viewport={"width": width, "height": height},
-        device_scale_factor=1.1 if content is None else 1.5,
+        device_scale_factor=1.0 if content is None else 1.5,
         color_scheme="dark" if dark else "light",
-        locale="en-GB",
+        locale=language,
         timezone_id="UTC",
     )
     try:

@@ -119,6 +119,8 @@ def account_read(
 
 
 def _differing(plan: AccountPlan, result: AccountResult | None) -> int:
+    if plan.verdict is Verdict.ERROR:
+        return 0
     if result is None:
         return sum(change.action not in _NOT_WRITTEN for change in plan.changes)
     return sum(number for outcome, number in result.counts.items() if outcome.needs_attention)

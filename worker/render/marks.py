@@ -119,7 +119,7 @@ HEALTH: Final[dict[HealthStatus, Mark]] = {
     HealthStatus.FAILED: SEGMENTS[Segment.FAILED],
     HealthStatus.NEEDS_ATTENTION: SEGMENTS[Segment.NEEDS_ATTENTION],
     HealthStatus.SUSPENDED: SEGMENTS[Segment.SUSPENDED],
-    HealthStatus.HEALTHY: Mark("✓", "healthy", "good"),
+    HealthStatus.HEALTHY: Mark("✓", Message("healthy"), "good"),
 }
 
 NOTICES: Final = {kind: Mark("i", kind.value.replace("_", " "), "info") for kind in NoticeKind}

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Literal
+from typing import Final, Literal
 from urllib.parse import quote, urlencode
 
 from markupsafe import Markup, escape
@@ -61,6 +61,10 @@ __all__ = [
     "page",
     "run_url",
 ]
+
+
+_NAMED: Final = 30
+"""Maximum count of accounts whose squares have names."""
 
 
 class Frame(Struct, frozen=True, kw_only=True):
@@ -260,9 +264,20 @@ def page(frame: Frame, body: Body) -> str:
     return render(f"page/{name}.html", **_around(frame), **fields)
 
 
-def message(frame: Frame, title: str, text: str, *, login: bool = False) -> str:
-    """Return a page with a message. With `login`, it also has a form for the token."""
-    return render("page/message.html", **_around(frame), headline=title, text=text, login=login)
+def message(frame: Frame, title: str, text: str, *, wanted: str | None = None, with_navigation: bool = False) -> str:
+    """Return a page with a message.
+
+    With `wanted`, the address of a page, it has a form for the token that leads there. `with_navigation` adds the
+    links to pages.
+    """
+    return render(
+        "page/message.html",
+        **_around(frame),
+        headline=title,
+        text=text,
+        wanted=wanted,
+        with_navigation=with_navigation,
+    )
 
 
 def account_url(name: str, platform: str | None = None) -> str:
@@ -341,19 +356,23 @@ def _at(stamp: str) -> Markup:
 
 
 def fleet_map(accounts: Sequence[AccountStatus], repeated: Collection[str]) -> Markup:
-    """Return one linked square for each account, without templates, as there may be thousands.
+    """Return one linked square for each account, with its name if there are few, as there may be thousands.
 
     Links to accounts whose name is in `repeated` have the platform. The squares are not for screen readers and not in
     the order of tabs, as the table has the same links.
     """
     kinds = {
-        segment: f'{escape(translate(mark.word))}" data-tone="{mark.tone}">{escape(mark.symbol)}</a>'
+        segment: f'{escape(translate(mark.word))}" data-tone="{mark.tone}">{escape(mark.symbol)}'
         for segment, mark in SEGMENTS.items()
     }
     squares = []
+    is_named = len(accounts) <= _NAMED
     for account in accounts:
         url = account_url(account.name, account.platform if account.name in repeated else None)
         squares.append(f'<a tabindex="-1" href="{escape(url)}" title="{escape(safe(account.name, 80))}: ')
         squares.append(kinds[account.segment])
+        if is_named:
+            squares.append(f" <span>{escape(safe(account.name, 30))}</span>")
+        squares.append("</a>")
     # every part is escaped above
     return Markup("".join(squares))  # noqa: S704

@@ -8,6 +8,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from hashlib import sha256
+from re import ASCII, fullmatch
 from threading import Lock
 from typing import Final
 from urllib.parse import parse_qsl, unquote
@@ -50,6 +51,10 @@ _ASSETS: Final = {
     "page/page.js": "text/javascript; charset=utf-8",
     "page/icon.svg": "image/svg+xml",
 }
+_OWN_ADDRESS: Final = r"/(?![/\\])[\x21-\x5b\x5d-\x7e]{0,1024}"
+"""Regular expression of an address on this server: a path, with a query or without."""
+_WITHOUT_ACCESS: Final = frozenset({403, 421, 429})
+"""HTTP statuses of clients that may not see pages, so that a message has no links to them."""
 _FORM: Final = 4096
 """Maximum size in bytes of a submitted login form."""
 _PARTS: Final = 64
@@ -126,7 +131,7 @@ class StatusPages:
                 429, _("Too many wrong tokens"), _("Wait a minute, then try again."), {"Retry-After": "60"}
             )
         if denied is not None:
-            return self._denied(denied)
+            return self._denied(denied, request.raw_path)
         if path == "/events":
             if request.method == "HEAD":
                 return HttpResponse(200, b"", "text/event-stream")
@@ -148,16 +153,19 @@ class StatusPages:
         while len(body) <= _FORM and (data := await request.content.read(_FORM)):
             body += data
         try:
-            token = dict(parse_qsl(body[:_FORM].decode("ascii"), max_num_fields=2)).get("token", "")
+            form = dict(parse_qsl(body[:_FORM].decode("ascii"), max_num_fields=2))
         except ValueError:
-            token = ""
-        session = self._access.login(token, request.remote or "")
+            form = {}
+        # an address of another site must not come from a form
+        target = form.get("next", "")
+        target = target if fullmatch(_OWN_ADDRESS, target, ASCII) else "/"
+        session = self._access.login(form.get("token", ""), request.remote or "")
         if session is None:
-            return self._login(_("Wrong token."))
+            return self._login(_("Wrong token."), target)
         cookie = f"{COOKIE}={session}; Path=/; Max-Age=43200; {only}"
-        return HttpResponse(303, b"", headers={"Location": "/", "Set-Cookie": cookie})
+        return HttpResponse(303, b"", headers={"Location": target, "Set-Cookie": cookie})
 
-    def _denied(self, denial: Denied) -> HttpResponse:
+    def _denied(self, denial: Denied, wanted: str) -> HttpResponse:
         match denial:
             case Denied.HOST:
                 return self._message(
@@ -175,14 +183,15 @@ class StatusPages:
                     ),
                 )
             case Denied.LOGIN:
-                return self._login(_("Enter the token of this status page."))
+                return self._login(_("Enter the token of this status page."), wanted)
 
-    def _login(self, text: str) -> HttpResponse:
-        page = status_pages.message(self._frame("", None), _("Log in"), text, login=True)
+    def _login(self, text: str, wanted: str) -> HttpResponse:
+        """Return the login form. After it, the browser opens the page that was wanted."""
+        page = status_pages.message(self._frame("", None), _("Log in"), text, wanted=wanted)
         return HttpResponse(401, page.encode(), _HTML, {"WWW-Authenticate": "Bearer"})
 
     def _message(self, code: int, title: str, text: str, headers: dict[str, str] | None = None) -> HttpResponse:
-        page = status_pages.message(self._frame("", None), title, text)
+        page = status_pages.message(self._frame("", None), title, text, with_navigation=code not in _WITHOUT_ACCESS)
         return HttpResponse(code, page.encode(), _HTML, headers or {})
 
     async def _page(self, path: str, query: str, *, as_json: bool) -> HttpResponse:

@@ -392,12 +392,18 @@ def _number(connection: Connection, request: PageRequest, phone: str) -> status_
     next_url = None
     if len(steps) > _RUNS:
         next_url = status_pages.link(status_pages.number_url(phone), before=steps[_RUNS - 1].position)
-    found = {
-        (of_platform, name): number
-        for of_platform, name, number in reads.search(connection, phone, _FOUND)
-        if number.phone == phone
-    }
-    places = list(dict.fromkeys([*found, *((platform(step.key), step.account) for step in steps)]))
+    places = list(dict.fromkeys((platform(step.key), step.account) for step in steps))
+    # a search in all accounts is slower
+    found = (
+        {place: number for place in places for number in reads.numbers_of(connection, *place) if number.phone == phone}
+        if places
+        else {
+            (of_platform, name): number
+            for of_platform, name, number in reads.search(connection, phone, _FOUND)
+            if number.phone == phone
+        }
+    )
+    places = places or list(found)
     return status_pages.Number(
         phone=phone,
         places=[] if before is not None else [_place(connection, request, place, found, steps) for place in places],

@@ -68,6 +68,13 @@ ERROR = ErrorInfo("AccountRejected", "the key is wrong")
             ["refused"],
         ),
         (plan(verdict=Verdict.ERROR, error=ERROR), None, "unknown", "failed", ["error"]),
+        (
+            plan(verdict=Verdict.ERROR, error=ERROR),
+            result(RunOutcome.FAILED, number(Outcome.NOT_ATTEMPTED, error=ERROR.message), error=ERROR),
+            "unknown",
+            "failed",
+            ["error"],
+        ),
         (plan(notices=(Notice(NoticeKind.LIMIT, "full"),)), None, "in_sync", "needs_attention", ["limit"]),
         (
             plan(change(Action.BLOCKED), notices=tuple(Notice(NoticeKind.PENDING, "x", phone) for phone in (A, B))),
@@ -119,6 +126,7 @@ def test_state_follows_from_plan_and_result(
     state = read(plan_, done)
     assert (state.sync, state.health, [item.kind for item in state.needs]) == (sync, health, kinds)
     assert (state.failed_at is not None) is (health == "failed")
+    assert (state.differing > 0) is (sync == "out_of_sync")
     held = read(plan_, done, is_held=True)
     assert held.health == ("failed" if health == "failed" else "suspended")
 

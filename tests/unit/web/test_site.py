@@ -304,6 +304,37 @@ def test_get_neither_logs_in_nor_out(tmp_path: Path, method: str, path: str) -> 
         assert (response.status, "set-cookie" in response.headers) == (401, False)
 
 
+@pytest.mark.parametrize(
+    ("wanted", "target"),
+    [
+        ("/accounts/a?q=1", "/accounts/a?q=1"),
+        ("", "/"),
+        ("//evil.example/", "/"),
+        ("/\\evil.example", "/"),
+        ("https://evil.example", "/"),
+        ("/a\r\nSet-Cookie: x", "/"),
+        ("/" + "x" * 2000, "/"),
+    ],
+)
+def test_login_leads_to_the_wanted_page_of_this_server(tmp_path: Path, wanted: str, target: str) -> None:
+    with serve_pages(tmp_path / "ledger.db", TOKEN) as url:
+        form = request(url, "/accounts/a?q=1&x=%22").body
+        assert 'name="next" value="/accounts/a?q=1&amp;x=%22"' in form
+        response = request(url, "/login", "POST", urlencode({"token": TOKEN, "next": wanted}))
+        assert (response.status, response.headers["location"]) == (303, target)
+        wrong = request(url, "/login", "POST", urlencode({"token": "x", "next": wanted}))
+        assert f'name="next" value="{target}"' in wrong.body
+
+
+def test_error_pages_keep_the_navigation(tmp_path: Path) -> None:
+    """Clients without access see no links."""
+    with serve_pages(tmp_path / "ledger.db") as url:
+        assert 'href="/calendar"' in request(url, "/nothing").body
+        assert 'href="/calendar"' not in request(url, Host="evil.example").body
+    with serve_pages(tmp_path / "ledger.db", TOKEN) as url:
+        assert 'href="/calendar"' not in request(url, "/nothing").body
+
+
 def test_wrong_tokens_are_limited(tmp_path: Path) -> None:
     """After ten wrong tokens the status is 429 with Retry-After. Programs with the token are served."""
     with serve_pages(tmp_path / "ledger.db", TOKEN) as url:
