@@ -315,6 +315,13 @@ _ELSEWHERE: Final = {
     "sandbox": "port numbers state faults api_key api_secret rate_limit seed lang",
     "demo": "seed no_color lang",
     "completion": "shell lang",
+    "fleet": "lang",
+    "fleet init": "settings_path no_commands proxy lang",
+    "fleet publish": "paths settings_path no_commands proxy allow canary mask lang",
+    "fleet worker": "settings_path no_commands proxy every listen token_file mask log_format log_level no_color lang",
+    "fleet status": "settings_path no_commands proxy form output no_color lang",
+    "fleet pause": "reason settings_path no_commands proxy lang",
+    "fleet resume": "allow settings_path no_commands proxy lang",
     "notify": "lang",
     "notify test": "names settings_path lang",
 }

@@ -96,7 +96,7 @@ class _ProcessLeases(leases.PostgresLeases):
         """Record the run as a worker that lives for ever."""
         self._used = connection
         run = self._run
-        fields = (run.id, run.host, run.pid, run.started_at, leases.LEASE_SECONDS, 0.0)
+        fields = (run.id, run.host, run.pid, run.started_at, leases.LEASE_SECONDS, 0.0, False)
         (self._worker,) = connection.execute(leases._START, fields).fetchone()
         connection.execute("UPDATE workers SET until = 'infinity' WHERE worker = ?", (self._worker,))
         self._deadline = inf

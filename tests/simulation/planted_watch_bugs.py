@@ -178,7 +178,7 @@ def _continue_writing_after_a_signal(patch: Patch) -> None:
     """A signal is handled only after the pass."""
 
     def interrupt(self: Passes, reason: Any) -> None:
-        self._interruption = None if self._fleet is not None else reason
+        self._interruption = None if self._fleets else reason
 
     patch.setattr(Passes, "interrupt", interrupt)
 

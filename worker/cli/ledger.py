@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 import msgspec
@@ -16,7 +16,7 @@ from platformdirs import user_state_path
 from worker import __version__
 from worker.cli.credentials import read_password
 from worker.config.settings import SecretsSettings, Settings
-from worker.ledger import Database, Ledger, NullLedger, RunInfo, SqliteFile, memory_reader
+from worker.ledger import Database, Leases, Ledger, NullLedger, RunInfo, SqliteFile, memory_reader
 from worker.ledger.history import find_run_ids, last_changing_run, run_record
 from worker.model.accounts import AccountMemory
 from worker.model.credentials import Secret, SecretRef
@@ -27,15 +27,20 @@ from worker.render.i18n import gettext as _
 from worker.render.i18n import translate
 from worker.render.json_document import encodable
 
+if TYPE_CHECKING:
+    from worker.ledger.postgres.database import PostgresDatabase
+
 __all__ = [
     "LAST",
     "LedgerOptions",
     "find_run",
+    "fleet_database",
     "last_change",
     "ledger_database",
     "ledger_path",
     "open_postgres",
     "read_only",
+    "user_name",
 ]
 
 LAST: Final = "last"
@@ -60,12 +65,12 @@ class LedgerOptions(msgspec.Struct, frozen=True):
     lock_timeout: float = 0.0
     plan: str | None = None
 
-    def open(self, settings: Settings, run_id: str, now: Callable[[], str]) -> Ledger:
-        """Return the ledger of a run that starts now. `now` returns the current time as a timestamp."""
-        run = RunInfo(
+    def run_info(self, settings: Settings, run_id: str, now: Callable[[], str]) -> RunInfo:
+        """Return the record of a run that starts now."""
+        return RunInfo(
             id=run_id,
             command=self.command,
-            started_by=_user(),
+            started_by=user_name(),
             host=socket.gethostname(),
             pid=os.getpid(),
             version=__version__,
@@ -73,13 +78,20 @@ class LedgerOptions(msgspec.Struct, frozen=True):
             started_at=now(),
             plan=self.plan,
         )
+
+    def open(self, settings: Settings, run_id: str, now: Callable[[], str], *, leases: Leases | None = None) -> Ledger:
+        """Return the ledger of a run that starts now. `now` returns the current time as a timestamp.
+
+        `leases` are those of a process whose runs share them.
+        """
         return Ledger(
             ledger_database(settings),
-            run,
+            self.run_info(settings, run_id, now),
             now=now,
             max_bytes=settings.ledger.max_megabytes * _MEGABYTE,
             lock_timeout=self.lock_timeout,
             grace_seconds=settings.timeout.total_seconds + settings.rate_limit.per_seconds,
+            leases=leases,
         )
 
 
@@ -94,7 +106,7 @@ def ledger_database(settings: Settings) -> Database:
     return open_postgres(settings.ledger.url, settings)
 
 
-def open_postgres(url: str, settings: Settings) -> Database:
+def open_postgres(url: str, settings: Settings) -> "PostgresDatabase":
     """Return the database of a ledger in PostgreSQL. Nothing is sent yet.
 
     Raises:
@@ -110,6 +122,20 @@ def open_postgres(url: str, settings: Settings) -> Database:
         ) from None
     password = settings.ledger.password
     return PostgresDatabase(url, None if password is None else partial(_password, password, settings.secrets))
+
+
+def fleet_database(settings: Settings) -> "PostgresDatabase":
+    """Return the database of a fleet, which is that of its ledger.
+
+    Raises:
+        UsageError: the ledger is not in PostgreSQL.
+        LedgerError: the library for PostgreSQL is not installed.
+    """
+    if settings.ledger.url is None:
+        raise UsageError(
+            Message("a fleet needs a ledger in PostgreSQL: set ledger.url in the settings, or SENDERID_LEDGER__URL")
+        )
+    return open_postgres(settings.ledger.url, settings)
 
 
 def _password(reference: SecretRef, secrets: SecretsSettings) -> Secret:
@@ -212,7 +238,8 @@ def _run_list(runs: Sequence[str]) -> str:
     return Message("{runs} and more (senderid history)", runs=shown_runs) if len(runs) > _MAX_RUNS else shown_runs
 
 
-def _user() -> str:
+def user_name() -> str:
+    """Return the name of the user who runs the command, or the user id if there is no name."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):

@@ -15,7 +15,7 @@ from worker.cli.credentials import _api_key
 from worker.cli.defaults import DEFAULT_FILES, DEFAULT_SETTINGS, OVERRIDES
 from worker.cli.document_conflicts import DocumentChecks
 from worker.config import desired, files, settings
-from worker.config.desired import IdentityResolver
+from worker.config.desired import AccountDocument, IdentityResolver
 from worker.config.settings import Settings
 from worker.model import times
 from worker.model.accounts import DesiredAccount
@@ -34,6 +34,7 @@ __all__ = [
     "desired_paths",
     "document_checks",
     "load_accounts",
+    "load_documents",
     "load_settings",
     "load_with_others",
     "match_accounts",
@@ -80,6 +81,18 @@ def load_accounts(settings: Settings, paths: Sequence[str], names: Sequence[str]
         UsageError: no file has an account of a given name.
     """
     return load_with_others(settings, paths, names)[0]
+
+
+def load_documents(settings: Settings, paths: Sequence[str]) -> tuple[AccountDocument, ...]:
+    """Return the documents of all desired-state files, which may be parts of accounts, and print warnings to stderr.
+
+    Raises:
+        DesiredStateError: a file is invalid. The error lists every problem of every file.
+    """
+    sources = files.read(desired_paths(paths), _stdin)
+    documents = desired.read_documents(sources, document_checks(settings.endpoint), files.SharedFiles())
+    print_warnings(documents.warnings)
+    return documents.documents
 
 
 def load_with_others(

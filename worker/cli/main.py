@@ -43,6 +43,7 @@ COMMANDS: Final = {
     "history": "history",
     "rollback": "rollback",
     "ledger": "ledger",
+    "fleet": "fleet",
     "export": "export",
     "import": "import_",
     "doctor": "doctor",

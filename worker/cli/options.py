@@ -27,6 +27,7 @@ __all__ = [
     "account_files",
     "address",
     "allow",
+    "allow_fleet_wide",
     "canary",
     "common",
     "desired_output",
@@ -178,6 +179,14 @@ allow: Final = click.option(
     shell_complete=complete.rules,
     help="Allow changes that this rule refuses or holds: max-deactivations, min-active, fleet-wide, in-use, "
     "replay or all. Repeatable.",
+)
+
+allow_fleet_wide: Final = click.option(
+    "--allow",
+    type=click.Choice(["fleet-wide"]),
+    metavar="RULE",
+    multiple=True,
+    help="Lift the limit of this rule for the revision: fleet-wide.",
 )
 
 

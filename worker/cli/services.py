@@ -17,14 +17,14 @@ from worker.config.files import replace
 from worker.daemon.notify.dispatcher import Notifier
 from worker.daemon.notify.tracker import Tracker
 from worker.daemon.reads import ReadRecorder
-from worker.daemon.status import LiveStatus
+from worker.daemon.status import LiveStatus, Watched
 from worker.model.errors import UsageError
 from worker.model.messages import Message, system_text
 from worker.web import Access
 
 if TYPE_CHECKING:
     from worker.config.settings import Settings
-    from worker.daemon.loop import PassListener, WatchLoop
+    from worker.daemon.loop import PassListener
     from worker.daemon.passes import Pass
     from worker.telemetry.logs import Logger
     from worker.telemetry.metrics import Metrics, QuotaUsage
@@ -55,11 +55,11 @@ class MetricsListener:
         self._quotas = quotas
         self._wall = wall
         self._suspended_since: dict[str | None, float] = {}
-        self._watch: WatchLoop | None = None
+        self._watch: Watched | None = None
         self.live_status: LiveStatus | None = None
         self.recorder: ReadRecorder | None = None
 
-    def follow(self, watch: "WatchLoop") -> None:
+    def follow(self, watch: Watched) -> None:
         """Set the watch loop whose health and status are reported."""
         self._watch = watch
         for follower in (self.live_status, self.recorder):

@@ -5,7 +5,7 @@ writes them.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
@@ -23,7 +23,7 @@ from worker.model.errors import DesiredStateError, Interrupted, SettingsError
 from worker.model.messages import Message, join
 from worker.model.results import RunOutcome
 from worker.model.schedule import next_transition
-from worker.model.suspension import Maintenance, Suspend
+from worker.model.suspension import Suspend
 from worker.model.times import DEFAULT_ZONE, format_utc_ms
 from worker.plan.build import Terms
 from worker.solapi.runtime import Runtime
@@ -294,11 +294,11 @@ class WatchLoop:
 
     def _update_suspensions(self, now: datetime) -> None:
         current: dict[str | None, Suspend] = {}
-        fleet_suspension = _suspension_in_force(self._settings.suspend, self._settings.maintenance, DEFAULT_ZONE, now)
+        fleet_suspension = suspension.in_force(self._settings.suspend, self._settings.maintenance, DEFAULT_ZONE, now)
         if fleet_suspension is not None:
             current[None] = fleet_suspension
         for account in self._files.accounts:
-            account_suspension = _suspension_in_force(account.suspend, account.maintenance, account.timezone, now)
+            account_suspension = suspension.in_force(account.suspend, account.maintenance, account.timezone, now)
             if account_suspension is not None:
                 current[account.name] = account_suspension
         suspensions_before, self._suspensions = self._suspensions, current
@@ -313,9 +313,9 @@ class WatchLoop:
     def _expect(self, accounts: Sequence[DesiredAccount], after: datetime) -> None:
         """Schedule the next transition of each account, which is a change of its schedules or of a suspension."""
         settings = self._settings
-        fleet_edges = tuple(_edges(settings.suspend, settings.maintenance, DEFAULT_ZONE, after))
+        fleet_edges = tuple(suspension.edges(settings.suspend, settings.maintenance, DEFAULT_ZONE, after))
         for account in accounts:
-            account_edges = _edges(account.suspend, account.maintenance, account.timezone, after)
+            account_edges = suspension.edges(account.suspend, account.maintenance, account.timezone, after)
             change = next_transition(account, after)
             times = (*fleet_edges, *account_edges, *([] if change is None else [change]))
             self._scheduler.expect(account.name, min(times, default=None))
@@ -341,20 +341,6 @@ class WatchLoop:
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._runtime.wall(), UTC)
-
-
-def _suspension_in_force(suspend: Suspend | None, window: Maintenance, timezone: str, now: datetime) -> Suspend | None:
-    """Return the suspension or maintenance window in force at `now`, an aware time; None if there is none."""
-    if suspend is not None and suspend.is_in_force(now):
-        return suspend
-    return suspension.active_window(window, timezone, now)
-
-
-def _edges(suspend: Suspend | None, window: Maintenance, timezone: str, after: datetime) -> Iterator[datetime]:
-    """Yield the next time after `after` at which a suspension ends, or a maintenance window starts or ends."""
-    for moment in (None if suspend is None else suspend.ends, suspension.next_edge(window, timezone, after)):
-        if moment is not None and moment > after:
-            yield moment
 
 
 def _stamp(moment: datetime | None) -> str | None:

@@ -5,8 +5,8 @@ ledger.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol, Self
 
@@ -33,7 +33,7 @@ from worker.solapi.runtime import Runtime
 from worker.solapi.transport import Transport
 from worker.telemetry.logs import Logger
 
-__all__ = ["AccountPass", "LedgerSource", "Pass", "PassLedger", "Passes", "ReadSink"]
+__all__ = ["AccountPass", "Admit", "Admitted", "LedgerSource", "Pass", "PassLedger", "Passes", "ReadSink"]
 
 _NOT_RECORDED: Final = frozenset({Action.UNMANAGED, Action.PROTECTED})
 """Actions that alone are no reason to record a run in the ledger."""
@@ -72,6 +72,14 @@ class ReadSink(Protocol):
     def note(self, reads: Sequence[RecordedRead]) -> None:
         """Receive the state of the accounts of a pass, before the pass is reported."""
         ...
+
+
+Admitted = tuple[list[Draft], frozenset[str]]
+"""The drafts after a check against all other accounts of a fleet, and the names of those that must not be written."""
+
+
+Admit = Callable[[Sequence[DesiredAccount], Sequence[Draft]], Awaitable[Admitted]]
+"""A check of the drafts of some accounts, in the order of the accounts."""
 
 
 class AccountPass(Struct, frozen=True):
@@ -170,9 +178,11 @@ class _NoProgress:
 
 
 class Passes:
-    """Runner of passes, one at a time. `conclude` returns the outcome of a pass, given those of its accounts.
+    """Runner of passes. Passes that run at the same time have no account in common.
 
-    `recorder` receives the state of the accounts after each pass; None records nothing.
+    `conclude` returns the outcome of a pass, given those of its accounts. `admit` decides which drafts may be written,
+    for a fleet; None admits all of them. `recorder` receives the state of the accounts after each pass; None records
+    nothing.
     """
 
     def __init__(
@@ -185,6 +195,7 @@ class Passes:
         *,
         ledgers: LedgerSource,
         conclude: Callable[[Iterable[RunOutcome]], RunOutcome],
+        admit: Admit | None = None,
         recorder: ReadSink | None = None,
         runtime: Runtime | None = None,
     ) -> None:
@@ -195,6 +206,7 @@ class Passes:
         self._log = log
         self._ledgers = ledgers
         self._conclude = conclude
+        self._admit = admit
         self._recorder = recorder
         self._runtime = runtime or Runtime()
         self._quotas: dict[str, Quota] = {}
@@ -202,7 +214,7 @@ class Passes:
         self._baselines: dict[str, Baseline] = {}
         self._last_reports: dict[str, _LastReport] = {}
         self._unrecorded: set[str] = set()
-        self._fleet: Fleet | None = None
+        self._fleets: set[Fleet] = set()
         self._interruption: Interrupted | None = None
 
     @property
@@ -213,8 +225,8 @@ class Passes:
     def interrupt(self, reason: Interrupted) -> None:
         """Start no further requests, not even in later passes. In-flight writes finish and are verified."""
         self._interruption = reason
-        if self._fleet is not None:
-            self._fleet.interrupt(reason)
+        for fleet in self._fleets:
+            fleet.interrupt(reason)
 
     def use(self, settings: Settings, terms: Terms) -> None:
         """Use other settings and terms from the next pass on."""
@@ -237,6 +249,10 @@ class Passes:
         if is_removed:
             self._identities.forget(account)
 
+    def forget_identity(self, account: str) -> None:
+        """Forget the identity of an account that another worker of a fleet may reconcile next."""
+        self._identities.forget(account)
+
     async def run(
         self,
         run_id: str,
@@ -252,7 +268,11 @@ class Passes:
         """
         start = self._now()
         log = _QuietLog(self._log.bind(run_id=run_id))
-        drafts = await self._new_fleet(log, self._ledgers.memory).plan(accounts, self._terms, others, now=now)
+        with self._new_fleet(log, self._ledgers.memory) as fleet:
+            drafts = await fleet.plan(accounts, self._terms, others, now=now)
+        if self._admit is not None:
+            drafts, more_held = await self._admit(accounts, drafts)
+            held_accounts |= more_held
         account_passes = [AccountPass(draft.plan, statuses=draft.statuses) for draft in drafts]
         error = None
         if self._interruption is None:
@@ -272,7 +292,6 @@ class Passes:
             if error is not None:
                 for index in writable_indexes:
                     self.forget(accounts[index].name)
-        self._fleet = None
         outcome = self._conclude(account_pass.outcome for account_pass in account_passes)
         if error is not None:
             outcome = RunOutcome.FAILED
@@ -320,15 +339,17 @@ class Passes:
         if not accounts:
             return [], None
         async with self._ledgers.open(run_id) as ledger:
-            results = await self._new_fleet(log, ledger).apply(accounts, drafts, self._terms, _NoProgress(), now=now)
+            with self._new_fleet(log, ledger) as fleet:
+                results = await fleet.apply(accounts, drafts, self._terms, _NoProgress(), now=now)
             try:
                 await ledger.finish(self._conclude(result.outcome for result in results))
             except LedgerError as error:
                 return results, error
         return results, None
 
-    def _new_fleet(self, log: _QuietLog, ledger: LedgerProtocol) -> Fleet:
-        self._fleet = Fleet(
+    @contextmanager
+    def _new_fleet(self, log: _QuietLog, ledger: LedgerProtocol) -> Iterator[Fleet]:
+        fleet = Fleet(
             self._settings,
             self._transport,
             self._credentials,
@@ -341,8 +362,12 @@ class Passes:
             records_numbers=self._recorder is not None,
         )
         if self._interruption is not None:
-            self._fleet.interrupt(self._interruption)
-        return self._fleet
+            fleet.interrupt(self._interruption)
+        self._fleets.add(fleet)
+        try:
+            yield fleet
+        finally:
+            self._fleets.discard(fleet)
 
     def _report(self, draft: Draft, log: _QuietLog, *, is_held: bool) -> bool:
         """Log the changes since the last pass. Return True if there are writes to send or results to record."""

@@ -16,8 +16,8 @@ from worker.model.reads import DaemonRecord
 from worker.model.times import format_utc_ms
 
 if TYPE_CHECKING:
-    from worker.daemon.loop import WatchLoop
     from worker.daemon.passes import Pass
+    from worker.daemon.status import Watched
     from worker.ledger import Database
     from worker.telemetry.logs import Logger
 
@@ -40,13 +40,13 @@ class ReadRecorder:
         self._program = program
         self._now = now
         self._started_at = now()
-        self._watch: WatchLoop | None = None
+        self._watch: Watched | None = None
         self._pending: dict[str, RecordedRead] = {}
         self._daemon: DaemonRecord | None = None
         self._writing: asyncio.Task[None] | None = None
         self._has_failed = False
 
-    def follow(self, watch: "WatchLoop") -> None:
+    def follow(self, watch: "Watched") -> None:
         """Set the watch loop whose passes are recorded."""
         self._watch = watch
 

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from worker.model.messages import Message
 
-__all__ = ["LONGEST_REST", "Cron", "DueWork", "Interval", "Scheduler", "Trigger", "cron"]
+__all__ = ["LONGEST_REST", "Cron", "DueWork", "Interval", "Scheduler", "Trigger", "backoff_seconds", "cron"]
 
 LONGEST_REST: Final = 3600.0
 """Longest backoff in seconds of an account that keeps failing."""
@@ -80,6 +80,14 @@ class DueWork(Struct, frozen=True):
 class _Backoff(Struct, frozen=True):
     until: datetime
     failures: int
+
+
+def backoff_seconds(
+    failures: int, interval: float, *, uniform: Callable[[float, float], float], longest: float = LONGEST_REST
+) -> float:
+    """Return the backoff in seconds after `failures` in a row. `interval` and `longest` are in seconds."""
+    most = min(longest, interval * 2.0 ** min(failures - 1, _MAX_DOUBLINGS))
+    return uniform(most / 2, most)
 
 
 class Scheduler:
@@ -168,8 +176,7 @@ class Scheduler:
         backoff = self._backoffs.get(account)
         failures = 1 if backoff is None else backoff.failures + 1
         interval = (self._trigger.next_start(now) - now).total_seconds()
-        longest = min(self._longest, interval * 2.0 ** min(failures - 1, _MAX_DOUBLINGS))
-        seconds = self._uniform(longest / 2, longest)
+        seconds = backoff_seconds(failures, interval, longest=self._longest, uniform=self._uniform)
         self._backoffs[account] = _Backoff(now + timedelta(seconds=seconds), failures)
         return seconds
 

@@ -1,7 +1,8 @@
 """The live status of the daemon for the status page. The page reads all other data from the ledger."""
 
 from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from worker.model.status_page import DaemonState, QuotaUse
 from worker.model.times import format_utc
@@ -11,7 +12,6 @@ from worker.render.i18n import translate
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from worker.daemon.loop import WatchLoop
     from worker.daemon.passes import Pass
     from worker.model.accounts import DesiredAccount
     from worker.model.errors import DesiredStateError, SettingsError
@@ -19,10 +19,47 @@ if TYPE_CHECKING:
     from worker.model.suspension import Suspend
     from worker.telemetry.metrics import QuotaUsage, WindowUsage
 
-__all__ = ["LiveStatus"]
+__all__ = ["LiveStatus", "Watched"]
 
 _PROBLEMS: Final = 3
 """Maximum count of problems of an invalid file that a page shows."""
+
+
+class Watched(Protocol):
+    """A loop whose status is reported, such as `worker.daemon.loop.WatchLoop`."""
+
+    @property
+    def last(self) -> "Pass | None":
+        """The last finished pass; None before the end of the first pass."""
+        ...
+
+    @property
+    def next_pass(self) -> datetime:
+        """The time at which the next pass starts."""
+        ...
+
+    @property
+    def accounts(self) -> "Sequence[DesiredAccount]":
+        """The managed accounts."""
+        ...
+
+    @property
+    def suspended(self) -> "Mapping[str | None, Suspend]":
+        """The suspensions in force by account; the key None is a suspension of all accounts."""
+        ...
+
+    @property
+    def broken(self) -> "Mapping[str, DesiredStateError | SettingsError]":
+        """The files whose current version is invalid, with their problems."""
+        ...
+
+    def why_not_alive(self) -> str | None:
+        """Return why the process should be restarted, or None if it is alive."""
+        ...
+
+    def why_not_ready(self) -> str | None:
+        """Return why the current desired state is not in force, or None if it is."""
+        ...
 
 
 class LiveStatus:
@@ -33,11 +70,11 @@ class LiveStatus:
 
     def __init__(self, quotas: "Callable[[], Collection[QuotaUsage]]") -> None:
         self._quotas = quotas
-        self._watch: WatchLoop | None = None
+        self._watch: Watched | None = None
         self._reads: dict[str, AccountRead] = {}
         self.on_change: Callable[[], None] = lambda: None
 
-    def follow(self, watch: "WatchLoop") -> None:
+    def follow(self, watch: Watched) -> None:
         """Set the watch loop whose status is reported."""
         self._watch = watch
 

@@ -1,5 +1,6 @@
 """Maintenance windows: weekly times during which the daemon reads accounts but does not write to them."""
 
+from collections.abc import Iterator
 from datetime import datetime
 
 from worker.model.accounts import Schedule, Status, WeeklyWindow
@@ -8,7 +9,21 @@ from worker.model.schedule import scheduled_status, status_changes
 from worker.model.suspension import Maintenance, Suspend
 from worker.model.times import format_utc, parse_weekly
 
-__all__ = ["active_window", "next_edge"]
+__all__ = ["active_window", "edges", "in_force", "next_edge"]
+
+
+def in_force(suspend: Suspend | None, window: Maintenance, timezone: str, now: datetime) -> Suspend | None:
+    """Return the suspension or maintenance window in force at `now`, an aware time; None if there is none."""
+    if suspend is not None and suspend.is_in_force(now):
+        return suspend
+    return active_window(window, timezone, now)
+
+
+def edges(suspend: Suspend | None, window: Maintenance, timezone: str, after: datetime) -> Iterator[datetime]:
+    """Yield the next time after `after` at which a suspension ends, or a maintenance window starts or ends."""
+    for moment in (None if suspend is None else suspend.ends, next_edge(window, timezone, after)):
+        if moment is not None and moment > after:
+            yield moment
 
 
 def active_window(window: Maintenance, timezone: str, now: datetime) -> Suspend | None:

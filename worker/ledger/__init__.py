@@ -1,6 +1,6 @@
 """The ledger: a durable journal of runs, and the leases of accounts. A write is recorded before it is sent."""
 
-from worker.ledger.database import Database
+from worker.ledger.database import Database, Leases
 from worker.ledger.ledger import Ledger, forget
 from worker.ledger.null import NullLedger
 from worker.ledger.protocol import LedgerProtocol
@@ -10,6 +10,7 @@ from worker.ledger.sqlite import SqliteFile
 
 __all__ = [
     "Database",
+    "Leases",
     "Ledger",
     "LedgerProtocol",
     "NullLedger",

@@ -1,6 +1,6 @@
 """The interface between a ledger and the database that keeps it: an SQLite file, or PostgreSQL."""
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from typing import Any, Protocol, TypeVar
 
@@ -8,7 +8,7 @@ from worker.ledger.records import RunInfo, Subject
 from worker.model.errors import LedgerError
 from worker.model.ports import SharedQuota
 
-__all__ = ["Connection", "Cursor", "Database", "Intent", "Leases", "Transactions", "transaction"]
+__all__ = ["Connection", "Cursor", "Database", "Intent", "Leases", "Transactions", "Wait", "transaction"]
 
 T = TypeVar("T")
 
@@ -90,6 +90,17 @@ class Transactions(Protocol):
         ...
 
 
+class Wait(Protocol):
+    """Waits for the lease of another run."""
+
+    async def __call__(self, seconds: float, patience: float = 0.0, /) -> bool:
+        """Pause for `seconds`. Return True to try again.
+
+        It waits for the time limit of its run in total, but at least for `patience` seconds.
+        """
+        ...
+
+
 class Leases(Protocol):
     """The leases of one run. Each has a token, an integer that no other lease has.
 
@@ -119,13 +130,13 @@ class Leases(Protocol):
     def lease(
         self,
         subject: Subject,
-        wait: Callable[[float], Awaitable[bool]],
+        wait: Wait,
         transactions: Transactions,
         quota: SharedQuota | None = None,
     ) -> AbstractAsyncContextManager[int]:
         """Take the lease of an account for the duration of the context. Yield its token.
 
-        If another run has the lease, `wait(seconds)` pauses and returns True to try again. `quota` is that of the
+        If another run has the lease, `wait` decides whether to try again. `quota` is that of the
         account's API key. Leases that several hosts share hand its used slots over to the next run.
 
         Raises:

@@ -182,7 +182,7 @@ class Ledger:
     `max_bytes` is the size of the records beyond which the oldest runs are deleted. `lock_timeout` is the maximum time
     in seconds, by `clock`, to wait for a lease that another run has. `grace_seconds` is the time for which a request
     may count at the server after it was sent. `submit` runs calls one at a time outside the event loop; a simulation
-    replaces it.
+    replaces it. `leases` are those of the process, if its runs share them; None for leases of this run alone.
     """
 
     def __init__(
@@ -196,6 +196,7 @@ class Ledger:
         grace_seconds: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
         submit: Callable[[Callable[[], None]], object] | None = None,
+        leases: Leases | None = None,
     ) -> None:
         self._database = database
         self._run = run
@@ -203,7 +204,7 @@ class Ledger:
         self._max_bytes = max_bytes
         self._lock_timeout = lock_timeout
         self._clock = clock
-        self._leases = database.leases(run, grace_seconds)
+        self._leases = leases or database.leases(run, grace_seconds)
         self._finished = False
         self._connection: Connection | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
@@ -259,10 +260,10 @@ class Ledger:
             AccountBusy: another run has the lease; the message has its process, id and start.
             LedgerError: the lease cannot be taken.
         """
-        until = self._clock() + self._lock_timeout
+        start = self._clock()
 
-        async def wait(seconds: float) -> bool:
-            return self._clock() < until and await pause(seconds)
+        async def wait(seconds: float, patience: float = 0.0, /) -> bool:
+            return self._clock() < start + max(self._lock_timeout, patience) and await pause(seconds)
 
         async with self._leases.lease(subject, wait, self._commits, quota) as token:
             try:

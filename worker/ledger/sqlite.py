@@ -3,14 +3,14 @@
 import os
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from errno import EACCES
 from pathlib import Path
 from typing import Any, Final
 
 from worker.ledger import lock
-from worker.ledger.database import Connection, Transactions
+from worker.ledger.database import Connection, Transactions, Wait
 from worker.ledger.records import RunInfo, Subject
 from worker.ledger.schema import connect, connect_to_read, file_version, unusable_error
 from worker.model.errors import LedgerError
@@ -148,7 +148,7 @@ class FileLeases:
     async def lease(
         self,
         subject: Subject,
-        wait: Callable[[float], Awaitable[bool]],
+        wait: Wait,
         transactions: Transactions,
         quota: SharedQuota | None = None,
     ) -> AsyncIterator[int]:

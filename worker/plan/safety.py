@@ -23,6 +23,8 @@ __all__ = [
     "effective_min_active",
     "effective_safety",
     "effective_use",
+    "fleet_limit",
+    "fleet_refusals",
     "guard",
     "guard_fleet",
     "is_within",
@@ -43,6 +45,7 @@ _FLEET: Final = 2
 """Minimum count of accounts in a fleet. A single account has its own rules."""
 _FEW: Final = 100
 """Count of numbers that may always change in a fleet, because a plan of that size can be reviewed number by number."""
+_SWITCHES: Final = (Action.ACTIVATE, Action.DEACTIVATE)
 
 
 def effective_safety(settings: Safety, override: SafetyOverride) -> Safety:
@@ -125,26 +128,45 @@ def guard(
     return tuple(refusal for refusal in refusals if allow.isdisjoint({refusal.rule, ALLOW_ALL}))
 
 
-def guard_fleet(plans: Sequence[AccountPlan], fleet_limit: int | str, allow: frozenset[str]) -> tuple[AccountPlan, ...]:
+def guard_fleet(plans: Sequence[AccountPlan], setting: int | str, allow: frozenset[str]) -> tuple[AccountPlan, ...]:
     """Return the plans of one run. Refuse those that are part of too large a change over all accounts.
 
-    `fleet_limit` limits activations and deactivations separately. It is a number, or a percentage of the registered
-    numbers in the scope of the plans. Accounts without a plan do not count. Changes that another rule refuses do count,
-    because they may be part of the same mistake. `allow` are the names of rules to skip, as in `guard`.
+    `setting` limits activations and deactivations separately. It is a number, or a percentage of the registered numbers
+    in the scope of the plans. Accounts without a plan do not count. Changes that another rule refuses do count, because
+    they may be part of the same mistake. `allow` are the names of rules to skip, as in `guard`.
 
     Raises:
-        ValueError: `fleet_limit` is neither a number nor a percentage.
+        ValueError: `setting` is neither a number nor a percentage.
     """
     if len(plans) < _FLEET or not allow.isdisjoint({FLEET_WIDE, ALLOW_ALL}):
         return tuple(plans)
     total = sum(sum(plan.counts.values()) - plan.counts[Action.MISSING] for plan in plans)
-    limit = resolve_limit("fleet_wide", fleet_limit, total, minimum=_FEW)
-    refusals: dict[Action, Refusal] = {}
-    for action in (Action.ACTIVATE, Action.DEACTIVATE):
-        count = sum(plan.counts[action] for plan in plans)
-        if count > limit:
-            refusals[action] = Refusal(FLEET_WIDE, _fleet_wide(action, count, total, limit, fleet_limit))
+    counts = {action: sum(plan.counts[action] for plan in plans) for action in _SWITCHES}
+    refusals = fleet_refusals(counts, total, setting)
     return tuple(_with_refusals(plan, refusals) for plan in plans)
+
+
+def fleet_limit(setting: int | str, total: int) -> int:
+    """Return how many of `total` numbers or accounts may change at once by the setting `safety.fleet_wide`.
+
+    Raises:
+        ValueError: the setting is neither a number nor a percentage.
+    """
+    return resolve_limit("fleet_wide", setting, total, minimum=_FEW)
+
+
+def fleet_refusals(counts: Mapping[Action, int], total: int, setting: int | str) -> dict[Action, Refusal]:
+    """Return the refusals of too many activations or deactivations among `total` numbers, by action.
+
+    Raises:
+        ValueError: the setting is neither a number nor a percentage.
+    """
+    limit = fleet_limit(setting, total)
+    return {
+        action: Refusal(FLEET_WIDE, _fleet_wide(action, counts[action], total, limit, setting))
+        for action in _SWITCHES
+        if counts.get(action, 0) > limit
+    }
 
 
 def _fleet_wide(action: Action, count: int, total: int, limit: int, setting: int | str) -> Message:

@@ -1,6 +1,8 @@
 """Identity of accounts: the platform of the API and the vendor's account id. Names in files are not part of it."""
 
+from collections.abc import Mapping
 from hashlib import sha256
+from itertools import islice
 from typing import Final
 
 from msgspec import Struct
@@ -12,6 +14,7 @@ from worker.ledger import Subject
 from worker.model.accounts import DesiredAccount, SafetyOverride
 from worker.model.credentials import CredentialsRef
 from worker.model.errors import DuplicateAccount
+from worker.model.fleet import LANES
 from worker.model.messages import Message
 from worker.model.plans import AccountPlan
 from worker.model.ports import DescribedAccount, revision
@@ -20,11 +23,9 @@ from worker.plan.build import Draft, Terms
 from worker.plan.planfile import LeftOut, SavedAccount
 from worker.plan.safety import effective_safety, effective_use
 
-__all__ = ["LANES", "Identities", "key", "lane", "left_out_subject", "planned_subject", "saved_subject"]
+__all__ = ["Identities", "duplicate_error", "key", "lane", "left_out_subject", "planned_subject", "saved_subject"]
 
 
-LANES: Final = 1024
-"""Count of lanes: enough to spread the API keys of a reseller over workers."""
 _MAX_NAMES: Final = 10
 """Maximum count of names of an account that a message lists."""
 
@@ -95,17 +96,23 @@ class Identities:
         names = () if identity is None else tuple(self._names[identity.key])
         if len(names) < 2:  # noqa: PLR2004 - one is the account itself
             return None
-        locations = tuple(
-            Message("{name!r} ({location})", name=name, location=self._by_name[name].location)
-            for name in names[:_MAX_NAMES]
-        )
-        message = Message(
+        return duplicate_error({name: self._by_name[name].location for name in names})
+
+
+def duplicate_error(locations: Mapping[str, str]) -> DuplicateAccount:
+    """Return the error of an account that has several names, each with the location that describes it."""
+    places = tuple(
+        Message("{name!r} ({location})", name=name, location=location)
+        for name, location in islice(locations.items(), _MAX_NAMES)
+    )
+    return DuplicateAccount(
+        Message(
             "{count} names describe one account ({places}), so nothing was written to it: describe it once, or "
             "write the same `account:` in each document to split it",
-            count=len(names),
-            places=locations,
+            count=len(locations),
+            places=places,
         )
-        return DuplicateAccount(message)
+    )
 
 
 def key(endpoint: str, account_id: str | None) -> str:

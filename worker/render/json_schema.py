@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from worker.config.settings import Settings
 from worker.model.accounts import SHARED_FILE
+from worker.model.fleet import FleetStatus
 from worker.model.history import History
 from worker.model.number_status import StatusReport
 from worker.model.plans import Plan
@@ -24,7 +25,19 @@ from worker.render.text.calendar import Calendar
 
 __all__ = ["NAMES", "schema"]
 
-NAMES: Final = ("desired", "shared", "settings", "plan", "result", "history", "calendar", "status", "page", "log")
+NAMES: Final = (
+    "desired",
+    "shared",
+    "settings",
+    "plan",
+    "result",
+    "history",
+    "calendar",
+    "status",
+    "page",
+    "fleet",
+    "log",
+)
 
 _TITLES: Final = {
     "settings": "Settings of a run",
@@ -34,6 +47,7 @@ _TITLES: Final = {
     "calendar": "Scheduled changes of desired states",
     "status": "Current state of every number",
     "page": "Data behind a page of the status page",
+    "fleet": "Status of a fleet",
     "log": "One log line",
 }
 
@@ -45,11 +59,12 @@ _TYPES: Final[dict[str, type[Struct]]] = {
     "calendar": Calendar,
     "status": StatusReport,
     "page": PageDocument,
+    "fleet": FleetStatus,
     "log": LogLine,
 }
 
 _SHARED_PARTS: Final = ("defaults", "schedules", "schedule", "windows", "window", "moment", "status")
-_WRITTEN: Final = frozenset({"plan", "result", "history", "calendar", "status", "page"})
+_WRITTEN: Final = frozenset({"plan", "result", "history", "calendar", "status", "page", "fleet"})
 """Documents that the worker writes. Every field is always present, so that their schemas require all fields."""
 
 

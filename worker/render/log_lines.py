@@ -57,6 +57,15 @@ class LogEvent(StrEnum):
     WATCH_STOPPING = "watch.stopping"
     WATCH_LISTENING = "watch.listening"
     WATCH_UNRECORDED = "watch.unrecorded"
+    FLEET_STARTED = "fleet.started"
+    FLEET_LANES = "fleet.lanes"
+    FLEET_TAKEN_OVER = "fleet.taken_over"
+    FLEET_SLICE = "fleet.slice"
+    FLEET_BACKOFF = "fleet.backoff"
+    FLEET_ROLLING = "fleet.rolling"
+    FLEET_PAUSED = "fleet.paused"
+    FLEET_DRAINING = "fleet.draining"
+    FLEET_STOPPED = "fleet.stopped"
 
 
 class LogLine(Struct, frozen=True, kw_only=True):
@@ -120,6 +129,14 @@ class LogLine(Struct, frozen=True, kw_only=True):
         Annotated[bool, Meta(description="True if the next pass was due during this one and was postponed.")]
         | UnsetType
     ) = UNSET
+    worker: Annotated[int, Meta(ge=1, description="The worker of a fleet, as `fleet status` names it.")] | UnsetType = (
+        UNSET
+    )
+    revision: Annotated[int, Meta(ge=1, description="The revision of a fleet.")] | UnsetType = UNSET
+    lanes: Annotated[int, Meta(ge=0, description="Lanes that a worker holds, or that it took over.")] | UnsetType = (
+        UNSET
+    )
+    workers: Annotated[int, Meta(ge=0, description="Live workers of a fleet.")] | UnsetType = UNSET
     url: Annotated[str, Meta(description="Address of a daemon.")] | UnsetType = UNSET
     file: Annotated[str, Meta(description="A desired-state file.")] | UnsetType = UNSET
     reason: (

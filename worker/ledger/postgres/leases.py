@@ -6,17 +6,17 @@ for the time of a lease and of a request.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from itertools import chain
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
 
-from worker.ledger.database import Connection, Intent, Transactions
+from worker.ledger.database import Connection, Intent, Transactions, Wait
 from worker.ledger.postgres import alarm
 from worker.ledger.postgres.connection import POOLED, PostgresConnection, PostgresCursor
 from worker.ledger.records import AttemptState, RunInfo, Subject
@@ -25,7 +25,7 @@ from worker.model.errors import AccountBusy, LeaseLost, LedgerError
 from worker.model.messages import Message
 from worker.model.ports import SharedQuota, UsedSlots
 
-__all__ = ["BEAT_SECONDS", "LEASE_SECONDS", "PostgresLeases", "lane_name", "refuse_pooler"]
+__all__ = ["BEAT_SECONDS", "LEASE_SECONDS", "PostgresLeases", "SharedLeases", "lane_name", "refuse_pooler"]
 
 LEASE_SECONDS: Final = 15.0
 """Time in seconds for which a lease is valid without a renewal."""
@@ -37,12 +37,17 @@ _PAUSE: Final = 0.5
 """Time in seconds between two attempts to take a lease that another run has."""
 _CONTENDED: Final = 0.05
 """Time in seconds before another attempt if a lease was being taken or released."""
+_PATIENCE: Final = 75.0
+"""Time in seconds for which a run waits for a lane of a fleet's worker, which yields it after its current accounts."""
+_WISH_SECONDS: Final = 5.0
+"""Time in seconds for which a lane stays wanted after the last attempt to take it."""
 
 _NO_SLOTS: Final = "{}"
 
 _START: Final = """
-    INSERT INTO workers (run, host, pid, started_at, until, grace)
-    VALUES (?1, ?2, ?3, ?4, clock_timestamp() + make_interval(secs => ?5), make_interval(secs => ?6)) RETURNING worker
+    INSERT INTO workers (run, host, pid, started_at, until, grace, is_fleet)
+    VALUES (?1, ?2, ?3, ?4, clock_timestamp() + make_interval(secs => ?5), make_interval(secs => ?6), ?7)
+    RETURNING worker
 """
 _BEAT: Final = """
     UPDATE workers SET until = clock_timestamp() + make_interval(secs => ?2)
@@ -67,6 +72,7 @@ _TAKE: Final = """
     INSERT INTO leases (name, worker) SELECT free.name, ?1 FROM unnest(CAST(?2 AS TEXT[])) AS free (name)
     WHERE pg_try_advisory_xact_lock(hashtextextended(free.name, 0))
         AND NOT EXISTS (SELECT 1 FROM leases WHERE leases.name = free.name)
+        AND NOT EXISTS (SELECT 1 FROM lanes WHERE lanes.name = free.name AND free_at > clock_timestamp())
     ON CONFLICT (name) DO NOTHING RETURNING name, token
 """
 """SQL that takes the leases that are free. It does not wait for other transactions, so that runs cannot deadlock."""
@@ -77,7 +83,7 @@ _REMOVE_ENDED: Final = """
     )
 """
 _HOLDER: Final = """
-    SELECT name, host, pid, run, started_at FROM leases JOIN workers ON workers.worker = leases.worker
+    SELECT name, host, pid, run, started_at, is_fleet FROM leases JOIN workers ON workers.worker = leases.worker
     WHERE name = ANY(?1) ORDER BY name = ?2 DESC LIMIT 1
 """
 _RELEASE: Final = "DELETE FROM leases WHERE token = ANY(?1) AND worker = ?2"
@@ -89,18 +95,35 @@ _USED_SLOTS: Final = """
     SELECT slots, CAST(extract(epoch FROM clock_timestamp() - released_at) AS DOUBLE PRECISION) FROM lanes
     WHERE name = ?1
 """
+_RELEASE_LANES: Final = f"""
+    WITH released AS (DELETE FROM leases WHERE token = ANY(?1) AND worker = ?2 RETURNING name)
+    INSERT INTO lanes (name, slots, released_at, free_at)
+    SELECT name, '{_NO_SLOTS}', clock_timestamp(), clock_timestamp() + make_interval(secs => ?3) FROM released
+    ON CONFLICT (name) DO UPDATE
+    SET slots = excluded.slots, released_at = excluded.released_at, free_at = excluded.free_at
+"""
+"""SQL that releases lanes of a fleet, each with many API keys. No run takes them before the window has passed."""
+_WANT: Final = f"""
+    INSERT INTO lanes (name, slots, released_at, wanted_until)
+    VALUES (?1, '{_NO_SLOTS}', '-infinity', clock_timestamp() + make_interval(secs => ?2))
+    ON CONFLICT (name) DO UPDATE SET wanted_until = excluded.wanted_until
+"""
 _STOP: Final = "DELETE FROM workers WHERE worker = ?1 AND NOT EXISTS (SELECT 1 FROM leases WHERE worker = ?1)"
 """SQL that keeps leases that were not released: without the slots that they used, they may only end by time."""
 
 
 class _Holder(Struct, frozen=True):
-    """The run that has the lease `name`: host, process id, run id, and start (UTC, ISO 8601, Z)."""
+    """The run that has the lease `name`: host, process id, run id, and start (UTC, ISO 8601, Z).
+
+    `is_fleet` is True if it is a worker of a fleet, which yields a lane that another run wants.
+    """
 
     name: str
     host: str
     pid: int
     run: str
     started_at: str
+    is_fleet: bool
 
 
 class _Lane:
@@ -132,18 +155,28 @@ class _Lane:
 
 
 class PostgresLeases:
-    """The leases of one run. `open_connection` opens the connection that renews them.
+    """The leases of one run, or of the worker of a fleet. `open_connection` opens the connection that renews them.
 
     No other run takes a lease before `grace_seconds` have passed since it ended. In this time the last request arrives,
     and then leaves the window of the quota at the server. A lease that is released hands its used slots over instead.
     """
 
-    def __init__(self, run: RunInfo, grace_seconds: float, open_connection: Callable[[], PostgresConnection]) -> None:
+    def __init__(
+        self,
+        run: RunInfo,
+        grace_seconds: float,
+        open_connection: Callable[[], PostgresConnection],
+        *,
+        is_fleet: bool = False,
+    ) -> None:
         self._run = run
         self._grace_seconds = grace_seconds
         self._open_connection = open_connection
+        self._is_fleet = is_fleet
+        self._connections: set[PostgresConnection] = set()
         self._stopping = Event()
         self._lanes: dict[str, _Lane] = {}
+        self._lock = Lock()
         self._worker = 0
         self._deadline = 0.0
         self._thread: Thread | None = None
@@ -156,14 +189,21 @@ class PostgresLeases:
             LedgerError: the database cannot be written.
         """
         assert isinstance(connection, PostgresConnection)  # noqa: S101 - both are of one database
-        self._connection = connection
+        self._connections.add(connection)
         self._renewals = self._open_connection()
         run = self._run
         sent_at = alarm.seconds_since_boot()
         try:
             refuse_pooler(connection, self._renewals)
             (self._worker,) = self._execute_in_time(
-                _START, run.id, storable(run.host), run.pid, run.started_at, LEASE_SECONDS, self._grace_seconds
+                _START,
+                run.id,
+                storable(run.host),
+                run.pid,
+                run.started_at,
+                LEASE_SECONDS,
+                self._grace_seconds,
+                self._is_fleet,
             ).fetchone()
         except BaseException:
             self._renewals.close()
@@ -172,6 +212,40 @@ class PostgresLeases:
         alarm.arm(self, self._deadline)
         self._thread = Thread(target=self._renew, name="lease", daemon=True)
         self._thread.start()
+
+    @property
+    def worker(self) -> int:
+        """The id of the run among all workers."""
+        return self._worker
+
+    @property
+    def lanes(self) -> tuple[str, ...]:
+        """The names of the lanes whose leases are held."""
+        return tuple(self._lanes)
+
+    def attach(self, connection: Connection) -> None:
+        """End every statement of a connection when the leases end."""
+        assert isinstance(connection, PostgresConnection)  # noqa: S101 - both are of one database
+        self._connections.add(connection)
+
+    def detach(self, connection: Connection) -> None:
+        """Revert `attach`."""
+        assert isinstance(connection, PostgresConnection)  # noqa: S101 - as above
+        self._connections.discard(connection)
+
+    def take_lanes(self, connection: Connection, names: Sequence[str]) -> None:
+        """Take the leases of those of the lanes that are free, and keep them until `release_lanes`."""
+        tokens: dict[str, int] = dict(connection.execute(_TAKE, (self._worker, list(names))))
+        with self._lock:
+            for name, token in tokens.items():
+                self._lanes[name] = _Lane(token, UsedSlots(), alarm.seconds_since_boot())
+                self._lanes[name].uses = 1
+
+    def release_lanes(self, connection: Connection, names: Sequence[str], window_seconds: float) -> None:
+        """Release lanes that `take_lanes` took. Other runs can take them after the window of their quotas."""
+        with self._lock:
+            tokens = [self._lanes.pop(name).token for name in names]
+        connection.execute(_RELEASE_LANES, (tokens, self._worker, window_seconds))
 
     def stop(self) -> None:
         """Stop to renew leases, and stop the kernel's timer: the run sends no more requests."""
@@ -188,7 +262,7 @@ class PostgresLeases:
     async def lease(
         self,
         subject: Subject,
-        wait: Callable[[float], Awaitable[bool]],
+        wait: Wait,
         transactions: Transactions,
         quota: SharedQuota | None = None,
     ) -> AsyncIterator[int]:
@@ -205,8 +279,12 @@ class PostgresLeases:
                 break
             if holder is None:
                 await asyncio.sleep(_CONTENDED)
-            elif not await wait(_PAUSE):
-                raise AccountBusy(_busy(holder, is_lane=holder.name == lane))
+                continue
+            is_lane = holder.name == lane
+            if is_lane and holder.is_fleet:
+                await transactions.run(partial(_want, lane))
+            if not await wait(_PAUSE, _PATIENCE if is_lane and holder.is_fleet else 0.0):
+                raise AccountBusy(_busy(holder, is_lane=is_lane))
         token = holder
         if quota is not None:
             self._lanes[lane].add(quota)
@@ -263,12 +341,14 @@ class PostgresLeases:
             slots, elapsed = connection.execute(_USED_SLOTS, (lane,)).fetchone() or (_NO_SLOTS, 0.0)
             handed_over_at = alarm.seconds_since_boot() - elapsed
             self._lanes[lane] = _Lane(tokens[lane], msgspec.json.decode(slots, type=UsedSlots), handed_over_at)
-        self._lanes[lane].uses += 1
+        with self._lock:
+            self._lanes[lane].uses += 1
         return tokens[key]
 
     def _release(self, lane: str, token: int, slots: UsedSlots, connection: Connection) -> None:
         held = self._lanes[lane]
-        held.uses -= 1
+        with self._lock:
+            held.uses -= 1
         if held.uses:
             connection.execute(_RELEASE, ([token], self._worker))
             return
@@ -288,7 +368,8 @@ class PostgresLeases:
                 alarm.arm(self, self._deadline)
         except LedgerError as error:
             self.failure = error
-            self._connection.abort()
+            for connection in tuple(self._connections):
+                connection.abort()
 
     def _execute_in_time(self, sql: str, *parameters: Any) -> PostgresCursor:
         self._renewals.expire_in(_BEAT_TIMEOUT)
@@ -310,9 +391,38 @@ def refuse_pooler(connection: PostgresConnection, other: PostgresConnection) -> 
         raise connection.unusable(POOLED)
 
 
+class SharedLeases:
+    """The leases of a fleet's worker, as one of its runs uses them. The worker starts and stops them itself."""
+
+    def __init__(self, leases: PostgresLeases) -> None:
+        self._leases = leases
+        self.lease = leases.lease
+        self.check = leases.check
+        self.fence = leases.fence
+        self.intend = leases.intend
+
+    @property
+    def failure(self) -> LedgerError | None:
+        """The error after which the run must not send any request; None while it may."""
+        return self._leases.failure
+
+    def start(self, connection: Connection) -> None:
+        """Use the leases with the connection of the run."""
+        self._connection = connection
+        self._leases.attach(connection)
+
+    def stop(self) -> None:
+        """Stop to use the leases with that connection."""
+        self._leases.detach(self._connection)
+
+
 def lane_name(lane: int) -> str:
     """Return the name of the lease of a lane."""
     return f"lane {lane}"
+
+
+def _want(lane: str, connection: Connection) -> None:
+    connection.execute(_WANT, (lane, _WISH_SECONDS))
 
 
 def _lost() -> LeaseLost:

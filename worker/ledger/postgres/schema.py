@@ -1,7 +1,8 @@
 """Tables of a ledger in PostgreSQL, and their migrations.
 
 The versions are those of the SQLite schema, and so are the names and meanings of the columns. Text compares by code
-point, as in SQLite. Versions 1 to 5 existed only in SQLite, so their migrations are empty.
+point, as in SQLite. Versions 1 to 5 existed only in SQLite, so their migrations are empty. Version 8 adds the tables of
+a fleet, which SQLite does not have.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +12,7 @@ from worker.ledger.postgres.connection import PostgresConnection
 from worker.model.errors import LedgerError
 from worker.model.messages import Message
 
-__all__ = ["MIGRATIONS", "OLDEST_SERVER", "SCHEMA", "migrate", "refuse_newer", "schema_version"]
+__all__ = ["FLEET_VERSION", "MIGRATIONS", "OLDEST_SERVER", "SCHEMA", "migrate", "refuse_newer", "schema_version"]
 
 SCHEMA: Final = "senderid"
 """The PostgreSQL schema that has the tables."""
@@ -88,7 +89,37 @@ _VERSION_7: Final = """
     );
 """
 
-MIGRATIONS: Final[Sequence[str]] = ("", "", "", "", "", _VERSION_6, _VERSION_7)
+_VERSION_8: Final = """
+    ALTER TABLE workers ADD COLUMN is_fleet BOOLEAN NOT NULL DEFAULT false;
+    ALTER TABLE workers ADD COLUMN is_draining BOOLEAN NOT NULL DEFAULT false;
+    ALTER TABLE workers ADD COLUMN accounts BIGINT NOT NULL DEFAULT 0;
+    ALTER TABLE lanes ADD COLUMN free_at TIMESTAMPTZ NOT NULL DEFAULT '-infinity';
+    ALTER TABLE lanes ADD COLUMN wanted_until TIMESTAMPTZ NOT NULL DEFAULT '-infinity';
+    CREATE TABLE revisions (
+        revision BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        published_at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(), published_by TEXT NOT NULL, host TEXT NOT NULL,
+        commit TEXT, format INTEGER NOT NULL, accounts BIGINT NOT NULL, numbers BIGINT NOT NULL,
+        changed BIGINT NOT NULL, removed BIGINT NOT NULL, canary BIGINT NOT NULL, max_failed TEXT NOT NULL,
+        state TEXT NOT NULL, is_paused BOOLEAN NOT NULL, paused_by TEXT, reason TEXT,
+        fleet_wide TEXT, activations BIGINT NOT NULL DEFAULT 0, deactivations BIGINT NOT NULL DEFAULT 0,
+        counted_since TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp()
+    );
+    CREATE TABLE accounts (
+        name TEXT PRIMARY KEY, lane INTEGER NOT NULL, document BYTEA NOT NULL, sha256 TEXT NOT NULL,
+        commit TEXT, revision BIGINT NOT NULL REFERENCES revisions (revision), is_canary BOOLEAN NOT NULL,
+        key TEXT, due_at TIMESTAMPTZ NOT NULL, priority SMALLINT NOT NULL, failures INTEGER NOT NULL DEFAULT 0,
+        crashes INTEGER NOT NULL DEFAULT 0, worker BIGINT, is_held BOOLEAN NOT NULL DEFAULT false,
+        settled BIGINT, planned BIGINT NOT NULL DEFAULT 0, failed BIGINT NOT NULL DEFAULT 0
+    );
+    CREATE INDEX accounts_due ON accounts (priority, due_at) WHERE worker IS NULL;
+    CREATE INDEX accounts_by_worker ON accounts (worker) WHERE worker IS NOT NULL;
+    CREATE INDEX accounts_by_revision ON accounts (revision);
+    CREATE INDEX accounts_by_key ON accounts (key);
+"""
+
+FLEET_VERSION: Final = 8
+"""The version that has the tables of a fleet."""
+MIGRATIONS: Final[Sequence[str]] = ("", "", "", "", "", _VERSION_6, _VERSION_7, _VERSION_8)
 """The migrations in order, as SQL with `TEXT` for text by code point. A released migration never changes."""
 
 

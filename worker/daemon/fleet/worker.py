@@ -1,0 +1,367 @@
+"""The loop of a worker: it takes due accounts in slices, and reconciles each slice as one pass of `senderid watch`."""
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Protocol
+
+from msgspec.structs import replace
+
+from worker.config import desired
+from worker.config.desired.canonical import decode_documents
+from worker.config.settings import Settings
+from worker.daemon import suspension
+from worker.daemon.fleet.admission import report_pause
+from worker.daemon.fleet.agenda import AgendaThread
+from worker.daemon.passes import AccountPass, Pass, Passes
+from worker.daemon.scheduler import backoff_seconds
+from worker.ledger.postgres.agenda import (
+    CHANGED,
+    ROUTINE,
+    Agenda,
+    Balance,
+    DueAccount,
+    Pause,
+    QueueLength,
+    Reconciled,
+    RevisionInForce,
+)
+from worker.model.accounts import AccountMemory, DesiredAccount
+from worker.model.credentials import Credentials, CredentialsRef
+from worker.model.errors import CredentialsMissing, DesiredStateError, Interrupted, SettingsError
+from worker.model.fleet import RevisionState
+from worker.model.messages import Message
+from worker.model.plans import Verdict
+from worker.model.results import Outcome, RunOutcome
+from worker.model.schedule import next_transition
+from worker.model.suspension import Suspend
+from worker.model.times import DEFAULT_ZONE
+from worker.reconcile import identity
+from worker.solapi.runtime import Runtime
+from worker.telemetry.logs import Logger
+
+__all__ = ["FleetEvents", "FleetWorker"]
+
+_TICK: Final = 1.0
+"""Time in seconds between two checks of the lanes and of the due accounts."""
+_QUEUE_TICKS: Final = 5
+"""Count of ticks between two measurements of the queue."""
+_SLICES: Final = 8
+"""Maximum count of slices at a time, so that accounts with many writes do not delay the others."""
+_BUSY_SECONDS: Final = 5.0
+"""Time in seconds after which an account is tried again whose lease another run has."""
+_STALE_SECONDS: Final = 60.0
+"""Time in seconds without a tick after which the worker should be restarted."""
+_CONVERGED: Final = frozenset({Outcome.CHANGED, Outcome.UNCHANGED})
+
+
+class FleetEvents(Protocol):
+    """Listener of a worker, such as its metrics. It must neither raise nor block."""
+
+    def on_pass(self, finished_pass: Pass) -> None:
+        """Receive the result of a slice."""
+        ...
+
+    def on_balance(self, balance: Balance) -> None:
+        """Receive the lanes after they were shared between the workers."""
+        ...
+
+    def on_queue(self, queue: QueueLength) -> None:
+        """Receive the length of the queue of the fleet."""
+        ...
+
+
+class FleetWorker:
+    """A worker, which reconciles due accounts until `stop` is called.
+
+    `credentials` resolves a reference to credentials. `memories` has the memories of accounts in progress, for
+    `passes`. `every` is the interval between two passes over an account, in seconds.
+    """
+
+    def __init__(
+        self,
+        agenda: AgendaThread,
+        passes: Passes,
+        credentials: Callable[[CredentialsRef | None], Credentials],
+        memories: MutableMapping[str, AccountMemory],
+        log: Logger,
+        *,
+        settings: Settings,
+        every: float,
+        new_run_id: Callable[[], str],
+        listeners: Sequence[FleetEvents] = (),
+        runtime: Runtime | None = None,
+    ) -> None:
+        self._agenda = agenda
+        self._passes = passes
+        self._credentials = credentials
+        self._memories = memories
+        self._log = log
+        self._settings = settings
+        self._every = every
+        self._new_run_id = new_run_id
+        self._listeners = listeners
+        self._runtime = runtime or Runtime()
+        self._slice_size = 2 * settings.accounts_concurrency
+        self._slices: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
+        self._stop_reason: Interrupted | None = None
+        self._held_lanes = -1
+        self._last_tick = self._runtime.clock()
+        self._names: dict[str, None] = {}
+        self._last: Pass | None = None
+
+    @property
+    def names(self) -> Collection[str]:
+        """The names of the accounts that this worker has reconciled."""
+        return self._names
+
+    @property
+    def last(self) -> Pass | None:
+        """The last finished slice; None before the end of the first one."""
+        return self._last
+
+    @property
+    def next_pass(self) -> datetime:
+        """The time at which the accounts of the last slice are due again."""
+        return (self._now() if self._last is None else self._last.ended_at) + timedelta(seconds=self._every)
+
+    @property
+    def accounts(self) -> Sequence[DesiredAccount]:
+        """No accounts: they are in the database, not in files."""
+        return ()
+
+    @property
+    def suspended(self) -> Mapping[str | None, Suspend]:
+        """No suspensions: a slice checks those of its own accounts."""
+        return {}
+
+    @property
+    def broken(self) -> Mapping[str, DesiredStateError | SettingsError]:
+        """No files: `senderid fleet publish` refuses invalid ones."""
+        return {}
+
+    def why_not_alive(self) -> str | None:
+        """Return why the worker should be restarted, or None if it is alive."""
+        seconds = self._runtime.clock() - self._last_tick
+        if seconds < _STALE_SECONDS:
+            return None
+        return Message("the worker has not checked its lanes for {seconds:.0f} seconds", seconds=seconds)
+
+    def why_not_ready(self) -> str | None:
+        """Return why the worker reconciles no accounts, or None if it does."""
+        return None if self._held_lanes > 0 else Message("the worker holds no lanes yet")
+
+    def stop(self, reason: Interrupted) -> None:
+        """Take no further accounts. `run` returns when in-flight writes have finished and the lanes are handed over."""
+        self._stop_reason = reason
+        self._log.info("fleet.draining", error_code=reason.code, error_message=str(reason))
+        self._passes.interrupt(reason)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Reconcile due accounts until `stop` is called.
+
+        Raises:
+            LedgerError: the database cannot be used, or the leases of the worker have ended.
+        """
+        self._log.info("fleet.started", duration_ms=round(self._every * 1000))
+        tick = 0
+        due_at = self._runtime.clock()
+        while self._stop_reason is None:
+            now = self._last_tick = self._runtime.clock()
+            if now >= due_at:
+                await self._balance(measure_queue=tick % _QUEUE_TICKS == 0)
+                tick, due_at = tick + 1, now + _TICK
+            await self._fill()
+            await self._rest(due_at - self._runtime.clock())
+        await self._agenda(Agenda.drain)
+        await asyncio.gather(*self._slices)
+        await self._agenda(Agenda.drain)
+        self._log.info("fleet.stopped")
+
+    async def _balance(self, *, measure_queue: bool) -> None:
+        balance = await self._agenda(Agenda.balance)
+        if balance.taken_over:
+            self._log.warning("fleet.taken_over", lanes=balance.taken_over)
+        if balance.held != self._held_lanes:
+            self._held_lanes = balance.held
+            self._log.info("fleet.lanes", lanes=balance.held, workers=balance.workers)
+        for listener in self._listeners:
+            listener.on_balance(balance)
+        if measure_queue:
+            queue = await self._agenda(Agenda.queue)
+            for listener in self._listeners:
+                listener.on_queue(queue)
+
+    async def _fill(self) -> None:
+        """Start slices until no more accounts are due, or too many slices are in progress."""
+        while len(self._slices) < _SLICES and self._stop_reason is None:
+            taken = await self._agenda(Agenda.take, self._slice_size)
+            if taken is None and not self._slices:
+                taken = await self._agenda(Agenda.take, 1, suspects=True)
+            if taken is None:
+                return
+            task = asyncio.ensure_future(self._reconcile(taken.accounts, taken.revision))
+            self._slices.add(task)
+            task.add_done_callback(lambda _: self._wake.set())
+
+    async def _rest(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(seconds, 0.0)):
+                await self._wake.wait()
+        self._wake.clear()
+        for task in [task for task in self._slices if task.done()]:
+            self._slices.discard(task)
+            task.result()
+
+    async def _reconcile(self, taken: Sequence[DueAccount], revision: RevisionInForce) -> None:
+        run_id, now = self._new_run_id(), self._now()
+        accounts = {due.name: _account(due) for due in taken}
+        lanes = {due.name: self._lane(accounts[due.name]) for due in taken}
+        misplaced = {due.name: lane for due in taken if (lane := lanes[due.name]) is not None and lane != due.lane}
+        if misplaced:
+            await self._agenda(Agenda.move, misplaced, taken)
+            taken = [due for due in taken if due.name not in misplaced]
+        if not taken:
+            return
+        keys = [due.key for due in taken if due.key is not None]
+        self._memories.update(await self._agenda(Agenda.memories, keys))
+        held = frozenset(due.name for due in taken if revision.is_paused or self._is_suspended(accounts[due.name], now))
+        done = await self._passes.run(run_id, [accounts[due.name] for due in taken], held, now)
+        if done.error is not None:
+            raise done.error
+        reconciled = [
+            self._outcome(due, account_pass, accounts[due.name], now)
+            for due, account_pass in zip(taken, done.accounts, strict=True)
+        ]
+        self._report(await self._agenda(Agenda.finish, taken, reconciled), revision.number)
+        for key in keys:
+            self._memories.pop(key, None)
+        self._names |= dict.fromkeys(accounts)
+        for name in accounts:
+            self._passes.forget_identity(name)
+        self._report_pass(done, revision.number)
+
+    def _outcome(
+        self, due: DueAccount, account_pass: AccountPass, account: DesiredAccount, now: datetime
+    ) -> Reconciled:
+        """Return when the account is due next."""
+        plan, result = account_pass.plan, account_pass.result
+        key = None
+        if plan.account_id is not None and plan.error is None:
+            key = identity.key(account.endpoint or self._settings.endpoint, plan.account_id)
+        is_unwritten = result is None and plan.verdict is Verdict.OK and bool(plan.writes)
+        if self._stop_reason is not None and (is_unwritten or _is_interrupted(account_pass)):
+            return self._again(due, 0.0)
+        if result is not None and result.outcome is RunOutcome.LOCKED:
+            return self._again(due, _BUSY_SECONDS)
+        seconds, failures = self._every, 0
+        if account_pass.has_failed:
+            failures = due.failures + 1
+            seconds = backoff_seconds(failures, self._every, uniform=self._runtime.uniform)
+            self._log.warning("fleet.backoff", account=due.name, attempts=failures, duration_ms=round(seconds * 1000))
+        transition = self._next_transition(account, now)
+        is_transition = transition is not None and transition < seconds
+        planned, failed = (0, 0) if is_unwritten else _canary_counts(account_pass)
+        return Reconciled(
+            name=due.name,
+            revision=due.revision,
+            seconds=transition if transition is not None and is_transition else seconds,
+            priority=CHANGED if is_transition else ROUTINE,
+            failures=failures,
+            key=key,
+            is_held=is_unwritten,
+            is_settled=not is_unwritten,
+            planned=planned,
+            failed=failed,
+        )
+
+    def _again(self, due: DueAccount, seconds: float) -> Reconciled:
+        return Reconciled(
+            name=due.name,
+            revision=due.revision,
+            seconds=seconds,
+            priority=CHANGED,
+            failures=due.failures,
+            is_settled=False,
+        )
+
+    def _lane(self, account: DesiredAccount) -> int | None:
+        """Return the lane of the account's API key; None if the key is not available, which the pass reports."""
+        try:
+            api_key = self._credentials(account.credentials).api_key
+        except CredentialsMissing:
+            return None
+        return identity.lane(account.endpoint or self._settings.endpoint, api_key)
+
+    def _is_suspended(self, account: DesiredAccount, now: datetime) -> bool:
+        settings = self._settings
+        return (
+            suspension.in_force(settings.suspend, settings.maintenance, DEFAULT_ZONE, now) is not None
+            or suspension.in_force(account.suspend, account.maintenance, account.timezone, now) is not None
+        )
+
+    def _next_transition(self, account: DesiredAccount, after: datetime) -> float | None:
+        """Return the seconds until the next change of the account's schedules or of a suspension; None for none."""
+        settings = self._settings
+        change = next_transition(account, after)
+        moments = (
+            *suspension.edges(settings.suspend, settings.maintenance, DEFAULT_ZONE, after),
+            *suspension.edges(account.suspend, account.maintenance, account.timezone, after),
+            *([] if change is None else [change]),
+        )
+        first = min(moments, default=None)
+        return None if first is None else max((first - self._now()).total_seconds(), 0.0)
+
+    def _report(self, decision: Pause | RevisionState | None, revision: int) -> None:
+        if isinstance(decision, Pause):
+            report_pause(decision, self._log)
+        elif decision is not None:
+            self._log.info("fleet.rolling", revision=revision)
+
+    def _report_pass(self, done: Pass, revision: int) -> None:
+        self._last = done
+        has_news = done.outcome is RunOutcome.FAILED or any(each.result is not None for each in done.accounts)
+        (self._log.info if has_news else self._log.debug)(
+            "fleet.slice",
+            run_id=done.run_id,
+            revision=revision,
+            outcome=done.outcome,
+            accounts=len(done.accounts),
+            counts=done.counts,
+            duration_ms=round((done.ended_at - done.started_at).total_seconds() * 1000),
+        )
+        for listener in self._listeners:
+            listener.on_pass(done)
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._runtime.wall(), UTC)
+
+
+def _account(due: DueAccount) -> DesiredAccount:
+    (account,) = desired.join(decode_documents(due.document))
+    return replace(account, commit=due.commit, parts=tuple(replace(part, commit=due.commit) for part in account.parts))
+
+
+def _is_interrupted(account_pass: AccountPass) -> bool:
+    error = account_pass.plan.error
+    result = account_pass.result
+    return (error is not None and error.code == Interrupted.__name__) or (
+        result is not None and result.outcome is RunOutcome.INTERRUPTED
+    )
+
+
+def _canary_counts(account_pass: AccountPass) -> tuple[int, int]:
+    """Return how many writes of an account were planned, and how many failed. An account that failed counts as one."""
+    plan, result = account_pass.plan, account_pass.result
+    if plan.verdict is not Verdict.OK:
+        return 1, 1
+    if result is None:
+        return 0, 0
+    outcomes: Mapping[str, Any] = {number.phone: number.outcome for number in result.numbers}
+    failed = sum(outcomes.get(change.phone, Outcome.UNCHANGED) not in _CONVERGED for change in plan.writes)
+    if result.error is not None and not plan.writes:
+        return 1, 1
+    return len(plan.writes), failed

@@ -1,0 +1,438 @@
+"""The agenda of a fleet's worker: the lanes that it holds, and the accounts in them that are due.
+
+Lanes are shared evenly between the live workers. A worker keeps its lanes until it ends, until there are more workers,
+or until another run wants one.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from worker.config.desired.canonical import FORMAT
+from worker.config.settings import resolve_limit
+from worker.ledger import writes
+from worker.ledger.database import Connection, transaction
+from worker.ledger.postgres.leases import PostgresLeases, lane_name
+from worker.ledger.postgres.publications import CHANGED, lock_rows
+from worker.ledger.records import credentials_of
+from worker.model.accounts import AccountMemory, Status
+from worker.model.errors import LedgerError
+from worker.model.fleet import LANES, RevisionState
+from worker.model.messages import Message
+from worker.model.plans import Action
+from worker.model.results import RunOutcome
+from worker.plan.safety import fleet_refusals
+
+__all__ = ["CHANGED", "CRASHED", "ROUTINE", "Agenda", "Balance", "DueAccount", "Pause", "Reconciled", "RevisionInForce"]
+
+ROUTINE: Final = 0
+"""The priority of an account whose next pass is due."""
+CRASHED: Final = -10
+"""The priority of an account that was in progress when a worker died."""
+_SUSPECT_CRASHES: Final = 2
+"""Count of crashes after which an account is read alone, because it may be their cause."""
+
+_LIVE_WORKERS: Final = "SELECT count(*) FROM workers WHERE is_fleet AND NOT is_draining AND until > clock_timestamp()"
+_REMOVE_DEAD: Final = """
+    DELETE FROM workers WHERE worker IN
+        (SELECT worker FROM workers WHERE until + grace < clock_timestamp() FOR UPDATE SKIP LOCKED)
+    RETURNING (SELECT count(*) FROM leases WHERE leases.worker = workers.worker AND name LIKE 'lane %')
+"""
+"""SQL that removes workers that died. It returns how many lanes each had."""
+_REQUEUE: Final = f"""
+    UPDATE accounts SET worker = NULL, crashes = crashes + 1, priority = {CRASHED},
+        due_at = clock_timestamp() + make_interval(secs => CASE WHEN crashes = 0 THEN 0
+            ELSE least(?1, ?2 * 2 ^ least(crashes - 1, 20)) END)
+    WHERE worker IS NOT NULL AND NOT EXISTS (SELECT 1 FROM workers WHERE workers.worker = accounts.worker)
+"""
+_FREE_LANES: Final = """
+    SELECT lane FROM unnest(CAST(?1 AS TEXT[])) AS lane
+    WHERE NOT EXISTS (SELECT 1 FROM leases WHERE leases.name = lane)
+        AND NOT EXISTS (SELECT 1 FROM lanes WHERE lanes.name = lane
+            AND (wanted_until > clock_timestamp() OR released_at > clock_timestamp() - make_interval(secs => ?2)))
+    ORDER BY random() LIMIT ?3
+"""
+_TAKE_DUE: Final = f"""
+    WITH due AS (
+        SELECT due.name FROM unnest(CAST(?4 AS SMALLINT[])) AS class (priority), LATERAL (
+            SELECT name, due_at FROM accounts
+            WHERE accounts.priority = class.priority AND due_at <= statement_timestamp() AND worker IS NULL
+                AND lane = ANY(?2) AND (crashes >= {_SUSPECT_CRASHES}) = ?5 AND (revision <> ?6 OR is_canary)
+            ORDER BY due_at LIMIT ?3 FOR UPDATE SKIP LOCKED
+        ) AS due ORDER BY class.priority DESC, due.due_at LIMIT ?3
+    )
+    UPDATE accounts SET worker = ?1 FROM due WHERE accounts.name = due.name
+        AND EXISTS (SELECT 1 FROM workers WHERE worker = ?1 AND until > clock_timestamp())
+    RETURNING accounts.name, lane, document, commit, revision, is_canary, key, failures, priority
+"""
+_FINISH: Final = f"""
+    UPDATE accounts SET worker = NULL, crashes = 0, failures = done.failures, is_held = done.is_held,
+        key = coalesce(done.key, accounts.key),
+        due_at = CASE WHEN accounts.revision = done.revision
+            THEN clock_timestamp() + make_interval(secs => done.seconds) ELSE accounts.due_at END,
+        priority = CASE WHEN accounts.revision = done.revision THEN done.priority ELSE {CHANGED} END,
+        settled = CASE WHEN done.is_settled THEN done.revision ELSE settled END,
+        planned = done.planned, failed = done.failed
+    FROM unnest(CAST(?2 AS TEXT[]), CAST(?3 AS BIGINT[]), CAST(?4 AS FLOAT8[]), CAST(?5 AS SMALLINT[]),
+        CAST(?6 AS INTEGER[]), CAST(?7 AS TEXT[]), CAST(?8 AS BOOLEAN[]), CAST(?9 AS BOOLEAN[]), CAST(?10 AS BIGINT[]),
+        CAST(?11 AS BIGINT[])) AS done (name, revision, seconds, priority, failures, key, is_held, is_settled, planned,
+        failed)
+    WHERE accounts.name = done.name AND accounts.worker = ?1
+"""
+_CANARY: Final = """
+    SELECT count(*) FILTER (WHERE settled IS DISTINCT FROM revision), coalesce(sum(planned), 0)::bigint,
+        coalesce(sum(failed), 0)::bigint
+    FROM accounts WHERE revision = ?1 AND is_canary
+"""
+_QUEUE_LENGTH: Final = f"""
+    SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(due_at)), 0)::float8, coalesce(extract(epoch
+        FROM clock_timestamp() - min(due_at) FILTER (WHERE priority = {CHANGED})), 0)::float8
+    FROM accounts WHERE worker IS NULL AND due_at <= statement_timestamp()
+"""
+_NEWEST_ENTRIES: Final = """
+    SELECT DISTINCT ON (key) key, outcome, EXISTS (SELECT 1 FROM entries AS open WHERE open.key = entries.key
+        AND NOT open.settled) FROM entries WHERE key = ANY(?1) ORDER BY key, id DESC
+"""
+_WRITTEN: Final = "SELECT key, phone, status FROM written WHERE key = ANY(?1)"
+_NAMES: Final = """
+    SELECT DISTINCT ON (key, account) key, account, credentials FROM entries WHERE key = ANY(?1)
+    ORDER BY key, account, id DESC
+"""
+
+
+class DueAccount(Struct, frozen=True):
+    """An account that is due, as the current revision describes it.
+
+    `document` is the canonical form of its documents. `key` is its key in the ledger; None if it was never read.
+    """
+
+    name: str
+    lane: int
+    document: bytes
+    commit: str | None
+    revision: int
+    is_canary: bool
+    key: str | None
+    failures: int
+    priority: int
+
+
+class Reconciled(Struct, frozen=True, kw_only=True):
+    """The end of an account's turn.
+
+    `seconds` is the time until its next turn, and `priority` that of the turn. `is_held` is True if writes were held.
+    `is_settled` is True if the account was reconciled with `revision`. `planned` and `failed` are counts of writes.
+    """
+
+    name: str
+    revision: int
+    seconds: float
+    priority: int = ROUTINE
+    failures: int = 0
+    key: str | None = None
+    is_held: bool = False
+    is_settled: bool = True
+    planned: int = 0
+    failed: int = 0
+
+
+class Balance(Struct, frozen=True):
+    """The lanes after they were shared between the workers.
+
+    `held` is how many this worker holds, `workers` how many workers there are, and `taken_over` how many lanes dead
+    workers had.
+    """
+
+    held: int
+    workers: int
+    taken_over: int
+
+
+class QueueLength(Struct, frozen=True):
+    """How many accounts are due and wait, and for how many seconds the oldest one and the oldest change have."""
+
+    due: int
+    oldest_seconds: float
+    publish_lag_seconds: float
+
+
+class RevisionInForce(Struct, frozen=True):
+    """The current revision, as workers need it."""
+
+    number: int
+    state: RevisionState
+    is_paused: bool
+
+
+class Slice(Struct, frozen=True):
+    """Accounts that a worker takes together, and the revision that was current then."""
+
+    revision: RevisionInForce
+    accounts: tuple[DueAccount, ...]
+
+
+class Pause(Struct, frozen=True):
+    """A pause that a safety rule set, and its reason."""
+
+    revision: int
+    reason: str
+
+
+class Agenda:
+    """The agenda of one worker. One thread at a time may use it.
+
+    `leases` are those of the worker, and `every` is the interval between two passes over an account, in seconds.
+    `longest_rest` is the longest rest of an account, and `window_seconds` the length of the window of a quota, both in
+    seconds.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        leases: PostgresLeases,
+        *,
+        every: float,
+        longest_rest: float,
+        window_seconds: float,
+    ) -> None:
+        self._connection = connection
+        self._leases = leases
+        self._every = every
+        self._longest_rest = longest_rest
+        self._window_seconds = window_seconds
+        self._in_use = Counter[str]()
+        self._yielded: frozenset[str] = frozenset()
+
+    def balance(self) -> Balance:
+        """Take over the lanes of dead workers, give lanes to other runs that want them, and share the rest evenly."""
+        connection, leases = self._connection, self._leases
+        with transaction(connection):
+            taken_over = sum(count for (count,) in connection.execute(_REMOVE_DEAD))
+            lock_rows(connection)
+            connection.execute(_REQUEUE, (self._longest_rest, self._every))
+            (workers,) = connection.execute(_LIVE_WORKERS).fetchone()
+            self._yield_lanes(share=-(-LANES // max(workers, 1)))
+        return Balance(len(leases.lanes), workers, taken_over)
+
+    def queue(self) -> QueueLength:
+        """Return how many accounts of the fleet wait, and for how long."""
+        return QueueLength(*self._connection.execute(_QUEUE_LENGTH).fetchone())
+
+    def take(self, count: int, *, suspects: bool = False) -> Slice | None:
+        """Return at most `count` due accounts; None if none is due. They are in progress until `finish`.
+
+        Changed accounts come first, then those that are due for the longest time, then those that were in progress when
+        a worker died. Accounts that may have caused several crashes come only with `suspects`.
+
+        Raises:
+            LedgerError: the current revision was published by a newer version.
+        """
+        lanes = [int(name.rpartition(" ")[2]) for name in self._leases.lanes if name not in self._yielded]
+        if not lanes:
+            return None
+        with transaction(self._connection):
+            # a turn that is lost is taken again
+            lock_rows(self._connection, is_durable=False)
+            revision = self._current()
+            if revision is None:
+                return None
+            # during a canary, the other accounts of its revision wait
+            waiting = revision.number if revision.state is RevisionState.CANARY else 0
+            classes = [CHANGED, ROUTINE, CRASHED]
+            rows = self._connection.execute(_TAKE_DUE, (self._leases.worker, lanes, count, classes, suspects, waiting))
+            accounts = tuple(DueAccount(*row) for row in rows)
+        self._in_use.update(lane_name(account.lane) for account in accounts)
+        return Slice(revision, accounts) if accounts else None
+
+    def move(self, accounts: Mapping[str, int], taken: Sequence[DueAccount]) -> None:
+        """Move accounts to the lanes of their API keys, where they stay due. `taken` are the accounts of that turn."""
+        with transaction(self._connection):
+            lock_rows(self._connection)
+            self._connection.execute(
+                "UPDATE accounts SET lane = moved.lane, worker = NULL "
+                "FROM unnest(CAST(?2 AS TEXT[]), CAST(?3 AS INTEGER[])) AS moved (name, lane) "
+                "WHERE accounts.name = moved.name AND worker = ?1",
+                (self._leases.worker, list(accounts), list(accounts.values())),
+            )
+        self._in_use.subtract(lane_name(account.lane) for account in taken if account.name in accounts)
+
+    def finish(self, taken: Collection[DueAccount], reconciled: Sequence[Reconciled]) -> Pause | RevisionState | None:
+        """End the turn of accounts. Return the pause or the new state if that decides the canary."""
+        fields = [field for field in Reconciled.__struct_fields__ if field != "key"]
+        fields.insert(5, "key")
+        columns = [[getattr(each, field) for each in reconciled] for field in fields]
+        decision: Pause | RevisionState | None = None
+        with transaction(self._connection):
+            lock_rows(self._connection, is_durable=False)
+            self._connection.execute(_FINISH, (self._leases.worker, *columns))
+            self._connection.execute(
+                "UPDATE workers SET accounts = accounts + ? WHERE worker = ?", (len(reconciled), self._leases.worker)
+            )
+            if any(account.is_canary for account in taken):
+                decision = self._judge_canary()
+        self._in_use.subtract(lane_name(account.lane) for account in taken)
+        return decision
+
+    def admit(
+        self, writes_by_account: Mapping[str, Mapping[Action, int]], keys: Mapping[str, str]
+    ) -> tuple[frozenset[str], dict[str, tuple[str, ...]], Pause | None]:
+        """Decide which accounts may be written now.
+
+        `writes_by_account` has the planned writes of each account by action, and `keys` the key of each account in the
+        ledger. Return the accounts that may not be written, those that the revision describes under several names, with
+        these names, and the pause if the writes exceed the limit of the revision.
+        """
+        with transaction(self._connection):
+            lock_rows(self._connection)
+            row = self._connection.execute(
+                "SELECT revision, is_paused, fleet_wide, numbers, activations, deactivations, "
+                "counted_since < clock_timestamp() - make_interval(secs => ?) FROM revisions "
+                "ORDER BY revision DESC LIMIT 1 FOR UPDATE",
+                (self._every,),
+            ).fetchone()
+            names = self._same_accounts(keys)
+            held = set(names)
+            if row is None:
+                return frozenset(writes_by_account), names, None
+            revision, is_paused, setting, numbers, activations, deactivations, is_over = row
+            if is_paused:
+                return frozenset(writes_by_account), names, None
+            spent = Counter({Action.ACTIVATE: 0 if is_over else activations})
+            spent[Action.DEACTIVATE] = 0 if is_over else deactivations
+            pause = None
+            for name, counts in writes_by_account.items():
+                if name in held:
+                    continue
+                refusals = {} if setting is None else fleet_refusals(spent + Counter(counts), numbers, setting)
+                if refusals or pause is not None:
+                    held.add(name)
+                    pause = pause or Pause(revision, next(iter(refusals.values())).message)
+                else:
+                    spent += Counter(counts)
+            self._connection.execute(
+                "UPDATE revisions SET activations = ?, deactivations = ?, is_paused = ?, reason = ?, "
+                "counted_since = CASE WHEN ? THEN clock_timestamp() ELSE counted_since END WHERE revision = ?",
+                (
+                    spent[Action.ACTIVATE],
+                    spent[Action.DEACTIVATE],
+                    pause is not None,
+                    None if pause is None else str.__str__(pause.reason),
+                    is_over,
+                    revision,
+                ),
+            )
+        return frozenset(held), names, pause
+
+    def memories(self, keys: Sequence[str]) -> dict[str, AccountMemory]:
+        """Return the memories of accounts by their keys, in a few queries for all accounts without open entries."""
+        connection = self._connection
+        newest = {key: (outcome, is_open) for key, outcome, is_open in connection.execute(_NEWEST_ENTRIES, (keys,))}
+        written: dict[str, dict[str, Status]] = {}
+        for key, phone, status in connection.execute(
+            "SELECT key, phone, status FROM written WHERE key = ANY(?)", (keys,)
+        ):
+            written.setdefault(key, {})[phone] = Status(status)
+        registered = dict(connection.execute("SELECT key, numbers FROM registered WHERE key = ANY(?)", (keys,)))
+        names: dict[str, dict[str, str | None]] = {}
+        for key, account, credentials in connection.execute(_NAMES, (keys,)):
+            names.setdefault(key, {})[account] = credentials
+        memories = {}
+        for key in keys:
+            outcome, is_open = newest.get(key, (RunOutcome.CONVERGED, False))
+            if is_open or outcome != RunOutcome.CONVERGED:
+                memories[key] = writes.recall(connection, key)
+            else:
+                memories[key] = AccountMemory(
+                    written.get(key, {}),
+                    registered=registered.get(key),
+                    names={name: credentials_of(text) for name, text in names.get(key, {}).items()},
+                )
+        return memories
+
+    def drain(self) -> None:
+        """Record that this worker ends, and release the lanes that are not in use."""
+        with transaction(self._connection):
+            self._connection.execute("UPDATE workers SET is_draining = true WHERE worker = ?", (self._leases.worker,))
+            self._yield_lanes(share=0)
+
+    def _current(self) -> RevisionInForce | None:
+        row = self._connection.execute(
+            "SELECT revision, state, is_paused, format FROM revisions ORDER BY revision DESC LIMIT 1"
+        ).fetchone()
+        if row is None:
+            return None
+        if row[3] > FORMAT:
+            message = Message("revision {revision} was published by a newer senderid: upgrade", revision=row[0])
+            raise LedgerError(message)
+        return RevisionInForce(row[0], RevisionState(row[1]), row[2])
+
+    def _yield_lanes(self, share: int) -> None:
+        """Release wanted and surplus lanes, those in use later, and take free lanes up to `share`."""
+        leases = self._leases
+        held = leases.lanes
+        wanted = {
+            name
+            for (name,) in self._connection.execute(
+                "SELECT name FROM lanes WHERE name = ANY(?) AND wanted_until > clock_timestamp()", (list(held),)
+            )
+        }
+        idle_first = sorted((name for name in held if name not in wanted), key=lambda name: self._in_use[name] > 0)
+        given = wanted | set(idle_first[: max(0, len(idle_first) - share)])
+        idle = [name for name in given if not self._in_use[name]]
+        self._yielded = frozenset(given)
+        if idle:
+            leases.release_lanes(self._connection, idle, self._window_seconds)
+        missing = share - len(leases.lanes)
+        if missing > 0:
+            names = [name for name in map(lane_name, range(LANES)) if name not in held]
+            rows = self._connection.execute(_FREE_LANES, (names, self._window_seconds, missing))
+            leases.take_lanes(self._connection, [name for (name,) in rows])
+
+    def _same_accounts(self, keys: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+        """Record the keys of accounts. Return those that are published under several names, with these names."""
+        self._connection.execute(
+            "UPDATE accounts SET key = fresh.key "
+            "FROM unnest(CAST(? AS TEXT[]), CAST(? AS TEXT[])) AS fresh (name, key) "
+            "WHERE accounts.name = fresh.name AND accounts.key IS DISTINCT FROM fresh.key",
+            (list(keys), list(keys.values())),
+        )
+        rows = self._connection.execute(
+            "SELECT key, array_agg(name ORDER BY name) FROM accounts WHERE key = ANY(?) "
+            "GROUP BY key HAVING count(*) > 1",
+            (list(set(keys.values())),),
+        )
+        names_by_key = {key: tuple(names) for key, names in rows}
+        return {name: names_by_key[key] for name, key in keys.items() if key in names_by_key}
+
+    def _judge_canary(self) -> Pause | RevisionState | None:
+        row = self._connection.execute(
+            "SELECT revision, state, max_failed, canary FROM revisions ORDER BY revision DESC LIMIT 1 FOR UPDATE"
+        ).fetchone()
+        if row is None or row[1] != RevisionState.CANARY:
+            return None
+        revision, _, max_failed, accounts = row
+        waiting, planned, failed = self._connection.execute(_CANARY, (revision,)).fetchone()
+        if waiting:
+            return None
+        limit = resolve_limit("max_failed", max_failed, planned)
+        reason = None
+        if failed > limit:
+            reason = Message.plural(
+                "{failed} of {total} numbers of the first account were not changed as planned; at most {limit} may "
+                "fail (canary.max_failed: {setting})",
+                "{failed} of {total} numbers of the first {count} accounts were not changed as planned; at most "
+                "{limit} may fail (canary.max_failed: {setting})",
+                accounts,
+                failed=failed,
+                total=planned,
+                limit=limit,
+                setting=max_failed,
+            )
+        self._connection.execute(
+            "UPDATE revisions SET state = ?, is_paused = is_paused OR ?, reason = coalesce(reason, ?) "
+            "WHERE revision = ?",
+            (RevisionState.ROLLING, reason is not None, None if reason is None else str.__str__(reason), revision),
+        )
+        return RevisionState.ROLLING if reason is None else Pause(revision, reason)

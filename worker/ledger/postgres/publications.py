@@ -1,0 +1,302 @@
+"""The published desired state of a fleet: its revisions, and what operators do with them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from msgspec import Struct
+
+from worker.config.desired.canonical import FORMAT
+from worker.ledger.database import Connection, transaction
+from worker.model.errors import UsageError
+from worker.model.fleet import (
+    LANES,
+    Budget,
+    FleetStatus,
+    FleetWorkerStatus,
+    LaneCounts,
+    Queue,
+    Revision,
+    RevisionState,
+)
+from worker.model.messages import Message
+from worker.model.times import format_utc_ms
+from worker.plan.safety import fleet_limit
+
+__all__ = [
+    "CHANGED",
+    "Comparison",
+    "NewRevision",
+    "PublishedAccount",
+    "lock_rows",
+    "pause",
+    "publish",
+    "resume",
+    "status",
+]
+
+CHANGED: Final = 10
+"""The priority of an account whose desired state changed. The others are in `worker.ledger.postgres.agenda`."""
+_PUBLISHING: Final = 0x53454E45
+"""The key of the advisory lock that lets one process publish at a time."""
+_ROWS: Final = 0x53454E46
+"""The key of the advisory lock on the rows of accounts: exclusive for a publication, shared for workers."""
+_BLOCK: Final = 5000
+"""Accounts that are written at once."""
+
+_UPSERT: Final = f"""
+    INSERT INTO accounts (name, lane, document, sha256, commit, revision, is_canary, due_at, priority)
+    SELECT fresh.*, ?6, false, clock_timestamp(), {CHANGED}
+    FROM unnest(CAST(?1 AS TEXT[]), CAST(?2 AS INTEGER[]), CAST(?3 AS BYTEA[]), CAST(?4 AS TEXT[]), CAST(?5 AS TEXT[]))
+        AS fresh
+    ON CONFLICT (name) DO UPDATE SET document = excluded.document, sha256 = excluded.sha256, commit = excluded.commit,
+        revision = excluded.revision, is_canary = false, due_at = excluded.due_at, priority = excluded.priority,
+        failures = 0
+"""
+"""SQL of new and changed accounts. The lane of a changed one stays: a worker corrects it if the API key is another."""
+_ADD_REVISION: Final = """
+    INSERT INTO revisions (published_by, host, commit, format, accounts, numbers, changed, removed, canary, max_failed,
+        state, is_paused, paused_by, reason, fleet_wide)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, ?9, ?10, ?11, ?12, ?13, ?14) RETURNING revision
+"""
+_REVISION: Final = "SELECT * FROM revisions ORDER BY revision DESC LIMIT 1"
+_QUEUE: Final = """
+    SELECT count(*) FILTER (WHERE is_due),
+        coalesce(extract(epoch FROM clock_timestamp() - min(due_at) FILTER (WHERE is_due)), 0)::float8, count(worker),
+        count(*) FILTER (WHERE settled IS DISTINCT FROM revision), count(*) FILTER (WHERE failures > 0),
+        count(*) FILTER (WHERE crashes > 0), count(*) FILTER (WHERE is_held)
+    FROM accounts, LATERAL (SELECT worker IS NULL AND due_at <= clock_timestamp() AS is_due) AS due
+"""
+_WORKERS: Final = """
+    SELECT worker, host, pid, run, started_at, (SELECT count(*) FROM leases WHERE leases.worker = workers.worker
+        AND name LIKE 'lane %'), accounts, is_draining, until > clock_timestamp()
+    FROM workers WHERE is_fleet ORDER BY worker
+"""
+
+
+class PublishedAccount(Struct, frozen=True):
+    """One account of a revision. `document` is the canonical form of its documents, and `sha256` the hash of that."""
+
+    name: str
+    lane: int
+    document: bytes
+    sha256: str
+    commit: str | None
+
+
+class NewRevision(Struct, frozen=True, kw_only=True):
+    """A revision to publish. `fleet_wide` is the setting of that name; None for no limit.
+
+    `canary` is how many changed accounts are written first, and `max_failed` the setting of that name.
+    """
+
+    published_by: str
+    host: str
+    commit: str | None
+    numbers: int
+    canary: int
+    max_failed: str
+    fleet_wide: str | None
+    accounts: Sequence[PublishedAccount]
+
+
+class Comparison(Struct, frozen=True):
+    """A new revision, compared with the current one.
+
+    `documents_before` has the former documents of changed accounts by name. The others are counts of accounts.
+    """
+
+    documents_before: Mapping[str, bytes]
+    removed: int
+    accounts_before: int
+
+
+def publish(connection: Connection, revision: NewRevision, review: Callable[[Comparison], None]) -> Revision | None:
+    """Publish a revision in one transaction. Return it, or None if it does not differ from the current one.
+
+    `review` raises an error to refuse the revision.
+
+    Raises:
+        LedgerError: the database cannot be written.
+    """
+    with transaction(connection):
+        connection.execute("SELECT pg_advisory_xact_lock(?)", (_PUBLISHING,))
+        before = dict(connection.execute("SELECT name, sha256 FROM accounts"))
+        changed = [account for account in revision.accounts if before.get(account.name) != account.sha256]
+        names = {account.name for account in revision.accounts}
+        removed = [name for name in before if name not in names]
+        if not changed and not removed and _current(connection) is not None:
+            return None
+        rows = connection.execute(
+            "SELECT name, document FROM accounts WHERE name = ANY(?)", ([account.name for account in changed],)
+        )
+        review(Comparison(dict(rows), len(removed), len(before)))
+        lock_rows(connection, exclusive=True)
+        number = _add_revision(connection, revision, len(changed), len(removed))
+        for start in range(0, len(changed), _BLOCK):
+            block = changed[start : start + _BLOCK]
+            columns = [[getattr(each, field) for each in block] for field in PublishedAccount.__struct_fields__]
+            connection.execute(_UPSERT, (*columns, number))
+        connection.execute("DELETE FROM accounts WHERE name = ANY(?)", (removed,))
+        if len(changed) > _BLOCK:
+            connection.execute("ANALYZE accounts")
+        _choose_canary(connection, number, [account.name for account in changed], revision.canary)
+        return _current(connection)
+
+
+def pause(connection: Connection, by: str, reason: str | None) -> None:
+    """Let workers read the accounts and write none, until `resume`, also those of later revisions.
+
+    Raises:
+        UsageError: nothing is published, or the fleet is paused already.
+    """
+    with transaction(connection):
+        current = _require_current(connection)
+        if current.paused and current.paused_by is not None:
+            raise UsageError(Message("the fleet is paused already, by {user}", user=current.paused_by))
+        connection.execute(
+            "UPDATE revisions SET is_paused = true, paused_by = ?, reason = ? WHERE revision = ?",
+            (by, reason, current.revision),
+        )
+
+
+def resume(connection: Connection, *, allow_fleet_wide: bool) -> None:
+    """Let workers write again, and let them start with the changes that were held.
+
+    `allow_fleet_wide` lifts the limit `fleet-wide` of the current revision.
+
+    Raises:
+        UsageError: nothing is published, or the fleet is not paused.
+    """
+    with transaction(connection):
+        current = _require_current(connection)
+        if not current.paused:
+            raise UsageError(Message("the fleet is not paused"))
+        lock_rows(connection, exclusive=True)
+        connection.execute(
+            "UPDATE revisions SET is_paused = false, paused_by = NULL, reason = NULL, activations = 0, "
+            "deactivations = 0, counted_since = clock_timestamp() WHERE revision = ?",
+            (current.revision,),
+        )
+        if allow_fleet_wide:
+            connection.execute("UPDATE revisions SET fleet_wide = NULL WHERE revision = ?", (current.revision,))
+        connection.execute(
+            "UPDATE accounts SET due_at = clock_timestamp(), priority = ?, is_held = false WHERE is_held", (CHANGED,)
+        )
+
+
+def status(connection: Connection, now: datetime) -> FleetStatus:
+    """Return the status of the fleet at `now`, an aware time."""
+    queue = Queue(*connection.execute(_QUEUE).fetchone())
+    held, wanted = connection.execute(
+        "SELECT (SELECT count(*) FROM leases WHERE name LIKE 'lane %'), "
+        "(SELECT count(*) FROM lanes WHERE wanted_until > clock_timestamp())"
+    ).fetchone()
+    return FleetStatus(
+        at=format_utc_ms(now),
+        revision=_current(connection),
+        queue=queue,
+        lanes=LaneCounts(LANES, held, wanted),
+        workers=tuple(FleetWorkerStatus(*row) for row in connection.execute(_WORKERS)),
+    )
+
+
+def lock_rows(connection: Connection, *, exclusive: bool = False, is_durable: bool = True) -> None:
+    """Keep a publication and the workers from changing the rows of accounts at the same time, in a transaction.
+
+    They would change them in different orders, and so deadlock. Without `is_durable`, a crash of the server may undo
+    the transaction after its commit.
+    """
+    function = "pg_advisory_xact_lock" if exclusive else "pg_advisory_xact_lock_shared"
+    commit = "" if is_durable else ", set_config('synchronous_commit', 'off', true)"
+    connection.execute(f"SELECT {function}(?){commit}", (_ROWS,))
+
+
+def _add_revision(connection: Connection, revision: NewRevision, changed: int, removed: int) -> int:
+    current = _current(connection)
+    # the pause of an operator outlasts a revision, the one of a safety rule does not
+    paused_by, reason = (None, None) if current is None else (current.paused_by, current.reason)
+    row = connection.execute(
+        _ADD_REVISION,
+        (
+            revision.published_by,
+            revision.host,
+            revision.commit,
+            FORMAT,
+            len(revision.accounts),
+            revision.numbers,
+            changed,
+            removed,
+            revision.max_failed,
+            RevisionState.ROLLING,
+            paused_by is not None,
+            paused_by,
+            None if paused_by is None else reason,
+            revision.fleet_wide,
+        ),
+    ).fetchone()
+    return int(row[0])
+
+
+def _choose_canary(connection: Connection, number: int, changed: Sequence[str], count: int) -> None:
+    """Make the first changed accounts the canary, if others follow them.
+
+    Accounts that no worker reconciled since their last change belong to the new revision too, so that they follow its
+    canary.
+    """
+    connection.execute(
+        "UPDATE accounts SET revision = ?, is_canary = false WHERE revision <> ? AND settled IS DISTINCT FROM revision",
+        (number, number),
+    )
+    (total,) = connection.execute("SELECT count(*) FROM accounts WHERE revision = ?", (number,)).fetchone()
+    if not count or total <= count:
+        return
+    chosen = [*changed[:count]]
+    if len(chosen) < count:
+        rows = connection.execute(
+            "SELECT name FROM accounts WHERE revision = ? AND NOT name = ANY(?) ORDER BY name LIMIT ?",
+            (number, chosen, count - len(chosen)),
+        )
+        chosen += (name for (name,) in rows)
+    connection.execute("UPDATE accounts SET is_canary = true WHERE name = ANY(?)", (chosen,))
+    connection.execute(
+        "UPDATE revisions SET state = ?, canary = ? WHERE revision = ?", (RevisionState.CANARY, count, number)
+    )
+
+
+def _require_current(connection: Connection) -> Revision:
+    connection.execute("SELECT pg_advisory_xact_lock(?)", (_PUBLISHING,))
+    current = _current(connection)
+    if current is None:
+        raise UsageError(Message("no revision is published yet: run `senderid fleet publish`"))
+    return current
+
+
+def _current(connection: Connection) -> Revision | None:
+    cursor = connection.execute(_REVISION)
+    row = cursor.fetchone()
+    if row is None:
+        return None
+    fields: dict[str, Any] = dict(zip((column[0] for column in cursor.description), row, strict=True))
+    setting = fields["fleet_wide"]
+    return Revision(
+        revision=fields["revision"],
+        published_at=format_utc_ms(fields["published_at"]),
+        published_by=fields["published_by"],
+        host=fields["host"],
+        commit=fields["commit"],
+        accounts=fields["accounts"],
+        numbers=fields["numbers"],
+        changed=fields["changed"],
+        removed=fields["removed"],
+        canary=fields["canary"],
+        state=RevisionState(fields["state"]),
+        paused=fields["is_paused"],
+        paused_by=fields["paused_by"],
+        reason=fields["reason"],
+        budget=Budget(
+            None if setting is None else fleet_limit(setting, fields["numbers"]),
+            fields["activations"],
+            fields["deactivations"],
+        ),
+    )
