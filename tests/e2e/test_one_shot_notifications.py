@@ -134,7 +134,7 @@ def test_channel_that_fails_does_not_end_the_run(command: Command, webhook: Webh
     secret = command.environment.pop("SOLAPI_API_SECRET")
     result = command("apply", "--yes", "--log-format", "json")
     assert result.returncode == 1
-    (line,) = [json.loads(each) for each in result.stderr.splitlines() if '"notify.failed"' in each]
+    (line,) = [json.loads(text) for text in result.stderr.splitlines() if '"notify.failed"' in text]
     assert (line["channel"], line["level"]) == ("ops", "warning")
     _titles(webhook)
     command.environment["OPS_URL"] = working

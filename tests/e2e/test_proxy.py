@@ -84,7 +84,7 @@ def test_environment_is_never_asked_for_a_proxy(command: Command, proxy: Proxy) 
     assert command("plan").returncode == 1
     assert proxy.heads == []
     result = command("doctor", "--format", "json")
-    (check,) = [each for each in json.loads(result.stdout)["checks"] if each["name"] == "proxy"]
+    (check,) = [entry for entry in json.loads(result.stdout)["checks"] if entry["name"] == "proxy"]
     assert check["status"] == "warn"
     assert "HTTPS_PROXY, https_proxy, ALL_PROXY of the environment is not used" in check["detail"]
     assert "--proxy" in check["detail"]
@@ -94,7 +94,7 @@ def test_environment_is_never_asked_for_a_proxy(command: Command, proxy: Proxy) 
 def test_doctor_checks_the_way_through_the_proxy(command: Command, proxy: Proxy) -> None:
     _settings(command, proxy=proxy.url)
     result = command("doctor", "--format", "json")
-    checks = {each["name"]: (each["status"], each["detail"]) for each in json.loads(result.stdout)["checks"]}
+    checks = {entry["name"]: (entry["status"], entry["detail"]) for entry in json.loads(result.stdout)["checks"]}
     assert result.returncode == 0, result.stdout
     assert checks["proxy"] == ("ok", f"requests go through {proxy.url}")
     assert checks["network"] == ("ok", f"{proxy.url.removeprefix('http://')} is reachable")
@@ -144,7 +144,7 @@ def test_proxy_that_is_not_there_is_named(command: Command) -> None:
     assert result.returncode == 1
     assert "cannot connect to the proxy 127.0.0.1:9 (Connection refused)" in result.stdout
     checks = json.loads(command("doctor", "--format", "json").stdout)["checks"]
-    assert {"network": "fail"}.items() <= {each["name"]: each["status"] for each in checks}.items()
+    assert {"network": "fail"}.items() <= {entry["name"]: entry["status"] for entry in checks}.items()
 
 
 @pytest.mark.parametrize("host", [_HOST, ".sms.test", "test"])

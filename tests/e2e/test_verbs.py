@@ -175,7 +175,7 @@ def test_doctor_checks_every_account_of_the_files(command: Command, serve: Serve
     accounts = [SandboxAccount.of({A: "ACTIVE"}, account_id=f"{n}", api_key=f"NCS{n:013}") for n in range(4)]
     served = serve(*accounts)
     command.at(served.sandbox, accounts[0])
-    command.environment |= {f"KEY{n}": each.api_key for n, each in enumerate(accounts)}
+    command.environment |= {f"KEY{n}": account.api_key for n, account in enumerate(accounts)}
     command.environment |= {"SECRET": accounts[0].api_secret, "WRONG": "wrong-secret-0123456789"}
     for name, key, secret, more in (
         ("right", "KEY0", "SECRET", ""),

@@ -90,5 +90,5 @@ def test_each_account_counts_once_in_the_segment_of_its_latest_read(
             assert account.health is HealthStatus.FAILED
         else:
             assert account.health in {health, HealthStatus.NEEDS_ATTENTION}
-    assert sum(kind.accounts for kind in attention_kinds(actual)) >= len([each for each in actual if each.needs])
+    assert sum(kind.accounts for kind in attention_kinds(actual)) >= len([status for status in actual if status.needs])
     assert headline(actual)[0]

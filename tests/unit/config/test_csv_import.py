@@ -367,9 +367,9 @@ def test_notes_below_the_last_number_are_ignored_with_a_warning(row: str) -> Non
     text = f"발신번호,상태,메모\n01012345678,활성,\n{row}\n\n{row}\n"
     table = read_csv("t.csv", text.encode())
     assert table.numbers == {"01012345678": ACTIVE}
-    shown = " ".join(row.replace(",", " ").split())
+    row_text = " ".join(row.replace(",", " ").split())
     assert [(warning.line, warning.message) for warning in table.warnings] == [
-        (line, f"ignored below the last number: '{shown}'") for line in (3, 5)
+        (line, f"ignored below the last number: '{row_text}'") for line in (3, 5)
     ]
 
 

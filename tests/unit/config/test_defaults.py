@@ -277,6 +277,6 @@ def test_shared_file_is_read_from_the_folder_of_a_file(tmp_path: Path) -> None:
 
 def test_shared_file_that_is_a_folder_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "senderid.yaml").mkdir()
-    found = files.SharedFiles()(str(tmp_path / "a.yaml"))
-    assert isinstance(found, Problem)
-    assert "Is a directory" in found.message
+    shared_file = files.SharedFiles()(str(tmp_path / "a.yaml"))
+    assert isinstance(shared_file, Problem)
+    assert "Is a directory" in shared_file.message

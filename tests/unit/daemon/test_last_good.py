@@ -180,9 +180,9 @@ def test_invalid_shared_file_keeps_the_last_valid_version() -> None:
 
 
 def test_unreadable_shared_file_keeps_the_last_valid_version() -> None:
-    found: list[tuple[str, bytes] | Problem | None] = [("d/senderid.yaml", b"version: 1\n")]
-    state = LastGood(shared_files=lambda _: found[0])
+    shared_files: list[tuple[str, bytes] | Problem | None] = [("d/senderid.yaml", b"version: 1\n")]
+    state = LastGood(shared_files=lambda _: shared_files[0])
     state.load([("d/a.yaml", _file(A))])
-    found[0] = Problem("d/senderid.yaml", 1, 1, "cannot be read")
+    shared_files[0] = Problem("d/senderid.yaml", 1, 1, "cannot be read")
     assert list(state.take([("d/a.yaml", _file(A))]).problems) == ["d/a.yaml"]
     assert _phones(state) == {"a": [A]}

@@ -91,7 +91,7 @@ async def test_ledger_that_cannot_be_written_is_logged_once(monkeypatch: pytest.
     log = DaemonLog()
     sink = recorder(SqliteFile(tmp_path / "ledger.db"), log)
     await sink.close()
-    done = msgspec.convert(
+    result = msgspec.convert(
         {
             "run_id": "r1",
             "started_at": "2026-11-24T00:00:00Z",
@@ -101,11 +101,11 @@ async def test_ledger_that_cannot_be_written_is_logged_once(monkeypatch: pytest.
         },
         Pass,
     )
-    sink.on_pass(done)
-    sink.follow(cast("WatchLoop", SimpleNamespace(next_pass=done.ended_at)))
+    sink.on_pass(result)
+    sink.follow(cast("WatchLoop", SimpleNamespace(next_pass=result.ended_at)))
     sink.note([cast("object", SimpleNamespace(read=SimpleNamespace(account="a")))])  # type: ignore[list-item]
     for _ in range(3):
-        sink.on_pass(done)
+        sink.on_pass(result)
         sink.on_event("watch.pass", {})
         assert sink._writing is not None
         await sink._writing

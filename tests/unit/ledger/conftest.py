@@ -27,5 +27,5 @@ def postgres() -> Iterator[PostgresDatabase]:
 @pytest.fixture(params=["sqlite", "postgres"])
 def database(request: pytest.FixtureRequest) -> Database:
     """Return an empty ledger of each kind."""
-    found: Database = request.getfixturevalue(request.param)
-    return found
+    database: Database = request.getfixturevalue(request.param)
+    return database

@@ -130,12 +130,12 @@ def test_finished_account_is_due_again(postgres: PostgresDatabase) -> None:
         _execute(postgres, "UPDATE accounts SET settled = revision")
         publish_accounts(postgres, document("a"), document("b", "numbers: {01000000001: INACTIVE}"))
         agenda.finish([a, b], [_done(a, seconds=60.0, failures=3, key="vendor 1"), _done(b)])
-        found = rows(
+        tasks = rows(
             postgres,
             "SELECT name, priority, failures, key, settled, round(extract(epoch FROM due_at - clock_timestamp())) > 50 "
             "FROM accounts ORDER BY name",
         )
-        assert found == [("a", ROUTINE, 3, "vendor 1", 1, True), ("b", CHANGED, 0, None, 1, False)]
+        assert tasks == [("a", ROUTINE, 3, "vendor 1", 1, True), ("b", CHANGED, 0, None, 1, False)]
         assert _names(_take(agenda, 2)) == ["b"]
 
 

@@ -93,9 +93,9 @@ def test_numbers_are_found_by_any_part(database: Database, text: str, phones: li
     record(database, recorded_read("a"), recorded_read("b", [NumberState("0212345678", None, "ACTIVE")]))
     with database.read() as connection:
         assert connection is not None
-        found = list(reads.search(connection, text, 9))
-        assert [number.phone for _, _, number in found] == phones
-        assert {(of_platform, name) for of_platform, name, _ in found} <= {(PLATFORM, "a")}
+        results = list(reads.search(connection, text, 9))
+        assert [number.phone for _, _, number in results] == phones
+        assert {(of_platform, name) for of_platform, name, _ in results} <= {(PLATFORM, "a")}
         assert len(list(reads.search(connection, "0", 2))) == 2
 
 

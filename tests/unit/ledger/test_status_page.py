@@ -138,7 +138,7 @@ def test_stages_of_a_run_have_their_times(ledger: Database) -> None:
         ]
         assert (times.writes, times.reads, times.retries) == (7, 0, 0)
         assert status_page.run_times(connection, other).canary_ended_at is None
-        assert [each.run_id for each in status_page.rollbacks_of(connection, FIRST)] == [SECOND]
+        assert [run.run_id for run in status_page.rollbacks_of(connection, FIRST)] == [SECOND]
         assert status_page.rollbacks_of(connection, SECOND) == []
 
 
@@ -188,7 +188,7 @@ def test_last_writes_and_runs_are_found_by_what_a_page_lists(ledger: Database) -
         assert connection is not None
         writes = status_page.last_writes_of(connection, KEY, [PHONES[0], PHONES[5], "0999"])
         assert {phone: write.run_id for phone, write in writes.items()} == {PHONES[0]: SECOND, PHONES[5]: FIRST}
-        found = [run.run_id for run in status_page.runs_by_id(connection, "20261124T0", limit=9)]
-        assert found == [SECOND, FIRST]
+        ids = [run.run_id for run in status_page.runs_by_id(connection, "20261124T0", limit=9)]
+        assert ids == [SECOND, FIRST]
         assert [run.run_id for run in status_page.runs_by_id(connection, FIRST, limit=9)] == [FIRST]
         assert status_page.runs_by_id(connection, "2027", limit=9) == []

@@ -165,10 +165,10 @@ def test_numbers_are_those_of_files_and_account() -> None:
 def test_numbers_after_a_result_have_their_new_status() -> None:
     """A number whose status is not known after a failed write keeps the last observed one."""
     before = [NumberState(phone, "ACTIVE", "INACTIVE", "activate") for phone in (A, B, C)]
-    done = result(
+    applied = result(
         RunOutcome.PARTIAL, number(Outcome.CHANGED, A, after="ACTIVE"), number(Outcome.UNVERIFIED, B, after=None)
     )
-    assert with_results(before, done) == [
+    assert with_results(before, applied) == [
         NumberState(A, "ACTIVE", "ACTIVE", None),
         NumberState(B, "ACTIVE", "INACTIVE", "unverified"),
         NumberState(C, "ACTIVE", "INACTIVE", "activate"),

@@ -441,8 +441,8 @@ def test_account_lists_all_its_numbers(tmp_path: Path) -> None:
             ("?differs=1", [2]),
             ("?q=nothing", []),
         ):
-            found = request(url, f"/accounts/main{query}").body.partition('id="lines"')[2].partition("</table>")[0]
-            assert re.findall(r"/numbers/0100000000(\d)", found) == [f"{number}" for number in phones], query
+            table = request(url, f"/accounts/main{query}").body.partition('id="lines"')[2].partition("</table>")[0]
+            assert re.findall(r"/numbers/0100000000(\d)", table) == [f"{number}" for number in phones], query
 
 
 def test_account_of_the_files_is_shown_before_its_first_read(tmp_path: Path) -> None:

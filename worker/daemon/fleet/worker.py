@@ -323,7 +323,9 @@ class FleetWorker:
 
     def _report_pass(self, done: Pass, revision: int) -> None:
         self._last = done
-        has_news = done.outcome is RunOutcome.FAILED or any(each.result is not None for each in done.accounts)
+        has_news = done.outcome is RunOutcome.FAILED or any(
+            account_pass.result is not None for account_pass in done.accounts
+        )
         (self._log.info if has_news else self._log.debug)(
             "fleet.slice",
             run_id=done.run_id,

@@ -21,7 +21,7 @@ def published(revision: Revision) -> str:
         changed=f"{revision.changed:,}",
         removed=f"{revision.removed:,}",
     )
-    return f"{line}\n" + "".join(f"{each}\n" for each in _state(revision))
+    return f"{line}\n" + "".join(f"{state_line}\n" for state_line in _state(revision))
 
 
 def status(document: FleetStatus) -> str:
