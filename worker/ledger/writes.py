@@ -97,7 +97,7 @@ _RUN_OF_PLAN: Final = f"""
 """
 
 _SPENT: Final = f"""
-    SELECT phone FROM attempts
+    SELECT DISTINCT phone FROM attempts
     WHERE asked = '{Status.INACTIVE}' AND state <> '{AttemptState.REJECTED}' AND entry IN (
         SELECT id FROM entries WHERE key = ?1 AND id > coalesce((
             SELECT id FROM entries AS ended WHERE key = ?1 AND (outcome = '{RunOutcome.CONVERGED}'
