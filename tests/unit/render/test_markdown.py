@@ -290,3 +290,38 @@ def test_run_shows_attempts() -> None:
     )
     assert "| to activate | 1 | 60 |" in markdown.run(large_run)
     assert "| --- |" not in markdown.run(structs.replace(large_run, counts={}))
+
+
+def _change(action: Action, phone: str) -> Change:
+    observed, desired = ("INACTIVE", "ACTIVE") if action is Action.ACTIVATE else ("ACTIVE", "INACTIVE")
+    return Change(phone, action, observed, desired, "why")
+
+
+@pytest.mark.parametrize(
+    ("accounts", "verdict"),
+    [
+        ([("a", Verdict.OK, [Action.ACTIVATE])], "**Safe to merge.**"),
+        ([("a", Verdict.OK, [Action.HELD])], "**Blocked: 1 number needs attention.**"),
+        ([("a", Verdict.OK, [Action.HELD, Action.HELD])], "**Blocked: 2 numbers need attention.**"),
+        (
+            [("a", Verdict.REFUSED, [Action.DEACTIVATE]), ("b", Verdict.OK, [Action.ACTIVATE])],
+            "**Blocked: 1 account cannot be applied.**",
+        ),
+    ],
+)
+def test_plan_starts_with_its_verdict(accounts: list[tuple[str, Verdict, list[Action]]], verdict: str) -> None:
+    """Several accounts are summed up in a table."""
+    plans = tuple(
+        AccountPlan(
+            account=name,
+            verdict=of,
+            refusals=(Refusal("min-active", "few"),) if of is Verdict.REFUSED else (),
+            counts=Counter(actions),
+            changes=tuple(_change(action, f"0100000000{index}") for index, action in enumerate(actions)),
+        )
+        for name, of, actions in accounts
+    )
+    text = markdown.plan(Plan(created_at="2026-11-24T00:00:00Z", at=None, fingerprint="f", accounts=plans))
+    assert text.splitlines()[2] == verdict
+    assert ("| Account | + | - | Needs attention |" in text) is (len(accounts) > 1)
+    assert ("| `a` | 0 | 1 | refused |" in text) is (len(accounts) > 1)

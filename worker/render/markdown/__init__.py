@@ -9,6 +9,7 @@ from worker.render.markdown.comment import CAP, comment
 from worker.render.markdown.escape import code, prose
 from worker.render.marks import ending_mark
 from worker.render.view import plan_view, result_view, run_view
+from worker.render.view.plan import merge_verdict
 from worker.render.view.run import user_and_host
 
 __all__ = ["CAP", "plan", "result", "run"]
@@ -17,7 +18,7 @@ __all__ = ["CAP", "plan", "result", "run"]
 def plan(plan: Plan, *, drift: bool = False) -> str:
     """Return a plan as Markdown that fits a comment. With `drift`, the plan contains drift only."""
     view = plan_view(plan, drift=drift)
-    return comment(view, prose(view.verdict))
+    return comment(view, prose(view.verdict), verdict="" if drift else merge_verdict(view))
 
 
 def result(result: Result, remark: str = "") -> str:

@@ -5,10 +5,11 @@ from typing import Final
 
 from msgspec import Struct
 
+from worker.model.plans import Action
 from worker.render.i18n import gettext as _
 from worker.render.i18n import ngettext, translate
 from worker.render.markdown.escape import NOTE, code, html_code, name_list, phone, prose, table
-from worker.render.marks import count, counts
+from worker.render.marks import MARKS, count, counts
 from worker.render.view.attention import AttentionGroup, group_by
 from worker.render.view.parts import MANY, AccountView, DocumentView, NumberGroup, NumberRow
 
@@ -17,6 +18,7 @@ __all__ = ["CAP", "comment"]
 CAP: Final = 65_000
 """Maximum size in bytes of a comment in UTF-8. GitHub accepts 65,536 characters, and the caller adds a line or two."""
 
+_WRITES: Final = (Action.ACTIVATE, Action.DEACTIVATE)
 _FOLDED: Final = 30
 """Maximum count of rows of a document whose accounts are unfolded; accounts of longer ones are in `<details>`."""
 _SAMPLES: Final = (None, 500, 100, 10)
@@ -27,6 +29,13 @@ _PHONES: Final = 10
 """Maximum count of numbers that a notice names. The others are counted."""
 _ALIKE: Final = 200
 """Maximum count of rows of an account that is compared with others, as larger accounts rarely have the same rows."""
+
+
+class _Head(Struct, frozen=True):
+    """The title of a comment, in Markdown, and its verdict; "" for none."""
+
+    title: str
+    verdict: str
 
 
 class Section(Struct, frozen=True):
@@ -45,21 +54,23 @@ class Section(Struct, frozen=True):
         return [account.name for account in self.accounts]
 
 
-def comment(view: DocumentView, title: str, remarks: Sequence[str] = (), cap: int = CAP) -> str:
+def comment(view: DocumentView, title: str, remarks: Sequence[str] = (), cap: int = CAP, *, verdict: str = "") -> str:
     """Return a comment of at most `cap` bytes, ended by a newline, with as much of a view as fits.
 
-    `title` is Markdown; `remarks` are plain text and are escaped. A view that is too long is reduced to samples of its
-    tables, then to a line for each account, then to counts.
+    `title` is Markdown; `remarks` are plain text and are escaped. `verdict` is a sentence about the whole view; with
+    it, a table sums up the accounts. A view that is too long is reduced to samples of its tables, then to a line for
+    each account, then to counts.
     """
     sections = _sections(view.accounts)
+    head = _Head(title, verdict)
     for lines in (
-        *(_in_full(view, sections, title, remarks, limit) for limit in _SAMPLES),
-        _in_brief(view, sections, title, remarks, whole=True),
+        *(_in_full(view, sections, head, remarks, limit) for limit in _SAMPLES),
+        _in_brief(view, sections, head, remarks, whole=True),
     ):
         text = _within(lines, cap)
         if text is not None:
             return text
-    return "\n".join(_in_brief(view, sections, title, remarks, whole=False)) + "\n"
+    return "\n".join(_in_brief(view, sections, head, remarks, whole=False)) + "\n"
 
 
 def _sections(accounts: Sequence[AccountView]) -> list[Section]:
@@ -80,8 +91,11 @@ def _within(lines: Iterator[str], cap: int) -> str | None:
     return "\n".join(output) + "\n"
 
 
-def _head(view: DocumentView, title: str, *, is_folded: bool) -> Iterator[str]:
-    yield f"### {title}"
+def _head(view: DocumentView, head: _Head, *, is_folded: bool) -> Iterator[str]:
+    yield f"### {head.title}"
+    if head.verdict:
+        yield ""
+        yield f"**{head.verdict}**"
     for _tone, sentence in view.remarks:
         yield ""
         yield f"**{prose(sentence)}**"
@@ -98,13 +112,14 @@ def _item(item: AttentionGroup) -> str:
 
 
 def _notice(item: AttentionGroup) -> str:
+    accounts = name_list(item.accounts)
     if not item.phones:
-        return prose(item.text)
+        return f"{accounts}: {prose(item.text)}"
     numbers = ", ".join(map(phone, item.phones[:_PHONES]))
     omitted_count = len(item.phones) - _PHONES
     if omitted_count > 0:
         numbers = _("{names} and {count} more").format(names=numbers, count=f"{omitted_count:,}")
-    return f"{numbers}: {prose(item.text)}"
+    return f"{accounts}: {numbers}: {prose(item.text)}"
 
 
 def _foot(view: DocumentView, remarks: Sequence[str]) -> Iterator[str]:
@@ -113,8 +128,10 @@ def _foot(view: DocumentView, remarks: Sequence[str]) -> Iterator[str]:
         yield view.quiet_text.format(names=name_list(view.quiet))
     if view.notices:
         yield ""
-        yield f"**{_('Notices')}**"
+        yield f"<details><summary><b>{_('Notices')}</b>: {len(view.notices):,}</summary>"
         yield from _list(list(map(_notice, view.notices)))
+        yield ""
+        yield "</details>"
     for remark in remarks:
         yield ""
         yield prose(remark)
@@ -138,10 +155,12 @@ def _list(lines: Sequence[str]) -> Iterator[str]:
 
 
 def _in_full(
-    view: DocumentView, sections: Sequence[Section], title: str, remarks: Sequence[str], sample: int | None
+    view: DocumentView, sections: Sequence[Section], head: _Head, remarks: Sequence[str], sample: int | None
 ) -> Iterator[str]:
     is_folded = sum(section.view.size for section in sections) > _FOLDED
-    yield from _head(view, title, is_folded=is_folded)
+    yield from _head(view, head, is_folded=is_folded)
+    if head.verdict and 1 < len(sections) <= MANY:
+        yield from _summary(sections)
     omitted_count = 0
     for section in sections:
         yield ""
@@ -164,6 +183,24 @@ def _in_full(
             "{count} number is left out of the tables.", "{count} numbers are left out of the tables.", omitted_count
         )
         yield from _all_of_them(text, omitted_count)
+
+
+def _summary(sections: Sequence[Section]) -> Iterator[str]:
+    """Yield a table of accounts: what each activates, deactivates, and leaves to an operator."""
+    rows = (
+        (
+            name_list(section.names),
+            *(f"{section.view.counts.get(action, 0):,}" for action in _WRITES),
+            _attention(section.view),
+        )
+        for section in sections
+    )
+    yield from table((_("Account"), *(MARKS[action].symbol for action in _WRITES), _("Needs attention")), rows)
+
+
+def _attention(account: AccountView) -> str:
+    """Return the count of numbers that need attention, or the verdict on an account that cannot be applied."""
+    return prose(translate(account.mark.word)) if account.mark.tone == "bad" else f"{account.attention_count:,}"
 
 
 def _omitted_count(group: NumberGroup, sample: int | None) -> int:
@@ -218,9 +255,9 @@ def _columns(*, is_own: bool) -> dict[str, Callable[[NumberRow], str]]:
 
 
 def _in_brief(
-    view: DocumentView, sections: Sequence[Section], title: str, remarks: Sequence[str], *, whole: bool
+    view: DocumentView, sections: Sequence[Section], head: _Head, remarks: Sequence[str], *, whole: bool
 ) -> Iterator[str]:
-    yield from _head(view, title, is_folded=True)
+    yield from _head(view, head, is_folded=True)
     rows = (
         (prose(translate(count.mark.counted)), f"{count.numbers:,}", f"{count.accounts:,}") for count in view.counts
     )

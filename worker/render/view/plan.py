@@ -32,7 +32,7 @@ from worker.render.view.parts import (
     status_text,
 )
 
-__all__ = ["plan_view"]
+__all__ = ["merge_verdict", "plan_view"]
 
 
 def plan_view(plan: Plan, *, drift: bool = False) -> DocumentView:
@@ -67,6 +67,23 @@ def plan_view(plan: Plan, *, drift: bool = False) -> DocumentView:
 
 def _is_noteworthy(account: AccountPlan) -> bool:
     return bool(account.changes or account.refusals or account.notices)
+
+
+def merge_verdict(view: DocumentView) -> str:
+    """Return the sentence that says if a change of the files may be merged; "" if it changes nothing."""
+    if not view.accounts and not view.attention:
+        return ""
+    accounts = {name for item in view.attention if item.kind != "numbers" for name in item.accounts}
+    numbers = sum(len(item.phones) for item in view.attention if item.kind == "numbers")
+    if accounts:
+        text = ngettext(
+            "Blocked: {count} account cannot be applied.", "Blocked: {count} accounts cannot be applied.", len(accounts)
+        )
+        return text.format(count=f"{len(accounts):,}")
+    if numbers:
+        text = ngettext("Blocked: {count} number needs attention.", "Blocked: {count} numbers need attention.", numbers)
+        return text.format(count=f"{numbers:,}")
+    return _("Safe to merge.")
 
 
 def _tone_of(accounts: Sequence[AccountPlan], total: Counter[str]) -> Tone:
