@@ -154,6 +154,7 @@ _COMMANDS: Final = {
             "differs": {"": (), "differs": ("--differs",)},
             "observed": {"": (), "waiting": ("--observed", "pending", "--observed", "missing")},
             "expires_within": {"": (), "month": ("--expires-within", "30d")},
+            "explain": _NOT_GIVEN,
         },
         expect_status,
         alone=("differs", "observed"),
@@ -251,7 +252,8 @@ _COMMANDS: Final = {
     "calendar": _CommandTable(
         {
             "world": {"calm": ()},
-            **{key: _COMMON[key] for key in ("paths", "settings_path", "accounts", "lang", "no_color")},
+            **{key: _COMMON[key] for key in ("paths", "accounts", "lang", "no_color")},
+            **_SETTINGS,
             **_MORE,
             "days": {"": (), "years": ("--days", "3660")},
             "start": {"": (), "later": ("--from", "2039-12-25")},
@@ -263,7 +265,8 @@ _COMMANDS: Final = {
     "validate": _CommandTable(
         {
             "world": {"calm": (), "stuck": ()},
-            **{key: _COMMON[key] for key in ("paths", "settings_path", "lang")},
+            **{key: _COMMON[key] for key in ("paths", "lang")},
+            **_SETTINGS,
             **_MORE,
             "mask": _DOCUMENT["mask"],
         },
@@ -310,7 +313,7 @@ _COMMANDS: Final = {
 }
 _ELSEWHERE: Final = {
     "init": "folder accounts forge lang",
-    "serve": "listen token_file paths settings_path lang",
+    "serve": "listen token_file paths settings_path no_commands proxy lang",
     "schema": "name lang",
     "sandbox": "port numbers state faults api_key api_secret rate_limit seed lang",
     "demo": "seed no_color lang",
@@ -322,8 +325,10 @@ _ELSEWHERE: Final = {
     "fleet status": "settings_path no_commands proxy form output no_color lang",
     "fleet pause": "reason settings_path no_commands proxy lang",
     "fleet resume": "allow settings_path no_commands proxy lang",
+    "ledger": "lang",
+    "ledger copy": "source target settings_path no_commands proxy lang",
     "notify": "lang",
-    "notify test": "names settings_path lang",
+    "notify test": "names settings_path no_commands proxy lang",
 }
 """Commands that read no account, with their options: they have tests of their own."""
 

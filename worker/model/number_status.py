@@ -7,7 +7,7 @@ from msgspec import Struct
 from worker.model.errors import ErrorInfo
 from worker.model.plans import Count, Phone, Timestamp
 
-__all__ = ["AccountStatus", "NextStatus", "NumberStatus", "StatusReport"]
+__all__ = ["AccountStatus", "NextStatus", "NumberStatus", "Origin", "StatusReport"]
 
 
 class NextStatus(Struct, frozen=True):
@@ -17,12 +17,25 @@ class NextStatus(Struct, frozen=True):
     status: str | None
 
 
+class Origin(Struct, frozen=True, kw_only=True):
+    """Where a field of a number comes from: its text in the file, and `location` as `file:line`.
+
+    `by_default` is True if the entry of the number does not have the field itself.
+    """
+
+    field: str
+    value: str
+    location: str
+    by_default: bool = False
+
+
 class NumberStatus(Struct, frozen=True, kw_only=True):
     """The state of one number. `observed` is None if the number is not registered.
 
     `desired` is None if nothing is desired: the number is not `listed`, or its schedule gives it no status now.
     `differs` is True if a status is desired and another one is observed. `expires_at` is the end of the registration;
-    None if unknown. With `extended`, the vendor extends the registration automatically.
+    None if unknown. With `extended`, the vendor extends the registration automatically. `origins` are set by
+    `--explain`: where each field of the number comes from.
     """
 
     phone: Phone
@@ -36,6 +49,7 @@ class NumberStatus(Struct, frozen=True, kw_only=True):
     next: NextStatus | None = None
     expires_at: Timestamp | None = None
     extended: bool = False
+    origins: tuple[Origin, ...] = ()
 
 
 class AccountStatus(Struct, frozen=True, kw_only=True):

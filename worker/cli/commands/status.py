@@ -4,16 +4,19 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec import structs
 
 from worker.cli import complete, load, options
 from worker.cli.exit_status import ExitStatus
+from worker.config import files
 from worker.config.files import check_writable
 from worker.model.errors import UsageError, WorkerError
 from worker.model.messages import Message
 
 if TYPE_CHECKING:
     from worker.cli.runner import Session
-    from worker.model.number_status import StatusReport
+    from worker.model.accounts import DesiredAccount
+    from worker.model.number_status import AccountStatus, Origin, StatusReport
 
 __all__ = ["command"]
 
@@ -35,9 +38,16 @@ __all__ = ["command"]
     metavar="TIME",
     help="Only numbers whose registration ends within this time, or has ended: 30d, 4w.",
 )
+@click.option(
+    "--explain",
+    metavar="PHONE",
+    help="Only this number, and where its status, owner, note, protection and schedule come from.",
+)
 @options.listing
 @options.logging
-def command(*, differs: bool, observed: tuple[str, ...], expires_within: float | None, **common: Any) -> int:
+def command(
+    *, differs: bool, observed: tuple[str, ...], expires_within: float | None, explain: str | None, **common: Any
+) -> int:
     """Show each number with its observed and desired status, owner, note, next scheduled change and expiry.
 
     It reads each account once and writes nothing. Numbers that differ are marked with *. PATH is the same as -f PATH.
@@ -51,6 +61,11 @@ def command(*, differs: bool, observed: tuple[str, ...], expires_within: float |
     )
     desired, others = load.load_with_others(settings, common_options.paths, common_options.accounts)
     selection = load.parse_selection(common_options, desired, others)
+    phone = None if explain is None else load.parse_phone("--explain", explain)
+    if phone is not None:
+        selection = structs.replace(selection, only=frozenset({phone}))
+    if phone is not None and common_options.form == "csv":
+        raise UsageError(Message("--explain cannot be combined with --format csv: use text or json"))
 
     from worker.cli import runner
     from worker.model.number_status import AccountStatus, StatusReport
@@ -72,10 +87,26 @@ def command(*, differs: bool, observed: tuple[str, ...], expires_within: float |
             else account_status(account, read, selection, states, now)
             for account, read in zip(desired, await run.fleet.observe(desired), strict=True)
         ]
+        if phone is not None:
+            accounts = [_explained(account, source, phone) for account, source in zip(accounts, desired, strict=True)]
         _show(StatusReport(created_at=format_utc_ms(now), accounts=tuple(accounts)), common_options)
         return ExitStatus.ERROR if any(account.error for account in accounts) else ExitStatus.OK
 
     return runner.run(verb, settings, no_color=common_options.no_color, recall=True)
+
+
+def _explained(account: "AccountStatus", desired: "DesiredAccount", phone: str) -> "AccountStatus":
+    """Return the state of an account with the origins of the fields of a number, if its files list it."""
+    from worker.config.desired import is_shared, read_origins
+    from worker.model.ports import sources
+
+    origins: tuple[Origin, ...] = ()
+    for source in sources(desired):
+        file = None if is_shared(source) or source == files.STDIN else files.read_file(source)
+        if isinstance(file, tuple):
+            origins += read_origins(*file, phone, files.SharedFiles()).get(desired.name, ())
+    numbers = tuple(structs.replace(number, origins=origins) for number in account.numbers)
+    return structs.replace(account, numbers=numbers)
 
 
 def _later(now: datetime, seconds: float) -> datetime:

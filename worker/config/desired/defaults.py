@@ -26,11 +26,13 @@ from worker.model.accounts import Status
 from worker.model.messages import Message
 from worker.model.times import DEFAULT_ZONE
 
-__all__ = ["KEYS", "Defaults", "DefaultsReader", "read_shared"]
+__all__ = ["KEYS", "WINDOWS", "Defaults", "DefaultsReader", "read_shared"]
 
 KEYS: Final = ("defaults", "schedules")
 """The keys of a document that complete its numbers. They come before `numbers`."""
 _DOCUMENT_KEYS: Final = frozenset({"account", "numbers"})
+WINDOWS: Final = "windows"
+"""Stands for the windows of a schedule without a name."""
 _FIELDS: Final = ("status", "note", "owner", "protected", "schedule")
 
 
@@ -38,7 +40,7 @@ class Defaults(Struct, frozen=True):
     """The fields that entries have by default; None for a field without a default.
 
     `schedules` are the named schedules; None for a name whose schedule has problems. `places` is where each field and
-    each schedule is defined, as `file:line`.
+    each schedule is defined, as `file:line`. `texts` are the fields as the file has them.
     """
 
     status: Status | None = None
@@ -48,6 +50,7 @@ class Defaults(Struct, frozen=True):
     schedule: UnresolvedSchedule | None = None
     schedules: Mapping[str, UnresolvedSchedule | None] = {}
     places: Mapping[str, str] = {}
+    texts: Mapping[str, str] = {}
 
     @property
     def are_sufficient(self) -> bool:
@@ -102,7 +105,16 @@ class DefaultsReader:
         if "schedule" in fields:
             values["schedule"] = read_schedule(self._reader, {"schedule": fields["schedule"]}, None, schedules)
         places = {name: f"{self._reader.source}:{node.line}" for name, node in fields.items()}
-        return replace(inherited, **values, schedules=schedules, places={**inherited.places, **self._places, **places})
+        texts = {
+            name: " ".join(node.text.split()) if isinstance(node, Scalar) else WINDOWS for name, node in fields.items()
+        }
+        return replace(
+            inherited,
+            **values,
+            schedules=schedules,
+            places={**inherited.places, **self._places, **places},
+            texts={**inherited.texts, **texts},
+        )
 
     def named(self) -> Collection[UnresolvedSchedule]:
         """Return the schedules that the key `schedules` defines, whether or not a number uses them."""

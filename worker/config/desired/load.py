@@ -31,6 +31,7 @@ __all__ = [
     "is_shared",
     "load",
     "parse_file",
+    "read_defaults",
     "read_documents",
 ]
 
@@ -144,6 +145,11 @@ def parse_file(source: str, data: bytes, shared_files: SharedFiles | None = None
 def is_shared(source: str) -> bool:
     """Return True if a file has the defaults of its folder, by its name."""
     return PurePath(source).name == SHARED_FILE
+
+
+def read_defaults(source: str, shared_files: SharedFiles) -> Defaults:
+    """Return the defaults that a file shares with others; none if there is no valid shared file."""
+    return _SharedDefaults(shared_files).of(source)[0] or Defaults()
 
 
 class _SharedDefaults:

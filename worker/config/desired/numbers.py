@@ -18,7 +18,7 @@ from worker.model.errors import Problem
 from worker.model.messages import Message, PhoneNumber
 from worker.model.phones import normalise, why_unusual
 
-__all__ = ["NumbersReader"]
+__all__ = ["FIELDS", "NumbersReader"]
 
 _ODDITY_CAP: Final = 2000
 """Maximum count of unusual numbers per document that are checked for warnings. A check takes 20 µs."""
@@ -26,6 +26,8 @@ _ODDITY_CAP: Final = 2000
 _MOBILE: Final = 11
 """Count of digits of an 010 number. Most numbers are 010 numbers, which need no check for warnings."""
 
+FIELDS: Final = ("status", "owner", "note", "protected", "schedule", "until", "then", "reason")
+"""The fields of an entry."""
 _KEYS: Final = ("status", "note", "owner", "protected", *schedules.KEYS)
 _PLAIN: Final = {
     **dict.fromkeys(("ACTIVE", "active", "Active"), Desired(Status.ACTIVE)),

@@ -18,6 +18,7 @@ from worker.render.view.attention import error_text
 __all__ = ["text"]
 
 _STATUS_COLUMNS: Final = 20
+_VALUE_COLUMNS: Final = 40
 _REMARK_COLUMNS: Final = 20
 """Minimum width in columns of a remark, even if the page is narrower."""
 
@@ -46,6 +47,17 @@ def _account(account: AccountStatus, paint: Paint, width: int) -> Iterator[str]:
     for number, row in zip(account.numbers, table, strict=True):
         line = _row([*row, safe(_remark(number), room)], widths)
         yield "  " + (paint("warn", line) if number.differs else line)
+        yield from _origins(number)
+
+
+def _origins(number: NumberStatus) -> Iterator[str]:
+    """Yield where each field of a number comes from, one a line."""
+    names = max((cells(origin.field) for origin in number.origins), default=0)
+    for origin in number.origins:
+        location = (
+            _("{location}, by default").format(location=origin.location) if origin.by_default else origin.location
+        )
+        yield f"    {fit(origin.field, names)}  {safe(origin.value, _VALUE_COLUMNS)}  ({safe(location)})"
 
 
 def _columns(account: AccountStatus) -> Sequence[tuple[str, Callable[[NumberStatus], str]]]:
