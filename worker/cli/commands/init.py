@@ -4,7 +4,6 @@ import json
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
@@ -22,10 +21,8 @@ __all__ = ["command"]
 
 _FORGES: Final = ("github", "gitlab", "none")
 _DEFAULT_ACCOUNT: Final = "main"
-_is_file_name: Final = re.compile(r"\w[\w.-]{0,63}").fullmatch
-_SECRETS_OF_STEPS: Final = re.compile(
-    r"( +)SOLAPI_API_KEY: \S+ secrets\.SOLAPI_API_KEY \S+\n +SOLAPI_API_SECRET: .*\n", re.ASCII
-)
+_FILE_NAME: Final = r"\w[\w.-]{0,63}"
+_SECRETS_OF_STEPS: Final = r"( +)SOLAPI_API_KEY: \S+ secrets\.SOLAPI_API_KEY \S+\n +SOLAPI_API_SECRET: .*\n"
 """The lines of a workflow that pass the keys of an account to a step."""
 
 _DESIRED: Final = """\
@@ -103,7 +100,7 @@ def _ask_accounts() -> tuple[str, ...]:
 
 def _check_names(names: Sequence[str]) -> None:
     for name in names:
-        if not _is_file_name(name):
+        if not re.fullmatch(_FILE_NAME, name):
             raise UsageError(
                 Message("--account {name!r}: use letters, digits, dots, hyphens and underscores", name=name)
             )
@@ -135,6 +132,8 @@ def _files(variables: Mapping[str, tuple[str, str]], forge: str) -> Iterator[tup
         yield path, _DESIRED.format(advice=advice, account=account, credentials=credentials)
     yield DEFAULT_SETTINGS, _SETTINGS
     yield ".gitignore", _IGNORED
+    from importlib.resources import files
+
     templates = files("worker.cli").joinpath("templates")
     if forge == "github":
         for template in sorted(templates.joinpath("github").iterdir(), key=lambda each: each.name):
@@ -147,8 +146,10 @@ def _files(variables: Mapping[str, tuple[str, str]], forge: str) -> Iterator[tup
 def _with_secrets(workflow: str, variables: Mapping[str, tuple[str, str]]) -> str:
     """Return a workflow whose steps get the variables of all accounts."""
     names = [name for pair in variables.values() for name in pair]
-    return _SECRETS_OF_STEPS.sub(
-        lambda match: "".join(f"{match[1]}{name}: ${{{{ secrets.{name} }}}}\n" for name in names), workflow
+    return re.sub(
+        _SECRETS_OF_STEPS,
+        lambda match: "".join(f"{match[1]}{name}: ${{{{ secrets.{name} }}}}\n" for name in names),
+        workflow,
     )
 
 
