@@ -2,13 +2,11 @@
 
 import os
 import signal
-import subprocess
 import time
 from base64 import b64encode
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from selectors import EVENT_READ, DefaultSelector
 from typing import TYPE_CHECKING, Final
 
 from worker.config.channels import Channel
@@ -19,6 +17,8 @@ from worker.model.messages import Message, system_text
 from worker.model.redaction import Secrets
 
 if TYPE_CHECKING:
+    import subprocess
+
     from worker.daemon.notify.apprise_sender import AppriseSender
 
 __all__ = ["CredentialsResolver", "FixedCredentials", "open_channel", "read_password"]
@@ -237,6 +237,9 @@ def _run(command: Sequence[str], settings: SecretsSettings) -> bytes:
     """
     if not settings.commands:
         raise _CommandError(Message("commands are not run, by --no-commands or secrets.commands"))
+
+    import subprocess
+
     deadline = time.monotonic() + settings.timeout_seconds
     with subprocess.Popen(  # noqa: S603 - the command that the operator wrote
         command,
@@ -262,6 +265,9 @@ def _run(command: Sequence[str], settings: SecretsSettings) -> bytes:
 
 def _output(process: "subprocess.Popen[bytes]", deadline: float) -> bytes:
     """Return the output of a process up to its end, or to one byte more than a secret may have."""
+    import subprocess
+    from selectors import EVENT_READ, DefaultSelector
+
     data = b""
     descriptor = process.stdout.fileno() if process.stdout else -1
     with DefaultSelector() as selector:
