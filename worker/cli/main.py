@@ -77,6 +77,7 @@ _HELP: Final = """Reconcile the SMS sender numbers of CoolSMS / SOLAPI accounts 
 \b
 발신번호를 파일에 적힌 상태로 유지합니다.
 New here? Run `senderid demo`. It needs no account.
+`senderid init` writes the files to start from.
 
 \b
 Exit status:

@@ -26,6 +26,7 @@ UP = Change("01012345678", Action.ACTIVATE, "INACTIVE", "ACTIVE", "listed as ACT
 DOWN = Change("023124567", Action.DEACTIVATE, "ACTIVE", "INACTIVE", "listed as INACTIVE")
 NO_KEY = ErrorInfo("AccountRejected", "the API key is unknown: check SOLAPI_API_KEY")
 SENT = Requests(2, 1)
+DOCTOR = "To check every account: senderid doctor -f PATH\n"
 SERVER = NumberError("ServerError", "the server failed", 502)
 
 
@@ -296,6 +297,7 @@ def test_unreadable_account_shows_its_error() -> None:
           AccountRejected: the API key is unknown: check SOLAPI_API_KEY
 
         No plan: the account could not be planned.
+        To check every account: senderid doctor -f PATH
         """)
 
 
@@ -324,8 +326,11 @@ def test_single_account_as_desired_is_singular() -> None:
 @pytest.mark.parametrize(
     ("accounts", "closing"),
     [
-        ([unread("a"), unread("b")], "\nNo plan: none of the 2 accounts could be planned.\n"),
-        ([many_refused(), unread("b")], "\nRefused: nothing will be written.\nCould not be planned: 1 account.\n"),
+        ([unread("a"), unread("b")], f"\nNo plan: none of the 2 accounts could be planned.\n{DOCTOR}"),
+        (
+            [many_refused(), unread("b")],
+            f"\nRefused: nothing will be written.\nCould not be planned: 1 account.\n{DOCTOR}",
+        ),
         ([many_refused(), plan_of("main", unchanged=1)], "\nRefused: 1 account.\n"),
     ],
 )

@@ -86,6 +86,8 @@ def command(
 ) -> int:
     """Plan, confirm, write and verify. With PLANFILE, apply that saved plan without a prompt.
 
+    Activations are written first. With `safety.pair_swaps: hold`, nothing is deactivated while an activation fails.
+
     `senderid show PLANFILE` shows a saved plan. It is applied once. A number whose desired state has changed since is a
     conflict and is not written.
 

@@ -54,6 +54,8 @@ def command(
 ) -> int:
     """Show the changes that the schedules of the files make in the next days, offline.
 
+    A campaign in a file: `schedule: [{from: 2026-12-01, until: 2026-12-22, status: ACTIVE}]` of a number.
+
     It shows changes of the desired state; a plan shows the writes that they need. Exit status 0.
     """
     settings = load.load_settings(settings_path, {})

@@ -33,6 +33,7 @@ account: {account}
 numbers: {{}}
 #  010-1234-5678: ACTIVE
 #  02-312-4567: {{status: INACTIVE, note: old head office, owner: facilities}}
+#  1588-1234: {{status: INACTIVE, schedule: [{{from: 2027-03-01, until: 2027-03-22, status: ACTIVE}}]}}
 """
 _EXPORT: Final = """\
 To write the current state of the account here:

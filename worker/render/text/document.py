@@ -5,6 +5,7 @@ from functools import partial
 
 from worker.model.plans import Plan
 from worker.model.results import Result
+from worker.render.i18n import gettext as _
 from worker.render.i18n import translate
 from worker.render.marks import count
 from worker.render.terminal import Paint, safe
@@ -73,3 +74,5 @@ def _closing(view: DocumentView, paint: Paint, columns: int) -> Iterator[str]:
     yield from (paint("bold", line) for line in further_lines)
     for tone, remark in view.remarks:
         yield from indented(remark, columns, "", "  ", partial(paint, tone))
+    if view.unread:
+        yield from indented(_("To check every account: senderid doctor -f PATH"), columns, "", "  ")
