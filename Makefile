@@ -14,7 +14,7 @@ PURE := $(subst $() ,$(comma),$(addprefix worker/,model/* plan/* render/* config
 # pytest compiles the tests once, instead of in each of its processes
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup messages demo check test lowest lint types contracts unit simulate wide environments chaos postgres mutate promtool bench docs pictures browser engine containers dist sbom audit lock clean
+.PHONY: help setup messages demo fleet-demo check test lowest lint types contracts unit simulate wide environments chaos postgres mutate promtool bench docs pictures browser engine containers dist sbom audit lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,6 +41,9 @@ messages: setup ## bring the translations up to the messages of the code
 
 demo: setup ## plan, apply and verify on an embedded sandbox, no account needed
 	@$(BIN)/senderid demo
+
+fleet-demo: setup ## three workers, 2,000 simulated accounts, a PostgreSQL and a kill -9 (about a minute)
+	@$(BIN)/python -m tests.tools.fleet_demo
 
 check: lint types contracts ## lint, types, contracts and the fast tests, in under 90 seconds
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'not slow' tests/unit tests/property
