@@ -21,6 +21,7 @@ from worker.model.errors import ServerError
 from worker.model.plans import AccountPlan, Action, tally
 from worker.render.log_lines import LogEvent
 from worker.solapi.limiter import Quota
+from worker.telemetry.fleet_metrics import FleetMetrics
 from worker.telemetry.metrics import Metrics
 
 __all__ = ["PARTS", "STATUSES", "fill"]
@@ -186,6 +187,7 @@ def metrics() -> str:
     found.record_request("GET", 0.1, 200)
     found.record_retry(ServerError("down"))
     found.set_quotas([Quota(RateLimit(), clock=lambda: 0.0)])
+    FleetMetrics(found.registry)
     rows = []
     for family in found.registry.collect():
         name = f"{family.name}_total" if family.type == "counter" else family.name

@@ -15,6 +15,7 @@ from worker.model.accounts import Status
 from worker.model.errors import ServerError
 from worker.model.plans import AccountPlan, Action, tally
 from worker.solapi.limiter import Quota
+from worker.telemetry.fleet_metrics import FleetMetrics
 from worker.telemetry.metrics import Metrics
 
 ROOT: Final = Path(__file__).parents[3]
@@ -25,6 +26,7 @@ PROMETHEUS: Final = ROOT / "deploy" / "prometheus"
 def families() -> dict[str, tuple[str, frozenset[str]]]:
     """Return every metric by its query name, with its type and its labels."""
     metrics = Metrics()
+    FleetMetrics(metrics.registry)
     metrics.count_plan(AccountPlan(account="main", counts=tally(Action, {})), {Status.ACTIVE: 1})
     metrics.set_suspensions({"main": 1.0})
     metrics.record_request("GET", 0.1, 200)
