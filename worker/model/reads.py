@@ -107,7 +107,7 @@ class AccountRead(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The latest read of an account by any run, and the state after that run.
 
     `key` identifies the account across runs and files. `command` is the command of the run, and `run_id` its id in the
-    ledger; None if the run is not recorded. `counts` has the count of numbers by outcome or by action, `numbers` the
+    ledger; None if the run is not recorded. `counts` are the counts of numbers by outcome or by action, `numbers` the
     count of registered numbers and `active` that of the ACTIVE ones; None if unknown. `differing` is the count of
     numbers that are out of sync. `failed_at` is the time of the last read whose health was `failed`.
     """

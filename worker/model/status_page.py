@@ -215,8 +215,8 @@ class DaemonState(Struct, frozen=True, kw_only=True):
     """The state of the daemon that serves the page: its last pass, its reads, and its rate limits.
 
     `next_pass` is when it will start its next pass. `suspended` maps the name of each suspended account to the reason;
-    None is all accounts. `broken` maps each invalid file to its problems. `quotas` has one entry per API key, in the
-    order of their first use.
+    None is all accounts. `broken` maps each invalid file to its problems. `quotas` contains one entry per API key, in
+    the order of their first use.
     """
 
     last_pass: Timestamp | None = None

@@ -135,15 +135,15 @@ def _needs(plan: AccountPlan, result: AccountResult | None) -> Iterator[Attentio
     for refusal in refusals:
         yield Attention("refused", str(refusal.message), refusal.rule, parts=to_parts(refusal.message))
     own_error = None if error is None else error.message
-    stuck = _stuck(plan, result)
-    yield from _grouped((kind, message, phone) for kind, message, phone in stuck if message != own_error)
-    phones = {phone for _kind, _message, phone in stuck}
+    attention_items = _needs_attention(plan, result)
+    yield from _grouped((kind, message, phone) for kind, message, phone in attention_items if message != own_error)
+    phones = {phone for _kind, _message, phone in attention_items}
     notices = plan.notices if result is None else result.notices
     shown = [notice for notice in notices if not (notice.kind in _OF_STATUS and notice.phone in phones)]
     yield from _grouped((notice.kind, notice.message, notice.phone) for notice in shown)
 
 
-def _stuck(plan: AccountPlan, result: AccountResult | None) -> list[tuple[str, str, str]]:
+def _needs_attention(plan: AccountPlan, result: AccountResult | None) -> list[tuple[str, str, str]]:
     """Return the kind, the reason and the digits of each number that cannot proceed without an operator."""
     if result is None:
         return [

@@ -88,9 +88,9 @@ def read_snapshot(connection: Connection) -> Snapshot:
 class PageRequest(Struct, frozen=True, kw_only=True):
     """A request for a page.
 
-    `path` has the decoded parts of the path, and `query` the parameters. `now` is the aware time of the request.
-    `live` is the state of the daemon; None without a daemon. `snapshot` returns the latest reads and runs.
-    `coming` returns the upcoming changes, and `files` the accounts of the files; None without files.
+    `path` are the decoded parts of the path, and `query` the parameters. `now` is the aware time of the request. `live`
+    is the state of the daemon; None without a daemon. `snapshot` returns the latest reads and runs. `coming` returns
+    the upcoming changes, and `files` the accounts of the files; None without files.
     """
 
     path: tuple[str, ...]

@@ -75,7 +75,7 @@ class FleetEvents(Protocol):
 class FleetWorker:
     """A worker, which reconciles due accounts until `stop` is called.
 
-    `credentials` resolves a reference to credentials. `memories` has the memories of accounts in progress, for
+    `credentials` resolves a reference to credentials. `memories` are the memories of accounts in progress, for
     `passes`. `every` is the interval between two passes over an account, in seconds.
     """
 

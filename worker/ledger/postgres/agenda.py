@@ -280,7 +280,7 @@ class Agenda:
     ) -> tuple[frozenset[str], dict[str, tuple[str, ...]], Pause | None]:
         """Decide which accounts may be written now.
 
-        `writes_by_account` has the planned writes of each account by action, and `keys` the key of each account in the
+        `writes_by_account` are the planned writes of each account by action, and `keys` the key of each account in the
         ledger. Return the accounts that may not be written, those that the revision describes under several names, with
         these names, and the pause if the writes exceed the limit of the revision.
         """

@@ -103,7 +103,7 @@ class NewRevision(Struct, frozen=True, kw_only=True):
 class Comparison(Struct, frozen=True):
     """A new revision, compared with the current one.
 
-    `documents_before` has the former documents of changed accounts by name. The others are counts of accounts.
+    `documents_before` are the former documents of changed accounts by name. The others are counts of accounts.
     """
 
     documents_before: Mapping[str, bytes]

@@ -31,7 +31,7 @@ class CalendarBar(Struct, frozen=True):
 
 
 class CalendarRow(Struct, frozen=True):
-    """The numbers of an account with one schedule. `text` has the windows, `zone` is the time zone of the file.
+    """The numbers of an account with one schedule. `text` describes the windows, `zone` is the time zone of the file.
 
     `following` is the time of the next change, and `after` the status from then on; None if there is none.
     """
