@@ -69,7 +69,7 @@ def test_apply_is_listed_and_shown_in_full(command: Command, served: Served) -> 
 
     output = command("history", result["run_id"]).stdout
     assert f"Run {result['run_id']}: converged" in output
-    assert "+ changed  010-0000-0001  INACTIVE → ACTIVE" in output
+    assert "✓ changed  010-0000-0001  INACTIVE → ACTIVE" in output
     assert "attempt 1 at" in output
     assert "verified" in output
 

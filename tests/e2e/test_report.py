@@ -45,7 +45,7 @@ def test_apply_and_run_reports(command: Command, served: Served) -> None:
     served.sandbox.script(A, "PUT", [Fault.UNAVAILABLE])
     read = _report(command, "apply", "-y", "-f", "main.yaml")
     assert "Converged: 2 changed" in read.visible
-    assert read.line("010-0000-0001")[2] == "+ changed"
+    assert read.line("010-0000-0001")[2] == "✓ changed"
     run_id = json.loads(command("history", "--format", "json").stdout)["runs"][0]["run_id"]
     assert f"senderid history {run_id} --format html" in read.visible
 
@@ -55,7 +55,7 @@ def test_apply_and_run_reports(command: Command, served: Served) -> None:
     assert "the quota is " in str(drawing["aria-label"])
     assert "1 retry" in str(drawing["aria-label"])
     assert "2. ACTIVE: verified" in read.visible
-    assert read.line("010-0000-0002")[2] == "+ changed"
+    assert read.line("010-0000-0002")[2] == "✓ changed"
 
 
 def test_history_drift_and_rollback_reports(command: Command, served: Served, account: SandboxAccount) -> None:

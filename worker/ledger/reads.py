@@ -97,10 +97,10 @@ def record_reads(connection: Connection, reads: Iterable[RecordedRead]) -> None:
         read = recorded.read
         account = (platform(read.key), storable(read.account))
         summary = encodable(msgspec.to_builtins(read, enc_hook=english))
-        summaries.append((*account, read.key, read.at, read.failed_at, storable(msgspec.json.encode(summary).decode())))
+        summaries.append((*account, read.key, read.at, read.failed_at, msgspec.json.encode(summary).decode()))
         if recorded.numbers:
             document = recorded.numbers.decode()
-            numbers.append((*account, storable(_searched(document)), document))
+            numbers.append((*account, _searched(document), document))
     connection.executemany(_RECORD, summaries)
     connection.executemany(_RECORD_NUMBERS, numbers)
 
@@ -198,4 +198,6 @@ def _searched(document: str) -> str:
 
 
 def _words(number: NumberState) -> str:
-    return " ".join(filter(None, (number.phone, number.note, number.owner))).casefold()
+    words = " ".join(filter(None, (number.phone, number.note, number.owner)))
+    # a database cannot store the character NUL
+    return words.replace("\0", " ").casefold()

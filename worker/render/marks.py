@@ -71,7 +71,7 @@ MARKS: Final[dict[str, Mark]] = {
     Outcome.HELD: Mark("~", "held", "warn"),
     Outcome.BLOCKED: Mark("!", "blocked", "warn"),
     Outcome.MISSING: Mark("?", "missing", "warn"),
-    Outcome.CHANGED: Mark("+", "changed", "good"),
+    Outcome.CHANGED: Mark("✓", "changed", "good"),
     Outcome.PROTECTED: Mark("=", "protected", "info"),
     Outcome.UNMANAGED: Mark("*", "unmanaged", "info"),
     Outcome.UNCHANGED: Mark(" ", "unchanged", "quiet"),

@@ -304,7 +304,7 @@ def test_runs_and_number_history_are_tables() -> None:
     assert "2 runs." in ParsedReport(report.runs(history(run_record(), run_record()))).visible
     page = report.number(PHONE, history(run_record(account_record(number_record()), account_record(numbers=None))))
     assert "1 run with this number." in page
-    assert ParsedReport(page).line("20261124T090012Z-a1b2c3")[2:4] == ["main 12925149", "+ changed"]
+    assert ParsedReport(page).line("20261124T090012Z-a1b2c3")[2:4] == ["main 12925149", "✓ changed"]
     assert ParsedReport(report.runs(history())).rows == []
 
 

@@ -231,7 +231,7 @@ def test_show_all_lists_every_number_account_and_notice() -> None:
 def test_show_all_of_a_result_lists_every_number() -> None:
     numbers = tuple(replace(CHANGED, phone=f"010{n:08}") for n in range(30))
     account = account_result("main", RunOutcome.CONVERGED, *numbers)
-    assert result_page(RunOutcome.CONVERGED, account, show_all=True).count("+ changed") == 30
+    assert result_page(RunOutcome.CONVERGED, account, show_all=True).count("✓ changed") == 30
 
 
 def test_declined_run_is_cancelled() -> None:
