@@ -86,8 +86,8 @@ chaos: setup ## kill and stop 325 runs with a shared ledger at random, and print
 
 postgres: setup ## the tests of the shared ledger with the PostgreSQL of this machine, TLS and PgBouncer (apt-get install postgresql pgbouncer)
 	SENDERID_TEST_POSTGRES=$${POSTGRES:-$(lastword $(sort $(wildcard /usr/lib/postgresql/*/bin)))} $(BIN)/python -m pytest -q -n auto \
-		--dist worksteal tests/unit/ledger tests/e2e/test_kills.py tests/e2e/test_shared_ledger.py tests/e2e/test_postgres_server.py \
-		-k "postgres or shared_ledger or leases or fence"
+		--dist worksteal tests/unit/ledger tests/e2e/test_kills.py tests/e2e/test_shared_ledger.py tests/e2e/test_fleet.py tests/e2e/test_postgres_server.py \
+		-k "postgres or shared_ledger or leases or fence or agenda or publications or fleet"
 
 mutate: setup ## change functions that differ from main and check that tests fail (BASE=… PATHS=… ALL=1 SAMPLE=…), see docs/explanation/mutation.md
 	@$(BIN)/python -m tests.tools.mutation $(if $(BASE),--base $(BASE)) $(if $(ALL),--all) $(if $(SAMPLE),--sample $(SAMPLE)) $(PATHS)

@@ -69,7 +69,7 @@ class FleetProcess:
 
     def __exit__(self, *_: object) -> None:
         self.leases.release_lanes(self.connection, self.leases.lanes, 0.0)
-        self.connection.execute("UPDATE lanes SET released_at = '-infinity'")
+        self.connection.execute("UPDATE lanes SET released_at = 'epoch'")
         self.leases.stop()
         self.connection.close()
 

@@ -55,12 +55,12 @@ def test_workers_share_the_lanes_evenly(postgres: PostgresDatabase) -> None:
             assert second.balance().held == 0
             assert first.balance().held == 512
             assert second.balance().held == 0
-            _execute(postgres, "UPDATE lanes SET free_at = clock_timestamp(), released_at = '-infinity'")
+            _execute(postgres, "UPDATE lanes SET free_at = clock_timestamp(), released_at = 'epoch'")
             assert (second.balance().held, second.balance().workers) == (512, 2)
             assert first.balance().held == 512
             second.drain()
             assert first.balance().held == 512
-            _execute(postgres, "UPDATE lanes SET free_at = clock_timestamp(), released_at = '-infinity'")
+            _execute(postgres, "UPDATE lanes SET free_at = clock_timestamp(), released_at = 'epoch'")
             assert first.balance() == first.balance()
             assert first.balance().held == 1024
 
@@ -180,7 +180,7 @@ async def test_lane_that_another_run_wants_is_yielded(postgres: PostgresDatabase
             nonlocal pauses
             pauses += 1
             agenda.balance()
-            _execute(postgres, "UPDATE lanes SET free_at = clock_timestamp(), released_at = '-infinity'")
+            _execute(postgres, "UPDATE lanes SET free_at = clock_timestamp(), released_at = 'epoch'")
             return True
 
         async with ledger(postgres, run_id="apply") as run_ledger:
@@ -190,7 +190,7 @@ async def test_lane_that_another_run_wants_is_yielded(postgres: PostgresDatabase
             # the lane is used again after the window of the run's quota
             _execute(postgres, "UPDATE lanes SET wanted_until = '-infinity'")
             assert agenda.balance().held == 1023
-            _execute(postgres, "UPDATE lanes SET released_at = '-infinity'")
+            _execute(postgres, "UPDATE lanes SET released_at = 'epoch'")
             assert agenda.balance().held == 1024
             with pytest.raises(AccountBusy, match="another run uses the API key"):
                 async with run_ledger.lease(subject(lane=4), never_wait):
@@ -351,5 +351,5 @@ def test_share_of_more_workers_than_lanes(postgres: PostgresDatabase) -> None:
         for _ in range(2):
             for agenda in agendas:
                 agenda.balance()
-            _execute(postgres, "UPDATE lanes SET free_at = clock_timestamp(), released_at = '-infinity'")
+            _execute(postgres, "UPDATE lanes SET free_at = clock_timestamp(), released_at = 'epoch'")
         assert sorted(agenda.balance().held for agenda in agendas) == [340, 342, 342]

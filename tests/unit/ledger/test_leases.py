@@ -12,6 +12,7 @@ from threading import Thread
 
 import pytest
 
+from tests.support.fleets import FleetProcess
 from tests.support.ledgers import account_result, ledger, never_wait, observed_account, plan_writes, rows, subject
 from worker.ledger import Ledger
 from worker.ledger.ledger import LeasedAccountLedger
@@ -179,6 +180,16 @@ async def test_used_slots_are_handed_over(postgres: PostgresDatabase) -> None:
         async with first.lease(one, never_wait, later := _Quota()):
             pass
         assert [writes for writes, _ in later.occupied] == [()]
+
+
+async def test_worker_of_a_fleet_occupies_the_used_slots(postgres: PostgresDatabase) -> None:
+    async with ledger(postgres) as run_ledger, run_ledger.lease(subject(lane=5), never_wait, _Quota(3.0)):
+        pass
+    process, quota = FleetProcess(postgres), _Quota()
+    with process:
+        process.leases.take_lanes(process.connection, ["lane 5", "lane 6"])
+        process.leases._lanes["lane 5"].add(quota)
+        assert [writes for writes, _ in quota.occupied] == [(3.0,)]
 
 
 async def test_release_after_the_lease_ended_changes_nothing(postgres: PostgresDatabase) -> None:

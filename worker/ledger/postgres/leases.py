@@ -6,7 +6,7 @@ for the time of a lease and of a request.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from itertools import chain
@@ -92,8 +92,8 @@ _HAND_OVER: Final = """
     ON CONFLICT (name) DO UPDATE SET slots = excluded.slots, released_at = excluded.released_at
 """
 _USED_SLOTS: Final = """
-    SELECT slots, CAST(extract(epoch FROM clock_timestamp() - released_at) AS DOUBLE PRECISION) FROM lanes
-    WHERE name = ?1
+    SELECT name, slots, CAST(extract(epoch FROM clock_timestamp() - released_at) AS DOUBLE PRECISION) FROM lanes
+    WHERE name = ANY(?1)
 """
 _RELEASE_LANES: Final = f"""
     WITH released AS (DELETE FROM leases WHERE token = ANY(?1) AND worker = ?2 RETURNING name)
@@ -105,7 +105,7 @@ _RELEASE_LANES: Final = f"""
 """SQL that releases lanes of a fleet, each with many API keys. No run takes them before the window has passed."""
 _WANT: Final = f"""
     INSERT INTO lanes (name, slots, released_at, wanted_until)
-    VALUES (?1, '{_NO_SLOTS}', '-infinity', clock_timestamp() + make_interval(secs => ?2))
+    VALUES (?1, '{_NO_SLOTS}', 'epoch', clock_timestamp() + make_interval(secs => ?2))
     ON CONFLICT (name) DO UPDATE SET wanted_until = excluded.wanted_until
 """
 _STOP: Final = "DELETE FROM workers WHERE worker = ?1 AND NOT EXISTS (SELECT 1 FROM leases WHERE worker = ?1)"
@@ -236,10 +236,11 @@ class PostgresLeases:
     def take_lanes(self, connection: Connection, names: Sequence[str]) -> None:
         """Take the leases of those of the lanes that are free, and keep them until `release_lanes`."""
         tokens: dict[str, int] = dict(connection.execute(_TAKE, (self._worker, list(names))))
+        lanes = _lanes(connection, tokens)
         with self._lock:
-            for name, token in tokens.items():
-                self._lanes[name] = _Lane(token, UsedSlots(), alarm.seconds_since_boot())
-                self._lanes[name].uses = 1
+            for name, lane in lanes.items():
+                lane.uses = 1
+                self._lanes[name] = lane
 
     def release_lanes(self, connection: Connection, names: Sequence[str], window_seconds: float) -> None:
         """Release lanes that `take_lanes` took. Other runs can take them after the window of their quotas."""
@@ -338,9 +339,7 @@ class PostgresLeases:
             row = connection.execute(_HOLDER, (missing, key)).fetchone()
             return None if row is None else _Holder(*row)
         if lane in tokens:
-            slots, elapsed = connection.execute(_USED_SLOTS, (lane,)).fetchone() or (_NO_SLOTS, 0.0)
-            handed_over_at = alarm.seconds_since_boot() - elapsed
-            self._lanes[lane] = _Lane(tokens[lane], msgspec.json.decode(slots, type=UsedSlots), handed_over_at)
+            self._lanes |= _lanes(connection, {lane: tokens[lane]})
         with self._lock:
             self._lanes[lane].uses += 1
         return tokens[key]
@@ -419,6 +418,15 @@ class SharedLeases:
 def lane_name(lane: int) -> str:
     """Return the name of the lease of a lane."""
     return f"lane {lane}"
+
+
+def _lanes(connection: Connection, tokens: Mapping[str, int]) -> dict[str, _Lane]:
+    """Return lanes that were just taken, with the slots that their last holders used."""
+    now = alarm.seconds_since_boot()
+    lanes = {name: _Lane(token, UsedSlots(), now) for name, token in tokens.items()}
+    for name, slots, elapsed in connection.execute(_USED_SLOTS, (list(tokens),)):
+        lanes[name] = _Lane(tokens[name], msgspec.json.decode(slots, type=UsedSlots), now - elapsed)
+    return lanes
 
 
 def _want(lane: str, connection: Connection) -> None:
