@@ -16,6 +16,7 @@ from worker.model.history import NumberRecord
 from worker.model.plans import AccountPlan, Action, Cause, Change, Verdict, tally
 from worker.model.results import Outcome
 from worker.model.safety import Safety
+from worker.plan.build import left_out_plan
 from worker.plan.diff import Preconditions, add_causes, confirmed_statuses, diff, inverse, preconditions
 from worker.plan.planfile import LeftOut, SavedAccount, SavedPlan, fingerprint
 from worker.plan.planfile import seal as sealed
@@ -271,6 +272,14 @@ def test_fingerprint_depends_on_the_account_of_each_write() -> None:
     fingerprint_of_both = fingerprint([account_plan(UP, name="a"), account_plan(DOWN, name="b")])
     assert fingerprint_of_both != fingerprint([account_plan(DOWN, name="a"), account_plan(UP, name="b")])
     assert fingerprint_of_both != fingerprint([account_plan(UP, DOWN, name="a")])
+
+
+@pytest.mark.parametrize("verdict", [Verdict.ERROR, Verdict.REFUSED])
+def test_account_that_a_plan_file_leaves_out_is_a_plan_without_changes(verdict: Verdict) -> None:
+    error = ErrorInfo("ServerError", "down")
+    plan = left_out_plan(LeftOut("other", "7", verdict, error))
+    assert (plan.account, plan.account_id, plan.verdict, plan.error) == ("other", "7", verdict, error)
+    assert (plan.changes, set(plan.counts.values())) == ((), {0})
 
 
 def test_saved_account_has_the_fingerprint_of_its_plan() -> None:
