@@ -279,11 +279,13 @@ class _TableReader:
     def _may_be_note(self, row: _CsvRow) -> bool:
         """Return True if a row has words, but neither a number nor a status: a note or a sum below the table."""
         phone, status = self._cell(row, "phone"), self._cell(row, "status")
-        if plain(phone) in _SUMS:
-            return plain(status) not in self._statuses
+        label = next(cell.strip() for cell in row.cells if cell.strip())
+        is_status = plain(status) in self._statuses
+        if plain(label) in _SUMS:
+            return not phone or (phone == label and not is_status)
         letter_count = sum(map(str.isalpha, phone))
         if phone.startswith(_NOTE_MARKS):
-            return letter_count > 0 and (plain(status) not in self._statuses or not _number_in(phone))
+            return letter_count > 0 and not (is_status and _number_in(phone))
         return not status and (not phone or (letter_count >= _NOTE_LETTERS and not _number_in(phone)))
 
     def _take_number(self, row: _CsvRow) -> None:

@@ -385,6 +385,15 @@ def test_damaged_number_below_the_last_number_is_a_problem(row: str) -> None:
     assert _problems(f"발신번호,상태\n01012345678,활성\n{row}\n")[0].startswith("t.csv:3:")
 
 
+@pytest.mark.parametrize("count", ["1", "25", ""])
+def test_sum_beside_row_numbers_is_ignored_with_a_warning(count: str) -> None:
+    """Its count is in the column of statuses, where 1 means yes. A sum with a number is a problem."""
+    table = f"No,발신번호,사용여부\n1,01012345678,Y\n합계,{{}},{count}\n"
+    assert read_csv("t.csv", table.format("").encode()).numbers == {"01012345678": ACTIVE}
+    if count == "25":
+        assert _problems(table.format("010-1234-5679"))[0].startswith("t.csv:3:")
+
+
 def test_note_between_numbers_is_a_problem() -> None:
     problems = _problems("발신번호,상태\n01012345678,활성\n영업팀,\n01012345679,활성\n")
     assert [problem.split(" ")[0] for problem in problems] == ["t.csv:3:1:", "t.csv:3:5:"]
