@@ -26,9 +26,11 @@ _STEPS: Final = 10_000
 _FREE_PAGES: Final = "PRAGMA freelist_count"
 _RELEASE_PAGE: Final = "PRAGMA incremental_vacuum(1)"
 _USED_BYTES: Final = """
-    SELECT (page_count - freelist_count) * page_size
-    FROM pragma_page_count, pragma_freelist_count, pragma_page_size
+    SELECT (page_count - freelist_count) * page_size - (
+        SELECT coalesce(sum(length(numbers) + length(search)), 0) FROM read_numbers
+    ) FROM pragma_page_count, pragma_freelist_count, pragma_page_size
 """
+"""SQL of the bytes in use, without the numbers of the latest reads, which no deletion of runs makes smaller."""
 _NO_TOKEN: Final = 0
 """The kernel frees a lock when its process ends, so a file lock needs no token."""
 
@@ -113,7 +115,7 @@ class SqliteFile:
         return FileLeases(self.path.parent / "locks", run)
 
     def used_bytes(self, connection: Connection) -> int:
-        """Return the count of bytes in use, which is the size of the file without its free pages."""
+        """Return the count of bytes in use: the size of the file without free pages and the latest reads."""
         size: int
         (size,) = connection.execute(_USED_BYTES).fetchone()
         return size

@@ -133,3 +133,13 @@ def test_ledger_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
         connection.execute("DROP TABLE reads")
     with pytest.raises(LedgerError, match="no such table"):
         record(database, recorded_read("a"))
+
+
+def test_latest_reads_do_not_count_for_the_size_of_the_ledger(database: Database) -> None:
+    """No deletion of runs makes them smaller, so that they must not cause one."""
+    record(database, recorded_read("a"))
+    with closing(database.connect(program="0", now=clock())) as connection:
+        before = database.used_bytes(connection)
+    record(database, recorded_read("b", [NumberState(f"010{number:08}", "ACTIVE", None) for number in range(5000)]))
+    with closing(database.connect(program="0", now=clock())) as connection:
+        assert abs(database.used_bytes(connection) - before) < 50_000

@@ -93,7 +93,7 @@ def test_plan_shows_changes_and_refusals() -> None:
     line = read.line("010-0000-0001")
     assert line[3] == "ACTIVE → INACTIVE"
     assert line[-2:] == ["지점 1", "team-1"]
-    assert read.line("12925149")[2] == "13 → 13 16 % deactivated"
+    assert read.line("12925149")[2] == "13 → 13 15 % deactivated"
     assert 'href="#what=blocked"' in page
     assert "a1b2" * 16 in read.visible
 
@@ -166,6 +166,8 @@ def _rows(number: int) -> tuple[TableRow, ...]:
 def test_percentage_is_not_rounded_to_zero() -> None:
     """One of a thousand numbers is one percent. Without numbers there is no percentage."""
     assert (Share(1000, 0, 1).percent, Share(1000, 0, 1).after) == (1, 999)
+    assert [Share(6, 0, off).percent for off in (0, 2, 4, 6)] == [0, 33, 67, 100]
+    assert Share(1000, 0, 999).percent == 99
     assert (Share(0, 2, 0).percent, Share(0, 2, 0).after) == (0, 2)
     page = report.plan(plan_of(AccountPlan(account="a", counts=tally(Action, {}), changes=(change_at(2),), active=0)))
     assert "% deactivated" not in page

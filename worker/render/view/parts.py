@@ -52,8 +52,13 @@ class Share(Struct, frozen=True):
 
     @property
     def percent(self) -> int:
-        """The percentage of ACTIVE numbers that are deactivated, rounded up, so that one of a thousand is not 0 %."""
-        return -(-100 * self.deactivated // self.active) if self.active else 0
+        """The percentage of ACTIVE numbers that are deactivated, rounded.
+
+        It is 0 or 100 only if no number or every number is deactivated.
+        """
+        if self.deactivated in {0, self.active}:
+            return 100 if self.deactivated else 0
+        return min(max(round(100 * self.deactivated / self.active), 1), 99)
 
 
 class NumberRow(Struct, frozen=True, kw_only=True):
