@@ -25,6 +25,10 @@ def parse_command(arguments: Sequence[str]) -> dict[str, Any]:
         name, command, remaining = senderid.resolve_command(above, list(arguments))
         assert name is not None
         assert command is not None
+        if isinstance(command, click.Group):
+            subcommand, command, remaining = command.resolve_command(above, remaining)
+            assert command is not None
+            name = f"{name} {subcommand}"
         with command.make_context(name, remaining, parent=above) as context:
             listen = context.params.get("listen")
             actual = {"verb": name, **context.params}

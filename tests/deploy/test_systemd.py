@@ -20,6 +20,9 @@ from worker.config.settings import Settings
 
 UNITS: Final = sorted((DEPLOY / "systemd").iterdir())
 SERVICES: Final = [path for path in UNITS if path.suffix == ".service"]
+WORKER: Final = DEPLOY / "systemd/senderid-fleet-worker@.service"
+SINGLE: Final = [path for path in SERVICES if path != WORKER]
+"""The services without instances."""
 PROGRAM: Final = "/opt/senderid/bin/senderid"
 EXPOSURE: Final = 2.0
 """What `systemd-analyze security` may give at most: 0 is nothing, 10 is everything."""
@@ -81,7 +84,7 @@ def test_services_are_confined(analyze: Callable[..., subprocess.CompletedProces
     assert (result.returncode, float(actual[1]) < EXPOSURE) == (0, True)
 
 
-@pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: unit.name)
+@pytest.mark.parametrize("unit", SINGLE, ids=lambda unit: unit.name)
 def test_services_use_valid_options_state_and_stop_time(unit: Path) -> None:
     arguments = parse_command(_arguments(unit))
     assert arguments["paths"] == ("/etc/senderid/accounts",)
@@ -91,7 +94,7 @@ def test_services_use_valid_options_state_and_stop_time(unit: Path) -> None:
     assert _seconds(_one(unit, "TimeoutStopSec")) > DRAIN
 
 
-@pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: unit.name)
+@pytest.mark.parametrize("unit", SINGLE, ids=lambda unit: unit.name)
 def test_credential_paths_match_the_unit(unit: Path) -> None:
     loaded = {value.partition(":")[0] for value in _values(unit, "LoadCredential")}
     (folder, name) = re.findall(r"\{file: (/run/credentials/[^/]+)/(\w+)\}", unit.read_text())[0]
@@ -112,6 +115,20 @@ def test_daemon_notifies_reloads_and_restarts_only_on_failure() -> None:
     never = {int(status) for status in _one(unit, "RestartPreventExitStatus").split()}
     assert never == {ExitStatus.USAGE, ExitStatus.INVALID}
     assert int(_one(unit, "SuccessExitStatus")) == ExitStatus.SIGTERM
+
+
+def test_fleet_workers_have_a_port_and_a_state_each() -> None:
+    """They restart whenever they end, except for wrong options or settings, and have time to hand over their lanes."""
+    arguments = parse_command([argument.replace("%i", "9464") for argument in _arguments(WORKER)])
+    assert (arguments["verb"], arguments["listen"]) == ("fleet worker", ("127.0.0.1", 9464))
+    state = _one(WORKER, "StateDirectory")
+    assert state.endswith("-%i")
+    assert f"SENDERID_LEDGER__PATH=%S/{state}/ledger.db" in _one(WORKER, "Environment").split()
+    assert _seconds(_one(WORKER, "TimeoutStopSec")) > DRAIN
+    assert _one(WORKER, "Restart") == "always"
+    never = {int(status) for status in _one(WORKER, "RestartPreventExitStatus").split()}
+    assert never == {ExitStatus.USAGE, ExitStatus.INVALID}
+    assert int(_one(WORKER, "SuccessExitStatus")) == ExitStatus.SIGTERM
 
 
 def test_timer_catches_up_and_leaves_time_to_finish() -> None:
