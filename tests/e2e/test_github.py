@@ -553,7 +553,7 @@ def test_newer_file_of_a_split_account_refuses_the_apply(job: Job, forge: Forge,
     assert refused.status == 4
     assert "this job is superseded" in refused.summary
     assert sorted(path for _, path in forge.calls if "/contents/" in path) == [
-        f"/repos/{REPOSITORY}/contents/numbers/{name}" for name in ("main.yaml", f"team.{ending}")
+        f"/repos/{REPOSITORY}/contents/numbers/{name}" for name in ("main.yaml", "senderid.yaml", f"team.{ending}")
     ]
     forge.is_truncated = True
     unknown = job("apply")
@@ -563,6 +563,28 @@ def test_newer_file_of_a_split_account_refuses_the_apply(job: Job, forge: Forge,
     del forge.newer[f"numbers/team.{ending}"]
     assert job("apply").status == 0
     assert served.writes == [(A, "ACTIVE"), (B, "INACTIVE")]
+
+
+def test_newer_defaults_of_the_folder_refuse_the_apply(job: Job, forge: Forge, served: Served) -> None:
+    """A newer commit that protects all numbers of a folder by one line in senderid.yaml supersedes the plan."""
+    path = job.folder / "numbers/main.yaml"
+    path.parent.mkdir()
+    path.write_text(f"version: 1\naccount: main\nnumbers: {{{A}: ACTIVE}}\n")
+    (job.folder / "numbers/senderid.yaml").write_text("version: 1\ndefaults: {owner: sales}\n")
+    job.environment["INPUT_FILES"] = "numbers"
+    store_plan(forge, job("plan"))
+    merge(forge)
+    forge.head = "c" * 40
+    forge.newer = {
+        "numbers/main.yaml": path.read_bytes(),
+        "numbers/senderid.yaml": b"version: 1\ndefaults: {protected: true}\n",
+    }
+    refused = job("apply")
+    assert (refused.status, served.writes) == (4, [])
+    assert "this job is superseded" in refused.summary
+    forge.newer["numbers/senderid.yaml"] = b"version: 1\ndefaults: {owner: support}\n"
+    assert job("apply").status == 0
+    assert served.writes == [(A, "ACTIVE")]
 
 
 @pytest.mark.parametrize("inputs", [{"INPUT_NAME": "a b"}, {"INPUT_FROM": "file"}])
