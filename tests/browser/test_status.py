@@ -14,6 +14,8 @@ from worker.ledger.reads import save
 from worker.model.reads import Attention, HealthStatus, NumberState
 from worker.model.status_page import DaemonState, QuotaUse
 
+_TALLEST_CAPTION = "Math.max(0, ...[...document.querySelectorAll('caption')].map((each) => each.clientHeight))"
+"""The height of the tallest caption: it is a column of letters if the table lays it out as a cell."""
 Opened = Callable[..., Any]
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>\u202e\x07" + "가" * 2000
 TOKEN = "a-token-of-24-characters"
@@ -80,6 +82,7 @@ def test_every_page_is_accessible_and_self_contained(
     observed = visit(pages + path, size=size, dark=dark)
     assert observed.violations() == []
     assert not observed.overflows()
+    assert observed.page.evaluate(_TALLEST_CAPTION) < 150
     assert all(url.startswith(pages) for url in observed.requests)
     assert [complaint for complaint in observed.complaints if "404" not in complaint or path != "/nothing"] == []
 
