@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from importlib import import_module
+from keyword import iskeyword
 from pathlib import Path
 from traceback import extract_tb
 from typing import Final, TextIO
@@ -30,30 +31,30 @@ from worker.render.i18n import ngettext, translate
 __all__ = ["run", "senderid"]
 
 COMMANDS: Final = {
-    "init": "init",
-    "validate": "validate",
-    "plan": "plan",
-    "show": "show",
-    "apply": "apply",
-    "status": "status",
-    "drift": "drift",
-    "calendar": "calendar",
-    "watch": "watch",
-    "serve": "serve",
-    "history": "history",
-    "rollback": "rollback",
-    "ledger": "ledger",
-    "fleet": "fleet",
-    "export": "export",
-    "import": "import_",
-    "doctor": "doctor",
-    "notify": "notify",
-    "schema": "schema",
-    "sandbox": "sandbox",
-    "demo": "demo",
-    "completion": "completion",
+    "init": "Write a working folder: desired state, settings, .gitignore, a pipeline.",
+    "validate": "Check desired-state files offline.",
+    "plan": "Show what would change. Writes nothing.",
+    "show": "Show a saved plan, offline.",
+    "apply": "Plan, confirm, write and verify.",
+    "status": "Show the status of every number now. Writes nothing.",
+    "drift": "Show drift: differences found without a change of the file. Writes nothing.",
+    "calendar": "Show upcoming schedule changes, offline.",
+    "watch": "Reconcile accounts continuously until stopped.",
+    "serve": "Serve the ledger as read-only web pages.",
+    "history": "Show runs, one run in full, or the history of a number.",
+    "rollback": "Undo a run: plan, confirm, write and verify.",
+    "ledger": "Move a ledger to another database.",
+    "fleet": "Reconcile accounts with many workers.",
+    "export": "Print the current state as a desired-state file.",
+    "import": "Convert a CSV table or an account document of the API to a desired-state file.",
+    "doctor": "Check the prerequisites of a run, with -f of every account.",
+    "notify": "Test the notification channels.",
+    "schema": "Print the JSON Schemas.",
+    "sandbox": "Serve the simulated API.",
+    "demo": "Run a demo without an account.",
+    "completion": "Print the completion script of a shell.",
 }
-"""Commands by name, each with its module in `worker.cli.commands`."""
+"""Commands by name, each with its line in the help page, which is printed without importing the commands."""
 _KEY_LOG: Final = "SSLKEYLOGFILE"
 
 
@@ -64,12 +65,17 @@ class _Commands(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        module = COMMANDS.get(cmd_name)
-        if module is None:
+        if cmd_name not in COMMANDS:
             return None
+        module = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name
         command = import_module(f"worker.cli.commands.{module}").command
         assert isinstance(command, click.Command)  # noqa: S101 - every module of a command has one
+        command.short_help = COMMANDS[cmd_name]
         return localized(command)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section(_("Commands")):
+            formatter.write_dl([(name, translate(line)) for name, line in COMMANDS.items()])
 
 
 _HELP: Final = """Reconcile the SMS sender numbers of CoolSMS / SOLAPI accounts with desired-state files.

@@ -52,7 +52,7 @@ class _PlanFile(NamedTuple):
     is_compared: bool
 
 
-@click.command("apply", short_help="Plan, confirm, write and verify.")
+@click.command("apply")
 @click.argument("planfile", required=False, shell_complete=complete.file)
 @options.common
 @click.option("-y", "--yes", is_flag=True, help="Skip the prompt. Required without a terminal.")

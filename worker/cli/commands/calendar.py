@@ -18,7 +18,7 @@ _MAX_DAYS = 3660
 """Maximum count of days ahead that a calendar can show: ten years."""
 
 
-@click.command("calendar", short_help="Show upcoming schedule changes, offline.")
+@click.command("calendar")
 @options.more_files
 @options.files
 @options.settings

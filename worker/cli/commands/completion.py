@@ -21,7 +21,7 @@ Open a new shell afterwards. The folder must exist, and `senderid` must be on th
 """
 
 
-@click.command("completion", help=_HELP, short_help="Print the completion script of a shell.")
+@click.command("completion", help=_HELP)
 @click.argument("shell", type=click.Choice(_SHELLS))
 @click.pass_context
 def command(context: click.Context, *, shell: str) -> int:

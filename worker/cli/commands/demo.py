@@ -28,7 +28,7 @@ _HEAD: Final = 8
 """Lines of the desired-state file that the demo shows."""
 
 
-@click.command("demo", short_help="Run a demo without an account.")
+@click.command("demo")
 @click.option("--seed", type=int, default=_SEED, help="Seed of numbers and faults.")
 @click.option("--no-color", is_flag=True, help="Disable colour, as the environment variable NO_COLOR does.")
 def command(*, seed: int, no_color: bool) -> int:

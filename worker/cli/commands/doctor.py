@@ -72,7 +72,7 @@ class _Diagnosis(Struct, frozen=True):
     schema: Literal["senderid.doctor/v1"] = "senderid.doctor/v1"
 
 
-@click.command("doctor", short_help="Check the prerequisites of a run, with -f of every account.")
+@click.command("doctor")
 @options.more_files
 @options.account_files
 @options.settings

@@ -10,7 +10,7 @@ from worker.cli.planning import plan
 __all__ = ["command"]
 
 
-@click.command("drift", short_help="Show drift: differences found without a change of the file. Writes nothing.")
+@click.command("drift")
 @options.more_files
 @options.common
 def command(**common: Any) -> int:

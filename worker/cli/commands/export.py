@@ -7,7 +7,7 @@ from worker.cli import load, options
 __all__ = ["command"]
 
 
-@click.command("export", short_help="Print the current state as a desired-state file.")
+@click.command("export")
 @options.settings
 @options.desired_output
 @options.logging

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.group("fleet", short_help="Reconcile accounts with many workers.")
+@click.group("fleet")
 def command() -> None:
     """Reconcile accounts with any number of workers, which share a ledger in PostgreSQL (ledger.url)."""
 

@@ -46,7 +46,7 @@ class _Since(click.ParamType[datetime]):
         return _ago(seconds)
 
 
-@click.command("history", short_help="Show runs, one run in full, or the history of a number.")
+@click.command("history")
 @click.argument("run", required=False, shell_complete=complete.runs)
 @click.option("--account", metavar="NAME", help="Only this account.")
 @click.option("--phone", metavar="PHONE", help="History of this number, over all runs and accounts.")

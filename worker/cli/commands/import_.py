@@ -21,7 +21,7 @@ _NO_TABLES: Final = (b"{", b"[", b"<")
 """First characters of JSON and HTML. No table starts with them."""
 
 
-@click.command("import", short_help="Convert a CSV table or an account document of the API to a desired-state file.")
+@click.command("import")
 @click.argument("path", metavar="FILE", shell_complete=complete.file)
 @click.option(
     "--from",

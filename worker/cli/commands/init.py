@@ -70,7 +70,7 @@ variables:
 """
 
 
-@click.command("init", short_help="Write a working folder: desired state, settings, .gitignore, a pipeline.")
+@click.command("init")
 @click.argument("folder", metavar="[FOLDER]", default=".", shell_complete=complete.file)
 @click.option("--account", "accounts", metavar="NAME", multiple=True, help="Name of an account. Repeatable. [main]")
 @click.option("--forge", type=click.Choice(_FORGES), help="Where the pipeline runs. [none]")

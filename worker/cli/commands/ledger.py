@@ -14,7 +14,7 @@ from worker.render.i18n import gettext as _
 __all__ = ["command"]
 
 
-@click.group("ledger", short_help="Move a ledger to another database.")
+@click.group("ledger")
 def command() -> None:
     """Move a ledger between an SQLite file and PostgreSQL."""
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.group("notify", short_help="Test the notification channels.")
+@click.group("notify")
 def command() -> None:
     """Test the channels that `senderid watch` sends notifications to.
 

@@ -12,7 +12,7 @@ from worker.model.messages import Message
 __all__ = ["command"]
 
 
-@click.command("plan", short_help="Show what would change. Writes nothing.")
+@click.command("plan")
 @options.more_files
 @options.common
 @options.out

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.command("rollback", short_help="Undo a run: plan, confirm, write and verify.")
+@click.command("rollback")
 @click.argument("run", shell_complete=complete.runs)
 @click.option("-y", "--yes", is_flag=True, help="Skip the prompt. Required without a terminal.")
 @click.option("--dry-run", is_flag=True, help="Show the plan only.")

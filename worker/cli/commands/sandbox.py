@@ -19,7 +19,7 @@ __all__ = ["command"]
 _NUMBERS = 20
 
 
-@click.command("sandbox", short_help="Serve the simulated API.")
+@click.command("sandbox")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port; 0 chooses a free one. [0]")
 @click.option(
     "--numbers", type=click.IntRange(0, 1_000_000), help=f"Number of phone numbers in the account. [{_NUMBERS}]"

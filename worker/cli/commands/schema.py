@@ -9,7 +9,7 @@ __all__ = ["command"]
 _NAMES = ("desired", "shared", "settings", "plan", "result", "history", "calendar", "status", "page", "log")
 
 
-@click.command("schema", short_help="Print the JSON Schemas.")
+@click.command("schema")
 @click.argument("name", metavar="[NAME]", required=False, type=click.Choice(_NAMES))
 def command(name: str | None) -> int:
     """Print the JSON Schema of desired, shared, settings, plan, result, history, calendar, status or log.

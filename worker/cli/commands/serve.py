@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.command("serve", short_help="Serve the ledger as read-only web pages.")
+@click.command("serve")
 @click.option("--listen", metavar="ADDRESS", default="127.0.0.1:9464", help="Address to listen on. [127.0.0.1:9464]")
 @options.token
 @click.option(

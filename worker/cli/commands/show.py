@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.command("show", short_help="Show a saved plan, offline.")
+@click.command("show")
 @click.argument("planfile", shell_complete=complete.file)
 @options.reviewable
 def command(

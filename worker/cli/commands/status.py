@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.command("status", short_help="Show the status of every number now. Writes nothing.")
+@click.command("status")
 @options.more_files
 @options.selected
 @click.option("--differs", is_flag=True, help="Only numbers whose observed status is not the desired one.")

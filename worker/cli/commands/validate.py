@@ -12,7 +12,7 @@ from worker.render.marks import count
 __all__ = ["command"]
 
 
-@click.command("validate", short_help="Check desired-state files offline.")
+@click.command("validate")
 @options.more_files
 @options.files
 @options.settings

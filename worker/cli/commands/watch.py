@@ -34,7 +34,7 @@ _EVERY: Final = 300.0
 _KOREA: Final = "Asia/Seoul"
 
 
-@click.command("watch", short_help="Reconcile accounts continuously until stopped.")
+@click.command("watch")
 @options.more_files
 @options.watch_options
 @click.option("--every", type=options.DURATION, metavar="TIME", help="Time between passes: 30s, 5m, 1h. [5m]")
