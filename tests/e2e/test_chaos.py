@@ -100,9 +100,10 @@ class _Chain:
     def writes(self) -> list[tuple[float, str, str]]:
         """Return the arrival, number and status of each write that the API received for this account."""
         return [
-            (request.when, request.phone, request.desired or "")
+            (request.when, request.phone, request.desired)
             for request in list(self.served.sandbox.wire)
-            if request.method == "PUT" and request.phone is not None and request.phone.startswith(self._prefix)
+            # the body of a request may still be on its way, or its process was killed before it sent it
+            if request.desired is not None and request.phone is not None and request.phone.startswith(self._prefix)
         ]
 
     def segments(self) -> list[str]:
