@@ -307,5 +307,5 @@ def test_saved_plan_is_refused_for_another_account_or_age(command: Command, serv
     path.write_text(path.read_text().replace("saved-plan/v2", "saved-plan/v3"))
     newer = command("apply", "plan.json")
     assert newer.returncode == 65
-    assert "another version" in newer.stderr
+    assert "unsupported plan file version" in newer.stderr
     assert served.writes == elsewhere.writes == []

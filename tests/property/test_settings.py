@@ -22,8 +22,17 @@ def leaves(section: type[Struct], path: tuple[str, ...] = ()) -> Iterator[tuple[
     for field in structs.fields(section):
         if isinstance(field.type, type) and issubclass(field.type, Struct):
             yield from leaves(field.type, (*path, field.name))
-        elif field.name != "channels":
+        elif is_single(inspect.type_info(field.type)):
             yield (*path, field.name), field.type
+
+
+def is_single(kind: inspect.Type) -> bool:
+    """Return True if values of a type have one part: an environment variable cannot set the others."""
+    if isinstance(kind, inspect.Metadata):
+        return is_single(kind.type)
+    if isinstance(kind, inspect.UnionType):
+        return all(map(is_single, kind.types))
+    return not isinstance(kind, inspect.StructType | inspect.VarTupleType)
 
 
 LEAVES = dict(leaves(Settings))
@@ -33,6 +42,8 @@ PATHS = pytest.mark.parametrize("path", LEAVES, ids=".".join)
 SPECIAL: dict[tuple[str, ...], st.SearchStrategy[Any]] = {
     ("endpoint",): st.sampled_from([*ENDPOINTS, "https://example.com", "http://127.0.0.1:1"]),
     ("metrics", "push_url"): st.sampled_from(["http://gateway:9091", "https://push.example.com/base"]),
+    ("ledger", "url"): st.sampled_from(["postgresql://a@db.internal/one", "postgres://db.internal:5433/two"]),
+    ("network", "proxy"): st.sampled_from(["http://proxy.internal:3128", "http://[::1]:8080"]),
     ("maintenance", "weekly"): st.sampled_from(["Sun 02:00-04:00", "daily 22:00-06:00"]),
     ("suspend", "until"): st.dates(date(1970, 1, 2), date(2999, 12, 31)).map(str),
 }
