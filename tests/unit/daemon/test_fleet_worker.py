@@ -1,0 +1,279 @@
+"""The loop of a fleet's worker, over a real database and with passes that a test scripts."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import structlog
+
+from tests.support.fleets import FleetProcess, document, publish_accounts
+from tests.support.ledgers import rows
+from tests.support.postgres import new_database
+from worker.config.settings import Settings
+from worker.daemon.fleet import Admission, FleetWorker
+from worker.daemon.fleet.agenda import AgendaThread
+from worker.daemon.passes import AccountPass, Pass
+from worker.ledger.postgres.agenda import Balance, QueueLength
+from worker.ledger.postgres.database import PostgresDatabase
+from worker.model.accounts import AccountMemory, DesiredAccount, Observed, ObservedAccount, Status
+from worker.model.credentials import Credentials, CredentialsRef, Secret
+from worker.model.errors import CredentialsMissing, Interrupted, LedgerError
+from worker.model.plans import AccountPlan, Action, Change, Verdict, tally
+from worker.model.results import AccountResult, NumberResult, Outcome, RunOutcome
+from worker.plan.build import Draft, Terms, build, failed_draft
+from worker.reconcile import identity
+from worker.solapi.runtime import Runtime
+
+PHONE = "01000000001"
+WRITE = Change(PHONE, Action.ACTIVATE, "INACTIVE", "ACTIVE", "")
+Script = Callable[[DesiredAccount], AccountPass]
+
+
+def _plan(name: str, *changes: Change, **more: Any) -> AccountPlan:
+    counts = tally(Action, {change.action: 1 for change in changes})
+    return AccountPlan(account=name, account_id="1", counts=counts, changes=changes, **more)
+
+
+def _result(name: str, outcome: RunOutcome, number: Outcome = Outcome.CHANGED) -> AccountResult:
+    numbers = (NumberResult(PHONE, WRITE.action, "ACTIVE", "INACTIVE", "ACTIVE", number, 1),)
+    return AccountResult(account=name, account_id="1", outcome=outcome, counts={number: 1}, numbers=numbers)
+
+
+class _Passes:
+    """Passes whose accounts end as a script says."""
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self.held: list[frozenset[str]] = []
+        self.error: LedgerError | None = None
+        self.interruption: Interrupted | None = None
+        self.started = asyncio.Event()
+        self.may_end = asyncio.Event()
+        self.may_end.set()
+
+    def interrupt(self, reason: Interrupted) -> None:
+        self.interruption = reason
+
+    def forget_identity(self, account: str) -> None:
+        """Do nothing."""
+
+    async def run(self, run_id: str, accounts: Sequence[DesiredAccount], held: frozenset[str], now: datetime) -> Pass:
+        self.held.append(held)
+        self.started.set()
+        await self.may_end.wait()
+        outcome = RunOutcome.CONVERGED
+        return Pass(run_id, now, now, outcome, tuple(map(self.script, accounts)), self.error)
+
+
+class _Listener:
+    def __init__(self) -> None:
+        self.passes: list[Pass] = []
+        self.balances: list[Balance] = []
+        self.queues: list[QueueLength] = []
+
+    def on_pass(self, finished_pass: Pass) -> None:
+        self.passes.append(finished_pass)
+
+    def on_balance(self, balance: Balance) -> None:
+        self.balances.append(balance)
+
+    def on_queue(self, queue: QueueLength) -> None:
+        self.queues.append(queue)
+
+
+def _credentials(reference: CredentialsRef | None) -> Credentials:
+    if reference is not None:
+        raise CredentialsMissing("no key")
+    return Credentials("NCSKEY", Secret("secret"))
+
+
+@pytest.fixture
+def database() -> PostgresDatabase:
+    """Return an empty ledger."""
+    return PostgresDatabase(new_database())
+
+
+@asynccontextmanager
+async def _running(
+    database: PostgresDatabase, passes: _Passes, listener: _Listener | None = None
+) -> AsyncIterator[tuple[FleetWorker, "asyncio.Task[None]"]]:
+    """Run a worker inside the block, and stop it at the end."""
+    process = FleetProcess(database)
+    agenda = AgendaThread(process.agenda)
+    log: Any = structlog.wrap_logger(structlog.testing.CapturingLogger())
+    worker = FleetWorker(
+        agenda,
+        passes,  # type: ignore[arg-type] # scripted
+        _credentials,
+        {},
+        log,
+        settings=Settings(),
+        every=300.0,
+        new_run_id=lambda: "run",
+        listeners=[] if listener is None else [listener],
+        runtime=Runtime(uniform=lambda low, _: low),
+    )
+    task = asyncio.ensure_future(worker.run())
+    try:
+        yield worker, task
+    finally:
+        passes.may_end.set()
+        if not task.done():
+            worker.stop(Interrupted("stopped"))
+        with suppress(LedgerError):
+            await task
+        agenda.close()
+        with process:
+            pass
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110 - the database has no event for it
+            await asyncio.sleep(0.02)
+
+
+def _states(database: PostgresDatabase) -> list[Any]:
+    """Return for each account: seconds until its next turn, priority, failures, is it held, and is it settled."""
+    return rows(
+        database,
+        "SELECT round(extract(epoch FROM due_at - clock_timestamp()))::int, priority, failures, is_held, "
+        "settled IS NOT NULL FROM accounts WHERE worker IS NULL ORDER BY name",
+    )
+
+
+async def _after_one_turn(database: PostgresDatabase, script: Script, text: str) -> tuple[_Passes, Any]:
+    publish_accounts(database, document("a", text), lane=lambda _: identity.lane("solapi", "NCSKEY"))
+    passes = _Passes(script)
+    listener = _Listener()
+    async with _running(database, passes, listener):
+        await _until(lambda: bool(listener.passes))
+        (state,) = _states(database)
+    return passes, state
+
+
+_NUMBERS = f"numbers: {{{PHONE}: ACTIVE}}"
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        (lambda account: AccountPass(_plan(account.name)), (300, 0, 0, False, True)),
+        (
+            lambda account: AccountPass(_plan(account.name, WRITE), _result(account.name, RunOutcome.CONVERGED)),
+            (300, 0, 0, False, True),
+        ),
+        (
+            lambda account: AccountPass(
+                failed_draft(account, Terms(), CredentialsMissing("no"), datetime.now(UTC)).plan
+            ),
+            (150, 0, 1, False, True),
+        ),
+        (
+            lambda account: AccountPass(_plan(account.name, WRITE), _result(account.name, RunOutcome.LOCKED)),
+            (5, 10, 0, False, False),
+        ),
+        (lambda account: AccountPass(_plan(account.name, WRITE)), (300, 0, 0, True, False)),
+    ],
+    ids=["converged", "written", "failed", "locked", "held"],
+)
+async def test_account_is_due_again_by_its_result(
+    database: PostgresDatabase, script: Script, expected: tuple[Any, ...]
+) -> None:
+    """After the interval, after its rest, or soon if another run had its lease."""
+    _, state = await _after_one_turn(database, script, _NUMBERS)
+    assert abs(state[0] - expected[0]) <= 2
+    assert state[1:] == expected[1:]
+
+
+async def test_transition_of_a_schedule_comes_before_the_next_pass(database: PostgresDatabase) -> None:
+    moment = (datetime.now(UTC) + timedelta(seconds=60)).isoformat(timespec="seconds")
+    text = f"numbers: {{{PHONE}: {{status: ACTIVE, schedule: [{{from: '{moment}', status: INACTIVE}}]}}}}"
+    _, state = await _after_one_turn(database, lambda account: AccountPass(_plan(account.name)), text)
+    assert abs(state[0] - 60) <= 2
+    assert state[1] == 10
+
+
+async def test_suspended_account_is_not_written(database: PostgresDatabase) -> None:
+    text = f"suspend: {{reason: move}}\n{_NUMBERS}"
+    passes, _ = await _after_one_turn(database, lambda account: AccountPass(_plan(account.name)), text)
+    assert passes.held[0] == frozenset({"a"})
+
+
+async def test_account_without_keys_stays_in_its_lane(database: PostgresDatabase) -> None:
+    """The pass reports that they are missing."""
+    text = f"credentials: {{api_key: {{env: K}}, api_secret: {{env: S}}}}\n{_NUMBERS}"
+    passes, _ = await _after_one_turn(database, lambda account: AccountPass(_plan(account.name)), text)
+    assert passes.held == [frozenset()]
+
+
+async def test_account_in_a_wrong_lane_is_moved_first(database: PostgresDatabase) -> None:
+    publish_accounts(database, document("a"), lane=lambda _: 0)
+    listener = _Listener()
+    async with _running(database, _Passes(lambda account: AccountPass(_plan(account.name))), listener) as (worker, _):
+        await _until(lambda: bool(listener.passes))
+        assert list(worker.names) == ["a"]
+        assert worker.last is listener.passes[0]
+        assert worker.why_not_ready() is None
+        assert worker.why_not_alive() is None
+        assert (worker.accounts, worker.suspended, worker.broken) == ((), {}, {})
+        assert worker.next_pass > datetime.now(UTC)
+    assert rows(database, "SELECT lane FROM accounts") == [(identity.lane("solapi", "NCSKEY"),)]
+    assert (listener.balances[0].held, listener.queues[0].due) == (1024, 1)
+
+
+async def test_stopped_worker_hands_over_what_it_did_not_write(database: PostgresDatabase) -> None:
+    """Such an account is due at once, and the lanes are free."""
+    publish_accounts(database, document("a"), lane=lambda _: identity.lane("solapi", "NCSKEY"))
+    passes = _Passes(lambda account: AccountPass(_plan(account.name, WRITE)))
+    passes.may_end.clear()
+    async with _running(database, passes) as (worker, task):
+        await passes.started.wait()
+        worker.stop(Interrupted("stopped"))
+        passes.may_end.set()
+        await task
+        assert passes.interruption is not None
+        ((seconds, *state),) = _states(database)
+        assert (seconds <= 0, state) == (True, [10, 0, False, False])
+        assert rows(database, "SELECT count(*) FROM leases") == [(0,)]
+
+
+async def test_ledger_that_fails_ends_the_worker(database: PostgresDatabase) -> None:
+    publish_accounts(database, document("a"), lane=lambda _: identity.lane("solapi", "NCSKEY"))
+    passes = _Passes(lambda account: AccountPass(_plan(account.name)))
+    passes.error = LedgerError("gone")
+    async with _running(database, passes) as (_, task):
+        with pytest.raises(LedgerError, match="gone"):
+            await task
+
+
+def _draft(name: str) -> tuple[DesiredAccount, Draft]:
+    desired = DesiredAccount(name, "a.yaml", {}, ())
+    observed = ObservedAccount("1", {PHONE: Observed(PHONE, Status.INACTIVE)})
+    draft = build(desired, observed, Terms(), AccountMemory(), datetime.now(UTC))
+    return desired, Draft(_plan(name, WRITE), draft.desired)
+
+
+async def test_second_name_of_an_account_is_refused(database: PostgresDatabase) -> None:
+    """Its plan has an error with both names. An account without writes is not checked."""
+    publish_accounts(database, document("a"), document("b"))
+    process = FleetProcess(database)
+    agenda = AgendaThread(process.agenda)
+    log = structlog.wrap_logger(structlog.testing.CapturingLogger())
+    admission = Admission(agenda, "solapi", log)
+    (one, first), (two, second) = _draft("a"), _draft("b")
+    try:
+        assert await admission([one], [first]) == ([first], frozenset())
+        ((draft,), held) = await admission([two], [second])
+        assert held == {"b"}
+        assert (draft.plan.verdict, draft.plan.changes) == (Verdict.ERROR, ())
+        assert "2 names describe one account ('a' (), 'b' (a.yaml:1))" in str(draft.error)
+        idle = Draft(_plan("b"), {})
+        assert await admission([two], [idle]) == ([idle], frozenset())
+    finally:
+        agenda.close()
+        with process:
+            pass
