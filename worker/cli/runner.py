@@ -33,7 +33,7 @@ from worker.model.results import AccountResult, Result
 from worker.model.times import format_utc_ms
 from worker.plan.build import Draft, Terms
 from worker.plan.policy import Selection
-from worker.reconcile.fleet import Fleet
+from worker.reconcile.fleet import Fleet, as_worker_error
 from worker.reconcile.reads import recorded_reads
 from worker.render.i18n import translate
 from worker.solapi.transport import Transport
@@ -118,19 +118,21 @@ class Session:
         """
         if self._ledger is None or terms.selection != Selection():
             return
-        recorded = recorded_reads(
-            accounts,
-            drafts,
-            results,
-            terms,
-            endpoint=self.settings.endpoint,
-            at=now(),
-            command="apply",
-            run_id=self.run_id,
-        )
-        # if the ledger cannot be written, `finish` reports it
-        with suppress(LedgerError):
+        try:
+            recorded = recorded_reads(
+                accounts,
+                drafts,
+                results,
+                terms,
+                endpoint=self.settings.endpoint,
+                at=now(),
+                command="apply",
+                run_id=self.run_id,
+            )
             await self._ledger.record_reads(recorded)
+        except Exception as error:  # noqa: BLE001 - what a page shows must not hide the result of the run
+            # if the ledger cannot be written, `finish` reports it
+            as_worker_error(error, self.log)
 
     async def finish(self, result: Result) -> LedgerError | None:
         """Record the end of the run in the ledger. Return the error if that fails."""
