@@ -78,8 +78,8 @@ Admitted = tuple[list[Draft], frozenset[str]]
 """The drafts after a check against all other accounts of a fleet, and the names of those that must not be written."""
 
 
-Admit = Callable[[Sequence[DesiredAccount], Sequence[Draft]], Awaitable[Admitted]]
-"""A check of the drafts of some accounts, in the order of the accounts."""
+Admit = Callable[[Sequence[DesiredAccount], Sequence[Draft], frozenset[str]], Awaitable[Admitted]]
+"""A check of the drafts of some accounts, in their order, and of the names of those that are not written anyway."""
 
 
 class AccountPass(Struct, frozen=True):
@@ -270,8 +270,8 @@ class Passes:
         log = _QuietLog(self._log.bind(run_id=run_id))
         with self._new_fleet(log, self._ledgers.memory) as fleet:
             drafts = await fleet.plan(accounts, self._terms, others, now=now)
-        if self._admit is not None:
-            drafts, more_held = await self._admit(accounts, drafts)
+        if self._admit is not None and self._interruption is None:
+            drafts, more_held = await self._admit(accounts, drafts, held_accounts)
             held_accounts |= more_held
         account_passes = [AccountPass(draft.plan, statuses=draft.statuses) for draft in drafts]
         error = None

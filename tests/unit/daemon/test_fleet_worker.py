@@ -266,13 +266,31 @@ async def test_second_name_of_an_account_is_refused(database: PostgresDatabase) 
     admission = Admission(agenda, "solapi", log)
     (one, first), (two, second) = _draft("a"), _draft("b")
     try:
-        assert await admission([one], [first]) == ([first], frozenset())
-        ((draft,), held) = await admission([two], [second])
+        assert await admission([one], [first], frozenset()) == ([first], frozenset())
+        ((draft,), held) = await admission([two], [second], frozenset())
         assert held == {"b"}
         assert (draft.plan.verdict, draft.plan.changes) == (Verdict.ERROR, ())
         assert "2 names describe one account ('a' (), 'b' (a.yaml:1))" in str(draft.error)
         idle = Draft(_plan("b"), {})
-        assert await admission([two], [idle]) == ([idle], frozenset())
+        assert await admission([two], [idle], frozenset()) == ([idle], frozenset())
+    finally:
+        agenda.close()
+        with process:
+            pass
+
+
+async def test_held_account_does_not_count_towards_the_limit(database: PostgresDatabase) -> None:
+    """A suspended account with changes would otherwise count in each of its passes, and pause the fleet."""
+    publish_accounts(database, document("a"))
+    process = FleetProcess(database)
+    agenda = AgendaThread(process.agenda)
+    log = structlog.wrap_logger(structlog.testing.CapturingLogger())
+    desired, draft = _draft("a")
+    try:
+        assert await Admission(agenda, "solapi", log)([desired], [draft], frozenset({"a"})) == ([draft], frozenset())
+        assert rows(database, "SELECT activations FROM revisions") == [(0,)]
+        await Admission(agenda, "solapi", log)([desired], [draft], frozenset())
+        assert rows(database, "SELECT activations FROM revisions") == [(1,)]
     finally:
         agenda.close()
         with process:

@@ -27,8 +27,12 @@ class Admission:
         self._endpoint = endpoint
         self._log = log
 
-    async def __call__(self, accounts: Sequence[DesiredAccount], drafts: Sequence[Draft]) -> Admitted:
+    async def __call__(
+        self, accounts: Sequence[DesiredAccount], drafts: Sequence[Draft], held_accounts: frozenset[str]
+    ) -> Admitted:
         """Return the drafts, with an error for each account that has several names, and the accounts not to write.
+
+        Accounts in `held_accounts` are not written now, so they do not count towards the limit of the fleet.
 
         Raises:
             LedgerError: the database cannot be used.
@@ -36,7 +40,7 @@ class Admission:
         writing = {
             draft.plan.account: {action: draft.plan.counts.get(action, 0) for action in Action if action.writes}
             for draft in drafts
-            if draft.plan.verdict is Verdict.OK and draft.plan.writes
+            if draft.plan.verdict is Verdict.OK and draft.plan.writes and draft.plan.account not in held_accounts
         }
         if not writing:
             return list(drafts), frozenset()
