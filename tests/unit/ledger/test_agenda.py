@@ -248,6 +248,37 @@ def test_failed_canary_pauses_the_fleet(postgres: PostgresDatabase) -> None:
         assert agenda.finish([a, b], [_done(b)]) is None
 
 
+def test_failed_canary_is_tried_again_by_the_next_revision(postgres: PostgresDatabase) -> None:
+    """Otherwise a revision that changes another account would release the accounts that followed the canary."""
+    failing = [document(name) for name in "abc"]
+    publish_accounts(postgres, *failing, canary=1, max_failed="0")
+    with FleetProcess(postgres) as agenda:
+        agenda.balance()
+        for others in ([], ["d"], ["d", "e"]):
+            publish_accounts(postgres, *failing, *map(document, others), canary=1, max_failed="0")
+            canary = _take(agenda, 9)
+            assert sorted(_names(canary)) == ["a", *others[-1:]]
+            assert isinstance(
+                agenda.finish(canary, [_done(due, planned=1, failed=due.name == "a") for due in canary]), Pause
+            )
+            # the paused fleet reads it again
+            agenda.finish(canary, [_done(due, is_settled=False, is_held=True) for due in canary])
+        publish_accounts(postgres, *failing, document("f"), canary=1, max_failed="0")
+        canary = _take(agenda, 9)
+        assert agenda.finish(canary, [_done(due, planned=1) for due in canary]) is RevisionState.ROLLING
+        assert sorted(_names(_take(agenda, 9))) == ["b", "c"]
+
+
+def test_removed_account_of_a_failed_canary_is_replaced(postgres: PostgresDatabase) -> None:
+    publish_accounts(postgres, document("a"), document("b"), document("c"), canary=1, max_failed="0")
+    with FleetProcess(postgres) as agenda:
+        agenda.balance()
+        (a,) = _take(agenda, 9)
+        assert isinstance(agenda.finish([a], [_done(a, planned=1, failed=1)]), Pause)
+        publish_accounts(postgres, document("b"), document("c"), canary=1, max_failed="0")
+        assert _names(_take(agenda, 9)) == ["b"]
+
+
 def test_revision_of_a_newer_version_is_refused(postgres: PostgresDatabase) -> None:
     with FleetProcess(postgres) as agenda:
         agenda.balance()
@@ -279,6 +310,33 @@ def test_writes_beyond_the_limit_of_an_interval_pause_the_fleet(postgres: Postgr
         assert pause.reason.startswith("201 of the 1000 numbers of all accounts would be activated; at most 200 may be")
         assert rows(postgres, "SELECT is_paused, paused_by, reason FROM revisions") == [(True, None, str(pause.reason))]
         assert _admitted(agenda, c=1) == []
+
+
+def test_account_that_was_published_again_or_removed_is_not_written(postgres: PostgresDatabase) -> None:
+    """Its turn began with documents that no longer apply. It is due at once with the new ones."""
+    _publish(postgres, "a", "b", "c")
+    with FleetProcess(postgres) as agenda:
+        agenda.balance()
+        taken = _take(agenda, 9)
+        agenda.finish((), [_done(due) for due in taken if due.name == "c"])
+        inactive = "numbers: {01000000001: INACTIVE}"
+        publish_accounts(postgres, document("a", inactive), document("c"))
+        assert _admitted(agenda, a=1, b=1) == []
+        agenda.finish(taken, [_done(due, is_settled=False) for due in taken if due.name != "c"])
+        (a,) = _take(agenda, 9)
+        assert (a.name, a.revision) == ("a", 2)
+        assert _admitted(agenda, a=1) == ["a"]
+
+
+def test_publication_continues_the_interval(postgres: PostgresDatabase) -> None:
+    """Otherwise frequent publications would add up to more writes than the limit of an interval."""
+    _publish(postgres, "a", fleet_wide="20%")
+    with FleetProcess(postgres) as agenda:
+        assert _admitted(agenda, a=150) == ["a"]
+        _publish(postgres, "a", "b", fleet_wide="20%")
+        _, _, pause = agenda.admit({"b": {Action.ACTIVATE: 51}}, {"b": "vendor b"})
+        assert pause is not None
+        assert pause.reason.startswith("201 of the 1000 numbers")
 
 
 def test_lifted_limit_admits_everything(postgres: PostgresDatabase) -> None:

@@ -74,7 +74,8 @@ _FINISH: Final = f"""
             THEN clock_timestamp() + make_interval(secs => done.seconds) ELSE accounts.due_at END,
         priority = CASE WHEN accounts.revision = done.revision THEN done.priority ELSE {CHANGED} END,
         settled = CASE WHEN done.is_settled THEN done.revision ELSE settled END,
-        planned = done.planned, failed = done.failed
+        planned = CASE WHEN done.is_settled THEN done.planned ELSE accounts.planned END,
+        failed = CASE WHEN done.is_settled THEN done.failed ELSE accounts.failed END
     FROM unnest(CAST(?2 AS TEXT[]), CAST(?3 AS BIGINT[]), CAST(?4 AS FLOAT8[]), CAST(?5 AS SMALLINT[]),
         CAST(?6 AS INTEGER[]), CAST(?7 AS TEXT[]), CAST(?8 AS BOOLEAN[]), CAST(?9 AS BOOLEAN[]), CAST(?10 AS BIGINT[]),
         CAST(?11 AS BIGINT[])) AS done (name, revision, seconds, priority, failures, key, is_held, is_settled, planned,
@@ -203,6 +204,7 @@ class Agenda:
         self._longest_rest = longest_rest
         self._window_seconds = window_seconds
         self._in_use = Counter[str]()
+        self._turns: dict[str, int] = {}
         self._yielded: frozenset[str] = frozenset()
 
     def balance(self) -> Balance:
@@ -244,6 +246,7 @@ class Agenda:
             rows = self._connection.execute(_TAKE_DUE, (self._leases.worker, lanes, count, classes, suspects, waiting))
             accounts = tuple(DueAccount(*row) for row in rows)
         self._in_use.update(lane_name(account.lane) for account in accounts)
+        self._turns |= {account.name: account.revision for account in accounts}
         return Slice(revision, accounts) if accounts else None
 
     def move(self, accounts: Mapping[str, int], taken: Sequence[DueAccount]) -> None:
@@ -273,6 +276,8 @@ class Agenda:
             if any(account.is_canary for account in taken):
                 decision = self._judge_canary()
         self._in_use.subtract(lane_name(account.lane) for account in taken)
+        for account in taken:
+            self._turns.pop(account.name, None)
         return decision
 
     def admit(
@@ -282,7 +287,8 @@ class Agenda:
 
         `writes_by_account` are the planned writes of each account by action, and `keys` the key of each account in the
         ledger. Return the accounts that may not be written, those that the revision describes under several names, with
-        these names, and the pause if the writes exceed the limit of the revision.
+        these names, and the pause if the writes exceed the limit of the revision. An account that was published again
+        or removed since it was taken may not be written.
         """
         with transaction(self._connection):
             lock_rows(self._connection)
@@ -293,7 +299,7 @@ class Agenda:
                 (self._every,),
             ).fetchone()
             names = self._same_accounts(keys)
-            held = set(names)
+            held = set(names) | self._outdated(writes_by_account)
             if row is None:
                 return frozenset(writes_by_account), names, None
             revision, is_paused, setting, numbers, activations, deactivations, is_over = row
@@ -389,6 +395,15 @@ class Agenda:
             names = [name for name in map(lane_name, range(LANES)) if name not in held]
             rows = self._connection.execute(_FREE_LANES, (names, self._window_seconds, missing))
             leases.take_lanes(self._connection, [name for (name,) in rows])
+
+    def _outdated(self, accounts: Collection[str]) -> set[str]:
+        """Return those of the accounts whose row is no longer the one that was taken."""
+        rows = self._connection.execute(
+            "SELECT name, revision FROM accounts WHERE name = ANY(?) AND worker = ?",
+            (list(accounts), self._leases.worker),
+        )
+        revisions: dict[str, int] = dict(rows)
+        return {name for name in accounts if revisions.get(name) != self._turns.get(name)}
 
     def _same_accounts(self, keys: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
         """Record the keys of accounts. Return those that are published under several names, with these names."""

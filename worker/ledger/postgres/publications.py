@@ -59,6 +59,18 @@ _ADD_REVISION: Final = """
         state, is_paused, paused_by, reason, fleet_wide)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, ?9, ?10, ?11, ?12, ?13, ?14) RETURNING revision
 """
+_FAILED_CANARY: Final = """
+    SELECT name FROM accounts JOIN revisions USING (revision)
+    WHERE is_canary AND failed > 0 AND is_paused AND settled = revision
+        AND revision = (SELECT max(revision) FROM revisions) ORDER BY name
+"""
+_KEEP_COUNTS: Final = """
+    UPDATE revisions SET activations = former.activations, deactivations = former.deactivations,
+        counted_since = former.counted_since
+    FROM revisions AS former
+    WHERE revisions.revision = ?1 AND former.revision = ?2 AND former.fleet_wide IS NOT NULL
+"""
+"""SQL that continues the interval of the former revision, so that frequent publications do not exceed fleet-wide."""
 _REVISION: Final = "SELECT * FROM revisions ORDER BY revision DESC LIMIT 1"
 _QUEUE: Final = """
     SELECT count(*) FILTER (WHERE is_due),
@@ -132,6 +144,7 @@ def publish(connection: Connection, revision: NewRevision, review: Callable[[Com
         )
         review(Comparison(dict(rows), len(removed), len(before)))
         lock_rows(connection, exclusive=True)
+        failed = [name for (name,) in connection.execute(_FAILED_CANARY) if name in names]
         number = _add_revision(connection, revision, len(changed), len(removed))
         for start in range(0, len(changed), _BLOCK):
             block = changed[start : start + _BLOCK]
@@ -140,7 +153,7 @@ def publish(connection: Connection, revision: NewRevision, review: Callable[[Com
         connection.execute("DELETE FROM accounts WHERE name = ANY(?)", (removed,))
         if len(changed) > _BLOCK:
             connection.execute("ANALYZE accounts")
-        _choose_canary(connection, number, [account.name for account in changed], revision.canary)
+        _choose_canary(connection, number, failed, [account.name for account in changed], revision.canary)
         return _current(connection)
 
 
@@ -235,32 +248,42 @@ def _add_revision(connection: Connection, revision: NewRevision, changed: int, r
             revision.fleet_wide,
         ),
     ).fetchone()
-    return int(row[0])
+    number = int(row[0])
+    if current is not None:
+        connection.execute(_KEEP_COUNTS, (number, current.revision))
+    return number
 
 
-def _choose_canary(connection: Connection, number: int, changed: Sequence[str], count: int) -> None:
+def _choose_canary(
+    connection: Connection, number: int, failed: Sequence[str], changed: Sequence[str], count: int
+) -> None:
     """Make the first changed accounts the canary, if others follow them.
 
     Accounts that no worker reconciled since their last change belong to the new revision too, so that they follow its
-    canary.
+    canary. If the canary of the former revision failed, the accounts of `failed` are part of the new canary.
     """
+    if count:
+        connection.execute(
+            "UPDATE accounts SET revision = ?, due_at = clock_timestamp(), priority = ? WHERE name = ANY(?)",
+            (number, CHANGED, failed),
+        )
     connection.execute(
         "UPDATE accounts SET revision = ?, is_canary = false WHERE revision <> ? AND settled IS DISTINCT FROM revision",
         (number, number),
     )
     (total,) = connection.execute("SELECT count(*) FROM accounts WHERE revision = ?", (number,)).fetchone()
-    if not count or total <= count:
+    chosen = list(dict.fromkeys([*failed, *changed[:count]]))
+    if not count or total <= max(count, len(chosen)):
         return
-    chosen = [*changed[:count]]
     if len(chosen) < count:
         rows = connection.execute(
             "SELECT name FROM accounts WHERE revision = ? AND NOT name = ANY(?) ORDER BY name LIMIT ?",
             (number, chosen, count - len(chosen)),
         )
         chosen += (name for (name,) in rows)
-    connection.execute("UPDATE accounts SET is_canary = true WHERE name = ANY(?)", (chosen,))
+    rows = connection.execute("UPDATE accounts SET is_canary = true WHERE name = ANY(?)", (chosen,))
     connection.execute(
-        "UPDATE revisions SET state = ?, canary = ? WHERE revision = ?", (RevisionState.CANARY, count, number)
+        "UPDATE revisions SET state = ?, canary = ? WHERE revision = ?", (RevisionState.CANARY, rows.rowcount, number)
     )
 
 
