@@ -267,10 +267,8 @@ def expect_history(row: Row) -> Expected:
         if row["account"] in {"", number.account} and row["phone"] in {"", phone}
     }
     written = frozenset(phone for phone, number in numbers.items() if _is_written(number))
-    unlisted = frozenset(phone for phone, number in numbers.items() if number.before and number.then is None)
-    listed = written if row["form"] == "markdown" else written | unlisted
-    within = written | unlisted | {row["phone"]} - {""}
-    return Expected(0, frozenset(), listed if row["run"] else None, frozenset(), within)
+    # the ledger only counts unlisted numbers
+    return Expected(0, frozenset(), written if row["run"] else None, frozenset(), written | {row["phone"]} - {""})
 
 
 def expect_calendar(row: Row) -> Expected:
