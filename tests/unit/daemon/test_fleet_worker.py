@@ -242,12 +242,14 @@ async def test_stopped_worker_hands_over_what_it_did_not_write(database: Postgre
 
 
 async def test_ledger_that_fails_ends_the_worker(database: PostgresDatabase) -> None:
+    """Other slices are interrupted, and end before the leases do."""
     publish_accounts(database, document("a"), lane=lambda _: identity.lane("solapi", "NCSKEY"))
     passes = _Passes(lambda account: AccountPass(_plan(account.name)))
     passes.error = LedgerError("gone")
     async with _running(database, passes) as (_, task):
         with pytest.raises(LedgerError, match="gone"):
             await task
+        assert passes.interruption is not None
 
 
 def _draft(name: str) -> tuple[DesiredAccount, Draft]:

@@ -167,6 +167,19 @@ class FleetWorker:
             LedgerError: the database cannot be used, or the leases of the worker have ended.
         """
         self._log.info("fleet.started", duration_ms=round(self._every * 1000))
+        try:
+            await self._take_turns()
+            await self._agenda(Agenda.drain)
+            await asyncio.gather(*self._slices)
+            await self._agenda(Agenda.drain)
+        except BaseException:
+            # the leases outlast the requests of the other slices
+            self._passes.interrupt(Interrupted(Message("the worker ends because of an error")))
+            await asyncio.gather(*self._slices, return_exceptions=True)
+            raise
+        self._log.info("fleet.stopped")
+
+    async def _take_turns(self) -> None:
         tick = 0
         due_at = self._runtime.clock()
         while self._stop_reason is None:
@@ -176,10 +189,6 @@ class FleetWorker:
                 tick, due_at = tick + 1, now + _TICK
             await self._fill()
             await self._rest(due_at - self._runtime.clock())
-        await self._agenda(Agenda.drain)
-        await asyncio.gather(*self._slices)
-        await self._agenda(Agenda.drain)
-        self._log.info("fleet.stopped")
 
     async def _balance(self, *, measure_queue: bool) -> None:
         balance = await self._agenda(Agenda.balance)
