@@ -168,8 +168,8 @@ def count(raw: msgspec.Raw) -> int | None:
 
 
 def identifier(value: str | int | None) -> str | None:
-    """Return an id, which the API sends as a string or an integer, as text."""
-    return None if value is None else str(value)
+    """Return an id, which the API sends as a string or an integer, as text. PostgreSQL stores no NUL characters."""
+    return None if value is None else str(value).replace("\0", "\ufffd")
 
 
 def http_date(text: str) -> datetime | None:

@@ -150,6 +150,11 @@ def test_json_without_id_and_list_is_refused(body: object, reason: str) -> None:
     assert str(caught.value).endswith(f"; it starts with: {' '.join(text.decode().split())[:200]}")
 
 
+def test_nul_in_an_account_id_is_replaced() -> None:
+    """PostgreSQL stores none, so one such response would end each worker of a fleet."""
+    assert _read(b'{"accountId": "1\\u00002", "senderIds": []}').account_id == "1\ufffd2"
+
+
 @pytest.mark.parametrize("account_id", ["0", 0, 12925149, "x"])
 def test_account_id_is_any_text_or_integer(account_id: object) -> None:
     """An account without numbers is valid if it has an id and a list."""
