@@ -141,6 +141,16 @@ def test_pause_of_an_operator_outlasts_a_revision(postgres: PostgresDatabase) ->
     ]
 
 
+def test_reason_of_a_pause_is_any_text(postgres: PostgresDatabase) -> None:
+    """An argument can have bytes that are not UTF-8, which Python reads as lone surrogates."""
+    publish_accounts(postgres, *_documents(1))
+    with closing(postgres.open()) as connection:
+        publications.pause(connection, "ann", "a\udcffb")
+    current = _status(postgres).revision
+    assert current is not None
+    assert current.reason == "a\ufffdb"
+
+
 def test_pause_of_a_rule_ends_with_its_revision(postgres: PostgresDatabase) -> None:
     """`--allow fleet-wide` lifts the limit of the current revision."""
     publish_accounts(postgres, *_documents(1))

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from worker.config.desired.canonical import FORMAT
 from worker.ledger.database import Connection, transaction
+from worker.ledger.writes import storable
 from worker.model.errors import UsageError
 from worker.model.fleet import (
     LANES,
@@ -169,7 +170,7 @@ def pause(connection: Connection, by: str, reason: str | None) -> None:
             raise UsageError(Message("the fleet is paused already, by {user}", user=current.paused_by))
         connection.execute(
             "UPDATE revisions SET is_paused = true, paused_by = ?, reason = ? WHERE revision = ?",
-            (by, reason, current.revision),
+            (storable(by), storable(reason), current.revision),
         )
 
 
