@@ -121,6 +121,21 @@ def test_changed_accounts_come_first(postgres: PostgresDatabase) -> None:
         assert [_names(_take(agenda, 1)) for _ in range(5)] == [["b"], ["d"], ["a"], ["e"], []]
 
 
+def test_account_of_a_dead_worker_is_reconciled_in_spite_of_a_backlog(postgres: PostgresDatabase) -> None:
+    """After an interval it counts like the others, so that it does not wait until no other account is due."""
+    _publish(postgres, "a", "b", "c")
+    with FleetProcess(postgres, every=60.0) as agenda:
+        agenda.balance()
+        _execute(postgres, "UPDATE accounts SET priority = 0, due_at = clock_timestamp() - interval '1 s'")
+        crashed = "UPDATE accounts SET priority = -10, due_at = clock_timestamp() - interval '{} s' WHERE name = 'c'"
+        _execute(postgres, crashed.format(59))
+        taken = _take(agenda, 2)
+        assert sorted(_names(taken)) == ["a", "b"]
+        agenda.finish(taken, [_done(due, seconds=0.0) for due in taken])
+        _execute(postgres, crashed.format(61))
+        assert "c" in _names(_take(agenda, 2))
+
+
 def test_finished_account_is_due_again(postgres: PostgresDatabase) -> None:
     """Unless a newer revision changed it meanwhile: then it stays due with that change."""
     _publish(postgres, "a", "b")

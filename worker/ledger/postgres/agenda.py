@@ -61,7 +61,9 @@ _TAKE_DUE: Final = f"""
             WHERE accounts.priority = class.priority AND due_at <= statement_timestamp() AND worker IS NULL
                 AND lane = ANY(?2) AND (crashes >= {_SUSPECT_CRASHES}) = ?5 AND (revision <> ?6 OR is_canary)
             ORDER BY due_at LIMIT ?3 FOR UPDATE SKIP LOCKED
-        ) AS due ORDER BY class.priority DESC, due.due_at LIMIT ?3
+        ) AS due ORDER BY CASE WHEN class.priority < {ROUTINE}
+            AND due_at < statement_timestamp() - make_interval(secs => ?7) THEN {ROUTINE} ELSE class.priority END DESC,
+            due.due_at LIMIT ?3
     )
     UPDATE accounts SET worker = ?1 FROM due WHERE accounts.name = due.name
         AND EXISTS (SELECT 1 FROM workers WHERE worker = ?1 AND until > clock_timestamp())
@@ -226,7 +228,8 @@ class Agenda:
         """Return at most `count` due accounts; None if none is due. They are in progress until `finish`.
 
         Changed accounts come first, then those that are due for the longest time, then those that were in progress when
-        a worker died. Accounts that may have caused several crashes come only with `suspects`.
+        a worker died and do not yet wait for `every`. Accounts that may have caused several crashes come only with
+        `suspects`.
 
         Raises:
             LedgerError: the current revision was published by a newer version.
@@ -243,7 +246,8 @@ class Agenda:
             # during a canary, the other accounts of its revision wait
             waiting = revision.number if revision.state is RevisionState.CANARY else 0
             classes = [CHANGED, ROUTINE, CRASHED]
-            rows = self._connection.execute(_TAKE_DUE, (self._leases.worker, lanes, count, classes, suspects, waiting))
+            parameters = (self._leases.worker, lanes, count, classes, suspects, waiting, self._every)
+            rows = self._connection.execute(_TAKE_DUE, parameters)
             accounts = tuple(DueAccount(*row) for row in rows)
         self._in_use.update(lane_name(account.lane) for account in accounts)
         self._turns |= {account.name: account.revision for account in accounts}
