@@ -128,3 +128,10 @@ def test_compose_has_a_publisher_and_workers() -> None:
     assert loaded.ledger.password.file in {secret["target"] for secret in worker["secrets"]}
     mounted = {volume["target"] for volume in worker["volumes"]}
     assert re.findall(r"--settings=?(\S+)", " ".join(worker["command"]))[0] in mounted
+
+
+def test_deployed_workers_run_no_program_that_a_publisher_names() -> None:
+    (pod,) = _pods()["worker"]["containers"]
+    (unit,) = re.findall("^ExecStart=.*", (DEPLOY / "systemd/senderid-fleet-worker@.service").read_text(), re.MULTILINE)
+    for arguments in (pod["args"], SERVICES["fleet-worker"]["command"], unit.split()):
+        assert "--no-commands" in arguments
