@@ -58,7 +58,7 @@ def test_page_shows_every_command_of_a_deployment() -> None:
 
 
 def test_credentials_of_the_page_are_references() -> None:
-    (block,) = [text for text in _blocks("yaml") if "credentials:" in text]
+    (block,) = [text for text in _blocks("yaml") if re.search("^ *credentials:", text, re.MULTILINE)]
     loaded = desired.load([("main.yaml", f"version: 1\n{block}numbers: {{}}\n".encode())])
     assert loaded.accounts[0].credentials is not None
 
