@@ -102,5 +102,6 @@ class _ProcessLeases(leases.PostgresLeases):
         self._deadline = inf
 
     def stop(self) -> None:
-        """Release all leases."""
+        """Release all leases. Those whose release failed end by time, which is not simulated for the server."""
         self._used.execute(leases._STOP, (self._worker,))
+        self._used.execute("UPDATE workers SET until = '-infinity' WHERE worker = ?", (self._worker,))

@@ -96,7 +96,7 @@ def test_closed_port_is_a_failed_connection() -> None:
         async with Loopback(_account()) as loopback:
             writer = loopback.writer(endpoint=gone, retry=Retry(attempts=2))
             for call in (writer.observe(), loopback.write(writer, PHONE, Status.INACTIVE)):
-                with pytest.raises(ConnectionFailed, match=r"no connection to 127\.0\.0\.1"):
+                with pytest.raises(ConnectionFailed, match=r"cannot connect to 127\.0\.0\.1"):
                     await call
 
     run(scenario())
