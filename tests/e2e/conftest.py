@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.support import environments, forkserver
+from tests.support.postgres import new_database
 from worker.sandbox import Sandbox, SandboxAccount
 
 SENDERID = str(Path(sys.executable).with_name("senderid"))
@@ -28,6 +29,7 @@ _PIPE_BYTES = 1 << 20
 _MACHINE = environments.prepare()
 
 Serve = Callable[..., "Served"]
+Background = Callable[..., "subprocess.Popen[str]"]
 
 
 class Served:
@@ -241,3 +243,25 @@ def served(request: pytest.FixtureRequest, serve: Serve, account: SandboxAccount
     for name, text in getattr(request.module, "FILES", {}).items():
         command.write(name, text)
     return served
+
+
+@pytest.fixture
+def url() -> str:
+    """Return the URL of a database without a ledger."""
+    return new_database(empty=True)
+
+
+@pytest.fixture
+def background() -> Iterator[Background]:
+    """Start commands in the background, and kill those still running after the test."""
+    running: list[subprocess.Popen[str]] = []
+
+    def start(command: Command, *arguments: str) -> "subprocess.Popen[str]":
+        running.append(command.popen(*arguments, program=[sys.executable, "-m", "worker"]))
+        return running[-1]
+
+    yield start
+    for process in running:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()

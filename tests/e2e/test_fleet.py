@@ -4,26 +4,24 @@ import json
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 from urllib.request import urlopen
 
 import pytest
 
-from tests.e2e.conftest import Command, Serve, Served
+from tests.e2e.conftest import Background, Command, Serve, Served
 from tests.support.fleets import end_leases
 from tests.support.ledgers import rows
-from tests.support.postgres import PostgresServer, new_database
+from tests.support.postgres import PostgresServer
 from worker.ledger.postgres.database import PostgresDatabase
 from worker.sandbox import Fault, SandboxAccount
 
 _COUNT = 6
 _REJECTED = Fault.NOT_WRITABLE
-Background = Callable[..., "subprocess.Popen[str]"]
 
 
 def _phone(index: int) -> str:
@@ -42,12 +40,6 @@ def accounts() -> list[SandboxAccount]:
         )
         for index in range(_COUNT)
     ]
-
-
-@pytest.fixture
-def url() -> str:
-    """Return the URL of a database without a ledger."""
-    return new_database(empty=True)
 
 
 @pytest.fixture
@@ -71,22 +63,6 @@ def fleet(command: Command, served: Served, url: str, accounts: list[SandboxAcco
         command.environment |= {f"KEY_{index}": account.api_key, f"SECRET_{index}": account.api_secret}
     _write(command, dict.fromkeys(range(_COUNT), "INACTIVE"))
     return command
-
-
-@pytest.fixture
-def background() -> Iterator[Background]:
-    """Start commands in the background, and kill those still running after the test."""
-    running: list[subprocess.Popen[str]] = []
-
-    def start(command: Command, *arguments: str) -> "subprocess.Popen[str]":
-        running.append(command.popen(*arguments, program=[sys.executable, "-m", "worker"]))
-        return running[-1]
-
-    yield start
-    for process in running:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
 
 
 def _write(command: Command, statuses: dict[int, str]) -> None:

@@ -4,20 +4,19 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
 import pytest
 
-from tests.e2e.conftest import Command, Serve, Served
+from tests.e2e.conftest import Background, Command, Serve, Served
 from tests.support import short_leases
 from tests.support.ledgers import rows
-from tests.support.postgres import PASSWORD, PostgresServer, new_database, server
+from tests.support.postgres import PASSWORD, PostgresServer, server
 from worker.ledger.postgres.database import PostgresDatabase
 from worker.sandbox import Fault, SandboxAccount
 
@@ -26,12 +25,6 @@ NUMBERS = {A: "INACTIVE", B: "ACTIVE", C: "ACTIVE"}
 FILES = {"main.yaml": f"version: 1\nnumbers: {{{A}: ACTIVE, {B}: INACTIVE, {C}: INACTIVE}}\n"}
 APPLIED = {A: "ACTIVE", B: "INACTIVE", C: "INACTIVE"}
 _APPLY = ("apply", "-y", "-f", "main.yaml", "--format", "json")
-
-
-@pytest.fixture
-def url() -> str:
-    """Return the URL of a database without a ledger."""
-    return new_database(empty=True)
 
 
 @pytest.fixture
@@ -49,22 +42,6 @@ def two(one: Command, tmp_path: Path) -> Command:
     other.write("main.yaml", FILES["main.yaml"])
     other.environment = one.environment | {"HOME": str(other.folder), "XDG_STATE_HOME": str(other.folder / "state")}
     return other
-
-
-@pytest.fixture
-def background() -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
-    """Start commands in the background, and kill those still running after the test."""
-    running: list[subprocess.Popen[str]] = []
-
-    def start(command: Command, *arguments: str) -> "subprocess.Popen[str]":
-        running.append(command.popen(*arguments, program=[sys.executable, "-m", "worker"]))
-        return running[-1]
-
-    yield start
-    for process in running:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
 
 
 def _until(condition: Callable[[], bool]) -> None:
@@ -98,7 +75,7 @@ def test_each_command_works_from_any_host(one: Command, two: Command, account: S
 
 
 def test_status_page_and_daemon_share_the_ledger(
-    one: Command, two: Command, account: SandboxAccount, background: Callable[..., "subprocess.Popen[str]"]
+    one: Command, two: Command, account: SandboxAccount, background: Background
 ) -> None:
     """The daemon of one host writes, and the page of the other shows its run."""
     watch = background(one, "watch", "-f", "main.yaml", "--every", "1s")
@@ -121,7 +98,7 @@ def test_second_host_is_locked_and_names_the_holder(
     two: Command,
     served: Served,
     url: str,
-    background: Callable[..., "subprocess.Popen[str]"],
+    background: Background,
 ) -> None:
     """The message has the host, the process, the run and its start. With a timeout, the second host waits."""
     served.sandbox.script(None, "PUT", [Fault.STALL])
@@ -141,7 +118,7 @@ def test_quota_is_not_exceeded_over_handovers(
     two: Command,
     tmp_path: Path,
     serve: Serve,
-    background: Callable[..., "subprocess.Popen[str]"],
+    background: Background,
 ) -> None:
     """Three hosts use one API key in turn. No window at the API has more writes than the quota, and none is refused."""
     three = Command(tmp_path / "three", one.quick)
@@ -170,7 +147,7 @@ def test_killed_run_is_taken_over_by_another_host(
     two: Command,
     served: Served,
     account: SandboxAccount,
-    background: Callable[..., "subprocess.Popen[str]"],
+    background: Background,
 ) -> None:
     """The second host waits until the lease has ended, reads what happened, and does the rest."""
     for host in (one, two):
@@ -192,7 +169,7 @@ def test_run_that_was_stopped_past_its_lease_sends_nothing(
     one: Command,
     two: Command,
     served: Served,
-    background: Callable[..., "subprocess.Popen[str]"],
+    background: Background,
 ) -> None:
     """The kernel ends it when it continues, although it had requests left and another host has taken over."""
     one.environment |= {"SENDERID_TIMEOUT__TOTAL_SECONDS": "1", "SENDERID_CONCURRENCY": "1"}
@@ -209,9 +186,7 @@ def test_run_that_was_stopped_past_its_lease_sends_nothing(
     assert served.writes == writes
 
 
-def test_database_that_stops_ends_the_run_with_status_1(
-    one: Command, served: Served, background: Callable[..., "subprocess.Popen[str]"]
-) -> None:
+def test_database_that_stops_ends_the_run_with_status_1(one: Command, served: Served, background: Background) -> None:
     """No request is sent without an intent. When the database is back, the next run settles and converges."""
     database = PostgresServer()
     try:

@@ -8,7 +8,7 @@ from msgspec import Struct
 from worker.model.errors import ErrorInfo, NumberError, Refusal
 from worker.model.plans import Action, Count, Notice, Phone, Timestamp
 
-__all__ = ["AccountResult", "NumberResult", "Outcome", "Requests", "Result", "RunOutcome"]
+__all__ = ["FAILURES", "AccountResult", "NumberResult", "Outcome", "Requests", "Result", "RunOutcome"]
 
 
 class Outcome(StrEnum):
@@ -32,6 +32,8 @@ class Outcome(StrEnum):
         return self not in _CONVERGED
 
 
+FAILURES: Final = frozenset({Outcome.FAILED, Outcome.CONFLICT, Outcome.UNVERIFIED})
+"""The outcomes of writes that did not have the planned result."""
 _CONVERGED: Final = frozenset({Outcome.CHANGED, Outcome.UNCHANGED, Outcome.PROTECTED, Outcome.UNMANAGED})
 
 

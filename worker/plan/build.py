@@ -16,7 +16,7 @@ from worker.model import schedule
 from worker.model.accounts import AccountMemory, Desired, DesiredAccount, ObservedAccount, Status
 from worker.model.credentials import CredentialsRef
 from worker.model.errors import Refusal, WorkerError
-from worker.model.plans import AccountPlan, Action, Change, Verdict, tally
+from worker.model.plans import AccountPlan, Action, Change, Notice, Verdict, tally
 from worker.model.results import Requests
 from worker.model.safety import Health, InUse, Safety
 from worker.plan.diff import compare, preconditions
@@ -35,6 +35,7 @@ __all__ = [
     "count_actions",
     "failed_draft",
     "left_out_plan",
+    "remaining_plan",
     "remaining_writes",
     "with_changes",
 ]
@@ -230,6 +231,26 @@ def as_plan(saved_account: SavedAccount) -> AccountPlan:
         account_id=saved_account.account_id,
         counts=count_actions(changes, unchanged_count=0),
         changes=changes,
+    )
+
+
+def remaining_plan(
+    saved_account: SavedAccount,
+    observed: ObservedAccount,
+    remaining: Remaining,
+    changes: tuple[Change, ...],
+    notices: tuple[Notice, ...],
+) -> AccountPlan:
+    """Return the plan that shows what remains of a saved plan. `changes` are all its changes, in order."""
+    return AccountPlan(
+        account=saved_account.account,
+        account_id=observed.account_id,
+        verdict=Verdict.REFUSED if remaining.refusals else Verdict.OK,
+        refusals=remaining.refusals,
+        counts=count_actions(changes, unchanged_count=len(remaining.already_done)),
+        changes=changes,
+        notices=notices,
+        active=observed.active,
     )
 
 

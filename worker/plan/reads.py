@@ -9,14 +9,13 @@ from worker.model.accounts import Desired, DesiredAccount, ObservedAccount
 from worker.model.messages import to_parts
 from worker.model.plans import AccountPlan, Action, Change, NoticeKind, Verdict
 from worker.model.reads import AccountRead, Attention, HealthStatus, NumberState, SyncStatus
-from worker.model.results import AccountResult, Outcome, RunOutcome
+from worker.model.results import FAILURES, AccountResult, Outcome, RunOutcome
 
 __all__ = ["account_read", "number_states", "with_results"]
 
 _PHONES: Final = 20
 """Maximum count of numbers that an attention item lists. The others are counted."""
 _NOT_WRITTEN: Final = frozenset({Action.UNMANAGED, Action.PROTECTED})
-_FAILED: Final = frozenset({Outcome.FAILED, Outcome.CONFLICT, Outcome.UNVERIFIED})
 _OF_STATUS: Final = frozenset({NoticeKind.PENDING, NoticeKind.DUPLICATED, NoticeKind.BLOCKED})
 """Kinds of notices that repeat why a number is blocked."""
 
@@ -89,7 +88,7 @@ def account_read(
     differing = _differing(plan, result)
     has_failed = plan.verdict is Verdict.ERROR or (
         result is not None
-        and (result.outcome is RunOutcome.FAILED or any(result.counts.get(outcome) for outcome in _FAILED))
+        and (result.outcome is RunOutcome.FAILED or any(result.counts.get(outcome) for outcome in FAILURES))
     )
     if has_failed:
         health = HealthStatus.FAILED

@@ -4,7 +4,7 @@ It is level-triggered and idempotent: the writes follow from the desired and the
 writes.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 
 from msgspec import structs
@@ -17,7 +17,16 @@ from worker.model.ports import AccountLedger, Log, ProgressMeter, ReadableAccoun
 from worker.model.reads import encode_numbers
 from worker.model.results import NumberResult, Outcome, Requests
 from worker.model.safety import Health
-from worker.plan.build import Draft, Terms, as_plan, build, count_actions, remaining_writes, with_changes
+from worker.plan.build import (
+    Draft,
+    Remaining,
+    Terms,
+    as_plan,
+    build,
+    remaining_plan,
+    remaining_writes,
+    with_changes,
+)
 from worker.plan.comparison import CurrentFiles, missing_file_notices, stale_writes, with_earliest_ends
 from worker.plan.holds import dropped_change, hold_as_approved, in_order
 from worker.plan.notices import notices, result_notices, with_swap_notice
@@ -189,9 +198,7 @@ async def apply_saved(
     results = (
         *executor.results(),
         *(not_written_result(change) for change in remaining.changes if not change.action.writes),
-        *(conflict_result(change, observed) for change in remaining.conflicts),
-        *(expired_result(change, observed) for change in remaining.expired),
-        *(no_longer_desired_result(change, observed, reasons[change.phone]) for change in dropped_changes),
+        *_conflict_results(remaining, dropped_changes, reasons, observed),
         *(impossible_result(change, observed) for change in saved_account.impossible),
     )
     return conclude(
@@ -224,6 +231,15 @@ def _compare_with_files(
     return structs.replace(saved_account, changes=changes), dropped_changes, reasons
 
 
+def _conflict_results(
+    remaining: Remaining, dropped_changes: Iterable[Change], reasons: Mapping[str, Message], observed: ObservedAccount
+) -> Iterator[NumberResult]:
+    """Yield the results of the writes of a saved plan that the account, their schedule or the files rule out."""
+    yield from (conflict_result(change, observed) for change in remaining.conflicts)
+    yield from (expired_result(change, observed) for change in remaining.expired)
+    yield from (no_longer_desired_result(change, observed, reasons[change.phone]) for change in dropped_changes)
+
+
 async def preview_saved(
     saved_account: SavedAccount,
     api: ReadableAccount,
@@ -251,11 +267,7 @@ async def preview_saved(
     saved_account, dropped_changes, reasons = _compare_with_files(saved_account, files, now)
     observed, memory = await observe(api, recall, log)
     remaining = remaining_writes(saved_account, observed, memory, allow, now=now, removed_changes=dropped_changes)
-    conflicts = (
-        *(conflict_result(change, observed) for change in remaining.conflicts),
-        *(expired_result(change, observed) for change in remaining.expired),
-        *(no_longer_desired_result(change, observed, reasons[change.phone]) for change in dropped_changes),
-    )
+    conflicts = _conflict_results(remaining, dropped_changes, reasons, observed)
     messages = {result.phone: result.error.message for result in conflicts if result.error is not None}
     blocked_changes = (
         structs.replace(dropped_change(change, observed), reason=messages[change.phone])
@@ -263,19 +275,11 @@ async def preview_saved(
     )
     impossible = (dropped_change(change, observed) for change in saved_account.impossible)
     changes = in_order((*remaining.changes, *blocked_changes, *impossible))
-    plan = AccountPlan(
-        account=saved_account.account,
-        account_id=observed.account_id,
-        verdict=Verdict.REFUSED if remaining.refusals else Verdict.OK,
-        refusals=remaining.refusals,
-        counts=count_actions(changes, unchanged_count=len(remaining.already_done)),
-        changes=changes,
-        notices=(
-            *notices(observed, saved_account.groups, health),
-            *(() if files is None else missing_file_notices(files)),
-        ),
-        active=observed.active,
+    own_notices = (
+        *notices(observed, saved_account.groups, health),
+        *(() if files is None else missing_file_notices(files)),
     )
+    plan = remaining_plan(saved_account, observed, remaining, changes, own_notices)
     return Draft(with_swap_notice(await guard_plan(plan, api, saved_account.in_use, allow)), {})
 
 

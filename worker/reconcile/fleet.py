@@ -522,7 +522,7 @@ class Fleet:
             return await self._record(subject, conclude_unapplied(draft, Requests(), self.interrupted), {})
         try:
             with self.client(AccountWriter, account, log) as client:
-                async with self._lease(account, subject, pause) as account_ledger:
+                async with self._lease(client, subject, pause) as account_ledger:
                     try:
                         conclusion = await action(client, account_ledger)
                     except Exception as error:  # noqa: BLE001 - a bug in one account must not stop the others
@@ -534,12 +534,11 @@ class Fleet:
             return await self._record(subject, conclude_unapplied(draft, Requests(), as_worker_error(error, log)), {})
 
     def _lease(
-        self, account: AccountTarget, subject: Subject, pause: Callable[[float], Awaitable[bool]]
+        self, client: AccountReader, subject: Subject, pause: Callable[[float], Awaitable[bool]]
     ) -> AbstractAsyncContextManager[AccountLedger]:
-        """Take the lease of an account, whose client is open, and of the lane of its API key."""
-        api_key = self._credentials(account.credentials).api_key
-        subject = msgspec.structs.replace(subject, lane=identity.lane(subject.endpoint, api_key))
-        return self._ledger.lease(subject, pause, self.quotas[api_key])
+        """Take the lease of the account of a client, and of the lane of its API key."""
+        subject = msgspec.structs.replace(subject, lane=identity.lane(subject.endpoint, client.api_key))
+        return self._ledger.lease(subject, pause, client.quota)
 
     async def _settle(self, account: AccountTarget, subject: Subject, draft: Draft, log: RunLog) -> AccountResult:
         """Return the result of an account without writes, and close the ledger entries that earlier runs left open.
@@ -551,7 +550,7 @@ class Fleet:
             return await self._record(subject, conclusion, draft.confirmed_statuses)
         try:
             with self.client(AccountReader, account, log) as client:
-                async with self._lease(account, subject, _never_wait) as account_ledger:
+                async with self._lease(client, subject, _never_wait) as account_ledger:
                     try:
                         await account_ledger.resume(await client.observe())
                     finally:

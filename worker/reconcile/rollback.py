@@ -12,7 +12,7 @@ from worker.model.messages import Message
 from worker.model.plans import AccountPlan, Action, Change, Verdict, tally
 from worker.model.ports import Log, ReadableAccount
 from worker.model.safety import Health
-from worker.plan.build import Draft, count_actions, remaining_writes
+from worker.plan.build import Draft, remaining_plan, remaining_writes
 from worker.plan.diff import inverse
 from worker.plan.holds import in_order
 from worker.plan.notices import notices, with_swap_notice
@@ -67,16 +67,8 @@ async def preview(
     observed, memory = await observe(api, recall, log)
     remaining = remaining_writes(saved_account, observed, memory, allow)
     changes = in_order((*remaining.changes, *(_superseded(change, observed) for change in remaining.conflicts)))
-    plan = AccountPlan(
-        account=saved_account.account,
-        account_id=observed.account_id,
-        verdict=Verdict.REFUSED if remaining.refusals else Verdict.OK,
-        refusals=remaining.refusals,
-        counts=count_actions(changes, unchanged_count=len(remaining.already_done)),
-        changes=changes,
-        notices=notices(observed, saved_account.groups, health),
-        active=observed.active,
-    )
+    own_notices = notices(observed, saved_account.groups, health)
+    plan = remaining_plan(saved_account, observed, remaining, changes, own_notices)
     return Draft(with_swap_notice(await guard_plan(plan, api, saved_account.in_use, allow)), _desired(saved_account))
 
 

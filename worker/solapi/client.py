@@ -89,7 +89,9 @@ class AccountReader:
         self._is_pinned = account_id is not None
         self._listed_phones = listed
         self._baseline = baseline or Baseline()
-        self._quota = quota
+        self.api_key = credentials.api_key
+        """The API key, which signs the requests and has the quota."""
+        self.quota = quota
         self._log = log
         self._runtime = runtime
         self._cancellation = Cancellation()
@@ -204,25 +206,25 @@ class AccountReader:
     async def _fetch_once(self, url: URL, decode: Callable[[bytearray], T]) -> T:
         self._reads += 1
         body = Body()
-        response = await self._send(self._quota.reads, "GET", url, sink=body.feed)
+        response = await self._send(self.quota.reads, "GET", url, sink=body.feed)
         if response.status != _OK:
             raise self._refusal(response, response.content(), write=False)
         return decode(body.content)
 
     async def _observe_in_slot(self, *, closing: bool) -> ObservedAccount:
         if closing:
-            await self._quota.reads.acquire()
+            await self.quota.reads.acquire()
             return await self._report_to_breaker(self._read_once())
         return await self._read_in_slot(self._read_once)
 
     async def _read_in_slot(self, read_once: Callable[[], Awaitable[T]]) -> T:
         # a read changes nothing, so a stop does not wait for its response
         with self._cancellation:
-            await self._acquire(self._quota.reads)
+            await self._acquire(self.quota.reads)
             return await self._report_to_breaker(read_once())
 
     async def _probe(self) -> None:
-        await self._quota.reads.acquire()
+        await self.quota.reads.acquire()
         observed = await self._read_once()
         if self._baseline.reread_reason(observed, self._listed_phones) is None:
             self.probe = observed
@@ -252,7 +254,7 @@ class AccountReader:
 
     async def _read_once(self) -> ObservedAccount:
         """Read the account once. The caller has acquired the slot."""
-        window = self._quota.reads
+        window = self.quota.reads
         self._reads += 1
         document = AccountDecoder()
         response = await self._send(window, "GET", self._numbers_url, sink=document.feed)
@@ -318,9 +320,9 @@ class AccountReader:
         if isinstance(error, RateLimited):
             retry_after = error.retry_after
             seconds = (
-                retry_after if retry_after is not None and 0 < retry_after <= _MAX_PAUSE else self._quota.writes.seconds
+                retry_after if retry_after is not None and 0 < retry_after <= _MAX_PAUSE else self.quota.writes.seconds
             )
-            self._quota.pause(seconds)
+            self.quota.pause(seconds)
             self._log.info("rate_limit.held", duration_ms=round(seconds * 1000), http_status=error.http_status)
         return error
 
@@ -386,14 +388,14 @@ class AccountWriter(AccountReader):
             WorkerError: CircuitOpen, or the reason passed to `halt`.
         """
         self._cancellation.check()
-        window = self._quota.writes
+        window = self.quota.writes
         if self._breaker.is_open or not window.take():
             with self._cancellation:
                 await self._acquire(window)
 
     def release(self) -> None:
         """Give back an acquired slot for which no request was sent."""
-        self._quota.writes.release()
+        self.quota.writes.release()
 
     async def put(self, phone: str, status: Status) -> None:
         """Sign and send one write in the acquired slot. Return once the API has accepted it.
@@ -408,7 +410,7 @@ class AccountWriter(AccountReader):
         self._writes += 1
         url = self._numbers_url.with_path(self._number_path + phone, encoded=True)
         try:
-            response = await self._send(self._quota.writes, "PUT", url, wire.status_body(status), until=self._drain)
+            response = await self._send(self.quota.writes, "PUT", url, wire.status_body(status), until=self._drain)
             reported_status = self._reported(response, phone)
         except ApiError as error:
             self._breaker.record(error)

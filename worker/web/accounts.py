@@ -7,12 +7,11 @@ from typing import Final
 from worker.model.accounts import DesiredAccount
 from worker.model.history import Ending
 from worker.model.reads import AccountRead, Attention, HealthStatus, SyncStatus, is_unread, platform
-from worker.model.results import Outcome
+from worker.model.results import FAILURES, Outcome
 from worker.model.status_page import AccountState, AccountStatus, DaemonState
 
 __all__ = ["account_statuses"]
 
-_FAILED: Final = frozenset({Outcome.FAILED, Outcome.CONFLICT, Outcome.UNVERIFIED})
 _STUCK: Final = tuple(outcome for outcome in Outcome if outcome.needs_attention)
 
 Identity = tuple[str, str]
@@ -109,7 +108,7 @@ def _of_entry(entry: AccountState) -> AccountStatus:
     elif entry.outcome in {Ending.UNFINISHED, Ending.CRASHED} or not entry.settled:
         needs.insert(0, Attention(Ending.UNFINISHED.value, ""))
     has_failed = entry.outcome in {Ending.FAILED, Ending.CRASHED} or any(
-        entry.counts.get(outcome) for outcome in _FAILED
+        entry.counts.get(outcome) for outcome in FAILURES
     )
     health = HealthStatus.NEEDS_ATTENTION if needs else HealthStatus.HEALTHY
     differing = sum(entry.counts.get(outcome, 0) for outcome in _STUCK)

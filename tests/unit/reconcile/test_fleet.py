@@ -401,7 +401,7 @@ def test_endpoints_of_the_vendor_share_the_quota_of_a_key() -> None:
         quotas = set()
         for endpoint in ("solapi", "coolsms", None):
             with reseller.fleet.client(AccountReader, DefaultTarget(reference, endpoint), reseller.log) as client:
-                quotas.add(id(client._quota))
+                quotas.add(id(client.quota))
         assert len(quotas) == 1
 
     _run_scenario(scenario, 1)

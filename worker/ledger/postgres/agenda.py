@@ -123,7 +123,7 @@ class DueAccount(Struct, frozen=True):
 
 
 class Reconciled(Struct, frozen=True, kw_only=True):
-    """The end of an account's turn.
+    """The end of an account's turn. Its fields are in the order of the parameters of `_FINISH`.
 
     `seconds` is the time until its next turn, and `priority` that of the turn. `is_held` is True if writes were held.
     `is_settled` is True if the account was reconciled with `revision`. `planned` and `failed` are counts of writes.
@@ -267,9 +267,7 @@ class Agenda:
 
     def finish(self, taken: Collection[DueAccount], reconciled: Sequence[Reconciled]) -> Pause | RevisionState | None:
         """End the turn of accounts. Return the pause or the new state if that decides the canary."""
-        fields = [field for field in Reconciled.__struct_fields__ if field != "key"]
-        fields.insert(5, "key")
-        columns = [[getattr(each, field) for each in reconciled] for field in fields]
+        columns = [[getattr(turn, field) for turn in reconciled] for field in Reconciled.__struct_fields__]
         decision: Pause | RevisionState | None = None
         with transaction(self._connection):
             lock_rows(self._connection, is_durable=False)
@@ -340,9 +338,7 @@ class Agenda:
         connection = self._connection
         newest = {key: (outcome, is_open) for key, outcome, is_open in connection.execute(_NEWEST_ENTRIES, (keys,))}
         written: dict[str, dict[str, Status]] = {}
-        for key, phone, status in connection.execute(
-            "SELECT key, phone, status FROM written WHERE key = ANY(?)", (keys,)
-        ):
+        for key, phone, status in connection.execute(_WRITTEN, (keys,)):
             written.setdefault(key, {})[phone] = Status(status)
         registered = dict(connection.execute("SELECT key, numbers FROM registered WHERE key = ANY(?)", (keys,)))
         names: dict[str, dict[str, str | None]] = {}

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from msgspec import Struct
 
 from worker.config.desired.canonical import FORMAT
 from worker.ledger.database import Connection, transaction
+from worker.ledger.history import rows
 from worker.ledger.writes import storable
 from worker.model.errors import UsageError
 from worker.model.fleet import (
@@ -140,10 +141,10 @@ def publish(connection: Connection, revision: NewRevision, review: Callable[[Com
         removed = [name for name in before if name not in names]
         if not changed and not removed and _current(connection) is not None:
             return None
-        rows = connection.execute(
+        documents_before = connection.execute(
             "SELECT name, document FROM accounts WHERE name = ANY(?)", ([account.name for account in changed],)
         )
-        review(Comparison(dict(rows), len(removed), len(before)))
+        review(Comparison(dict(documents_before), len(removed), len(before)))
         lock_rows(connection, exclusive=True)
         failed = [name for (name,) in connection.execute(_FAILED_CANARY) if name in names]
         number = _add_revision(connection, revision, len(changed), len(removed))
@@ -277,14 +278,14 @@ def _choose_canary(
     if not count or total <= max(count, len(chosen)):
         return
     if len(chosen) < count:
-        rows = connection.execute(
+        others = connection.execute(
             "SELECT name FROM accounts WHERE revision = ? AND NOT name = ANY(?) ORDER BY name LIMIT ?",
             (number, chosen, count - len(chosen)),
         )
-        chosen += (name for (name,) in rows)
-    rows = connection.execute("UPDATE accounts SET is_canary = true WHERE name = ANY(?)", (chosen,))
+        chosen += (name for (name,) in others)
+    canary = connection.execute("UPDATE accounts SET is_canary = true WHERE name = ANY(?)", (chosen,)).rowcount
     connection.execute(
-        "UPDATE revisions SET state = ?, canary = ? WHERE revision = ?", (RevisionState.CANARY, rows.rowcount, number)
+        "UPDATE revisions SET state = ?, canary = ? WHERE revision = ?", (RevisionState.CANARY, canary, number)
     )
 
 
@@ -297,11 +298,9 @@ def _require_current(connection: Connection) -> Revision:
 
 
 def _current(connection: Connection) -> Revision | None:
-    cursor = connection.execute(_REVISION)
-    row = cursor.fetchone()
-    if row is None:
+    fields = next(rows(connection.execute(_REVISION)), None)
+    if fields is None:
         return None
-    fields: dict[str, Any] = dict(zip((column[0] for column in cursor.description), row, strict=True))
     setting = fields["fleet_wide"]
     return Revision(
         revision=fields["revision"],
