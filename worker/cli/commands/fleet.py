@@ -1,11 +1,11 @@
 """`senderid fleet`: reconcile accounts with any number of workers, which share a database."""
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -69,13 +69,16 @@ def publish(*, paths: Sequence[str], settings_path: str | None, allow: Sequence[
     rules = load.parse_rules(allow)
     documents = load.load_documents(settings, paths)
 
+    from worker.config import desired
+    from worker.config.revision import with_commits
     from worker.ledger.postgres.publications import publish as publish_revision
     from worker.render.text import fleet
 
+    accounts = with_commits(desired.join(documents))
+    new_revision = _revision(settings, documents, accounts, rules)
+    review = _reviewer(settings, accounts, new_revision.numbers, rules)
     with closing(_connect(settings)) as connection:
-        revision = publish_revision(
-            connection, _revision(settings, documents, rules), _reviewer(settings, documents, rules)
-        )
+        revision = publish_revision(connection, new_revision, review)
     emit(_("Nothing changed since the last revision.") + "\n" if revision is None else fleet.published(revision))
     return ExitStatus.OK
 
@@ -197,11 +200,15 @@ def _connect(settings: "Settings") -> "PostgresConnection":
     return fleet_database(settings).connect(program=__version__, now=now)
 
 
-def _revision(settings: "Settings", documents: "Sequence[AccountDocument]", rules: frozenset[str]) -> "NewRevision":
+def _revision(
+    settings: "Settings",
+    documents: "Sequence[AccountDocument]",
+    accounts: "Sequence[DesiredAccount]",
+    rules: frozenset[str],
+) -> "NewRevision":
     from worker.cli.ledger import user_name
     from worker.config import desired
     from worker.config.desired.canonical import encode_documents
-    from worker.config.revision import with_commits
     from worker.ledger.postgres.publications import NewRevision, PublishedAccount
     from worker.model.credentials import DEFAULT_CREDENTIALS
     from worker.reconcile import identity
@@ -214,7 +221,6 @@ def _revision(settings: "Settings", documents: "Sequence[AccountDocument]", rule
         return identity.lane(account.endpoint or settings.endpoint, resolver.api_key(reference) or repr(reference))
 
     by_name = desired.group_by_account(documents)
-    accounts = with_commits(desired.join(documents))
     published = []
     for account in accounts:
         data = encode_documents(by_name[account.name])
@@ -232,7 +238,9 @@ def _revision(settings: "Settings", documents: "Sequence[AccountDocument]", rule
     )
 
 
-def _reviewer(settings: "Settings", documents: "Sequence[AccountDocument]", rules: frozenset[str]) -> Any:
+def _reviewer(
+    settings: "Settings", accounts: "Sequence[DesiredAccount]", numbers: int, rules: frozenset[str]
+) -> "Callable[[Comparison], None]":
     from collections import Counter
 
     from worker.config import desired
@@ -241,16 +249,16 @@ def _reviewer(settings: "Settings", documents: "Sequence[AccountDocument]", rule
     from worker.plan.publication import guard_revision, switches
 
     now = datetime.now(UTC)
-    accounts = {account.name: account for account in desired.join(documents)}
+    by_name = {account.name: account for account in accounts}
 
     def review(comparison: "Comparison") -> None:
         counts = Counter[Action]()
         for name, data in comparison.documents_before.items():
             (before,) = desired.join(decode_documents(data))
-            counts += switches(before, accounts[name], now)
+            counts += switches(before, by_name[name], now)
         refusals = guard_revision(
             counts,
-            numbers=sum(len(account.listed) for account in accounts.values()),
+            numbers=numbers,
             removed=comparison.removed,
             accounts_before=comparison.accounts_before,
             setting=settings.safety.fleet_wide,
