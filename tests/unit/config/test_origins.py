@@ -25,6 +25,16 @@ def _origins(text: str, shared: bytes | None = None) -> dict[str, list[tuple[str
     }
 
 
+def test_schedule_comes_from_the_named_schedules_of_its_document() -> None:
+    text = f"account: main\nschedules: {{office: {OFFICE}}}\nnumbers: {{{PHONE}: {{schedule: office}}}}\n"
+    assert _origins(text) == {
+        "main": [
+            ("schedule", "office", "d/a.yaml:4", False),
+            ("schedules.office", "windows", "d/a.yaml:3", False),
+        ]
+    }
+
+
 @pytest.mark.parametrize("listed", [False, True])
 def test_fields_come_from_entry_document_and_folder(listed: bool) -> None:  # noqa: FBT001 - as pytest passes it
     fields = "{status: INACTIVE, note: 'front  desk'}"

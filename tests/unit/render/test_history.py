@@ -52,6 +52,11 @@ def test_no_runs_and_one_run() -> None:
     assert text.number("01012345678", history(), color=False) == "No runs with 010-1234-5678.\n"
 
 
+def test_number_with_more_runs_than_the_limit_says_how_to_list_them() -> None:
+    page = text.number("01012345678", history(run_record(account_record(number_record())), total=1_200), color=False)
+    assert page.endswith("\n1 of 1,200 runs with 010-1234-5678. To list all: --limit 0\n")
+
+
 def test_run_is_shown_in_full() -> None:
     """A run has user, host, version and settings, each account its file, and each number its attempts."""
     rate_limited = attempt(1, AttemptState.REJECTED, error=NumberError("RateLimited", "the quota is used up", 429))
