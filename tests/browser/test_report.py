@@ -42,7 +42,7 @@ def written(tmp_path: Path) -> Written:
 def _visible_rows(visited: Visit, table: str = "numbers") -> list[str]:
     """Return the numbers, or ids, of the visible rows."""
     actual = visited.page.evaluate(
-        "key => [...document.querySelectorAll(`table[data-key=${key}] tbody tr`)]"
+        "key => [...document.querySelectorAll(`table[data-key=${key}] tbody tr:not(.group)`)]"
         ".filter(row => row.checkVisibility()).map(row => row.querySelector('th').textContent)",
         table,
     )
@@ -90,7 +90,7 @@ def test_hostile_link_selects_nothing(visit: Opened, written: Written) -> None:
 
 def test_report_is_complete_without_scripts(visit: Opened, written: Written) -> None:
     visited = visit(written(report.plan(fleet_plan(1, 450)), "report.html"), scripts=False)
-    assert visited.page.locator("#numbers tbody tr:visible").count() == 450
+    assert visited.page.locator("#numbers tbody tr:not(.group):visible").count() == 450
     assert not visited.page.locator("#tools").is_visible()
     assert not visited.page.get_by_text("Show these numbers").first.is_visible()
     assert visited.page.locator("thead button").count() == 0
@@ -102,7 +102,7 @@ def test_link_repeats_search_filter_and_sort_order(visit: Opened, written: Writt
     for text in ("01000000005", "010-0000-0005", "지점 5", "0000-0005 DEACTIVATE"):
         page.fill("#search", text)
         expect(page.locator("#matches")).to_have_text(re.compile("Numbers: 1 of 24$"))
-        expect(page.locator("#numbers tbody tr:visible")).to_have_count(1)
+        expect(page.locator("#numbers tbody tr:not(.group):visible")).to_have_count(1)
         assert _visible_rows(visited) == ["010-0000-0005"]
     page.click("#clear")
     assert "#" not in page.url
@@ -120,6 +120,39 @@ def test_link_repeats_search_filter_and_sort_order(visit: Opened, written: Writt
     assert _visible_rows(second) == ["010-0000-0014", "010-0000-0010"]
     assert _matches(second) == _matches(visited)
     assert visited.complaints == second.complaints == []
+
+
+def test_sort_order_replaces_groups_until_it_is_removed(visit: Opened, written: Written) -> None:
+    """Rows of one account are below its name. A sorted table has the accounts in a column instead."""
+    page = visit(written(report.plan(fleet_plan(3, 8)), "report.html")).page
+    headings = page.locator("#numbers tr.group:visible")
+    accounts = page.locator("#numbers tbody td:first-child:visible")
+    assert (headings.count(), accounts.count()) == (3, 0)
+    page.fill("#search", "010-0000-0005")
+    expect(page.locator("#matches")).to_have_text(re.compile("Numbers: 1 of 24$"))
+    assert headings.count() == 1
+    page.click("#clear")
+    for count in (0, 0, 3):
+        page.get_by_role("button", name="Number", exact=True).click()
+        assert (headings.count(), accounts.count()) == (count, 0 if count else 24)
+
+
+def test_name_of_an_account_stays_in_view(visit: Opened, written: Written) -> None:
+    """It stays below the titles of the columns while its rows are scrolled."""
+    for size in ("phone", "desktop"):
+        page = visit(written(report.plan(fleet_plan(1, 150)), "report.html"), size=size).page
+        page.locator("#numbers tbody tr").nth(100).scroll_into_view_if_needed()
+        box = page.locator("#numbers tr.group th").bounding_box()
+        assert box is not None
+        assert 0 <= box["y"] < 50
+
+
+def test_fingerprint_is_copied_in_full(visit: Opened, written: Written) -> None:
+    page = visit(written(report.plan(fleet_plan(1, 1)), "report.html")).page
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Copy").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()") == "a1b2" * 16
 
 
 def test_task_link_shows_its_rows(visit: Opened, written: Written) -> None:

@@ -63,7 +63,7 @@ class NumberResult(Struct, frozen=True):
     """The result of one number. `before` and `after` are its observed statuses, `attempts` the count of writes sent.
 
     `action` is None if the account could not be read, so that there was no plan. `duration_ms` is the time from the
-    first attempt to the last response, in milliseconds; 0 if nothing was sent.
+    first attempt to the last response, in milliseconds; 0 if nothing was sent. `note` and `owner` come from the file.
     """
 
     phone: Phone
@@ -75,6 +75,8 @@ class NumberResult(Struct, frozen=True):
     attempts: Count = 0
     error: NumberError | None = None
     duration_ms: Count = 0
+    note: str | None = None
+    owner: str | None = None
 
 
 class AccountResult(Struct, frozen=True, kw_only=True):

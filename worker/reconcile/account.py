@@ -296,7 +296,17 @@ def conclude_unapplied(draft: Draft, requests: Requests, error: WorkerError | No
     results: Iterable[NumberResult]
     if draft.error is not None:
         results = (
-            NumberResult(phone, None, number.status, None, None, Outcome.NOT_ATTEMPTED, 0, reason)
+            NumberResult(
+                phone,
+                None,
+                number.status,
+                None,
+                None,
+                Outcome.NOT_ATTEMPTED,
+                error=reason,
+                note=number.note,
+                owner=number.owner,
+            )
             for phone, number in draft.desired.items()
         )
         conclusion = conclude(plan.account, plan.account_id, results, requests=requests, stop_reason=error)

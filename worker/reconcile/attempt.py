@@ -138,6 +138,8 @@ class WriteAttempt:
             attempts=self.sequence,
             error=error,
             duration_ms=round((self.end - self.start) * 1000) if self.sequence else 0,
+            note=change.note,
+            owner=change.owner,
         )
 
     def _judge(

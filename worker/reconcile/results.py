@@ -149,6 +149,8 @@ def not_written_result(change: Change, reason: NumberError | None = None) -> Num
         change.observed,
         outcome,
         error=reason if outcome.needs_attention else None,
+        note=change.note,
+        owner=change.owner,
     )
 
 
@@ -195,4 +197,14 @@ def no_longer_desired_result(change: Change, observed: ObservedAccount, reason: 
 
 
 def _conflict(change: Change, status: str | None, error: NumberError) -> NumberResult:
-    return NumberResult(change.phone, change.action, change.desired, status, status, Outcome.CONFLICT, 0, error)
+    return NumberResult(
+        change.phone,
+        change.action,
+        change.desired,
+        status,
+        status,
+        Outcome.CONFLICT,
+        error=error,
+        note=change.note,
+        owner=change.owner,
+    )

@@ -22,6 +22,7 @@ from worker.model.errors import (
 from worker.model.plans import Action, Change, Notice, NoticeKind, Verdict
 from worker.model.results import AccountResult, NumberResult, Outcome, Requests, RunOutcome
 from worker.plan.planfile import LeftOut
+from worker.reconcile.attempt import WriteAttempt
 from worker.reconcile.results import (
     as_unverified,
     conclude,
@@ -105,6 +106,17 @@ def test_number_that_changed_since_the_plan_is_a_conflict(status: Status | None,
     expected = NumberResult("0101", Action.ACTIVATE, "ACTIVE", "INACTIVE", status, Outcome.CONFLICT, 0, error)
     assert conflict_result(_CHANGE, _account(status)) == expected
     assert impossible_result(_CHANGE, _account(status)) == expected
+
+
+def test_result_keeps_the_note_and_the_owner_of_the_file() -> None:
+    change = replace(_CHANGE, note="old head office", owner="marketing")
+    attempt = WriteAttempt(change)
+    for result in (
+        not_written_result(change),
+        expired_result(change, _account(None)),
+        attempt.result(None, None, verified=False),
+    ):
+        assert (result.note, result.owner) == ("old head office", "marketing")
 
 
 @pytest.mark.parametrize("status", [None, Status.INACTIVE])

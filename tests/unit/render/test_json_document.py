@@ -67,7 +67,16 @@ def test_result_document_has_every_field() -> None:
     """Statuses and outcomes are words."""
     error = NumberError("ServerError", "the server failed", 502)
     number = NumberResult(
-        "0211", Action.DEACTIVATE, Status.INACTIVE, Status.ACTIVE, Status("FROZEN"), Outcome.CONFLICT, 2, error, 70
+        "0211",
+        Action.DEACTIVATE,
+        Status.INACTIVE,
+        Status.ACTIVE,
+        Status("FROZEN"),
+        Outcome.CONFLICT,
+        2,
+        error,
+        70,
+        "a note",
     )
     account = AccountResult(
         account="main", outcome=RunOutcome.PARTIAL, counts=tally(Outcome, {Outcome.CONFLICT: 1}), numbers=(number,)
@@ -103,6 +112,8 @@ def test_result_document_has_every_field() -> None:
                         "attempts": 2,
                         "error": {"code": "ServerError", "message": "the server failed", "http_status": 502},
                         "duration_ms": 70,
+                        "note": "a note",
+                        "owner": None,
                     }
                 ],
                 "notices": [],

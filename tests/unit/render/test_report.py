@@ -150,9 +150,9 @@ def test_notices_are_shown_once() -> None:
 
 
 def test_long_table_keeps_rows_that_need_attention() -> None:
-    """A table over its limit counts the omitted rows."""
+    """A table over its limit counts the omitted rows, and stays in order, as rows of one account have one heading."""
     sampled = table("numbers", "Numbers", (), _rows(12), limit=5)
-    assert [row.needs_attention for row in sampled.rows] == [True, True, True, False, False]
+    assert [row.needs_attention for row in sampled.rows] == [False, False, True, True, True]
     assert sampled.omitted == (
         "7 more rows are not in this file (3 deactivate, 3 protected, 1 activate). "
         "All of them: --format json. One account in full: --account NAME."
@@ -161,6 +161,56 @@ def test_long_table_keeps_rows_that_need_attention() -> None:
 
 def _rows(number: int) -> tuple[TableRow, ...]:
     return numbers_table(plan_view(fleet_plan(1, number)).accounts, is_plan=True).rows
+
+
+def test_numbers_of_an_account_have_a_heading() -> None:
+    """It has the name, the id, the verdict unless it is good, and the counts. Long accounts have one heading too."""
+    read = ParsedReport(report.plan(fleet_plan(2, 300)))
+    headings = [row for row in read.rows if len(row) == 1]
+    counts = "75 to activate, 75 to deactivate, 75 blocked, 75 protected"
+    assert [" ".join(cell.split()) for (cell,) in headings] == [
+        f"shop-0001 12925150 x refused {counts}",
+        f"shop-0000 12925149 {counts}",
+    ]
+    bodies = list(numbers_table(plan_view(fleet_plan(2, 300)).accounts, is_plan=True).bodies)
+    assert [(body.group is not None, len(body.rows), body.late) for body in bodies] == [
+        (True, 200, False),
+        (False, 100, True),
+        (True, 100, True),
+        (False, 200, True),
+    ]
+    assert 'class="cards grouped"' not in report.runs(history(throttled_run()))
+
+
+@pytest.mark.parametrize(
+    ("page", "filters"),
+    [
+        (report.plan(fleet_plan(3, 8)), ["Verdict", "Account", "Action", "Owner"]),
+        (
+            report.result(result_of(account(number_result(Outcome.CHANGED)))),
+            ["Outcome of accounts", "Account", "Outcome of numbers"],
+        ),
+        (report.run(throttled_run()), ["Outcome of accounts", "Account", "Outcome of numbers"]),
+    ],
+    ids=["plan", "result", "run"],
+)
+def test_filters_have_distinct_names(page: str, filters: list[str]) -> None:
+    """Two filters of a report never have the same name."""
+    assert [cell["data-facet"] for cell in ParsedReport(page).named("th") if "data-facet" in cell] == filters
+
+
+def test_fingerprint_is_short_and_can_be_copied() -> None:
+    """A script hides the rest of a fingerprint, and copies all of it."""
+    page = report.plan(plan_of())
+    assert f'<code class="copied">{"f" * 12}<span class="rest">{"f" * 52}</span></code>' in page
+    assert page.count('<button type="button" class="copy"') == 1
+
+
+def test_result_has_notes_and_owners() -> None:
+    """They come from the file."""
+    changed = replace(number_result(Outcome.CHANGED), note="old head office", owner="marketing")
+    line = ParsedReport(report.result(result_of(account(changed)))).line("010-1234-5678")
+    assert line[4:6] == ["old head office", "marketing"]
 
 
 def test_percentage_is_not_rounded_to_zero() -> None:
@@ -292,6 +342,9 @@ def test_each_api_key_has_its_own_chart() -> None:
     ]
     page = report.run(run_record(*accounts))
     assert page.count("<figure") == 5
+    titles = [text.split("</figcaption>")[0] for text in page.split("<figcaption")[1:]]
+    assert "<strong><bdi>a6</bdi></strong>" in titles[0]
+    assert "credentials from $KEY_6 and $SECRET_6" in titles[0]
     assert "2 more API keys without a chart had 3 writes." in page
     assert "Stopped:</strong> CircuitOpen: down." in page
 

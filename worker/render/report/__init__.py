@@ -26,7 +26,7 @@ def plan(document: Plan, *, drift: bool = False) -> str:
     if document.at is not None:
         fields.append(Field(_("For"), document.at, "moment"))
     fields += [
-        Field(_("Fingerprint"), document.fingerprint, "code"),
+        Field(_("Fingerprint"), document.fingerprint, "hash"),
         Field(_("Accounts"), f"{len(document.accounts):,}"),
         Field(_("Numbers"), f"{numbers:,}"),
     ]

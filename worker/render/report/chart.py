@@ -58,7 +58,7 @@ class Band(Struct, frozen=True):
 
 
 class Chart(Struct, frozen=True):
-    """The chart of one API key.
+    """The chart of one API key: the accounts that use it, and the endpoint with the credentials.
 
     `line` is the SVG path of the writes in a sliding window of `window` seconds. `limit` is the y coordinate of the
     quota; None without a quota. `again` and `refused` are the x coordinates of retries and of writes that the quota
@@ -66,7 +66,8 @@ class Chart(Struct, frozen=True):
     the chart in words.
     """
 
-    title: str
+    accounts: tuple[str, ...]
+    key: str
     summary: str
     window: float
     line: str
@@ -87,15 +88,17 @@ class Chart(Struct, frozen=True):
 def charts(run: RunRecord) -> tuple[tuple[Chart, ...], str]:
     """Return the charts of the API keys with the most writes, and a sentence that counts the other keys, if any."""
     rate = _rate(run)
-    keys: dict[str, list[Write]] = {}
+    keys: dict[str, tuple[list[str], list[Write]]] = {}
     for account in run.accounts:
         writes = [_write(attempt) for number in account.numbers or () for attempt in number.attempts]
         if writes:
-            keys.setdefault(endpoint_text(account), []).extend(writes)
+            names_of_key, writes_of_key = keys.setdefault(endpoint_text(account), ([], []))
+            names_of_key.append(account.account)
+            writes_of_key.extend(writes)
     window = _WINDOW if rate is None else rate.per_seconds
-    ordered_keys = sorted(keys.items(), key=lambda item: -len(item[1]))
-    drawings = tuple(draw(title, sorted(writes), window, rate) for title, writes in ordered_keys[:_CHARTS])
-    other_counts = [len(writes) for _title, writes in ordered_keys[_CHARTS:]]
+    ordered_keys = sorted(keys.items(), key=lambda item: -len(item[1][1]))
+    drawings = tuple(draw(names, key, sorted(writes), window, rate) for key, (names, writes) in ordered_keys[:_CHARTS])
+    other_counts = [len(writes) for _key, (_names, writes) in ordered_keys[_CHARTS:]]
     if not other_counts:
         return drawings, ""
     text = ngettext(
@@ -121,7 +124,7 @@ def _write(attempt: Attempt) -> Write:
     return Write(at, again=attempt.number > 1, refused=is_refused)
 
 
-def draw(title: str, writes: Sequence[Write], window: float, rate: Rate | None) -> Chart:
+def draw(accounts: Sequence[str], key: str, writes: Sequence[Write], window: float, rate: Rate | None) -> Chart:
     """Return the chart of at least one write. `writes` are in order of time, and `window` is in seconds."""
     start, end = writes[0].at, writes[-1].at + window
     peaks = busiest(writes, window, start, end, _PARTS)
@@ -136,7 +139,8 @@ def draw(title: str, writes: Sequence[Write], window: float, rate: Rate | None) 
 
     silent_spans = pauses(writes, window)
     return Chart(
-        title=title,
+        accounts=tuple(accounts),
+        key=key,
         summary=_summary(writes, peak, window, rate, silent_spans),
         window=window,
         line=_steps([up(value) for value in peaks]),

@@ -15,10 +15,25 @@ from worker.render.report.chart import Chart
 from worker.render.view.attention import AttentionGroup
 from worker.render.view.parts import CountView, Share
 
-__all__ = ["AccountName", "Cell", "Column", "Field", "Report", "Table", "TableRow", "capped", "page", "table"]
+__all__ = [
+    "AccountName",
+    "Cell",
+    "Column",
+    "Field",
+    "Report",
+    "RowGroup",
+    "Table",
+    "TableRow",
+    "capped",
+    "page",
+    "table",
+]
 
 _MAX_ROWS: Final = 50_000
 """Maximum count of rows of a table, as browsers stall on more."""
+
+_ROWS_SHOWN: Final = 200
+"""Count of rows of a table that a browser with scripts shows at first, as PAGE of report.js."""
 
 _MAX_ITEMS: Final = 100
 """Maximum count of attention items of one kind in a report."""
@@ -46,12 +61,20 @@ Cell: TypeAlias = str | int | tuple[str, ...] | Mark | AccountName | Share | Non
 
 
 class Column(Struct, frozen=True):
-    """A column of a table. `key` names it in links. If `facet` is True, rows can be filtered by its values."""
+    """A column of a table. `key` names it in links. `facet` is the label of a filter by its values; "" for none."""
 
     key: str
     label: str
     kind: CellKind
-    facet: bool = False
+    facet: str = ""
+
+
+class RowGroup(Struct, frozen=True):
+    """The account of consecutive rows: its name, mark and counts. The first column of its table is the account."""
+
+    account: AccountName
+    mark: Mark
+    text: str
 
 
 class TableRow(Struct, frozen=True):
@@ -59,6 +82,15 @@ class TableRow(Struct, frozen=True):
 
     cells: tuple[Cell, ...]
     needs_attention: bool = False
+    group: RowGroup | None = None
+
+
+class TableBody(Struct, frozen=True):
+    """Rows of one group. `group` is None if they have none or continue it. A browser with scripts hides `late` rows."""
+
+    group: RowGroup | None
+    rows: Sequence[TableRow]
+    late: bool
 
 
 class Table(Struct, frozen=True):
@@ -79,13 +111,30 @@ class Table(Struct, frozen=True):
             if any(row.cells[index] not in {None, "", ()} for row in self.rows)
         )
 
+    @property
+    def is_grouped(self) -> bool:
+        """Return True if the rows have groups."""
+        return any(row.group for row in self.rows)
+
+    @property
+    def bodies(self) -> Iterator[TableBody]:
+        """Yield the rows by group, in parts of at most `_ROWS_SHOWN` rows."""
+        last_group = None
+        for (_group, part), items in groupby(
+            enumerate(self.rows), lambda item: (id(item[1].group), item[0] // _ROWS_SHOWN)
+        ):
+            rows = [row for _index, row in items]
+            group = rows[0].group
+            yield TableBody(None if group is last_group else group, rows, late=part > 0)
+            last_group = group
+
 
 class Field(Struct, frozen=True):
-    """A labelled value at the head of a report. If `kind` is "moment", `value` is a timestamp."""
+    """A labelled value at the head of a report. If `kind` is "moment", `value` is a timestamp; "hash" is shortened."""
 
     label: str
     value: str
-    kind: Literal["text", "code", "moment"] = "text"
+    kind: Literal["text", "code", "hash", "moment"] = "text"
 
 
 class Report(Struct, frozen=True, kw_only=True):
@@ -112,14 +161,14 @@ class Report(Struct, frozen=True, kw_only=True):
 
 def page(report: Report) -> str:
     """Return the report as one HTML document, ended by a newline."""
-    assets = [inline_asset(name) for name in ("style.css", "report.css", "early.js", "report.js")]
-    (style, own, early, script), sources = zip(*assets, strict=True)
+    assets = [inline_asset(name) for name in ("style.css", "report.css", "early.js", "copy.js", "report.js")]
+    (style, own, early, *scripts), sources = zip(*assets, strict=True)
     return render(
         "report.html",
         report=report,
         styles=(style, own),
         early=early,
-        script=script,
+        scripts=scripts,
         policy=_policy(sources[:2], sources[2:]),
         names=_MAX_NAMES,
     )
@@ -140,9 +189,9 @@ def table(key: str, title: str, columns: tuple[Column, ...], rows: Sequence[Tabl
     """
     if len(rows) <= limit:
         return Table(key, title, columns, tuple(rows))
-    ordered_rows = sorted(rows, key=lambda row: not row.needs_attention)
+    ordered = sorted(range(len(rows)), key=lambda index: not rows[index].needs_attention)
     word_counts = Counter(
-        next(cell.word for cell in row.cells if isinstance(cell, Mark)) for row in ordered_rows[limit:]
+        next(cell.word for cell in rows[index].cells if isinstance(cell, Mark)) for index in ordered[limit:]
     )
     number = len(rows) - limit
     text = ngettext(
@@ -155,7 +204,7 @@ def table(key: str, title: str, columns: tuple[Column, ...], rows: Sequence[Tabl
         key,
         title,
         columns,
-        tuple(ordered_rows[:limit]),
+        tuple(rows[index] for index in sorted(ordered[:limit])),
         f"{text} {_('All of them: --format json. One account in full: --account NAME.')}",
     )
 

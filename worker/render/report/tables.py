@@ -8,7 +8,7 @@ from worker.model.plans import Action
 from worker.render.i18n import gettext as _
 from worker.render.i18n import translate
 from worker.render.marks import brief_counts, counts_text, ending_mark
-from worker.render.report.page import AccountName, Cell, Column, Table, TableRow, table
+from worker.render.report.page import AccountName, Cell, Column, RowGroup, Table, TableRow, table
 from worker.render.view.attention import error_text
 from worker.render.view.parts import AccountView, NumberRow
 from worker.render.view.result import number_row
@@ -24,7 +24,12 @@ def accounts_table(accounts: Iterable[AccountView], *, is_plan: bool) -> Table:
     """Return a table of accounts, with their verdicts (of a plan) or outcomes (of a run)."""
     columns = (
         Column("account", _("Account"), "account"),
-        Column("ended", _("Verdict") if is_plan else _("Outcome"), "mark", facet=True),
+        Column(
+            "ended",
+            _("Verdict") if is_plan else _("Outcome"),
+            "mark",
+            _("Verdict") if is_plan else _("Outcome of accounts"),
+        ),
         Column("active", _("ACTIVE numbers"), "share"),
         Column("on", _("To activate"), "number"),
         Column("off", _("To deactivate"), "number"),
@@ -56,6 +61,8 @@ def accounts_table(accounts: Iterable[AccountView], *, is_plan: bool) -> Table:
 
 
 def _planned(account: AccountView) -> tuple[Cell, ...]:
+    if account.error:
+        return (None,) * 9
     number = account.counts.get
     return (
         number(Action.ACTIVATE, 0),
@@ -75,13 +82,14 @@ def _ended(account: AccountView) -> tuple[Cell, ...]:
 def numbers_table(accounts: Iterable[AccountView], *, is_plan: bool) -> Table:
     """Return a table of the numbers of accounts."""
     columns = (
-        Column("account", _("Account"), "account", facet=True),
+        Column("account", _("Account"), "account", _("Account")),
         Column("phone", _("Number"), "phone"),
-        *_columns(_("Action") if is_plan else _("Outcome")),
+        *(_columns(_("Action"), _("Action")) if is_plan else _columns(_("Outcome"), _("Outcome of numbers"))),
     )
     rows = [
-        TableRow((AccountName(account.name), row.phone, *_cells(row)), row.needs_attention)
+        TableRow((AccountName(account.name), row.phone, *_cells(row)), row.needs_attention, heading)
         for account in accounts
+        for heading in [RowGroup(AccountName(account.name, account.id), account.mark, brief_counts(account.counts))]
         for group in account.groups()
         for row in group.rows
     ]
@@ -93,9 +101,9 @@ def history_table(document: History) -> Table:
     columns = (
         Column("when", _("When"), "moment"),
         Column("run", _("Run"), "code"),
-        Column("account", _("Account"), "account", facet=True),
-        *_columns(_("Outcome")),
-        Column("by", _("By"), "lines", facet=True),
+        Column("account", _("Account"), "account", _("Account")),
+        *_columns(_("Outcome"), _("Outcome")),
+        Column("by", _("By"), "lines", _("By")),
     )
     rows = [
         TableRow(
@@ -115,16 +123,16 @@ def history_table(document: History) -> Table:
     return table("numbers", _("Run history"), columns, rows)
 
 
-def _columns(mark: str) -> tuple[Column, ...]:
-    """Return the columns of `_cells`."""
+def _columns(mark: str, facet: str) -> tuple[Column, ...]:
+    """Return the columns of `_cells`. `mark` is the label of the mark, `facet` that of its filter."""
     return (
-        Column("what", mark, "mark", facet=True),
+        Column("what", mark, "mark", facet),
         Column("status", _("Status"), "lines"),
         Column("why", _("Why"), "lines"),
         Column("cause", _("Cause"), "lines"),
         Column("until", _("Until"), "lines"),
         Column("note", _("Note"), "lines"),
-        Column("owner", _("Owner"), "lines", facet=True),
+        Column("owner", _("Owner"), "lines", _("Owner")),
         Column("attempts", _("Attempts"), "number"),
         Column("attempts", _("Attempts"), "lines"),
         Column("took", _("Duration (ms)"), "number"),
@@ -169,9 +177,9 @@ def runs_table(runs: Sequence[RunRecord]) -> Table:
     columns = (
         Column("when", _("When"), "moment"),
         Column("run", _("Run"), "code"),
-        Column("what", _("Outcome"), "mark", facet=True),
+        Column("what", _("Outcome"), "mark", _("Outcome")),
         Column("command", _("Command"), "lines"),
-        Column("who", _("By"), "lines", facet=True),
+        Column("who", _("By"), "lines", _("By")),
         Column("accounts", _("Accounts"), "lines"),
         Column("counts", _("Numbers"), "lines"),
         Column("took", _("Duration (s)"), "lines"),

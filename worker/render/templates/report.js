@@ -29,7 +29,9 @@
       this.head = [...table.tHead.rows[0].cells];
       this.keys = this.head.map((cell) => cell.dataset.key);
       this.titles = this.head.map((cell) => cell.textContent);
-      this.rows = [...table.querySelectorAll("tbody > tr")];
+      this.rows = [...table.querySelectorAll("tbody > tr:not(.group)")];
+      this.grouped = table.classList.contains("grouped");
+      this.groups = this.grouped ? this.findGroups() : [];
       this.order = this.rows.map((_, place) => place);
       this.states = new Uint8Array(this.rows.length);
       this.limit = PAGE;
@@ -48,11 +50,20 @@
       this.updateButtons();
     }
 
+    // each group: the row with the name of its account, and the places of its first row and after its last
+    findGroups() {
+      const places = new Map(this.rows.map((row, place) => [row, place]));
+      const heads = [...this.table.querySelectorAll("tr.group")];
+      const starts = heads.map((head) => places.get(head.nextElementSibling));
+      return heads.map((head, index) => ({ head, start: starts[index], end: starts[index + 1] ?? this.rows.length }));
+    }
+
     offer(cell, place) {
       const button = element("button", { type: "button", textContent: this.titles[place] });
       button.title = fill(words.sort, { column: this.titles[place] });
       button.addEventListener("click", () => {
-        this.sort(this.keys[place], cell.ariaSort === "ascending");
+        // the third time restores the order of the document, with its groups
+        this.sort(cell.ariaSort === "descending" ? "" : this.keys[place], cell.ariaSort === "ascending");
         this.apply();
         remember();
       });
@@ -122,6 +133,7 @@
         row.className = state === LATE ? "late" : "";
       }
       this.found = found;
+      for (const { head, start, end } of this.groups) head.hidden = !this.states.subarray(start, end).includes(SHOWN);
       this.updateButtons();
     }
 
@@ -153,8 +165,13 @@
         const empty = this.values(key).map((text) => text === "");
         this.order.sort((one, other) => empty[one] - empty[other] || sign * compare(one, other) || one - other);
       }
+      this.table.classList.toggle("grouped", this.grouped && place < 0);
+      const heads = new Map(this.groups.map(({ head, start }) => [start, head]));
       const sorted = document.createDocumentFragment();
-      for (const row of this.order) sorted.append(this.rows[row]);
+      for (const row of this.order) {
+        if (place < 0 && heads.has(row)) sorted.append(heads.get(row));
+        sorted.append(this.rows[row]);
+      }
       this.table.tBodies[0].append(sorted);
     }
 
@@ -177,10 +194,10 @@
 
   for (const list of lists) {
     list.head.forEach((cell, place) => {
-      if (!("facet" in cell.dataset)) return;
+      if (!cell.dataset.facet) return;
       const select = element("select");
       select.append(new Option(words.any, ""));
-      const label = element("label", { textContent: `${list.titles[place]} ` });
+      const label = element("label", { textContent: `${cell.dataset.facet} ` });
       label.append(select);
       clear.before(label);
       facets.set(list.keys[place], select);

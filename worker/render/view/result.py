@@ -158,15 +158,18 @@ def attention_items(accounts: Iterable[tuple[str, ErrorInfo | None, Sequence[Any
 
 
 def number_row(number: AnyNumber) -> NumberRow:
-    """Return the row of a number."""
+    """Return the row of a number. Only a result has its note and owner, and only a record has each attempt."""
+    result, record = (number, None) if isinstance(number, NumberResult) else (None, number)
     return NumberRow(
         phone=number.phone,
         mark=mark_of(number.outcome),
         status=_status(number),
         needs_attention=number.outcome is not None and number.outcome.needs_attention,
         error="" if number.error is None else error_text(number.error),
-        tries=number.attempts if isinstance(number, NumberResult) else 0,
-        attempts=number.attempts if isinstance(number, NumberRecord) else (),
+        note=(result and result.note) or "",
+        owner=(result and result.owner) or "",
+        tries=result.attempts if result else 0,
+        attempts=record.attempts if record else (),
         duration_ms=number.duration_ms,
     )
 
