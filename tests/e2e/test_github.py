@@ -124,7 +124,7 @@ def test_plan_updates_its_one_comment(job: Job, forge: Forge, served: Served) ->
     assert (first.status, first.outputs["changes"], first.outputs["exit-status"]) == (0, "true", "2")
     assert len(forge.comments) == 121
     comment = forge.comments[-1]
-    assert comment["body"].startswith(f"{MARKER}\n### Plan: 1 to activate, 0 to deactivate")
+    assert comment["body"].startswith(f"{MARKER}\n### Safe to merge.\n\n**Plan: 1 to activate, 0 to deactivate")
     assert comment["body"].rstrip().endswith(f"[The run](https://github.com/{REPOSITORY}/actions/runs/42)")
     job.folder.joinpath("desired.yaml").write_text(DESIRED.replace(f"{B}: ACTIVE", f"{B}: INACTIVE"))
     second = job("plan", INPUT_ALLOW="max-deactivations\nmin-active\n")
@@ -344,7 +344,7 @@ def test_failed_comment_fails_the_plan(job: Job, served: Served) -> None:
     assert step.status == 1
     assert "The plan is not on the pull request." in step.log
     assert "the token is invalid" in step.log
-    assert "### Plan" in step.summary
+    assert "**Plan: " in step.summary
     assert served.writes == []
 
 

@@ -22,7 +22,7 @@ def test_every_command_prints_markdown(command: Command, served: Served) -> None
     markdown = ("--format", "markdown")
     planned = command("plan", "-f", "d.yaml", *markdown, "--detailed-exitcode")
     assert planned.returncode == 2
-    assert planned.stdout.startswith("### Plan: 1 to activate, 0 to deactivate. 2 unchanged.\n")
+    assert planned.stdout.startswith("### Safe to merge.\n\n**Plan: 1 to activate, 0 to deactivate. 2 unchanged.**\n")
     drifted = command("drift", "-f", "d.yaml", *markdown)
     assert (drifted.returncode, drifted.stdout[:10]) == (2, "### Drift:")
     applied = command("apply", "-y", "-f", "d.yaml", *markdown, "--output", "done.md")

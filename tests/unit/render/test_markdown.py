@@ -66,13 +66,28 @@ def test_plan_without_changes_is_one_line() -> None:
 
 
 def test_many_accounts_are_folded_below_attention_items() -> None:
-    """Attention items of all accounts are listed first and not folded."""
+    """Attention items of all accounts are listed first and not folded. The accounts are folded together, and each."""
     accounts = [account(f"a{index}", change(index, Action.MISSING, reason="register it")) for index in range(40)]
     comment = plan(*accounts)
     assert "- **40 missing** (`a0`, `a1`, `a2`, `a3`, `a4` and 35 more): register it\n" in comment
     assert comment.index("register it") < comment.index("<details>")
     assert comment.count("<details><summary><code>a") == 40
-    assert comment.count("</details>") == 40
+    assert comment.count("</details>") == 41
+    assert "<details><summary><b>Changes by account</b>: 40 numbers, 40 accounts</summary>" in comment
+    assert "| `a9` | 0 | 0 | 1 |\n| 30 more accounts | 0 | 0 | 30 |\n" in comment
+
+
+@pytest.mark.parametrize("spread", [1, 6, 30])
+def test_thirty_changes_of_two_thousand_accounts_are_summed_up(spread: int) -> None:
+    """What is not folded is short, whether the changes are in one account or in many."""
+    changes = [change(index, Action.HELD if index % 10 == 0 else Action.ACTIVATE) for index in range(30)]
+    changed = [account(f"shop-{index:04d}", *changes[index::spread]) for index in range(spread)]
+    comment = plan(*changed, *(account(f"calm-{index:04d}") for index in range(2_000 - spread)))
+    assert len(comment) < 65_536
+    unfolded = re.sub(r"(?s)<details><summary>(.*?)</summary>.*?(?=\n\n<details><summary>|\Z)", r"\1", comment)
+    assert len(list(filter(None, unfolded.splitlines()))) < 22
+    assert comment.startswith("### Blocked: 3 numbers need attention.\n")
+    assert comment.count("| `010-") == 30
 
 
 def test_accounts_with_equal_changes_are_merged() -> None:
@@ -90,7 +105,10 @@ def test_accounts_with_equal_changes_are_merged() -> None:
 
 def test_long_table_of_a_small_plan_is_folded() -> None:
     comment = plan(account("main", *map(change, range(25))))
-    assert "<details><summary><b>25 to activate</b></summary>\n\nlisted\n\n| Number" in comment
+    assert (
+        "<details><summary><code>main</code> (<code>12925149</code>): 25 to activate</summary>\n\n| Action | Number"
+        in comment
+    )
     assert comment.count("| `010-") == 25
 
 
@@ -107,7 +125,7 @@ def test_table_over_the_size_limit_is_a_sample(numbers: int, expected_rows: int)
 
 def test_one_omitted_number_is_singular() -> None:
     character = "\U0001d41a"  # four bytes, one column: 101 such rows do not fit, and 100 do
-    comment = plan(account("main", *(change(index, note=character * 78, owner=character * 71) for index in range(101))))
+    comment = plan(account("main", *(change(index, note=character * 72, owner=character * 71) for index in range(101))))
     assert "and 1 more, from `010-0000-0100` to `010-0000-0100`" in comment
     assert "1 number is left out of the tables." in comment
 
@@ -224,7 +242,7 @@ def test_large_result_lists_failures_above_folded_accounts() -> None:
     assert (
         "- **20 failed** (`a0`, `a1`, `a2`, `a3`, `a4` and 15 more): Code (400): no. Its status is unchanged" in comment
     )
-    assert comment.count("<details>") == 20
+    assert comment.count("<details>") == 21
 
 
 def test_run_shows_attempts() -> None:
@@ -274,8 +292,8 @@ def test_run_shows_attempts() -> None:
     assert comment.startswith("### Run `20261125T000000Z-abcdef`: unfinished\n\n**It is still running or it crashed")
     assert "#### `main` (`12925149`): unfinished, 1 to activate, 1 failed\n" in comment
     assert "\n`from d.yaml`\n" in comment
-    assert "| `010-0000-0001` | INACTIVE, not ACTIVE | 1: ok, 1: ok | Code (400): no |" in comment
-    assert "**1 unfinished**" in comment
+    assert "| x failed | `010-0000-0001` | INACTIVE, not ACTIVE | Code (400): no | 1: ok, 1: ok |" in comment
+    assert "| … unfinished | `010-0000-0002` |" in comment
     assert comment.endswith("`apply by me@here, 2026-11-25 00:00:00 UTC, senderid 0`\n")
     failed_run = structs.replace(
         record, outcome=Ending.FAILED, accounts=(structs.replace(account, numbers=None, error=ErrorInfo("Code", "no")),)
@@ -300,12 +318,12 @@ def _change(action: Action, phone: str) -> Change:
 @pytest.mark.parametrize(
     ("accounts", "verdict"),
     [
-        ([("a", Verdict.OK, [Action.ACTIVATE])], "**Safe to merge.**"),
-        ([("a", Verdict.OK, [Action.HELD])], "**Blocked: 1 number needs attention.**"),
-        ([("a", Verdict.OK, [Action.HELD, Action.HELD])], "**Blocked: 2 numbers need attention.**"),
+        ([("a", Verdict.OK, [Action.ACTIVATE])], "Safe to merge."),
+        ([("a", Verdict.OK, [Action.HELD])], "Blocked: 1 number needs attention."),
+        ([("a", Verdict.OK, [Action.HELD, Action.HELD])], "Blocked: 2 numbers need attention."),
         (
             [("a", Verdict.REFUSED, [Action.DEACTIVATE]), ("b", Verdict.OK, [Action.ACTIVATE])],
-            "**Blocked: 1 account cannot be applied.**",
+            "Blocked: 1 account cannot be applied.",
         ),
     ],
 )
@@ -322,6 +340,6 @@ def test_plan_starts_with_its_verdict(accounts: list[tuple[str, Verdict, list[Ac
         for name, of, actions in accounts
     )
     text = markdown.plan(Plan(created_at="2026-11-24T00:00:00Z", at=None, fingerprint="f", accounts=plans))
-    assert text.splitlines()[2] == verdict
+    assert text.splitlines()[0] == f"### {verdict}"
     assert ("| Account | + | - | Needs attention |" in text) is (len(accounts) > 1)
     assert ("| `a` | 0 | 1 | refused |" in text) is (len(accounts) > 1)

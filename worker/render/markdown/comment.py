@@ -9,7 +9,7 @@ from worker.model.plans import Action
 from worker.render.i18n import gettext as _
 from worker.render.i18n import ngettext, translate
 from worker.render.markdown.escape import NOTE, code, html_code, name_list, phone, prose, table
-from worker.render.marks import MARKS, count, counts
+from worker.render.marks import MARKS, count
 from worker.render.view.attention import AttentionGroup, group_by
 from worker.render.view.parts import MANY, AccountView, DocumentView, NumberGroup, NumberRow
 
@@ -21,6 +21,10 @@ CAP: Final = 65_000
 _WRITES: Final = (Action.ACTIVATE, Action.DEACTIVATE)
 _FOLDED: Final = 30
 """Maximum count of rows of a document whose accounts are unfolded; accounts of longer ones are in `<details>`."""
+_GATHERED: Final = 5
+"""Maximum count of accounts that are shown one below the other; more are in one `<details>`."""
+_SUMMED: Final = 10
+"""Maximum count of accounts that the summary names. The others are summed up, so that it fits a screen."""
 _SAMPLES: Final = (None, 500, 100, 10)
 """Maximum counts of rows shown of one group; None means all rows. The first value that fits a comment is used."""
 _LIST: Final = 15_000
@@ -91,15 +95,15 @@ def _within(lines: Iterator[str], cap: int) -> str | None:
     return "\n".join(output) + "\n"
 
 
-def _head(view: DocumentView, head: _Head, *, is_folded: bool) -> Iterator[str]:
-    yield f"### {head.title}"
+def _head(view: DocumentView, head: _Head) -> Iterator[str]:
+    yield f"### {head.verdict or head.title}"
     if head.verdict:
         yield ""
-        yield f"**{head.verdict}**"
+        yield f"**{head.title}**"
     for _tone, sentence in view.remarks:
         yield ""
         yield f"**{prose(sentence)}**"
-    yield from _list([_item(item) for item in view.attention if is_folded or item.kind != "numbers"])
+    yield from _list(list(map(_item, view.attention)))
 
 
 def _item(item: AttentionGroup) -> str:
@@ -123,9 +127,13 @@ def _notice(item: AttentionGroup) -> str:
 
 
 def _foot(view: DocumentView, remarks: Sequence[str]) -> Iterator[str]:
-    if view.quiet_text:
+    if view.quiet_title:
         yield ""
-        yield view.quiet_text.format(names=name_list(view.quiet))
+        yield f"<details><summary>{view.quiet_title}</summary>"
+        yield ""
+        yield name_list(view.quiet, limit=MANY)
+        yield ""
+        yield "</details>"
     if view.notices:
         yield ""
         yield f"<details><summary><b>{_('Notices')}</b>: {len(view.notices):,}</summary>"
@@ -158,25 +166,33 @@ def _in_full(
     view: DocumentView, sections: Sequence[Section], head: _Head, remarks: Sequence[str], sample: int | None
 ) -> Iterator[str]:
     is_folded = sum(section.view.size for section in sections) > _FOLDED
-    yield from _head(view, head, is_folded=is_folded)
-    if head.verdict and 1 < len(sections) <= MANY:
+    is_gathered = len(sections) > _GATHERED
+    yield from _head(view, head)
+    if head.verdict and len(sections) > 1:
         yield from _summary(sections)
+    if is_gathered:
+        yield ""
+        yield f"<details><summary><b>{_('Changes by account')}</b>: {_sizes(sections)}</summary>"
     omitted_count = 0
     for section in sections:
+        is_own_fold = is_folded or section.view.size > MANY
         yield ""
-        if is_folded:
+        if is_own_fold:
             yield f"<details><summary>{_name(section, html=True)}: {_html_brief(section)}</summary>"
         else:
             yield f"#### {_name(section)}: {prose(section.view.brief)}"
         for remark in section.view.provenance:
             yield ""
             yield prose(remark)
-        for group in section.view.groups():
-            yield from _group(group, sample, is_folded=not is_folded and len(group.rows) > MANY)
-            omitted_count += _omitted_count(group, sample)
-        if is_folded:
+        groups = section.view.groups()
+        yield from _numbers(groups, sample, _("Action") if view.ending is None else _("Outcome"))
+        omitted_count += sum(_omitted_count(group, sample) for group in groups)
+        if is_own_fold:
             yield ""
             yield "</details>"
+    if is_gathered:
+        yield ""
+        yield "</details>"
     yield from _foot(view, remarks)
     if omitted_count:
         text = ngettext(
@@ -185,79 +201,84 @@ def _in_full(
         yield from _all_of_them(text, omitted_count)
 
 
+def _sizes(sections: Sequence[Section]) -> str:
+    """Return the counts of the numbers and the accounts of sections."""
+    numbers = sum(section.view.size * len(section.accounts) for section in sections)
+    accounts = sum(len(section.accounts) for section in sections)
+    return f"{count(numbers, 'number')}, {count(accounts, 'account')}"
+
+
 def _summary(sections: Sequence[Section]) -> Iterator[str]:
-    """Yield a table of accounts: what each activates, deactivates, and leaves to an operator."""
-    rows = (
-        (
-            name_list(section.names),
-            *(f"{section.view.counts.get(action, 0):,}" for action in _WRITES),
-            _attention(section.view),
-        )
-        for section in sections
-    )
+    """Yield a table of accounts, the most severe first: what each activates, deactivates, and leaves to an operator."""
+    ordered = sorted(sections, key=lambda section: (section.view.mark.tone != "bad", not section.view.attention_count))
+    named = ordered if len(ordered) <= _SUMMED + 1 else ordered[:_SUMMED]
+    others = [account for section in ordered[len(named) :] for account in section.accounts]
+    rows = [(name_list(section.names), *_sums(section.accounts), _attention(section.accounts)) for section in named]
+    if others:
+        rows.append((count(len(others), "more account"), *_sums(others), _attention(others)))
     yield from table((_("Account"), *(MARKS[action].symbol for action in _WRITES), _("Needs attention")), rows)
 
 
-def _attention(account: AccountView) -> str:
-    """Return the count of numbers that need attention, or the verdict on an account that cannot be applied."""
-    return prose(translate(account.mark.word)) if account.mark.tone == "bad" else f"{account.attention_count:,}"
+def _sums(accounts: Sequence[AccountView]) -> tuple[str, ...]:
+    return tuple(f"{sum(account.counts.get(action, 0) for account in accounts):,}" for action in _WRITES)
+
+
+def _attention(accounts: Sequence[AccountView]) -> str:
+    """Return the verdict on accounts that cannot be applied, or the count of their numbers that need attention."""
+    mark = accounts[0].mark
+    if mark.tone == "bad":
+        return prose(translate(mark.word))
+    return f"{sum(account.attention_count for account in accounts):,}"
 
 
 def _omitted_count(group: NumberGroup, sample: int | None) -> int:
     return 0 if sample is None or len(group.rows) <= max(sample, MANY) else len(group.rows) - sample
 
 
-def _group(group: NumberGroup, sample: int | None, *, is_folded: bool) -> Iterator[str]:
-    omitted_count = _omitted_count(group, sample)
-    rows = group.rows[: len(group.rows) - omitted_count]
-    advice = prose(group.advice or "")
-    counted = counts([(len(group.rows), group.mark.counted)])
-    yield ""
-    if is_folded:
-        yield f"<details><summary><b>{counted}</b></summary>"
-        yield ""
-        yield advice
-    else:
-        yield f"**{counted}**" + (f": {advice}" if advice else "")
-    columns = _columns(is_own=group.advice is None)
-    cells = {name: [cell(row) for row in rows] for name, cell in columns.items()}
-    filled_columns = {name: column for name, column in cells.items() if any(column)}
-    yield from table(list(filled_columns), zip(*filled_columns.values(), strict=True))
-    if omitted_count:
-        first_omitted, last_omitted = phone(group.rows[-omitted_count].phone), phone(group.rows[-1].phone)
-        yield ""
-        yield _("and {count} more, from {first} to {last}").format(
-            count=f"{omitted_count:,}", first=first_omitted, last=last_omitted
-        )
-    if is_folded:
-        yield ""
-        yield "</details>"
+def _numbers(groups: Sequence[NumberGroup], sample: int | None, action: str) -> Iterator[str]:
+    """Yield one table of the numbers of an account, and a line for each group of which rows are left out."""
+    kept = [(group, len(group.rows) - _omitted_count(group, sample)) for group in groups]
+    rows = [(group, row) for group, size in kept for row in group.rows[:size]]
+    columns = {title: [cell(group, row) for group, row in rows] for title, cell in _columns(action).items()}
+    filled_columns = {title: cells for title, cells in columns.items() if any(cells)}
+    if rows:
+        yield from table(list(filled_columns), zip(*filled_columns.values(), strict=True))
+    for group, size in kept:
+        omitted_rows = group.rows[size:]
+        if omitted_rows:
+            text = _("and {count} more, from {first} to {last}").format(
+                count=f"{len(omitted_rows):,}", first=phone(omitted_rows[0].phone), last=phone(omitted_rows[-1].phone)
+            )
+            yield ""
+            yield f"{prose(translate(group.mark.word))}: {text}"
 
 
-def _columns(*, is_own: bool) -> dict[str, Callable[[NumberRow], str]]:
-    """Return the columns of a table. `is_own` adds those of errors and attempts, if rows have their own."""
-    columns: dict[str, Callable[[NumberRow], str]] = {
-        _("Number"): lambda row: phone(row.phone),
-        _("Status"): lambda row: prose(row.status),
-        _("Why"): lambda row: prose(row.cause),
-        _("Until"): lambda row: code(row.until),
-        _("Note"): lambda row: prose(row.note, NOTE),
-        _("Owner"): lambda row: prose(row.owner, NOTE),
+def _columns(action: str) -> dict[str, Callable[[NumberGroup, NumberRow], str]]:
+    """Return the columns of a table of numbers by title. `action` is the title of the first."""
+    return {
+        action: lambda _group, row: f"{row.mark.symbol} {prose(translate(row.mark.word))}".strip(),
+        _("Number"): lambda _group, row: phone(row.phone),
+        _("Status"): lambda _group, row: prose(row.status),
+        _("Why"): _why,
+        _("Until"): lambda _group, row: code(row.until),
+        _("Note"): lambda _group, row: prose(row.note, NOTE),
+        _("Owner"): lambda _group, row: prose(row.owner, NOTE),
+        _("Attempts"): lambda _group, row: prose(
+            ", ".join(f"{attempt.number}: {translate(attempt.state)}" for attempt in row.attempts)
+        ),
     }
-    if is_own:
-        columns |= {
-            _("Attempts"): lambda row: prose(
-                ", ".join(f"{attempt.number}: {translate(attempt.state)}" for attempt in row.attempts)
-            ),
-            _("Error"): lambda row: prose(row.error),
-        }
-    return columns
+
+
+def _why(group: NumberGroup, row: NumberRow) -> str:
+    """Return the reason and the cause of a number. A group without advice has the error of its account."""
+    reason = "" if group.advice == "" else row.reason or row.error
+    return prose("; ".join(filter(None, (reason, row.cause))))
 
 
 def _in_brief(
     view: DocumentView, sections: Sequence[Section], head: _Head, remarks: Sequence[str], *, whole: bool
 ) -> Iterator[str]:
-    yield from _head(view, head, is_folded=True)
+    yield from _head(view, head)
     rows = (
         (prose(translate(count.mark.counted)), f"{count.numbers:,}", f"{count.accounts:,}") for count in view.counts
     )

@@ -62,10 +62,10 @@ def phone(digits: str) -> str:
     return code(hyphenated(digits), _PHONE)
 
 
-def name_list(names: Sequence[str], *, html: bool = False) -> str:
+def name_list(names: Sequence[str], *, html: bool = False, limit: int = _NAMES) -> str:
     """Return the first names, with the count of the others. With `html`, the text is for an HTML block."""
-    text = ", ".join(map(html_code if html else code, names[:_NAMES]))
-    more_count = len(names) - _NAMES
+    text = ", ".join(map(html_code if html else code, names[:limit]))
+    more_count = len(names) - limit
     return _("{names} and {count} more").format(names=text, count=f"{more_count:,}") if more_count > 0 else text
 
 

@@ -55,8 +55,8 @@ def _document(view: DocumentView, paint: Paint, columns: int, *, show_all: bool)
             show_all=show_all,
         ),
     ]
-    if view.quiet_text:
-        lines += [*indented(view.quiet_text.format(names=names(view.quiet)), columns, "", "  "), ""]
+    if view.quiet_title:
+        lines += [*indented(f"{view.quiet_title}: {names(view.quiet)}", columns, "", "  "), ""]
     return "\n".join([*lines, *_closing(view, paint, columns)]) + "\n"
 
 

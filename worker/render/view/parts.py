@@ -150,19 +150,17 @@ class DocumentView(Struct, frozen=True, kw_only=True):
     drift: bool = False
 
     @property
-    def quiet_text(self) -> str:
-        """A sentence on the accounts without changes, with a placeholder `{names}`; empty if there are none."""
+    def quiet_title(self) -> str:
+        """The count of accounts without changes, as a sentence without a full stop; empty if there are none."""
         if not self.quiet or len(self.quiet) + len(self.accounts) + len(self.unread) == 1:
             return ""
+        # with drift only, the files of these accounts may still have changes to apply
         number = len(self.quiet)
         if self.drift:
-            # the files of these accounts may still have changes to apply
-            text = ngettext("{count} account has no drift: {names}", "{count} accounts have no drift: {names}", number)
+            text = ngettext("{count} account has no drift", "{count} accounts have no drift", number)
         else:
-            text = ngettext(
-                "{count} account is as desired: {names}", "{count} accounts are as desired: {names}", number
-            )
-        return text.replace("{count}", f"{number:,}")
+            text = ngettext("{count} account is as desired", "{count} accounts are as desired", number)
+        return text.format(count=f"{number:,}")
 
 
 def count_views(counts: Mapping[str, int], accounts: Iterable[Mapping[K, int]]) -> list[CountView]:
