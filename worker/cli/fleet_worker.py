@@ -3,25 +3,29 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from worker import __version__
 from worker.cli.exit_status import ExitStatus, overall
-from worker.cli.ledger import LedgerOptions, fleet_database, read_only
+from worker.cli.ledger import LedgerOptions, fleet_database
 from worker.cli.runner import Session, new_run_id, now
 from worker.cli.services import Services
 from worker.config.settings import Settings
 from worker.daemon.fleet import Admission, FleetWorker
 from worker.daemon.fleet.agenda import AgendaThread
+from worker.daemon.fleet.batches import Batches
 from worker.daemon.passes import Pass, Passes
 from worker.daemon.scheduler import LONGEST_REST
 from worker.ledger import Ledger, NullLedger
+from worker.ledger.group_commit import GroupCommits
 from worker.ledger.postgres.agenda import Agenda, Balance, QueueLength
-from worker.ledger.postgres.leases import PostgresLeases, SharedLeases
+from worker.ledger.postgres.leases import PostgresLeases
 from worker.model.accounts import AccountMemory
+from worker.model.results import RunOutcome
 from worker.plan.build import Terms
 from worker.plan.policy import Selection
 from worker.telemetry.fleet_metrics import FleetMetrics
@@ -47,17 +51,18 @@ async def run_worker(run: Session, settings: Settings, services: Services, metri
     canary = msgspec.structs.replace(settings.canary, accounts=0)
     settings = msgspec.structs.replace(settings, safety=safety, canary=canary)
     memories: dict[str, AccountMemory] = {}
-    async with _leased(settings, run.run_id, every) as (leases, agenda):
+    async with _leased(settings, run.run_id, every) as (leases, agenda, commits):
         log = run.log.bind(worker=leases.worker)
         recorder = services.recorder(log)
         worker: FleetWorker
+        ledgers = _Ledgers(settings, leases, commits, agenda, memories)
         passes = Passes(
             settings,
             Terms.of(settings, Selection(), frozenset()),
             run.transport,
             services.resolver,
             log,
-            ledgers=_Ledgers(settings, leases, memories),
+            ledgers=ledgers,
             conclude=overall,
             admit=Admission(agenda, settings.endpoint, log),
             recorder=recorder,
@@ -82,6 +87,8 @@ async def run_worker(run: Session, settings: Settings, services: Services, metri
                 settings=settings,
                 every=every,
                 new_run_id=begin,
+                conclude=overall,
+                end_run=ledgers.end,
                 listeners=[_Listener(FleetMetrics(metrics.registry), listeners)],
             )
             monitor.follow(worker)
@@ -100,10 +107,11 @@ async def _stop(run: Session, worker: FleetWorker) -> None:
 
 
 @asynccontextmanager
-async def _leased(settings: Settings, run_id: str, every: float) -> AsyncIterator[tuple[PostgresLeases, AgendaThread]]:
-    """Hold the leases of the worker inside the `async with` block."""
+async def _leased(
+    settings: Settings, run_id: str, every: float
+) -> AsyncIterator[tuple[PostgresLeases, AgendaThread, GroupCommits]]:
+    """Hold the leases of the worker inside the `async with` block, with its agenda and the records of its runs."""
     database = fleet_database(settings)
-    connection = database.connect(program=__version__, now=now)
     run = LedgerOptions(_COMMAND).run_info(settings, run_id, now)
     leases = PostgresLeases(
         run,
@@ -111,38 +119,61 @@ async def _leased(settings: Settings, run_id: str, every: float) -> AsyncIterato
         database.open,
         is_fleet=True,
     )
-    agenda = AgendaThread(
-        Agenda(
-            connection,
-            leases,
-            every=every,
-            longest_rest=LONGEST_REST,
-            window_seconds=settings.rate_limit.per_seconds,
+    with (
+        closing(database.connect(program=__version__, now=now)) as agenda_connection,
+        closing(database.open()) as connection,
+        ThreadPoolExecutor(1, thread_name_prefix="ledger") as thread,
+    ):
+        agenda = AgendaThread(
+            Agenda(
+                agenda_connection,
+                leases,
+                every=every,
+                longest_rest=LONGEST_REST,
+                window_seconds=settings.rate_limit.per_seconds,
+            )
         )
-    )
-    try:
-        leases.start(connection)
-        yield leases, agenda
-    finally:
-        agenda.close()
-        leases.stop()
-        connection.close()
+        try:
+            leases.start(agenda_connection)
+            leases.attach(connection)
+            yield (
+                leases,
+                agenda,
+                GroupCommits(connection, leases, submit=thread.submit, now=now, unusable=database.unusable),
+            )
+        finally:
+            agenda.close()
+            leases.stop()
 
 
 class _Ledgers:
-    """Source of the ledgers of slices, which share the leases of the worker.
+    """Source of the ledgers of slices, whose runs share the connection and the leases of the worker.
 
-    `memories` has the memories of the accounts in progress. Those that it lacks are read one by one.
+    `memories` has the memories of the accounts in progress. Those that it lacks are read.
     """
 
-    def __init__(self, settings: Settings, leases: PostgresLeases, memories: dict[str, AccountMemory]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        leases: PostgresLeases,
+        commits: GroupCommits,
+        agenda: AgendaThread,
+        memories: dict[str, AccountMemory],
+    ) -> None:
         self._settings = settings
         self._leases = leases
-        reader = read_only(settings)
+        self._commits = commits
+        self._runs: dict[str, asyncio.Task[Ledger]] = {}
+
+        async def read(keys: list[str]) -> list[AccountMemory]:
+            found = await agenda(Agenda.memories, keys)
+            return [found[key] for key in keys]
+
+        reads = Batches(read)
 
         async def recall(key: str) -> AccountMemory:
             memory = memories.get(key)
-            return await reader.recall(key) if memory is None else memory
+            return await reads(key) if memory is None else memory
 
         self._memory = NullLedger(recall)
 
@@ -151,11 +182,38 @@ class _Ledgers:
         """The memory of earlier runs, read-only."""
         return self._memory
 
-    def open(self, run_id: str) -> "AbstractAsyncContextManager[PassLedger]":
-        """Return the ledger of a slice as a context manager, which opens it."""
-        leases = SharedLeases(self._leases)
-        ledger: Ledger = LedgerOptions(_COMMAND).open(self._settings, run_id, now, leases=leases)
-        return ledger
+    @asynccontextmanager
+    async def open(self, run_id: str) -> "AsyncIterator[PassLedger]":
+        """Yield the ledger of a slice, for one of its accounts. The first one records the start of the run."""
+        if run_id not in self._runs:
+            self._runs[run_id] = asyncio.ensure_future(self._start(run_id))
+        yield _SliceLedger(await self._runs[run_id])
+
+    async def end(self, run_id: str, outcome: RunOutcome) -> None:
+        """Record the end of a slice, if one of its accounts opened its ledger.
+
+        Raises:
+            LedgerError: the end could not be recorded.
+        """
+        run = self._runs.pop(run_id, None)
+        if run is not None:
+            await (await run).finish(outcome)
+
+    async def _start(self, run_id: str) -> Ledger:
+        ledger = LedgerOptions(_COMMAND).open(self._settings, run_id, now, leases=self._leases, commits=self._commits)
+        return await ledger.__aenter__()
+
+
+class _SliceLedger:
+    """The ledger of a slice, as one of its accounts uses it."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.lease = ledger.lease
+        self.recall = ledger.recall
+        self.record = ledger.record
+
+    async def finish(self, outcome: RunOutcome) -> None:
+        """Do nothing: the slice ends after its other accounts."""
 
 
 class _Listener:

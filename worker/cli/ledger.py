@@ -17,6 +17,7 @@ from worker import __version__
 from worker.cli.credentials import read_password
 from worker.config.settings import SecretsSettings, Settings
 from worker.ledger import Database, Leases, Ledger, NullLedger, RunInfo, SqliteFile, memory_reader
+from worker.ledger.group_commit import GroupCommits
 from worker.ledger.history import find_run_ids, last_changing_run, run_record
 from worker.model.accounts import AccountMemory
 from worker.model.credentials import Secret, SecretRef
@@ -79,10 +80,18 @@ class LedgerOptions(msgspec.Struct, frozen=True):
             plan=self.plan,
         )
 
-    def open(self, settings: Settings, run_id: str, now: Callable[[], str], *, leases: Leases | None = None) -> Ledger:
+    def open(
+        self,
+        settings: Settings,
+        run_id: str,
+        now: Callable[[], str],
+        *,
+        leases: Leases | None = None,
+        commits: GroupCommits | None = None,
+    ) -> Ledger:
         """Return the ledger of a run that starts now. `now` returns the current time as a timestamp.
 
-        `leases` are those of a process whose runs share them.
+        `leases` and `commits` are those of a process whose runs share them.
         """
         return Ledger(
             ledger_database(settings),
@@ -92,6 +101,7 @@ class LedgerOptions(msgspec.Struct, frozen=True):
             lock_timeout=self.lock_timeout,
             grace_seconds=settings.timeout.total_seconds + settings.rate_limit.per_seconds,
             leases=leases,
+            commits=commits,
         )
 
 

@@ -17,12 +17,12 @@ from worker.ledger import LedgerProtocol
 from worker.ledger.reads import RecordedRead
 from worker.model.accounts import DesiredAccount, Status
 from worker.model.credentials import Credentials, CredentialsRef
-from worker.model.errors import Interrupted, LedgerError
+from worker.model.errors import Interrupted, LedgerError, WorkerError
 from worker.model.plans import AccountPlan, Action, Change, Notice, Verdict
 from worker.model.reads import AccountRead
 from worker.model.results import AccountResult, Outcome, RunOutcome
 from worker.model.times import format_utc_ms
-from worker.plan.build import Draft, Terms
+from worker.plan.build import Draft, Terms, failed_draft
 from worker.reconcile.fleet import Fleet
 from worker.reconcile.identity import Identities
 from worker.reconcile.log import log_changes, log_error, log_notices, log_refusals
@@ -273,6 +273,25 @@ class Passes:
         if self._admit is not None and self._interruption is None:
             drafts, more_held = await self._admit(accounts, drafts, held_accounts)
             held_accounts |= more_held
+        return await self._conclude_pass(run_id, accounts, drafts, held_accounts, start=start, now=now)
+
+    async def fail(self, run_id: str, account: DesiredAccount, error: WorkerError, now: datetime) -> Pass:
+        """Report and record an account that must not be read because of `error`. Return the result."""
+        draft = failed_draft(account, self._terms, error, now)
+        return await self._conclude_pass(run_id, [account], [draft], frozenset(), start=self._now(), now=now)
+
+    async def _conclude_pass(
+        self,
+        run_id: str,
+        accounts: Sequence[DesiredAccount],
+        drafts: Sequence[Draft],
+        held_accounts: frozenset[str],
+        *,
+        start: datetime,
+        now: datetime,
+    ) -> Pass:
+        """Write the accounts, and report and record their state. Return the result."""
+        log = _QuietLog(self._log.bind(run_id=run_id))
         account_passes = [AccountPass(draft.plan, statuses=draft.statuses) for draft in drafts]
         error = None
         if self._interruption is None:

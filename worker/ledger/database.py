@@ -187,6 +187,10 @@ class Database(Protocol):
         """
         ...
 
+    def write(self, *, program: str, now: Callable[[], str]) -> AbstractContextManager[Connection]:
+        """Open the ledger for writing as `connect` does, for the duration of the context."""
+        ...
+
     def read(
         self, *, skip_check: bool = False, seconds: float | None = None
     ) -> AbstractContextManager[Connection | None]:

@@ -182,7 +182,8 @@ class Ledger:
     `max_bytes` is the size of the records beyond which the oldest runs are deleted. `lock_timeout` is the maximum time
     in seconds, by `clock`, to wait for a lease that another run has. `grace_seconds` is the time for which a request
     may count at the server after it was sent. `submit` runs calls one at a time outside the event loop; a simulation
-    replaces it. `leases` are those of the process, if its runs share them; None for leases of this run alone.
+    replaces it. `commits` are the transactions of a process whose runs share a connection and `leases`; None for a
+    connection and leases of this run alone.
     """
 
     def __init__(
@@ -197,6 +198,7 @@ class Ledger:
         clock: Callable[[], float] = time.monotonic,
         submit: Callable[[Callable[[], None]], object] | None = None,
         leases: Leases | None = None,
+        commits: GroupCommits | None = None,
     ) -> None:
         self._database = database
         self._run = run
@@ -206,6 +208,7 @@ class Ledger:
         self._clock = clock
         self._leases = leases or database.leases(run, grace_seconds)
         self._finished = False
+        self._shared_commits = commits
         self._connection: Connection | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._submit = submit or self._thread.submit
@@ -216,16 +219,8 @@ class Ledger:
         Raises:
             LedgerError: the ledger cannot be written, so no request must be sent.
         """
-        self._connection = self._database.connect(program=self._run.version, now=self._now)
         try:
-            self._leases.start(self._connection)
-            self._commits = GroupCommits(
-                self._connection,
-                self._leases,
-                submit=self._submit,
-                now=self._now,
-                unusable=self._database.unusable,
-            )
+            self._commits = self._shared_commits or self._open()
             await self._commits.run(lambda connection: writes.add_run(connection, self._run))
         except BaseException:
             self._close()
@@ -240,6 +235,13 @@ class Ledger:
             if not self._finished:
                 await self.finish(RunOutcome.FAILED)
         self._close()
+
+    def _open(self) -> GroupCommits:
+        self._connection = self._database.connect(program=self._run.version, now=self._now)
+        self._leases.start(self._connection)
+        return GroupCommits(
+            self._connection, self._leases, submit=self._submit, now=self._now, unusable=self._database.unusable
+        )
 
     def _close(self) -> None:
         self._thread.shutdown()

@@ -6,7 +6,6 @@ could not be read is unknown. Its numbers are one document, which is written onl
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -83,7 +82,7 @@ def save(
         LedgerError: the ledger cannot be written.
     """
     try:
-        with closing(database.connect(program=program, now=now)) as connection, transaction(connection):
+        with database.write(program=program, now=now) as connection, transaction(connection):
             record_reads(connection, reads)
             record_daemon(connection, daemon)
     except sqlite3.Error as error:

@@ -4,7 +4,7 @@ import os
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, closing, contextmanager
 from errno import EACCES
 from pathlib import Path
 from typing import Any, Final
@@ -60,6 +60,10 @@ class SqliteFile:
         connection = self._open_file(self.path, program=program, now=now)
         connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         return connection
+
+    def write(self, *, program: str, now: Callable[[], str]) -> AbstractContextManager[sqlite3.Connection]:
+        """Open the ledger for writing, see `Database`."""
+        return closing(self.connect(program=program, now=now))
 
     @contextmanager
     def read(self, *, skip_check: bool = False, seconds: float | None = None) -> Iterator[sqlite3.Connection | None]:

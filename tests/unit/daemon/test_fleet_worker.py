@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,6 +12,7 @@ import structlog
 from tests.support.fleets import FleetProcess, document, publish_accounts
 from tests.support.ledgers import rows
 from tests.support.postgres import new_database
+from worker.cli.exit_status import overall
 from worker.config.settings import Settings
 from worker.daemon.fleet import Admission, FleetWorker
 from worker.daemon.fleet.agenda import AgendaThread
@@ -20,7 +21,7 @@ from worker.ledger.postgres.agenda import Balance, QueueLength
 from worker.ledger.postgres.database import PostgresDatabase
 from worker.model.accounts import AccountMemory, DesiredAccount, Observed, ObservedAccount, Status
 from worker.model.credentials import Credentials, CredentialsRef, Secret
-from worker.model.errors import CredentialsMissing, Interrupted, LedgerError
+from worker.model.errors import CredentialsMissing, Interrupted, LedgerError, WorkerError
 from worker.model.plans import AccountPlan, Action, Change, Verdict, tally
 from worker.model.results import AccountResult, NumberResult, Outcome, RunOutcome
 from worker.plan.build import Draft, Terms, build, failed_draft
@@ -48,6 +49,8 @@ class _Passes:
     def __init__(self, script: Script) -> None:
         self.script = script
         self.held: list[frozenset[str]] = []
+        self.ended: list[tuple[str, RunOutcome]] = []
+        self.slow: str | None = None
         self.error: LedgerError | None = None
         self.interruption: Interrupted | None = None
         self.started = asyncio.Event()
@@ -60,10 +63,18 @@ class _Passes:
     def forget_identity(self, account: str) -> None:
         """Do nothing."""
 
+    async def end_run(self, run_id: str, outcome: RunOutcome) -> None:
+        self.ended.append((run_id, outcome))
+
+    async def fail(self, run_id: str, account: DesiredAccount, error: WorkerError, now: datetime) -> Pass:
+        plan = failed_draft(account, Terms(), error, now).plan
+        return Pass(run_id, now, now, RunOutcome.FAILED, (AccountPass(plan),))
+
     async def run(self, run_id: str, accounts: Sequence[DesiredAccount], held: frozenset[str], now: datetime) -> Pass:
         self.held.append(held)
         self.started.set()
-        await self.may_end.wait()
+        if self.slow in {None, accounts[0].name}:
+            await self.may_end.wait()
         outcome = RunOutcome.CONVERGED
         return Pass(run_id, now, now, outcome, tuple(map(self.script, accounts)), self.error)
 
@@ -113,6 +124,8 @@ async def _running(
         settings=Settings(),
         every=300.0,
         new_run_id=lambda: "run",
+        conclude=overall,
+        end_run=passes.end_run,
         listeners=[] if listener is None else [listener],
         runtime=Runtime(uniform=lambda low, _: low),
     )
@@ -208,6 +221,63 @@ async def test_account_without_keys_stays_in_its_lane(database: PostgresDatabase
     text = f"credentials: {{api_key: {{env: K}}, api_secret: {{env: S}}}}\n{_NUMBERS}"
     passes, _ = await _after_one_turn(database, lambda account: AccountPass(_plan(account.name)), text)
     assert passes.held == [frozenset()]
+
+
+async def test_slow_account_does_not_delay_the_others(database: PostgresDatabase) -> None:
+    """They are written and are due again, and further accounts are taken, while it is in progress."""
+    names = [f"a{index:02}" for index in range(80)]
+    publish_accounts(database, *map(document, names), lane=lambda _: identity.lane("solapi", "NCSKEY"))
+    passes = _Passes(lambda account: AccountPass(_plan(account.name)))
+    passes.slow = "a00"
+    passes.may_end.clear()
+    listener = _Listener()
+    async with _running(database, passes, listener):
+        await _until(
+            lambda: (
+                rows(database, "SELECT name FROM accounts WHERE settled IS NULL OR worker IS NOT NULL") == [("a00",)]
+            )
+        )
+        assert sum(len(done.accounts) for done in listener.passes) == 16
+        passes.may_end.set()
+        await _until(lambda: sum(len(done.accounts) for done in listener.passes) == 80)
+    assert passes.ended == [("run", RunOutcome.CONVERGED)] * 2
+
+
+async def test_account_that_workers_pass_to_each_other_fails(database: PostgresDatabase) -> None:
+    """Workers with different keys of one reference would move it for ever. The next turn tries again."""
+    publish_accounts(database, document("a"), lane=lambda _: 0)
+    with closing(database.open()) as connection:
+        connection.execute("UPDATE accounts SET moves = 3")
+    passes = _Passes(lambda account: AccountPass(_plan(account.name)))
+    listener = _Listener()
+    async with _running(database, passes, listener):
+        await _until(lambda: bool(listener.passes))
+    ((account_pass,),) = [done.accounts for done in listener.passes]
+    assert account_pass.plan.error is not None
+    assert account_pass.plan.error.message == (
+        "the workers of the fleet have different API keys for this account, so they pass it to each other: give all of "
+        "them the same key in the environment variable SOLAPI_API_KEY"
+    )
+    assert passes.held == []
+    assert rows(database, "SELECT lane, moves, failures FROM accounts") == [(0, 0, 1)]
+
+
+async def test_account_after_two_crashes_is_read_in_a_busy_fleet_too(database: PostgresDatabase) -> None:
+    """If no other account is in progress, or beside others after an interval."""
+    publish_accounts(database, *map(document, "abc"), lane=lambda _: identity.lane("solapi", "NCSKEY"))
+    with closing(database.open()) as connection:
+        connection.execute(
+            "UPDATE accounts SET crashes = 2, due_at = due_at - make_interval(secs => CASE name WHEN 'a' THEN 301 "
+            "ELSE 0 END) WHERE name < 'c'"
+        )
+    passes = _Passes(lambda account: AccountPass(_plan(account.name)))
+    passes.slow = "c"
+    passes.may_end.clear()
+    async with _running(database, passes):
+        await _until(lambda: rows(database, "SELECT name FROM accounts WHERE settled IS NOT NULL") == [("a",)])
+        passes.may_end.set()
+        await _until(lambda: rows(database, "SELECT count(*) FROM accounts WHERE settled IS NOT NULL") == [(3,)])
+    assert rows(database, "SELECT sum(crashes) FROM accounts") == [(0,)]
 
 
 async def test_account_in_a_wrong_lane_is_moved_first(database: PostgresDatabase) -> None:

@@ -13,7 +13,7 @@ from worker.config.settings import Settings
 from worker.daemon.passes import AccountPass, Pass, Passes, _QuietLog
 from worker.ledger import NullLedger
 from worker.model.accounts import DesiredAccount, Status
-from worker.model.errors import ErrorInfo, Interrupted, LedgerError
+from worker.model.errors import CredentialsMissing, ErrorInfo, Interrupted, LedgerError
 from worker.model.plans import AccountPlan, Action, Change, Verdict
 from worker.model.results import AccountResult, Outcome, RunOutcome
 from worker.plan.build import Draft, Terms
@@ -244,6 +244,22 @@ def test_pass_whose_ledger_fails_has_failed_and_is_reported_again(
     setup.ledger.failing = ""
     assert setup.run().error is None
     assert setup.written[-1] == due
+
+
+def test_account_that_must_not_be_read_is_recorded_with_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, as the errors of a read are."""
+    setup = _Setup(monkeypatch, {"main": Draft(plan_with(), {})})
+    error = CredentialsMissing("two keys")
+    first, second = (run(setup.passes.fail("r1", setup.accounts[0], error, NOW)) for _ in range(2))
+    assert setup.written == [["main"]]
+    (account_pass,) = second.accounts
+    assert (account_pass.plan.verdict, account_pass.has_failed, second.outcome) == (
+        Verdict.ERROR,
+        True,
+        RunOutcome.FAILED,
+    )
+    assert first.accounts[0].plan.error is not None
+    assert first.accounts[0].plan.error.message == "two keys"
 
 
 def test_pass_that_is_stopped_while_it_reads_writes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

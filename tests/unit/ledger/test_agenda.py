@@ -2,18 +2,28 @@
 
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from typing import Any
 
 import pytest
 
 from tests.support.fleets import FleetProcess, document, end_leases, publish_accounts
-from tests.support.ledgers import account_result, ledger, never_wait, observed_account, plan_writes, rows, subject
+from tests.support.ledgers import (
+    account_result,
+    clock,
+    ledger,
+    never_wait,
+    observed_account,
+    plan_writes,
+    rows,
+    subject,
+)
 from worker.config.settings import RateLimit
 from worker.ledger import writes
+from worker.ledger.group_commit import GroupCommits
 from worker.ledger.postgres.agenda import CHANGED, CRASHED, ROUTINE, Agenda, DueAccount, Pause, Reconciled
 from worker.ledger.postgres.database import PostgresDatabase
-from worker.ledger.postgres.leases import SharedLeases
 from worker.model.accounts import Status
 from worker.model.errors import AccountBusy, LedgerError
 from worker.model.fleet import RevisionState
@@ -111,7 +121,7 @@ def test_changed_accounts_come_first(postgres: PostgresDatabase) -> None:
     _publish(postgres, "a", "b", "c", "d", "e")
     _execute(
         postgres,
-        "UPDATE accounts SET due_at = clock_timestamp() - make_interval(secs => ascii(name)), priority = 0;"
+        "UPDATE accounts SET due_at = clock_timestamp() - make_interval(secs => ascii(name) / 10.0), priority = 0;"
         "UPDATE accounts SET priority = 10 WHERE name = 'b'; UPDATE accounts SET priority = -10 WHERE name = 'e';"
         "UPDATE accounts SET due_at = clock_timestamp() + interval '1 min' WHERE name = 'c'",
     )
@@ -122,18 +132,27 @@ def test_changed_accounts_come_first(postgres: PostgresDatabase) -> None:
 
 
 def test_account_of_a_dead_worker_is_reconciled_in_spite_of_a_backlog(postgres: PostgresDatabase) -> None:
-    """After an interval it counts like the others, so that it does not wait until no other account is due."""
+    """After half a minute it counts like the others, so that it does not wait until no other account is due."""
     _publish(postgres, "a", "b", "c")
     with FleetProcess(postgres, every=60.0) as agenda:
         agenda.balance()
         _execute(postgres, "UPDATE accounts SET priority = 0, due_at = clock_timestamp() - interval '1 s'")
         crashed = "UPDATE accounts SET priority = -10, due_at = clock_timestamp() - interval '{} s' WHERE name = 'c'"
-        _execute(postgres, crashed.format(59))
+        _execute(postgres, crashed.format(29))
         taken = _take(agenda, 2)
         assert sorted(_names(taken)) == ["a", "b"]
         agenda.finish(taken, [_done(due, seconds=0.0) for due in taken])
-        _execute(postgres, crashed.format(61))
+        _execute(postgres, crashed.format(31))
         assert "c" in _names(_take(agenda, 2))
+
+
+def test_changed_document_is_a_fresh_start(postgres: PostgresDatabase) -> None:
+    """The crashes, failures and moves of its former version do not count."""
+    _publish(postgres, "a", "b")
+    _execute(postgres, "UPDATE accounts SET crashes = 2, failures = 3, moves = 1, priority = -10")
+    publish_accounts(postgres, document("a"), document("b", "numbers: {01000000001: INACTIVE}"))
+    states = "SELECT name, crashes, failures, moves, priority FROM accounts ORDER BY name"
+    assert rows(postgres, states) == [("a", 2, 3, 1, CRASHED), ("b", 0, 0, 0, CHANGED)]
 
 
 def test_finished_account_is_due_again(postgres: PostgresDatabase) -> None:
@@ -165,7 +184,9 @@ def test_moved_account_is_due_in_its_new_lane(postgres: PostgresDatabase) -> Non
             ("b", 0, False),
         ]
         (again,) = _take(agenda, 2)
-        assert (again.name, again.lane) == ("a", 9)
+        assert (again.name, again.lane, again.moves) == ("a", 9, 1)
+        agenda.finish([again], [_done(again)])
+        assert rows(postgres, "SELECT moves FROM accounts WHERE name = 'a'") == [(0,)]
 
 
 def test_stale_worker_takes_nothing(postgres: PostgresDatabase) -> None:
@@ -216,15 +237,20 @@ async def test_runs_of_a_worker_share_its_leases(postgres: PostgresDatabase) -> 
     """Each takes the lease of an account only, in a lane of the worker. They end with the worker, not with the run."""
     worker = FleetProcess(postgres)
     worker.agenda.balance()
-    leases = SharedLeases(worker.leases)
-    async with ledger(postgres, leases=leases) as run_ledger:
-        async with run_ledger.lease(subject(lane=3), never_wait) as account_ledger:
-            assert rows(postgres, "SELECT count(*) FROM leases") == [(1025,)]
-            await account_ledger.record_plan(plan_writes("01000000001"), "f")
-            await account_ledger.intend([("01000000001", 1, Status.INACTIVE)])
-            account_ledger.check_lease()
-        assert rows(postgres, "SELECT count(*) FROM leases") == [(1024,)]
-    assert leases.failure is None
+    with closing(postgres.open()) as connection, ThreadPoolExecutor(1) as thread:
+        worker.leases.attach(connection)
+        commits = GroupCommits(connection, worker.leases, submit=thread.submit, now=clock(), unusable=postgres.unusable)
+        for name in ("one", "two"):
+            async with (
+                ledger(postgres, run_id=name, leases=worker.leases, commits=commits) as run_ledger,
+                run_ledger.lease(subject(lane=3), never_wait) as account_ledger,
+            ):
+                assert rows(postgres, "SELECT count(*) FROM leases") == [(1025,)]
+                await account_ledger.record_plan(plan_writes("01000000001"), "f")
+                await account_ledger.intend([("01000000001", 1, Status.INACTIVE)])
+                account_ledger.check_lease()
+            assert rows(postgres, "SELECT count(*) FROM leases") == [(1024,)]
+    assert worker.leases.failure is None
     assert rows(postgres, "SELECT count(*) FROM workers") == [(1,)]
     with worker:
         pass

@@ -1,10 +1,11 @@
 """Admission of writes: a check of some accounts against all others of the fleet, before they are written."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
 from worker.daemon.fleet.agenda import AgendaThread
+from worker.daemon.fleet.batches import Batches
 from worker.daemon.passes import Admitted
 from worker.ledger.postgres.agenda import Agenda, Pause
 from worker.model.accounts import DesiredAccount
@@ -14,6 +15,11 @@ from worker.plan.build import Draft
 from worker.reconcile import identity
 
 __all__ = ["Admission", "report_pause"]
+
+_Writes = tuple[Mapping[str, Mapping[Action, int]], Mapping[str, str]]
+"""The planned writes of accounts by action, and the key of each account in the ledger, by name."""
+_Decision = tuple[frozenset[str], Mapping[str, tuple[str, ...]]]
+"""The accounts that may not be written, and the names of those that have several."""
 
 
 class Admission:
@@ -26,6 +32,7 @@ class Admission:
         self._agenda = agenda
         self._endpoint = endpoint
         self._log = log
+        self._decide = Batches(self._decide_together)
 
     async def __call__(
         self, accounts: Sequence[DesiredAccount], drafts: Sequence[Draft], held_accounts: frozenset[str]
@@ -49,9 +56,7 @@ class Admission:
             for account, draft in zip(accounts, drafts, strict=True)
             if account.name in writing
         }
-        held, names, pause = await self._agenda(Agenda.admit, writing, keys)
-        if pause is not None:
-            report_pause(pause, self._log)
+        held, names = await self._decide((writing, keys))
         sources = {account.name: f"{account.source}:{account.line}" for account in accounts}
         admitted = [
             _refuse_duplicate(draft, {name: sources.get(name, "") for name in names[draft.plan.account]})
@@ -60,6 +65,17 @@ class Admission:
             for draft in drafts
         ]
         return admitted, held
+
+    async def _decide_together(self, slices: Sequence[_Writes]) -> list[_Decision]:
+        writing: dict[str, Mapping[Action, int]] = {}
+        keys: dict[str, str] = {}
+        for some_writes, some_keys in slices:
+            writing |= some_writes
+            keys |= some_keys
+        held, names, pause = await self._agenda(Agenda.admit, writing, keys)
+        if pause is not None:
+            report_pause(pause, self._log)
+        return [(held, names)] * len(slices)
 
 
 def report_pause(pause: Pause, log: Log) -> None:

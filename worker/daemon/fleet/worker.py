@@ -1,7 +1,10 @@
-"""The loop of a worker: it takes due accounts in slices, and reconciles each slice as one pass of `senderid watch`."""
+"""The loop of a worker: it takes due accounts in slices, and reconciles each account as a pass of `senderid watch`.
+
+The accounts of a slice do not wait for each other. They are one run in the ledger.
+"""
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
@@ -14,6 +17,7 @@ from worker.config.settings import Settings
 from worker.daemon import suspension
 from worker.daemon.fleet.admission import report_pause
 from worker.daemon.fleet.agenda import AgendaThread
+from worker.daemon.fleet.batches import Batches
 from worker.daemon.passes import AccountPass, Pass, Passes
 from worker.daemon.scheduler import backoff_seconds
 from worker.ledger.postgres.agenda import (
@@ -26,9 +30,10 @@ from worker.ledger.postgres.agenda import (
     QueueLength,
     Reconciled,
     RevisionInForce,
+    Slice,
 )
 from worker.model.accounts import AccountMemory, DesiredAccount
-from worker.model.credentials import Credentials, CredentialsRef
+from worker.model.credentials import DEFAULT_CREDENTIALS, Credentials, CredentialsRef
 from worker.model.errors import CredentialsMissing, DesiredStateError, Interrupted, SettingsError
 from worker.model.fleet import RevisionState
 from worker.model.messages import Message
@@ -47,8 +52,19 @@ _TICK: Final = 1.0
 """Time in seconds between two checks of the lanes and of the due accounts."""
 _QUEUE_TICKS: Final = 5
 """Count of ticks between two measurements of the queue."""
-_SLICES: Final = 8
-"""Maximum count of slices at a time, so that accounts with many writes do not delay the others."""
+_SLICE: Final = 4
+"""Accounts of a slice, as a multiple of `accounts_concurrency`."""
+_AT_ONCE: Final = 8
+"""Accounts that are read or written at once, as a multiple of `accounts_concurrency`.
+
+It is more than 1, so that accounts with many writes do not delay the others.
+"""
+_TAKEN: Final = 16
+"""Accounts that are in progress or next, as a multiple of `accounts_concurrency`."""
+_FINISH_SECONDS: Final = 0.05
+"""Time in seconds for which the end of a turn waits for others, to be recorded with them."""
+_MAX_MOVES: Final = 3
+"""Moves of an account between lanes without a turn. More of them mean that workers have different keys for it."""
 _BUSY_SECONDS: Final = 5.0
 """Time in seconds after which an account is tried again whose lease another run has."""
 _STALE_SECONDS: Final = 60.0
@@ -76,7 +92,8 @@ class FleetWorker:
     """A worker, which reconciles due accounts until `stop` is called.
 
     `credentials` resolves a reference to credentials. `memories` are the memories of accounts in progress, for
-    `passes`. `every` is the interval between two passes over an account, in seconds.
+    `passes`. `every` is the interval between two passes over an account, in seconds. `conclude` returns the outcome of
+    a slice, given those of its accounts, and `end_run(run_id, outcome)` records it.
     """
 
     def __init__(
@@ -90,6 +107,8 @@ class FleetWorker:
         settings: Settings,
         every: float,
         new_run_id: Callable[[], str],
+        conclude: Callable[[Iterable[RunOutcome]], RunOutcome],
+        end_run: Callable[[str, RunOutcome], Awaitable[None]],
         listeners: Sequence[FleetEvents] = (),
         runtime: Runtime | None = None,
     ) -> None:
@@ -101,10 +120,19 @@ class FleetWorker:
         self._settings = settings
         self._every = every
         self._new_run_id = new_run_id
+        self._conclude = conclude
+        self._end_run = end_run
         self._listeners = listeners
         self._runtime = runtime or Runtime()
-        self._slice_size = 2 * settings.accounts_concurrency
+        self._slice_size = _SLICE * settings.accounts_concurrency
+        self._capacity = _TAKEN * settings.accounts_concurrency
+        self._slots = asyncio.Semaphore(_AT_ONCE * settings.accounts_concurrency)
+        self._finish = Batches(self._finish_together, delay=_FINISH_SECONDS)
         self._slices: set[asyncio.Task[None]] = set()
+        self._suspect: asyncio.Task[None] | None = None
+        self._unfinished = 0
+        self._may_be_due = True
+        self._error: Exception | None = None
         self._wake = asyncio.Event()
         self._stop_reason: Interrupted | None = None
         self._held_lanes = -1
@@ -184,10 +212,14 @@ class FleetWorker:
         due_at = self._runtime.clock()
         while self._stop_reason is None:
             now = self._last_tick = self._runtime.clock()
-            if now >= due_at:
+            is_tick = now >= due_at
+            if is_tick:
                 await self._balance(measure_queue=tick % _QUEUE_TICKS == 0)
                 tick, due_at = tick + 1, now + _TICK
+                self._may_be_due = True
             await self._fill()
+            if is_tick:
+                await self._take_suspect()
             await self._rest(due_at - self._runtime.clock())
 
     async def _balance(self, *, measure_queue: bool) -> None:
@@ -205,53 +237,123 @@ class FleetWorker:
                 listener.on_queue(queue)
 
     async def _fill(self) -> None:
-        """Start slices until no more accounts are due, or too many slices are in progress."""
-        while len(self._slices) < _SLICES and self._stop_reason is None:
+        """Start slices until no more accounts are due before the next tick, or enough are in progress or next."""
+        while self._may_be_due and self._stop_reason is None and self._unfinished <= self._capacity - self._slice_size:
             taken = await self._agenda(Agenda.take, self._slice_size)
-            if taken is None and not self._slices:
-                taken = await self._agenda(Agenda.take, 1, suspects=True)
-            if taken is None:
-                return
-            task = asyncio.ensure_future(self._reconcile(taken.accounts, taken.revision))
-            self._slices.add(task)
-            task.add_done_callback(lambda _: self._wake.set())
+            if taken is not None:
+                self._start(taken)
+            self._may_be_due = taken is not None and len(taken.accounts) == self._slice_size
+
+    async def _take_suspect(self) -> None:
+        """Start an account that may have caused several crashes, one at a time.
+
+        It is read alone, or beside the others if it waits for an interval already.
+        """
+        if self._suspect is None or self._suspect.done():
+            min_wait = self._every if self._slices else 0.0
+            taken = await self._agenda(Agenda.take, 1, suspects=True, min_wait=min_wait)
+            if taken is not None:
+                self._suspect = self._start(taken)
+
+    def _start(self, taken: Slice) -> asyncio.Task[None]:
+        self._unfinished += len(taken.accounts)
+        task = asyncio.ensure_future(self._reconcile(taken.accounts, taken.revision))
+        self._slices.add(task)
+        task.add_done_callback(lambda _: self._wake.set())
+        return task
 
     async def _rest(self, seconds: float) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(max(seconds, 0.0)):
                 await self._wake.wait()
         self._wake.clear()
+        if self._error is not None:
+            raise self._error
         for task in [task for task in self._slices if task.done()]:
             self._slices.discard(task)
             task.result()
 
     async def _reconcile(self, taken: Sequence[DueAccount], revision: RevisionInForce) -> None:
-        run_id, now = self._new_run_id(), self._now()
+        """Reconcile the accounts of a slice."""
+        run_id, started_at = self._new_run_id(), self._now()
         accounts = {due.name: _account(due) for due in taken}
         lanes = {due.name: self._lane(accounts[due.name]) for due in taken}
         misplaced = {due.name: lane for due in taken if (lane := lanes[due.name]) is not None and lane != due.lane}
-        if misplaced:
-            await self._agenda(Agenda.move, misplaced, taken)
-            taken = [due for due in taken if due.name not in misplaced]
+        moving = {due.name: misplaced[due.name] for due in taken if due.name in misplaced and due.moves < _MAX_MOVES}
+        if moving:
+            await self._agenda(Agenda.move, moving, taken)
+            self._unfinished -= len(moving)
+            taken = [due for due in taken if due.name not in moving]
         if not taken:
             return
         keys = [due.key for due in taken if due.key is not None]
         self._memories.update(await self._agenda(Agenda.memories, keys))
-        held = frozenset(due.name for due in taken if revision.is_paused or self._is_suspended(accounts[due.name], now))
-        done = await self._passes.run(run_id, [accounts[due.name] for due in taken], held, now)
-        if done.error is not None:
-            raise done.error
-        reconciled = [
-            self._outcome(due, account_pass, accounts[due.name], now)
-            for due, account_pass in zip(taken, done.accounts, strict=True)
+        turns = [
+            self._take_turn(
+                run_id,
+                due,
+                accounts[due.name],
+                is_paused=revision.is_paused,
+                is_misplaced=due.name in misplaced,
+            )
+            for due in taken
         ]
-        self._report(await self._agenda(Agenda.finish, taken, reconciled), revision.number)
+        done = [turn for turn in await asyncio.gather(*turns) if turn is not None]
         for key in keys:
             self._memories.pop(key, None)
-        self._names |= dict.fromkeys(accounts)
-        for name in accounts:
-            self._passes.forget_identity(name)
-        self._report_pass(done, revision.number)
+        if self._error is not None:
+            raise self._error
+        outcome = self._conclude(turn.outcome for turn in done)
+        await self._end_run(run_id, outcome)
+        account_passes = tuple(account_pass for turn in done for account_pass in turn.accounts)
+        self._report_pass(Pass(run_id, started_at, self._now(), outcome, account_passes), revision.number)
+
+    async def _take_turn(
+        self, run_id: str, due: DueAccount, account: DesiredAccount, *, is_paused: bool, is_misplaced: bool
+    ) -> Pass | None:
+        """Reconcile an account. Return None after an error, which ends the worker before its other accounts end."""
+        try:
+            try:
+                async with self._slots:
+                    turn, now = await self._run_pass(run_id, account, is_paused=is_paused, is_misplaced=is_misplaced)
+            finally:
+                self._unfinished -= 1
+                self._wake.set()
+            await self._finish((due, self._outcome(due, turn.accounts[0], account, now)))
+        except Exception as error:  # noqa: BLE001 - raised by the loop
+            self._error = self._error or error
+            return None
+        self._names[due.name] = None
+        self._passes.forget_identity(due.name)
+        return turn
+
+    async def _run_pass(
+        self, run_id: str, account: DesiredAccount, *, is_paused: bool, is_misplaced: bool
+    ) -> tuple[Pass, datetime]:
+        """Return the pass of an account, and the time for which it was planned.
+
+        Raises:
+            LedgerError: the database cannot be used.
+        """
+        now = self._now()
+        if is_misplaced:
+            turn = await self._passes.fail(run_id, account, _different_keys(account), now)
+        else:
+            held = frozenset({account.name} if is_paused or self._is_suspended(account, now) else ())
+            turn = await self._passes.run(run_id, [account], held, now)
+        if turn.error is not None:
+            raise turn.error
+        return turn, now
+
+    async def _finish_together(self, turns: Sequence[tuple[DueAccount, Reconciled]]) -> list[None]:
+        taken, reconciled = zip(*turns, strict=True)
+        decision = await self._agenda(Agenda.finish, taken, reconciled)
+        if decision is not None:
+            self._report(decision, taken[0].revision)
+            # the accounts after the canary
+            self._may_be_due = True
+            self._wake.set()
+        return [None] * len(turns)
 
     def _outcome(
         self, due: DueAccount, account_pass: AccountPass, account: DesiredAccount, now: datetime
@@ -354,6 +456,16 @@ class FleetWorker:
 def _account(due: DueAccount) -> DesiredAccount:
     (account,) = desired.join(decode_documents(due.document))
     return replace(account, commit=due.commit, parts=tuple(replace(part, commit=due.commit) for part in account.parts))
+
+
+def _different_keys(account: DesiredAccount) -> CredentialsMissing:
+    return CredentialsMissing(
+        Message(
+            "the workers of the fleet have different API keys for this account, so they pass it to each other: give "
+            "all of them the same key in {location}",
+            location=(account.credentials or DEFAULT_CREDENTIALS).api_key.location,
+        )
+    )
 
 
 def _is_interrupted(account_pass: AccountPass) -> bool:

@@ -25,14 +25,27 @@ from worker.model.plans import Action
 from worker.model.results import RunOutcome
 from worker.plan.safety import fleet_refusals
 
-__all__ = ["CHANGED", "CRASHED", "ROUTINE", "Agenda", "Balance", "DueAccount", "Pause", "Reconciled", "RevisionInForce"]
+__all__ = [
+    "CHANGED",
+    "CRASHED",
+    "ROUTINE",
+    "Agenda",
+    "Balance",
+    "DueAccount",
+    "Pause",
+    "Reconciled",
+    "RevisionInForce",
+    "Slice",
+]
 
 ROUTINE: Final = 0
 """The priority of an account whose next pass is due."""
 CRASHED: Final = -10
 """The priority of an account that was in progress when a worker died."""
 _SUSPECT_CRASHES: Final = 2
-"""Count of crashes after which an account is read alone, because it may be their cause."""
+"""Count of crashes after which an account may be their cause. A worker reads one such account at a time."""
+_LAST_SECONDS: Final = 30.0
+"""Time in seconds for which accounts that were in progress when a worker died let other due accounts go first."""
 
 _LIVE_WORKERS: Final = "SELECT count(*) FROM workers WHERE is_fleet AND NOT is_draining AND until > clock_timestamp()"
 _REMOVE_DEAD: Final = """
@@ -58,7 +71,8 @@ _TAKE_DUE: Final = f"""
     WITH due AS (
         SELECT due.name FROM unnest(CAST(?4 AS SMALLINT[])) AS class (priority), LATERAL (
             SELECT name, due_at FROM accounts
-            WHERE accounts.priority = class.priority AND due_at <= statement_timestamp() AND worker IS NULL
+            WHERE accounts.priority = class.priority AND worker IS NULL
+                AND due_at <= statement_timestamp() - make_interval(secs => ?8)
                 AND lane = ANY(?2) AND (crashes >= {_SUSPECT_CRASHES}) = ?5 AND (revision <> ?6 OR is_canary)
             ORDER BY due_at LIMIT ?3 FOR UPDATE SKIP LOCKED
         ) AS due ORDER BY CASE WHEN class.priority < {ROUTINE}
@@ -67,10 +81,10 @@ _TAKE_DUE: Final = f"""
     )
     UPDATE accounts SET worker = ?1 FROM due WHERE accounts.name = due.name
         AND EXISTS (SELECT 1 FROM workers WHERE worker = ?1 AND until > clock_timestamp())
-    RETURNING accounts.name, lane, document, commit, revision, is_canary, key, failures, priority
+    RETURNING accounts.name, lane, document, commit, revision, is_canary, key, failures, priority, moves
 """
 _FINISH: Final = f"""
-    UPDATE accounts SET worker = NULL, crashes = 0, failures = done.failures, is_held = done.is_held,
+    UPDATE accounts SET worker = NULL, crashes = 0, moves = 0, failures = done.failures, is_held = done.is_held,
         key = coalesce(done.key, accounts.key),
         due_at = CASE WHEN accounts.revision = done.revision
             THEN clock_timestamp() + make_interval(secs => done.seconds) ELSE accounts.due_at END,
@@ -109,6 +123,7 @@ class DueAccount(Struct, frozen=True):
     """An account that is due, as the current revision describes it.
 
     `document` is the canonical form of its documents. `key` is its key in the ledger; None if it was never read.
+    `moves` counts its moves to other lanes since its last turn.
     """
 
     name: str
@@ -120,6 +135,7 @@ class DueAccount(Struct, frozen=True):
     key: str | None
     failures: int
     priority: int
+    moves: int
 
 
 class Reconciled(Struct, frozen=True, kw_only=True):
@@ -224,12 +240,12 @@ class Agenda:
         """Return how many accounts of the fleet wait, and for how long."""
         return QueueLength(*self._connection.execute(_QUEUE_LENGTH).fetchone())
 
-    def take(self, count: int, *, suspects: bool = False) -> Slice | None:
-        """Return at most `count` due accounts; None if none is due. They are in progress until `finish`.
+    def take(self, count: int, *, suspects: bool = False, min_wait: float = 0.0) -> Slice | None:
+        """Return at most `count` accounts that are due for `min_wait` seconds; None if there are none.
 
-        Changed accounts come first, then those that are due for the longest time, then those that were in progress when
-        a worker died and do not yet wait for `every`. Accounts that may have caused several crashes come only with
-        `suspects`.
+        They are in progress until `finish`. Changed accounts come first, then those that are due for the longest time,
+        then those that were in progress when a worker died a moment ago. Accounts that may have caused several crashes
+        come only with `suspects`.
 
         Raises:
             LedgerError: the current revision was published by a newer version.
@@ -246,7 +262,7 @@ class Agenda:
             # during a canary, the other accounts of its revision wait
             waiting = revision.number if revision.state is RevisionState.CANARY else 0
             classes = [CHANGED, ROUTINE, CRASHED]
-            parameters = (self._leases.worker, lanes, count, classes, suspects, waiting, self._every)
+            parameters = (self._leases.worker, lanes, count, classes, suspects, waiting, _LAST_SECONDS, min_wait)
             rows = self._connection.execute(_TAKE_DUE, parameters)
             accounts = tuple(DueAccount(*row) for row in rows)
         self._in_use.update(lane_name(account.lane) for account in accounts)
@@ -258,7 +274,7 @@ class Agenda:
         with transaction(self._connection):
             lock_rows(self._connection)
             self._connection.execute(
-                "UPDATE accounts SET lane = moved.lane, worker = NULL "
+                "UPDATE accounts SET lane = moved.lane, moves = moves + 1, worker = NULL "
                 "FROM unnest(CAST(?2 AS TEXT[]), CAST(?3 AS INTEGER[])) AS moved (name, lane) "
                 "WHERE accounts.name = moved.name AND worker = ?1",
                 (self._leases.worker, list(accounts), list(accounts.values())),

@@ -56,7 +56,7 @@ _SHOWN: Final = f"{_RECORDS}, 'reads', 'read_numbers', 'daemons'"
 class PostgresDatabase:
     """A ledger at a `postgresql://` URL without a password. `password` resolves it; None for none.
 
-    Connections that read are kept open for the next read.
+    The connections of `read` and `write` are kept open for the next time.
     """
 
     is_remote = True
@@ -64,8 +64,9 @@ class PostgresDatabase:
     def __init__(self, url: str, password: Callable[[], Secret] | None = None) -> None:
         self._url = url
         self._password = password
-        self._idle: list[tuple[PostgresConnection, float]] = []
-        self._finalizer = weakref.finalize(self, _close_all, self._idle)
+        self._readers: list[tuple[PostgresConnection, float]] = []
+        self._writers: list[tuple[PostgresConnection, float]] = []
+        self._finalizer = weakref.finalize(self, _close_all, self._readers, self._writers)
 
     @property
     def name(self) -> str:
@@ -135,6 +136,17 @@ class PostgresDatabase:
             raise self.unusable(Message("synchronous_commit is off, so a crash of the server could lose intents"))
 
     @contextmanager
+    def write(self, *, program: str, now: Callable[[], str]) -> Iterator[PostgresConnection]:
+        """Open the ledger for writing, see `Database`."""
+        connection = _open_one(self._writers) or self.connect(program=program, now=now)
+        try:
+            yield connection
+        except BaseException:
+            connection.close()
+            raise
+        self._writers.append((connection, time.monotonic()))
+
+    @contextmanager
     def read(self, *, skip_check: bool = False, seconds: float | None = None) -> Iterator[PostgresConnection | None]:
         """Open the ledger read-only, see `Database`. The server checks its own files."""
         del skip_check
@@ -148,7 +160,7 @@ class PostgresDatabase:
             connection.close()
             raise
         connection.expire_in(None)
-        self._idle.append((connection, time.monotonic()))
+        self._readers.append((connection, time.monotonic()))
 
     def probe(self) -> None:
         """Check that the ledger can be used."""
@@ -210,25 +222,33 @@ class PostgresDatabase:
         """Do nothing: the server reuses the space of deleted rows."""
 
     def _reader(self) -> PostgresConnection:
-        with suppress(IndexError):
-            while True:
-                connection, used_at = self._idle.pop()
-                if time.monotonic() - used_at < _FRESH_SECONDS:
-                    return connection
-                try:
-                    connection.execute("SELECT 1")
-                except LedgerError:
-                    connection.close()
-                else:
-                    return connection
-        connection = self.open()
-        # one snapshot for all queries of a transaction
-        connection.script(
-            "SET default_transaction_read_only TO on; SET default_transaction_isolation TO 'repeatable read'"
-        )
+        connection = _open_one(self._readers)
+        if connection is None:
+            connection = self.open()
+            # one snapshot for all queries of a transaction
+            connection.script(
+                "SET default_transaction_read_only TO on; SET default_transaction_isolation TO 'repeatable read'"
+            )
         return connection
 
 
-def _close_all(idle: list[tuple[PostgresConnection, float]]) -> None:
-    while idle:
-        idle.pop()[0].close()
+def _open_one(idle: list[tuple[PostgresConnection, float]]) -> PostgresConnection | None:
+    """Return an idle connection that is still open; None without one."""
+    with suppress(IndexError):
+        while True:
+            connection, used_at = idle.pop()
+            if time.monotonic() - used_at < _FRESH_SECONDS:
+                return connection
+            try:
+                connection.execute("SELECT 1")
+            except LedgerError:
+                connection.close()
+            else:
+                return connection
+    return None
+
+
+def _close_all(*idle: list[tuple[PostgresConnection, float]]) -> None:
+    for connections in idle:
+        while connections:
+            connections.pop()[0].close()

@@ -25,7 +25,7 @@ from worker.model.errors import AccountBusy, LeaseLost, LedgerError
 from worker.model.messages import Message
 from worker.model.ports import SharedQuota, UsedSlots
 
-__all__ = ["BEAT_SECONDS", "LEASE_SECONDS", "PostgresLeases", "SharedLeases", "lane_name", "refuse_pooler"]
+__all__ = ["BEAT_SECONDS", "LEASE_SECONDS", "PostgresLeases", "lane_name", "refuse_pooler"]
 
 LEASE_SECONDS: Final = 15.0
 """Time in seconds for which a lease is valid without a renewal."""
@@ -228,11 +228,6 @@ class PostgresLeases:
         assert isinstance(connection, PostgresConnection)  # noqa: S101 - both are of one database
         self._connections.add(connection)
 
-    def detach(self, connection: Connection) -> None:
-        """Revert `attach`."""
-        assert isinstance(connection, PostgresConnection)  # noqa: S101 - as above
-        self._connections.discard(connection)
-
     def take_lanes(self, connection: Connection, names: Sequence[str]) -> None:
         """Take the leases of those of the lanes that are free, and keep them until `release_lanes`."""
         tokens: dict[str, int] = dict(connection.execute(_TAKE, (self._worker, list(names))))
@@ -388,31 +383,6 @@ def refuse_pooler(connection: PostgresConnection, other: PostgresConnection) -> 
     (own,), (others,) = (each.execute("SELECT pg_backend_pid()").fetchone() for each in (connection, other))
     if own == others:
         raise connection.unusable(POOLED)
-
-
-class SharedLeases:
-    """The leases of a fleet's worker, as one of its runs uses them. The worker starts and stops them itself."""
-
-    def __init__(self, leases: PostgresLeases) -> None:
-        self._leases = leases
-        self.lease = leases.lease
-        self.check = leases.check
-        self.fence = leases.fence
-        self.intend = leases.intend
-
-    @property
-    def failure(self) -> LedgerError | None:
-        """The error after which the run must not send any request; None while it may."""
-        return self._leases.failure
-
-    def start(self, connection: Connection) -> None:
-        """Use the leases with the connection of the run."""
-        self._connection = connection
-        self._leases.attach(connection)
-
-    def stop(self) -> None:
-        """Stop to use the leases with that connection."""
-        self._leases.detach(self._connection)
 
 
 def lane_name(lane: int) -> str:

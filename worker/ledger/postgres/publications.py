@@ -53,9 +53,12 @@ _UPSERT: Final = f"""
         AS fresh
     ON CONFLICT (name) DO UPDATE SET document = excluded.document, sha256 = excluded.sha256, commit = excluded.commit,
         revision = excluded.revision, is_canary = false, due_at = excluded.due_at, priority = excluded.priority,
-        failures = 0
+        failures = 0, crashes = 0, moves = 0
 """
-"""SQL of new and changed accounts. The lane of a changed one stays: a worker corrects it if the API key is another."""
+"""SQL of new and changed accounts. The lane of a changed one stays: a worker corrects it if the API key is another.
+
+The failures and crashes of its former documents do not count for the new ones.
+"""
 _ADD_REVISION: Final = """
     INSERT INTO revisions (published_by, host, commit, format, accounts, numbers, changed, removed, canary, max_failed,
         state, is_paused, paused_by, reason, fleet_wide)

@@ -108,8 +108,9 @@ _VERSION_8: Final = """
         name TEXT PRIMARY KEY, lane INTEGER NOT NULL, document BYTEA NOT NULL, sha256 TEXT NOT NULL,
         commit TEXT, revision BIGINT NOT NULL REFERENCES revisions (revision), is_canary BOOLEAN NOT NULL,
         key TEXT, due_at TIMESTAMPTZ NOT NULL, priority SMALLINT NOT NULL, failures INTEGER NOT NULL DEFAULT 0,
-        crashes INTEGER NOT NULL DEFAULT 0, worker BIGINT, is_held BOOLEAN NOT NULL DEFAULT false,
-        settled BIGINT, planned BIGINT NOT NULL DEFAULT 0, failed BIGINT NOT NULL DEFAULT 0
+        crashes INTEGER NOT NULL DEFAULT 0, moves INTEGER NOT NULL DEFAULT 0, worker BIGINT,
+        is_held BOOLEAN NOT NULL DEFAULT false, settled BIGINT, planned BIGINT NOT NULL DEFAULT 0,
+        failed BIGINT NOT NULL DEFAULT 0
     );
     CREATE INDEX accounts_due ON accounts (priority, due_at) WHERE worker IS NULL;
     CREATE INDEX accounts_by_worker ON accounts (worker) WHERE worker IS NOT NULL;

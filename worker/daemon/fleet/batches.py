@@ -1,0 +1,45 @@
+"""Batches: calls that arrive while the database is busy are executed together."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+__all__ = ["Batches"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Batches(Generic[Item, Result]):
+    """A function of one item, which collects its calls and executes them with one call of `execute`.
+
+    `execute` takes many items and returns a result for each, in order. Items that arrive while it runs wait for its
+    next call. Each call waits `delay` seconds for further items.
+    """
+
+    def __init__(self, execute: Callable[[list[Item]], Awaitable[Sequence[Result]]], *, delay: float = 0.0) -> None:
+        self._execute = execute
+        self._delay = delay
+        self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
+        self._running: asyncio.Task[None] | None = None
+
+    async def __call__(self, item: Item) -> Result:
+        """Return the result of an item. An error of `execute` is raised for each of its items."""
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        if self._running is None or self._running.done():
+            self._running = asyncio.ensure_future(self._run())
+        return await future
+
+    async def _run(self) -> None:
+        while self._waiting:
+            await asyncio.sleep(self._delay)
+            batch, self._waiting = self._waiting, []
+            try:
+                results = await self._execute([item for item, _ in batch])
+            except Exception as error:  # noqa: BLE001 - raised in the waiting callers
+                for _, future in batch:
+                    future.set_exception(error)
+            else:
+                for (_, future), result in zip(batch, results, strict=True):
+                    future.set_result(result)
