@@ -31,6 +31,7 @@ __all__ = [
     "entries_of",
     "last_writes",
     "last_writes_of",
+    "number_count",
     "number_runs",
     "numbers",
     "request_counts",
@@ -134,6 +135,14 @@ def runs_by_id(connection: Connection, start: str, *, limit: int) -> list[RunSum
 def run(connection: Connection, run_id: str) -> RunSummary | None:
     """Return one run; None if the ledger has no run with this id."""
     return next((_run_summary(row) for row in rows(connection.execute(f"{_RUN} WHERE id = ?", (run_id,)))), None)
+
+
+def number_count(connection: Connection, run_id: str) -> int:
+    """Return the count of the numbers that a run recorded."""
+    (count,) = connection.execute(
+        "SELECT count(*) FROM outcomes WHERE entry IN (SELECT id FROM entries WHERE run = ?)", (run_id,)
+    ).fetchone()
+    return int(count)
 
 
 def entries_of(

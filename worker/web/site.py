@@ -4,7 +4,7 @@ import asyncio
 import contextvars
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from hashlib import sha256
@@ -48,6 +48,8 @@ _THREADS: Final = 2
 _ASSETS: Final = {
     "style.css": "text/css; charset=utf-8",
     "page/page.css": "text/css; charset=utf-8",
+    "early.js": "text/javascript; charset=utf-8",
+    "copy.js": "text/javascript; charset=utf-8",
     "page/page.js": "text/javascript; charset=utf-8",
     "page/icon.svg": "image/svg+xml",
 }
@@ -218,17 +220,19 @@ class StatusPages:
         try:
             if page_request.path == ("calendar.ics",):
                 return HttpResponse(200, views.calendar_file(page_request), _CALENDAR)
-            with self._ledger.read(skip_check=self._is_checked, seconds=_SECONDS) as connection:
+            with self._ledger.read(skip_check=self._is_checked, seconds=_SECONDS) as found, ExitStack() as stack:
                 self._is_checked = True
-                if connection is None:
-                    with closing(empty_ledger()) as empty:
-                        built = views.build_page(empty, page_request)
-                else:
-                    built = views.build_page(connection, page_request)
+                connection = stack.enter_context(closing(empty_ledger())) if found is None else found
+                if page_request.path[2:] == ("report.html",):
+                    return _report(page_request.path[1], views.run_report(connection, page_request))
+                built = views.build_page(connection, page_request)
         except views.Moved as moved:
             return HttpResponse(302, b"", headers={"Location": moved.url})
         except views.PageNotFound:
             return self._message(404, _("Page not found"), _("It may belong to a run that was deleted. Start at /"))
+        except views.ReportTooLarge as large:
+            text = _("Write it to a file: senderid history {run} --format html --output report.html")
+            return self._message(413, _("The report is too large for this page"), text.format(run=large.run_id))
         except TimeoutError:
             return self._message(
                 503,
@@ -287,6 +291,14 @@ class StatusPages:
             for change in changes[:_TURNS]
         )
         return UpcomingChanges(format_utc(now + timedelta(_DAYS)), upcoming, more=len(changes) > _TURNS)
+
+
+def _report(run_id: str, page: str) -> HttpResponse:
+    """Return a report as a file to save. It is not shown on this site, whose policy allows no script in a page."""
+    name = "".join(char for char in run_id if char.isascii() and (char.isalnum() or char == "-"))
+    return HttpResponse(
+        200, page.encode(errors="replace"), _HTML, {"Content-Disposition": f'attachment; filename="{name}.html"'}
+    )
 
 
 @cache

@@ -14,6 +14,7 @@ from msgspec import Struct
 from worker.ledger import reads
 from worker.ledger import status_page as ledger
 from worker.ledger.database import Connection
+from worker.ledger.history import run_record
 from worker.model.accounts import PHONE_PATTERN, DesiredAccount
 from worker.model.phones import parse_digits
 from worker.model.reads import AccountRead, NumberState, Segment, platform
@@ -29,7 +30,7 @@ from worker.model.status_page import (
     liveness,
 )
 from worker.model.times import DEFAULT_ZONE, format_utc, format_utc_ms, load_zone
-from worker.render import status_pages
+from worker.render import report, status_pages
 from worker.render.text import calendar
 from worker.render.view.calendar import CALENDAR_DAYS, calendar_days, calendar_rows
 from worker.render.view.chart import RequestChart, request_chart
@@ -38,7 +39,18 @@ from worker.render.view.stages import run_stages
 from worker.render.view.timeline import timeline
 from worker.web.accounts import account_statuses
 
-__all__ = ["Built", "Moved", "PageNotFound", "PageRequest", "Snapshot", "build_page", "calendar_file", "read_snapshot"]
+__all__ = [
+    "Built",
+    "Moved",
+    "PageNotFound",
+    "PageRequest",
+    "ReportTooLarge",
+    "Snapshot",
+    "build_page",
+    "calendar_file",
+    "read_snapshot",
+    "run_report",
+]
 
 _ROWS: Final = 100
 _RUNS: Final = 50
@@ -51,6 +63,8 @@ _IN_FILE: Final = 200
 """Maximum count of accounts in a calendar file."""
 _FOUND: Final = 50
 """Maximum count of accounts, and of numbers, that a search shows."""
+_REPORT_NUMBERS: Final = 20_000
+"""Maximum count of numbers of a run whose report can be downloaded, as it takes memory and time."""
 _MOST: Final = 10_000
 """Maximum count of numbers of an account that no read of this version has recorded."""
 _OTHERS: Final = "others"
@@ -83,6 +97,14 @@ class Snapshot(Struct, frozen=True):
 def read_snapshot(connection: Connection) -> Snapshot:
     """Return the latest reads and runs of all accounts."""
     return Snapshot(reads.account_reads(connection), ledger.account_states(connection))
+
+
+class ReportTooLarge(Exception):
+    """The run `run_id` has more numbers than a report on the page may have."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(run_id)
+        self.run_id = run_id
 
 
 class PageRequest(Struct, frozen=True, kw_only=True):
@@ -150,6 +172,21 @@ def calendar_file(request: PageRequest) -> bytes:
             accounts=tuple(calendar.account_calendar(account, request.now, until) for account in wanted),
         )
     )
+
+
+def run_report(connection: Connection, request: PageRequest) -> str:
+    """Return the HTML report of a run, of the address `/runs/ID/report.html`.
+
+    Raises:
+        PageNotFound: the page does not exist.
+        ReportTooLarge: the run has more than 20,000 numbers.
+    """
+    kind, run_id, _file = request.path
+    if kind != "runs" or ledger.run(connection, run_id) is None:
+        raise PageNotFound
+    if ledger.number_count(connection, run_id) > _REPORT_NUMBERS:
+        raise ReportTooLarge(run_id)
+    return report.run(run_record(connection, run_id))
 
 
 class Built(NamedTuple):

@@ -14,12 +14,14 @@ from jsonschema import Draft202012Validator
 from tests.support.ledgers import NUMBERS, account_read, daemon_record, database_at, file_account, recorded_read
 from tests.support.pages import AT, FIRST, record_run, request, serve_pages
 from worker.config.desired import load
+from worker.ledger.history import run_record
 from worker.ledger.reads import save
 from worker.model.accounts import DesiredAccount
 from worker.model.reads import Attention, DaemonRecord, HealthStatus, NumberState
 from worker.model.status_page import DaemonState, QuotaUse
+from worker.render import report
 from worker.render.json_schema import schema
-from worker.web import site
+from worker.web import site, views
 
 TOKEN = "a-token-of-24-characters"
 HOSTILE = "<script>alert(1)</script>\u202e\x1b[31m\"'&{{ 7*7 }}../.."
@@ -101,6 +103,31 @@ def test_accounts_of_two_platforms_with_one_name_are_told_apart(tmp_path: Path) 
             page = request(url, link).body
             assert "Another account has this name" in page
             assert set(re.findall(r"/numbers/(\d+)", page)) == {phone}
+
+
+def test_report_of_a_run_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is that of `history`. The report of a large run names the command that writes it."""
+    record_run(tmp_path, "main", phones=PHONES[:3], outcome="partial", bad="failed", message="not registered")
+    with serve_pages(tmp_path / "ledger.db") as url:
+        assert f'href="/runs/{FIRST}/report.html" download' in request(url, f"/runs/{FIRST}").body
+        response = request(url, f"/runs/{FIRST}/report.html")
+        assert response.headers["content-disposition"] == f'attachment; filename="{FIRST}.html"'
+        with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection:
+            assert response.body == report.run(run_record(connection, FIRST))
+        for path in ("/runs/none/report.html", f"/accounts/{FIRST}/report.html", f"/runs/{FIRST}/x/report.html"):
+            assert request(url, path).status == 404
+        monkeypatch.setattr(views, "_REPORT_NUMBERS", 2)
+        large = request(url, f"/runs/{FIRST}/report.html")
+        assert large.status == 413
+        assert f"senderid history {FIRST} --format html" in large.body
+
+
+def test_commands_and_ids_can_be_copied(tmp_path: Path) -> None:
+    """A script shows the buttons. The text is complete without it."""
+    record_run(tmp_path, "main")
+    with serve_pages(tmp_path / "ledger.db") as url:
+        page = request(url, f"/runs/{FIRST}").body
+    assert re.findall(r'<code class="copied">(.*?)</code> <button type="button" class="copy"', page)[0] == FIRST
 
 
 def test_number_has_a_page_with_and_without_history(tmp_path: Path) -> None:
