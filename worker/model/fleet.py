@@ -7,7 +7,17 @@ from msgspec import Struct
 
 from worker.model.plans import Count, Timestamp
 
-__all__ = ["LANES", "Budget", "FleetStatus", "FleetWorkerStatus", "LaneCounts", "Queue", "Revision", "RevisionState"]
+__all__ = [
+    "LANES",
+    "Budget",
+    "Canary",
+    "FleetStatus",
+    "FleetWorkerStatus",
+    "LaneCounts",
+    "Queue",
+    "Revision",
+    "RevisionState",
+]
 
 LANES: Final = 1024
 """Count of lanes: enough to spread the API keys of a reseller over workers."""
@@ -99,12 +109,26 @@ class FleetWorkerStatus(Struct, frozen=True):
     alive: bool
 
 
+class Canary(Struct, frozen=True):
+    """The accounts of a canary that were not reconciled yet, which the other accounts of the revision wait for.
+
+    `held` are the first names of those whose writes are held, by a suspension or a maintenance window.
+    """
+
+    waiting: Count
+    held: tuple[str, ...]
+
+
 class FleetStatus(Struct, frozen=True, kw_only=True):
-    """The document of `senderid fleet status`. `revision` is None before the first `senderid fleet publish`."""
+    """The document of `senderid fleet status`. `revision` is None before the first `senderid fleet publish`.
+
+    `canary` is None if the current revision waits for none.
+    """
 
     schema: Literal["senderid.fleet/v1"] = "senderid.fleet/v1"
     at: Timestamp
     revision: Revision | None
+    canary: Canary | None
     queue: Queue
     lanes: LaneCounts
     workers: tuple[FleetWorkerStatus, ...]

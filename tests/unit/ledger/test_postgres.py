@@ -51,6 +51,24 @@ def test_tables_have_the_columns_of_sqlite(postgres: PostgresDatabase, sqlite: S
         assert names[0] == names[1], table
 
 
+@pytest.mark.parametrize(
+    ("sql", "value", "reason"),
+    [
+        ("SELECT CAST(? AS TEXT)", 1012345678, r"invalid input for query argument \$1"),
+        ("SELECT CAST(? AS TEXT)", "01012345678\udcff", r"invalid input for query argument \$1"),
+        ("SELECT CAST(CAST(? AS TEXT) AS INTEGER)", "1012345678x", "invalid input syntax for type integer"),
+        ("SELECT CAST(CAST(? AS TEXT) AS INTEGER)", "1012345678999", "value … is out of range for type integer"),
+    ],
+)
+def test_error_does_not_show_the_value_of_an_argument(
+    postgres: PostgresDatabase, sql: str, value: object, reason: str
+) -> None:
+    """Neither one of the library, which checks arguments before it sends them, nor one of the server."""
+    with closing(postgres.open()) as connection, pytest.raises(LedgerError, match=rf"\({reason}\)") as caught:
+        connection.execute(sql, (value,))
+    assert "1012345678" not in str(caught.value)
+
+
 def test_text_is_ordered_by_code_point(postgres: PostgresDatabase) -> None:
     """The order is that of SQLite, whatever the collation of the database."""
     sql = "SELECT DISTINCT collation_name FROM information_schema.columns WHERE table_schema = ? AND data_type = 'text'"

@@ -15,7 +15,7 @@ from worker.ledger.postgres.agenda import Reconciled
 from worker.ledger.postgres.database import PostgresDatabase
 from worker.ledger.postgres.publications import Comparison
 from worker.model.errors import LedgerError, PolicyRefusal, Refusal, UsageError
-from worker.model.fleet import FleetStatus, RevisionState
+from worker.model.fleet import Canary, FleetStatus, RevisionState
 
 _INACTIVE = "numbers: {01000000001: INACTIVE}"
 
@@ -106,6 +106,25 @@ def test_canary_is_the_first_changed_accounts(postgres: PostgresDatabase) -> Non
     assert revision is not None
     assert (revision.state, revision.canary) == (RevisionState.ROLLING, 0)
     assert rows(postgres, "SELECT name FROM accounts WHERE is_canary AND revision = 2") == []
+
+
+def test_suspended_accounts_are_the_last_choice_for_a_canary(postgres: PostgresDatabase) -> None:
+    """The status names those that it waits for, because the others of the revision wait too."""
+    publish_accounts(postgres, *_documents(3), canary=2, suspended=frozenset({"a0", "a1"}))
+    assert rows(postgres, "SELECT name FROM accounts WHERE is_canary ORDER BY name") == [("a0",), ("a2",)]
+    with FleetProcess(postgres) as agenda:
+        agenda.balance()
+        taken = agenda.take(9)
+        assert taken is not None
+        assert _status(postgres).canary == Canary(2, ())
+        for due in taken.accounts:
+            turn = Reconciled(
+                name=due.name, revision=1, seconds=60.0, is_held=due.name == "a0", is_settled=due.name != "a0"
+            )
+            assert agenda.finish([due], [turn]) is None
+        assert _status(postgres).canary == Canary(1, ("a0",))
+        publish_accounts(postgres, *_documents(3, _INACTIVE))
+        assert _status(postgres).canary is None
 
 
 def test_unsettled_accounts_follow_the_canary_of_the_next_revision(postgres: PostgresDatabase) -> None:

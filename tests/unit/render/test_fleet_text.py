@@ -6,7 +6,16 @@ from typing import Any
 import pytest
 
 from tests.support.snapshots import snapshot
-from worker.model.fleet import Budget, FleetStatus, FleetWorkerStatus, LaneCounts, Queue, Revision, RevisionState
+from worker.model.fleet import (
+    Budget,
+    Canary,
+    FleetStatus,
+    FleetWorkerStatus,
+    LaneCounts,
+    Queue,
+    Revision,
+    RevisionState,
+)
 from worker.render.text import fleet
 
 HOSTILE = "\x1b[31m\nroot\u202e"
@@ -39,12 +48,13 @@ def _worker(number: int, **fields: bool) -> FleetWorkerStatus:
     return FleetWorkerStatus(number, f"host-{number}", 100 + number, f"run-{number}", started, 256, 1_000, **values)
 
 
-def _status(revision: Revision | None, workers: Sequence[FleetWorkerStatus] = ()) -> str:
+def _status(revision: Revision | None, workers: Sequence[FleetWorkerStatus] = (), canary: Canary | None = None) -> str:
     queue = Queue(1_000, 2.4, 4, 17, 3, 2, 5)
     return fleet.status(
         FleetStatus(
             at="2026-12-01T00:01:00.000Z",
             revision=revision,
+            canary=canary,
             queue=queue,
             lanes=LaneCounts(1_024, 768, 1),
             workers=tuple(workers),
@@ -82,6 +92,14 @@ def test_published_revision_says_what_it_waits_for(fields: dict[str, Any], state
     line = "Revision 7: 1,200 accounts, 24,000 numbers; 1,100 changed, 3 removed.\n"
     assert fleet.published(_revision(**fields)) == line + state
     assert state in _status(_revision(**fields))
+
+
+def test_status_names_the_suspended_accounts_that_a_canary_waits_for() -> None:
+    revision = _revision(state=RevisionState.CANARY)
+    page = _status(revision, canary=Canary(3, ("a", f"b{HOSTILE}")))
+    assert "The canary waits for accounts that are suspended or in a maintenance window: a, b" in page
+    assert "\x1b" not in page
+    assert "waits" not in _status(revision, canary=Canary(3, ()))
 
 
 def test_control_characters_of_users_and_hosts_are_escaped() -> None:

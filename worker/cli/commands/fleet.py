@@ -209,11 +209,13 @@ def _revision(
     from worker.cli.ledger import user_name
     from worker.config import desired
     from worker.config.desired.canonical import encode_documents
+    from worker.daemon import suspension
     from worker.ledger.postgres.publications import NewRevision, PublishedAccount
     from worker.model.credentials import DEFAULT_CREDENTIALS
     from worker.reconcile import identity
 
     resolver = load.document_checks(settings.endpoint).resolver
+    now = datetime.now(UTC)
 
     def lane(account: "DesiredAccount") -> int:
         reference = (account.credentials or DEFAULT_CREDENTIALS).api_key
@@ -235,6 +237,11 @@ def _revision(
         max_failed=str(settings.canary.max_failed),
         fleet_wide=None if rules else str(settings.safety.fleet_wide),
         accounts=published,
+        suspended=frozenset(
+            account.name
+            for account in accounts
+            if suspension.in_force(account.suspend, account.maintenance, account.timezone, now) is not None
+        ),
     )
 
 

@@ -26,6 +26,7 @@ T = TypeVar("T")
 
 _CLOSE_SECONDS: Final = 5.0
 """Time limit in seconds for a connection to close in an orderly way."""
+_QUOTED: Final = re.compile('"[^"]*"')
 _NUMBERED: Final = re.compile(r"\?(\d+)")
 _NAMED: Final = re.compile(r"(?<![:\w]):([a-z_]+)")
 _JSON_VALUE: Final = re.compile(r"json_extract\(value, '\$\[(\d+)\]'\)")
@@ -59,6 +60,11 @@ def translated(sql: str) -> tuple[str, tuple[str, ...]]:
     sql = _NUMBERED.sub(r"$\1", sql) if _NUMBERED.search(sql) else _NAMED.sub(named, re.sub(r"\?", numbered, sql))
     sql = _JSON_VALUE.sub(r"(value ->> \1)", sql)
     return _JSON_ROWS.sub(r"json_array_elements(CAST(\1 AS json))", sql), tuple(names)
+
+
+def _without_values(text: str) -> str:
+    """Return the message of an error in the data without the data, such as a number or a note."""
+    return _QUOTED.sub("…", text.partition(":")[0])
 
 
 class PostgresCursor:
@@ -170,6 +176,8 @@ class PostgresConnection:
             return self._wait_for(work)
         except (asyncpg.DuplicatePreparedStatementError, asyncpg.InvalidSQLStatementNameError):
             raise self.unusable(POOLED) from None
+        except asyncpg.DataError as error:
+            raise self.unusable(_without_values(str(error.args[0]))) from None
         except asyncpg.PostgresError as error:
             # the detail of an error may show the values of a row
             raise self.unusable(str(error.args[0])) from None

@@ -14,6 +14,7 @@ from worker.model.errors import UsageError
 from worker.model.fleet import (
     LANES,
     Budget,
+    Canary,
     FleetStatus,
     FleetWorkerStatus,
     LaneCounts,
@@ -45,6 +46,8 @@ _ROWS: Final = 0x53454E46
 """The key of the advisory lock on the rows of accounts: exclusive for a publication, shared for workers."""
 _BLOCK: Final = 5000
 """Accounts that are written at once."""
+_SHOWN: Final = 10
+"""Maximum count of accounts that a status names."""
 
 _UPSERT: Final = f"""
     INSERT INTO accounts (name, lane, document, sha256, commit, revision, is_canary, due_at, priority)
@@ -77,6 +80,10 @@ _KEEP_COUNTS: Final = """
 """
 """SQL that continues the interval of the former revision, so that frequent publications do not exceed fleet-wide."""
 _REVISION: Final = "SELECT * FROM revisions ORDER BY revision DESC LIMIT 1"
+_WAITING_CANARY: Final = f"""
+    SELECT count(*), (array_agg(name ORDER BY name) FILTER (WHERE is_held))[:{_SHOWN}]
+    FROM accounts WHERE revision = ?1 AND is_canary AND settled IS DISTINCT FROM revision
+"""
 _QUEUE: Final = """
     SELECT count(*) FILTER (WHERE is_due),
         coalesce(extract(epoch FROM clock_timestamp() - min(due_at) FILTER (WHERE is_due)), 0)::float8, count(worker),
@@ -104,7 +111,8 @@ class PublishedAccount(Struct, frozen=True):
 class NewRevision(Struct, frozen=True, kw_only=True):
     """A revision to publish. `fleet_wide` is the setting of that name; None for no limit.
 
-    `canary` is how many changed accounts are written first, and `max_failed` the setting of that name.
+    `canary` is how many changed accounts are written first, and `max_failed` the setting of that name. The `suspended`
+    accounts become part of the canary only if there are too few others, because they may not be written for long.
     """
 
     published_by: str
@@ -115,6 +123,7 @@ class NewRevision(Struct, frozen=True, kw_only=True):
     max_failed: str
     fleet_wide: str | None
     accounts: Sequence[PublishedAccount]
+    suspended: frozenset[str] = frozenset()
 
 
 class Comparison(Struct, frozen=True):
@@ -158,7 +167,8 @@ def publish(connection: Connection, revision: NewRevision, review: Callable[[Com
         connection.execute("DELETE FROM accounts WHERE name = ANY(?)", (removed,))
         if len(changed) > _BLOCK:
             connection.execute("ANALYZE accounts")
-        _choose_canary(connection, number, failed, [account.name for account in changed], revision.canary)
+        candidates = sorted((account.name for account in changed), key=revision.suspended.__contains__)
+        _choose_canary(connection, number, failed, candidates, revision.canary)
         return _current(connection)
 
 
@@ -210,9 +220,15 @@ def status(connection: Connection, now: datetime) -> FleetStatus:
         "SELECT (SELECT count(*) FROM leases WHERE name LIKE 'lane %'), "
         "(SELECT count(*) FROM lanes WHERE wanted_until > clock_timestamp())"
     ).fetchone()
+    revision = _current(connection)
+    canary = None
+    if revision is not None and revision.state is RevisionState.CANARY:
+        waiting, names = connection.execute(_WAITING_CANARY, (revision.revision,)).fetchone()
+        canary = Canary(waiting, tuple(names or ()))
     return FleetStatus(
         at=format_utc_ms(now),
-        revision=_current(connection),
+        revision=revision,
+        canary=canary,
         queue=queue,
         lanes=LaneCounts(LANES, held, wanted),
         workers=tuple(FleetWorkerStatus(*row) for row in connection.execute(_WORKERS)),

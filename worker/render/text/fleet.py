@@ -44,6 +44,12 @@ def _lines(document: FleetStatus) -> Iterator[str]:
             numbers=count(revision.numbers, "number"),
         )
         yield from _state(revision)
+    if document.canary is not None and document.canary.held:
+        text = _(
+            "The canary waits for accounts that are suspended or in a maintenance window: {accounts}. The others "
+            "follow when it ends. To continue now, publish a revision that does not suspend them."
+        )
+        yield text.format(accounts=", ".join(map(safe, document.canary.held)))
     queue = document.queue
     text = _(
         "Accounts: {due} due (the oldest for {seconds:.0f} s), {in_progress} in progress, {unsettled} not reconciled "
