@@ -473,6 +473,24 @@ def test_ledger_password_is_a_reference(text: str, reference: SecretRef | None) 
     assert load_text(f"ledger: {{password: {text}}}").ledger.password == reference
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("no_proxy: localhost", "w.yaml:1:21: no_proxy must be a list of hosts, domains and networks, or [] for none"),
+        ("no_proxy: [.internal, 'a b']", "w.yaml:1:33: invalid host 'a b': write a name such as api.example.com"),
+        ("proxy: gopher://proxy", "w.yaml:1:18: "),
+    ],
+)
+def test_invalid_network_is_refused(text: str, message: str) -> None:
+    (problem,) = problems(f"network: {{{text}}}")
+    assert problem.startswith(message)
+
+
+def test_network_is_loaded() -> None:
+    network = load_text("network: {proxy: 'http://proxy:3128', no_proxy: [.internal, 10.0.0.0/8]}").network
+    assert (network.proxy, network.no_proxy) == ("http://proxy:3128", (".internal", "10.0.0.0/8"))
+
+
 def test_literal_ledger_password_is_refused_without_repeating_it() -> None:
     (problem,) = problems("ledger: {password: hunter2}")
     assert problem.startswith("w.yaml:1:20: password must be a reference")

@@ -38,6 +38,11 @@ def test_sunday_night_window_conflicts_with_overlapping_monday_window() -> None:
     assert find_contradictions([_weekly("Sun 22:00-06:00"), _weekly("Mon 06:00-09:00", OFF)]) == []
 
 
+def test_window_within_a_longer_one_of_the_same_status_changes_nothing() -> None:
+    schedule = Schedule(OFF, (), (_weekly("Mon 09:00-18:00"), _weekly("Mon 10:00-12:00")), "UTC")
+    assert _changes(schedule, "2026-11-30T00:00:00+00:00", 2) == ["Mon 11-30 09:00 ACTIVE", "Mon 11-30 18:00 INACTIVE"]
+
+
 def test_window_excludes_its_end() -> None:
     start, end = datetime(2026, 12, 1, tzinfo=UTC), datetime(2026, 12, 2, tzinfo=UTC)
     schedule = Schedule(OFF, (DatedWindow(ON, start, end),), (), "UTC")

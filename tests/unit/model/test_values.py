@@ -8,12 +8,28 @@ import msgspec
 import pytest
 
 from worker.model.accounts import Desired, DesiredAccount, IdleNumber, Observed, ObservedAccount, Schedule, Status
-from worker.model.credentials import Credentials, Secret
+from worker.model.credentials import Credentials, CredentialsRef, Secret, SecretRef
 from worker.model.errors import ErrorInfo, NumberError, Refusal
 from worker.model.plans import AccountPlan, Action, Change, Plan, Verdict, tally
 from worker.model.results import AccountResult, NumberResult, Outcome, Requests, Result, RunOutcome
 
 CANARY = "canary-7f3a"
+
+
+@pytest.mark.parametrize(
+    ("api_key", "api_secret", "has_command"),
+    [
+        (SecretRef(env="KEY"), SecretRef(file="/run/s"), False),
+        (SecretRef(command=("pass", "key")), SecretRef(env="S"), True),
+        (SecretRef(env="KEY"), SecretRef(command=("pass", "secret")), True),
+    ],
+)
+def test_credentials_know_whether_a_command_prints_them(
+    api_key: SecretRef,
+    api_secret: SecretRef,
+    has_command: bool,  # noqa: FBT001 - as pytest passes it
+) -> None:
+    assert CredentialsRef(api_key, api_secret).has_command is has_command
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from worker.model.accounts import Desired, Observed, ObservedAccount, Status, Un
 from worker.model.plans import Action
 from worker.plan.diff import diff
 from worker.plan.policy import adopt
-from worker.render.desired_yaml import desired_yaml
+from worker.render.desired_yaml import desired_yaml, listed_yaml
 
 
 def account(*numbers: tuple[str, str], account_id: str | None = "12925149") -> ObservedAccount:
@@ -46,6 +46,21 @@ def test_export_lists_numbers_in_order() -> None:
         #   010-4444-5555: FROZEN   0211: ACTIVE
         #   821012345678: ACTIVE
         """)
+
+
+def test_listed_numbers_keep_their_order_and_fields() -> None:
+    """The file has the status, the note, the owner and the protection of each number."""
+    numbers = {
+        "0212345678": Desired(Status.ACTIVE),
+        "01012345678": Desired(Status.INACTIVE, note="front desk", owner="sales", protected=True),
+    }
+    assert listed_yaml(numbers, name="main").partition("numbers:")[2] == (
+        """
+  "02-1234-5678": ACTIVE
+  "010-1234-5678": {status: INACTIVE, note: "front desk", owner: "sales", protected: true}
+"""
+    )
+    assert listed_yaml({}, name="main").endswith("\nnumbers: {}\n")
 
 
 def test_export_of_an_account_without_numbers() -> None:

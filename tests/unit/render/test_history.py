@@ -108,6 +108,13 @@ def test_run_without_an_end() -> None:
     assert text.run(run_record(), color=False).endswith("\n\nThe ledger has no account of this run.\n")
 
 
+def test_credentials_from_a_command_are_shown_by_its_program() -> None:
+    """Its arguments may name a secret."""
+    reference = CredentialsRef(SecretRef(env="MAIN_KEY"), SecretRef(command=("pass", "show", "main")))
+    page = text.run(run_record(account_record(credentials=reference)), color=False)
+    assert "with credentials from $MAIN_KEY and the command pass\n" in page
+
+
 def test_many_numbers_are_a_sample() -> None:
     """Of more than twenty numbers with one outcome, ten are shown with their attempts and the others are counted."""
     numbers = [number_record(f"0101234{n:04}") for n in range(21)]

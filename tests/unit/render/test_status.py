@@ -3,10 +3,11 @@
 import csv
 from io import StringIO
 
+import msgspec
 import pytest
 
 from worker.model.errors import ErrorInfo
-from worker.model.number_status import AccountStatus, NextStatus, NumberStatus, StatusReport
+from worker.model.number_status import AccountStatus, NextStatus, NumberStatus, Origin, StatusReport
 from worker.render.masking import Mask
 from worker.render.status_csv import status_csv
 from worker.render.terminal import width
@@ -71,6 +72,18 @@ def test_table_of_every_kind_of_number() -> None:
         ["1588-1235", "ACTIVE", "not set", "", "", ""],
     ]
     assert lines[-1] == "4 of 5 numbers, 1 differs (*)."
+
+
+def test_number_with_origins_has_a_line_for_each_field() -> None:
+    origins = (
+        Origin(field="status", value="ACTIVE", location="a.yaml:4", by_default=False),
+        Origin(field="note", value="x", location="b.yaml:2", by_default=True),
+    )
+    page = text(report(msgspec.structs.replace(PLAIN, origins=origins)), color=False)
+    assert page.splitlines()[3:5] == [
+        "    status  ACTIVE  (a.yaml:4)",
+        "    note    x  (b.yaml:2, by default)",
+    ]
 
 
 def test_account_that_could_not_be_read_has_its_error() -> None:
