@@ -4,6 +4,7 @@ Property tests use the same examples on every machine. `HYPOTHESIS_PROFILE=wide`
 new ones each time.
 """
 
+import gc
 import os
 import time
 from collections.abc import Iterator
@@ -63,6 +64,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         path = item.path.relative_to(Path(__file__).parent).as_posix()
         if not path.startswith(_MEASURED) or item.get_closest_marker("slow"):
             item.add_marker("no_cover")
+
+
+def pytest_collection_finish() -> None:
+    """Exclude the collected tests from garbage collection, which took a quarter of their CPU time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
