@@ -67,6 +67,12 @@ def _without_values(text: str) -> str:
     return _QUOTED.sub("…", text.partition(":")[0])
 
 
+def _reason(error: OSError) -> str:
+    """Return the text of an error of the network or of a file such as a certificate, with the path of the file."""
+    text = error.strerror or str(error) or type(error).__name__
+    return text if error.filename is None else f"{text}: {error.filename}"
+
+
 class PostgresCursor:
     """The rows of a statement, which are in memory."""
 
@@ -186,7 +192,7 @@ class PostgresConnection:
         except OSError as error:
             if isinstance(error, TimeoutError) and self._deadline is not None:
                 raise
-            raise self.unusable(error.strerror or str(error) or type(error).__name__) from None
+            raise self.unusable(_reason(error)) from None
 
     def _wait_for(self, work: Coroutine[Any, Any, T]) -> T:
         try:
