@@ -14,6 +14,8 @@ from tests.containers.simulated import Simulated
 ROOT: Final = Path(__file__).parents[2]
 IMAGE: Final = "localhost/senderid:0.1.0"
 """The tag that `deploy/` uses, as an engine stores it."""
+SYSTEMD: Final = "localhost/systemd:test"
+"""The tag of a machine with systemd and senderid."""
 REVISION: Final = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -56,6 +58,13 @@ def image(machine: Engine, mounts: Mapping[Path, str]) -> str:
     """The image of this checkout."""
     build(machine, ROOT, IMAGE, mounts)
     return IMAGE
+
+
+@pytest.fixture(scope="session")
+def systemd(machine: Engine, image: str) -> None:
+    """The image of a machine with systemd."""
+    assert image == IMAGE
+    machine.build(ROOT / "deploy", SYSTEMD, file=Path(__file__).with_name("systemd.containerfile"), mounts={})
 
 
 @pytest.fixture

@@ -25,8 +25,9 @@ _OVERRIDE: Final = {"services": {"watch": {"network_mode": "service:sandbox", "d
 class Project:
     """A copy of `deploy/`, as an operator fills it."""
 
-    def __init__(self, engine: Engine, folder: Path) -> None:
+    def __init__(self, engine: Engine, folder: Path, profile: str = "sandbox") -> None:
         self.engine = engine
+        self._profile = profile
         self.deploy = folder / "deploy"
         shutil.copytree(ROOT / "deploy", self.deploy)
         for path in (self.deploy, *self.deploy.rglob("*")):
@@ -41,7 +42,7 @@ class Project:
 
     def __call__(self, *arguments: str) -> str:
         """Run a command of Compose, and return its stdout."""
-        command = [sys.executable, str(_COMPOSE), *self._files, "--profile=sandbox", *arguments]
+        command = [sys.executable, str(_COMPOSE), *self._files, f"--profile={self._profile}", *arguments]
         return self.engine.inside(*command).stdout
 
     def container(self, service: str) -> Container:

@@ -57,6 +57,10 @@ class Cluster:
         document = {"version": 1, "account": "main", "credentials": credentials, "numbers": numbers}
         (self._folder / "main.yaml").write_text(yaml.safe_dump(document))
         (self._folder / "worker.yaml").write_text(f"endpoint: {ENDPOINT}\nlog: {{format: json, level: info}}\n")
+        return self.build(overlay)
+
+    def build(self, overlay: str) -> list[Object]:
+        """Build an overlay with `main.yaml` and `worker.yaml` of the test's folder."""
         maps = [
             {"name": f"senderid-{name}", "namespace": "senderid", "behavior": "replace", "files": [file]}
             for name, file in (("accounts", "main.yaml"), ("settings", "worker.yaml"))

@@ -8,12 +8,11 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from tests.containers.conftest import IMAGE, ROOT
+from tests.containers.conftest import SYSTEMD
 from tests.containers.engine import Engine, until
 from tests.containers.page import is_shown
 from tests.containers.simulated import API_KEY, API_SECRET, ENDPOINT, Simulated, flipped
 
-_IMAGE: Final = "localhost/systemd:test"
 # systemd passes credentials by a mount, which reaches the services if mounts are shared
 _INIT: Final = ("sh", "-c", "mount --make-rshared / && exec /lib/systemd/systemd")
 _WATCH: Final = "senderid-watch.service"
@@ -33,7 +32,7 @@ class Machine:
             (folder / "credentials" / name).chmod(0o600)
         (folder / "environment").write_text(f"SENDERID_ENDPOINT={ENDPOINT}\n")
         options = ("--systemd=always", "--privileged", f"--volume={folder}:/etc/senderid:ro")
-        self.container = engine.start(_IMAGE, *_INIT, options=options)
+        self.container = engine.start(SYSTEMD, *_INIT, options=options)
         until(lambda: self("is-system-running").stdout == "running\n", "systemd runs")
 
     def __call__(self, *arguments: str, check: bool = False) -> Any:
@@ -64,13 +63,6 @@ class Machine:
             "env", ledger, "/opt/senderid/bin/senderid", "history", "--format=json", check=True
         )
         return [run["outcome"] for run in json.loads(result.stdout)["runs"]]
-
-
-@pytest.fixture(scope="module")
-def systemd(machine: Engine, image: str) -> None:
-    """The image of a machine with systemd."""
-    assert image == IMAGE
-    machine.build(ROOT / "deploy", _IMAGE, file=Path(__file__).with_name("systemd.containerfile"), mounts={})
 
 
 @pytest.fixture
