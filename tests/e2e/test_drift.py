@@ -103,3 +103,16 @@ def test_safety_rules_count_drift_only(command: Command) -> None:
     assert set(_drift(command, 2, "--only", D)) == {D}
     command.environment["SOLAPI_API_SECRET"] = "another"
     assert command("drift", "-f", "main.yaml").returncode == 1
+
+
+@pytest.mark.usefixtures("served")
+def test_acknowledged_drift_is_shown_and_left(command: Command, account: SandboxAccount) -> None:
+    """Neither `drift` nor `apply` fails because of it, and `apply` does not write it."""
+    account.switch(A, "INACTIVE", WHEN)
+    known = "{status: ACTIVE, acknowledge: {reason: line under repair, until: 2999-01-01}}"
+    _write_file(command, {A: known, B: "INACTIVE", C: "ACTIVE"})
+    assert _drift(command, 0)[A]["action"] == "acknowledged"
+    assert "No drift: 1 acknowledged. 2 numbers are as desired." in command("drift", "-f", "main.yaml").stdout
+    applied = command("apply", "-y", "-f", "main.yaml")
+    assert (applied.returncode, account.statuses[A]) == (0, "INACTIVE")
+    assert "acknowledged until 2999-01-01 00:00 KST: line under repair" in applied.stdout

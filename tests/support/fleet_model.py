@@ -37,6 +37,7 @@ Row = Mapping[str, str]
 
 LATER: Final = "2040-06-01"
 _TIMED: Final = "{status: INACTIVE, schedule: [{from: 2040-01-01, until: 2041-01-01, status: ACTIVE}]}"
+_KNOWN: Final = "{status: ACTIVE, acknowledge: {reason: repair, until: 2999-01-01}}"
 _ON: Final = "ACTIVE"
 _OFF: Final = "INACTIVE"
 
@@ -77,6 +78,7 @@ _STUCK: Final = {
     "01000000122": Number("main", None, None, None, _ON, "missing", drifted=True),
     "01000000133": Number("main", "PENDING", None, "PENDING", _ON, "blocked", drifted=True),
     "01000000144": Number("main", _OFF, _OFF, _OFF, "{status: ACTIVE, protected: true}", "protected", drifted=True),
+    "01000000155": Number("main", _OFF, _OFF, _OFF, _KNOWN, "acknowledged", drifted=True),
 }
 _BLOCKED: Final = {
     "01000000022": Number("main", _OFF, _ON, "BLOCKED", _OFF, "blocked", drifted=True, note="Front desk")

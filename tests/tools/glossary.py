@@ -17,6 +17,7 @@ KOREAN: Final = {
     r"deactivat\w+": r"비활성화",
     r"revert\w*|undo\w*|rollback|rolled back|roll back|restore": r"되돌|취소",
     r"protects?|protected|protection": r"보호",
+    r"acknowledg\w+": r"인지|acknowledge",
     r"add|added|adds": r"추가|더하|기록|옮겨 적",
     r"removed?|removes|deleted?": r"제거|삭제|빼|지우|해제|정리",
     r"allow(?:ed|s)?|lets? through": r"허용|수 있|쓸 수 없",

@@ -56,8 +56,7 @@ def rules(_: click.Context, __: str) -> Iterator[str]:
 @_completion
 def statuses(_: click.Context, __: str) -> Iterator[str]:
     """Offer the statuses of numbers."""
-    from worker.model.accounts import Status
-    from worker.plan.status import MISSING
+    from worker.model.accounts import MISSING, Status
 
     yield from (*Status, MISSING)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from enum import IntEnum
 from typing import Final
 
-from worker.model.plans import AccountPlan, Verdict
+from worker.model.plans import AccountPlan, Action, Verdict
 from worker.model.results import Result, RunOutcome
 
 __all__ = ["ExitStatus", "of_drift", "of_plans", "of_result", "overall"]
@@ -55,11 +55,18 @@ def of_plans(plans: Iterable[AccountPlan], *, detailed: bool) -> ExitStatus:
 
 
 def of_drift(plans: Iterable[AccountPlan]) -> ExitStatus:
-    """Return the exit status of plans that contain drift only. Drift that no write can fix counts as drift."""
+    """Return the exit status of plans that contain drift only.
+
+    Drift that no write can fix counts as drift. Acknowledged drift does not.
+    """
     statuses = ((plan, _of_plan(plan, detailed=True)) for plan in plans)
     return _worst(
-        ExitStatus.PENDING if plan.changes and status is ExitStatus.OK else status for plan, status in statuses
+        ExitStatus.PENDING if status is ExitStatus.OK and _has_drift(plan) else status for plan, status in statuses
     )
+
+
+def _has_drift(plan: AccountPlan) -> bool:
+    return any(change.action is not Action.ACKNOWLEDGED for change in plan.changes)
 
 
 def _of_plan(plan: AccountPlan, *, detailed: bool) -> ExitStatus:

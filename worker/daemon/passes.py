@@ -35,9 +35,9 @@ from worker.telemetry.logs import Logger
 
 __all__ = ["AccountPass", "Admit", "Admitted", "LedgerSource", "Pass", "PassLedger", "Passes", "ReadSink"]
 
-_NOT_RECORDED: Final = frozenset({Action.UNMANAGED, Action.PROTECTED})
+_NOT_RECORDED: Final = frozenset({Action.UNMANAGED, Action.PROTECTED, Action.ACKNOWLEDGED})
 """Actions that alone are no reason to record a run in the ledger."""
-_ROUTINE: Final = frozenset({Outcome.UNCHANGED, Outcome.UNMANAGED, Outcome.PROTECTED})
+_ROUTINE: Final = frozenset({Outcome.UNCHANGED, Outcome.UNMANAGED, Outcome.PROTECTED, Outcome.ACKNOWLEDGED})
 _FAILED: Final = frozenset({Outcome.FAILED, Outcome.UNVERIFIED})
 
 

@@ -12,9 +12,11 @@ from worker.model.credentials import CredentialsRef
 from worker.model.suspension import Maintenance, Suspend
 
 __all__ = [
+    "MISSING",
     "PHONE_PATTERN",
     "SHARED_FILE",
     "AccountMemory",
+    "Acknowledgement",
     "DatedWindow",
     "Desired",
     "DesiredAccount",
@@ -35,6 +37,9 @@ __all__ = [
     "WeeklyWindow",
     "matches_pattern",
 ]
+
+MISSING: Final = "MISSING"
+"""Stands for the status of a number that is not registered."""
 
 PHONE_PATTERN: Final = "^[0-9]{3,12}$"
 """Regular expression of a phone number in URLs, documents and logs: 3 to 12 ASCII digits."""
@@ -99,12 +104,31 @@ class InUseOverride(Struct, frozen=True):
     on_unknown: Literal["hold", "allow"] | None = None
 
 
+class Acknowledgement(Struct, frozen=True, gc=False):
+    """A difference of one number that is known, and therefore neither written nor reported until it ends or changes.
+
+    `observed` is the observed status that is known, or `MISSING`; None stands for the one of ACTIVE and INACTIVE that
+    is not desired. `until` is the end in UTC, and `timezone` the IANA name of the zone in which it is shown.
+    """
+
+    reason: str
+    until: datetime
+    by: str | None = None
+    observed: str | None = None
+    timezone: str = "Asia/Seoul"
+
+    def known_status(self, desired: Status) -> str:
+        """Return the observed status that is known while a status is desired."""
+        return self.observed or (Status.INACTIVE if desired is Status.ACTIVE else Status.ACTIVE)
+
+
 class Desired(Struct, frozen=True, gc=False):
     """The desired state of one number. Numbers that have only a status share one instance.
 
     `managed` is False for a number without a desired status of its own: `status` is then the observed one, except for
     numbers to deactivate because they are unlisted. `because` is the reason for the status if it is not simply listed.
-    `until` is when the status ends by its schedule (UTC, ISO 8601, Z); None if it does not end.
+    `until` is when the status ends by its schedule (UTC, ISO 8601, Z); None if it does not end. `acknowledgement` is
+    the one in force; None if there is none.
     """
 
     status: Status
@@ -114,6 +138,14 @@ class Desired(Struct, frozen=True, gc=False):
     managed: bool = True
     because: str | None = None
     until: str | None = None
+    acknowledgement: Acknowledgement | None = None
+
+    def acknowledges(self, observed: str | None) -> bool:
+        """Return True if an observed status differs and is known to differ. None means not registered."""
+        known = self.acknowledgement
+        return (
+            known is not None and self.status != observed and (observed or MISSING) == known.known_status(self.status)
+        )
 
 
 class IdleNumber(Struct, frozen=True, gc=False):
@@ -199,7 +231,8 @@ class DesiredAccount(Struct, frozen=True):
     unlisted numbers that others manage: digits, or the first digits with `*`.
 
     A number in `schedules` has a placeholder in `numbers` until `worker.model.schedule.settle_schedules` replaces it.
-    A settled account has no `schedules`. Its numbers without a desired status move from `numbers` to `idle`.
+    A settled account has no `schedules`. Its numbers without a desired status move from `numbers` to `idle`. It has no
+    `acknowledgements` either: those in force are in `numbers`.
     """
 
     name: str
@@ -219,6 +252,7 @@ class DesiredAccount(Struct, frozen=True):
     maintenance: Maintenance = Maintenance()
     timezone: str = "Asia/Seoul"
     schedules: Mapping[str, Schedule] = {}
+    acknowledgements: Mapping[str, Acknowledgement] = {}
     idle: Mapping[str, IdleNumber] = {}
     sha256: str | None = None
     commit: str | None = None

@@ -7,7 +7,7 @@ from msgspec import Struct
 from worker.model.errors import ErrorInfo
 from worker.model.plans import Count, Phone, Timestamp
 
-__all__ = ["AccountStatus", "NextStatus", "NumberStatus", "Origin", "StatusReport"]
+__all__ = ["AccountStatus", "KnownDifference", "NextStatus", "NumberStatus", "Origin", "StatusReport"]
 
 
 class NextStatus(Struct, frozen=True):
@@ -29,13 +29,22 @@ class Origin(Struct, frozen=True, kw_only=True):
     by_default: bool = False
 
 
+class KnownDifference(Struct, frozen=True, kw_only=True):
+    """The acknowledgement of a difference, which is not written until then. `by` is None if the file does not say."""
+
+    reason: str
+    until: Timestamp
+    by: str | None = None
+
+
 class NumberStatus(Struct, frozen=True, kw_only=True):
     """The state of one number. `observed` is None if the number is not registered.
 
     `desired` is None if nothing is desired: the number is not `listed`, or its schedule gives it no status now.
     `differs` is True if a status is desired and another one is observed. `expires_at` is the end of the registration;
-    None if unknown. With `extended`, the vendor extends the registration automatically. `origins` are set by
-    `--explain`: where each field of the number comes from.
+    None if unknown. With `extended`, the vendor extends the registration automatically. `acknowledged` is the
+    acknowledgement of the difference; None if there is none. `origins` are set by `--explain`: where each field of the
+    number comes from.
     """
 
     phone: Phone
@@ -49,6 +58,7 @@ class NumberStatus(Struct, frozen=True, kw_only=True):
     next: NextStatus | None = None
     expires_at: Timestamp | None = None
     extended: bool = False
+    acknowledged: KnownDifference | None = None
     origins: tuple[Origin, ...] = ()
 
 

@@ -40,6 +40,7 @@ class Action(StrEnum):
     HELD = "held"
     MISSING = "missing"
     PROTECTED = "protected"
+    ACKNOWLEDGED = "acknowledged"
     UNMANAGED = "unmanaged"
     UNCHANGED = "unchanged"
 

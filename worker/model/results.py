@@ -23,6 +23,7 @@ class Outcome(StrEnum):
     UNVERIFIED = "unverified"
     NOT_ATTEMPTED = "not_attempted"
     PROTECTED = "protected"
+    ACKNOWLEDGED = "acknowledged"
     UNMANAGED = "unmanaged"
     UNCHANGED = "unchanged"
 
@@ -34,7 +35,9 @@ class Outcome(StrEnum):
 
 FAILURES: Final = frozenset({Outcome.FAILED, Outcome.CONFLICT, Outcome.UNVERIFIED})
 """The outcomes of writes that did not have the planned result."""
-_CONVERGED: Final = frozenset({Outcome.CHANGED, Outcome.UNCHANGED, Outcome.PROTECTED, Outcome.UNMANAGED})
+_CONVERGED: Final = frozenset(
+    {Outcome.CHANGED, Outcome.UNCHANGED, Outcome.PROTECTED, Outcome.ACKNOWLEDGED, Outcome.UNMANAGED}
+)
 
 
 class RunOutcome(StrEnum):

@@ -61,8 +61,11 @@ class Transition(Struct, frozen=True):
 
 
 def settle_schedules(account: DesiredAccount, moment: datetime) -> DesiredAccount:
-    """Return the account with the desired status of each number at `moment`, an aware time, instead of schedules."""
-    if not account.schedules:
+    """Return the account with the desired state of its numbers at `moment`, an aware time.
+
+    It has the desired status of each number instead of schedules, and only the acknowledgements that have not ended.
+    """
+    if not account.schedules and not account.acknowledgements:
         return account
     by_schedule: dict[Schedule, tuple[ScheduledStatus, str | None]] = {}
     numbers = dict(account.numbers)
@@ -83,9 +86,12 @@ def settle_schedules(account: DesiredAccount, moment: datetime) -> DesiredAccoun
             numbers[phone] = Desired(
                 current.status, number.note, number.owner, number.protected, because=current.because, until=until
             )
+    for phone, acknowledgement in account.acknowledgements.items():
+        if phone in numbers and moment < acknowledgement.until:
+            numbers[phone] = structs.replace(numbers[phone], acknowledgement=acknowledgement)
     lines_by_phone = zip(account.numbers, account.lines, strict=True)
     lines = array("I", (line for phone, line in lines_by_phone if phone not in idle)) if idle else account.lines
-    return structs.replace(account, numbers=numbers, lines=lines, schedules={}, idle=idle)
+    return structs.replace(account, numbers=numbers, lines=lines, schedules={}, acknowledgements={}, idle=idle)
 
 
 def next_transition(account: DesiredAccount, after: datetime) -> datetime | None:

@@ -60,7 +60,7 @@ def stale_writes(saved_account: SavedAccount, files: CurrentFiles, moment: datet
         phone: f"{source}:{line}"
         for phone, (source, line) in desired.locations({change.phone for change in outdated_changes}).items()
     }
-    return {change.phone: _reason(settled_account, change.phone, locations) for change in outdated_changes}
+    return {change.phone: _reason(settled_account, change, locations) for change in outdated_changes}
 
 
 def with_earliest_ends(changes: Iterable[Change], files: CurrentFiles, moment: datetime) -> tuple[Change, ...]:
@@ -113,13 +113,14 @@ def _still_desires(settled_account: DesiredAccount, change: Change, *, complete:
     """Return True if the files still desire the write, or if `complete` is False and a missing file may desire it."""
     desired = settled_account.numbers.get(change.phone)
     if desired is not None:
-        return desired.status == change.desired and not desired.protected
+        return desired.status == change.desired and not desired.protected and not desired.acknowledges(change.observed)
     if change.phone in settled_account.idle or settled_account.ignores(change.phone):
         return False
     return not complete or (settled_account.unmanaged is Unmanaged.DEACTIVATE and change.desired == Status.INACTIVE)
 
 
-def _reason(settled_account: DesiredAccount, phone: str, locations: Mapping[str, str]) -> Message:
+def _reason(settled_account: DesiredAccount, change: Change, locations: Mapping[str, str]) -> Message:
+    phone = change.phone
     if settled_account.ignores(phone):
         return Message("{file} ignores this number now: plan again", file=settled_account.source)
     if phone not in locations:
@@ -129,4 +130,6 @@ def _reason(settled_account: DesiredAccount, phone: str, locations: Mapping[str,
         return Message("{location} has no desired status at this time: plan again", location=location)
     if desired.protected:
         return Message("{location} protects this number now: plan again", location=location)
+    if desired.status == change.desired:
+        return Message("{location} acknowledges the status of this number now: plan again", location=location)
     return Message("{location} now desires {status}: plan again", location=location, status=desired.status)

@@ -8,7 +8,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from worker.model.accounts import (
+    MISSING,
     AccountMemory,
+    Acknowledgement,
     Desired,
     Observed,
     ObservedAccount,
@@ -18,6 +20,7 @@ from worker.model.history import NumberRecord
 from worker.model.messages import Message
 from worker.model.plans import Action, Cause, Change
 from worker.model.results import Outcome
+from worker.model.times import format_local, load_zone
 
 __all__ = [
     "WRITES",
@@ -143,6 +146,31 @@ def _by_phone(change: Change) -> str:
 
 def _judge(desired: Desired, status: Status | None) -> tuple[Action, str]:
     """Return the action, and its reason, for a number whose action is not `unchanged`."""
+    known = desired.acknowledgement
+    if known is None:
+        return _required_action(desired, status)
+    if desired.acknowledges(status):
+        return Action.ACKNOWLEDGED, _acknowledged(known)
+    action, reason = _required_action(desired, status)
+    message = Message(
+        "{reason}; only {known} is acknowledged: if {observed} is known too, write `observed: {observed}` under "
+        "acknowledge",
+        reason=reason,
+        known=known.known_status(desired.status),
+        observed=status or MISSING,
+    )
+    return action, message
+
+
+def _acknowledged(known: Acknowledgement) -> Message:
+    end = format_local(known.until, load_zone(known.timezone))
+    if known.by is None:
+        return Message("acknowledged until {end}: {reason}", end=end, reason=known.reason)
+    return Message("acknowledged by {by} until {end}: {reason}", by=known.by, end=end, reason=known.reason)
+
+
+def _required_action(desired: Desired, status: Status | None) -> tuple[Action, str]:
+    """Return the action, and its reason, of a number whose difference is not acknowledged."""
     if status is None:
         return Action.MISSING, _MISSING
     if status == desired.status:

@@ -1,6 +1,6 @@
 """Notices: warnings about an account that are independent of its changes, and warnings about swaps."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -36,14 +36,17 @@ _AWAITING_VENDOR: Final = {
 _ORDER: Final = {kind: index for index, kind in enumerate(NoticeKind)}
 
 
-def notices(observed: ObservedAccount, groups: Iterable[Group], settings: Health) -> tuple[Notice, ...]:
+def notices(
+    observed: ObservedAccount, groups: Iterable[Group], settings: Health, known_phones: Collection[str] = ()
+) -> tuple[Notice, ...]:
     """Return the notices on an account after a read. There is at most one per number and kind.
 
     Notices on groups come first, then those on numbers, ordered by kind and number, then the one on the limit. Without
     the time of the read, no notice reports an expiry. Registrations that the vendor extends automatically do not
-    expire.
+    expire. No notice reports the status of `known_phones`, whose difference is acknowledged.
     """
-    per_number = [*_expiring(observed, settings), *_awaiting_vendor(observed)]
+    awaiting = (notice for notice in _awaiting_vendor(observed) if notice.phone not in known_phones)
+    per_number = [*_expiring(observed, settings), *awaiting]
     per_number.sort(key=lambda notice: (_ORDER[notice.kind], notice.phone or ""))
     return (*_short_of_active(observed, groups), *per_number, *_near_limit(observed, settings))
 

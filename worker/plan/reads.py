@@ -15,7 +15,7 @@ __all__ = ["account_read", "number_states", "with_results"]
 
 _PHONES: Final = 20
 """Maximum count of numbers that an attention item lists. The others are counted."""
-_NOT_WRITTEN: Final = frozenset({Action.UNMANAGED, Action.PROTECTED})
+_NOT_WRITTEN: Final = frozenset({Action.UNMANAGED, Action.PROTECTED, Action.ACKNOWLEDGED})
 _OF_STATUS: Final = frozenset({NoticeKind.PENDING, NoticeKind.DUPLICATED, NoticeKind.BLOCKED})
 """Kinds of notices that repeat why a number is blocked."""
 

@@ -1,20 +1,16 @@
 """The current state of every number of an account, and the filters of `senderid status`."""
 
 from datetime import datetime
-from typing import Final
 
 from msgspec import Struct
 
-from worker.model.accounts import Desired, DesiredAccount, IdleNumber, ObservedAccount, Schedule
-from worker.model.number_status import AccountStatus, NextStatus, NumberStatus
+from worker.model.accounts import MISSING, Desired, DesiredAccount, IdleNumber, ObservedAccount, Schedule, Status
+from worker.model.number_status import AccountStatus, KnownDifference, NextStatus, NumberStatus
 from worker.model.schedule import settle_schedules, status_changes
 from worker.model.times import format_utc, parse_api_time
 from worker.plan.policy import Selection, adopt, select
 
-__all__ = ["MISSING", "StatusFilter", "account_status"]
-
-MISSING: Final = "MISSING"
-"""Stands for the status of a number that is not registered."""
+__all__ = ["StatusFilter", "account_status"]
 
 
 class StatusFilter(Struct, frozen=True):
@@ -80,6 +76,13 @@ def _next_status(schedule: Schedule, now: datetime) -> NextStatus | None:
     return None if change is None else NextStatus(format_utc(change[0]), change[1].status)
 
 
+def _acknowledged(number: Desired | IdleNumber, status: Status | None) -> KnownDifference | None:
+    known = number.acknowledgement if isinstance(number, Desired) and number.acknowledges(status) else None
+    if known is None:
+        return None
+    return KnownDifference(reason=known.reason, until=format_utc(known.until), by=known.by)
+
+
 def _number(
     phone: str,
     number: Desired | IdleNumber,
@@ -106,4 +109,5 @@ def _number(
         next=next_change,
         expires_at=None if expires_at is None else format_utc(expires_at),
         extended=phone in observed.extended,
+        acknowledged=_acknowledged(number, status),
     )

@@ -46,6 +46,7 @@ _NOT_WRITTEN: Final = {
     Action.HELD: Outcome.HELD,
     Action.MISSING: Outcome.MISSING,
     Action.PROTECTED: Outcome.PROTECTED,
+    Action.ACKNOWLEDGED: Outcome.ACKNOWLEDGED,
     Action.UNMANAGED: Outcome.UNMANAGED,
 }
 """The outcome of a number that is not written, by its action."""

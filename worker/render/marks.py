@@ -73,6 +73,7 @@ MARKS: Final[dict[str, Mark]] = {
     Outcome.MISSING: Mark("?", "missing", "warn"),
     Outcome.CHANGED: Mark("✓", "changed", "good"),
     Outcome.PROTECTED: Mark("=", "protected", "info"),
+    Outcome.ACKNOWLEDGED: Mark("&", "acknowledged", "info"),
     Outcome.UNMANAGED: Mark("*", "unmanaged", "info"),
     Outcome.UNCHANGED: Mark(" ", "unchanged", "quiet"),
 }

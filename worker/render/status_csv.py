@@ -24,6 +24,7 @@ _COLUMNS: Final = (
     "protected",
     "listed",
     "error",
+    "acknowledged_until",
 )
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 """First characters of cells that spreadsheets calculate."""
@@ -40,7 +41,7 @@ def status_csv(report: StatusReport) -> str:
     writer.writerow(_COLUMNS)
     for account in report.accounts:
         if account.error is not None:
-            writer.writerow([_cell(account.account), *[""] * (len(_COLUMNS) - 2), _cell(account.error.code)])
+            writer.writerow([_cell(account.account), *[""] * (len(_COLUMNS) - 3), _cell(account.error.code), ""])
         for number in account.numbers:
             values = (
                 account.account,
@@ -57,6 +58,7 @@ def status_csv(report: StatusReport) -> str:
                 number.protected,
                 number.listed,
                 None,
+                None if number.acknowledged is None else number.acknowledged.until,
             )
             writer.writerow(map(_cell, values))
     return file.getvalue()

@@ -28,6 +28,8 @@ REST: Final = "_other"
 
 _OTHER_STATUS: Final = "other"
 """The `status` label of every status that the worker does not know: the API's texts are unbounded."""
+_NOT_DRIFT: Final = frozenset({Action.UNMANAGED, Action.ACKNOWLEDGED})
+"""Actions of numbers whose difference is left as it is known to be."""
 _UNKNOWN_CAUSE: Final = "unknown"
 """The `cause` label of a difference if the ledger has no write of the number."""
 
@@ -129,11 +131,11 @@ def limit_accounts(accounts: Mapping[str, AccountCounts], limit: int) -> dict[st
 
 
 def _causes(changes: Iterable[Change]) -> Mapping[str, int]:
-    """Return the count of changes by cause, except those of unmanaged numbers."""
+    """Return the count of changes by cause, except those of unmanaged and acknowledged numbers."""
     return Counter(
         _UNKNOWN_CAUSE if change.cause is None else change.cause.value
         for change in changes
-        if change.action is not Action.UNMANAGED
+        if change.action not in _NOT_DRIFT
     )
 
 

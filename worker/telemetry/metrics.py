@@ -255,7 +255,7 @@ class _Accounts(Collector):
         )
         yield _gauge(
             "senderid_differing_numbers",
-            "Numbers whose status differs from the desired state, by cause.",
+            "Numbers whose status differs from the desired state and is not acknowledged, by cause.",
             ["account", "cause"],
             _by_label({account: figures.causes for account, figures in with_counts.items()}, CAUSES),
         )

@@ -240,6 +240,11 @@ _UNLISTED = _write("01000000009", "INACTIVE")
             (_write("01000000001", "ACTIVE"),),
             True,
         ),
+        (
+            DESIRED.replace("0001: ACTIVE", "0001: {status: ACTIVE, acknowledge: {reason: x, until: 2999-01-01}}"),
+            (_write("01000000001", "ACTIVE"),),
+            True,
+        ),
         (DESIRED.replace("Mon 09", "Mon 08"), (_write("01000000004", "INACTIVE"),), True),
         (DESIRED + "  010-0000-0009: INACTIVE\n", (_UNLISTED,), True),
         (DESIRED + "unmanaged: deactivate\n", (_UNLISTED,), True),

@@ -11,6 +11,7 @@ from worker.model.plans import AccountPlan, Action, Change, Verdict, tally
 from worker.model.results import AccountResult, Outcome, Result, RunOutcome
 
 _WRITE = Change("01012345678", Action.ACTIVATE, "INACTIVE", "ACTIVE", "")
+_KNOWN = msgspec.structs.replace(_WRITE, action=Action.ACKNOWLEDGED)
 
 
 def _plan(verdict: Verdict = Verdict.OK, **counts: int) -> AccountPlan:
@@ -37,7 +38,7 @@ def _result(*outcomes: RunOutcome) -> Result:
         (_plan(activate=1), 0, 2),
         (_plan(activate=1, blocked=1), 0, 3),
         (_plan(missing=1), 0, 3),
-        (_plan(protected=1, unmanaged=1), 0, 0),
+        (_plan(protected=1, acknowledged=1, unmanaged=1), 0, 0),
         (_plan(Verdict.REFUSED, activate=1), 4, 4),
         (_plan(Verdict.ERROR), 1, 1),
     ],
@@ -55,6 +56,8 @@ def test_plan_sets_the_exit_status(plan: AccountPlan, plain: int, detailed: int)
         (_plan(activate=1), 2),
         (_plan(activate=1, blocked=1), 3),
         (msgspec.structs.replace(_plan(protected=1), changes=(_WRITE,)), 2),
+        (msgspec.structs.replace(_plan(acknowledged=1), changes=(_KNOWN,)), 0),
+        (msgspec.structs.replace(_plan(acknowledged=1, protected=1), changes=(_KNOWN, _WRITE)), 2),
         (_plan(Verdict.REFUSED, activate=1), 4),
         (_plan(Verdict.ERROR), 1),
     ],

@@ -22,6 +22,7 @@ groups: {front: {members: [01012345678, 01012345679], min_active: 1}}
 numbers:
   010-1234-5678: ACTIVE
   010-1234-5679: {status: INACTIVE, note: 예비, owner: 영업, protected: true}
+  010-1234-5673: {status: ACTIVE, acknowledge: {reason: 공사, by: ann, until: 2026-12-31, observed: PENDING}}
   010-1234-5670: {status: ACTIVE, schedule: [{weekly: "Mon 09:00-18:00", status: INACTIVE, reason: closed}]}
   010-1234-5671: {schedule: [{from: 2026-12-24, until: 2026-12-27T09:00, status: ACTIVE}]}
 """

@@ -2,6 +2,7 @@
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from worker.config.channels import Event
 from worker.daemon.notify.changes import (
@@ -62,7 +63,18 @@ def test_drift_and_its_end_are_each_reported_once() -> None:
     ]
     second = update_account(first, plan(DRIFTED, BOTH), None, "r2")
     assert notification_lines(first, second) == []
-    assert notification_lines(second, update_account(second, plan(), None, "r3")) == ["external changes were reverted"]
+    (line,) = notification_lines(second, update_account(second, plan(), None, "r3"))
+    assert line == "external changes were reverted or acknowledged"
+
+
+def test_acknowledged_drift_is_not_reported() -> None:
+    """Drift ends when it is acknowledged."""
+    known = replace(DRIFTED, action=Action.ACKNOWLEDGED)
+    first = update_account(NotifiedAccount(), plan(known), None, "r1")
+    assert first == NotifiedAccount()
+    drifted = update_account(first, plan(DRIFTED), None, "r2")
+    (line,) = notification_lines(drifted, update_account(drifted, plan(known), None, "r3"))
+    assert line == "external changes were reverted or acknowledged"
 
 
 def test_drift_reverted_by_the_same_pass_is_reported_as_reverted() -> None:
@@ -247,13 +259,13 @@ REVERTED_NOTES = [
             [(Event.DRIFT, "1 number changed externally (1 of them also in the file)", (MANY[1],), False)],
         ),
         (MANY_DRIFTED, NotifiedAccount(drift={MANY[0]: Cause.EXTERNAL_DRIFT}), []),
-        (MANY_DRIFTED, NotifiedAccount(), [(Event.DRIFT, "external changes were reverted", (), True)]),
+        (MANY_DRIFTED, NotifiedAccount(), [(Event.DRIFT, "external changes were reverted or acknowledged", (), True)]),
         (NotifiedAccount(), NotifiedAccount(written=REVERTED), REVERTED_NOTES),
         (MANY_DRIFTED, NotifiedAccount(drift=MANY_DRIFTED.drift, written=REVERTED), REVERTED_NOTES),
         (
             MANY_DRIFTED,
             NotifiedAccount(written=REVERTED),
-            [(Event.DRIFT, "external changes were reverted", (), True), REVERTED_NOTES[0]],
+            [(Event.DRIFT, "external changes were reverted or acknowledged", (), True), REVERTED_NOTES[0]],
         ),
         (
             NotifiedAccount(written=REVERTED),

@@ -75,7 +75,7 @@ def test_finding_is_reported_once() -> None:
     tracker.passes(converged(), converged("b"))
     assert tracker.titles[1:] == [
         "b: failing: the server failed (ServerError)",
-        "main: external changes were reverted",
+        "main: external changes were reverted or acknowledged",
         "b: working again",
     ]
 
@@ -118,7 +118,7 @@ def test_restart_does_not_repeat_notifications() -> None:
     after_restart.passes(drifted(), converged("b"))
     assert after_restart.titles == ["watching 2 accounts (senderid 1.0)"]
     after_restart.passes(converged())
-    assert after_restart.titles[1:] == ["main: external changes were reverted"]
+    assert after_restart.titles[1:] == ["main: external changes were reverted or acknowledged"]
 
 
 def test_suspensions_of_one_and_all_accounts_are_reported() -> None:

@@ -172,6 +172,7 @@ def test_plan_document_has_the_documented_keys() -> None:
         "held",
         "missing",
         "protected",
+        "acknowledged",
         "unmanaged",
         "unchanged",
     }
@@ -224,6 +225,7 @@ def test_result_document_has_the_documented_keys() -> None:
         "held",
         "missing",
         "protected",
+        "acknowledged",
         "unmanaged",
         "conflict",
         "unverified",

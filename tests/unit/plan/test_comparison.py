@@ -54,6 +54,10 @@ def test_file_that_still_desires_the_plan_leaves_all_of_it() -> None:
     [
         ("INACTIVE", "main.yaml:4 now desires INACTIVE: plan again"),
         ("{status: ACTIVE, protected: true}", "main.yaml:4 protects this number now: plan again"),
+        (
+            "{status: ACTIVE, acknowledge: {reason: known, until: 2026-12-31}}",
+            "main.yaml:4 acknowledges the status of this number now: plan again",
+        ),
         ("{status: ACTIVE, until: 2026-11-01}", "main.yaml:4 has no desired status at this time: plan again"),
         ("{status: ACTIVE, until: 2026-11-01, then: INACTIVE}", "main.yaml:4 now desires INACTIVE: plan again"),
     ],

@@ -13,6 +13,7 @@ from tests.support.virtual_time import run
 from worker.ledger import NullLedger
 from worker.model.accounts import (
     AccountMemory,
+    Acknowledgement,
     Desired,
     DesiredAccount,
     InUseOverride,
@@ -184,6 +185,20 @@ def test_protected_number_is_reported_and_unchanged() -> None:
     assert (result.outcome, account.written) == (RunOutcome.CONVERGED, [])
     assert [number.outcome for number in result.numbers] == [Outcome.PROTECTED]
     assert result.numbers[0].error is None
+
+
+def test_acknowledged_number_is_reported_and_unchanged() -> None:
+    """The account converges. Once the acknowledgement has ended, the number is written."""
+    desired = _desired(n01000000001=_OFF)
+    for until, outcome in (("2999-01-01", Outcome.ACKNOWLEDGED), ("2000-01-01", Outcome.CHANGED)):
+        known = Acknowledgement("known", datetime.fromisoformat(until).replace(tzinfo=UTC))
+        account = ModelAccount(n01000000001="ACTIVE", n01000000002="ACTIVE")
+        result = _apply(replace(desired, acknowledgements={A: known}), account)
+        assert (result.outcome, account.written) == (
+            RunOutcome.CONVERGED,
+            [] if outcome is Outcome.ACKNOWLEDGED else [(A, "INACTIVE")],
+        )
+        assert [number.outcome for number in result.numbers if number.phone == A] == [outcome]
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ def test_numbers_are_ordered_by_urgency() -> None:
         "missing",
         "changed",
         "protected",
+        "acknowledged",
         "unmanaged",
         "unchanged",
     ]

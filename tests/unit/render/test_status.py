@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from worker.model.errors import ErrorInfo
-from worker.model.number_status import AccountStatus, NextStatus, NumberStatus, Origin, StatusReport
+from worker.model.number_status import AccountStatus, KnownDifference, NextStatus, NumberStatus, Origin, StatusReport
 from worker.render.masking import Mask
 from worker.render.status_csv import status_csv
 from worker.render.terminal import width
@@ -84,6 +84,20 @@ def test_number_with_origins_has_a_line_for_each_field() -> None:
         "    status  ACTIVE  (a.yaml:4)",
         "    note    x  (b.yaml:2, by default)",
     ]
+
+
+def test_acknowledged_difference_is_shown_with_its_end() -> None:
+    """It is counted, and has no colour."""
+    known = KnownDifference(reason="broken line", until="2026-12-31T15:00:00Z", by="Kim")
+    number = NumberStatus(
+        phone="01012345678", observed="INACTIVE", desired="ACTIVE", differs=True, note="shop", acknowledged=known
+    )
+    page = text(report(PLAIN, FULL, number), color=True, width=160)
+    row = page.splitlines()[4]
+    assert "\x1b" not in row
+    assert "acknowledged until 2027-01-01 00:00 KST: broken line · shop" in row
+    assert "3 of 3 numbers, 2 differ (*), 1 of them acknowledged." in page
+    assert status_csv(report(number)).splitlines()[1].endswith(",2026-12-31T15:00:00Z")
 
 
 def test_account_that_could_not_be_read_has_its_error() -> None:

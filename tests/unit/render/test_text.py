@@ -694,6 +694,10 @@ def test_external_change_is_shown_with_its_time() -> None:
             plan_of("a", replace(UP, action=Action.PROTECTED), unchanged=1),
             "Drift: 1 protected. 1 number is as desired.",
         ),
+        (
+            plan_of("a", replace(UP, action=Action.ACKNOWLEDGED), unchanged=1),
+            "No drift: 1 acknowledged. 1 number is as desired.",
+        ),
         (plan_of("a", unchanged=2), "No drift. 2 numbers are as desired."),
         (plan_of("a"), "No drift. There are no numbers."),
     ],

@@ -42,12 +42,13 @@ def result(*numbers: NumberResult, outcome: RunOutcome = RunOutcome.CONVERGED) -
 
 
 def test_plan_is_counted_by_fixed_labels() -> None:
-    """Statuses, actions, causes and notices are counted. An unlisted number does not differ from a file."""
+    """Statuses, actions, causes and notices are counted. An unlisted or acknowledged number does not differ."""
     counts = count_plan(
         plan(
             change(A, Action.ACTIVATE, Cause.EXTERNAL_DRIFT),
             change(B, Action.HELD),
             change(C, Action.UNMANAGED),
+            change("01000000004", Action.ACKNOWLEDGED, Cause.EXTERNAL_DRIFT),
             notices=(Notice(NoticeKind.EXPIRING, "soon", A),),
         ),
         {**STATUSES_OF, Status("SLEEPY"): 1, Status("DREAMY"): 2},
@@ -58,6 +59,7 @@ def test_plan_is_counted_by_fixed_labels() -> None:
         "activate": 1,
         "held": 1,
         "unmanaged": 1,
+        "acknowledged": 1,
         "unchanged": 2,
     }
     assert counts.causes == {"external_drift": 1, "unknown": 1}

@@ -103,7 +103,7 @@ def _comparable(account: DesiredAccount, phone: str) -> object:
     desired, schedule = account.numbers.get(phone), account.schedules.get(phone)
     if desired is None and schedule is None:
         return account.unmanaged, account.ignores(phone)
-    return schedule, desired and (desired.status, desired.protected)
+    return schedule, account.acknowledgements.get(phone), desired and (desired.status, desired.protected)
 
 
 def is_within(path: str, roots: Iterable[str]) -> bool:

@@ -91,9 +91,9 @@ class DocumentReader:
             self._not_a_mapping(start, event)
             return None
         self._read_keys(event)
-        self._values["schedules"] = self._numbers.finish(
-            self._values.get("timezone", DEFAULT_ZONE), self._defaults.named()
-        )
+        timezone = self._values.get("timezone", DEFAULT_ZONE)
+        self._values["schedules"] = self._numbers.finish(timezone, self._defaults.named())
+        self._values["acknowledgements"] = self._numbers.acknowledgements(timezone)
         self._values["groups"] = self._groups.finish()
         self._values["ignored"] = tuple(self._ignored_lines)
         name = self._values.pop("account", None)

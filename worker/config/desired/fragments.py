@@ -10,7 +10,15 @@ from itertools import chain
 from msgspec import Struct
 from msgspec.structs import replace
 
-from worker.model.accounts import Desired, DesiredAccount, Schedule, SourceFile, Status, matches_pattern
+from worker.model.accounts import (
+    Acknowledgement,
+    Desired,
+    DesiredAccount,
+    Schedule,
+    SourceFile,
+    Status,
+    matches_pattern,
+)
 from worker.model.errors import Problem
 from worker.model.messages import Message, PhoneNumber
 from worker.model.schedule import is_ever_desired
@@ -95,6 +103,7 @@ def _join(documents: Sequence[AccountDocument]) -> DesiredAccount:
         return head.account
     numbers: dict[str, Desired] = {}
     schedules: dict[str, Schedule] = {}
+    acknowledgements: dict[str, Acknowledgement] = {}
     elsewhere: dict[str, str] = {}
     lines = array("I")
     for document in documents:
@@ -106,6 +115,8 @@ def _join(documents: Sequence[AccountDocument]) -> DesiredAccount:
                     elsewhere[phone] = document.account.source
         for phone, schedule in document.account.schedules.items():
             schedules.setdefault(phone, schedule)
+        for phone, acknowledgement in document.account.acknowledgements.items():
+            acknowledgements.setdefault(phone, acknowledgement)
     others = [document.account for document in documents if document is not head]
     parts = [SourceFile(other.source, other.line, other.sha256, other.commit) for other in others]
     # a file with defaults is shared by documents
@@ -115,6 +126,7 @@ def _join(documents: Sequence[AccountDocument]) -> DesiredAccount:
         numbers=numbers,
         lines=lines,
         schedules=schedules,
+        acknowledgements=acknowledgements,
         elsewhere=elsewhere,
         parts=(*parts, *shared.values()),
     )
@@ -213,7 +225,8 @@ def _other_zones(documents: Sequence[AccountDocument]) -> Iterator[Problem]:
     head = _head(documents)
     timezone = head.account.timezone
     for document in documents:
-        if not document.account.schedules or document.account.timezone == timezone:
+        has_times = document.account.schedules or document.account.acknowledgements
+        if not has_times or document.account.timezone == timezone:
             continue
         if document.zoned:
             message = Message(

@@ -95,4 +95,6 @@ def _origins(source: str, fields: Mapping[str, Node], defaults: Defaults) -> Ite
 
 
 def _text(node: Node) -> str:
+    if isinstance(node, MappingNode):
+        return ", ".join(f"{_text(key)}: {_text(value)}" for key, value in node.items)
     return " ".join(node.text.split()) if isinstance(node, Scalar) else WINDOWS

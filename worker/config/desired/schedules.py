@@ -23,6 +23,7 @@ __all__ = [
     "KEYS",
     "NO_SCHEDULE",
     "UnresolvedSchedule",
+    "read_moment",
     "read_schedule",
     "read_status",
     "read_windows",
@@ -138,7 +139,7 @@ def _temporary(reader: Reader, fields: Mapping[str, Node], base_status: Status |
             )
         return None
     end_node = fields["until"]
-    end = _moment(reader, end_node, "until")
+    end = read_moment(reader, end_node, "until")
     reason = read_text(reader, fields["reason"], "reason", NOTE_CAP) if "reason" in fields else None
     then = read_status(reader, fields["then"]) if "then" in fields else None
     if base_status is None or end is None:
@@ -157,7 +158,7 @@ def _window(reader: Reader, node: Node) -> DatedWindow | WeeklyWindow | None:
     if "status" not in fields:
         reader.problem(node, Message("missing status of the window: write ACTIVE or INACTIVE"))
     reason = read_text(reader, fields["reason"], "reason", NOTE_CAP) if "reason" in fields else None
-    limits = {name: _moment(reader, fields[name], name) for name in ("from", "until") if name in fields}
+    limits = {name: read_moment(reader, fields[name], name) for name in ("from", "until") if name in fields}
     if ("weekly" in fields) == bool(limits):
         reader.problem(
             node,
@@ -185,7 +186,8 @@ def _weekly(reader: Reader, node: Node, status: Status | None, reason: str | Non
     return None if status is None else WeeklyWindow(status, text, spans, reason)
 
 
-def _moment(reader: Reader, node: Node, name: str) -> datetime | None:
+def read_moment(reader: Reader, node: Node, name: str) -> datetime | None:
+    """Return the time at a node; it is aware if it has an offset. If it is not a time, add a problem, return None."""
     text = node.text.strip() if isinstance(node, Scalar) else ""
     try:
         return parse_moment(text)

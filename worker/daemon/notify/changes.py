@@ -144,7 +144,10 @@ def update_account(
         drift={
             change.phone: change.cause
             for change in plan.changes
-            if change.cause is not None and change.cause in _OUTSIDE and _outcome(change, results) not in _AS_DESIRED
+            if change.cause is not None
+            and change.cause in _OUTSIDE
+            and change.action is not Action.ACKNOWLEDGED
+            and _outcome(change, results) not in _AS_DESIRED
         },
         held=dict(_holds_of(plan, result)),
         notices=plan.notices if result is None or result.outcome is RunOutcome.FAILED else result.notices,
@@ -297,7 +300,7 @@ def _drift(name: str, before: NotifiedAccount, now: NotifiedAccount) -> Iterator
             title = Message("{changes} ({in_file:,} of them also in the file)", changes=title, in_file=both_count)
         yield Notification(Event.DRIFT, name, title, _some(new_phones))
     elif before.drift and not now.drift:
-        yield Notification(Event.DRIFT, name, Message("external changes were reverted"), over=True)
+        yield Notification(Event.DRIFT, name, Message("external changes were reverted or acknowledged"), over=True)
 
 
 def _writes(name: str, before: NotifiedAccount, now: NotifiedAccount) -> Iterator[Notification]:

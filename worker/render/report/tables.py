@@ -16,6 +16,7 @@ from worker.render.view.run import seconds_between, user_and_host
 
 __all__ = ["accounts_table", "history_table", "numbers_table", "runs_table"]
 
+_NOT_WRITTEN: Final = (Action.PROTECTED, Action.ACKNOWLEDGED, Action.UNMANAGED)
 _NAMES: Final = 5
 """Maximum count of accounts of a run that a row names. The others are counted."""
 
@@ -68,7 +69,7 @@ def _planned(account: AccountView) -> tuple[Cell, ...]:
         number(Action.ACTIVATE, 0),
         number(Action.DEACTIVATE, 0),
         account.attention_count,
-        number(Action.PROTECTED, 0) + number(Action.UNMANAGED, 0),
+        sum(number(action, 0) for action in _NOT_WRITTEN),
         number(Action.UNCHANGED, 0),
         *(None,) * 4,
     )

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Final
+from zoneinfo import ZoneInfo
 
-from worker.model.number_status import AccountStatus, NumberStatus, StatusReport
+from worker.model.number_status import AccountStatus, KnownDifference, NumberStatus, StatusReport
 from worker.model.phones import hyphenated
 from worker.model.times import format_local, load_zone
 from worker.render.i18n import gettext as _
@@ -45,8 +46,8 @@ def _account(account: AccountStatus, paint: Paint, width: int) -> Iterator[str]:
     yield "  " + paint("quiet", _row([*titles, _("OWNER · NOTE")], widths))
     room = max(width - sum(widths) - 2 * len(widths) - 2, _REMARK_COLUMNS)
     for number, row in zip(account.numbers, table, strict=True):
-        line = _row([*row, safe(_remark(number), room)], widths)
-        yield "  " + (paint("warn", line) if number.differs else line)
+        line = _row([*row, safe(_remark(number, load_zone(account.timezone)), room)], widths)
+        yield "  " + (paint("warn", line) if number.differs and number.acknowledged is None else line)
         yield from _origins(number)
 
 
@@ -89,8 +90,14 @@ def _desired(number: NumberStatus) -> str:
     return translate("not set") if number.listed else _("not listed")
 
 
-def _remark(number: NumberStatus) -> str:
-    return " · ".join(" ".join(text.split()) for text in (number.owner, number.note) if text)
+def _remark(number: NumberStatus, zone: ZoneInfo) -> str:
+    known = "" if number.acknowledged is None else _acknowledged(number.acknowledged, zone)
+    return " · ".join(" ".join(text.split()) for text in (known, number.owner, number.note) if text)
+
+
+def _acknowledged(known: KnownDifference, zone: ZoneInfo) -> str:
+    end = format_local(datetime.fromisoformat(known.until), zone)
+    return _("acknowledged until {end}: {reason}").format(end=end, reason=known.reason)
 
 
 def _row(texts: Sequence[str], widths: Sequence[int]) -> str:
@@ -108,6 +115,10 @@ def _closing(report: StatusReport) -> str:
     if differing:
         text = ngettext("{count} differs (*)", "{count} differ (*)", differing)
         parts.append(text.format(count=f"{differing:,}"))
+    acknowledged_count = sum(number.acknowledged is not None for number in numbers)
+    if acknowledged_count:
+        text = ngettext("{count} of them acknowledged", "{count} of them acknowledged", acknowledged_count)
+        parts.append(text.format(count=f"{acknowledged_count:,}"))
     failed_count = sum(account.error is not None for account in report.accounts)
     if failed_count:
         parts.append(_("could not be read: {accounts}").format(accounts=count(failed_count, "account")))

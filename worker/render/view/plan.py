@@ -213,6 +213,7 @@ def _total(total: Counter[str], *, drift: bool) -> str:
             (total[Action.BLOCKED] + total[Action.MISSING], Message("cannot converge")),
             (total[Action.HELD], "held"),
             (total[Action.PROTECTED], "protected"),
+            (total[Action.ACKNOWLEDGED], "acknowledged"),
             (total[Action.UNMANAGED], Message("not listed")),
         )
     )
@@ -226,7 +227,9 @@ def _total(total: Counter[str], *, drift: bool) -> str:
         return template.format(what=", ".join(filter(None, (writes, other_counts))), count=f"{unchanged_count:,}")
     as_desired = ngettext("{count} number is as desired.", "{count} numbers are as desired.", unchanged_count)
     if other_counts:
-        template = _("Drift: {what}.") if drift else _("No changes: {what}.")
+        only_known = drift and total.total() == unchanged_count + total[Action.ACKNOWLEDGED]
+        drift_template = _("No drift: {what}.") if only_known else _("Drift: {what}.")
+        template = drift_template if drift else _("No changes: {what}.")
     else:
         template = _("No drift.") if drift else _("No changes.")
     return f"{template.format(what=other_counts)} {as_desired.format(count=f'{unchanged_count:,}')}"
