@@ -241,6 +241,8 @@ def test_result_document_has_the_documented_keys() -> None:
         "attempts",
         "error",
         "duration_ms",
+        "note",
+        "owner",
     }
     assert keys(document, "accounts", "numbers", "error") == {"code", "message", "http_status"}
 
