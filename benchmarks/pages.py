@@ -1,13 +1,15 @@
 """Time the pages of the status page over a large ledger: 5,000 accounts, a million numbers, 10,000 runs.
 
-`python benchmarks/pages.py` prints the median and the 95th percentile of each page at the server, and the peak memory
-of `senderid serve`. `--accounts`, `--numbers` (of each account) and `--runs` make it smaller, `--keep FOLDER` keeps the
-ledger. The figures are in docs/figures.md.
+`python benchmarks/pages.py` prints the median and the 95th percentile of each page at the server, its processor time,
+and the peak memory of `senderid serve`. On a machine with other work, compare the processor time. `--accounts`,
+`--numbers` (of each account) and `--runs` make it smaller, `--keep FOLDER` keeps the ledger. The figures are in
+docs/figures.md.
 """
 
 import argparse
 import http.client
 import json
+import os
 import random
 import statistics
 import subprocess
@@ -209,6 +211,12 @@ def measure(url: str, path: str, times: int) -> tuple[float, float, int]:
     return statistics.median(taken), statistics.quantiles(taken, n=20)[-1], size
 
 
+def processor_milliseconds(pid: int) -> float:
+    """Return the processor time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) * 1000 / os.sysconf("SC_CLK_TCK")
+
+
 def memory(pid: int) -> int:
     """Return the peak memory of a process in MiB."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
@@ -231,6 +239,7 @@ def main() -> None:
             make_ledger(path, options.accounts, options.numbers, options.runs)
         print(f"ledger: {path.stat().st_size >> 20} MiB")
         phone = f"010{0 * 7919 % 100_000_000:08}"
+        unwritten = f"010{(options.numbers - 1) * 7919 % 100_000_000:08}"
         with SqliteFile(path).read(skip_check=True) as reader:
             assert reader is not None
             (run_id,) = reader.execute("SELECT max(id) FROM runs").fetchone()
@@ -244,6 +253,7 @@ def main() -> None:
                 "/?show=failed",
                 f"/accounts/{quote(account_name(options.accounts // 2))}",
                 f"/numbers/{phone}",
+                f"/numbers/{unwritten}",
                 "/runs",
                 f"/runs/{run_id}",
                 "/calendar",
@@ -252,8 +262,10 @@ def main() -> None:
                 "/search?q=winter",
                 "/search?q=nothing-of-this-kind",
             ):
+                before = processor_milliseconds(server.pid)
                 median, percentile, size = measure(url, page, options.times)
-                print(f"{page:40} {median:7.0f} ms {percentile:7.0f} ms {size >> 10:6} KiB")
+                used = (processor_milliseconds(server.pid) - before) / options.times
+                print(f"{page:40} {median:7.0f} ms {percentile:7.0f} ms {used:7.0f} ms CPU {size >> 10:6} KiB")
             print(f"memory of serve: {memory(server.pid)} MiB")
             server.terminate()
 

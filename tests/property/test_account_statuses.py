@@ -11,7 +11,7 @@ from worker.model.reads import AccountRead, HealthStatus, SyncStatus, segment_of
 from worker.model.status_page import AccountState, DaemonState
 from worker.model.times import format_utc_ms
 from worker.render.view.fleet import attention_kinds, headline, segments
-from worker.web.accounts import account_statuses
+from worker.web.accounts import account_statuses, recorded_statuses
 
 START = datetime(2026, 11, 24, tzinfo=UTC)
 NAMES = ["a", "b", "c", "d"]
@@ -73,7 +73,7 @@ def test_each_account_counts_once_in_the_segment_of_its_latest_read(
             ledger[name] = read
     loaded = None if files is None else [file_account(name) for name in files]
     state = DaemonState(reads=tuple(live.values()))
-    actual = account_statuses(ledger.values(), runs.values(), loaded, state, START)
+    actual = account_statuses(recorded_statuses(ledger.values(), runs.values()), loaded, state, START)
     assert [account.name for account in actual] == sorted(latest if files is None else files)
     views = segments(actual)
     assert sum(view.count for view in views) == len(actual)

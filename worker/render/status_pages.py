@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final, Literal
 from urllib.parse import quote, urlencode
 
@@ -368,11 +368,16 @@ def fleet_map(accounts: Sequence[AccountStatus], repeated: Collection[str]) -> M
     squares = []
     is_named = len(accounts) <= _NAMED
     for account in accounts:
-        url = account_url(account.name, account.platform if account.name in repeated else None)
-        squares.append(f'<a tabindex="-1" href="{escape(url)}" title="{escape(safe(account.name, 80))}: ')
+        squares.append(_square_start(account.name, account.platform if account.name in repeated else None))
         squares.append(kinds[account.segment])
         if is_named:
             squares.append(f" <span>{escape(safe(account.name, 30))}</span>")
         squares.append("</a>")
     # every part is escaped above
     return Markup("".join(squares))  # noqa: S704
+
+
+@lru_cache(10_000)
+def _square_start(name: str, platform: str | None) -> str:
+    """Return the start of the square of an account, up to its state, which is the same in every language."""
+    return f'<a tabindex="-1" href="{escape(account_url(name, platform))}" title="{escape(safe(name, 80))}: '

@@ -10,7 +10,7 @@ from worker.model.reads import AccountRead, Attention, HealthStatus, SyncStatus,
 from worker.model.results import FAILURES, Outcome
 from worker.model.status_page import AccountState, AccountStatus, DaemonState
 
-__all__ = ["account_statuses"]
+__all__ = ["Identity", "account_statuses", "recorded_statuses"]
 
 _STUCK: Final = tuple(outcome for outcome in Outcome if outcome.needs_attention)
 
@@ -18,24 +18,13 @@ Identity = tuple[str, str]
 """The platform and the name of an account."""
 
 
-def account_statuses(
-    reads: Iterable[AccountRead],
-    entries: Iterable[AccountState],
-    files: Sequence[DesiredAccount] | None,
-    live: DaemonState | None,
-    now: datetime,
-) -> list[AccountStatus]:
-    """Return the state of every account, ordered by name. Every account is listed once.
+def recorded_statuses(reads: Iterable[AccountRead], entries: Iterable[AccountState]) -> dict[Identity, AccountStatus]:
+    """Return the state of every account of the ledger, in the order of their names.
 
     `reads` are the latest reads in the ledger, and `entries` the accounts of its latest runs: the later of both counts.
-    `files` are the accounts of the files; without files (None), every account of the ledger is listed. `live` is the
-    state of the daemon, whose reads may be later than those in the ledger.
     """
     latest: dict[Identity, AccountStatus] = {}
-    live_reads = () if live is None else live.reads
-    for status in (*map(_of_read, reads), *map(_of_read, live_reads)):
-        identity = (status.platform, status.name)
-        latest[identity] = status if identity not in latest else _joined(latest[identity], status)
+    _add_reads(latest, reads)
     for entry in entries:
         identity = (platform(entry.key), entry.account)
         known = latest.get(identity)
@@ -43,22 +32,51 @@ def account_statuses(
             latest[identity] = _of_entry(entry)
         elif _ended(entry) > (known.at or "") or entry.outcome is not Ending.CONVERGED or is_unread(known.key):
             latest[identity] = _joined(known, _of_entry(entry))
-    by_name: dict[str, AccountStatus] = {}
-    if files is None:
-        statuses = list(latest.values())
-    else:
-        for status in latest.values():
+    return {identity: latest[identity] for identity in sorted(latest, key=_by_name)}
+
+
+def account_statuses(
+    recorded: Mapping[Identity, AccountStatus],
+    files: Sequence[DesiredAccount] | None,
+    live: DaemonState | None,
+    now: datetime,
+) -> list[AccountStatus]:
+    """Return the state of every account, ordered by name. Every account is listed once.
+
+    `recorded` are the states that `recorded_statuses` returns. `files` are the accounts of the files; without files
+    (None), every account of the ledger is listed. `live` is the state of the daemon, whose reads may be later.
+    """
+    latest = dict(recorded)
+    suspended: dict[str | None, str] = {}
+    if live is not None and (live.reads or live.suspended):
+        _add_reads(latest, live.reads)
+        latest = {identity: latest[identity] for identity in sorted(latest, key=_by_name)}
+        suspended |= dict(live.suspended)
+    statuses = list(latest.values())
+    if files is not None:
+        by_name: dict[str, AccountStatus] = {}
+        for status in statuses:
             by_name[status.name] = _joined(by_name.get(status.name, status), status)
         statuses = [
-            by_name.get(account.name) or AccountStatus(name=account.name, source=account.source) for account in files
+            by_name.get(account.name) or AccountStatus(name=account.name, source=account.source)
+            for account in sorted(files, key=lambda account: account.name)
         ]
-    suspended: dict[str | None, str] = {} if live is None else dict(live.suspended)
-    for account in () if files is None else files:
-        if account.suspend is not None and account.suspend.is_in_force(now):
-            suspended.setdefault(account.name, account.suspend.reason or "")
-    return sorted(
-        (_with_suspension(status, suspended) for status in statuses), key=lambda status: (status.name, status.platform)
-    )
+        for account in files:
+            if account.suspend is not None and account.suspend.is_in_force(now):
+                suspended.setdefault(account.name, account.suspend.reason or "")
+    return [_with_suspension(status, suspended) for status in statuses] if suspended else statuses
+
+
+def _by_name(identity: Identity) -> Identity:
+    of_platform, name = identity
+    return name, of_platform
+
+
+def _add_reads(latest: dict[Identity, AccountStatus], reads: Iterable[AccountRead]) -> None:
+    """Add the states after reads to the states by account: the later of two reads counts."""
+    for status in map(_of_read, reads):
+        identity = (status.platform, status.name)
+        latest[identity] = status if identity not in latest else _joined(latest[identity], status)
 
 
 def _joined(one: AccountStatus, other: AccountStatus) -> AccountStatus:

@@ -265,7 +265,7 @@ class StatusPages:
         )
 
     def _snapshot_of(self, version: str, connection: Connection) -> views.Snapshot:
-        """Return the latest reads and runs. They are read again once the version of the data changes."""
+        """Return the states of accounts. They are read again once the version of the data changes."""
         if self._snapshot is None or self._snapshot[0] != version:
             self._snapshot = version, views.read_snapshot(connection)
         return self._snapshot[1]

@@ -7,7 +7,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from importlib.util import find_spec
 from re import ASCII, fullmatch
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from msgspec import Struct
 
@@ -17,7 +17,7 @@ from worker.ledger.database import Connection
 from worker.ledger.history import run_record
 from worker.model.accounts import PHONE_PATTERN, DesiredAccount
 from worker.model.phones import parse_digits
-from worker.model.reads import AccountRead, NumberState, Segment, platform
+from worker.model.reads import NumberState, Segment, platform
 from worker.model.schedule import settle_schedules
 from worker.model.status_page import (
     AccountState,
@@ -37,7 +37,7 @@ from worker.render.view.chart import RequestChart, request_chart
 from worker.render.view.fleet import attention_kinds, headline, segments
 from worker.render.view.stages import run_stages
 from worker.render.view.timeline import timeline
-from worker.web.accounts import account_statuses
+from worker.web.accounts import Identity, account_statuses, recorded_statuses
 
 __all__ = [
     "Built",
@@ -87,16 +87,13 @@ class PageNotFound(Exception):
     """The requested page does not exist."""
 
 
-class Snapshot(Struct, frozen=True):
-    """The latest read of each account in the ledger, and its latest run."""
-
-    reads: Sequence[AccountRead]
-    entries: Sequence[AccountState]
+Snapshot: TypeAlias = Mapping[Identity, AccountStatus]
+"""The state of each account after the latest read or run that the ledger has."""
 
 
 def read_snapshot(connection: Connection) -> Snapshot:
-    """Return the latest reads and runs of all accounts."""
-    return Snapshot(reads.account_reads(connection), ledger.account_states(connection))
+    """Return the state of all accounts of the ledger."""
+    return recorded_statuses(reads.account_reads(connection), ledger.account_states(connection))
 
 
 class ReportTooLarge(Exception):
@@ -111,7 +108,7 @@ class PageRequest(Struct, frozen=True, kw_only=True):
     """A request for a page.
 
     `path` are the decoded parts of the path, and `query` the parameters. `now` is the aware time of the request. `live`
-    is the state of the daemon; None without a daemon. `snapshot` returns the latest reads and runs. `coming` returns
+    is the state of the daemon; None without a daemon. `snapshot` returns the states in the ledger. `coming` returns
     the upcoming changes, and `files` the accounts of the files; None without files.
     """
 
@@ -238,24 +235,24 @@ def _phone(text: str) -> str:
 
 def _statuses(connection: Connection, request: PageRequest) -> tuple[list[AccountStatus], list[AccountStatus]]:
     """Return the accounts of the fleet, and the accounts of the ledger that are not in its files."""
-    latest, files = request.snapshot(connection), request.files()
-    everything = account_statuses(latest.reads, latest.entries, None, request.live, request.now)
+    recorded, files = request.snapshot(connection), request.files()
+    everything = account_statuses(recorded, None, request.live, request.now)
     if files is None:
         return everything, []
     names = {account.name for account in files}
     others = [account for account in everything if account.name not in names]
-    return account_statuses(latest.reads, latest.entries, files, request.live, request.now), others
+    return account_statuses(recorded, files, request.live, request.now), others
 
 
 def _home(connection: Connection, request: PageRequest) -> status_pages.Home:
     fleet, others = _statuses(connection, request)
     q, show, sort = request.text("q"), request.text("show"), request.text("sort")
     search = q.casefold()
-    chosen = others if show == _OTHERS else fleet
+    is_segment = show not in {"", _OTHERS}
     matching = [
         account
-        for account in chosen
-        if search in account.name.casefold() and show in {"", _OTHERS, account.segment.value}
+        for account in (others if show == _OTHERS else fleet)
+        if search in account.name.casefold() and not (is_segment and account.segment.value != show)
     ]
     order = _ORDERS.get(sort.removeprefix("-"), _ORDERS["state"])
     matching.sort(key=order, reverse=sort.startswith("-"))

@@ -13,7 +13,7 @@ from worker.model.reads import AccountRead, HealthStatus, Segment, SyncStatus
 from worker.model.results import Outcome
 from worker.model.status_page import AccountState, AccountStatus, DaemonState
 from worker.model.suspension import Suspend
-from worker.web.accounts import account_statuses
+from worker.web.accounts import account_statuses, recorded_statuses
 
 NOW = datetime(2026, 11, 24, 0, 30, tzinfo=UTC)
 PLATFORM = "https://api.solapi.com"
@@ -48,7 +48,7 @@ def statuses(
     live: DaemonState | None = None,
 ) -> list[AccountStatus]:
     """Return the state of every account."""
-    return account_statuses(reads, entries, files, live, NOW)
+    return account_statuses(recorded_statuses(reads, entries), files, live, NOW)
 
 
 def test_good_pass_after_a_failed_apply_counts() -> None:
