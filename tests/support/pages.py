@@ -30,13 +30,15 @@ def record_run(
     outcome: str | None = "converged",
     bad: str | None = None,
     message: str = "",
+    code: str = "Broken",
     at: str = AT,
     key: str | None = None,
 ) -> Database:
     """Add a run over accounts with these names to the ledger after one more run the path of the ledger.
 
     Each account has the same numbers, all `changed`. If `bad` is set, it is the outcome of the first number, with a
-    `message`. `key` is the key of all accounts; by default it is built from their names.
+    `message`. `code` is the error code of all accounts with a `message`. `key` is the
+    key of all accounts; by default it is built from their names.
     """
     database = database_at(place)
     with closing(database.connect(program="0", now=lambda: AT)) as connection, transaction(connection):
@@ -58,7 +60,7 @@ def record_run(
                     outcome,
                     json.dumps(counts),
                     outcome is not None,
-                    "Broken" if message else None,
+                    code if message else None,
                     message or None,
                 ),
             )

@@ -127,7 +127,7 @@ def open_postgres(url: str, settings: Settings) -> "PostgresDatabase":
     except ImportError:
         raise LedgerError(
             Message(
-                "a ledger in PostgreSQL needs a library that is not installed: pip install 'senderid-worker[fleet]'"
+                "a ledger in PostgreSQL needs the extra fleet: install it from a checkout with pip install '.[fleet]'"
             )
         ) from None
     password = settings.ledger.password

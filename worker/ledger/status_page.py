@@ -13,6 +13,7 @@ import msgspec
 from worker.ledger.database import Connection
 from worker.ledger.history import account_error, number_of, rows
 from worker.ledger.schema import MIGRATIONS
+from worker.model.errors import Declined
 from worker.model.history import Ending, NumberRecord
 from worker.model.reads import is_unread, platform
 from worker.model.results import Outcome
@@ -61,7 +62,14 @@ _LATEST: Final = f"""
 """
 """SQL of the last entry of each account. It seeks each key in the index instead of scanning the index."""
 
-_RUN: Final = "SELECT *, (SELECT count(*) FROM entries WHERE run = runs.id) AS entries FROM runs"
+_RUN: Final = f"""
+    SELECT *, (SELECT count(*) FROM entries WHERE run = runs.id) AS entries,
+        CASE WHEN outcome = '{Ending.REFUSED}' THEN (
+            SELECT count(*) FROM entries WHERE run = runs.id AND error_code = '{Declined.__name__}'
+        ) ELSE 0 END AS declined
+    FROM runs
+"""
+"""SQL of a run, with the count of its accounts, and of those whose plan the user declined."""
 _TOO_MANY: Final = 429
 """The HTTP status of a request beyond the quota."""
 _SECONDS: Final = 3600
@@ -344,6 +352,7 @@ def _run_summary(row: dict[str, Any]) -> RunSummary:
         host=row["host"],
         version=row["version"],
         outcome=_ending(row["outcome"]),
+        declined=0 < row["declined"] == row["entries"],
         started_at=row["started_at"],
         finished_at=row["finished_at"],
         accounts=row["entries"],

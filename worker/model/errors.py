@@ -95,6 +95,11 @@ class ErrorInfo(Struct, frozen=True):
     code: str
     message: str
 
+    @property
+    def is_declined(self) -> bool:
+        """Return True if the operator declined the plan, which needs no attention."""
+        return self.code == Declined.__name__
+
 
 class NumberError(Struct, frozen=True):
     """The error of a number that did not reach its desired status. `http_status` is None without a response."""

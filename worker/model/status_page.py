@@ -111,7 +111,10 @@ class AccountStatus(Struct, frozen=True, kw_only=True):
 
 
 class RunSummary(Struct, frozen=True, kw_only=True):
-    """The summary of one run. `accounts` is the count of accounts that the run recorded."""
+    """The summary of one run. `accounts` is the count of accounts that the run recorded.
+
+    `declined` is True if the user declined the plan at the prompt; `outcome` is then `refused`.
+    """
 
     run_id: str
     command: str
@@ -119,6 +122,7 @@ class RunSummary(Struct, frozen=True, kw_only=True):
     host: str
     version: str
     outcome: Ending
+    declined: bool = False
     started_at: Timestamp
     finished_at: Timestamp | None
     accounts: Count

@@ -129,7 +129,7 @@ def _needs(plan: AccountPlan, result: AccountResult | None) -> Iterator[Attentio
     """Yield what needs attention: errors and refusals of the account, then its numbers, then notices."""
     error = plan.error if result is None else result.error
     refusals = plan.refusals if result is None else result.refusals
-    if error is not None and not refusals:
+    if error is not None and not error.is_declined and not refusals:
         yield Attention("error", str(error.message), error.code, parts=to_parts(error.message))
     for refusal in refusals:
         yield Attention("refused", str(refusal.message), refusal.rule, parts=to_parts(refusal.message))

@@ -5,7 +5,7 @@ from typing import Final, Literal, TypeVar
 
 from msgspec import Struct
 
-from worker.model.errors import Declined, ErrorInfo
+from worker.model.errors import ErrorInfo
 from worker.model.history import Ending
 from worker.model.messages import Message
 from worker.model.plans import Action, NoticeKind, Verdict
@@ -15,6 +15,7 @@ from worker.render.i18n import gettext as _
 from worker.render.i18n import ngettext, translate
 
 __all__ = [
+    "CANCELLED",
     "ENDINGS",
     "HEALTH",
     "MARKS",
@@ -91,7 +92,7 @@ ENDINGS: Final[dict[str, Mark]] = {
 }
 """Outcomes of runs and accounts by value, the most severe first."""
 
-_CANCELLED: Final = Mark("x", Message("cancelled"), "warn")
+CANCELLED: Final = Mark("x", Message("cancelled"), "warn")
 """The mark of a run that the user declined at the prompt."""
 
 VERDICTS: Final[dict[str, Mark]] = {
@@ -138,8 +139,8 @@ def mark_of(outcome: str | None) -> Mark:
 
 def ending_mark(outcome: str, errors: Iterable[ErrorInfo | None]) -> Mark:
     """Return the mark of the outcome of a run or an account. `errors` are those of its accounts."""
-    is_declined = outcome == Ending.REFUSED and {error and error.code for error in errors} == {Declined.__name__}
-    return _CANCELLED if is_declined else ENDINGS[outcome]
+    declined = [error is not None and error.is_declined for error in errors]
+    return CANCELLED if outcome == Ending.REFUSED and declined and all(declined) else ENDINGS[outcome]
 
 
 def rank(outcome: str | None) -> int:

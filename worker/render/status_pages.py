@@ -28,7 +28,18 @@ from worker.model.times import DEFAULT_ZONE, load_zone
 from worker.render.html import render
 from worker.render.i18n import gettext as _
 from worker.render.i18n import translate
-from worker.render.marks import ENDINGS, HEALTH, SEGMENTS, SYNC, Tone, counts_text, mark_of
+from worker.render.marks import (
+    CANCELLED,
+    ENDINGS,
+    HEALTH,
+    SEGMENTS,
+    SYNC,
+    Mark,
+    Tone,
+    counts_text,
+    ending_mark,
+    mark_of,
+)
 from worker.render.relative import local, relative, units
 from worker.render.terminal import safe
 from worker.render.view.calendar import CalendarDay, CalendarRow
@@ -301,6 +312,14 @@ def link(path: str, **query: object) -> str:
     return f"{path}?{encoded}" if encoded else path
 
 
+def _run_ending(run: RunSummary) -> Mark:
+    return CANCELLED if run.declined else ENDINGS[run.outcome]
+
+
+def _account_ending(account: AccountState) -> Mark:
+    return ending_mark(account.outcome, [account.error])
+
+
 def _around(frame: Frame) -> dict[str, object]:
     return {
         "frame": frame,
@@ -308,7 +327,8 @@ def _around(frame: Frame) -> dict[str, object]:
         "run_url": run_url,
         "number_url": number_url,
         "link": link,
-        "ending": ENDINGS.__getitem__,
+        "run_ending": _run_ending,
+        "account_ending": _account_ending,
         "outcome": mark_of,
         "segment": SEGMENTS.__getitem__,
         "sync": SYNC.__getitem__,

@@ -117,10 +117,13 @@ def _of_read(read: AccountRead) -> AccountStatus:
 
 def _of_entry(entry: AccountState) -> AccountStatus:
     """Return the state of an account from its latest run, as older versions and runs over some numbers recorded it."""
+    is_declined = entry.error is not None and entry.error.is_declined
     needs = [
-        Attention(outcome.value, "", count=entry.counts[outcome]) for outcome in _STUCK if entry.counts.get(outcome)
+        Attention(outcome.value, "", count=entry.counts[outcome])
+        for outcome in _STUCK
+        if entry.counts.get(outcome) and not (is_declined and outcome is Outcome.NOT_ATTEMPTED)
     ]
-    if entry.error is not None:
+    if entry.error is not None and not is_declined:
         kind = "refused" if entry.outcome is Ending.REFUSED else "error"
         needs.insert(0, Attention(kind, entry.error.message, entry.error.code))
     elif entry.outcome in {Ending.UNFINISHED, Ending.CRASHED} or not entry.settled:

@@ -3,8 +3,11 @@
 import getpass
 import os
 import pwd
+import re
 import shutil
 import subprocess
+import sys
+import tomllib
 from array import array
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ from msgspec.structs import replace
 
 from tests.support.ledgers import clock
 from worker.cli import ledger
-from worker.cli.ledger import LedgerOptions, ledger_path, read_only
+from worker.cli.ledger import LedgerOptions, ledger_database, ledger_path, read_only
 from worker.config.revision import with_commits
 from worker.config.settings import LedgerSettings, Settings
 from worker.model.accounts import AccountMemory, DesiredAccount, SourceFile
@@ -31,6 +34,15 @@ def _git(folder: Path, *arguments: str) -> str:
 def _commits(*sources: Path | str) -> list[str | None]:
     accounts = [DesiredAccount("a", str(source), {}, array("I")) for source in sources]
     return [account.commit for account in with_commits(accounts)]
+
+
+def test_missing_extra_is_named_as_the_project_defines_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "worker.ledger.postgres.database", None)
+    settings = Settings(ledger=LedgerSettings(url="postgresql://host/senderid"))
+    with pytest.raises(LedgerError, match=re.escape("pip install '.[fleet]'")):
+        ledger_database(settings)
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())
+    assert "fleet" in project["project"]["optional-dependencies"]
 
 
 @pytest.fixture

@@ -50,6 +50,18 @@ def test_account_that_has_not_converged_needs_attention(database: Database, outc
             assert [entry.account for entry in entries] == names
 
 
+def test_declined_run_is_one_that_the_user_declined_for_all_accounts(database: Database) -> None:
+    record_run(database, "a", "b", outcome="refused", message="Cancelled.", code="Declined")
+    record_run(database, "a", run=SECOND, outcome="refused", message="Cancelled.", code="Declined")
+    record_run(database, "c", run="20261124T020000Z-000003", outcome="refused", message="few", code="PolicyRefusal")
+    record_run(database, "d", run="20261124T030000Z-000004", outcome="failed", message="Cancelled.", code="Declined")
+    with closing(database.connect(program="0", now=lambda: AT)) as connection, transaction(connection):
+        connection.execute("UPDATE entries SET error_code = 'PolicyRefusal' WHERE run = ? AND account = 'b'", (FIRST,))
+    with database.read() as reader:
+        assert reader is not None
+        assert [run.declined for run in status_page.runs(reader, limit=9)] == [False, False, True, False]
+
+
 def test_next_page_starts_after_the_last_row(ledger: Database) -> None:
     """Runs, accounts and numbers are listed completely and once for any page size. A prefix selects numbers."""
     with ledger.read() as connection:

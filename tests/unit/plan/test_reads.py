@@ -112,6 +112,13 @@ ERROR = ErrorInfo("AccountRejected", "the key is wrong")
             ["error"],
         ),
         (
+            plan(change(Action.ACTIVATE)),
+            result(RunOutcome.REFUSED, number(Outcome.NOT_ATTEMPTED, error="no"), error=ErrorInfo("Declined", "no")),
+            "out_of_sync",
+            "healthy",
+            [],
+        ),
+        (
             plan(change(Action.HELD, reason="in use")),
             result(RunOutcome.PARTIAL, number(Outcome.HELD)),
             "out_of_sync",

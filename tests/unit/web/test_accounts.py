@@ -128,6 +128,16 @@ def test_suspension_that_has_ended_does_not_count() -> None:
             "needs_attention",
             ["refused"],
         ),
+        (
+            {
+                "outcome": Ending.REFUSED,
+                "error": ErrorInfo("Declined", "x"),
+                "counts": {"not_attempted": 1, "blocked": 1},
+            },
+            "out_of_sync",
+            "needs_attention",
+            ["blocked"],
+        ),
         ({"outcome": Ending.LOCKED, "error": ErrorInfo("Busy", "x")}, "out_of_sync", "needs_attention", ["error"]),
         ({"outcome": Ending.UNFINISHED, "finished_at": None}, "out_of_sync", "needs_attention", ["unfinished"]),
         ({"outcome": Ending.CRASHED}, "out_of_sync", "failed", ["unfinished"]),

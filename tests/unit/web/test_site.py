@@ -50,6 +50,18 @@ def test_every_page_is_served_before_the_first_run(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
+def test_declined_run_is_cancelled(tmp_path: Path) -> None:
+    """Its account is not refused, and needs no attention."""
+    record_run(tmp_path, "main", outcome="refused", bad="not_attempted", message="Cancelled.", code="Declined")
+    with serve_pages(tmp_path / "ledger.db") as url:
+        for path in ("/", "/runs", f"/runs/{FIRST}", "/accounts/main", "/search?q=2026"):
+            page = request(url, path).body
+            assert "cancelled" in page, path
+            assert ">refused<" not in page, path
+        (run,) = json.loads(request(url, "/runs.json").body)["content"]["runs"]
+    assert (run["outcome"], run["declined"]) == ("refused", True)
+
+
 def test_every_link_leads_to_a_page(tmp_path: Path) -> None:
     """Numbers that need attention are on the first page."""
     record_run(tmp_path, "good", "bad", phones=PHONES[:3], outcome="partial", bad="failed", message="not registered")
