@@ -47,6 +47,8 @@ def _built(app: Sphinx, error: Exception | None) -> None:
         text = page.read_text()
         if page.parent == outdir / "ko":
             text = text.replace(' lang="en"', ' lang="ko"', 1)
+        if page == outdir / "index.html":
+            text = text.replace("<body", '<body class="front"', 1)
         for theirs, ours in _FIXES:
             text = text.replace(theirs, ours)
         page.write_text(text)
