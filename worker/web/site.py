@@ -241,7 +241,9 @@ class StatusPages:
                 {"Retry-After": "5"},
             )
         except LedgerError as error:
-            return self._message(503, _("The ledger cannot be read"), translate(str(error)), {"Retry-After": "5"})
+            text = translate(str(error))
+            text = f"{text[:1].upper()}{text[1:]}."
+            return self._message(503, _("The ledger cannot be read"), text, {"Retry-After": "5"})
         if as_json:
             document = status_pages.PageDocument(
                 at=format_utc(page_request.now), daemon=built.liveness, content=built.body

@@ -23,6 +23,12 @@ def test_bars_are_stacked_to_the_sum_of_requests() -> None:
     assert chart.ticks == [f"2026-11-24T00:{minute:02}:00Z" for minute in (0, 1, 2)]
 
 
+def test_labels_are_at_the_quarters_of_the_axis() -> None:
+    """A label is where its time is on the axis."""
+    chart = request_chart(buckets(*[(1, 0, 0)] * 60))
+    assert chart.ticks == [f"2026-11-24T00:{minute:02}:00Z" for minute in (0, 15, 30, 45)]
+
+
 @pytest.mark.parametrize(("peak", "top"), [(1, 2), (2, 2), (3, 4), (4, 4), (5, 10), (11, 20), (41, 100), (399, 400)])
 def test_axis_ends_at_a_round_number(peak: int, top: int) -> None:
     assert request_chart(buckets((0, peak, 0))).top == top

@@ -11,7 +11,7 @@ __all__ = ["CHART_HEIGHT", "CHART_WIDTH", "BarPart", "RequestChart", "request_ch
 CHART_WIDTH, CHART_HEIGHT = 1000, 160
 """Width and height of a chart in its own units. A page stretches it."""
 _TICKS = 4
-"""The count of intervals between the labels of the x axis."""
+"""The count of labels of the x axis. Each is at the start of an equal part of it."""
 
 
 class BarPart(Struct, frozen=True):
@@ -63,8 +63,7 @@ def request_chart(buckets: Sequence[RequestBucket], limit: int | None = None) ->
                     BarPart(kind, round(index * step, 2), round(y, 2), round(max(1, step * 0.85), 2), round(height, 2))
                 )
                 base += value
-    last = len(buckets) - 1
-    ticks = list(dict.fromkeys(buckets[round(last * tick / _TICKS)].start for tick in range(_TICKS + 1)))
+    ticks = list(dict.fromkeys(buckets[len(buckets) * tick // _TICKS].start for tick in range(_TICKS)))
     limit_y = None if limit is None or not is_shown else round(CHART_HEIGHT - CHART_HEIGHT * limit / top, 2)
     return RequestChart(parts, buckets, top, peak, limit, limit_y, ticks)
 
