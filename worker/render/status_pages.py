@@ -275,11 +275,19 @@ def page(frame: Frame, body: Body) -> str:
     return render(f"page/{name}.html", **_around(frame), **fields)
 
 
-def message(frame: Frame, title: str, text: str, *, wanted: str | None = None, with_navigation: bool = False) -> str:
+def message(
+    frame: Frame,
+    title: str,
+    text: str,
+    *,
+    wanted: str | None = None,
+    with_navigation: bool = False,
+    is_error: bool = False,
+) -> str:
     """Return a page with a message.
 
     With `wanted`, the address of a page, it has a form for the token that leads there. `with_navigation` adds the
-    links to pages.
+    links to pages. `is_error` marks the text as an error of the form.
     """
     return render(
         "page/message.html",
@@ -288,6 +296,7 @@ def message(frame: Frame, title: str, text: str, *, wanted: str | None = None, w
         text=text,
         wanted=wanted,
         with_navigation=with_navigation,
+        is_error=is_error,
     )
 
 

@@ -163,7 +163,7 @@ class StatusPages:
         target = target if fullmatch(_OWN_ADDRESS, target, ASCII) else "/"
         session = self._access.login(form.get("token", ""), request.remote or "")
         if session is None:
-            return self._login(_("Wrong token."), target)
+            return self._login(_("Wrong token."), target, is_error=True)
         cookie = f"{COOKIE}={session}; Path=/; Max-Age=43200; {only}"
         return HttpResponse(303, b"", headers={"Location": target, "Set-Cookie": cookie})
 
@@ -187,9 +187,9 @@ class StatusPages:
             case Denied.LOGIN:
                 return self._login(_("Enter the token of this status page."), wanted)
 
-    def _login(self, text: str, wanted: str) -> HttpResponse:
+    def _login(self, text: str, wanted: str, *, is_error: bool = False) -> HttpResponse:
         """Return the login form. After it, the browser opens the page that was wanted."""
-        page = status_pages.message(self._frame("", None), _("Log in"), text, wanted=wanted)
+        page = status_pages.message(self._frame("", None), _("Log in"), text, wanted=wanted, is_error=is_error)
         return HttpResponse(401, page.encode(), _HTML, {"WWW-Authenticate": "Bearer"})
 
     def _message(self, code: int, title: str, text: str, headers: dict[str, str] | None = None) -> HttpResponse:

@@ -315,6 +315,8 @@ def test_token_is_required_if_configured(tmp_path: Path) -> None:
         assert request(url, f"/?token={TOKEN}").status == 401
         assert "main</bdi>" in request(url, Authorization=f"Bearer {TOKEN}", Host="pages.example").body
         rejected = request(url, "/login", "POST", "token=x")
+        assert 'role="alert">Wrong token.' in rejected.body
+        assert 'role="alert"' not in request(url).body
         assert (rejected.status, "set-cookie" in rejected.headers) == (401, False)
         accepted = request(url, "/login", "POST", f"token={TOKEN}")
         assert (accepted.status, accepted.headers["location"]) == (303, "/")
