@@ -30,7 +30,6 @@ settings.load_profile(PROFILE)
 
 _MEASURED: Final = (
     "unit/",
-    "property/",
     "e2e/test_drift.py",
     "e2e/test_explain.py",
     "e2e/test_fleet.py",

@@ -47,7 +47,11 @@ def missing() -> str | None:
     absent = [tool for tool in _TOOLS if shutil.which(tool, path=path) is None]
     if absent:
         return f"not installed: {', '.join(absent)} (`make containers` installs them on Debian and Ubuntu)"
-    return None if os.geteuid() == 0 else "containers need root here"
+    if os.geteuid() != 0:
+        return "containers need root here"
+    mount = ["unshare", "--mount", "--net", "mount", "-t", "tmpfs", "senderid", "/mnt"]
+    tried = subprocess.run(mount, capture_output=True, text=True, check=False)  # noqa: S603 - a mount of our own
+    return tried.stderr.strip() or None
 
 
 def until(check: Callable[[], bool], what: str, seconds: float = 60) -> None:

@@ -16,7 +16,7 @@ from worker.model.accounts import Desired, DesiredAccount, Group, Status
 from worker.plan import build
 from worker.reconcile import executor
 
-_PLANS: Final = max(1000, int(os.environ.get("SENDERID_SEEDS", "0")) // 10)
+_PLANS: Final = max(500, int(os.environ.get("SENDERID_SEEDS", "0")) // 10)
 _CHUNK: Final = 100
 _SAFETY: Final = SafetySettings("100%", 0)
 

@@ -20,7 +20,7 @@ from tests.support.postgres import new_database
 from worker.ledger.postgres.database import PostgresDatabase
 from worker.model.accounts import Desired, DesiredAccount, Status
 
-_SEEDS: Final = int(os.environ.get("SENDERID_SEEDS", "2000"))
+_SEEDS: Final = int(os.environ.get("SENDERID_SEEDS", "1000"))
 _CHUNK: Final = 100 if _SEEDS <= 10_000 else 1000
 _VARIED: Final = (107, 30, 177, 141, 18, 663, 130, 13, 64, 89, 157, 161, 23, 25, 76, 84, 155)
 """Seeds that together have every fault and event. They are tried first."""

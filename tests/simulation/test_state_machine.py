@@ -285,4 +285,4 @@ class Account(RuleBasedStateMachine):
 
 
 TestAccount = Account.TestCase
-TestAccount.settings = examples(200, stateful_step_count=50, phases=[Phase.explicit, Phase.generate, Phase.shrink])
+TestAccount.settings = examples(100, stateful_step_count=50, phases=[Phase.explicit, Phase.generate, Phase.shrink])

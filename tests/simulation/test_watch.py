@@ -14,7 +14,7 @@ from tests.simulation.watch_oracles import WATCH_ORACLES, judge_watch
 from tests.simulation.watch_scenario import draw_watch
 from tests.simulation.watch_world import WatchWorld, watch
 
-_SEEDS: Final = int(os.environ.get("SENDERID_SEEDS", "2000")) // 5
+_SEEDS: Final = int(os.environ.get("SENDERID_SEEDS", "1000")) // 5
 _CHUNK: Final = 40 if _SEEDS <= 2000 else 200
 _MAX_SEEDS: Final = 150
 
