@@ -86,7 +86,7 @@ def test_environment_is_never_asked_for_a_proxy(command: Command, proxy: Proxy) 
     result = command("doctor", "--format", "json")
     (check,) = [entry for entry in json.loads(result.stdout)["checks"] if entry["name"] == "proxy"]
     assert check["status"] == "warn"
-    assert "HTTPS_PROXY, https_proxy, ALL_PROXY of the environment is not used" in check["detail"]
+    assert "ignored environment variables: HTTPS_PROXY, https_proxy, ALL_PROXY" in check["detail"]
     assert "--proxy" in check["detail"]
     assert "canary" not in result.stdout + result.stderr
 

@@ -34,7 +34,7 @@ def _skip_an_edge_during_a_pass(patch: Patch) -> None:
 
 
 def _skip_an_edge_of_a_changed_file(patch: Patch) -> None:
-    """The next edge of a changed file is searched from the time of the read."""
+    """The next edge of a changed file is searched from now, not from the start of the last pass."""
     real = WatchLoop._refresh_files
 
     def refresh(self: WatchLoop, since: datetime, *, read_all: bool = False) -> None:

@@ -66,7 +66,8 @@ WORDS: Final = frozenset(
     }
     | {"to activate", "to deactivate", "cannot converge", "not listed", "not set", "activated", "deactivated"}
     | {"Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun", "nothing", "accepted", "until", "from"}
-    | {"credentials", "network", "tls", "signature", "clock", "rate limit", "ledger"}
+    | {"credentials", "network", "tls", "signature", "clock", "rate limit", "proxy"}
+    | {"ledger", "ledger durability", "ledger pooler", "ledger tls"}
     | {"No such file or directory", "Permission denied", "Is a directory", "Not a directory", "File exists"}
     | {"No space left on device", "Read-only file system", "Input/output error", "File name too long"}
     | {"Address already in use", "Connection refused", "Name or service not known"}

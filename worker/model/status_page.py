@@ -256,7 +256,7 @@ class Liveness(Struct, frozen=True):
 
 
 def liveness(live: DaemonState | None, recorded: DaemonRecord | None, now: datetime) -> Liveness:
-    """Return if a daemon is alive at `now`, from its own state or, without one, from its record in the ledger."""
+    """Return the liveness of the daemon at `now`, from its own state or, without one, from its record in the ledger."""
     if live is not None:
         if live.last_pass is None:
             return Liveness("starting")

@@ -81,7 +81,7 @@ _NAMED: Final = 30
 class Frame(Struct, frozen=True, kw_only=True):
     """The common parts of all pages.
 
-    `here` is the current entry of the navigation. `liveness` says if a daemon is alive, and `live` is the state of the
+    `here` is the current entry of the navigation. `liveness` says whether a daemon is alive. `live` is the state of the
     daemon that serves the page; None without one. `assets` are the URLs of style sheets and scripts, by name. `version`
     is the version of the data shown: a script compares it with the events of the server. It is empty on pages that only
     show a message.
@@ -260,7 +260,7 @@ Body = Home | Account | Run | Runs | Number | Search | Calendar | Quota
 
 
 class PageDocument(Struct, frozen=True, kw_only=True):
-    """The data behind a page, as JSON. `at` is when it was read, `daemon` says if a daemon is alive."""
+    """The data behind a page, as JSON. `at` is when it was read, `daemon` says whether a daemon is alive."""
 
     schema: Literal["senderid.page/v1"] = "senderid.page/v1"
     at: Timestamp

@@ -145,7 +145,7 @@ def _name(host: str) -> str:
 
 
 def _network_of(peer: str) -> str:
-    """Return the part of a client address that the client cannot choose: its wrong tokens are counted by it."""
+    """Return the network by which wrong tokens are counted: an IPv4 address, or the /64 prefix of an IPv6 address."""
     try:
         address = ip_address(peer.partition("%")[0])
     except ValueError:

@@ -402,13 +402,13 @@ def _run(connection: Connection, request: PageRequest, run_id: str) -> status_pa
             page_url, entry=entry, q=request.digits, show=show, after=numbers[_ROWS - 1].phone
         )
     times = ledger.run_times(connection, run)
-    command, _blank, other = run.command.partition(" ")
+    command, _blank, rolled_back_run = run.command.partition(" ")
     return status_pages.Run(
         run=run,
         times=times,
         stages=run_stages(times),
         chart=request_chart(times.buckets) if len(times.buckets) > 1 else None,
-        rolled_back=other if command == "rollback" else None,
+        rolled_back=rolled_back_run if command == "rollback" else None,
         rollbacks=ledger.rollbacks_of(connection, run_id),
         accounts=accounts[:_ROWS],
         show=show,

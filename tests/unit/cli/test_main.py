@@ -136,5 +136,6 @@ def test_doctor_suggests_a_fix() -> None:
     assert "check the API key" in _failed_read(AccountRejected("no", api_code="InvalidApiKey")).detail
     assert "try again" in _failed_read(ServerError("HTTP 502")).detail
     assert (_clock(None, is_refused=False).status, _clock(10.0, is_refused=False).status) == ("skip", "ok")
-    assert "100 s behind" in _clock(100.0, is_refused=False).detail
+    assert str(_clock(-0.4, is_refused=False).detail) == "clock in sync"
+    assert "100 s slow" in _clock(100.0, is_refused=False).detail
     assert (_clock(-2000.0, is_refused=True).status, _clock(-100.0, is_refused=False).status) == ("fail", "warn")

@@ -387,7 +387,7 @@ def test_damaged_number_below_the_last_number_is_a_problem(row: str) -> None:
 
 @pytest.mark.parametrize("count", ["1", "25", ""])
 def test_sum_beside_row_numbers_is_ignored_with_a_warning(count: str) -> None:
-    """Its count is in the column of statuses, where 1 means yes. A sum with a number is a problem."""
+    """The count of the sum is in the column of statuses, where 1 means yes. A sum with a phone number is a problem."""
     table = f"No,발신번호,사용여부\n1,01012345678,Y\n합계,{{}},{count}\n"
     assert read_csv("t.csv", table.format("").encode()).numbers == {"01012345678": ACTIVE}
     if count == "25":

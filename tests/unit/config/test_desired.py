@@ -935,8 +935,8 @@ def test_invalid_pattern_of_ignored_numbers_is_refused(patterns: str, problem: s
     assert problem_of(f"version: 1\nignore: {patterns}\nnumbers: {{}}\n").startswith(problem)
 
 
-def test_listed_number_is_not_ignored() -> None:
-    """In any document of the account."""
+def test_number_both_listed_and_ignored_is_refused() -> None:
+    """The two may be in different documents of the account."""
     head = "version: 1\naccount: a\n"
     sources = [
         ("a.yaml", f"{head}ignore: [070*]\nnumbers:\n  070-1234-5678: ACTIVE\n".encode()),

@@ -22,7 +22,7 @@ SEOUL = load_zone("Asia/Seoul")
     ],
 )
 def test_time_is_parsed_in_the_given_zone(text: str, expected: str) -> None:
-    """A date is its midnight."""
+    """A date without a time means midnight."""
     assert format_utc(to_utc(parse_moment(text), SEOUL)) == expected
 
 

@@ -137,7 +137,7 @@ def test_status_of_an_unread_number_is_not_called_unchanged(form: str, unread: t
         for index in range(2)
     ]
     page = shown(RESULTS[form](result(account_result("main", RunOutcome.PARTIAL, *numbers))))
-    assert ("Its status is unchanged" in page, "Plan again to read its current status" in page) == (False, True)
+    assert ("The status is unchanged" in page, "Plan again to read the current status" in page) == (False, True)
 
 
 @pytest.mark.parametrize("form", RUNS)

@@ -240,7 +240,7 @@ def test_large_result_lists_failures_above_folded_accounts() -> None:
         )
     )
     assert (
-        "- **20 failed** (`a0`, `a1`, `a2`, `a3`, `a4` and 15 more): Code (400): no. Its status is unchanged" in comment
+        "- **20 failed** (`a0`, `a1`, `a2`, `a3`, `a4` and 15 more): Code (400): no. The status is unchanged" in comment
     )
     assert comment.count("<details>") == 21
 

@@ -557,11 +557,11 @@ def test_unread_status_is_not_claimed(outcome: Outcome, after: str | None, expec
 @pytest.mark.parametrize(
     ("outcome", "after", "advice"),
     [
-        (Outcome.FAILED, "ACTIVE", "Its status is unchanged; fix the cause and apply again."),
-        (Outcome.FAILED, None, "Plan again to read its current status."),
-        (Outcome.UNVERIFIED, None, "Plan again to read its current status."),
-        (Outcome.CONFLICT, "PENDING", "Plan again to decide from its current status."),
-        (Outcome.NOT_ATTEMPTED, "ACTIVE", "No request was sent; fix the cause and apply again."),
+        (Outcome.FAILED, "ACTIVE", "The status is unchanged. Fix the cause, then apply again."),
+        (Outcome.FAILED, None, "Plan again to read the current status."),
+        (Outcome.UNVERIFIED, None, "Plan again to read the current status."),
+        (Outcome.CONFLICT, "PENDING", "The number was changed elsewhere. Plan again."),
+        (Outcome.NOT_ATTEMPTED, "ACTIVE", "No request was sent. Fix the cause, then apply again."),
     ],
 )
 def test_advice_depends_on_the_outcome(outcome: Outcome, after: str | None, advice: str) -> None:
@@ -601,14 +601,14 @@ def test_errors_of_numbers_are_grouped(errors: list[NumberError | None], groups:
     """Equal errors are one group. Many different reasons are grouped by code, or into one group."""
     numbers = [number(f"010{n:08}", Outcome.FAILED, error=error) for n, error in enumerate(errors)]
     output = result_page(RunOutcome.PARTIAL, account_result("main", RunOutcome.PARTIAL, *numbers))
-    assert " ".join(output.split()).count("Its status is unchanged; fix") == groups
+    assert " ".join(output.split()).count("The status is unchanged. Fix") == groups
     assert len(output.splitlines()) < 80
 
 
 @pytest.mark.parametrize(
     ("outcome", "advice"),
     [
-        (Outcome.FAILED, "E0: reason 0 (29 other reasons: --format json). Its status is unchanged;"),
+        (Outcome.FAILED, "E0: reason 0 (29 other reasons: --format json). The status is unchanged."),
         (Outcome.BLOCKED, "reason 0 (29 other reasons: --format json) Partial: 30 blocked."),
     ],
 )

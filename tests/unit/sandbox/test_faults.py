@@ -165,7 +165,7 @@ def test_read_meets_its_fault(fault: Fault) -> None:
     assert not exchange.applied
 
 
-def test_rejected_request_meets_its_fault() -> None:
+def test_faults_apply_to_rejected_requests() -> None:
     """A rejected request can break in the same ways."""
     account = SandboxAccount.of({PHONE: "PENDING"})
     assert _exchange(None, account=account).status == 409
@@ -404,7 +404,7 @@ def test_state_file_is_loaded_as_accounts() -> None:
 
 @pytest.mark.parametrize("text", [b"", b"[]", b"3", b'{"senderIds": [{}]}', b"\xff", b'{"x": ' + b"[" * 100_000])
 def test_invalid_state_is_refused(text: bytes) -> None:
-    """Each error has a reason."""
+    """The message says what is wrong with the account document."""
     with pytest.raises(ValueError, match="account"):
         load_state(text)
 

@@ -59,7 +59,7 @@ def test_environment_proxies_are_not_used(name: str, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "somebody.example"])
 def test_unverified_certificate_ends_the_account(host: str) -> None:
-    """Such a server gets no byte of HTTP."""
+    """No HTTP request is sent to a server whose certificate cannot be verified."""
 
     async def scenario() -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -32,6 +32,8 @@ _WORST_FIRST: Final[tuple[Literal["fail", "warn", "ok"], ...]] = ("fail", "warn"
 _SHOWN_IF_OK: Final = frozenset({"signature", "clock", "rate limit"})
 """The checks whose details are in the row of an account without problems."""
 _SKEW_WARNING: Final = 60.0
+_IN_SYNC_SECONDS: Final = 1.0
+"""Offset in seconds below which a clock is in sync: the Date of a response has whole seconds."""
 """Clock difference in seconds above which a warning is shown. The server refuses more than 900 s."""
 
 
@@ -51,7 +53,7 @@ class _AccountChecks(Struct, frozen=True):
 
     @property
     def row(self) -> Check:
-        """All checks as one for the text: the worst status, with the details of the checks that have it."""
+        """The worst status, with the details of all checks of that status."""
         from worker.render.i18n import translate
 
         status = next(status for status in _WORST_FIRST if any(check.status == status for check in self.checks))
@@ -203,7 +205,7 @@ def _proxy(url: str, route: "Route") -> "Iterator[Check]":
         yield Check("proxy", "ok", Message("requests go through {proxy}", proxy=proxy))
     elif variables:
         message = Message(
-            "requests go directly to the endpoint: {variables} of the environment is not used; to use a proxy, set "
+            "requests go directly to the endpoint; ignored environment variables: {variables}; to use a proxy, set "
             "network.proxy in the settings or pass --proxy",
             variables=variables,
         )
@@ -281,10 +283,12 @@ def _failed_read(error: WorkerError) -> Check:
 def _clock(offset: float | None, *, is_refused: bool) -> Check:
     if offset is None:
         return Check("clock", "skip", Message("the server sent no date"))
+    if abs(offset) < _IN_SYNC_SECONDS:
+        return Check("clock", "ok", Message("clock in sync"))
     if offset > 0:
-        detail = Message("the clock is {offset:.0f} s behind the server", offset=offset)
+        detail = Message("the clock is {offset:.0f} s slow", offset=offset)
     else:
-        detail = Message("the clock is {offset:.0f} s ahead of the server", offset=-offset)
+        detail = Message("the clock is {offset:.0f} s fast", offset=-offset)
     if is_refused:
         return Check("clock", "fail", Message("{detail}, which refuses the request: set the clock", detail=detail))
     if abs(offset) > _SKEW_WARNING:

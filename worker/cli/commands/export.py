@@ -25,8 +25,8 @@ def command(
 
     A plan of the exported file has no changes. Credentials are read from SOLAPI_API_KEY and SOLAPI_API_SECRET.
 
-    A response that lacks numbers of the file at --output, or many numbers of the last run, is read again. An empty
-    object never replaces a file that lists numbers, not even with --force.
+    If a response lacks numbers that the --output file lists, or many numbers of the last run, the account is read
+    again. An empty object never replaces a file that lists numbers, not even with --force.
     """
     options.refuse_overwrite(output, force=force)
     settings = load.load_settings(settings_path, {"log.format": log_format, "log.level": log_level})

@@ -106,7 +106,7 @@ def status(*, settings_path: str | None, form: str, output: str | None, no_color
 
 
 @command.command("pause", short_help="Let workers write nothing until `fleet resume`.")
-@click.option("--reason", metavar="TEXT", help="Why, for `fleet status`.")
+@click.option("--reason", metavar="TEXT", help="Reason to show in `fleet status`.")
 @options.settings
 def pause(*, reason: str | None, settings_path: str | None) -> int:
     """Let workers read all accounts and write none, until `senderid fleet resume`.

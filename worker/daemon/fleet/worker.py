@@ -62,7 +62,7 @@ It is more than 1, so that accounts with many writes do not delay the others.
 _TAKEN: Final = 16
 """Accounts that are in progress or next, as a multiple of `accounts_concurrency`."""
 _FINISH_SECONDS: Final = 0.05
-"""Time in seconds for which the end of a turn waits for others, to be recorded with them."""
+"""Time in seconds to wait for further turns to end, so that one statement records all of them."""
 _MAX_MOVES: Final = 3
 """Moves of an account between lanes without a turn. More of them mean that workers have different keys for it."""
 _BUSY_SECONDS: Final = 5.0
@@ -202,7 +202,7 @@ class FleetWorker:
             await self._agenda(Agenda.drain)
         except BaseException:
             # the leases outlast the requests of the other slices
-            self._passes.interrupt(Interrupted(Message("the worker ends because of an error")))
+            self._passes.interrupt(Interrupted(Message("the worker is stopping because of an error")))
             await asyncio.gather(*self._slices, return_exceptions=True)
             raise
         self._log.info("fleet.stopped")

@@ -63,7 +63,7 @@ def translated(sql: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _without_values(text: str) -> str:
-    """Return the message of an error in the data without the data, such as a number or a note."""
+    """Return an error message of PostgreSQL without values, such as phone numbers and notes."""
     return _QUOTED.sub("…", text.partition(":")[0])
 
 

@@ -148,7 +148,7 @@ class PostgresDatabase:
 
     @contextmanager
     def read(self, *, skip_check: bool = False, seconds: float | None = None) -> Iterator[PostgresConnection | None]:
-        """Open the ledger read-only, see `Database`. The server checks its own files."""
+        """Open the ledger read-only, see `Database`. `skip_check` has no effect: PostgreSQL checks its files itself."""
         del skip_check
         connection = self._reader()
         connection.expire_in(seconds)

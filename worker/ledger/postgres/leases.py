@@ -40,7 +40,7 @@ _CONTENDED: Final = 0.05
 _PATIENCE: Final = 75.0
 """Time in seconds for which a run waits for a lane of a fleet's worker, which yields it after its current accounts."""
 _WISH_SECONDS: Final = 5.0
-"""Time in seconds for which a lane stays wanted after the last attempt to take it."""
+"""Time in seconds for which a request for a lane is valid."""
 
 _NO_SLOTS: Final = "{}"
 
@@ -109,7 +109,7 @@ _WANT: Final = f"""
     ON CONFLICT (name) DO UPDATE SET wanted_until = excluded.wanted_until
 """
 _STOP: Final = "DELETE FROM workers WHERE worker = ?1 AND NOT EXISTS (SELECT 1 FROM leases WHERE worker = ?1)"
-"""SQL that keeps leases that were not released: without the slots that they used, they may only end by time."""
+"""SQL that stops a worker. Unreleased leases stay until they expire, because the slots that they used are unknown."""
 
 
 class _Holder(Struct, frozen=True):

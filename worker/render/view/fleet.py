@@ -22,7 +22,7 @@ _ROWS: Final = 10
 _FULL: Final = 1000
 """Width of the whole segment bar."""
 _LEAST: Final = 8
-"""Least width of a segment that has accounts, so that it can be seen and clicked."""
+"""Minimum width of a segment that has accounts, so that it can be seen and clicked."""
 
 _KINDS: Final[dict[str, tuple[Mark, Message]]] = {
     "error": (
@@ -32,7 +32,7 @@ _KINDS: Final[dict[str, tuple[Mark, Message]]] = {
     Outcome.FAILED: (MARKS[Outcome.FAILED], Message("Fix the cause, then apply again.")),
     "refused": (
         ENDINGS[Ending.REFUSED],
-        Message("Review the plan. If you intend it, run senderid apply with --allow and the rule."),
+        Message("Review the plan. If the changes are intended, run `senderid apply --allow RULE`."),
     ),
     Outcome.CONFLICT: (MARKS[Outcome.CONFLICT], Message("The number was changed elsewhere. Plan again.")),
     Outcome.UNVERIFIED: (MARKS[Outcome.UNVERIFIED], Message("Plan again to read the current status.")),

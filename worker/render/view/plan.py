@@ -70,7 +70,7 @@ def _is_noteworthy(account: AccountPlan) -> bool:
 
 
 def merge_verdict(view: DocumentView) -> str:
-    """Return the sentence that says if a change of the files may be merged; "" if it changes nothing."""
+    """Return the sentence that says whether a change of the files may be merged; "" if it changes nothing."""
     if not view.accounts and not view.attention:
         return ""
     accounts = {name for item in view.attention if item.kind != "numbers" for name in item.accounts}

@@ -32,10 +32,10 @@ AnyNumber: TypeAlias = NumberResult | NumberRecord
 T = TypeVar("T")
 
 _NEXT: Final = {
-    Outcome.FAILED: Message("Its status is unchanged; fix the cause and apply again."),
-    Outcome.CONFLICT: Message("Plan again to decide from its current status."),
-    Outcome.UNVERIFIED: Message("Plan again to read its current status."),
-    Outcome.NOT_ATTEMPTED: Message("No request was sent; fix the cause and apply again."),
+    Outcome.FAILED: Message("The status is unchanged. Fix the cause, then apply again."),
+    Outcome.CONFLICT: Message("The number was changed elsewhere. Plan again."),
+    Outcome.UNVERIFIED: Message("Plan again to read the current status."),
+    Outcome.NOT_ATTEMPTED: Message("No request was sent. Fix the cause, then apply again."),
 }
 
 _GRAVEST_FIRST: Final = tuple(ENDINGS)
