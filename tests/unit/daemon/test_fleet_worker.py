@@ -237,7 +237,7 @@ async def test_slow_account_does_not_delay_the_others(database: PostgresDatabase
                 rows(database, "SELECT name FROM accounts WHERE settled IS NULL OR worker IS NOT NULL") == [("a00",)]
             )
         )
-        assert sum(len(done.accounts) for done in listener.passes) == 16
+        await _until(lambda: sum(len(done.accounts) for done in listener.passes) == 16)
         passes.may_end.set()
         await _until(lambda: sum(len(done.accounts) for done in listener.passes) == 80)
     assert passes.ended == [("run", RunOutcome.CONVERGED)] * 2
