@@ -292,8 +292,8 @@ def test_run_shows_attempts() -> None:
     assert comment.startswith("### Run `20261125T000000Z-abcdef`: unfinished\n\n**It is still running or it crashed")
     assert "#### `main` (`12925149`): unfinished, 1 to activate, 1 failed\n" in comment
     assert "\n`from d.yaml`\n" in comment
-    assert "| x failed | `010-0000-0001` | INACTIVE, not ACTIVE | Code (400): no | 1: ok, 1: ok |" in comment
-    assert "| … unfinished | `010-0000-0002` |" in comment
+    assert "| x\u00a0failed | `010-0000-0001` | INACTIVE, not ACTIVE | Code (400): no | 1: ok, 1: ok |" in comment
+    assert "| …\u00a0unfinished | `010-0000-0002` |" in comment
     assert comment.endswith("`apply by me@here, 2026-11-25 00:00:00 UTC, senderid 0`\n")
     failed_run = structs.replace(
         record, outcome=Ending.FAILED, accounts=(structs.replace(account, numbers=None, error=ErrorInfo("Code", "no")),)

@@ -256,7 +256,7 @@ def _numbers(groups: Sequence[NumberGroup], sample: int | None, action: str) -> 
 def _columns(action: str) -> dict[str, Callable[[NumberGroup, NumberRow], str]]:
     """Return the columns of a table of numbers by title. `action` is the title of the first."""
     return {
-        action: lambda _group, row: f"{row.mark.symbol} {prose(translate(row.mark.word))}".strip(),
+        action: lambda _group, row: f"{row.mark.symbol}\u00a0{prose(translate(row.mark.word))}".strip(),
         _("Number"): lambda _group, row: phone(row.phone),
         _("Status"): lambda _group, row: prose(row.status),
         _("Why"): _why,
