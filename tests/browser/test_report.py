@@ -138,7 +138,7 @@ def test_sort_order_replaces_groups_until_it_is_removed(visit: Opened, written: 
 
 
 def test_name_of_an_account_stays_in_view(visit: Opened, written: Written) -> None:
-    """It stays below the titles of the columns while its rows are scrolled."""
+    """The name stays below the titles of the columns while the rows of the account are scrolled."""
     for size in ("phone", "desktop"):
         page = visit(written(report.plan(fleet_plan(1, 150)), "report.html"), size=size).page
         page.locator("#numbers tbody tr").nth(100).scroll_into_view_if_needed()

@@ -52,7 +52,7 @@ def test_objects_are_valid(version: str) -> None:
 
 
 def test_pods_are_restricted() -> None:
-    """As those of the other overlays. Each volume is mounted."""
+    """The pods have the restrictions of the other overlays, and mount each of their volumes."""
     for pod in _pods().values():
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -115,7 +115,7 @@ def test_workers_scale_by_a_metric_of_the_fleet() -> None:
 
 
 def test_compose_has_a_publisher_and_workers() -> None:
-    """They start with the profile `fleet` only. Workers need no files, and the publisher needs no API keys."""
+    """Both services start with the profile `fleet` only. Workers need no files, and the publisher needs no API keys."""
     publish, worker = (SERVICES[name] for name in COMPOSE_FLEET)
     assert publish["profiles"] == worker["profiles"] == ["fleet"]
     assert parse_command(publish["command"])["verb"] == "fleet publish"

@@ -118,7 +118,7 @@ def test_daemon_notifies_reloads_and_restarts_only_on_failure() -> None:
 
 
 def test_fleet_workers_have_a_port_and_a_state_each() -> None:
-    """They restart whenever they end, except for wrong options or settings, and have time to hand over their lanes."""
+    """Workers restart when they end, except for wrong options or settings, and have time to hand over lanes."""
     arguments = parse_command([argument.replace("%i", "9464") for argument in _arguments(WORKER)])
     assert (arguments["verb"], arguments["listen"]) == ("fleet worker", ("127.0.0.1", 9464))
     state = _one(WORKER, "StateDirectory")

@@ -93,7 +93,7 @@ def test_export_warns_of_an_unreadable_ledger(command: Command) -> None:
 
 
 def test_empty_object_is_exported_only_without_loss(command: Command, served: Served) -> None:
-    """It is exported to a new file, or over a file without numbers."""
+    """An empty object is exported to a new file, or over a file without numbers."""
     for _ in range(2):
         served.sandbox.script(None, "GET", [Fault.EMPTY_OBJECT])
         result = command("export", "--output", "new.yaml", "--force")

@@ -242,7 +242,7 @@ def test_publisher_needs_no_api_keys(
 
 
 def test_worker_serves_metrics(fleet: Command, background: Background) -> None:
-    """It is ready when it holds lanes."""
+    """The worker is ready when it has lanes."""
     _publish(fleet)
     worker = background(fleet, "fleet", "worker", "--listen", "127.0.0.1:0")
     assert worker.stderr is not None

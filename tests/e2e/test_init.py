@@ -42,7 +42,7 @@ def test_folder_of_a_forge_is_complete(command: Command, forge: str, pipeline: s
 
 
 def test_steps_after_init_work(command: Command, served: Served, account: SandboxAccount) -> None:
-    """It prints two of them, and the file names the export."""
+    """`init` prints two of the steps, and the file that it writes names the third, the export."""
     output = command("init").stdout
     export = (command.folder / "config/desired/main.yaml").read_text().splitlines()[1].removeprefix("#   senderid ")
     steps = [line.split()[1:] for line in output.splitlines() if line.startswith("  senderid ")]
@@ -78,7 +78,7 @@ def test_nothing_is_overwritten(command: Command) -> None:
 
 
 def test_each_account_has_its_variables(command: Command) -> None:
-    """They are also passed to the steps of the workflows. Names without letters of a variable are numbered."""
+    """Steps of the workflows get the variables too. Accounts whose names cannot be variables are numbered."""
     names = ["main", "shop-1", "본점", "shop.1"]
     arguments = [part for name in [*names, "main"] for part in ("--account", name)]
     assert command("init", *arguments, "--forge", "github").returncode == 0

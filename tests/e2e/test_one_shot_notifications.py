@@ -40,7 +40,7 @@ def _titles(webhook: Webhook) -> list[str]:
 
 
 def test_failing_account_is_reported_once_and_its_recovery_once(command: Command, webhook: Webhook) -> None:
-    """As a CronJob runs it."""
+    """Each run is a process of its own, as in a CronJob."""
     apply = ("apply", "--yes")
     assert command(*apply).returncode == 0
     (title,) = _titles(webhook)

@@ -103,7 +103,7 @@ def test_doctor_checks_the_way_through_the_proxy(command: Command, proxy: Proxy)
 
 @pytest.mark.parametrize(("credentials", "is_accepted"), [("kim:canary-pass:word", True), ("kim:canary-wrong", False)])
 def test_proxy_gets_its_credentials(command: Command, api: _Api, credentials: str, *, is_accepted: bool) -> None:
-    """They come by reference, and are in no output."""
+    """The credentials of the proxy come by reference, and no output contains them."""
     command.environment["PROXY_LOGIN"] = credentials
     with Proxy(api.port, credentials="kim:canary-pass:word") as proxy:
         _settings(command, proxy=proxy.url, proxy_credentials="{env: PROXY_LOGIN}")

@@ -137,7 +137,7 @@ def test_last_is_the_newest_run(command: Command, account: SandboxAccount) -> No
 
 
 def test_last_run_without_changes_names_the_last_one_with_changes(command: Command, served: Served) -> None:
-    """It is not rolled back instead: the user did not name it."""
+    """The run with changes is not rolled back: the user did not name it."""
     missing = command("rollback", "-y", "last")
     assert (missing.returncode, "there is no ledger yet" in missing.stderr) == (64, True)
     command.write("other.yaml", f"version: 1\nnumbers: {{{A}: INACTIVE}}\n")

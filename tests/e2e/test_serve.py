@@ -212,7 +212,7 @@ def test_failed_apply_followed_by_a_good_pass_is_not_failed_any_more(
 def test_account_without_writes_is_listed(
     serve: Serve, account: SandboxAccount, command: Command, start: Callable[..., Any]
 ) -> None:
-    """It is listed before its first read, and after a read that found nothing to do."""
+    """The account is listed before its first read, and after a read that found nothing to do."""
     in_sync = f"version: 1\nunmanaged: ignore\nnumbers:\n  {A}: {account.statuses[A]}\n"
     command.at(serve(account).sandbox, account).write("main.yaml", in_sync)
     assert "1 of 1 accounts has not been read" in first_page(start, "-f", "main.yaml")

@@ -150,7 +150,7 @@ def test_output_into_a_missing_folder_names_the_folder(
 
 
 def test_wrong_key_is_one_warning_for_the_account(command: Command, served: Served) -> None:
-    """Its numbers are at level info, where each has its line."""
+    """The numbers of the account are logged at level info, one line each."""
     command.environment["SOLAPI_API_SECRET"] = "WRONGWRONGWRONG"
     command.write("d.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE, {C}: ACTIVE}}\n")
     for level, expected in (("warning", ["account.failed"]), ("info", ["account.failed", "number", "number"])):

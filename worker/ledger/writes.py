@@ -39,7 +39,7 @@ _INTEND: Final = f"""
         CAST(json_extract(value, '$[2]') AS BIGINT), json_extract(value, '$[3]'), '{AttemptState.INTENT}', ?2
     FROM json_each(?1)
 """
-"""SQL that inserts all rows at once, because each statement waits for the interpreter's lock once."""
+"""SQL that inserts all rows in one statement, because each statement waits for the interpreter's lock once."""
 
 _ANSWER: Final = """
     UPDATE attempts SET state = response.state, answered_at = ?2, http_status = response.http_status,
@@ -373,7 +373,7 @@ def note_registered(connection: Connection, key: str, numbers: int, run: str, no
 
 def _close_unsent(connection: Connection, entry: int) -> None:
     """Delete the intents of requests that were not sent, and give each planned number its outcome."""
-    # intents are recorded in advance, several at once
+    # intents are recorded in advance, several in one transaction
     connection.execute(
         "DELETE FROM attempts WHERE entry = ?1 AND state = ?2 AND number > "
         "(SELECT attempts FROM outcomes AS result WHERE result.entry = ?1 AND result.phone = attempts.phone)",

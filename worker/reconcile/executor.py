@@ -43,7 +43,7 @@ A smaller block costs throughput. A larger one leaves more recorded but unsent i
 
 
 class Pace(Struct, frozen=True):
-    """Limits of an account's writes: `concurrency` in flight at once, and `deadline_seconds` for all of them together.
+    """Limits of an account's writes: `concurrency` in flight, and `deadline_seconds` for all of them together.
 
     `wall` returns the Unix time in seconds. It decides whether the deadline of a single write has passed.
     """

@@ -586,7 +586,7 @@ class Fleet:
         return True
 
     async def _run_each(self, items: Sequence[Item], work: Callable[[Item], Awaitable[Result]]) -> list[Result]:
-        """Return `work(item)` for each item, in order. At most `accounts_concurrency` of the calls run at once."""
+        """Return `work(item)` for each item, in order. At most `accounts_concurrency` of the calls run concurrently."""
         results: dict[int, Result] = {}
 
         async def one(index: int, item: Item) -> None:
@@ -603,7 +603,7 @@ class Fleet:
 
 
 async def _never_wait(_seconds: float) -> bool:
-    """Return False at once. The run that has the lease closes the open entries itself."""
+    """Return False immediately. The run that has the lease closes the open entries itself."""
     return False
 
 

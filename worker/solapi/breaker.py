@@ -76,7 +76,7 @@ class Breaker:
         """Wait until requests may be sent. If the request that sends the probes is cancelled, another one continues.
 
         Raises:
-            CircuitOpen: no probe got a response. Every later call raises the same error at once.
+            CircuitOpen: no probe got a response. Every later call raises the same error immediately.
         """
         while self.is_open:
             async with self._probing:

@@ -264,7 +264,7 @@ def test_plan_is_superseded_if_newer_files_desire_another_status(
 
 @pytest.mark.parametrize("roots", [["."], ["a.yaml"]])
 def test_defaults_of_the_folder_belong_to_the_files(roots: list[str]) -> None:
-    """They may be new or deleted since: each number is compared when the plan is applied."""
+    """The shared file may be new or deleted since the plan: each number is compared when the plan is applied."""
     account = _account(parts=(SourceFile("senderid.yaml"),))
     assert mismatch(account, roots, _reader(a=DESIRED, senderid="version: 1")) is None
     assert mismatch(account, roots, _reader(a=DESIRED)) is None

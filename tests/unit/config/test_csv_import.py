@@ -61,7 +61,7 @@ def test_decomposed_hangul_is_composed() -> None:
 
 @pytest.mark.parametrize("note", ["홍", "홍 홍", "징"])
 def test_ambiguous_bytes_are_read_as_cp949_with_a_warning(note: str) -> None:
-    """These bytes are valid UTF-8 too, as accented Latin letters."""
+    """The bytes are also valid UTF-8: accented Latin letters."""
     data = f"phone,status,note\n01012345678,ACTIVE,{note}\n".encode("cp949")
     assert data.decode() != data.decode("cp949")
     table = read_csv("t.csv", data)
@@ -77,7 +77,7 @@ def test_ambiguous_bytes_are_read_as_cp949_with_a_warning(note: str) -> None:
 
 @pytest.mark.parametrize("note", ["개인", "개인 개인", "사원"])
 def test_korean_in_utf8_is_read_as_utf8(note: str) -> None:
-    """These bytes are valid CP949 too, as rare characters."""
+    """The bytes are also valid CP949: rare characters."""
     data = f"phone,status,note\n01012345678,ACTIVE,{note}\n".encode()
     assert read_csv("t.csv", data) == ImportedNumbers({"01012345678": Desired(Status.ACTIVE, note)}, [])
 

@@ -130,7 +130,7 @@ def test_status_by_default_applies_outside_the_windows() -> None:
 
 
 def test_shared_file_is_a_part_of_its_accounts() -> None:
-    """Its revision is one of the account's: hashes, plan files and the ledger have it."""
+    """Hashes, plan files and the ledger contain the revision of the shared file too."""
     shared_files = _Shared(d="version: 1\n", e="version: 1\n")
     text = "version: 1\naccount: {}\nnumbers: {{{}: ACTIVE}}\n"
     sources = [("d/a.yaml", "x", A), ("d/b.yaml", "y", B), ("e/b.yaml", "y", C), ("f/c.yaml", "z", "01000000004")]
@@ -258,7 +258,7 @@ def test_shared_file_alone_is_not_an_account() -> None:
 
 
 def test_shared_file_is_read_from_the_folder_of_a_file(tmp_path: Path) -> None:
-    """It applies to its folder, not to folders below it. It is not a desired-state file."""
+    """A shared file applies to its folder, not to folders below it. It is not a desired-state file."""
     (tmp_path / "below").mkdir()
     (tmp_path / "senderid.yaml").write_text("version: 1\ndefaults: {owner: x}\n")
     for name, phone in (("a.yaml", A), ("below/b.yaml", B)):

@@ -87,7 +87,7 @@ def test_folder_without_yaml_files_is_refused(tmp_path: Path) -> None:
 
 
 def test_shared_file_of_a_folder_is_read_only_if_there_is_no_other_file(tmp_path: Path) -> None:
-    """Its reader reports that it describes no account."""
+    """The loader then reports that the file describes no account."""
     shared = tmp_path / "senderid.yaml"
     shared.write_bytes(b"1")
     assert read_paths(tmp_path) == [(str(shared), b"1")]

@@ -167,7 +167,7 @@ def completeness_problems(*paths: str) -> list[str]:
 
 
 def test_missing_part_is_refused_with_unmanaged_deactivate(tmp_path: Path) -> None:
-    """Its numbers would be deactivated. A run of both files is valid."""
+    """The numbers of the missing part would be deactivated. A run of both files is valid."""
     head = write_file(tmp_path / "head.yaml", document("main", more="unmanaged: deactivate\n"))
     part = write_file(tmp_path / "part.yml", document("other", "K") + "---\n" + document("main"))
     (message,) = completeness_problems(head)

@@ -209,7 +209,7 @@ def test_invalid_settings_file_is_reported_at_its_location(text: str | bytes, me
     ],
 )
 def test_unknown_variable_is_refused_with_a_suggestion(variable: str, message: str) -> None:
-    """Its value may be secret and is not repeated."""
+    """The value of the variable may be secret and is not repeated."""
     (problem,) = problems(**{variable: "hunter2"})
     assert problem.startswith(f"environment variable SENDERID_{variable}:1:1: unknown setting{message}")
     assert "hunter2" not in problem

@@ -150,7 +150,7 @@ def test_missing_library_names_the_install_command(monkeypatch: pytest.MonkeyPat
 
 
 async def test_log_of_the_library_is_suppressed(webhook: Webhook) -> None:
-    """Its lines contain URLs."""
+    """The log of the library contains URLs, which may be secret."""
     records: list[logging.LogRecord] = []
 
     class Listening(logging.Handler):

@@ -224,7 +224,7 @@ async def test_account_without_keys_stays_in_its_lane(database: PostgresDatabase
 
 
 async def test_slow_account_does_not_delay_the_others(database: PostgresDatabase) -> None:
-    """They are written and are due again, and further accounts are taken, while it is in progress."""
+    """Meanwhile, the others are written and become due again, and further accounts are taken."""
     names = [f"a{index:02}" for index in range(80)]
     publish_accounts(database, *map(document, names), lane=lambda _: identity.lane("solapi", "NCSKEY"))
     passes = _Passes(lambda account: AccountPass(_plan(account.name)))
@@ -296,7 +296,7 @@ async def test_account_in_a_wrong_lane_is_moved_first(database: PostgresDatabase
 
 
 async def test_stopped_worker_hands_over_what_it_did_not_write(database: PostgresDatabase) -> None:
-    """Such an account is due at once, and the lanes are free."""
+    """An account that was not written is due immediately, and the lanes are free."""
     publish_accounts(database, document("a"), lane=lambda _: identity.lane("solapi", "NCSKEY"))
     passes = _Passes(lambda account: AccountPass(_plan(account.name, WRITE)))
     passes.may_end.clear()
@@ -330,7 +330,7 @@ def _draft(name: str) -> tuple[DesiredAccount, Draft]:
 
 
 async def test_second_name_of_an_account_is_refused(database: PostgresDatabase) -> None:
-    """Its plan has an error with both names. An account without writes is not checked."""
+    """The plan has an error that contains both names. An account without writes is not checked."""
     publish_accounts(database, document("a"), document("b"))
     process = FleetProcess(database)
     agenda = AgendaThread(process.agenda)

@@ -143,7 +143,7 @@ def test_refused_plan_is_logged_once_and_retried_by_each_pass() -> None:
 
 
 def test_failing_account_backs_off() -> None:
-    """Its wait grows up to an hour. Success or a changed file ends the backoff. Other accounts do not wait."""
+    """The wait grows up to an hour. Success or a changed file ends the backoff. Other accounts do not wait."""
 
     async def scenario() -> None:
         good, bad = account(1), account(2)

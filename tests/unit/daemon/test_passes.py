@@ -219,7 +219,7 @@ def test_pass_writes_or_records_the_accounts_that_need_it(monkeypatch: pytest.Mo
 
 
 def test_pass_does_not_write_held_accounts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their refusals are recorded by the first pass afterwards."""
+    """The refusals of these accounts are recorded by the first pass afterwards."""
     setup = _Setup(monkeypatch, drafts := _drafts())
     held = frozenset(drafts)
     setup.run(held)

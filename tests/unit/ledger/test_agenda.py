@@ -90,7 +90,7 @@ def test_lanes_in_use_are_kept(postgres: PostgresDatabase) -> None:
 
 
 def test_dead_worker_is_taken_over(postgres: PostgresDatabase) -> None:
-    """Its accounts come last, and those that were in progress at two crashes come alone and later."""
+    """The accounts of the dead worker come last. Those in progress at two crashes come later, one at a time."""
     _publish(postgres, "a", "b", "c")
     for crash in (1, 2):
         with FleetProcess(postgres, f"dead {crash}") as agenda:
@@ -354,7 +354,7 @@ def test_writes_beyond_the_limit_of_an_interval_pause_the_fleet(postgres: Postgr
 
 
 def test_account_that_was_published_again_or_removed_is_not_written(postgres: PostgresDatabase) -> None:
-    """Its turn began with documents that no longer apply. It is due at once with the new ones."""
+    """The turn began with documents that no longer apply. The account is due immediately with the new ones."""
     _publish(postgres, "a", "b", "c")
     with FleetProcess(postgres) as agenda:
         agenda.balance()

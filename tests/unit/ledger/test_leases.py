@@ -193,7 +193,7 @@ async def test_worker_of_a_fleet_occupies_the_used_slots(postgres: PostgresDatab
 
 
 async def test_release_after_the_lease_ended_changes_nothing(postgres: PostgresDatabase) -> None:
-    """Its used slots may have changed since it ended, so only time frees it."""
+    """The used slots may have changed since the lease ended, so the lane is free only after the window."""
     async with ledger(postgres, run_id="late") as run_ledger:
         async with run_ledger.lease(subject(), never_wait, _Quota(3.0)):
             _end_leases(postgres, "late", 0.001)

@@ -265,7 +265,7 @@ def test_lost_durability_is_refused_by_runs_and_reported(empty: PostgresDatabase
 
 
 def test_server_of_the_tests_is_examined(postgres: PostgresDatabase) -> None:
-    """It runs without fsync, on this machine, and without a pooler."""
+    """The server runs without fsync, on this machine, and without a pooler."""
     assert list(examine(postgres)) == [
         ("ledger durability", "fail", "fsync is off, so a crash of the machine could lose the ledger: set it to on"),
         ("ledger pooler", "ok", "each connection has its own session"),

@@ -72,7 +72,7 @@ async def test_unwritable_ledger_is_read(path: Path) -> None:
 
 
 def test_missing_ledger_is_not_an_error(path: Path) -> None:
-    """It is not an error with or without write permission."""
+    """This holds with and without write permission."""
     with _read_only_folder(path.parent), SqliteFile(path.with_name("none.db")).read() as connection:
         assert connection is None
 

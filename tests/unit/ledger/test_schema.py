@@ -96,7 +96,7 @@ def test_migration_keeps_existing_rows(tmp_path: Path) -> None:
 
 
 def test_ledger_of_the_first_schema_is_read_and_migrated(tmp_path: Path) -> None:
-    """Its runs are the same before and after the migration."""
+    """The runs are the same before and after the migration."""
     path = tmp_path / "ledger.db"
     with closing(_open(path, MIGRATIONS[:1])) as connection:
         connection.execute(

@@ -179,7 +179,7 @@ def test_query_over_its_time_limit_is_aborted(ledger: Database) -> None:
 
 
 def test_unreadable_accounts_do_not_hide_each_other(database: Database) -> None:
-    """They share a key and are listed by name, besides the account with its id."""
+    """Accounts that could not be read share a key, and are listed by name beside the account whose id is known."""
     record_run(database, "a", "b")
     record_run(database, "b", "c", "d", run=SECOND, outcome="failed", key=UNREAD, phones=())
     with database.read() as connection:

@@ -347,7 +347,7 @@ def _record_run(store: Store, outcome: RunOutcome, *phones: str) -> None:
 
 
 def test_deactivations_of_crashed_runs_count_until_a_run_ends(store: Store) -> None:
-    """They add up over several crashed runs, settled or not, even with refused, cancelled or locked runs in between."""
+    """Those of several crashed runs add up, settled or not, even with refused, cancelled or locked runs in between."""
     _record_crash(store, A)
     assert store.recall().spent == {A}
     store.settle(n0100001=OFF)
@@ -527,7 +527,7 @@ def test_no_statement_scans_a_large_table(sqlite_store: SqliteStore) -> None:
 
 
 def test_recall_is_fast_with_a_long_history(store: Store) -> None:
-    """It takes less than 1 s with 100,000 attempts of crashed runs, and less than 0.1 s after a run that ended."""
+    """A recall takes less than 1 s with 100,000 attempts of crashed runs, and under 0.1 s after a run that ended."""
     phones = [f"010{n:08}" for n in range(1000)]
     store.connection.execute("BEGIN")
     for _ in range(100):

@@ -66,7 +66,7 @@ def test_acknowledged_drift_is_not_written_and_needs_no_attention() -> None:
 
 
 def test_acknowledgement_ends() -> None:
-    """It applies before its end only."""
+    """An acknowledgement applies only before its `until`."""
     observed = _observed(n01000000001="INACTIVE")
     assert _change(_account(), observed, END - timedelta(seconds=1)).action is Action.ACKNOWLEDGED
     late = _change(_account(), observed, END)

@@ -195,7 +195,7 @@ def test_number_without_a_recorded_write_has_no_cause() -> None:
 
 
 def test_since_is_set_for_external_changes_only() -> None:
-    """It is the time of the last change, if the API reports one."""
+    """`since` is the time of the last change, if the API reports one."""
     observed = ObservedAccount(
         "1", observe(n0211="INACTIVE", n0222="INACTIVE", n0233="INACTIVE"), updated=(86_400, 172_800, 0)
     )

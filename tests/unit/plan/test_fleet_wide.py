@@ -31,7 +31,7 @@ def test_change_above_the_share_is_refused(action: str) -> None:
 
 
 def test_activations_and_deactivations_are_limited_separately() -> None:
-    """They are not added up. Too many in one direction do not refuse accounts with the other direction only."""
+    """The counts are not added up. Too many in one direction do not refuse accounts with the other direction only."""
     assert refused_accounts(account("a", activate=200), account("b", deactivate=200)) == []
     assert refused_accounts(account("a", activate=210), account("b", deactivate=90), account("c", unchanged=100)) == [
         "a"

@@ -72,7 +72,7 @@ def test_protected_numbers_are_saved_only_beside_deactivations(
 
 @pytest.mark.parametrize("changes", [(_ON,), (_OFF, _PROTECTED), (_ON, _OFF, _BLOCKED)])
 def test_sealed_plan_is_read_back(changes: tuple[Change, ...]) -> None:
-    """It is indented JSON, so that a review can show a difference by line."""
+    """A plan file is indented JSON, so that a review can show a difference by line."""
     plan = _plan(_saved_account(*changes))
     data = seal(plan)
     assert data.startswith(b'{\n  "schema": ')

@@ -91,7 +91,7 @@ def test_every_field_of_a_selection_narrows_it(selection: Selection, expected: s
 @pytest.mark.parametrize("phone", ["821012345678", "008212345", "1012345678", "00123"])
 @pytest.mark.parametrize("unmanaged", [Unmanaged.REPORT, Unmanaged.DEACTIVATE])
 def test_number_that_no_file_can_list_is_unchanged(unmanaged: Unmanaged, phone: str) -> None:
-    """It is not deactivated as unlisted, because a file could only have named another number."""
+    """The number is not deactivated as unlisted, because a file could only have named another number."""
     desired_numbers = adopt(desire(unmanaged), observe(**{f"n{phone}": "ACTIVE"}))
     because = "registered, but no file can list it as the vendor writes it; change it in the vendor's console"
     assert desired_numbers == {phone: Desired(Status.ACTIVE, managed=False, because=because)}

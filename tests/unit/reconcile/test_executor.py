@@ -29,7 +29,7 @@ A, B, C, D = "0100001", "0100002", "0100003", "0100004"
 
 
 def test_confirmed_write_is_changed() -> None:
-    """It takes one attempt and one verification read, which shows the desired status."""
+    """The write takes one attempt and one verification read, which shows the desired status."""
     account = ModelAccount(n0100001="INACTIVE")
     results, writes = execute_changes(account, activation(A))
     result = results[A]

@@ -151,7 +151,7 @@ def test_used_up_plan_file_is_refused_unless_its_replay_is_allowed(plan: PlanFil
 
 @pytest.mark.parametrize("is_compared", [False, True])
 def test_saved_plan_is_compared_with_the_current_files_of_the_account(*, is_compared: bool) -> None:
-    """They are read while the account is leased."""
+    """The files are read while the account is leased."""
     files = CurrentFiles(DesiredAccount("main", "main.yaml", {A: Desired(Status.INACTIVE)}, [3]))
 
     async def scenario(setup: _Setup) -> None:
@@ -288,7 +288,7 @@ def test_rollback_that_fails_before_its_first_request_has_the_result_of_its_prev
 
 
 def test_account_that_a_canary_holds_back_is_recorded_with_its_reason() -> None:
-    """Its writes are not attempted; the numbers that it cannot write keep their outcome."""
+    """The writes of the account are not attempted. Numbers that cannot be written keep their outcome."""
 
     async def scenario(setup: _Setup) -> None:
         setup.sandbox.script(A, "PUT", [Fault.NOT_WRITABLE])

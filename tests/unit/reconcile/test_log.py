@@ -48,7 +48,7 @@ def test_account_without_a_plan_is_logged_with_its_error() -> None:
     [(RunOutcome.FAILED, "warning"), (RunOutcome.LOCKED, "warning"), (RunOutcome.INTERRUPTED, "info")],
 )
 def test_error_of_an_account_is_one_warning(outcome: RunOutcome, level: str) -> None:
-    """Its numbers are logged at INFO, except those with an error of their own."""
+    """The numbers of the account are logged at INFO, except those with an error of their own."""
     error = ErrorInfo("AccountRejected", "wrong key")
     numbers = (
         _not_attempted(A, NumberError("AccountRejected", "wrong key", 403)),

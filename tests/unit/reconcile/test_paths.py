@@ -267,7 +267,7 @@ def test_result_has_the_notices_of_the_verification_read(way: str, limit_percent
 @every_way
 @pytest.mark.parametrize("allow", [(), ("in-use",), ("all",)])
 def test_number_in_use_is_held_unless_allowed(way: str, allow: tuple[str, ...]) -> None:
-    """Its usage is queried once before the plan is shown, and once more before a saved plan is applied."""
+    """The usage is queried once before the plan is shown, and once more before a saved plan is applied."""
     account = ModelAccount(n01000000001="ACTIVE", n01000000002="ACTIVE")
     account.use = NumberUse({A: "it has sent messages"})
     terms = Terms(Safety("100%", 0), allow=frozenset(allow), in_use=InUse(enabled=True, hours=7))

@@ -55,7 +55,7 @@ def _number_result(phone: str, outcome: Outcome) -> NumberResult:
 
 
 def test_unchanged_numbers_are_counted_and_logged_but_not_listed() -> None:
-    """These are unnecessary writes, and numbers that the plan only counts."""
+    """Unchanged numbers are unnecessary writes, and numbers that the plan only counts."""
     numbers = [_number_result("0101", Outcome.CHANGED), _number_result("0102", Outcome.UNCHANGED)]
     desired = [("0103", "ACTIVE"), ("0104", "INACTIVE")]
     notices = (Notice(NoticeKind.LIMIT, "nearly full"),)

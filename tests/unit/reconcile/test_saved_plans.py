@@ -207,7 +207,7 @@ _SWAP = replace(
     ],
 )
 def test_activation_that_is_no_longer_due_holds_the_deactivation(now: datetime, files: CurrentFiles | None) -> None:
-    """Its schedule has ended, or its file desires another status. The deactivation is not even planned."""
+    """The schedule has ended, or the file desires another status. The deactivation is not even planned."""
     account = ModelAccount(n0100001="ACTIVE", n0100002="INACTIVE", n0100003="ACTIVE")
     ledger = _LedgerWithEarlierRun(None)
     result = _apply_saved(account, _SWAP, ledger=ledger, files=files, now=now)
@@ -245,7 +245,7 @@ def test_file_is_located_by_its_path_or_its_longest_suffix(tmp_path: Path, monke
 
 
 def test_broken_symlink_is_located(tmp_path: Path) -> None:
-    """It is an error when it is read, not a missing file."""
+    """Reading the link is an error. It does not count as a missing file."""
     (tmp_path / "main.yaml").symlink_to("nowhere")
     assert locate("config/main.yaml", str(tmp_path)) == str(tmp_path / "main.yaml")
 

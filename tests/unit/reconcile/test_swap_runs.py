@@ -86,7 +86,7 @@ def test_hold_deactivates_after_a_read_confirms_every_activation() -> None:
     ],
 )
 def test_hold_keeps_every_deactivation_if_one_activation_fails(error: ApiError, outcome: Outcome) -> None:
-    """It is unknown which number the failed one replaces, so both old numbers stay ACTIVE."""
+    """It is unknown which old number the failed activation replaces, so both old numbers stay ACTIVE."""
     account = _pairs()
     account.faults = {B: [(error, False)]}
     results, writes = _swap(account, "hold")

@@ -109,7 +109,7 @@ def test_run_without_an_end() -> None:
 
 
 def test_credentials_from_a_command_are_shown_by_its_program() -> None:
-    """Its arguments may name a secret."""
+    """The arguments of the command may name a secret."""
     reference = CredentialsRef(SecretRef(env="MAIN_KEY"), SecretRef(command=("pass", "show", "main")))
     page = text.run(run_record(account_record(credentials=reference)), color=False)
     assert "with credentials from $MAIN_KEY and the command pass\n" in page

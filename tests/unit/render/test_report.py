@@ -99,7 +99,7 @@ def test_plan_shows_changes_and_refusals() -> None:
 
 
 def test_account_as_desired_is_listed_by_name() -> None:
-    """It has no rows."""
+    """The report has no rows for this account."""
     account_as_desired = AccountPlan(account="quiet-one", counts=tally(Action, {Action.UNCHANGED: 3}))
     page = report.plan(plan_of(account_as_desired), drift=True)
     read = ParsedReport(page)
@@ -164,7 +164,7 @@ def _rows(number: int) -> tuple[TableRow, ...]:
 
 
 def test_numbers_of_an_account_have_a_heading() -> None:
-    """It has the name, the id, the verdict unless it is good, and the counts. Long accounts have one heading too."""
+    """The heading has the name, the id, the counts, and a verdict that is not good. Long accounts have one too."""
     read = ParsedReport(report.plan(fleet_plan(2, 300)))
     headings = [row for row in read.rows if len(row) == 1]
     counts = "75 to activate, 75 to deactivate, 75 blocked, 75 protected"
@@ -207,7 +207,7 @@ def test_fingerprint_is_short_and_can_be_copied() -> None:
 
 
 def test_result_has_notes_and_owners() -> None:
-    """They come from the file."""
+    """Notes and owners come from the desired-state file."""
     changed = replace(number_result(Outcome.CHANGED), note="old head office", owner="marketing")
     line = ParsedReport(report.result(result_of(account(changed)))).line("010-1234-5678")
     assert line[4:6] == ["old head office", "marketing"]

@@ -87,7 +87,7 @@ def test_number_with_origins_has_a_line_for_each_field() -> None:
 
 
 def test_acknowledged_difference_is_shown_with_its_end() -> None:
-    """It is counted, and has no colour."""
+    """An acknowledged difference is counted, and has no colour."""
     known = KnownDifference(reason="broken line", until="2026-12-31T15:00:00Z", by="Kim")
     number = NumberStatus(
         phone="01012345678", observed="INACTIVE", desired="ACTIVE", differs=True, note="shop", acknowledged=known

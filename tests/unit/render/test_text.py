@@ -279,7 +279,7 @@ def test_plan_without_changes_is_one_sentence(accounts: list[AccountPlan], closi
 
 
 def test_plan_without_writes_counts_numbers_that_cannot_converge() -> None:
-    """They come before the numbers that are as desired."""
+    """The numbers that cannot converge come before those that are as desired."""
     missing = Change("0211", Action.MISSING, None, "ACTIVE", "not registered")
     unmanaged = Change("0222", Action.UNMANAGED, "ACTIVE", "ACTIVE", "not listed")
     output = page(plan_of("main", missing, unmanaged, unchanged=2))
@@ -525,7 +525,7 @@ def test_failed_account_without_numbers_shows_its_error() -> None:
 
 
 def test_refused_result_shows_rules_and_options() -> None:
-    """They replace an error whose text is equal."""
+    """The rules replace an error with the same text."""
     refusal = PolicyRefusal(many_refused().refusals[:1])
     error = NumberError(refusal.code, str(refusal))
     account = account_result(
@@ -673,7 +673,7 @@ def test_long_account_name_is_truncated() -> None:
 
 
 def test_external_change_is_shown_with_its_time() -> None:
-    """It precedes note and owner. The numbers stay in one group."""
+    """The time precedes note and owner. The numbers stay in one group."""
     since = "2026-11-20T09:00:00Z"
     changes = (
         replace(UP, phone="01000000001", cause=Cause.EXTERNAL_DRIFT, since=since, note="shop"),
@@ -703,12 +703,12 @@ def test_external_change_is_shown_with_its_time() -> None:
     ],
 )
 def test_drift_has_its_own_closing_sentence(account: AccountPlan, closing: str) -> None:
-    """It does not say that there are no changes, because the file may have some."""
+    """The sentence does not say that there are no changes, because the file may have some."""
     assert page(account, drift=True).endswith(f"{closing}\n")
 
 
 def test_account_without_drift_is_not_as_desired() -> None:
-    """Its file may have a change that is still to be applied."""
+    """The file may have a change that is still to be applied."""
     output = page(plan_of("a", UP), plan_of("b", unchanged=1), plan_of("c", unchanged=1), drift=True)
     assert "\n2 accounts have no drift: b, c\n" in output
     assert "\n1 account has no drift: b\n" in page(plan_of("a", UP), plan_of("b", unchanged=1), drift=True)

@@ -122,7 +122,7 @@ def test_html_page_is_not_a_response_of_the_api(status: int) -> None:
     ],
 )
 def test_title_of_a_web_page_is_named(page: bytes, title: str) -> None:
-    """It shows the operator whose page it is."""
+    """The title shows the operator whose page it is."""
     error = wire.refusal(403, page, write=False)
     assert str(error) == (
         "HTTP 403 with a web page in place of JSON, probably of a proxy, a firewall or a captive portal, with the "

@@ -88,7 +88,7 @@ def rules() -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
 def test_every_alert_queries_existing_metrics(rule: dict[str, Any]) -> None:
-    """Its labels exist too. Its annotations say what happened and what to do."""
+    """The labels exist too. The annotations of the alert say what happened and what to do."""
     assert problems(rule["expr"]) == []
     assert names_in(rule["expr"])
     assert rule["labels"]["severity"] in {"critical", "warning", "info"}
@@ -124,7 +124,7 @@ def dashboard() -> dict[str, Any]:
 
 @pytest.mark.parametrize("panel", dashboard()["panels"], ids=lambda panel: panel["title"])
 def test_every_panel_queries_existing_metrics(panel: dict[str, Any]) -> None:
-    """Its queries use existing metrics and labels, of the data source that the viewer selected."""
+    """The metrics and labels come from the data source that the viewer selected."""
     assert panel["targets"]
     for target in panel["targets"]:
         assert problems(target["expr"]) == []

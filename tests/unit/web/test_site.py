@@ -51,7 +51,7 @@ def test_every_page_is_served_before_the_first_run(tmp_path: Path) -> None:
 
 
 def test_declined_run_is_cancelled(tmp_path: Path) -> None:
-    """Its account is not refused, and needs no attention."""
+    """The account is not shown as refused, and does not need attention."""
     record_run(tmp_path, "main", outcome="refused", bad="not_attempted", message="Cancelled.", code="Declined")
     with serve_pages(tmp_path / "ledger.db") as url:
         for path in ("/", "/runs", f"/runs/{FIRST}", "/accounts/main", "/search?q=2026"):
@@ -118,7 +118,7 @@ def test_accounts_of_two_platforms_with_one_name_are_told_apart(tmp_path: Path) 
 
 
 def test_report_of_a_run_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is that of `history`. The report of a large run names the command that writes it."""
+    """The file is the report of `senderid history`. For a large run, the page names that command instead."""
     record_run(tmp_path, "main", phones=PHONES[:3], outcome="partial", bad="failed", message="not registered")
     with serve_pages(tmp_path / "ledger.db") as url:
         assert f'href="/runs/{FIRST}/report.html" download' in request(url, f"/runs/{FIRST}").body
@@ -404,7 +404,7 @@ def test_unreadable_or_slow_ledger_is_an_error(tmp_path: Path, monkeypatch: pyte
 
 
 def test_state_of_the_daemon_is_shown(tmp_path: Path) -> None:
-    """Its reads count, with what needs attention, invalid files, quotas and upcoming changes."""
+    """The pages show the reads of the daemon, what needs attention, invalid files, quotas and upcoming changes."""
     record_run(tmp_path, "main", "calm")
     expiring = tuple(Attention("expiring", f"expires on day {day}", count=1, phones=(PHONES[1],)) for day in range(12))
     state = DaemonState(
@@ -465,7 +465,7 @@ def test_daemon_that_is_not_alive_is_visible_on_every_page(tmp_path: Path, daemo
 
 
 def test_account_lists_all_its_numbers(tmp_path: Path) -> None:
-    """They can be searched by digits, note and owner, and filtered by status, owner and difference."""
+    """The numbers can be searched by digits, note and owner, and filtered by status, owner and difference."""
     database = record_run(tmp_path, "main")
     save(database, [recorded_read()], daemon_record(), program="0", now=lambda: AT)
     with serve_pages(tmp_path / "ledger.db") as url:
@@ -563,7 +563,7 @@ def test_next_changes_are_shown_with_their_end(tmp_path: Path, monkeypatch: pyte
 
 
 def test_calendar_can_be_subscribed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is not found without files, or without the extra for calendar files."""
+    """The response is 404 without files, or without the extra for calendar files."""
     accounts = _files("{weekly: 'Mon-Fri 09:00-18:00', status: INACTIVE, reason: night}")
     with serve_pages(tmp_path / "ledger.db", desired=lambda: accounts) as url:
         response = request(url, "/calendar.ics?account=mai")
@@ -579,7 +579,7 @@ def test_calendar_can_be_subscribed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_data_behind_each_page_is_json(tmp_path: Path) -> None:
-    """It has the same address with `.json`, or with an Accept header. Its texts are English."""
+    """The JSON has the page's address with `.json`, or is requested with an Accept header. Its texts are English."""
     database = record_run(tmp_path, "main", outcome="partial", bad="failed", message="no")
     save(database, [recorded_read()], daemon_record(), program="0", now=lambda: AT)
     validator = Draft202012Validator(schema("page"))
@@ -685,7 +685,7 @@ def test_numbers_are_found_by_their_first_digits(tmp_path: Path, spelling: str) 
 
 
 def test_unfinished_run_is_shown_as_unfinished(tmp_path: Path) -> None:
-    """Its accounts and numbers are unfinished and unsettled."""
+    """The accounts and numbers of the run are unfinished and unsettled."""
     record_run(tmp_path, "main", outcome=None)
     path = tmp_path / "ledger.db"
     with closing(sqlite3.connect(path)) as connection, connection:

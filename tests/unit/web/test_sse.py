@@ -143,7 +143,7 @@ def test_stream_sends_keep_alives_and_ends(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_site_can_be_closed_twice(tmp_path: Path) -> None:
-    """It may be closed before the first listener."""
+    """The first close may come before the first listener."""
     site = StatusPages(SqliteFile(tmp_path / "ledger.db"), Access(None, host="127.0.0.1"))
     site.close()
     site.close()

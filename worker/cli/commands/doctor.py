@@ -142,7 +142,7 @@ class _Networks:
 async def _check_each(
     run: "Session", accounts: "Sequence[DesiredAccount]", networks: _Networks
 ) -> tuple[_AccountChecks, ...]:
-    """Return the checks of each account, in order. At most `accounts_concurrency` of them are checked at once."""
+    """Return the checks of each account, in order. At most `accounts_concurrency` of them are checked concurrently."""
     slots = asyncio.Semaphore(run.settings.accounts_concurrency)
 
     async def one(account: "DesiredAccount") -> _AccountChecks:

@@ -55,7 +55,7 @@ _QUEUE_TICKS: Final = 5
 _SLICE: Final = 4
 """Accounts of a slice, as a multiple of `accounts_concurrency`."""
 _AT_ONCE: Final = 8
-"""Accounts that are read or written at once, as a multiple of `accounts_concurrency`.
+"""Accounts that are read or written concurrently, as a multiple of `accounts_concurrency`.
 
 It is more than 1, so that accounts with many writes do not delay the others.
 """

@@ -45,7 +45,7 @@ _PUBLISHING: Final = 0x53454E45
 _ROWS: Final = 0x53454E46
 """The key of the advisory lock on the rows of accounts: exclusive for a publication, shared for workers."""
 _BLOCK: Final = 5000
-"""Accounts that are written at once."""
+"""Accounts that one statement writes."""
 _SHOWN: Final = 10
 """Maximum count of accounts that a status names."""
 
