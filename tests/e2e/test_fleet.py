@@ -226,6 +226,18 @@ def test_too_large_a_change_is_refused(fleet: Command) -> None:
     assert _status(fleet)["revision"]["budget"]["limit"] is None
 
 
+def test_published_files_are_read_again_only_if_they_changed(fleet: Command) -> None:
+    """The defaults of a folder are part of them. Invalid files are refused, and the former ones are recognised."""
+    assert "6 changed" in _publish(fleet)
+    fleet.write("d/senderid.yaml", "version: 1\ndefaults: {owner: shop}\n")
+    assert "6 changed" in _publish(fleet)
+    fleet.write("d/a0.yaml", "version: 1\naccount: [\n")
+    result = fleet("fleet", "publish", "-f", "d")
+    assert (result.returncode, "d/a0.yaml:3:1: " in result.stderr) == (65, True), result.stderr
+    _write(fleet, {0: "INACTIVE"})
+    assert _publish(fleet) == "Nothing changed since the last revision.\n"
+
+
 def test_publisher_needs_no_api_keys(
     fleet: Command, accounts: list[SandboxAccount], background: Background, url: str
 ) -> None:

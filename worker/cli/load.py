@@ -15,7 +15,7 @@ from worker.cli.credentials import _api_key
 from worker.cli.defaults import DEFAULT_FILES, DEFAULT_SETTINGS, OVERRIDES
 from worker.cli.document_conflicts import DocumentChecks
 from worker.config import desired, files, settings
-from worker.config.desired import AccountDocument, IdentityResolver
+from worker.config.desired import DocumentSet, IdentityResolver
 from worker.config.settings import Settings
 from worker.model import times
 from worker.model.accounts import DesiredAccount
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from worker.cli.options import Common
 
 __all__ = [
+    "DesiredFiles",
     "desired_paths",
     "document_checks",
     "load_accounts",
-    "load_documents",
     "load_settings",
     "load_with_others",
     "match_accounts",
@@ -83,16 +83,25 @@ def load_accounts(settings: Settings, paths: Sequence[str], names: Sequence[str]
     return load_with_others(settings, paths, names)[0]
 
 
-def load_documents(settings: Settings, paths: Sequence[str]) -> tuple[AccountDocument, ...]:
-    """Return the documents of all desired-state files, which may be parts of accounts, and print warnings to stderr.
+class DesiredFiles:
+    """The desired-state files of paths. `digest` identifies their names and bytes; None if a file cannot be read."""
 
-    Raises:
-        DesiredStateError: a file is invalid. The error lists every problem of every file.
-    """
-    sources = files.read(desired_paths(paths), _stdin)
-    documents = desired.read_documents(sources, document_checks(settings.endpoint), files.SharedFiles())
-    print_warnings(documents.warnings)
-    return documents.documents
+    def __init__(self, paths: Sequence[str]) -> None:
+        self._sources = list(files.read(desired_paths(paths), _stdin))
+        self._shared_files = files.SharedFiles()
+        readable = [source for source in self._sources if not isinstance(source, Problem)]
+        is_complete = len(readable) == len(self._sources)
+        self.digest = files.digest(readable, self._shared_files) if is_complete else None
+
+    def documents(self, settings: Settings) -> DocumentSet:
+        """Return the documents of all files, which may be parts of accounts, and print warnings to stderr.
+
+        Raises:
+            DesiredStateError: a file is invalid. The error lists every problem of every file.
+        """
+        documents = desired.read_documents(self._sources, document_checks(settings.endpoint), self._shared_files)
+        print_warnings(documents.warnings)
+        return documents
 
 
 def load_with_others(

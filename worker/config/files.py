@@ -3,11 +3,12 @@
 import os
 import stat
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from errno import EISDIR, ENOENT
+from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from worker.config.yaml_reader import FILE_CAP
 from worker.model.accounts import SHARED_FILE
@@ -22,6 +23,7 @@ __all__ = [
     "FileVersion",
     "SharedFiles",
     "check_writable",
+    "digest",
     "expand_folders",
     "is_special",
     "locate",
@@ -43,6 +45,8 @@ _STDERR: Final = frozenset({STDERR, "/dev/fd/2", "/proc/self/fd/2"})
 _DESCRIPTORS: Final = frozenset({"/dev/fd", "/proc/self/fd"})
 _ENDINGS: Final = (".yaml", ".yml")
 _FILE: Final = Message("a file")
+_CHUNK: Final = 1 << 16
+"""Bytes that are read at once."""
 
 FileIdentity = tuple[int, int]
 """Device and inode of a file. Two paths of the same file have the same identity."""
@@ -111,12 +115,21 @@ def read_file(
                     1,
                     Message("same file as {other_name}: give it once", other_name=read_before[identity]),
                 )
-            data = file.read(cap + 1)
+            data = _first_bytes(file, cap + 1)
     except OSError as error:
         return Problem(path, 1, 1, _unreadable(error))
     if read_before is not None:
         read_before[identity] = path
     return path, data
+
+
+def _first_bytes(file: BinaryIO, size: int) -> bytes:
+    """Return at most `size` bytes. Reading all of them at once would take the memory for `size` bytes for each file."""
+    chunks = []
+    while size > 0 and (chunk := file.read(min(size, _CHUNK))):
+        chunks.append(chunk)
+        size -= len(chunk)
+    return b"".join(chunks)
 
 
 class SharedFiles:
@@ -136,6 +149,19 @@ class SharedFiles:
         if path not in self._files:
             self._files[path] = read_file(str(path)) if os.path.lexists(path) else None
         return self._files[path]
+
+
+def digest(sources: Iterable[tuple[str, bytes]], shared_files: SharedFiles) -> str:
+    """Return the SHA-256 of the names and bytes of files, and of the files with the defaults of their folders."""
+    total = sha256()
+    folders: dict[str, str] = {}
+    for name, data in sources:
+        folders.setdefault(os.path.dirname(name), name)  # noqa: PTH120 - a Path for each file takes long
+        total.update(sha256(name.encode()).digest() + sha256(data).digest())
+    for name in folders.values():
+        shared = shared_files(name)
+        total.update(b"-" if shared is None else repr(shared).encode())
+    return total.hexdigest()
 
 
 def shared_path(source: str) -> Path:

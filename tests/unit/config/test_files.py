@@ -361,3 +361,34 @@ def test_planned_file_is_located_by_longest_path_suffix(name: str, expected: str
     assert files.locate(name, str(tmp_path)) == (None if expected is None else str(tmp_path / expected))
     assert files.locate(str(tmp_path / "x.yaml"), None) == str(tmp_path / "x.yaml")
     assert files.locate(str(tmp_path / "y.yaml"), None) is None
+
+
+@pytest.mark.parametrize("size", [0, 1, (1 << 16) - 1, 1 << 16, (1 << 16) + 1, 1 << 18])
+def test_file_of_any_size_is_read_whole(tmp_path: Path, size: int) -> None:
+    data = os.urandom(size)
+    (tmp_path / "a.yaml").write_bytes(data)
+    assert read_paths(tmp_path / "a.yaml") == [(str(tmp_path / "a.yaml"), data)]
+
+
+def test_digest_changes_with_each_name_and_byte(tmp_path: Path) -> None:
+    """Also with those of a shared file, whose defaults apply to the files of its folder."""
+    folder = tmp_path / "d"
+    folder.mkdir()
+
+    def digest() -> str:
+        return files.digest(read_paths(folder), files.SharedFiles())
+
+    steps: list[Callable[[], object]] = [
+        lambda: (folder / "a.yaml").write_bytes(b"1"),
+        lambda: (folder / "a.yaml").write_bytes(b"2"),
+        lambda: (folder / "a.yaml").rename(folder / "b.yaml"),
+        lambda: (folder / "c.yaml").write_bytes(b""),
+        lambda: (folder / "senderid.yaml").write_bytes(b"1"),
+        lambda: (folder / "senderid.yaml").write_bytes(b"2"),
+    ]
+    digests = []
+    for step in steps:
+        step()
+        digests.append(digest())
+        assert digest() == digests[-1]
+    assert len(set(digests)) == len(steps)

@@ -53,6 +53,22 @@ def test_publication_writes_changed_accounts_only(postgres: PostgresDatabase) ->
     assert decode_documents(data)[0].account.numbers["01000000001"].status == "INACTIVE"
 
 
+def test_published_files_are_recognised(postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if they differ from the published ones in nothing that matters. Another version reads them again."""
+    with closing(postgres.open()) as connection:
+        assert not publications.is_published(connection, "one")
+        publish_accounts(postgres, *_documents(2), files="one")
+        assert publications.is_published(connection, "one")
+        assert not publications.is_published(connection, "two")
+        publish_accounts(postgres, *_documents(2), files="two")
+        assert [publications.is_published(connection, name) for name in ("one", "two")] == [False, True]
+        publish_accounts(postgres, *_documents(3), files=None)
+        assert not publications.is_published(connection, None)
+        publish_accounts(postgres, *_documents(2), files="two")
+        monkeypatch.setattr(publications, "__version__", "0")
+        assert not publications.is_published(connection, "two")
+
+
 def test_review_gets_the_former_documents_of_changed_accounts(postgres: PostgresDatabase) -> None:
     publish_accounts(postgres, *_documents(3))
     comparisons: list[Comparison] = []

@@ -67,18 +67,25 @@ def publish(*, paths: Sequence[str], settings_path: str | None, allow: Sequence[
     """
     settings = load.load_settings(settings_path, {"canary.accounts": canary})
     rules = load.parse_rules(allow)
-    documents = load.load_documents(settings, paths)
 
+    from worker.cli.ledger import fleet_database
     from worker.config import desired
     from worker.config.revision import with_commits
-    from worker.ledger.postgres.publications import publish as publish_revision
+    from worker.ledger.postgres import publications
     from worker.render.text import fleet
 
-    accounts = with_commits(desired.join(documents))
-    new_revision = _revision(settings, documents, accounts, rules)
-    review = _reviewer(settings, accounts, new_revision.numbers, rules)
+    fleet_database(settings)
+    files = load.DesiredFiles(paths)
+    revision = None
     with closing(_connect(settings)) as connection:
-        revision = publish_revision(connection, new_revision, review)
+        if not publications.is_published(connection, files.digest):
+            found = files.documents(settings)
+            accounts = with_commits(desired.join(found.documents))
+            # files with warnings are read again, so that each publication shows them
+            digest = None if found.warnings else files.digest
+            new_revision = _revision(settings, found.documents, accounts, rules, digest)
+            review = _reviewer(settings, accounts, new_revision.numbers, rules)
+            revision = publications.publish(connection, new_revision, review)
     emit(_("Nothing changed since the last revision.") + "\n" if revision is None else fleet.published(revision))
     return ExitStatus.OK
 
@@ -205,6 +212,7 @@ def _revision(
     documents: "Sequence[AccountDocument]",
     accounts: "Sequence[DesiredAccount]",
     rules: frozenset[str],
+    digest: str | None,
 ) -> "NewRevision":
     from worker.cli.ledger import user_name
     from worker.config import desired
@@ -237,6 +245,7 @@ def _revision(
         max_failed=str(settings.canary.max_failed),
         fleet_wide=None if rules else str(settings.safety.fleet_wide),
         accounts=published,
+        files=digest,
         suspended=frozenset(
             account.name
             for account in accounts

@@ -6,6 +6,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from worker import __version__
 from worker.config.desired.canonical import FORMAT
 from worker.ledger.database import Connection, transaction
 from worker.ledger.history import rows
@@ -31,6 +32,7 @@ __all__ = [
     "Comparison",
     "NewRevision",
     "PublishedAccount",
+    "is_published",
     "lock_rows",
     "pause",
     "publish",
@@ -113,6 +115,7 @@ class NewRevision(Struct, frozen=True, kw_only=True):
 
     `canary` is how many changed accounts are written first, and `max_failed` the setting of that name. The `suspended`
     accounts become part of the canary only if there are too few others, because they may not be written for long.
+    `files` identifies the files that describe the accounts, for `is_published`; None to read them again.
     """
 
     published_by: str
@@ -124,6 +127,7 @@ class NewRevision(Struct, frozen=True, kw_only=True):
     fleet_wide: str | None
     accounts: Sequence[PublishedAccount]
     suspended: frozenset[str] = frozenset()
+    files: str | None = None
 
 
 class Comparison(Struct, frozen=True):
@@ -152,6 +156,7 @@ def publish(connection: Connection, revision: NewRevision, review: Callable[[Com
         names = {account.name for account in revision.accounts}
         removed = [name for name in before if name not in names]
         if not changed and not removed and _current(connection) is not None:
+            _note_files(connection, revision.files)
             return None
         documents_before = connection.execute(
             "SELECT name, document FROM accounts WHERE name = ANY(?)", ([account.name for account in changed],)
@@ -168,8 +173,27 @@ def publish(connection: Connection, revision: NewRevision, review: Callable[[Com
         if len(changed) > _BLOCK:
             connection.execute("ANALYZE accounts")
         candidates = sorted((account.name for account in changed), key=revision.suspended.__contains__)
+        _note_files(connection, revision.files)
         _choose_canary(connection, number, failed, candidates, revision.canary)
         return _current(connection)
+
+
+def is_published(connection: Connection, files: str | None) -> bool:
+    """Return True if the current revision was published from these files by this version of senderid."""
+    row = connection.execute("SELECT files FROM revisions ORDER BY revision DESC LIMIT 1").fetchone()
+    return row is not None and files is not None and row[0] == _of_version(files)
+
+
+def _of_version(files: str) -> str:
+    return f"{__version__} {files}"
+
+
+def _note_files(connection: Connection, files: str | None) -> None:
+    """Record the files that the current revision describes."""
+    connection.execute(
+        "UPDATE revisions SET files = ? WHERE revision = (SELECT max(revision) FROM revisions)",
+        (None if files is None else _of_version(files),),
+    )
 
 
 def pause(connection: Connection, by: str, reason: str | None) -> None:

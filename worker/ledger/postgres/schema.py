@@ -98,7 +98,7 @@ _VERSION_8: Final = """
     CREATE TABLE revisions (
         revision BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
         published_at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(), published_by TEXT NOT NULL, host TEXT NOT NULL,
-        commit TEXT, format INTEGER NOT NULL, accounts BIGINT NOT NULL, numbers BIGINT NOT NULL,
+        commit TEXT, files TEXT, format INTEGER NOT NULL, accounts BIGINT NOT NULL, numbers BIGINT NOT NULL,
         changed BIGINT NOT NULL, removed BIGINT NOT NULL, canary BIGINT NOT NULL, max_failed TEXT NOT NULL,
         state TEXT NOT NULL, is_paused BOOLEAN NOT NULL, paused_by TEXT, reason TEXT,
         fleet_wide TEXT, activations BIGINT NOT NULL DEFAULT 0, deactivations BIGINT NOT NULL DEFAULT 0,
