@@ -14,7 +14,6 @@ from urllib.request import urlopen
 import pytest
 
 from tests.e2e.conftest import Background, Command, Serve, Served
-from tests.support.fleets import end_leases
 from tests.support.ledgers import rows
 from tests.support.postgres import PostgresServer
 from worker.ledger.postgres.database import PostgresDatabase
@@ -278,10 +277,13 @@ def test_worker_serves_metrics(fleet: Command, background: Background) -> None:
     }
 
 
-def test_database_that_stops_ends_a_worker(
+def test_restarted_database_ends_a_worker(
     fleet: Command, served: Served, accounts: list[SandboxAccount], background: Background
 ) -> None:
-    """With status 1. Nothing is sent without an intent, and a new worker continues when the database is back."""
+    """With status 1, after it has released its lanes, so that a new worker continues at once.
+
+    Nothing is sent without an intent. The accounts in progress do not count as crashed.
+    """
     database = PostgresServer()
     try:
         fleet.environment["SENDERID_LEDGER__URL"] = database.url("postgres")
@@ -290,17 +292,36 @@ def test_database_that_stops_ends_a_worker(
         worker = background(fleet, "fleet", "worker")
         _until(lambda: (_phone(0), "INACTIVE") in served.writes)
         database.stop()
+        assert worker.stderr is not None
+        waiting = next(line for line in worker.stderr if '"event":"fleet.waiting"' in line)
+        assert json.loads(waiting)["error_code"] == "LedgerError"
+        database.start()
         _, log = worker.communicate(timeout=60)
         assert worker.returncode == 1, log
-        database.start()
-        with closing(PostgresDatabase(database.url("postgres")).open()) as connection:
-            (run_id,) = connection.execute("SELECT run FROM workers").fetchone()
-            end_leases(connection, run_id)
         again = background(fleet, "fleet", "worker")
         _until(lambda: _status(fleet)["queue"]["unsettled"] == 0)
-        _ended(again)
+        assert '"event":"fleet.taken_over"' not in _ended(again)
         assert _switched(accounts) == list(range(_COUNT))
         assert set(Counter(served.writes).values()) == {1}
+    finally:
+        database.remove()
+
+
+def test_signal_ends_the_wait_for_a_database(fleet: Command, background: Background) -> None:
+    database = PostgresServer()
+    try:
+        fleet.environment |= {
+            "SENDERID_LEDGER__URL": database.url("postgres"),
+            "SENDERID_RATE_LIMIT__PER_SECONDS": "60",
+        }
+        worker = background(fleet, "fleet", "worker")
+        assert worker.stderr is not None
+        next(line for line in worker.stderr if '"event":"fleet.lanes"' in line)
+        database.stop()
+        next(line for line in worker.stderr if '"event":"fleet.waiting"' in line)
+        worker.terminate()
+        worker.communicate(timeout=30)
+        assert worker.returncode == 1
     finally:
         database.remove()
 

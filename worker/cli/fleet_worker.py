@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -22,9 +22,11 @@ from worker.daemon.passes import Pass, Passes
 from worker.daemon.scheduler import LONGEST_REST
 from worker.ledger import Ledger, NullLedger
 from worker.ledger.group_commit import GroupCommits
-from worker.ledger.postgres.agenda import Agenda, Balance, QueueLength
+from worker.ledger.postgres.agenda import Agenda, Balance, QueueLength, give_up
+from worker.ledger.postgres.database import PostgresDatabase
 from worker.ledger.postgres.leases import PostgresLeases
 from worker.model.accounts import AccountMemory
+from worker.model.errors import LeaseLost, LedgerError
 from worker.model.results import RunOutcome
 from worker.plan.build import Terms
 from worker.plan.policy import Selection
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 __all__ = ["run_worker"]
 
 _COMMAND: Final = "fleet worker"
+_RETRY_SECONDS: Final = 0.5
+"""Time in seconds between two attempts to reach the database."""
 
 
 async def run_worker(run: Session, settings: Settings, services: Services, metrics: "Metrics", every: float) -> int:
@@ -51,7 +55,7 @@ async def run_worker(run: Session, settings: Settings, services: Services, metri
     canary = msgspec.structs.replace(settings.canary, accounts=0)
     settings = msgspec.structs.replace(settings, safety=safety, canary=canary)
     memories: dict[str, AccountMemory] = {}
-    async with _leased(settings, run.run_id, every) as (leases, agenda, commits):
+    async with _leased(settings, run, every) as (leases, agenda, commits):
         log = run.log.bind(worker=leases.worker)
         recorder = services.recorder(log)
         worker: FleetWorker
@@ -108,14 +112,14 @@ async def _stop(run: Session, worker: FleetWorker) -> None:
 
 @asynccontextmanager
 async def _leased(
-    settings: Settings, run_id: str, every: float
+    settings: Settings, run: Session, every: float
 ) -> AsyncIterator[tuple[PostgresLeases, AgendaThread, GroupCommits]]:
     """Hold the leases of the worker inside the `async with` block, with its agenda and the records of its runs."""
     database = fleet_database(settings)
-    run = LedgerOptions(_COMMAND).run_info(settings, run_id, now)
+    window_seconds = settings.rate_limit.per_seconds
     leases = PostgresLeases(
-        run,
-        settings.timeout.total_seconds + settings.rate_limit.per_seconds,
+        LedgerOptions(_COMMAND).run_info(settings, run.run_id, now),
+        settings.timeout.total_seconds + window_seconds,
         database.open,
         is_fleet=True,
     )
@@ -130,7 +134,7 @@ async def _leased(
                 leases,
                 every=every,
                 longest_rest=LONGEST_REST,
-                window_seconds=settings.rate_limit.per_seconds,
+                window_seconds=window_seconds,
             )
         )
         try:
@@ -141,9 +145,35 @@ async def _leased(
                 agenda,
                 GroupCommits(connection, leases, submit=thread.submit, now=now, unusable=database.unusable),
             )
+        except LedgerError as error:
+            leases.stop()
+            await _give_up(database, leases, window_seconds, run, error)
+            raise
         finally:
             agenda.close()
             leases.stop()
+
+
+async def _give_up(
+    database: PostgresDatabase, leases: PostgresLeases, window_seconds: float, run: Session, error: LedgerError
+) -> None:
+    """Release what the worker has as soon as the database can be used again, unless its leases end before.
+
+    No request is in flight any more. A signal ends the wait.
+    """
+    is_waiting = False
+    while not isinstance(error, LeaseLost) and leases.rest_seconds > 0 and not run.stop_event.is_set():
+        try:
+            with closing(await asyncio.to_thread(database.open)) as connection:
+                give_up(connection, leases, window_seconds)
+        except LedgerError:
+            if not is_waiting:
+                is_waiting = True
+                run.log.warning("fleet.waiting", worker=leases.worker, error_code=error.code, error_message=str(error))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(run.stop_event.wait(), _RETRY_SECONDS)
+        else:
+            return
 
 
 class _Ledgers:

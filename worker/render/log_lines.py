@@ -65,6 +65,7 @@ class LogEvent(StrEnum):
     FLEET_ROLLING = "fleet.rolling"
     FLEET_PAUSED = "fleet.paused"
     FLEET_DRAINING = "fleet.draining"
+    FLEET_WAITING = "fleet.waiting"
     FLEET_STOPPED = "fleet.stopped"
 
 

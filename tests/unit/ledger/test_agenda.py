@@ -22,7 +22,7 @@ from tests.support.ledgers import (
 from worker.config.settings import RateLimit
 from worker.ledger import writes
 from worker.ledger.group_commit import GroupCommits
-from worker.ledger.postgres.agenda import CHANGED, CRASHED, ROUTINE, Agenda, DueAccount, Pause, Reconciled
+from worker.ledger.postgres.agenda import CHANGED, CRASHED, ROUTINE, Agenda, DueAccount, Pause, Reconciled, give_up
 from worker.ledger.postgres.database import PostgresDatabase
 from worker.model.accounts import Status
 from worker.model.errors import AccountBusy, LedgerError
@@ -129,6 +129,25 @@ def test_changed_accounts_come_first(postgres: PostgresDatabase) -> None:
         assert _take(agenda, 9) == ()
         agenda.balance()
         assert [_names(_take(agenda, 1)) for _ in range(5)] == [["b"], ["d"], ["a"], ["e"], []]
+
+
+def test_worker_that_gives_up_leaves_its_accounts_due(postgres: PostgresDatabase) -> None:
+    """They do not count as crashed. Its lanes are free after the window of the quota."""
+    _publish(postgres, "a", "b")
+    process = FleetProcess(postgres, "one")
+    process.agenda.balance()
+    assert len(_take(process.agenda, 9)) == 2
+    process.leases.stop()
+    with closing(postgres.open()) as connection:
+        give_up(connection, process.leases, 60.0)
+        process.connection.close()
+    assert rows(postgres, "SELECT count(*) FROM leases") == rows(postgres, "SELECT count(*) FROM workers") == [(0,)]
+    assert rows(postgres, "SELECT count(*) FROM lanes WHERE free_at > clock_timestamp() + interval '50 s'") == [(1024,)]
+    _execute(postgres, "UPDATE lanes SET free_at = clock_timestamp(), released_at = 'epoch'")
+    with FleetProcess(postgres, "two") as agenda:
+        assert agenda.balance().taken_over == 0
+        assert sorted(_names(_take(agenda, 9))) == ["a", "b"]
+        assert rows(postgres, "SELECT sum(crashes) FROM accounts") == [(0,)]
 
 
 def test_account_of_a_dead_worker_is_reconciled_in_spite_of_a_backlog(postgres: PostgresDatabase) -> None:

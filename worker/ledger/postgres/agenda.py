@@ -36,6 +36,7 @@ __all__ = [
     "Reconciled",
     "RevisionInForce",
     "Slice",
+    "give_up",
 ]
 
 ROUTINE: Final = 0
@@ -197,6 +198,17 @@ class Pause(Struct, frozen=True):
 
     revision: int
     reason: str
+
+
+def give_up(connection: Connection, leases: PostgresLeases, window_seconds: float) -> None:
+    """Release the lanes and the accounts of a worker that lost its connection, after its last request has ended.
+
+    Its accounts stay due. Other runs can take its lanes after the window of their quotas.
+    """
+    with transaction(connection):
+        lock_rows(connection)
+        connection.execute("UPDATE accounts SET worker = NULL WHERE worker = ?", (leases.worker,))
+        leases.release_all(connection, window_seconds)
 
 
 class Agenda:

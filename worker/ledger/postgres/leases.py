@@ -219,6 +219,11 @@ class PostgresLeases:
         return self._worker
 
     @property
+    def rest_seconds(self) -> float:
+        """The time in seconds until other runs may take the leases, if they are not renewed."""
+        return self._deadline + self._grace_seconds - alarm.seconds_since_boot()
+
+    @property
     def lanes(self) -> tuple[str, ...]:
         """The names of the lanes whose leases are held."""
         return tuple(self._lanes)
@@ -243,12 +248,21 @@ class PostgresLeases:
             tokens = [self._lanes.pop(name).token for name in names]
         connection.execute(_RELEASE_LANES, (tokens, self._worker, window_seconds))
 
+    def release_all(self, connection: Connection, window_seconds: float) -> None:
+        """Release everything that the run has, over another connection, inside a transaction."""
+        held = connection.execute(
+            "SELECT token FROM leases WHERE worker = ? AND name LIKE 'lane %'", (self._worker,)
+        ).fetchall()
+        connection.execute(_RELEASE_LANES, ([token for (token,) in held], self._worker, window_seconds))
+        connection.execute("DELETE FROM workers WHERE worker = ?", (self._worker,))
+
     def stop(self) -> None:
         """Stop to renew leases, and stop the kernel's timer: the run sends no more requests."""
         if self._thread is None:
             return
         self._stopping.set()
         self._thread.join()
+        self._thread = None
         alarm.disarm(self)
         with suppress(LedgerError):
             self._execute_in_time(_STOP, self._worker)
