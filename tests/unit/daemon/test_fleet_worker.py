@@ -1,6 +1,7 @@
 """The loop of a fleet's worker, over a real database and with passes that a test scripts."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing, suppress
 from datetime import UTC, datetime, timedelta
@@ -158,14 +159,16 @@ def _states(database: PostgresDatabase) -> list[Any]:
     )
 
 
-async def _after_one_turn(database: PostgresDatabase, script: Script, text: str) -> tuple[_Passes, Any]:
+async def _after_one_turn(database: PostgresDatabase, script: Script, text: str) -> tuple[_Passes, Any, float]:
+    """Return the passes, the state of the account after its turn, and the seconds that it took at most."""
     publish_accounts(database, document("a", text), lane=lambda _: identity.lane("solapi", "NCSKEY"))
     passes = _Passes(script)
     listener = _Listener()
+    start = time.monotonic()
     async with _running(database, passes, listener):
         await _until(lambda: bool(listener.passes))
         (state,) = _states(database)
-    return passes, state
+    return passes, state, time.monotonic() - start + 1
 
 
 _NUMBERS = f"numbers: {{{PHONE}: ACTIVE}}"
@@ -197,29 +200,29 @@ async def test_account_is_due_again_by_its_result(
     database: PostgresDatabase, script: Script, expected: tuple[Any, ...]
 ) -> None:
     """After the interval, after its rest, or soon if another run had its lease."""
-    _, state = await _after_one_turn(database, script, _NUMBERS)
-    assert abs(state[0] - expected[0]) <= 2
+    _, state, elapsed = await _after_one_turn(database, script, _NUMBERS)
+    assert expected[0] - elapsed <= state[0] <= expected[0]
     assert state[1:] == expected[1:]
 
 
 async def test_transition_of_a_schedule_comes_before_the_next_pass(database: PostgresDatabase) -> None:
     moment = (datetime.now(UTC) + timedelta(seconds=60)).isoformat(timespec="seconds")
     text = f"numbers: {{{PHONE}: {{status: ACTIVE, schedule: [{{from: '{moment}', status: INACTIVE}}]}}}}"
-    _, state = await _after_one_turn(database, lambda account: AccountPass(_plan(account.name)), text)
-    assert abs(state[0] - 60) <= 2
+    _, state, elapsed = await _after_one_turn(database, lambda account: AccountPass(_plan(account.name)), text)
+    assert 60 - elapsed <= state[0] <= 60
     assert state[1] == 10
 
 
 async def test_suspended_account_is_not_written(database: PostgresDatabase) -> None:
     text = f"suspend: {{reason: move}}\n{_NUMBERS}"
-    passes, _ = await _after_one_turn(database, lambda account: AccountPass(_plan(account.name)), text)
+    passes, _, _ = await _after_one_turn(database, lambda account: AccountPass(_plan(account.name)), text)
     assert passes.held[0] == frozenset({"a"})
 
 
 async def test_account_without_keys_stays_in_its_lane(database: PostgresDatabase) -> None:
     """The pass reports that they are missing."""
     text = f"credentials: {{api_key: {{env: K}}, api_secret: {{env: S}}}}\n{_NUMBERS}"
-    passes, _ = await _after_one_turn(database, lambda account: AccountPass(_plan(account.name)), text)
+    passes, _, _ = await _after_one_turn(database, lambda account: AccountPass(_plan(account.name)), text)
     assert passes.held == [frozenset()]
 
 
