@@ -199,6 +199,27 @@ def test_filters_have_distinct_names(page: str, filters: list[str]) -> None:
     assert [cell["data-facet"] for cell in ParsedReport(page).named("th") if "data-facet" in cell] == filters
 
 
+def test_table_has_no_empty_columns() -> None:
+    """A column of zeros is empty too."""
+    counts = tally(Action, {Action.ACTIVATE: 1, Action.UNCHANGED: 3})
+    page = report.plan(plan_of(AccountPlan(account="main", counts=counts, changes=(change_at(0),))))
+    titles = [cell["data-key"] for cell in ParsedReport(page).named("th") if "data-key" in cell]
+    assert titles == [
+        "account",
+        "ended",
+        "on",
+        "same",
+        "account",
+        "phone",
+        "what",
+        "status",
+        "why",
+        "cause",
+        "note",
+        "owner",
+    ]
+
+
 def test_fingerprint_is_short_and_can_be_copied() -> None:
     """A script hides the rest of a fingerprint, and copies all of it."""
     page = report.plan(plan_of())

@@ -104,11 +104,11 @@ class Table(Struct, frozen=True):
 
     @property
     def shown(self) -> tuple[int, ...]:
-        """The indexes of the columns that are not empty."""
+        """The indexes of the columns that are not empty. A column of zeros is empty."""
         return tuple(
             index
             for index in range(len(self.columns))
-            if any(row.cells[index] not in {None, "", ()} for row in self.rows)
+            if any(row.cells[index] not in {None, "", (), 0} for row in self.rows)
         )
 
     @property
