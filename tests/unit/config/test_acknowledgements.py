@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from worker.config.desired import load, read_origins
+from worker.config.desired import load
+from worker.config.desired.origins import read_origins
 from worker.model.accounts import Acknowledgement, Desired, DesiredAccount, Status
 from worker.model.errors import DesiredStateError
 

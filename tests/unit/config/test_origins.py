@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.config.desired import load, read_origins
+from worker.config.desired import load
+from worker.config.desired.origins import read_origins
 from worker.model.number_status import Origin
 
 PHONE = "01012345678"

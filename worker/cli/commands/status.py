@@ -97,7 +97,8 @@ def command(
 
 def _explained(account: "AccountStatus", desired: "DesiredAccount", phone: str) -> "AccountStatus":
     """Return the state of an account with the origins of the fields of a number, if its files list it."""
-    from worker.config.desired import is_shared, read_origins
+    from worker.config.desired import is_shared
+    from worker.config.desired.origins import read_origins
     from worker.model.ports import sources
 
     origins: tuple[Origin, ...] = ()

@@ -13,7 +13,6 @@ from worker.config.desired.load import (
     read_documents,
 )
 from worker.config.desired.names import DocumentName, read_names
-from worker.config.desired.origins import read_origins
 
 __all__ = [
     "AccountDocument",
@@ -35,5 +34,4 @@ __all__ = [
     "parse_file",
     "read_documents",
     "read_names",
-    "read_origins",
 ]

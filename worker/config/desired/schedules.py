@@ -208,6 +208,9 @@ def resolve_schedules(
     Numbers with equal schedules share one instance. A number whose schedule has problems is left out. `others` are
     schedules that are checked too, although they belong to no number.
     """
+    others = tuple(others)
+    if not numbers and not others:
+        return {}  # names of time zones take some milliseconds to read
     resolver = _Resolver(reader, timezone)
     for other in others:
         resolver.resolve(other)
