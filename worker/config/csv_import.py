@@ -226,7 +226,11 @@ class _TableReader:
             self._problem(self._head, column.index, message)
         for column in header.columns:
             if column.field in self._columns:
-                message = Message("duplicate column {column}: keep one", column=column.field)
+                message = Message(
+                    "duplicate column {column}: keep one, or add --skip-column {heading}",
+                    column=column.field,
+                    heading=quote(column.heading),
+                )
                 raise self._error_at(self._head, column.index, _with_columns(message, header))
             if column.field is not None:
                 self._columns[column.field] = column.index

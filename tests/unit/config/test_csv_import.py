@@ -198,7 +198,10 @@ def test_every_problem_has_its_line_and_column() -> None:
         (b"phone,status\n\xff\xff\xff", "neither UTF-8 nor CP949"),
         (b"phone\0,status\n", "neither UTF-8 nor CP949"),
         (b'phone,status\n"01012345678,ACTIVE\n', "t.csv:2:1: invalid CSV: unexpected end of data"),
-        (b"number,phone,status\n", "t.csv:1:8: duplicate column phone"),
+        (
+            b"number,phone,status\n",
+            "t.csv:1:8: duplicate column phone: keep one, or add --skip-column 'phone'; columns: ",
+        ),
         (b"phone,status\n,\n", "t.csv:1:1: the table has no numbers"),
         (b"phone,note\n", "t.csv:1:1: missing column"),
     ],

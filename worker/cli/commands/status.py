@@ -41,7 +41,7 @@ __all__ = ["command"]
 @click.option(
     "--explain",
     metavar="PHONE",
-    help="Only this number, and where its status, owner, note, protection and schedule come from.",
+    help="Only this number, and where its status, owner, note, protection, acknowledgement and schedule come from.",
 )
 @options.listing
 @options.logging
