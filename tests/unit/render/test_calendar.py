@@ -97,4 +97,16 @@ def test_account_calendar_has_the_changes_of_its_schedules() -> None:
     change = CalendarEntry(
         "0211", "2026-12-01T00:00:00Z", "INACTIVE", "ACTIVE", "scheduled ACTIVE: sale", "note", "owner"
     )
-    assert account_calendar(account, start, end) == AccountCalendar("main", "Asia/Seoul", (change,))
+    expected = AccountCalendar("main", "Asia/Seoul", (change,), "2026-12-22T00:00:00Z")
+    assert account_calendar(account, start, end) == expected
+    assert account_calendar(account, end, end).next == "2026-12-22T00:00:00Z"
+    assert account_calendar(account, start, end + (end - start)).next is None
+
+
+def test_earliest_change_after_the_range_is_named() -> None:
+    """It is in the time zone that all accounts share, or in UTC."""
+    late, early = (AccountCalendar("a", "Asia/Seoul", (), f"2026-12-{day}T00:00:00Z") for day in (31, 22))
+    page = text(calendar_of(late, early), color=False, width=160)
+    assert page.endswith(" 00:00 KST. The next change after that is at 2026-12-22 09:00 KST.\n")
+    page = text(calendar_of(early, replace(late, timezone="UTC")), color=False, width=160)
+    assert page.endswith(" 15:00 UTC. The next change after that is at 2026-12-22 00:00 UTC.\n")

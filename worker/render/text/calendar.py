@@ -1,7 +1,7 @@
 """Calendar of scheduled changes to the desired state: the document of `senderid calendar`, and its text."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Annotated, Final, Literal
 
@@ -11,7 +11,7 @@ from worker.model.accounts import DesiredAccount
 from worker.model.messages import Message
 from worker.model.phones import hyphenated
 from worker.model.plans import Phone, Timestamp
-from worker.model.schedule import transitions
+from worker.model.schedule import next_transition, transitions
 from worker.model.times import format_local, format_utc, load_zone
 from worker.render.i18n import gettext as _
 from worker.render.i18n import translate
@@ -26,6 +26,7 @@ __all__ = ["AccountCalendar", "Calendar", "CalendarEntry", "account_calendar", "
 DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _NOT_SET: Final = Message("not set")
 """Shown in place of a desired status if there is none."""
+_INSTANT: Final = timedelta(microseconds=1)
 _REMARK_COLUMNS: Final = 20
 """Minimum width in columns of a remark, even if the page is narrower."""
 
@@ -43,11 +44,15 @@ class CalendarEntry(Struct, frozen=True):
 
 
 class AccountCalendar(Struct, frozen=True):
-    """The changes of one account by time; `timezone` is the IANA name of its file's zone."""
+    """The changes of one account by time; `timezone` is the IANA name of its file's zone.
+
+    `next` is the time of the first change after those; null if there is none.
+    """
 
     account: str
     timezone: str
     due: tuple[CalendarEntry, ...]
+    next: Timestamp | None = None
 
 
 class Calendar(Struct, frozen=True, kw_only=True):
@@ -75,7 +80,8 @@ def account_calendar(account: DesiredAccount, start: datetime, end: datetime) ->
         for transition in transitions(account, start, end)
         for desired in (account.numbers[transition.phone],)
     )
-    return AccountCalendar(account.name, account.timezone, due)
+    later = next_transition(account, end - _INSTANT)
+    return AccountCalendar(account.name, account.timezone, due, None if later is None else format_utc(later))
 
 
 def text(calendar: Calendar, *, color: bool, width: int = 80) -> str:
@@ -89,9 +95,13 @@ def text(calendar: Calendar, *, color: bool, width: int = 80) -> str:
         if account.due:
             lines += [*_account(account, paint, width), ""]
     total = sum(len(account.due) for account in calendar.accounts)
-    start, until = (_local(moment, _zone_of(calendar.accounts)) for moment in (calendar.start, calendar.until))
+    zone = _zone_of(calendar.accounts)
+    start, until = (_local(moment, zone) for moment in (calendar.start, calendar.until))
     verdict = _("{changes} from {start} until {until}.") if total else _("No changes from {start} until {until}.")
     verdict = verdict.format(changes=count(total, "change"), start=start, until=until)
+    later = min((account.next for account in calendar.accounts if account.next is not None), default=None)
+    if later is not None:
+        verdict += " " + _("The next change after that is at {time}.").format(time=_local(later, zone))
     return "\n".join([*lines, *indented(verdict, width, "", "  ", lambda line: paint("bold", line))]) + "\n"
 
 
