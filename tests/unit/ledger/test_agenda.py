@@ -420,6 +420,21 @@ def test_two_names_of_one_account_are_not_written(postgres: PostgresDatabase) ->
         assert (held, names) == (frozenset({"b"}), {"b": ("a", "b")})
 
 
+def test_key_of_an_account_that_changed_its_credentials_is_updated(postgres: PostgresDatabase) -> None:
+    """By its next turn, so that another account may have the former key."""
+    _publish(postgres, "a", "b")
+    _execute(postgres, "UPDATE accounts SET key = 'vendor 1' WHERE name = 'a'")
+    with FleetProcess(postgres) as agenda:
+        agenda.balance()
+        a, b = sorted(_take(agenda, 2), key=lambda due: due.name)
+        writes_of_b: Mapping[str, Mapping[Action, int]] = {"b": {Action.ACTIVATE: 1}}
+        assert agenda.admit(writes_of_b, {"b": "vendor 1"})[0] == {"b"}
+        agenda.finish([a], [_done(a, key="vendor 2")])
+        assert agenda.admit(writes_of_b, {"b": "vendor 1"})[0] == frozenset()
+        agenda.finish([b], [_done(b, key="vendor 1")])
+    assert rows(postgres, "SELECT name, key FROM accounts ORDER BY name") == [("a", "vendor 2"), ("b", "vendor 1")]
+
+
 def test_length_of_the_queue(postgres: PostgresDatabase) -> None:
     """The lag of a publication is that of the oldest change. Without due accounts, all are 0."""
     with FleetProcess(postgres) as agenda:

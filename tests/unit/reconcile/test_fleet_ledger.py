@@ -7,17 +7,21 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from msgspec.structs import replace
 
 from tests.support.ledgers import immediate_ledger, never_wait, rows, subject
 from tests.support.loopback import LogRecorder, Loopback, credentials, run, runtime
+from tests.support.postgres import new_database
 from worker.config.settings import RateLimit, Retry, Settings
 from worker.ledger import Ledger, Subject, group_commit, memory_reader
 from worker.ledger import writes as store
 from worker.ledger.database import Connection, Leases
 from worker.ledger.history import run_record
+from worker.ledger.postgres.database import PostgresDatabase
+from worker.ledger.postgres.leases import lane_name
 from worker.ledger.sqlite import SqliteFile
 from worker.model.accounts import Desired, DesiredAccount, Status
 from worker.model.credentials import Credentials, CredentialsRef, SecretRef
@@ -473,3 +477,33 @@ def test_rollback_preview_repeats_a_shrunken_read(tmp_path: Path) -> None:
         assert _rereads(setup) == ["registered numbers fell from 4 to 2"]
 
     _run_scenario(scenario, tmp_path, _account(1, numbers=4))
+
+
+def test_rotated_key_has_its_own_lane_and_quota(tmp_path: Path) -> None:
+    """A run leases the lane of the key that sends the writes, even if another key read the account for the plan."""
+    database = PostgresDatabase(new_database())
+
+    async def scenario(setup: FleetSetup) -> None:
+        account = setup.accounts[0]
+        key = credentials(account)
+        rotated = replace(key, api_key="NCSROTATED")
+        setup.sandbox.accounts[rotated.api_key] = account
+        async with immediate_ledger(database) as run_ledger:
+            fleet = Fleet(
+                setup.settings,
+                setup.loopback.transport,
+                lambda _: key,
+                setup.log,
+                ledger=run_ledger,
+                runtime=runtime(),
+            )
+            drafts = await fleet.plan(setup.desired, _TERMS)
+            former, key = key, rotated
+            (result,) = await fleet.apply(setup.desired, drafts, _TERMS, Mock())
+        assert result.outcome is RunOutcome.CONVERGED
+        lane = lane_name(identity.lane(setup.settings.endpoint, rotated.api_key))
+        assert rows(database, "SELECT name FROM lanes") == [(lane,)]
+        assert set(fleet.quotas) == {former.api_key, rotated.api_key}
+
+    _run_scenario(scenario, tmp_path, _account(0))
+    database.close()
