@@ -11,6 +11,7 @@ from playwright.sync_api import expect
 from tests.browser.conftest import Opened, Visit
 from tests.support.reports import HOSTILE, fleet_plan, throttled_run
 from worker.render import report
+from worker.render.i18n import use_language
 
 Written = Callable[[str, str], str]
 
@@ -67,6 +68,14 @@ def test_report_is_accessible_and_self_contained(
     assert not visited.overflows()
     assert visited.requests == [url]
     assert visited.complaints == []
+
+
+def test_korean_report_is_accessible(visit: Opened, written: Written) -> None:
+    with use_language("ko"):
+        url = written(report.plan(fleet_plan(3, 8)), "report.html")
+    visited = visit(url, size="tablet")
+    assert visited.violations() == []
+    assert not visited.overflows()
 
 
 def test_hostile_texts_are_inert(visit: Opened, written: Written) -> None:

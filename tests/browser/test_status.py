@@ -99,6 +99,14 @@ def test_pages_with_files_are_accessible(tmp_path: Path, visit: Opened, path: st
         assert observed.complaints == []
 
 
+@pytest.mark.parametrize("path", ["/", _account("a"), f"/runs/{FIRST}"])
+def test_korean_pages_are_accessible(pages: str, visit: Opened, path: str) -> None:
+    observed = visit(pages + path, size="phone", language="ko")
+    assert observed.page.locator("html").get_attribute("lang") == "ko"
+    assert observed.violations() == []
+    assert not observed.overflows()
+
+
 def test_status_page_is_complete_without_scripts(pages: str, visit: Opened) -> None:
     page = visit(pages, scripts=False).page
     page.get_by_label("Account name contains").fill("b")
