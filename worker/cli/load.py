@@ -148,7 +148,7 @@ def desired_paths(paths: Sequence[str]) -> Sequence[str]:
         DesiredStateError: no path was given, and the default folder does not exist.
     """
     if not paths and not os.path.lexists(DEFAULT_FILES):
-        message = Message("the folder does not exist: give files with -f, or start with `senderid export`")
+        message = Message("the folder does not exist: give files with -f, or start with `senderid init`")
         raise DesiredStateError([Problem(DEFAULT_FILES, 1, 1, message)])
     return paths or (DEFAULT_FILES,)
 

@@ -108,7 +108,7 @@ def test_accounts_default_to_config_desired() -> None:
 
 def test_missing_default_folder_is_refused_with_advice() -> None:
     with pytest.raises(
-        DesiredStateError, match=r"^config/desired:1:1: .*: give files with -f, or start with `senderid ex"
+        DesiredStateError, match=r"^config/desired:1:1: .*: give files with -f, or start with `senderid in"
     ):
         load_accounts(Settings(), [])
 
