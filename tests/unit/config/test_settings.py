@@ -491,6 +491,12 @@ def test_network_is_loaded() -> None:
     assert (network.proxy, network.no_proxy) == ("http://proxy:3128", (".internal", "10.0.0.0/8"))
 
 
+def test_maintenance_has_days_and_times() -> None:
+    assert load_text("maintenance: {weekly: 'Sun 02:00-04:00', reason: power}").maintenance.weekly == "Sun 02:00-04:00"
+    (problem,) = problems("maintenance: {weekly: 'Sun 25:00-26:00'}")
+    assert problem.startswith("w.yaml:1:")
+
+
 def test_literal_ledger_password_is_refused_without_repeating_it() -> None:
     (problem,) = problems("ledger: {password: hunter2}")
     assert problem.startswith("w.yaml:1:20: password must be a reference")
