@@ -73,11 +73,13 @@ listed() {
 files=()
 roots=()
 options=()
+mask=()
 allowed=()
 listed files -f "${INPUT_FILES:-}"
 listed roots --files "${INPUT_FILES:-config/desired}"
 listed options --settings "${INPUT_SETTINGS:-}"
-listed options --mask "${INPUT_MASK:-}"
+listed mask --mask "${INPUT_MASK:-}"
+options+=("${mask[@]}")
 listed allowed --allow "${INPUT_ALLOW:-}"
 # a request must not choose the programs that run with the secrets of the job
 options+=(--no-commands)
@@ -158,6 +160,10 @@ case $command in
   plan)
     forge describe "$plan" >>"$GITHUB_OUTPUT" || exit 1
     output plan "$plan"
+    if report "the report" senderid show "$plan" "${mask[@]}" --format html --output "$folder/senderid-report.html"; then
+      output report "$folder/senderid-report.html"
+      footer+=", [the report]($run#artifacts)"
+    fi
     if [[ -n ${HEAD_REPOSITORY:-} ]]; then
       # reviewers would see an older comment: do not keep this plan for the merge
       forge comment --kind plan --name "$name" --body "$page" --footer "$footer" ||

@@ -125,7 +125,11 @@ def test_plan_updates_its_one_comment(job: Job, forge: Forge, served: Served) ->
     assert len(forge.comments) == 121
     comment = forge.comments[-1]
     assert comment["body"].startswith(f"{MARKER}\n### Safe to merge.\n\n**Plan: 1 to activate, 0 to deactivate")
-    assert comment["body"].rstrip().endswith(f"[The run](https://github.com/{REPOSITORY}/actions/runs/42)")
+    run = f"https://github.com/{REPOSITORY}/actions/runs/42"
+    assert comment["body"].rstrip().endswith(f"[The run]({run}), [the report]({run}#artifacts)")
+    report = Path(first.outputs["report"]).read_text()
+    assert report.startswith("<!doctype html>")
+    assert B not in report
     job.folder.joinpath("desired.yaml").write_text(DESIRED.replace(f"{B}: ACTIVE", f"{B}: INACTIVE"))
     second = job("plan", INPUT_ALLOW="max-deactivations\nmin-active\n")
     assert second.status == 0

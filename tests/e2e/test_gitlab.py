@@ -90,6 +90,10 @@ def test_plan_updates_its_one_note(pipeline: Pipeline, forge: Forge, served: Ser
     assert pipeline("senderid-plan").returncode == 0
     assert len(forge.comments) == 121
     assert "### No changes" in forge.comments[-1]["body"]
+    assert "/artifacts/file/senderid-report.html)" in forge.comments[-1]["body"]
+    report = pipeline.folder.joinpath("senderid-report.html").read_text()
+    assert report.startswith("<!doctype html>")
+    assert A not in report
     assert A not in first.stdout + first.stderr
     assert served.writes == []
 
