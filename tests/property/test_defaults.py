@@ -30,7 +30,8 @@ _common = {
     "schedule": st.sampled_from([*_windows, "none", _windows["sale"]]),
 }
 defaults = st.fixed_dictionaries({}, optional=_common)
-entries = st.fixed_dictionaries({}, optional=_common) | st.fixed_dictionaries(
+_known = st.sampled_from([f"{{reason: r, until: 2026-11-24{more}}}" for more in ("", ", observed: PENDING")])
+entries = st.fixed_dictionaries({}, optional=_common | {"acknowledge": _known}) | st.fixed_dictionaries(
     {"status": _common["status"], "until": st.just("2026-11-23")},
     optional={"then": _common["status"], "owner": _common["owner"]},
 )

@@ -285,6 +285,30 @@ DESIRED = [
     ("version: 1\nnumbers: {010-1234-5678: {status: aCtIvE, note: 1, owner: true, protected: false}}", True),
     ("version: 1\nnumbers: {010-1234-5678: {status: ACTIVE, protected: 'True'}}", True),
     ("version: 1\nnumbers: {010-1234-5678: {status: ACTIVE, protected: maybe}}", False),
+    (
+        "version: 1\nnumbers: {112: {status: ACTIVE, acknowledge: {reason: 1, by: a, until: 2026-12-31}}}",
+        True,
+    ),
+    (
+        "version: 1\nnumbers: {112: {status: ACTIVE, acknowledge: {reason: x, until: 2026-12-31, observed: pending}}}",
+        True,
+    ),
+    (
+        "version: 1\nnumbers: {112: {status: ACTIVE, acknowledge: {reason: x, until: 2026-12-31, observed: X}}}",
+        False,
+    ),
+    ("version: 1\nnumbers: {112: {status: ACTIVE, acknowledge: {reason: x}}}", False),
+    ("version: 1\nnumbers: {112: {status: ACTIVE, acknowledge: {until: 2026-12-31}}}", False),
+    ("version: 1\nnumbers: {112: {status: ACTIVE, acknowledge: {reason: x, until: soon}}}", False),
+    (
+        "version: 1\nnumbers: {112: {status: ACTIVE, acknowledge: {reason: x, until: 2026-12-31, who: y}}}",
+        False,
+    ),
+    ("version: 1\nnumbers: {112: {status: ACTIVE, acknowledge: yes}}", False),
+    (
+        "version: 1\nnumbers: [{phone: 112, status: ACTIVE, acknowledge: {reason: x, until: 2026-12-31}}]",
+        True,
+    ),
     ("version: 1\nnumbers: {010-1234-5678: {status: ACTIVE, notes: x}}", False),
     ("version: 1\nnumbers: {010-1234-5678: {note: x}}", False),
     ("version: 1\nnumbers: {010-1234-5678: {status: ACTIVE, note: ''}}", False),
@@ -361,6 +385,7 @@ SHARED = [
     ("version: 1\nnumbers: {}", False),
     ("version: 1\ntimezone: UTC", False),
     ("version: 1\ndefaults: {protected: maybe}", False),
+    ("version: 1\ndefaults: {acknowledge: {reason: x, until: 2026-12-31}}", False),
 ]
 
 
