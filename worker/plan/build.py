@@ -129,7 +129,6 @@ def build(
         changes, active, safety, terms.allow, already_deactivated=_crashed_deactivations(memory, numbers, observed)
     )
     registered_count = len(observed.numbers)
-    known_phones = {change.phone for change in changes if change.action is Action.ACKNOWLEDGED}
     plan = AccountPlan(
         account=desired.name,
         account_id=observed.account_id,
@@ -138,7 +137,7 @@ def build(
         refusals=refusals,
         counts=count_actions(changes, unchanged_count=len(numbers) - len(changes)),
         changes=changes,
-        notices=notices(observed, desired.groups, terms.health, known_phones),
+        notices=notices(observed, desired.groups, terms.health, changes),
         active=active,
     )
     return Draft(

@@ -1,19 +1,20 @@
 """Comparison of a saved plan with the desired-state files, at the time when the plan is applied."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from worker.model import schedule
-from worker.model.accounts import Desired, DesiredAccount, Status, Unmanaged
+from worker.model.accounts import Desired, DesiredAccount, ObservedAccount, Status, Unmanaged
 from worker.model.messages import Message
-from worker.model.plans import Change, Notice, NoticeKind
+from worker.model.plans import Action, Change, Notice, NoticeKind
 from worker.model.ports import sources
+from worker.plan.diff import diff
 from worker.plan.planfile import SavedAccount
 
-__all__ = ["CurrentFiles", "missing_file_notices", "stale_writes", "with_earliest_ends"]
+__all__ = ["CurrentFiles", "acknowledged_changes", "missing_file_notices", "stale_writes", "with_earliest_ends"]
 
 
 class CurrentFiles(Struct, frozen=True):
@@ -37,7 +38,8 @@ class CurrentFiles(Struct, frozen=True):
 def stale_writes(saved_account: SavedAccount, files: CurrentFiles, moment: datetime) -> dict[str, Message]:
     """Return the numbers whose planned write the files no longer desire at `moment`, an aware time, with the reasons.
 
-    If a number may be in a missing file, its write counts as still desired.
+    They include the acknowledged numbers whose difference the files no longer acknowledge. If a number may be in a
+    missing file, its write counts as still desired, and its acknowledgement as in force.
     """
     desired = files.desired
     if desired is None:
@@ -53,7 +55,7 @@ def stale_writes(saved_account: SavedAccount, files: CurrentFiles, moment: datet
     settled_account = schedule.settle_schedules(desired, moment)
     outdated_changes = [
         change
-        for change in saved_account.changes
+        for change in _compared(saved_account)
         if not _still_desires(settled_account, change, complete=files.is_complete)
     ]
     locations = {
@@ -85,8 +87,31 @@ def missing_file_notices(files: CurrentFiles) -> tuple[Notice, ...]:
     return tuple(notices)
 
 
+def acknowledged_changes(
+    saved_account: SavedAccount, files: CurrentFiles | None, observed: ObservedAccount, moment: datetime
+) -> Iterator[Change]:
+    """Yield the acknowledged changes of an account at `moment`, an aware time: those of the files, or of the plan.
+
+    Those of the plan count if the numbers may not be in the files.
+    """
+    desired = None if files is None or files.desired is None else schedule.settle_schedules(files.desired, moment)
+    numbers = {} if desired is None else desired.numbers
+    yield from (change for change in diff(numbers, observed.numbers) if change.action is Action.ACKNOWLEDGED)
+    yield from (
+        change
+        for change in saved_account.impossible
+        if change.action is Action.ACKNOWLEDGED and change.phone not in numbers
+    )
+
+
+def _compared(saved_account: SavedAccount) -> tuple[Change, ...]:
+    """Return the changes that follow from the files: the writes, and the acknowledged differences."""
+    known = (change for change in saved_account.impossible if change.action is Action.ACKNOWLEDGED)
+    return (*saved_account.changes, *known)
+
+
 def _phones(saved_account: SavedAccount) -> tuple[str, ...]:
-    return tuple(change.phone for change in saved_account.changes)
+    return tuple(change.phone for change in _compared(saved_account))
 
 
 def _with_earlier_end(change: Change, desired: Desired | None) -> Change:
@@ -113,6 +138,8 @@ def _still_desires(settled_account: DesiredAccount, change: Change, *, complete:
     """Return True if the files still desire the write, or if `complete` is False and a missing file may desire it."""
     desired = settled_account.numbers.get(change.phone)
     if desired is not None:
+        if change.action is Action.ACKNOWLEDGED:
+            return desired.status == change.desired and desired.acknowledges(change.observed)
         return desired.status == change.desired and not desired.protected and not desired.acknowledges(change.observed)
     if change.phone in settled_account.idle or settled_account.ignores(change.phone):
         return False
@@ -126,6 +153,8 @@ def _reason(settled_account: DesiredAccount, change: Change, locations: Mapping[
     if phone not in locations:
         return Message("this number is no longer listed in {files}: plan again", files=sources(settled_account))
     location, desired = locations[phone], settled_account.numbers.get(phone)
+    if change.action is Action.ACKNOWLEDGED:
+        return Message("{location} no longer acknowledges the status of this number: plan again", location=location)
     if desired is None:
         return Message("{location} has no desired status at this time: plan again", location=location)
     if desired.protected:

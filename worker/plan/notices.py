@@ -1,6 +1,6 @@
 """Notices: warnings about an account that are independent of its changes, and warnings about swaps."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -8,7 +8,7 @@ from msgspec import structs
 
 from worker.model.accounts import Group, ObservedAccount, PairSwaps, Status
 from worker.model.messages import Message
-from worker.model.plans import AccountPlan, Action, Notice, NoticeKind
+from worker.model.plans import AccountPlan, Action, Change, Notice, NoticeKind
 from worker.model.results import NumberResult, Outcome
 from worker.model.safety import Health
 from worker.model.times import parse_api_time
@@ -37,14 +37,19 @@ _ORDER: Final = {kind: index for index, kind in enumerate(NoticeKind)}
 
 
 def notices(
-    observed: ObservedAccount, groups: Iterable[Group], settings: Health, known_phones: Collection[str] = ()
+    observed: ObservedAccount, groups: Iterable[Group], settings: Health, changes: Iterable[Change] = ()
 ) -> tuple[Notice, ...]:
     """Return the notices on an account after a read. There is at most one per number and kind.
 
     Notices on groups come first, then those on numbers, ordered by kind and number, then the one on the limit. Without
     the time of the read, no notice reports an expiry. Registrations that the vendor extends automatically do not
-    expire. No notice reports the status of `known_phones`, whose difference is acknowledged.
+    expire. No notice reports a status that `changes`, those of the account's plan, show as acknowledged.
     """
+    known_phones = {
+        change.phone
+        for change in changes
+        if change.action is Action.ACKNOWLEDGED and change.observed == observed.status(change.phone)
+    }
     awaiting = (notice for notice in _awaiting_vendor(observed) if notice.phone not in known_phones)
     per_number = [*_expiring(observed, settings), *awaiting]
     per_number.sort(key=lambda notice: (_ORDER[notice.kind], notice.phone or ""))
@@ -127,8 +132,11 @@ def _near_limit(observed: ObservedAccount, settings: Health) -> Iterator[Notice]
 
 
 def with_swap_notice(plan: AccountPlan) -> AccountPlan:
-    """Return the plan. Add a notice if it deactivates numbers although it cannot activate others of the account."""
-    obstacles = activation_obstacles(plan.changes)
+    """Return the plan. Add a notice if it deactivates numbers although it cannot activate others of the account.
+
+    A number whose difference is acknowledged is not reported.
+    """
+    obstacles = activation_obstacles(change for change in plan.changes if change.action is not Action.ACKNOWLEDGED)
     deactivated_phones = [change.phone for change in plan.changes if change.action is Action.DEACTIVATE]
     if not obstacles or not deactivated_phones:
         return plan
@@ -142,7 +150,10 @@ def with_swap_notice(plan: AccountPlan) -> AccountPlan:
 
 
 def result_notices(numbers: Sequence[NumberResult], mode: PairSwaps) -> tuple[Notice, ...]:
-    """Return a notice if a run deactivated numbers but did not confirm others as ACTIVE; none if `mode` is `hold`."""
+    """Return a notice if a run deactivated numbers but did not confirm others as ACTIVE; none if `mode` is `hold`.
+
+    A number whose difference is acknowledged is not reported.
+    """
     deactivated_phones = [number.phone for number in numbers if _was_deactivated(number)] if mode == "warn" else []
     obstacles = (
         {number.phone: number.outcome for number in numbers if _is_not_active(number)} if deactivated_phones else {}
@@ -163,4 +174,4 @@ def _was_deactivated(number: NumberResult) -> bool:
 
 
 def _is_not_active(number: NumberResult) -> bool:
-    return number.desired == Status.ACTIVE != number.after
+    return number.desired == Status.ACTIVE != number.after and number.outcome is not Outcome.ACKNOWLEDGED

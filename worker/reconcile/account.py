@@ -27,7 +27,13 @@ from worker.plan.build import (
     remaining_writes,
     with_changes,
 )
-from worker.plan.comparison import CurrentFiles, missing_file_notices, stale_writes, with_earliest_ends
+from worker.plan.comparison import (
+    CurrentFiles,
+    acknowledged_changes,
+    missing_file_notices,
+    stale_writes,
+    with_earliest_ends,
+)
 from worker.plan.holds import dropped_change, hold_as_approved, in_order
 from worker.plan.notices import notices, result_notices, with_swap_notice
 from worker.plan.planfile import SavedAccount, fingerprint
@@ -133,7 +139,7 @@ async def apply(
         requests=api.requests,
         stop_reason=executor.stop_reason,
         notices=(
-            *notices(executor.last_read, desired.groups, terms.health),
+            *notices(executor.last_read, desired.groups, terms.health, plan.changes),
             *guard_notices(approved),
             *result_notices(results, safety.pair_swaps),
         ),
@@ -199,7 +205,7 @@ async def apply_saved(
         *executor.results(),
         *(not_written_result(change) for change in remaining.changes if not change.action.writes),
         *_conflict_results(remaining, dropped_changes, reasons, observed),
-        *(impossible_result(change, observed) for change in saved_account.impossible),
+        *(impossible_result(change, observed, reasons.get(change.phone)) for change in saved_account.impossible),
     )
     return conclude(
         saved_account.account,
@@ -208,7 +214,12 @@ async def apply_saved(
         requests=api.requests,
         stop_reason=executor.stop_reason,
         notices=(
-            *notices(executor.last_read, saved_account.groups, health),
+            *notices(
+                executor.last_read,
+                saved_account.groups,
+                health,
+                acknowledged_changes(saved_account, files, executor.last_read, now),
+            ),
             *use,
             *(() if files is None else missing_file_notices(files)),
             *result_notices(results, saved_account.safety.pair_swaps),
@@ -273,14 +284,23 @@ async def preview_saved(
         structs.replace(dropped_change(change, observed), reason=messages[change.phone])
         for change in (*remaining.conflicts, *remaining.expired, *dropped_changes)
     )
-    impossible = (dropped_change(change, observed) for change in saved_account.impossible)
+    impossible = (_preview_impossible(change, observed, reasons) for change in saved_account.impossible)
     changes = in_order((*remaining.changes, *blocked_changes, *impossible))
     own_notices = (
-        *notices(observed, saved_account.groups, health),
+        *notices(observed, saved_account.groups, health, acknowledged_changes(saved_account, files, observed, now)),
         *(() if files is None else missing_file_notices(files)),
     )
     plan = remaining_plan(saved_account, observed, remaining, changes, own_notices)
     return Draft(with_swap_notice(await guard_plan(plan, api, saved_account.in_use, allow)), {})
+
+
+def _preview_impossible(change: Change, observed: ObservedAccount, reasons: Mapping[str, Message]) -> Change:
+    """Return a number that the plan does not write, `blocked` if the files no longer acknowledge its difference."""
+    dropped = dropped_change(change, observed)
+    reason = reasons.get(change.phone)
+    if reason is None or dropped.observed == change.desired:
+        return dropped
+    return structs.replace(dropped, action=Action.BLOCKED, reason=reason)
 
 
 def conclude_unapplied(draft: Draft, requests: Requests, error: WorkerError | None = None) -> Conclusion:

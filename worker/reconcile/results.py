@@ -155,12 +155,17 @@ def not_written_result(change: Change, reason: NumberError | None = None) -> Num
     )
 
 
-def impossible_result(change: Change, observed: ObservedAccount) -> NumberResult:
-    """Return the result, by its current status, of a number that the saved plan lists but does not write."""
+def impossible_result(change: Change, observed: ObservedAccount, stale: str | None = None) -> NumberResult:
+    """Return the result, by its current status, of a number that the saved plan lists but does not write.
+
+    `stale` is the reason why the files no longer acknowledge its difference; None if they do, or never did.
+    """
     status = observed.status(change.phone)
     if status == change.desired:
         return unchanged_result(change.phone, change.desired)
-    return not_written_result(change) if status == change.observed else conflict_result(change, observed)
+    if status != change.observed:
+        return conflict_result(change, observed)
+    return not_written_result(change) if stale is None else no_longer_desired_result(change, observed, stale)
 
 
 def as_unverified(number: NumberResult) -> NumberResult:

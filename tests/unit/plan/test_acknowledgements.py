@@ -19,8 +19,9 @@ from worker.model.accounts import (
 from worker.model.number_status import KnownDifference
 from worker.model.plans import Action, Cause, Change, NoticeKind
 from worker.model.reads import HealthStatus, SyncStatus
-from worker.model.safety import Safety
+from worker.model.safety import Health, Safety
 from worker.plan.build import Draft, Terms, build
+from worker.plan.notices import notices
 from worker.plan.policy import Selection
 from worker.plan.reads import account_read
 from worker.plan.status import StatusFilter, account_status
@@ -161,3 +162,10 @@ def test_status_shows_the_acknowledgement_in_force() -> None:
     assert number.acknowledged == KnownDifference(reason="broken line", until="2026-12-01T03:00:00Z", by="Kim")
     (late,) = account_status(_account(), observed, Selection(), StatusFilter(), END).numbers
     assert (late.differs, late.acknowledged) == (True, None)
+
+
+def test_notice_reports_a_status_that_follows_the_acknowledged_one() -> None:
+    """A read after the plan may find another status."""
+    changes = _build(_account(), _observed(n01000000001="INACTIVE")).plan.changes
+    (notice,) = notices(_observed(n01000000001="BLOCKED"), (), Health(), changes)
+    assert (notice.kind, notice.phone) == (NoticeKind.BLOCKED, A)

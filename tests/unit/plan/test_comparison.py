@@ -6,13 +6,19 @@ import pytest
 from msgspec.structs import replace
 
 from worker.config.desired import load
-from worker.model.accounts import DesiredAccount, SourceFile
+from worker.model.accounts import DesiredAccount, Observed, ObservedAccount, SourceFile, Status
 from worker.model.credentials import CredentialsRef, SecretRef
 from worker.model.messages import Message
 from worker.model.plans import Action, Change, Notice, NoticeKind
 from worker.model.ports import sources
 from worker.model.safety import Safety
-from worker.plan.comparison import CurrentFiles, missing_file_notices, stale_writes, with_earliest_ends
+from worker.plan.comparison import (
+    CurrentFiles,
+    acknowledged_changes,
+    missing_file_notices,
+    stale_writes,
+    with_earliest_ends,
+)
 from worker.plan.planfile import SavedAccount
 
 ON, OFF = "01000000001", "01000000002"
@@ -180,3 +186,35 @@ def test_write_of_a_number_that_is_ignored_now_is_stale() -> None:
     reason = "main.yaml ignores this number now: plan again"
     assert _reasons(f"ignore: [{OFF}]\n{unlisted}") == {OFF: reason}
     assert _reasons(f"ignore: [{OFF}]\n{unlisted}", SAVED, "b.yaml") == {OFF: reason}
+
+
+KNOWN = Change(ON, Action.ACKNOWLEDGED, "PENDING", "ACTIVE", "acknowledged until …")
+
+
+@pytest.mark.parametrize(
+    ("entry", "is_stale"),
+    [
+        ("{status: ACTIVE, acknowledge: {reason: x, until: 2099-12-31, observed: PENDING}}", False),
+        ("{status: ACTIVE, acknowledge: {reason: x, until: 2026-11-01, observed: PENDING}}", True),
+        ("{status: ACTIVE, acknowledge: {reason: x, until: 2099-12-31}}", True),
+        ("INACTIVE", True),
+    ],
+)
+def test_acknowledgement_in_a_plan_is_stale_once_the_files_do_not_acknowledge_it(entry: str, *, is_stale: bool) -> None:
+    """It has ended, covers another status, or is no longer in the file."""
+    saved = replace(SAVED, changes=(), impossible=(KNOWN, replace(KNOWN, phone=OFF, action=Action.BLOCKED)))
+    reason = "main.yaml:3 no longer acknowledges the status of this number: plan again"
+    assert _reasons(f"numbers:\n  {ON}: {entry}", saved) == ({ON: reason} if is_stale else {})
+
+
+def test_acknowledged_changes_are_those_of_the_files_and_else_of_the_plan() -> None:
+    saved = replace(SAVED, impossible=(KNOWN,))
+    observed = ObservedAccount("1", {phone: Observed(phone, Status.PENDING) for phone in (ON, OFF)})
+    entry = "{status: ACTIVE, acknowledge: {reason: x, until: 2099-12-31, observed: PENDING}}"
+
+    def phones(files: CurrentFiles | None) -> list[str]:
+        return [change.phone for change in acknowledged_changes(saved, files, observed, NOW)]
+
+    assert phones(None) == phones(CurrentFiles(None)) == [ON]
+    assert phones(CurrentFiles(_account(f"numbers: {{{OFF}: {entry}}}"))) == [OFF, ON]
+    assert phones(CurrentFiles(_account(f"numbers: {{{ON}: ACTIVE}}"))) == []

@@ -25,6 +25,7 @@ NO_SWAP = [
     pytest.param(Change(NEW, Action.HELD, "ACTIVE", "INACTIVE", ""), id="held number"),
     pytest.param(ON, id="activation that can be done"),
 ]
+KNOWN = Change(NEW, Action.ACKNOWLEDGED, "PENDING", "ACTIVE", "acknowledged until …")
 
 _phones = st.integers(0, 9).map("01012345{:03}".format)
 _desired = st.builds(
@@ -178,3 +179,14 @@ def test_no_deactivation_remains_with_an_impossible_activation(
         change.phone for change in changes if change.action.writes
     } - held
     assert bool(with_swap_notice(_plan(*held_changes)).notices) == (impossible and bool(deactivated - held))
+
+
+def test_acknowledged_number_has_no_swap_notice_but_holds_with_pair_swaps() -> None:
+    """Nothing needs to be fixed in `warn` mode. In `hold` mode, the number still counts as not activated."""
+    assert with_swap_notice(_plan(OFF, KNOWN)).notices == ()
+    numbers = [
+        _result(NEW, Action.ACKNOWLEDGED, "ACTIVE", "PENDING", Outcome.ACKNOWLEDGED),
+        _result(OLD, Action.DEACTIVATE, "INACTIVE", "INACTIVE", Outcome.CHANGED),
+    ]
+    assert result_notices(numbers, "warn") == ()
+    assert [change.action for change in hold_swaps((OFF, KNOWN), "hold")] == [Action.HELD, Action.ACKNOWLEDGED]

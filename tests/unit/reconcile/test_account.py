@@ -201,6 +201,15 @@ def test_acknowledged_number_is_reported_and_unchanged() -> None:
         assert [number.outcome for number in result.numbers if number.phone == A] == [outcome]
 
 
+def test_result_has_no_notice_on_an_acknowledged_status() -> None:
+    """A run that writes another number does not report the acknowledged one again."""
+    known = Acknowledgement("documents sent", datetime(2999, 1, 1, tzinfo=UTC), observed="PENDING")
+    account = ModelAccount(n01000000001="PENDING", n01000000002="INACTIVE")
+    desired = replace(_desired(n01000000001=_ON, n01000000002=_ON), acknowledgements={A: known})
+    result = _apply(desired, account)
+    assert (result.outcome, result.notices, account.written) == (RunOutcome.CONVERGED, (), [(B, "ACTIVE")])
+
+
 @pytest.mark.parametrize(
     ("error", "outcome"),
     [

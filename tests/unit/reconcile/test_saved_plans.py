@@ -14,6 +14,7 @@ from worker.config.files import locate
 from worker.ledger import NullLedger
 from worker.model.accounts import (
     AccountMemory,
+    Acknowledgement,
     DatedWindow,
     Desired,
     DesiredAccount,
@@ -298,3 +299,40 @@ def test_preview_blocks_conflicts_and_counts_what_is_done() -> None:
     ]
     assert plan.changes[0].reason == "the number was ACTIVE when planned, and is PENDING now: plan again"
     assert plan.counts[Action.UNCHANGED] == 1
+
+
+_KNOWN = Change("0100003", Action.ACKNOWLEDGED, "PENDING", "ACTIVE", "acknowledged until …")
+_WITH_KNOWN = replace(SAVED, changes=SAVED.changes[:1], impossible=(_KNOWN,))
+
+
+def _with_acknowledgement(until: datetime) -> CurrentFiles:
+    files = _files(n0100001="INACTIVE", n0100002="ACTIVE", n0100003="ACTIVE")
+    assert files.desired is not None
+    known = {"0100003": Acknowledgement("documents sent", until, observed="PENDING")}
+    return replace(files, desired=replace(files.desired, acknowledgements=known))
+
+
+@pytest.mark.parametrize("files", [None, _with_acknowledgement(NOW + timedelta(seconds=1))])
+def test_saved_plan_reports_no_notice_on_an_acknowledged_status(files: CurrentFiles | None) -> None:
+    account = ModelAccount(n0100001="ACTIVE", n0100002="ACTIVE", n0100003="PENDING")
+    assert _preview(account, _WITH_KNOWN, files=files).notices == ()
+    result = _apply_saved(account, _WITH_KNOWN, files=files)
+    assert (result.outcome, result.notices, account.written) == (RunOutcome.CONVERGED, (), [(A, "INACTIVE")])
+
+
+def test_acknowledgement_that_has_ended_is_a_conflict_of_a_saved_plan() -> None:
+    """The preview blocks it. The number has no conflict if it has reached its desired status."""
+    files = _with_acknowledgement(NOW)
+    reason = "main.yaml:5 no longer acknowledges the status of this number: plan again"
+    for status, actions, outcomes in (
+        ("PENDING", [Action.DEACTIVATE, Action.BLOCKED], [Outcome.CHANGED, Outcome.CONFLICT]),
+        ("ACTIVE", [Action.DEACTIVATE, Action.ACKNOWLEDGED], [Outcome.CHANGED]),
+    ):
+        account = ModelAccount(n0100001="ACTIVE", n0100002="ACTIVE", n0100003=status)
+        plan = _preview(account, _WITH_KNOWN, files=files)
+        assert [change.action for change in plan.changes] == actions
+        result = _apply_saved(account, _WITH_KNOWN, files=files)
+        assert [number.outcome for number in result.numbers] == outcomes
+        if status == "PENDING":
+            assert plan.changes[1].reason == reason
+            assert [number.error.message for number in result.numbers if number.error] == [reason]

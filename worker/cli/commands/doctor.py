@@ -32,9 +32,9 @@ _WORST_FIRST: Final[tuple[Literal["fail", "warn", "ok"], ...]] = ("fail", "warn"
 _SHOWN_IF_OK: Final = frozenset({"signature", "clock", "rate limit"})
 """The checks whose details are in the row of an account without problems."""
 _SKEW_WARNING: Final = 60.0
+"""Clock difference in seconds above which a warning is shown. The server refuses more than 900 s."""
 _IN_SYNC_SECONDS: Final = 1.0
 """Offset in seconds below which a clock is in sync: the Date of a response has whole seconds."""
-"""Clock difference in seconds above which a warning is shown. The server refuses more than 900 s."""
 
 
 class Check(Struct, frozen=True):
