@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from threading import Thread
 
 import pytest
@@ -226,15 +227,19 @@ def test_query_over_its_time_limit_is_aborted(postgres: PostgresDatabase) -> Non
     assert rows(postgres, "SELECT id FROM runs") == []
 
 
-async def test_state_changes_with_records_only(postgres: PostgresDatabase) -> None:
-    """Leases and their renewals are no records."""
-    before = postgres.state()
-    async with ledger(postgres):
-        pass
-    end = time.monotonic() + 30
-    while postgres.state() == before:
-        assert time.monotonic() < end
-    assert rows(postgres, "SELECT worker FROM workers") == []
+def test_state_changes_with_each_commit(postgres: PostgresDatabase) -> None:
+    """At once, also if the connection stays open and idle, and if transactions commit in another order."""
+    sql = "INSERT INTO registered VALUES (?, 1, 'run', 'now')"
+    with closing(postgres.open()) as first, closing(postgres.open()) as second:
+        states = [postgres.state()]
+        first.execute("BEGIN")
+        first.execute(sql, ("vendor 1",))
+        for commit in (partial(second.execute, sql, ("vendor 2",)), partial(first.execute, "COMMIT")):
+            commit()
+            states.append(postgres.state())
+        assert len(set(states)) == 3
+        # the server itself may commit between two reads
+        assert any(postgres.state() == postgres.state() for _ in range(3)), "a read changes nothing"
 
 
 @pytest.mark.parametrize(
