@@ -217,7 +217,8 @@ class _Ledgers:
         """Yield the ledger of a slice, for one of its accounts. The first one records the start of the run."""
         if run_id not in self._runs:
             self._runs[run_id] = asyncio.ensure_future(self._start(run_id))
-        yield _SliceLedger(await self._runs[run_id])
+        # an account that is cancelled must not cancel the start for the others
+        yield _SliceLedger(await asyncio.shield(self._runs[run_id]))
 
     async def end(self, run_id: str, outcome: RunOutcome) -> None:
         """Record the end of a slice, if one of its accounts opened its ledger.

@@ -39,3 +39,42 @@ async def test_error_is_raised_for_each_item_of_its_execution() -> None:
     results = await asyncio.gather(batches(1), batches(2), return_exceptions=True)
     assert [str(result) for result in results] == ["no", "no"]
     assert await batches(3) == 3
+
+
+async def test_cancelled_call_does_not_affect_the_others() -> None:
+    """Whether their execution succeeds or fails."""
+    for failure in (None, ValueError("no")):
+        may_end = asyncio.Event()
+
+        async def execute(
+            items: list[int], may_end: asyncio.Event = may_end, failure: Exception | None = failure
+        ) -> list[int]:
+            await may_end.wait()
+            if failure is not None:
+                raise failure
+            return items
+
+        batches = Batches(execute)
+        calls = [asyncio.ensure_future(batches(item)) for item in range(3)]
+        # the first turn starts the calls, the second one their execution
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        calls[0].cancel()
+        await asyncio.sleep(0)
+        may_end.set()
+        async with asyncio.timeout(10):
+            cancelled, *others = await asyncio.gather(*calls, return_exceptions=True)
+        assert isinstance(cancelled, asyncio.CancelledError)
+        assert others == ([1, 2] if failure is None else [failure, failure])
+
+
+async def test_end_of_an_execution_ends_its_calls() -> None:
+    """An execution that is cancelled leaves no call waiting."""
+
+    async def execute(_items: list[int]) -> list[int]:
+        raise asyncio.CancelledError
+
+    batches = Batches(execute)
+    async with asyncio.timeout(10):
+        results = await asyncio.gather(batches(1), batches(2), return_exceptions=True)
+    assert [type(result) for result in results] == [asyncio.CancelledError] * 2

@@ -37,9 +37,13 @@ class Batches(Generic[Item, Result]):
             batch, self._waiting = self._waiting, []
             try:
                 results = await self._execute([item for item, _ in batch])
-            except Exception as error:  # noqa: BLE001 - raised in the waiting callers
-                for _, future in batch:
-                    future.set_exception(error)
-            else:
                 for (_, future), result in zip(batch, results, strict=True):
-                    future.set_result(result)
+                    # a cancelled call has no use for its result
+                    if not future.done():
+                        future.set_result(result)
+            except BaseException as error:
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(error)
+                if not isinstance(error, Exception):
+                    raise
