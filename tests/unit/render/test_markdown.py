@@ -77,6 +77,15 @@ def test_many_accounts_are_folded_below_attention_items() -> None:
     assert "| `a9` | 0 | 0 | 1 |\n| 30 more accounts | 0 | 0 | 30 |\n" in comment
 
 
+def test_accounts_that_are_summed_up_hide_nothing() -> None:
+    """The sum of the last accounts has their numbers that need attention, and their verdicts."""
+    missing = [change(1, Action.MISSING, reason="register it")]
+    refused = [account(f"a{index:02d}", change(index, Action.ACTIVATE), refused=True) for index in range(13)]
+    assert "| 3 more accounts | 3 | 0 | refused |\n" in plan(*refused)
+    others = [account(f"b{index}", *missing, change(index + 2, Action.ACTIVATE)) for index in range(2)]
+    assert "| 5 more accounts | 5 | 0 | 2; refused: 3 accounts |\n" in plan(*refused, *others)
+
+
 @pytest.mark.parametrize("spread", [1, 6, 30])
 def test_thirty_changes_of_two_thousand_accounts_are_summed_up(spread: int) -> None:
     """What is not folded is short, whether the changes are in one account or in many."""

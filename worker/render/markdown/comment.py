@@ -1,5 +1,6 @@
 """Renderer of Markdown that fits a comment. If it is too long, rows are omitted and counted."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
@@ -224,11 +225,15 @@ def _sums(accounts: Sequence[AccountView]) -> tuple[str, ...]:
 
 
 def _attention(accounts: Sequence[AccountView]) -> str:
-    """Return the verdict on accounts that cannot be applied, or the count of their numbers that need attention."""
-    mark = accounts[0].mark
-    if mark.tone == "bad":
-        return prose(translate(mark.word))
-    return f"{sum(account.attention_count for account in accounts):,}"
+    """Return the verdict on accounts if none can be applied, or the count of their numbers that need attention.
+
+    The count is followed by those of the accounts that cannot be applied, by their verdicts.
+    """
+    verdicts = Counter(account.mark.word for account in accounts if account.mark.tone == "bad")
+    if list(verdicts.values()) == [len(accounts)]:
+        return prose(translate(accounts[0].mark.word))
+    numbers = f"{sum(account.attention_count for account in accounts):,}"
+    return "; ".join([numbers, *(f"{prose(translate(word))}: {count(n, 'account')}" for word, n in verdicts.items())])
 
 
 def _omitted_count(group: NumberGroup, sample: int | None) -> int:
