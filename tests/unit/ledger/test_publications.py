@@ -54,7 +54,7 @@ def test_publication_writes_changed_accounts_only(postgres: PostgresDatabase) ->
 
 
 def test_published_files_are_recognised(postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also if they differ from the published ones in nothing that matters. Another version reads them again."""
+    """Also if they differ in nothing that matters. Another version or format reads them again."""
     with closing(postgres.open()) as connection:
         assert not publications.is_published(connection, "one")
         publish_accounts(postgres, *_documents(2), files="one")
@@ -65,8 +65,11 @@ def test_published_files_are_recognised(postgres: PostgresDatabase, monkeypatch:
         publish_accounts(postgres, *_documents(3), files=None)
         assert not publications.is_published(connection, None)
         publish_accounts(postgres, *_documents(2), files="two")
-        monkeypatch.setattr(publications, "__version__", "0")
-        assert not publications.is_published(connection, "two")
+        for name, value in (("__version__", "0"), ("FORMAT", 99)):
+            with monkeypatch.context() as other:
+                other.setattr(publications, name, value)
+                assert not publications.is_published(connection, "two"), name
+        assert publications.is_published(connection, "two")
 
 
 def test_review_gets_the_former_documents_of_changed_accounts(postgres: PostgresDatabase) -> None:

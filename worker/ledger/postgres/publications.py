@@ -179,13 +179,13 @@ def publish(connection: Connection, revision: NewRevision, review: Callable[[Com
 
 
 def is_published(connection: Connection, files: str | None) -> bool:
-    """Return True if the current revision was published from these files by this version of senderid."""
+    """Return True if the current revision was published from these files by this version, in this format."""
     row = connection.execute("SELECT files FROM revisions ORDER BY revision DESC LIMIT 1").fetchone()
     return row is not None and files is not None and row[0] == _of_version(files)
 
 
 def _of_version(files: str) -> str:
-    return f"{__version__} {files}"
+    return f"{__version__} {FORMAT} {files}"
 
 
 def _note_files(connection: Connection, files: str | None) -> None:
