@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from errno import EBADF
 from typing import TYPE_CHECKING, Final
@@ -116,7 +116,7 @@ def load_with_others(
     """
     sources = files.read(desired_paths(paths), _stdin)
     state = desired.load(sources, document_checks(settings.endpoint), files.SharedFiles())
-    print_warnings(state.warnings)
+    print_warnings((*state.warnings, *desired.ended_acknowledgements(state.accounts, datetime.now(UTC))))
     selected_names = frozenset(match_accounts(names, state.accounts))
     accounts = tuple(account for account in state.accounts if not selected_names or account.name in selected_names)
     return accounts, tuple(

@@ -22,7 +22,7 @@ from worker.model.accounts import DesiredAccount
 from worker.model.errors import DesiredStateError, Interrupted, SettingsError
 from worker.model.messages import Message, join
 from worker.model.results import RunOutcome
-from worker.model.schedule import next_transition
+from worker.model.schedule import next_change
 from worker.model.suspension import Suspend
 from worker.model.times import DEFAULT_ZONE, format_utc_ms
 from worker.plan.build import Terms
@@ -311,12 +311,12 @@ class WatchLoop:
             self._report("watch.resumed", account=name)
 
     def _expect(self, accounts: Sequence[DesiredAccount], after: datetime) -> None:
-        """Schedule the next transition of each account, which is a change of its schedules or of a suspension."""
+        """Schedule the next transition of each account, which is a change of its desired state or of a suspension."""
         settings = self._settings
         fleet_edges = tuple(suspension.edges(settings.suspend, settings.maintenance, DEFAULT_ZONE, after))
         for account in accounts:
             account_edges = suspension.edges(account.suspend, account.maintenance, account.timezone, after)
-            change = next_transition(account, after)
+            change = next_change(account, after)
             times = (*fleet_edges, *account_edges, *([] if change is None else [change]))
             self._scheduler.expect(account.name, min(times, default=None))
 

@@ -109,6 +109,7 @@ class Acknowledgement(Struct, frozen=True, gc=False):
 
     `observed` is the observed status that is known, or `MISSING`; None stands for the one of ACTIVE and INACTIVE that
     is not desired. `until` is the end in UTC, and `timezone` the IANA name of the zone in which it is shown.
+    `has_ended` is set by `worker.model.schedule.settle_schedules`.
     """
 
     reason: str
@@ -116,6 +117,7 @@ class Acknowledgement(Struct, frozen=True, gc=False):
     by: str | None = None
     observed: str | None = None
     timezone: str = "Asia/Seoul"
+    has_ended: bool = False
 
     def known_status(self, desired: Status) -> str:
         """Return the observed status that is known while a status is desired."""
@@ -128,7 +130,7 @@ class Desired(Struct, frozen=True, gc=False):
     `managed` is False for a number without a desired status of its own: `status` is then the observed one, except for
     numbers to deactivate because they are unlisted. `because` is the reason for the status if it is not simply listed.
     `until` is when the status ends by its schedule (UTC, ISO 8601, Z); None if it does not end. `acknowledgement` is
-    the one in force; None if there is none.
+    that of the number, which may have ended; None if there is none.
     """
 
     status: Status
@@ -144,7 +146,10 @@ class Desired(Struct, frozen=True, gc=False):
         """Return True if an observed status differs and is known to differ. None means not registered."""
         known = self.acknowledgement
         return (
-            known is not None and self.status != observed and (observed or MISSING) == known.known_status(self.status)
+            known is not None
+            and not known.has_ended
+            and self.status != observed
+            and (observed or MISSING) == known.known_status(self.status)
         )
 
 
@@ -232,7 +237,7 @@ class DesiredAccount(Struct, frozen=True):
 
     A number in `schedules` has a placeholder in `numbers` until `worker.model.schedule.settle_schedules` replaces it.
     A settled account has no `schedules`. Its numbers without a desired status move from `numbers` to `idle`. It has no
-    `acknowledgements` either: those in force are in `numbers`.
+    `acknowledgements` either: they are in `numbers`.
     """
 
     name: str

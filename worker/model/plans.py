@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Final, Literal, TypeVar
 
 from msgspec import Meta, Struct
 
@@ -10,6 +10,7 @@ from worker.model.accounts import PHONE_PATTERN, Status
 from worker.model.errors import ErrorInfo, Refusal
 
 __all__ = [
+    "NOT_WRITTEN",
     "AccountPlan",
     "Action",
     "Cause",
@@ -53,6 +54,10 @@ class Action(StrEnum):
     def needs_attention(self) -> bool:
         """Return True if the number needs attention: it cannot reach its desired status without an operator."""
         return self is Action.BLOCKED or self is Action.HELD or self is Action.MISSING
+
+
+NOT_WRITTEN: Final = frozenset({Action.UNMANAGED, Action.PROTECTED, Action.ACKNOWLEDGED})
+"""The actions of numbers that the desired state leaves: they count as in sync."""
 
 
 class Cause(StrEnum):

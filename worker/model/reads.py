@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from worker.model.credentials import CredentialsRef
 from worker.model.messages import english
-from worker.model.plans import Count, Phone, Timestamp
+from worker.model.plans import NOT_WRITTEN, Count, Phone, Timestamp
 
 __all__ = [
     "AccountRead",
@@ -87,8 +87,8 @@ class NumberState(Struct, frozen=True, gc=False):
     """One number of an account as the latest read found it.
 
     `desired` and `observed` are statuses; None for none. `action` says what is left to do, or why nothing can be done;
-    None if the number is in sync. `expires` is the API's own text. `until` is the time of the next scheduled change.
-    `source` is the file that lists the number, `line` its line; None and 0 for an unlisted number.
+    None if the number has its desired status. `expires` is the API's own text. `until` is the time of the next
+    scheduled change. `source` is the file that lists the number, `line` its line; None and 0 for an unlisted number.
     """
 
     phone: Phone
@@ -101,6 +101,11 @@ class NumberState(Struct, frozen=True, gc=False):
     until: Timestamp | None = None
     source: str | None = None
     line: Count = 0
+
+    @property
+    def differs(self) -> bool:
+        """Return True if the number is out of sync: it is not one that the desired state leaves."""
+        return self.action is not None and self.action not in NOT_WRITTEN
 
 
 class AccountRead(Struct, frozen=True, kw_only=True, omit_defaults=True):

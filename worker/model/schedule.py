@@ -1,6 +1,6 @@
 """Evaluation of schedules: the desired status of a number at a moment, and the transitions between statuses.
 
-Transitions are complete: the desired state does not change between two of them.
+Transitions are complete: no desired status changes between two of them. Acknowledgements end at other times.
 """
 
 from array import array
@@ -25,6 +25,7 @@ __all__ = [
     "Transition",
     "find_contradictions",
     "is_ever_desired",
+    "next_change",
     "next_transition",
     "scheduled_status",
     "settle_schedules",
@@ -63,7 +64,7 @@ class Transition(Struct, frozen=True):
 def settle_schedules(account: DesiredAccount, moment: datetime) -> DesiredAccount:
     """Return the account with the desired state of its numbers at `moment`, an aware time.
 
-    It has the desired status of each number instead of schedules, and only the acknowledgements that have not ended.
+    It has the desired status of each number instead of schedules. Each number has its acknowledgement, ended or not.
     """
     if not account.schedules and not account.acknowledgements:
         return account
@@ -87,11 +88,19 @@ def settle_schedules(account: DesiredAccount, moment: datetime) -> DesiredAccoun
                 current.status, number.note, number.owner, number.protected, because=current.because, until=until
             )
     for phone, acknowledgement in account.acknowledgements.items():
-        if phone in numbers and moment < acknowledgement.until:
-            numbers[phone] = structs.replace(numbers[phone], acknowledgement=acknowledgement)
+        if phone in numbers:
+            known = structs.replace(acknowledgement, has_ended=acknowledgement.until <= moment)
+            numbers[phone] = structs.replace(numbers[phone], acknowledgement=known)
     lines_by_phone = zip(account.numbers, account.lines, strict=True)
     lines = array("I", (line for phone, line in lines_by_phone if phone not in idle)) if idle else account.lines
     return structs.replace(account, numbers=numbers, lines=lines, schedules={}, acknowledgements={}, idle=idle)
+
+
+def next_change(account: DesiredAccount, after: datetime) -> datetime | None:
+    """Return the time of the first transition or end of an acknowledgement after a moment; None if there is none."""
+    transition = next_transition(account, after)
+    times = {known.until for known in account.acknowledgements.values() if known.until > after}
+    return min(times if transition is None else times | {transition}, default=None)
 
 
 def next_transition(account: DesiredAccount, after: datetime) -> datetime | None:

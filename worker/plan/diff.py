@@ -152,6 +152,11 @@ def _judge(desired: Desired, status: Status | None) -> tuple[Action, str]:
     if desired.acknowledges(status):
         return Action.ACKNOWLEDGED, _acknowledged(known)
     action, reason = _required_action(desired, status)
+    if known.has_ended:
+        message = Message(
+            "{reason}; its acknowledgement ended at {end}: {known}", reason=reason, end=_end(known), known=known.reason
+        )
+        return action, message
     message = Message(
         "{reason}; only {known} is acknowledged: if {observed} is known too, write `observed: {observed}` under "
         "acknowledge",
@@ -162,8 +167,12 @@ def _judge(desired: Desired, status: Status | None) -> tuple[Action, str]:
     return action, message
 
 
+def _end(known: Acknowledgement) -> str:
+    return format_local(known.until, load_zone(known.timezone))
+
+
 def _acknowledged(known: Acknowledgement) -> Message:
-    end = format_local(known.until, load_zone(known.timezone))
+    end = _end(known)
     if known.by is None:
         return Message("acknowledged until {end}: {reason}", end=end, reason=known.reason)
     return Message("acknowledged by {by} until {end}: {reason}", by=known.by, end=end, reason=known.reason)

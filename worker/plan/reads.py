@@ -7,7 +7,7 @@ import msgspec
 
 from worker.model.accounts import Desired, DesiredAccount, ObservedAccount
 from worker.model.messages import to_parts
-from worker.model.plans import AccountPlan, Action, Change, NoticeKind, Verdict
+from worker.model.plans import NOT_WRITTEN, AccountPlan, Action, Change, NoticeKind, Verdict
 from worker.model.reads import AccountRead, Attention, HealthStatus, NumberState, SyncStatus
 from worker.model.results import FAILURES, AccountResult, Outcome, RunOutcome
 
@@ -15,7 +15,6 @@ __all__ = ["account_read", "number_states", "with_results"]
 
 _PHONES: Final = 20
 """Maximum count of numbers that an attention item lists. The others are counted."""
-_NOT_WRITTEN: Final = frozenset({Action.UNMANAGED, Action.PROTECTED, Action.ACKNOWLEDGED})
 _OF_STATUS: Final = frozenset({NoticeKind.PENDING, NoticeKind.DUPLICATED, NoticeKind.BLOCKED})
 """Kinds of notices that repeat why a number is blocked."""
 
@@ -121,7 +120,7 @@ def _differing(plan: AccountPlan, result: AccountResult | None) -> int:
     if plan.verdict is Verdict.ERROR:
         return 0
     if result is None:
-        return sum(change.action not in _NOT_WRITTEN for change in plan.changes)
+        return sum(change.action not in NOT_WRITTEN for change in plan.changes)
     return sum(number for outcome, number in result.counts.items() if outcome.needs_attention)
 
 

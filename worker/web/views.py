@@ -306,7 +306,7 @@ def _account(connection: Connection, request: PageRequest, name: str) -> status_
     matching = [
         number
         for number in states
-        if (not differs or number.action is not None)
+        if (number.differs or not differs)
         and status in {"", number.observed}
         and owner in {"", number.owner}
         and (not q or _matches(number, words, request.digits))
@@ -325,7 +325,7 @@ def _account(connection: Connection, request: PageRequest, name: str) -> status_
         is_read=is_read,
         total=len(states),
         matching=len(matching),
-        differing=sum(number.action is not None for number in states),
+        differing=sum(number.differs for number in states),
         statuses=Counter(number.observed for number in states if number.observed is not None),
         owners=dict(Counter(number.owner for number in states if number.owner).most_common(_FEW)),
         runs=runs[:_FEW],

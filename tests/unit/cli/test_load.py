@@ -359,3 +359,12 @@ def test_fixed_credentials_ignore_references_and_mask_the_secret() -> None:
     known = FixedCredentials(Credentials("NCS1", Secret(SECRET)))
     assert known(None) is known(reference(SecretRef(env="NOWHERE")))
     assert set(known.secrets) == {SECRET}
+
+
+def test_acknowledgement_that_has_ended_is_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    """The file is valid."""
+    entry = "{status: ACTIVE, acknowledge: {reason: moved, until: 2020-01-31}}"
+    (account,) = load_accounts(Settings(), [write_file("a.yaml", f"version: 1\nnumbers:\n  010-1234-5678: {entry}\n")])
+    assert list(account.numbers) == ["01012345678"]
+    assert "a.yaml:3:1: warning: " in (warning := capsys.readouterr().err)
+    assert "acknowledgement ended at 2020-01-31 00:00 KST" in warning

@@ -1,10 +1,10 @@
 """Acknowledgements in desired-state files, and the problems of invalid ones."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from worker.config.desired import load
+from worker.config.desired import ended_acknowledgements, load
 from worker.config.desired.origins import read_origins
 from worker.model.accounts import Acknowledgement, Desired, DesiredAccount, Status
 from worker.model.errors import DesiredStateError
@@ -105,3 +105,15 @@ def test_origin_of_an_acknowledgement_is_its_line() -> None:
     _status, origin = read_origins("a.yaml", text.encode(), PHONE, lambda _: None)["a"]
     assert (origin.field, origin.value) == ("acknowledge", "reason: a b, until: 2026-12-31")
     assert (origin.location, origin.by_default) == ("a.yaml:5", False)
+
+
+def test_acknowledgement_that_has_ended_is_a_warning() -> None:
+    """The warning has the file and line of the number. An acknowledgement in force has none."""
+    dated = "{status: ACTIVE, acknowledge: {reason: x, until: 2026-12-31}}"
+    other = "{status: ACTIVE, acknowledge: {reason: x, until: 2027-01-01}}"
+    listed = account(f"timezone: UTC\nnumbers:\n  {PHONE}: {dated}\n  010-1234-5679: {other}\n")
+    assert list(ended_acknowledgements([listed], END - timedelta(seconds=1))) == []
+    (warning,) = ended_acknowledgements([listed], END)
+    assert str(warning) == (
+        f"a.yaml:4:1: {PHONE}: its acknowledgement ended at 2026-12-31 00:00 UTC: remove it, or give it a later until"
+    )

@@ -37,3 +37,13 @@ def test_numbers_are_encoded_as_arrays() -> None:
     assert decode_numbers(encode_numbers(numbers)) == numbers
     odd = [NumberState("0212345678", "ACTIVE", None, note="half \ud83d")]
     assert decode_numbers(encode_numbers(odd))[0].note == "half \ufffd"
+
+
+@pytest.mark.parametrize(
+    ("action", "differs"),
+    [(None, False), ("acknowledged", False), ("protected", False), ("unmanaged", False)]
+    + [(action, True) for action in ("activate", "blocked", "held", "missing", "failed", "not_attempted")],
+)
+def test_number_that_the_desired_state_leaves_is_in_sync(action: str | None, *, differs: bool) -> None:
+    """The filter of the status page and the count of its tile agree."""
+    assert NumberState("0101", "ACTIVE", "INACTIVE", action).differs is differs

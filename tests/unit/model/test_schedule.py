@@ -3,9 +3,17 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
-from worker.model.accounts import DatedWindow, DesiredAccount, Schedule, Status, WeeklyWindow
-from worker.model.schedule import find_contradictions, scheduled_status, status_changes, transitions
+from worker.model.accounts import Acknowledgement, DatedWindow, DesiredAccount, Schedule, Status, WeeklyWindow
+from worker.model.schedule import (
+    find_contradictions,
+    next_change,
+    next_transition,
+    scheduled_status,
+    status_changes,
+    transitions,
+)
 from worker.model.times import parse_weekly
 
 ON, OFF = Status.ACTIVE, Status.INACTIVE
@@ -122,3 +130,16 @@ def test_window_conflicts_with_a_longer_one_that_encloses_others() -> None:
     days = [datetime(2026, 12, day, tzinfo=UTC) for day in range(1, 11)]
     windows = [DatedWindow(ON, days[0], days[9]), DatedWindow(ON, days[1], days[2]), DatedWindow(OFF, days[5], days[6])]
     assert find_contradictions(windows) == [(0, 2)]
+
+
+def test_end_of_an_acknowledgement_is_a_change_but_no_transition() -> None:
+    """Ends that have passed do not count, and the first change is the earlier one."""
+    day = timedelta(days=1)
+    start = datetime(2026, 12, 1, tzinfo=UTC)
+    window = DatedWindow(ON, start + 3 * day, None)
+    known = {phone: Acknowledgement("x", start + days * day) for phone, days in (("112", 0), ("113", 2), ("114", 5))}
+    account = DesiredAccount("main", "a.yaml", {}, (), acknowledgements=known)
+    assert [next_change(account, start + days * day) for days in (0, 2, 5)] == [start + 2 * day, start + 5 * day, None]
+    assert (next_transition(account, start), list(transitions(account, start, start + 9 * day))) == (None, [])
+    scheduled = replace(account, schedules={"115": Schedule(OFF, (window,), (), "UTC")})
+    assert [next_change(scheduled, start + days * day) for days in (0, 2)] == [start + 2 * day, start + 3 * day]

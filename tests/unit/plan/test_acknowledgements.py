@@ -67,11 +67,14 @@ def test_acknowledged_drift_is_not_written_and_needs_no_attention() -> None:
 
 
 def test_acknowledgement_ends() -> None:
-    """An acknowledgement applies only before its `until`."""
+    """An acknowledgement applies only before its `until`. The reason then says that it has ended."""
     observed = _observed(n01000000001="INACTIVE")
     assert _change(_account(), observed, END - timedelta(seconds=1)).action is Action.ACKNOWLEDGED
     late = _change(_account(), observed, END)
-    assert (late.action, late.reason) == (Action.ACTIVATE, "listed as ACTIVE")
+    assert (late.action, late.reason) == (
+        Action.ACTIVATE,
+        "listed as ACTIVE; its acknowledgement ended at 2026-12-01 12:00 KST: broken line",
+    )
 
 
 @pytest.mark.parametrize(

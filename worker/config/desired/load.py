@@ -7,6 +7,7 @@ numbers load in seconds and take little memory.
 import gc
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from hashlib import sha256
 from pathlib import PurePath
 
@@ -21,13 +22,15 @@ from worker.config.desired.fragments import AccountDocument, Conflict, find_conf
 from worker.config.yaml_reader import Reader, YamlError
 from worker.model.accounts import SHARED_FILE, DesiredAccount, SourceFile
 from worker.model.errors import DesiredStateError, Problem
-from worker.model.messages import Message
+from worker.model.messages import Message, PhoneNumber
+from worker.model.times import format_local, load_zone
 
 __all__ = [
     "Check",
     "DesiredState",
     "DocumentSet",
     "SharedFiles",
+    "ended_acknowledgements",
     "is_shared",
     "load",
     "parse_file",
@@ -121,6 +124,19 @@ def read_documents(
     if problems:
         raise DesiredStateError(problems, omitted_count + conflicts.omitted_count)
     return DocumentSet(tuple(documents), tuple(warnings))
+
+
+def ended_acknowledgements(accounts: Iterable[DesiredAccount], moment: datetime) -> Iterator[Problem]:
+    """Yield a warning for each acknowledgement that has ended at `moment`, an aware time."""
+    for account in accounts:
+        ended = {phone: known for phone, known in account.acknowledgements.items() if known.until <= moment}
+        for phone, (source, line) in account.locations(ended).items():
+            message = Message(
+                "{phone}: its acknowledgement ended at {end}: remove it, or give it a later until",
+                phone=PhoneNumber(phone),
+                end=format_local(ended[phone].until, load_zone(ended[phone].timezone)),
+            )
+            yield Problem(source, line, 1, message)
 
 
 def parse_file(source: str, data: bytes, shared_files: SharedFiles | None = None) -> tuple[AccountDocument, ...]:

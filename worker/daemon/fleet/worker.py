@@ -39,7 +39,7 @@ from worker.model.fleet import RevisionState
 from worker.model.messages import Message
 from worker.model.plans import Verdict
 from worker.model.results import Outcome, RunOutcome
-from worker.model.schedule import next_transition
+from worker.model.schedule import next_change
 from worker.model.suspension import Suspend
 from worker.model.times import DEFAULT_ZONE
 from worker.reconcile import identity
@@ -415,9 +415,9 @@ class FleetWorker:
         )
 
     def _next_transition(self, account: DesiredAccount, after: datetime) -> float | None:
-        """Return the seconds until the next change of the account's schedules or of a suspension; None for none."""
+        """Return the seconds until the next change of the account's desired state or of a suspension; None for none."""
         settings = self._settings
-        change = next_transition(account, after)
+        change = next_change(account, after)
         moments = (
             *suspension.edges(settings.suspend, settings.maintenance, DEFAULT_ZONE, after),
             *suspension.edges(account.suspend, account.maintenance, account.timezone, after),
