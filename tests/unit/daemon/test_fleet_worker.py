@@ -205,9 +205,13 @@ async def test_account_is_due_again_by_its_result(
     assert state[1:] == expected[1:]
 
 
-async def test_transition_of_a_schedule_comes_before_the_next_pass(database: PostgresDatabase) -> None:
+@pytest.mark.parametrize(
+    "entry", ["schedule: [{{from: '{}', status: INACTIVE}}]", "acknowledge: {{reason: x, until: '{}'}}"]
+)
+async def test_change_of_the_desired_state_comes_before_the_next_pass(database: PostgresDatabase, entry: str) -> None:
+    """A schedule starts a window, or an acknowledgement ends."""
     moment = (datetime.now(UTC) + timedelta(seconds=60)).isoformat(timespec="seconds")
-    text = f"numbers: {{{PHONE}: {{status: ACTIVE, schedule: [{{from: '{moment}', status: INACTIVE}}]}}}}"
+    text = f"numbers: {{{PHONE}: {{status: ACTIVE, {entry.format(moment)}}}}}"
     _, state, elapsed = await _after_one_turn(database, lambda account: AccountPass(_plan(account.name)), text)
     assert 60 - elapsed <= state[0] <= 60
     assert state[1] == 10

@@ -18,7 +18,7 @@ from worker.daemon.last_good import FileChanges
 from worker.daemon.passes import Pass
 from worker.daemon.scheduler import Interval
 from worker.daemon.systemd import Systemd
-from worker.model.accounts import DatedWindow, Desired, Group, Schedule, Status, WeeklyWindow
+from worker.model.accounts import Acknowledgement, DatedWindow, Desired, Group, Schedule, Status, WeeklyWindow
 from worker.model.errors import AccountRejected, DesiredStateError, LedgerError, Problem, SettingsError
 from worker.model.results import Outcome, RunOutcome
 from worker.model.schedule import transitions
@@ -577,6 +577,19 @@ def test_schedule_change_reads_only_its_accounts() -> None:
         await daemon.run_for(290)
         assert {key for at, key in daemon.wire.reads if 1 < at < 290} == {one.api_key}
         assert [round(at) for at, phone, _ in daemon.wire.writes if phone == PHONE] == [0, 100, 250]
+
+    _play(scenario())
+
+
+def test_end_of_an_acknowledgement_is_acted_on_in_time() -> None:
+    """The number is left until then, and written without waiting for the next pass over all accounts."""
+    known = Acknowledgement("line under repair", datetime.fromtimestamp(EPOCH, UTC) + timedelta(seconds=100))
+
+    async def scenario() -> None:
+        one = account()
+        daemon = Daemon([one], [desired_account(one, acknowledgements={PHONE: known})])
+        await daemon.run_for(290)
+        assert [round(at) for at, phone, _ in daemon.wire.writes if phone == PHONE] == [100]
 
     _play(scenario())
 

@@ -486,6 +486,19 @@ def test_account_lists_all_its_numbers(tmp_path: Path) -> None:
             assert re.findall(r"/numbers/0100000000(\d)", table) == [f"{number}" for number in phones], query
 
 
+def test_page_and_filter_agree_on_the_numbers_out_of_sync(tmp_path: Path) -> None:
+    """Acknowledged, protected and unmanaged numbers are in sync."""
+    actions = ("acknowledged", "protected", "unmanaged")
+    numbers = [NumberState(f"0100000000{index}", "ACTIVE", "INACTIVE", action) for index, action in enumerate(actions)]
+    database = record_run(tmp_path, "main")
+    save(database, [recorded_read(numbers=numbers)], daemon_record(), program="0", now=lambda: AT)
+    with serve_pages(tmp_path / "ledger.db") as url:
+        page, filtered = (request(url, f"/accounts/main{query}").body for query in ("", "?differs=1"))
+        assert "/numbers/01000000000" in page
+        assert "not in sync" not in page
+        assert "/numbers/01000000000" not in filtered.partition('id="lines"')[2]
+
+
 def test_account_of_the_files_is_shown_before_its_first_read(tmp_path: Path) -> None:
     account = file_account("new", *PHONES[:2])
     with serve_pages(tmp_path / "ledger.db", desired=lambda: [account]) as url:
