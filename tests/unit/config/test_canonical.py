@@ -1,10 +1,12 @@
 """The canonical form of documents, in which a fleet publishes them."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
 from worker.config import desired
-from worker.config.desired.canonical import decode_documents, encode_documents
+from worker.config.desired.canonical import FORMAT, decode_documents, encode_documents
 
 _FULL = """
 version: 1
@@ -26,6 +28,13 @@ numbers:
   010-1234-5670: {status: ACTIVE, schedule: [{weekly: "Mon 09:00-18:00", status: INACTIVE, reason: closed}]}
   010-1234-5671: {schedule: [{from: 2026-12-24, until: 2026-12-27T09:00, status: ACTIVE}]}
 """
+_KEYS = """
+    account account_id acknowledgement acknowledgements api_key api_secret base_status because by command commit
+    credentials dated elsewhere enabled end endpoint env file groups has_ended hours idle ignored ignored_lines
+    in_use is_named keys line lines maintenance managed max_deactivations members min_active name note numbers
+    observed on_unknown owner pair_swaps parts protected reason safety schedules sha256 source spans start status
+    suspend text timezone unlisted unmanaged until weekly zoned
+"""
 _PART = """
 version: 1
 account: main
@@ -44,6 +53,19 @@ def test_documents_are_read_back_as_they_were() -> None:
     assert list(before.lines) == list(after.lines)
     lines = list(before.lines)
     assert msgspec.structs.replace(before, lines=lines) == msgspec.structs.replace(after, lines=lines)
+
+
+def _names(value: Any) -> set[str]:
+    """Return the names of all keys in a JSON value, without numbers."""
+    if isinstance(value, dict):
+        return {name for name in value if not name.isdigit()}.union(*map(_names, value.values()))
+    return set().union(*map(_names, value)) if isinstance(value, list) else set()
+
+
+def test_new_key_raises_the_format() -> None:
+    """An older worker would drop it: if this fails, raise FORMAT and list the key."""
+    documents = desired.read_documents([("a.yaml", _FULL.encode())]).documents
+    assert (FORMAT, _names(msgspec.json.decode(encode_documents(documents)))) == (2, set(_KEYS.split()))
 
 
 def test_other_json_is_refused() -> None:
