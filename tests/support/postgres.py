@@ -25,8 +25,14 @@ __all__ = ["PASSWORD", "PostgresServer", "new_database", "server"]
 PASSWORD: Final = "secret of the test's server"
 _LEDGER: Final = "ledger"
 """A database with an empty ledger, which new ones are copies of."""
-_WRAPPER: Final = '"$0" "$@" & server=$!; cat > /dev/null; kill -INT $server; wait $server'
-"""A shell that stops the server when the test process closes its pipe or dies."""
+_WRAPPER: Final = """
+folder=$1; shift
+"$0" "$@" & server=$!
+read -r order
+kill -INT $server; wait $server
+test -n "$order" || rm -rf "$folder"
+"""
+"""A shell that stops the server when the test process orders it, or dies. Then it also removes the data."""
 _names = count(1)
 
 
@@ -79,7 +85,7 @@ class PostgresServer:
         before = len(log.read_text())
         with log.open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603 - our own
-                ["/bin/sh", "-c", _WRAPPER, _programs() / "postgres", "-D", self._data, *options],
+                ["/bin/sh", "-c", _WRAPPER, _programs() / "postgres", self.folder, "-D", self._data, *options],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,
@@ -93,7 +99,7 @@ class PostgresServer:
     def stop(self) -> None:
         """Stop the server. Open connections break."""
         assert self._process is not None
-        self._process.communicate()
+        self._process.communicate(b"stop\n")
 
     def processes(self) -> list[int]:
         """Return the process ids of the server and of its connections."""
