@@ -99,7 +99,8 @@ class PostgresServer:
     def stop(self) -> None:
         """Stop the server. Open connections break."""
         assert self._process is not None
-        self._process.communicate(b"stop\n")
+        if self._process.poll() is None:
+            self._process.communicate(b"stop\n")
 
     def processes(self) -> list[int]:
         """Return the process ids of the server and of its connections."""
