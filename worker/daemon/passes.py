@@ -18,7 +18,7 @@ from worker.ledger.reads import RecordedRead
 from worker.model.accounts import DesiredAccount, Status
 from worker.model.credentials import Credentials, CredentialsRef
 from worker.model.errors import Interrupted, LedgerError, WorkerError
-from worker.model.plans import AccountPlan, Action, Change, Notice, Verdict
+from worker.model.plans import NOT_WRITTEN, AccountPlan, Change, Notice, Verdict
 from worker.model.reads import AccountRead
 from worker.model.results import AccountResult, Outcome, RunOutcome
 from worker.model.times import format_utc_ms
@@ -35,8 +35,6 @@ from worker.telemetry.logs import Logger
 
 __all__ = ["AccountPass", "Admit", "Admitted", "LedgerSource", "Pass", "PassLedger", "Passes", "ReadSink"]
 
-_NOT_RECORDED: Final = frozenset({Action.UNMANAGED, Action.PROTECTED, Action.ACKNOWLEDGED})
-"""Actions that alone are no reason to record a run in the ledger."""
 _ROUTINE: Final = frozenset({Outcome.UNCHANGED, Outcome.UNMANAGED, Outcome.PROTECTED, Outcome.ACKNOWLEDGED})
 _FAILED: Final = frozenset({Outcome.FAILED, Outcome.UNVERIFIED})
 
@@ -420,4 +418,5 @@ class Passes:
 
 
 def _is_noteworthy(plan: AccountPlan) -> bool:
-    return plan.verdict is not Verdict.OK or any(change.action not in _NOT_RECORDED for change in plan.changes)
+    """Return True if a plan is a reason to record a run in the ledger."""
+    return plan.verdict is not Verdict.OK or any(change.action not in NOT_WRITTEN for change in plan.changes)

@@ -97,17 +97,16 @@ def acknowledged_changes(
     desired = None if files is None or files.desired is None else schedule.settle_schedules(files.desired, moment)
     numbers = {} if desired is None else desired.numbers
     yield from (change for change in diff(numbers, observed.numbers) if change.action is Action.ACKNOWLEDGED)
-    yield from (
-        change
-        for change in saved_account.impossible
-        if change.action is Action.ACKNOWLEDGED and change.phone not in numbers
-    )
+    yield from (change for change in _planned_acknowledgements(saved_account) if change.phone not in numbers)
 
 
 def _compared(saved_account: SavedAccount) -> tuple[Change, ...]:
     """Return the changes that follow from the files: the writes, and the acknowledged differences."""
-    known = (change for change in saved_account.impossible if change.action is Action.ACKNOWLEDGED)
-    return (*saved_account.changes, *known)
+    return (*saved_account.changes, *_planned_acknowledgements(saved_account))
+
+
+def _planned_acknowledgements(saved_account: SavedAccount) -> Iterator[Change]:
+    return (change for change in saved_account.impossible if change.action is Action.ACKNOWLEDGED)
 
 
 def _phones(saved_account: SavedAccount) -> tuple[str, ...]:
