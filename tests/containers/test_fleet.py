@@ -52,6 +52,16 @@ def numbers(simulated: Simulated, database_image: str) -> dict[str, str]:
     return simulated.statuses()
 
 
+def _write_secrets(folder: Path, owner: int) -> None:
+    """Write the files that a user reads: the password of the database and the keys of the account."""
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0o700)
+    for name, value in _SECRETS.items():
+        (folder / name).write_text(value)
+        (folder / name).chmod(0o400)
+        os.chown(folder / name, owner, 0)
+
+
 def _half_flipped(statuses: dict[str, str]) -> dict[str, str]:
     """Return a desired state that activates the inactive numbers and deactivates one."""
     first = min(phone for phone, status in statuses.items() if status == "ACTIVE")
@@ -70,12 +80,7 @@ def project(numbers: dict[str, str], engine: Engine, tmp_path: Path) -> Iterator
     """The fleet profile with settings and secrets of an operator, in the network of the database."""
     assert numbers
     compose_project = Project(engine, tmp_path, profile="fleet")
-    secrets = compose_project.deploy / "secrets"
-    secrets.mkdir(mode=0o700)
-    for name, value in _SECRETS.items():
-        (secrets / name).write_text(value)
-        (secrets / name).chmod(0o400)
-        os.chown(secrets / name, 65532, 0)
+    _write_secrets(compose_project.deploy / "secrets", 65532)
     (compose_project.deploy / "fleet.yaml").write_text(_settings("/run/secrets/senderid"))
     # the database and the simulated account listen on the loopback address; two workers there cannot share a port
     services: dict[str, Any] = {name: {"network_mode": "host"} for name in ("fleet-publish", "fleet-worker")}
@@ -167,10 +172,7 @@ def test_instances_of_the_unit_reconcile_and_one_replaces_the_other(
     host.container.exec("useradd", "--system", "--no-create-home", "senderid", check=True)
     user = int(host.container.exec("id", "--user", "senderid", check=True).stdout)
     (folder / "fleet.yaml").write_text(_settings("/etc/senderid/credentials"))
-    for name, value in _SECRETS.items():
-        (folder / "credentials" / name).write_text(value)
-        (folder / "credentials" / name).chmod(0o400)
-        os.chown(folder / "credentials" / name, user, 0)
+    _write_secrets(folder / "credentials", user)
     os.chown(folder / "credentials", user, 0)
 
     def publish(desired: dict[str, str]) -> None:
