@@ -116,7 +116,7 @@ def test_workers_share_published_accounts(
     assert sorted(served.writes) == sorted((_phone(index), "INACTIVE") for index in range(_COUNT))
     _until(lambda: [worker["lanes"] for worker in _status(fleet)["workers"]] == [512, 512])
     text = fleet("fleet", "status").stdout
-    assert "Lanes: 1024 of 1024 leased, 0 wanted by other runs." in text
+    assert "Lanes: 1024 of 1024 leased, 0 requested by other runs." in text
     assert len(re.findall(r"^Worker \d+: running, ", text, re.MULTILINE)) == 2
     logs = [_ended(worker) for worker in workers]
     assert _status(fleet)["lanes"]["held"] == 0
@@ -175,7 +175,7 @@ def test_failed_canary_stops_a_revision(
 ) -> None:
     """No other account is written, until a corrected revision is published."""
     served.sandbox.script(_phone(0), "PUT", [_REJECTED] * 9)
-    assert "Canary: 1 account first; the others follow if they succeed.\n" in _publish(fleet, "--canary", "1")
+    assert "Canary: 1 account first; the other accounts follow if these succeed.\n" in _publish(fleet, "--canary", "1")
     worker = background(fleet, "fleet", "worker", "--every", "2s")
     _until(lambda: _status(fleet)["revision"]["paused"])
     text = fleet("fleet", "status").stdout

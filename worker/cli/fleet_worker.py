@@ -262,7 +262,7 @@ class _Listener:
 
     def on_balance(self, balance: Balance) -> None:
         """Record the lanes."""
-        self._metrics.record_balance(balance.held, balance.workers, balance.taken_over)
+        self._metrics.record_balance(balance.lanes, balance.workers, balance.taken_over)
 
     def on_queue(self, queue: QueueLength) -> None:
         """Record the queue."""

@@ -189,14 +189,14 @@ class WatchLoop:
 
     async def _pass(self, due: DueWork, now: datetime) -> None:
         accounts = [account for account in self._files.accounts if account.name in due.accounts]
-        held_accounts = frozenset(
+        read_only_accounts = frozenset(
             account.name
             for account in accounts
             if self._read_only or None in self._suspensions or account.name in self._suspensions
         )
         self._in_pass = True
         try:
-            result = await self._passes.run(self._new_run_id(), accounts, held_accounts, now, self._files.others)
+            result = await self._passes.run(self._new_run_id(), accounts, read_only_accounts, now, self._files.others)
         finally:
             self._in_pass = False
         if not accounts and self._files.accounts and result.outcome is RunOutcome.CONVERGED:

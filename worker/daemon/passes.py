@@ -255,23 +255,23 @@ class Passes:
         self,
         run_id: str,
         accounts: Sequence[DesiredAccount],
-        held_accounts: frozenset[str],
+        read_only_accounts: frozenset[str],
         now: datetime,
         others: Sequence[DesiredAccount] = (),
     ) -> Pass:
         """Read the accounts, and write the state that is desired at `now`, an aware time. Return the result.
 
-        Accounts in `held_accounts` are read but not written. `others` are accounts of the same files that are not part
-        of this pass, as for `Fleet.plan`.
+        Accounts in `read_only_accounts` are read but not written. `others` are accounts of the same files that are not
+        part of this pass, as for `Fleet.plan`.
         """
         start = self._now()
         log = _QuietLog(self._log.bind(run_id=run_id))
         with self._new_fleet(log, self._ledgers.memory) as fleet:
             drafts = await fleet.plan(accounts, self._terms, others, now=now)
         if self._admit is not None and self._interruption is None:
-            drafts, more_held = await self._admit(accounts, drafts, held_accounts)
-            held_accounts |= more_held
-        return await self._conclude_pass(run_id, accounts, drafts, held_accounts, start=start, now=now)
+            drafts, not_admitted = await self._admit(accounts, drafts, read_only_accounts)
+            read_only_accounts |= not_admitted
+        return await self._conclude_pass(run_id, accounts, drafts, read_only_accounts, start=start, now=now)
 
     async def fail(self, run_id: str, account: DesiredAccount, error: WorkerError, now: datetime) -> Pass:
         """Report and record an account that must not be read because of `error`. Return the result."""
@@ -283,7 +283,7 @@ class Passes:
         run_id: str,
         accounts: Sequence[DesiredAccount],
         drafts: Sequence[Draft],
-        held_accounts: frozenset[str],
+        read_only_accounts: frozenset[str],
         *,
         start: datetime,
         now: datetime,
@@ -296,7 +296,7 @@ class Passes:
             writable_indexes = [
                 index
                 for index, (account, draft) in enumerate(zip(accounts, drafts, strict=True))
-                if self._report(draft, log, is_held=account.name in held_accounts)
+                if self._report(draft, log, is_read_only=account.name in read_only_accounts)
             ]
             try:
                 results, error = await self._write(
@@ -314,7 +314,7 @@ class Passes:
             outcome = RunOutcome.FAILED
         if self._interruption is not None:
             outcome = RunOutcome.INTERRUPTED
-        account_passes = self._with_reads(accounts, drafts, account_passes, run_id, held_accounts)
+        account_passes = self._with_reads(accounts, drafts, account_passes, run_id, read_only_accounts)
         return Pass(run_id, start, self._now(), outcome, tuple(account_passes), error)
 
     def _with_reads(
@@ -323,7 +323,7 @@ class Passes:
         drafts: Sequence[Draft],
         account_passes: Sequence[AccountPass],
         run_id: str,
-        held_accounts: frozenset[str],
+        read_only_accounts: frozenset[str],
     ) -> list[AccountPass]:
         """Return the passes with the state of their accounts, which the recorder receives too."""
         reads = recorded_reads(
@@ -335,8 +335,8 @@ class Passes:
             at=format_utc_ms(self._now()),
             command="watch",
             run_id=run_id,
-            # a daemon that only reads holds all accounts, and records nothing
-            held_accounts=frozenset() if self._recorder is None else held_accounts,
+            # for a daemon that only reads, all accounts are read-only, not suspended; it records nothing
+            suspended_accounts=frozenset() if self._recorder is None else read_only_accounts,
         )
         if self._recorder is not None:
             self._recorder.note(reads)
@@ -386,7 +386,7 @@ class Passes:
         finally:
             self._fleets.discard(fleet)
 
-    def _report(self, draft: Draft, log: _QuietLog, *, is_held: bool) -> bool:
+    def _report(self, draft: Draft, log: _QuietLog, *, is_read_only: bool) -> bool:
         """Log the changes since the last pass. Return True if there are writes to send or results to record."""
         plan = draft.plan
         log = log.bind(account=plan.account)
@@ -403,11 +403,11 @@ class Passes:
         writes = plan.verdict is Verdict.OK and bool(plan.writes)
         # what is noteworthy about a suspended account is recorded after the suspension
         is_unrecorded = _is_noteworthy(plan) and (is_new or plan.account in self._unrecorded)
-        if is_held and is_unrecorded:
+        if is_read_only and is_unrecorded:
             self._unrecorded.add(plan.account)
         else:
             self._unrecorded.discard(plan.account)
-        if not is_held and (writes or draft.has_open_attempts or draft.confirmed_statuses or is_unrecorded):
+        if not is_read_only and (writes or draft.has_open_attempts or draft.confirmed_statuses or is_unrecorded):
             return True
         known_changes = frozenset[Change]() if previous_report is None else previous_report.changes
         log_changes((change for change in plan.changes if change not in known_changes), log)

@@ -116,15 +116,15 @@ class Leases(Protocol):
     def intend(self) -> Callable[[Connection, Sequence[Intent], str, Sequence[int]], None] | None: ...  # noqa: D102
 
     def start(self, connection: Connection) -> None:
-        """Start to hold leases. `connection` is the one that the run writes with.
+        """Start renewing leases. `connection` is the one that the run writes with.
 
         Raises:
-            LedgerError: the leases cannot be held.
+            LedgerError: the leases cannot be kept.
         """
         ...
 
     def stop(self) -> None:
-        """Stop to hold leases. Those that are not released yet end by themselves."""
+        """Stop renewing leases. Unreleased leases end by themselves."""
         ...
 
     def lease(

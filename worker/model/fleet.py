@@ -67,7 +67,7 @@ class Revision(Struct, frozen=True, kw_only=True):
 
 
 class LaneCounts(Struct, frozen=True):
-    """The lanes of a fleet: their total, those that a worker holds, and those that another run waits for."""
+    """Counts of the lanes of a fleet: in total, leased by workers (`held`), and requested by another run (`wanted`)."""
 
     total: Count
     held: Count
@@ -79,7 +79,8 @@ class Queue(Struct, frozen=True):
 
     `due` accounts wait for a worker, for `oldest_due_seconds` at most. `in_progress` accounts are read or written now.
     `unsettled` accounts changed in the current revision and were not reconciled since. `failing` accounts rest after
-    failures. `crashed` accounts were in progress when a worker died. `held` accounts have changes that a pause holds.
+    failures. `crashed` accounts were in progress when a worker died. `held` accounts have changes that
+    workers may not write now, because of a pause, a suspension or a maintenance window.
     """
 
     due: Count
@@ -112,7 +113,7 @@ class FleetWorkerStatus(Struct, frozen=True):
 class Canary(Struct, frozen=True):
     """The accounts of a canary that were not reconciled yet, which the other accounts of the revision wait for.
 
-    `held` are the first names of those whose writes are held, by a suspension or a maintenance window.
+    `held` are the names of the first of them that a suspension or a maintenance window delays.
     """
 
     waiting: Count

@@ -76,11 +76,11 @@ def account_read(
     at: str,
     command: str,
     run_id: str | None = None,
-    is_held: bool = False,
+    is_suspended: bool = False,
 ) -> AccountRead:
     """Return the state of an account after its plan, and after the `result` of that plan unless it is None.
 
-    `is_held` is True if the account is suspended, so that its plan must not be applied.
+    `is_suspended` is True if the account is suspended, so that its plan must not be applied.
     """
     needs = tuple(_needs(plan, result))
     counts = plan.counts if result is None else result.counts
@@ -91,7 +91,7 @@ def account_read(
     )
     if has_failed:
         health = HealthStatus.FAILED
-    elif is_held:
+    elif is_suspended:
         health = HealthStatus.SUSPENDED
     else:
         health = HealthStatus.NEEDS_ATTENTION if needs else HealthStatus.HEALTHY

@@ -25,12 +25,12 @@ def recorded_reads(
     at: str,
     command: str,
     run_id: str,
-    held_accounts: frozenset[str] = frozenset(),
+    suspended_accounts: frozenset[str] = frozenset(),
 ) -> list[RecordedRead]:
     """Return the state of each account after a run at the time `at`.
 
     `results` has None for an account whose plan was neither applied nor recorded. `endpoint` is that of an account that
-    sets none. `held_accounts` are the names of suspended accounts.
+    sets none. `suspended_accounts` are names.
     """
     reads = []
     for account, draft, result in zip(accounts, drafts, results, strict=True):
@@ -42,7 +42,7 @@ def recorded_reads(
             at=at,
             command=command,
             run_id=None if result is None else run_id,
-            is_held=account.name in held_accounts,
+            is_suspended=account.name in suspended_accounts,
         )
         read = msgspec.structs.replace(
             read,

@@ -299,7 +299,7 @@ async def test_account_in_a_wrong_lane_is_moved_first(database: PostgresDatabase
         assert (worker.accounts, worker.suspended, worker.broken) == ((), {}, {})
         assert worker.next_pass > datetime.now(UTC)
     assert rows(database, "SELECT lane FROM accounts") == [(identity.lane("solapi", "NCSKEY"),)]
-    assert (listener.balances[0].held, listener.queues[0].due) == (1024, 1)
+    assert (listener.balances[0].lanes, listener.queues[0].due) == (1024, 1)
 
 
 async def test_stopped_worker_hands_over_what_it_did_not_write(database: PostgresDatabase) -> None:

@@ -60,19 +60,19 @@ def _names(taken: tuple[DueAccount, ...]) -> list[str]:
 def test_workers_share_the_lanes_evenly(postgres: PostgresDatabase) -> None:
     """A new worker gets its share from the others. They wait for the window of the quota before they use it."""
     with FleetProcess(postgres, "one") as first:
-        assert first.balance().held == 1024
+        assert first.balance().lanes == 1024
         with FleetProcess(postgres, "two") as second:
-            assert second.balance().held == 0
-            assert first.balance().held == 512
-            assert second.balance().held == 0
+            assert second.balance().lanes == 0
+            assert first.balance().lanes == 512
+            assert second.balance().lanes == 0
             _execute(postgres, "UPDATE lanes SET free_at = clock_timestamp(), released_at = 'epoch'")
-            assert (second.balance().held, second.balance().workers) == (512, 2)
-            assert first.balance().held == 512
+            assert (second.balance().lanes, second.balance().workers) == (512, 2)
+            assert first.balance().lanes == 512
             second.drain()
-            assert first.balance().held == 512
+            assert first.balance().lanes == 512
             _execute(postgres, "UPDATE lanes SET free_at = clock_timestamp(), released_at = 'epoch'")
             assert first.balance() == first.balance()
-            assert first.balance().held == 1024
+            assert first.balance().lanes == 1024
 
 
 def test_lanes_in_use_are_kept(postgres: PostgresDatabase) -> None:
@@ -241,12 +241,12 @@ async def test_lane_that_another_run_wants_is_yielded(postgres: PostgresDatabase
         async with ledger(postgres, run_id="apply") as run_ledger:
             async with run_ledger.lease(subject(lane=3), pause, Quota(RateLimit(), clock=time.monotonic)):
                 assert pauses == 1
-                assert agenda.balance().held == 1023
+                assert agenda.balance().lanes == 1023
             # the lane is used again after the window of the run's quota
             _execute(postgres, "UPDATE lanes SET wanted_until = '-infinity'")
-            assert agenda.balance().held == 1023
+            assert agenda.balance().lanes == 1023
             _execute(postgres, "UPDATE lanes SET released_at = 'epoch'")
-            assert agenda.balance().held == 1024
+            assert agenda.balance().lanes == 1024
             with pytest.raises(AccountBusy, match="another run uses the API key"):
                 async with run_ledger.lease(subject(lane=4), never_wait):
                     raise AssertionError("entered")
@@ -485,4 +485,4 @@ def test_share_of_more_workers_than_lanes(postgres: PostgresDatabase) -> None:
             for agenda in agendas:
                 agenda.balance()
             _execute(postgres, "UPDATE lanes SET free_at = clock_timestamp(), released_at = 'epoch'")
-        assert sorted(agenda.balance().held for agenda in agendas) == [340, 342, 342]
+        assert sorted(agenda.balance().lanes for agenda in agendas) == [340, 342, 342]

@@ -38,9 +38,9 @@ def number(outcome: Outcome, phone: str = A, error: str | None = None, after: st
     return NumberResult(phone, Action.ACTIVATE, "ACTIVE", "INACTIVE", after, outcome, 1, why)
 
 
-def read(of: AccountPlan, done: AccountResult | None = None, *, is_held: bool = False) -> AccountRead:
+def read(of: AccountPlan, done: AccountResult | None = None, *, is_suspended: bool = False) -> AccountRead:
     """Return the state after a plan and its result."""
-    return account_read(of, done, key="p 7", at="2026-11-24T00:00:00Z", command="watch", is_held=is_held)
+    return account_read(of, done, key="p 7", at="2026-11-24T00:00:00Z", command="watch", is_suspended=is_suspended)
 
 
 ERROR = ErrorInfo("AccountRejected", "the key is wrong")
@@ -134,7 +134,7 @@ def test_state_follows_from_plan_and_result(
     assert (state.sync, state.health, [item.kind for item in state.needs]) == (sync, health, kinds)
     assert (state.failed_at is not None) is (health == "failed")
     assert (state.differing > 0) is (sync == "out_of_sync")
-    held = read(plan_, done, is_held=True)
+    held = read(plan_, done, is_suspended=True)
     assert held.health == ("failed" if health == "failed" else "suspended")
 
 

@@ -77,7 +77,7 @@ def test_empty_fleet_says_which_commands_come_next() -> None:
     ("fields", "state"),
     [
         ({}, ""),
-        ({"state": RevisionState.CANARY}, "Canary: 12 accounts first; the others follow if they succeed.\n"),
+        ({"state": RevisionState.CANARY}, "Canary: 12 accounts first; the other accounts follow if these succeed.\n"),
         (
             {"paused": True, "paused_by": "lee"},
             "Paused by lee: no reason given. Continue with `senderid fleet resume`.\n",

@@ -35,28 +35,28 @@ class Admission:
         self._decide = Batches(self._decide_together)
 
     async def __call__(
-        self, accounts: Sequence[DesiredAccount], drafts: Sequence[Draft], held_accounts: frozenset[str]
+        self, accounts: Sequence[DesiredAccount], drafts: Sequence[Draft], read_only_accounts: frozenset[str]
     ) -> Admitted:
         """Return the drafts, with an error for each account that has several names, and the accounts not to write.
 
-        Accounts in `held_accounts` are not written now, so they do not count towards the limit of the fleet.
+        Accounts in `read_only_accounts` are not written now, so they do not count towards the limit of the fleet.
 
         Raises:
             LedgerError: the database cannot be used.
         """
-        writing = {
+        writes_by_account = {
             draft.plan.account: {action: draft.plan.counts.get(action, 0) for action in Action if action.writes}
             for draft in drafts
-            if draft.plan.verdict is Verdict.OK and draft.plan.writes and draft.plan.account not in held_accounts
+            if draft.plan.verdict is Verdict.OK and draft.plan.writes and draft.plan.account not in read_only_accounts
         }
-        if not writing:
+        if not writes_by_account:
             return list(drafts), frozenset()
         keys = {
             account.name: identity.key(account.endpoint or self._endpoint, draft.plan.account_id)
             for account, draft in zip(accounts, drafts, strict=True)
-            if account.name in writing
+            if account.name in writes_by_account
         }
-        held, names = await self._decide((writing, keys))
+        denied, names = await self._decide((writes_by_account, keys))
         sources = {account.name: f"{account.source}:{account.line}" for account in accounts}
         admitted = [
             _refuse_duplicate(draft, {name: sources.get(name, "") for name in names[draft.plan.account]})
@@ -64,18 +64,18 @@ class Admission:
             else draft
             for draft in drafts
         ]
-        return admitted, held
+        return admitted, denied
 
     async def _decide_together(self, slices: Sequence[_Writes]) -> list[_Decision]:
-        writing: dict[str, Mapping[Action, int]] = {}
+        writes_by_account: dict[str, Mapping[Action, int]] = {}
         keys: dict[str, str] = {}
         for some_writes, some_keys in slices:
-            writing |= some_writes
+            writes_by_account |= some_writes
             keys |= some_keys
-        held, names, pause = await self._agenda(Agenda.admit, writing, keys)
+        denied, names, pause = await self._agenda(Agenda.admit, writes_by_account, keys)
         if pause is not None:
             report_pause(pause, self._log)
-        return [(held, names)] * len(slices)
+        return [(denied, names)] * len(slices)
 
 
 def report_pause(pause: Pause, log: Log) -> None:

@@ -135,7 +135,7 @@ class FleetWorker:
         self._error: Exception | None = None
         self._wake = asyncio.Event()
         self._stop_reason: Interrupted | None = None
-        self._held_lanes = -1
+        self._lanes = -1
         self._last_tick = self._runtime.clock()
         self._names: dict[str, None] = {}
         self._last: Pass | None = None
@@ -179,7 +179,7 @@ class FleetWorker:
 
     def why_not_ready(self) -> str | None:
         """Return why the worker reconciles no accounts, or None if it does."""
-        return None if self._held_lanes > 0 else Message("the worker holds no lanes yet")
+        return None if self._lanes > 0 else Message("the worker holds no lanes yet")
 
     def stop(self, reason: Interrupted) -> None:
         """Take no further accounts. `run` returns when in-flight writes have finished and the lanes are handed over."""
@@ -226,9 +226,9 @@ class FleetWorker:
         balance = await self._agenda(Agenda.balance)
         if balance.taken_over:
             self._log.warning("fleet.taken_over", lanes=balance.taken_over)
-        if balance.held != self._held_lanes:
-            self._held_lanes = balance.held
-            self._log.info("fleet.lanes", lanes=balance.held, workers=balance.workers)
+        if balance.lanes != self._lanes:
+            self._lanes = balance.lanes
+            self._log.info("fleet.lanes", lanes=balance.lanes, workers=balance.workers)
         for listener in self._listeners:
             listener.on_balance(balance)
         if measure_queue:
@@ -339,8 +339,8 @@ class FleetWorker:
         if is_misplaced:
             turn = await self._passes.fail(run_id, account, _different_keys(account), now)
         else:
-            held = frozenset({account.name} if is_paused or self._is_suspended(account, now) else ())
-            turn = await self._passes.run(run_id, [account], held, now)
+            read_only = frozenset({account.name} if is_paused or self._is_suspended(account, now) else ())
+            turn = await self._passes.run(run_id, [account], read_only, now)
         if turn.error is not None:
             raise turn.error
         return turn, now

@@ -142,7 +142,8 @@ class DueAccount(Struct, frozen=True):
 class Reconciled(Struct, frozen=True, kw_only=True):
     """The end of an account's turn. Its fields are in the order of the parameters of `_FINISH`.
 
-    `seconds` is the time until its next turn, and `priority` that of the turn. `is_held` is True if writes were held.
+    `seconds` is the time until its next turn, and `priority` that of the turn. `is_held` is True if the account has
+    changes that were not written, because of a pause, a suspension or a maintenance window.
     `is_settled` is True if the account was reconciled with `revision`. `planned` and `failed` are counts of writes.
     """
 
@@ -161,11 +162,11 @@ class Reconciled(Struct, frozen=True, kw_only=True):
 class Balance(Struct, frozen=True):
     """The lanes after they were shared between the workers.
 
-    `held` is how many this worker holds, `workers` how many workers there are, and `taken_over` how many lanes dead
-    workers had.
+    `lanes` is the count of the lanes of this worker, `workers` that of all live workers, and `taken_over` that of the
+    lanes of dead workers.
     """
 
-    held: int
+    lanes: int
     workers: int
     taken_over: int
 
@@ -294,7 +295,10 @@ class Agenda:
         self._in_use.subtract(lane_name(account.lane) for account in taken if account.name in accounts)
 
     def finish(self, taken: Collection[DueAccount], reconciled: Sequence[Reconciled]) -> Pause | RevisionState | None:
-        """End the turn of accounts. Return the pause or the new state if that decides the canary."""
+        """End the turns of accounts.
+
+        Return the pause or the new state of the revision if the canary is decided now, otherwise None.
+        """
         columns = [[getattr(turn, field) for turn in reconciled] for field in Reconciled.__struct_fields__]
         decision: Pause | RevisionState | None = None
         with transaction(self._connection):
@@ -316,9 +320,12 @@ class Agenda:
         """Decide which accounts may be written now.
 
         `writes_by_account` are the planned writes of each account by action, and `keys` the key of each account in the
-        ledger. Return the accounts that may not be written, those that the revision describes under several names, with
-        these names, and the pause if the writes exceed the limit of the revision. An account that was published again
-        or removed since it was taken may not be written.
+        ledger. An account that was published again or removed since it was taken may not be written.
+
+        Return:
+        - the accounts that may not be written
+        - all names of each account that the revision describes under several names
+        - the pause that was set, or None if the writes are within the limit of the revision
         """
         with transaction(self._connection):
             lock_rows(self._connection)
@@ -329,7 +336,7 @@ class Agenda:
                 (self._every,),
             ).fetchone()
             names = self._same_accounts(keys)
-            held = set(names) | self._outdated(writes_by_account)
+            denied = set(names) | self._outdated(writes_by_account)
             if row is None:
                 return frozenset(writes_by_account), names, None
             revision, is_paused, setting, numbers, activations, deactivations, is_over = row
@@ -339,11 +346,11 @@ class Agenda:
             spent[Action.DEACTIVATE] = 0 if is_over else deactivations
             pause = None
             for name, counts in writes_by_account.items():
-                if name in held:
+                if name in denied:
                     continue
                 refusals = {} if setting is None else fleet_refusals(spent + Counter(counts), numbers, setting)
                 if refusals or pause is not None:
-                    held.add(name)
+                    denied.add(name)
                     pause = pause or Pause(revision, next(iter(refusals.values())).message)
                 else:
                     spent += Counter(counts)
@@ -359,7 +366,7 @@ class Agenda:
                     revision,
                 ),
             )
-        return frozenset(held), names, pause
+        return frozenset(denied), names, pause
 
     def memories(self, keys: Sequence[str]) -> dict[str, AccountMemory]:
         """Return the memories of accounts by their keys, in a few queries for all accounts without open entries."""
@@ -405,14 +412,14 @@ class Agenda:
     def _yield_lanes(self, share: int) -> None:
         """Release wanted and surplus lanes, those in use later, and take free lanes up to `share`."""
         leases = self._leases
-        held = leases.lanes
+        lanes = leases.lanes
         wanted = {
             name
             for (name,) in self._connection.execute(
-                "SELECT name FROM lanes WHERE name = ANY(?) AND wanted_until > clock_timestamp()", (list(held),)
+                "SELECT name FROM lanes WHERE name = ANY(?) AND wanted_until > clock_timestamp()", (list(lanes),)
             )
         }
-        idle_first = sorted((name for name in held if name not in wanted), key=lambda name: self._in_use[name] > 0)
+        idle_first = sorted((name for name in lanes if name not in wanted), key=lambda name: self._in_use[name] > 0)
         given = wanted | set(idle_first[: max(0, len(idle_first) - share)])
         idle = [name for name in given if not self._in_use[name]]
         self._yielded = frozenset(given)
@@ -420,7 +427,7 @@ class Agenda:
             leases.release_lanes(self._connection, idle, self._window_seconds)
         missing = share - len(leases.lanes)
         if missing > 0:
-            names = [name for name in map(lane_name, range(LANES)) if name not in held]
+            names = [name for name in map(lane_name, range(LANES)) if name not in lanes]
             rows = self._connection.execute(_FREE_LANES, (names, self._window_seconds, missing))
             leases.take_lanes(self._connection, [name for (name,) in rows])
 

@@ -59,14 +59,14 @@ _FENCE: Final = """
 """
 """SQL that keeps other runs from deleting the row of the run before the transaction ends."""
 _INTEND: Final = f"""
-    WITH held AS (
+    WITH valid AS (
         SELECT token FROM leases JOIN workers ON workers.worker = leases.worker
         WHERE workers.worker = ?1 AND token = ANY(?2) AND until > clock_timestamp() FOR KEY SHARE OF workers
     )
     INSERT INTO attempts (entry, phone, number, asked, state, intended_at)
     SELECT intent.*, '{AttemptState.INTENT}', ?3
     FROM unnest(CAST(?4 AS BIGINT[]), CAST(?5 AS TEXT[]), CAST(?6 AS BIGINT[]), CAST(?7 AS TEXT[])) AS intent
-    WHERE (SELECT count(*) FROM held) = cardinality(?2) AND cardinality(?2) > 0
+    WHERE (SELECT count(*) FROM valid) = cardinality(?2) AND cardinality(?2) > 0
 """
 _TAKE: Final = """
     INSERT INTO leases (name, worker) SELECT free.name, ?1 FROM unnest(CAST(?2 AS TEXT[])) AS free (name)
@@ -225,7 +225,7 @@ class PostgresLeases:
 
     @property
     def lanes(self) -> tuple[str, ...]:
-        """The names of the lanes whose leases are held."""
+        """The names of the lanes whose leases this run has."""
         return tuple(self._lanes)
 
     def attach(self, connection: Connection) -> None:
@@ -250,14 +250,14 @@ class PostgresLeases:
 
     def release_all(self, connection: Connection, window_seconds: float) -> None:
         """Release everything that the run has, over another connection, inside a transaction."""
-        held = connection.execute(
+        rows = connection.execute(
             "SELECT token FROM leases WHERE worker = ? AND name LIKE 'lane %'", (self._worker,)
         ).fetchall()
-        connection.execute(_RELEASE_LANES, ([token for (token,) in held], self._worker, window_seconds))
+        connection.execute(_RELEASE_LANES, ([token for (token,) in rows], self._worker, window_seconds))
         connection.execute("DELETE FROM workers WHERE worker = ?", (self._worker,))
 
     def stop(self) -> None:
-        """Stop to renew leases, and stop the kernel's timer: the run sends no more requests."""
+        """Stop renewing leases, and stop the kernel's timer. The run must not send further requests."""
         if self._thread is None:
             return
         self._stopping.set()
@@ -321,8 +321,8 @@ class PostgresLeases:
         Raises:
             LeaseLost: one of them has ended.
         """
-        held = {token for (token,) in connection.execute(_FENCE, (self._worker, list(tokens)))}
-        if not held or not held.issuperset(tokens):
+        valid_tokens = {token for (token,) in connection.execute(_FENCE, (self._worker, list(tokens)))}
+        if not valid_tokens or not valid_tokens.issuperset(tokens):
             raise _lost()
 
     def intend(self, connection: Connection, intents: Sequence[Intent], now: str, tokens: Sequence[int]) -> None:
@@ -354,16 +354,16 @@ class PostgresLeases:
         return tokens[key]
 
     def _release(self, lane: str, token: int, slots: UsedSlots, connection: Connection) -> None:
-        held = self._lanes[lane]
+        leased_lane = self._lanes[lane]
         with self._lock:
-            held.uses -= 1
-        if held.uses:
+            leased_lane.uses -= 1
+        if leased_lane.uses:
             connection.execute(_RELEASE, ([token], self._worker))
             return
         del self._lanes[lane]
-        if held.quotas:
+        if leased_lane.quotas:
             connection.execute(_HAND_OVER, (lane, msgspec.json.encode(slots).decode()))
-        connection.execute(_RELEASE, ([token, held.token], self._worker))
+        connection.execute(_RELEASE, ([token, leased_lane.token], self._worker))
 
     def _renew(self) -> None:
         """Renew the leases until the run ends. It runs in a thread of its own."""

@@ -213,7 +213,7 @@ def pause(connection: Connection, by: str, reason: str | None) -> None:
 
 
 def resume(connection: Connection, *, allow_fleet_wide: bool) -> None:
-    """Let workers write again, and let them start with the changes that were held.
+    """Let workers write again, and let them start with the changes that the pause delayed.
 
     `allow_fleet_wide` lifts the limit `fleet-wide` of the current revision.
 
@@ -240,7 +240,7 @@ def resume(connection: Connection, *, allow_fleet_wide: bool) -> None:
 def status(connection: Connection, now: datetime) -> FleetStatus:
     """Return the status of the fleet at `now`, an aware time."""
     queue = Queue(*connection.execute(_QUEUE).fetchone())
-    held, wanted = connection.execute(
+    leased, wanted = connection.execute(
         "SELECT (SELECT count(*) FROM leases WHERE name LIKE 'lane %'), "
         "(SELECT count(*) FROM lanes WHERE wanted_until > clock_timestamp())"
     ).fetchone()
@@ -254,7 +254,7 @@ def status(connection: Connection, now: datetime) -> FleetStatus:
         revision=revision,
         canary=canary,
         queue=queue,
-        lanes=LaneCounts(LANES, held, wanted),
+        lanes=LaneCounts(LANES, leased, wanted),
         workers=tuple(FleetWorkerStatus(*row) for row in connection.execute(_WORKERS)),
     )
 

@@ -46,14 +46,15 @@ def _lines(document: FleetStatus) -> Iterator[str]:
         yield from _state(revision)
     if document.canary is not None and document.canary.held:
         text = _(
-            "The canary waits for accounts that are suspended or in a maintenance window: {accounts}. The others "
-            "follow when it ends. To continue now, publish a revision that does not suspend them."
+            "The canary waits for accounts that are suspended or in a maintenance window: {accounts}. The other "
+            "accounts follow when the suspension or the window ends. To continue now, publish a revision that does not "
+            "suspend them."
         )
         yield text.format(accounts=", ".join(map(safe, document.canary.held)))
     queue = document.queue
     text = _(
         "Accounts: {due} due (the oldest for {seconds:.0f} s), {in_progress} in progress, {unsettled} not reconciled "
-        "since their last change, {failing} failing, {crashed} after a crash, {held} held."
+        "since their last change, {failing} failing, {crashed} after a crash, {held} with delayed writes."
     )
     yield text.format(
         due=f"{queue.due:,}",
@@ -65,7 +66,7 @@ def _lines(document: FleetStatus) -> Iterator[str]:
         held=f"{queue.held:,}",
     )
     lanes = document.lanes
-    yield _("Lanes: {held} of {total} leased, {wanted} wanted by other runs.").format(
+    yield _("Lanes: {held} of {total} leased, {wanted} requested by other runs.").format(
         held=lanes.held, total=lanes.total, wanted=lanes.wanted
     )
     if not document.workers:
@@ -82,7 +83,7 @@ def _state(revision: Revision) -> Iterator[str]:
         text = _("Paused: {reason}. Publish a corrected revision, or continue with `senderid fleet resume`.")
         yield text.format(reason=safe(translate(revision.reason or "")))
     elif revision.state is RevisionState.CANARY:
-        yield _("Canary: {accounts} first; the others follow if they succeed.").format(
+        yield _("Canary: {accounts} first; the other accounts follow if these succeed.").format(
             accounts=count(revision.canary, "account")
         )
 
