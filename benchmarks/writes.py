@@ -74,7 +74,7 @@ async def worker(
     phones = {f"010{number:08}": Desired(Status.ACTIVE) for number in range(numbers)}
     desired = DesiredAccount("bench", "bench.yaml", phones, array("I", range(1, numbers + 1)), endpoint=url)
     with tempfile.TemporaryFile() as file:
-        sink = logs.Sink(file, patient=True)
+        sink = logs.Sink(file, is_buffered=True)
         log = logs.configure(
             format="json", level="info", sink=sink, color=False, secrets=Secrets([CREDENTIALS.api_secret.reveal()])
         )

@@ -86,7 +86,7 @@ def test_missing_scope_is_a_notice(  # noqa: PLR0917 - a case and its fixtures
     served: Served, command: Command, account: SandboxAccount, fate: str, outcome: str, status: int
 ) -> None:
     """`on_unknown` decides if the numbers are held."""
-    account.mailbox.readable = False
+    account.mailbox.can_read_messages = False
     command.write("main.yaml", FILE.replace("hours: 48", f"on_unknown: {fate}"))
     output = " ".join(command("plan", "-f", "main.yaml").stdout.split())
     assert "Notices" in output

@@ -206,10 +206,10 @@ _ERRORS = (
 
 @pytest.mark.slow
 @fuzzed
-@given(status=st.sampled_from(range(100, 600)), body=documents(_ERROR, *_ERRORS), write=st.booleans())
+@given(status=st.sampled_from(range(100, 600)), body=documents(_ERROR, *_ERRORS), is_write=st.booleans())
 def test_any_error_body_is_one_short_error(status: int, body: bytes, *, write: bool) -> None:
     """Any body gives one WorkerError that fits a document. As a response to a write it is valid or ambiguous."""
-    error = wire.refusal(status, body, write=write)
+    error = wire.refusal(status, body, is_write=write)
     assert isinstance(error, ApiError)
     assert error.http_status == status
     _check_error(error)

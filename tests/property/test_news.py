@@ -56,7 +56,7 @@ def test_unchanged_state_sends_no_notification(state: NotifyState) -> None:
 def edges(news: list[Notification], event: Event, account: str | None) -> list[bool]:
     """Return the ends (True) and starts of an event among some notifications, in order."""
     return [
-        notification.over for notification in news if notification.event is event and notification.account == account
+        notification.is_end for notification in news if notification.event is event and notification.account == account
     ]
 
 

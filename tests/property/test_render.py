@@ -316,7 +316,7 @@ def test_any_log_line_is_one_object(fields: dict[str, Any], event: str) -> None:
     stream = Lines()
     secrets = Secrets([CANARY])
     log = logs.configure(
-        format="json", level="info", sink=logs.Sink(stream, patient=False), color=False, secrets=secrets
+        format="json", level="info", sink=logs.Sink(stream, is_buffered=False), color=False, secrets=secrets
     )
     fields = {name: value for name, value in fields.items() if name not in {"event", "self"}}
     log.bind(**fields).info(event)

@@ -79,7 +79,7 @@ def test_missed_passes_do_not_accumulate(seconds: float, share: float, course: l
     now, last = START, START - timedelta(days=1)
     for lasts, sleeps in course:
         due = agenda.due_work(now, ["a"])
-        if due.tick:
+        if due.is_tick:
             assert due.accounts == {"a"}
             ended = now + timedelta(seconds=lasts)
             agenda.finish_pass(now, ended)
@@ -117,7 +117,7 @@ def test_window_edge_is_due_during_a_backoff() -> None:
     assert agenda.due_work(at, ["a", "b"]).accounts == {"a"}
     agenda.expect("a", None)
     due = agenda.due_work(START + timedelta(seconds=300), ["a", "b"])
-    assert due.tick
+    assert due.is_tick
     assert due.accounts == {"b"}
     agenda.start_pass_now(at)
     assert agenda.due_work(at, ["a", "b"]).accounts == {"a", "b"}

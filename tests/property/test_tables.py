@@ -17,7 +17,7 @@ from worker.render.terminal import safe
 
 _phones = st.builds("010{:08d}".format, st.integers(0, 99_999_999))
 _texts = st.none() | st.text(max_size=30).map(str.strip).filter(
-    lambda text: text and why_unfit(text, 1000, prose=True) is None
+    lambda text: text and why_unfit(text, 1000, is_multiline=True) is None
 )
 _desired = st.builds(Desired, st.sampled_from([Status.ACTIVE, Status.INACTIVE]), _texts, _texts, st.booleans())
 

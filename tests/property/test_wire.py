@@ -96,13 +96,13 @@ def test_any_response_to_a_write_is_valid_or_ambiguous(body: bytes) -> None:
     assert response.account is None or isinstance(response.account, str)
 
 
-@given(status=st.integers(100, 999), body=_BODIES, write=st.booleans())
-@example(status=500, body=_DEEP, write=True)
-@example(status=400, body=_HUGE, write=True)
-@example(status=400, body=_HALF, write=False)
+@given(status=st.integers(100, 999), body=_BODIES, is_write=st.booleans())
+@example(status=500, body=_DEEP, is_write=True)
+@example(status=400, body=_HUGE, is_write=True)
+@example(status=400, body=_HALF, is_write=False)
 def test_any_refusal_is_one_short_error(status: int, body: bytes, *, write: bool) -> None:
     """Every status and body gives one error, which keeps the status."""
-    error = wire.refusal(status, body, write=write)
+    error = wire.refusal(status, body, is_write=write)
     assert isinstance(error, ApiError)
     assert error.http_status == status
     assert len(str(error)) < 700

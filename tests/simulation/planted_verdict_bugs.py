@@ -35,7 +35,7 @@ def _forget_timeouts(patch: Patch, condition: Callable[[WriteAttempt, bool], boo
     def judge(attempt: WriteAttempt, *given: Any, verified: bool) -> Any:
         if condition(attempt, verified):
             attempt.ambiguous = False
-        return real(attempt, *given, verified=verified)
+        return real(attempt, *given, is_verified=verified)
 
     patch.setattr(WriteAttempt, "_judge", judge)
 

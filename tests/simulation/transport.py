@@ -101,7 +101,7 @@ class SimulatedTransport(Transport):
         await self._process.moment()
         unsent = fault.ends in {"refused", "unreachable"}
         self._process.ended(request, ResponseKind.RETRYABLE if unsent else ResponseKind.AMBIGUOUS, None)
-        raise transport_error(_BROKEN[fault.ends], write=request.writes)
+        raise transport_error(_BROKEN[fault.ends], is_write=request.writes)
 
 
 def _requested(body: bytes | None) -> str:

@@ -200,9 +200,9 @@ def _notifications_are_true(world: WatchWorld) -> Iterator[str]:
             if news.event in {Event.FAILING, Event.SUSPENDED, Event.FILE}:
                 source = str(news.title).partition(" ")[0] if news.event is Event.FILE else ""
                 key = (news.event, news.account or source)
-                if standing.get(key, False) == (not news.over):
-                    yield f"{key} {'ends' if news.over else 'starts'} twice"
-                standing[key] = not news.over
+                if standing.get(key, False) == (not news.is_end):
+                    yield f"{key} {'ends' if news.is_end else 'starts'} twice"
+                standing[key] = not news.is_end
     last = world.passes[-1]
     for account in world.scenario.accounts:
         messages = standing.get((Event.SUSPENDED, account.name), False)

@@ -62,9 +62,9 @@ class ModelAccount:
         """Refuse further writes."""
         self._halted = self._halted or reason
 
-    async def observe(self, *, closing: bool = False) -> ObservedAccount:
+    async def observe(self, *, is_verification: bool = False) -> ObservedAccount:
         """Return the current account after 0.1 s."""
-        if self._halted is not None and not closing:
+        if self._halted is not None and not is_verification:
             raise self._halted
         self.reads += 1
         self.on_read(self.reads)

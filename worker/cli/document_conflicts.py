@@ -52,10 +52,14 @@ def _incomplete(fragments: Sequence[AccountDocument]) -> Iterator[Conflict]:
             for folder in reversed(folders)
             for path, document in outside_documents.of(folder)
             if document.name == name
-            and (document.head or deactivating_documents)
+            and (document.has_account_keys or deactivating_documents)
             and (
                 path.parent in folders
-                or (document.explicit and documents[0].is_named and document.head != bool(deactivating_documents))
+                or (
+                    document.is_named
+                    and documents[0].is_named
+                    and document.has_account_keys != bool(deactivating_documents)
+                )
             )
         }
         for location, folder in parts.items():

@@ -49,9 +49,9 @@ def _worst(statuses: Iterable[ExitStatus]) -> ExitStatus:
     return next((status for status in _WORST_FIRST if status in present), ExitStatus.OK)
 
 
-def of_plans(plans: Iterable[AccountPlan], *, detailed: bool) -> ExitStatus:
-    """Return the exit status of plans. With `detailed`, it is not 0 if changes are pending or cannot converge."""
-    return _worst(_of_plan(plan, detailed=detailed) for plan in plans)
+def of_plans(plans: Iterable[AccountPlan], *, is_detailed: bool) -> ExitStatus:
+    """Return the exit status of plans. With `is_detailed`, it is not 0 if changes are pending or cannot converge."""
+    return _worst(_of_plan(plan, is_detailed=is_detailed) for plan in plans)
 
 
 def of_drift(plans: Iterable[AccountPlan]) -> ExitStatus:
@@ -59,7 +59,7 @@ def of_drift(plans: Iterable[AccountPlan]) -> ExitStatus:
 
     Drift that no write can fix counts as drift. Acknowledged drift does not.
     """
-    statuses = ((plan, _of_plan(plan, detailed=True)) for plan in plans)
+    statuses = ((plan, _of_plan(plan, is_detailed=True)) for plan in plans)
     return _worst(
         ExitStatus.PENDING if status is ExitStatus.OK and _has_drift(plan) else status for plan, status in statuses
     )
@@ -69,14 +69,14 @@ def _has_drift(plan: AccountPlan) -> bool:
     return any(change.action is not Action.ACKNOWLEDGED for change in plan.changes)
 
 
-def _of_plan(plan: AccountPlan, *, detailed: bool) -> ExitStatus:
+def _of_plan(plan: AccountPlan, *, is_detailed: bool) -> ExitStatus:
     if plan.verdict is Verdict.ERROR:
         return ExitStatus.ERROR
     if plan.verdict is Verdict.REFUSED:
         return ExitStatus.REFUSED
-    if detailed and any(number for action, number in plan.counts.items() if action.needs_attention):
+    if is_detailed and any(number for action, number in plan.counts.items() if action.needs_attention):
         return ExitStatus.UNCONVERGED
-    return ExitStatus.PENDING if detailed and plan.writes else ExitStatus.OK
+    return ExitStatus.PENDING if is_detailed and plan.writes else ExitStatus.OK
 
 
 def of_result(result: Result) -> ExitStatus:

@@ -62,12 +62,12 @@ class RunMetrics:
         if metrics is None:
             yield
             return
-        completed = False
+        is_complete = False
         try:
             yield
-            completed = fleet.interrupted is None
+            is_complete = fleet.interrupted is None
         finally:
-            if completed:
+            if is_complete:
                 metrics.record_pass()
             else:
                 metrics.record_aborted_pass()
@@ -77,7 +77,7 @@ class RunMetrics:
     def record_failure(self, error: Exception) -> None:
         """Record an error that prevented the start of the run, then deliver the metrics."""
         if self.metrics is not None and not self._is_delivered:
-            self.metrics.record_desired_state(valid=not isinstance(error, DesiredStateError))
+            self.metrics.record_desired_state(is_valid=not isinstance(error, DesiredStateError))
             self.metrics.record_aborted_pass()
             self.deliver(
                 lambda message: click.echo(_("warning: {warning}").format(warning=translate(message)), err=True)

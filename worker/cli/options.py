@@ -266,25 +266,25 @@ def _masking(_ctx: click.Context, param: click.Parameter, example: str | None) -
     return mask
 
 
-def _mask(*, exposed: bool) -> Decorator[Any]:
+def _mask(*, is_exposed: bool) -> Decorator[Any]:
     return click.option(
         "--mask",
         metavar="EXAMPLE",
         callback=_masking,
         is_eager=True,
-        expose_value=exposed,
+        expose_value=is_exposed,
         help="Mask digits of numbers in all output and logs, as in 010****5678.",
     )
 
 
-masked_logs: Final = _mask(exposed=False)
+masked_logs: Final = _mask(is_exposed=False)
 """The option `--mask` of a command that prints no document with phone numbers."""
-listing: Final = _all(_document("text", "json", "csv"), _mask(exposed=True))
+listing: Final = _all(_document("text", "json", "csv"), _mask(is_exposed=True))
 """The output options of a command that lists numbers."""
 reviewable: Final = _all(
     _document(*FORMS),
     click.option("--show-all", is_flag=True, help="List every account and number in text, however many there are."),
-    _mask(exposed=True),
+    _mask(is_exposed=True),
 )
 """The output options of a command that prints a plan, a result or runs."""
 

@@ -53,20 +53,20 @@ def plan(
     common: options.Common,
     *,
     out: str | None = None,
-    detailed: bool = False,
+    is_detailed: bool = False,
     drift: bool = False,
     at: str | None = None,
 ) -> int:
     """Build and show a plan. Return the exit status.
 
-    `out` is the file to which the plan is saved, if any. With `detailed`, pending changes have their own exit status.
-    `at` is the time at which the desired state is evaluated, as the user typed it; None means now. `drift` limits the
-    plan to drift.
+    `out` is the file to which the plan is saved, if any. With `is_detailed`, pending changes have their own exit
+    status. `at` is the time at which the desired state is evaluated, as the user typed it; None means now. `drift`
+    limits the plan to drift.
     """
     common = options.route_text_output(common, out)
     settings = load.load_settings(common.settings_path, common.overrides)
     with run_metrics(settings, common.metrics_file) as metering:
-        return _plan(common, settings, metering, out=out, detailed=detailed, drift=drift, at=at)
+        return _plan(common, settings, metering, out=out, is_detailed=is_detailed, drift=drift, at=at)
 
 
 def _plan(
@@ -75,7 +75,7 @@ def _plan(
     metering: RunMetrics,
     *,
     out: str | None,
-    detailed: bool,
+    is_detailed: bool,
     drift: bool,
     at: str | None,
 ) -> int:
@@ -108,9 +108,9 @@ def _plan(
             await notify(run, document.accounts, [None] * len(document.accounts), "drift")
         output.plan(document, common, drift=drift)
         run.log.info("run.finished", counts=runner.total_counts(document.accounts))
-        return of_drift(document.accounts) if drift else of_plans(document.accounts, detailed=detailed)
+        return of_drift(document.accounts) if drift else of_plans(document.accounts, is_detailed=is_detailed)
 
-    return runner.run(verb, settings, no_color=common.no_color, recall=True, metering=metering)
+    return runner.run(verb, settings, no_color=common.no_color, reads_ledger=True, metering=metering)
 
 
 def preview(
@@ -135,9 +135,9 @@ def preview(
         document = plan_document(drafts)
         output.plan(document, common)
         run.log.info("run.finished", counts=runner.total_counts(document.accounts))
-        return of_plans(document.accounts, detailed=False)
+        return of_plans(document.accounts, is_detailed=False)
 
-    return runner.run(verb, settings, no_color=common.no_color, recall=True, metering=metering)
+    return runner.run(verb, settings, no_color=common.no_color, reads_ledger=True, metering=metering)
 
 
 @contextmanager
@@ -270,7 +270,9 @@ def run_and_report(
             raise ledger_error
         return of_result(result)
 
-    return runner.run(verb, settings, no_color=common.no_color, progress=True, ledger_options=ledger, metering=metering)
+    return runner.run(
+        verb, settings, no_color=common.no_color, show_progress=True, ledger_options=ledger, metering=metering
+    )
 
 
 def is_interactive() -> bool:

@@ -151,15 +151,15 @@ def run(
     *,
     resolver: CredentialsResolver | None = None,
     no_color: bool = False,
-    progress: bool = False,
+    show_progress: bool = False,
     ledger_options: LedgerOptions | None = None,
-    recall: bool = False,
+    reads_ledger: bool = False,
     metering: RunMetrics | None = None,
 ) -> int:
     """Run `verb` in a session. Return its exit status or, if a signal arrived, the exit status of that signal.
 
-    With `ledger_options`, the run is recorded in the ledger. With `recall`, the ledger is only read. `metering` records
-    the metrics of the run, and delivers them at its end.
+    With `ledger_options`, the run is recorded in the ledger. With `reads_ledger`, the ledger is only read. `metering`
+    records the metrics of the run, and delivers them at its end.
 
     Raises:
         LedgerError: the ledger cannot be written; no request was sent.
@@ -170,10 +170,10 @@ def run(
     way = network.route(settings.network, resolver)
     terminal = sys.stderr.isatty()
     has_color = uses_color(sys.stderr, no_color=no_color)
-    bar = Progress(enabled=progress and terminal)
+    bar = Progress(enabled=show_progress and terminal)
     log_format = settings.log.format
     form = ("console" if terminal else "json") if log_format == "auto" else log_format
-    sink = logs.Sink(bar, patient=form == "json")
+    sink = logs.Sink(bar, is_buffered=form == "json")
     log = logs.configure(
         format=form,
         level=settings.log.level,
@@ -188,7 +188,7 @@ def run(
             ledger = None
             if ledger_options is not None:
                 ledger = await stack.enter_async_context(ledger_options.open(settings, run_id, now))
-            fleet_ledger = ledger or (read_only(settings) if recall else NullLedger())
+            fleet_ledger = ledger or (read_only(settings) if reads_ledger else NullLedger())
             run_log = log.bind(run_id=run_id)
             stack.enter_context(logs.libraries_log_to(run_log))
             fleet_log, traces = stack.enter_context(trace_run(run_log, run_id))
@@ -198,7 +198,7 @@ def run(
                 settings, transport, resolver, fleet_log, ledger=fleet_ledger, records_numbers=ledger is not None
             )
             stop_event = asyncio.Event()
-            with _signals(fleet, run_log, sink, bar, stop_event, machine=form == "json") as received_signals, bar:
+            with _signals(fleet, run_log, sink, bar, stop_event, is_json=form == "json") as received_signals, bar:
                 session = Session(
                     settings,
                     fleet,
@@ -231,12 +231,12 @@ def run(
 
 @contextmanager
 def _signals(
-    fleet: Fleet, log: logs.Logger, sink: logs.Sink, bar: Progress, stop_event: asyncio.Event, *, machine: bool
+    fleet: Fleet, log: logs.Logger, sink: logs.Sink, bar: Progress, stop_event: asyncio.Event, *, is_json: bool
 ) -> Iterator[list[signal.Signals]]:
     """Handle signals inside the `with` block. Yield the list of received signals.
 
     The first signal drains the run: in-flight requests finish, and no others start. The second one ends the process
-    immediately. With `machine`, only log lines are written to stderr.
+    immediately. With `is_json`, only log lines are written to stderr.
     """
     received_signals: list[signal.Signals] = []
 
@@ -249,7 +249,7 @@ def _signals(
         stop_event.set()
         reason = Interrupted(Message("stopped by {name}; run again to continue", name=number.name))
         fleet.interrupt(reason)
-        if machine:
+        if is_json:
             log.warning("run.stopping", error_code=reason.code, error_message=_STOPPING)
             return
         with suppress(OSError):

@@ -88,7 +88,7 @@ class MetricsListener:
     def on_event(self, event: str, fields: Mapping[str, Any]) -> None:
         """Update the metrics after an event of files, settings or suspensions."""
         if event in _FILE_EVENTS and self._watch is not None:
-            self._metrics.record_desired_state(valid=not self._watch.broken)
+            self._metrics.record_desired_state(is_valid=not self._watch.broken)
         elif event == "watch.suspended":
             self._suspended_since.setdefault(fields["account"], self._wall())
             self._update_suspensions()

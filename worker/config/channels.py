@@ -90,7 +90,7 @@ def _channel(reader: Reader, node: Node) -> Channel | None:
         message = Message("a channel must be a mapping such as {{name: ops, url: {{env: OPS_CHANNEL_URL}}}}")
         reader.problem(node, message)
         return None
-    fields = reader.fields(node, Channel.__struct_fields__, secret=True)
+    fields = reader.fields(node, Channel.__struct_fields__, may_hold_secrets=True)
     for name in ("name", "url"):
         if name not in fields:
             reader.problem(node, Message("missing {name}: a channel needs a name and a url", name=name))
@@ -135,7 +135,7 @@ def _seconds(reader: Reader, node: Node) -> float | None:
 
 
 def _template(reader: Reader, node: Node) -> str | None:
-    text = read_text(reader, node, Message("a template"), NOTE_CAP, prose=True)
+    text = read_text(reader, node, Message("a template"), NOTE_CAP, is_multiline=True)
     if text is None:
         return None
     template = Template(text)

@@ -346,7 +346,7 @@ class _TableReader:
 
     def _text(self, row: _CsvRow, column: str) -> str | None:
         cell = self._cell(row, column)
-        reason = why_unfit(cell, NOTE_CAP, prose=True)
+        reason = why_unfit(cell, NOTE_CAP, is_multiline=True)
         if reason is not None:
             self._problem(row, self._columns[column], Message("{field} {reason}", field=column, reason=reason))
         return cell or None

@@ -42,11 +42,11 @@ _secret: Final = re.compile("NCS[0-9A-Z]{13}|(?=.*[0-9])[0-9A-Z]{32}|.*://.*", r
 """Matches the vendor's keys and secrets by their form, and URLs, which may contain a secret."""
 
 
-def read_text(reader: Reader, node: Node, description: str, cap: int, *, prose: bool = False) -> str | None:
+def read_text(reader: Reader, node: Node, description: str, cap: int, *, is_multiline: bool = False) -> str | None:
     """Return the text of a node without surrounding spaces. If it is invalid, add a problem and return None.
 
-    `description` is the field's name in messages, and `cap` the maximum length in characters. With `prose`, the text
-    may have several lines, and the wide and no-break spaces that word processors and Korean keyboards produce.
+    `description` is the field's name in messages, and `cap` the maximum length in characters. With `is_multiline`, the
+    text may have several lines, and the wide and no-break spaces that word processors and Korean keyboards produce.
     """
     if not isinstance(node, Scalar):
         reader.problem(node, Message("{field} must be text", field=description))
@@ -55,7 +55,7 @@ def read_text(reader: Reader, node: Node, description: str, cap: int, *, prose: 
     if node.is_null or not text:
         reader.problem(node, Message("{field} is empty: give it a value or remove the line", field=description))
         return None
-    reason = why_unfit(text, cap, prose=prose)
+    reason = why_unfit(text, cap, is_multiline=is_multiline)
     if reason is not None:
         reader.problem(node, Message("{field} {reason}", field=description, reason=reason))
         return None
@@ -90,16 +90,16 @@ def read_version(reader: Reader, node: Node) -> None:
     )
 
 
-def why_unfit(text: str, cap: int, *, prose: bool = False) -> Message | None:
+def why_unfit(text: str, cap: int, *, is_multiline: bool = False) -> Message | None:
     """Return why a text is invalid; None if it is valid. The message does not repeat the text.
 
-    `cap` is the maximum length in characters; `prose` is as for `read_text`.
+    `cap` is the maximum length in characters; `is_multiline` is as for `read_text`.
     """
     if len(text) > cap:
         return Message("is longer than {cap:,} characters: shorten it", cap=cap)
     if not text.isprintable():
         for char in text:
-            if prose and (char in "\n\t" or category(char) == "Zs"):
+            if is_multiline and (char in "\n\t" or category(char) == "Zs"):
                 continue
             if char == "\n":
                 return Message("has more than one line: use one line")
@@ -125,7 +125,7 @@ def read_secret_ref(reader: Reader, node: Node, name: str) -> SecretRef | None:
     if not isinstance(node, Mapping):
         reader.problem(node, literal)
         return None
-    fields = reader.fields(node, ("env", "file", "command"), secret=True)
+    fields = reader.fields(node, ("env", "file", "command"), may_hold_secrets=True)
     if len(fields) != 1:
         reference_message = Message(
             "{name} must be a reference: either {{env: NAME}}, {{file: PATH}} or {{command: [PROGRAM, …]}}", name=name

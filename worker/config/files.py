@@ -235,7 +235,7 @@ def _stdin(stdin: Callable[[int], bytes]) -> tuple[str, bytes] | Problem:
 
 
 def _folder(path: str) -> Iterator[str | Problem]:
-    empty = True
+    is_empty = True
     shared: str | None = None
     unreadable: list[OSError] = []
     visited: set[FileIdentity] = set()
@@ -256,17 +256,17 @@ def _folder(path: str) -> Iterator[str | Problem]:
         if SHARED_FILE in files:
             shared = str(Path(parent, SHARED_FILE))
         for name in filter(_is_yaml, sorted(files)):
-            empty = False
+            is_empty = False
             yield str(Path(parent, name))
     for error in unreadable:
-        empty = False
+        is_empty = False
         yield Problem(
             _printable(str(error.filename)),
             1,
             1,
             Message("the folder cannot be read: {error}", error=system_text(error.strerror)),
         )
-    if empty:
+    if is_empty:
         # the reader of the shared file says that it describes no account
         yield shared or Problem(_printable(path), 1, 1, Message("the folder has no *.yaml or *.yml files"))
 

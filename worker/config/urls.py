@@ -25,10 +25,13 @@ __all__ = [
 
 
 class Endpoint(Struct, frozen=True):
-    """The base URL of an API. With `both_headers`, requests have an `Authentication` and an `Authorization` header."""
+    """The base URL of an API.
+
+    With `uses_both_headers`, requests have an `Authentication` and an `Authorization` header.
+    """
 
     url: str
-    both_headers: bool = False
+    uses_both_headers: bool = False
 
     @property
     def is_known(self) -> bool:
@@ -45,7 +48,7 @@ ENDPOINTS: Final = {
     "solapi": Endpoint("https://api.solapi.com"),
     "solapi-static": Endpoint("https://api-static.solapi.com"),
     "coolsms": Endpoint("https://api.coolsms.co.kr"),
-    "coolsms-rest": Endpoint("https://rest.coolsms.co.kr", both_headers=True),
+    "coolsms-rest": Endpoint("https://rest.coolsms.co.kr", uses_both_headers=True),
 }
 """The vendor's endpoints by name, all of one platform. `solapi-static` has two fixed addresses, for firewalls."""
 

@@ -135,8 +135,8 @@ def parse_events(source: str, text: str) -> Iterator[Any]:
         # libyaml assumes a line end after the last line
         position: tuple[int, int] = (mark.line + 1, mark.column + 1) if mark.index < len(text) else _end(text)
         # newer versions of libyaml have a limit of their own
-        too_deep = error.problem == "exceeded maximum nesting depth"
-        reason = _TOO_DEEP if too_deep else _syntax_error(error, text[mark.index : mark.index + 1])
+        is_too_deep = error.problem == "exceeded maximum nesting depth"
+        reason = _TOO_DEEP if is_too_deep else _syntax_error(error, text[mark.index : mark.index + 1])
         raise YamlError(Problem(source, *position, reason)) from None
     except yaml.reader.ReaderError as error:
         position = _end(text.encode()[: error.position].decode())
@@ -183,19 +183,19 @@ class Node:
 
 
 class Scalar(Node):
-    """A scalar with its unresolved text. `plain` is True if the text was not quoted."""
+    """A scalar with its unresolved text. `is_plain` is True if the text was not quoted."""
 
-    __slots__ = ("plain", "text")
+    __slots__ = ("is_plain", "text")
 
-    def __init__(self, mark: yaml.Mark, text: str, *, plain: bool) -> None:
+    def __init__(self, mark: yaml.Mark, text: str, *, is_plain: bool) -> None:
         super().__init__(mark)
         self.text = text
-        self.plain = plain
+        self.is_plain = is_plain
 
     @property
     def is_null(self) -> bool:
         """Return True if the scalar is a null of YAML."""
-        return self.plain and self.text in {"", "~", "null", "Null", "NULL"}
+        return self.is_plain and self.text in {"", "~", "null", "Null", "NULL"}
 
 
 class Sequence(Node):
@@ -281,7 +281,7 @@ def skip(event: Any, stream: Iterator[Any]) -> None:
 def _begin(event: Any) -> Scalar | Mapping | Sequence:
     mark: yaml.Mark = event.start_mark
     if isinstance(event, yaml.ScalarEvent):
-        return Scalar(mark, event.value, plain=not event.style)
+        return Scalar(mark, event.value, is_plain=not event.style)
     return Mapping(mark) if isinstance(event, yaml.MappingStartEvent) else Sequence(mark)
 
 
@@ -308,20 +308,22 @@ class Reader:
         """Add a problem at a node."""
         self.report(node.problem(self.source, message))
 
-    def fields(self, node: Mapping, known: Collection[str], *, secret: bool = False) -> dict[str, Node]:
+    def fields(self, node: Mapping, known: Collection[str], *, may_hold_secrets: bool = False) -> dict[str, Node]:
         """Return the values of the known keys. Add a problem for each unknown or duplicate key.
 
-        With `secret`, messages do not repeat an unknown key, because it may be a secret.
+        With `may_hold_secrets`, messages do not repeat an unknown key, because it may be a secret.
         """
         keys: dict[str, Node] = {}
         values: dict[str, Node] = {}
         for key, value in node.items:
-            name = self.key(key, keys, known, secret=secret)
+            name = self.key(key, keys, known, may_hold_secrets=may_hold_secrets)
             if name is not None:
                 values[name] = value
         return values
 
-    def key(self, key: Node, keys: dict[str, Node], known: Collection[str], *, secret: bool = False) -> str | None:
+    def key(
+        self, key: Node, keys: dict[str, Node], known: Collection[str], *, may_hold_secrets: bool = False
+    ) -> str | None:
         """Return the text of a known key, and add the key to `keys`.
 
         If the key is unknown or a duplicate, add a problem and return None.
@@ -341,7 +343,7 @@ class Reader:
         else:
             hint = suggest(key.text, known)
             unknown = Message("unknown key {key}{hint}", key=quote(key.text), hint=hint)
-            self.problem(key, Message("unknown key{hint}", hint=hint) if secret else unknown)
+            self.problem(key, Message("unknown key{hint}", hint=hint) if may_hold_secrets else unknown)
         return None
 
 

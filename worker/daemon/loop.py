@@ -182,7 +182,7 @@ class WatchLoop:
             self._refresh_files(since)
         self._update_suspensions(now)
         due = self._scheduler.due_work(now, [account.name for account in self._files.accounts])
-        if due.tick or due.accounts:
+        if due.is_tick or due.accounts:
             await self._pass(due, now)
             return
         await self._sleep((self._scheduler.next_wake() - now).total_seconds())
@@ -202,7 +202,7 @@ class WatchLoop:
         if not accounts and self._files.accounts and result.outcome is RunOutcome.CONVERGED:
             # every account backs off after a failure
             result = structs.replace(result, outcome=RunOutcome.FAILED)
-        has_overrun = self._scheduler.finish_pass(now, self._now()) if due.tick else False
+        has_overrun = self._scheduler.finish_pass(now, self._now()) if due.is_tick else False
         # a transition during the pass is due right after it
         self._expect(accounts, now)
         self._last = result
@@ -219,7 +219,7 @@ class WatchLoop:
             seconds = self._scheduler.back_off(account, result.ended_at)
             self._report(
                 "watch.backoff",
-                warning=True,
+                is_warning=True,
                 account=account,
                 attempts=self._scheduler.backoffs[account],
                 duration_ms=round(seconds * 1000),
@@ -231,7 +231,7 @@ class WatchLoop:
             listener.on_pass(result)
         fields: dict[str, object] = {
             "run_id": result.run_id,
-            "trigger": "rhythm" if due.tick else "transition",
+            "trigger": "rhythm" if due.is_tick else "transition",
             "outcome": result.outcome,
             "accounts": len(result.accounts),
             "counts": result.counts,
@@ -260,7 +260,7 @@ class WatchLoop:
         error_now = self._broken_settings
         self._report(
             "watch.reloaded",
-            warning=error_now is not None,
+            is_warning=error_now is not None,
             accounts=len(self._files.accounts),
             error_code=None if error_now is None else error_now.code,
             error_message=None
@@ -277,12 +277,16 @@ class WatchLoop:
         changes = self._files.refresh(read_all=read_all)
         for file, error in changes.problems.items():
             self._report(
-                "watch.file_broken", warning=True, file=file, error_code=error.code, error_message=_problem_list(error)
+                "watch.file_broken",
+                is_warning=True,
+                file=file,
+                error_code=error.code,
+                error_message=_problem_list(error),
             )
         for file in changes.fixed_files:
             self._report("watch.file_mended", file=file)
         for file in changes.removed_files:
-            self._report("watch.file_removed", warning=True, file=file)
+            self._report("watch.file_removed", is_warning=True, file=file)
         for name in changes.removed_accounts | changes.changed_accounts:
             self._scheduler.forget(name)
             self._passes.forget(name, is_removed=name in changes.removed_accounts)
@@ -334,8 +338,8 @@ class WatchLoop:
                 self._systemd.notify_alive()
             await asyncio.sleep(seconds)
 
-    def _report(self, event: str, *, warning: bool = False, **fields: Any) -> None:
-        (self._log.warning if warning else self._log.info)(event, **fields)
+    def _report(self, event: str, *, is_warning: bool = False, **fields: Any) -> None:
+        (self._log.warning if is_warning else self._log.info)(event, **fields)
         for listener in self._listeners:
             listener.on_event(event, fields)
 

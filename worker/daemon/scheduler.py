@@ -71,10 +71,10 @@ def cron(expression: str, zone: ZoneInfo, now: datetime) -> Cron:
 
 
 class DueWork(Struct, frozen=True):
-    """The names of the due accounts. `tick` is True if the trigger fired; otherwise, only transitions are due."""
+    """The names of the due accounts. `is_tick` is True if the trigger fired; otherwise, only transitions are due."""
 
     accounts: frozenset[str]
-    tick: bool
+    is_tick: bool
 
 
 class _Backoff(Struct, frozen=True):
@@ -133,12 +133,12 @@ class Scheduler:
 
     def due_work(self, now: datetime, accounts: Iterable[str]) -> DueWork:
         """Return which of the accounts are due at `now`."""
-        tick = now >= self._next_pass
+        is_tick = now >= self._next_pass
         return DueWork(
             frozenset(
-                name for name in accounts if self._is_due(name, now) or (tick and not self._backs_off(name, now))
+                name for name in accounts if self._is_due(name, now) or (is_tick and not self._backs_off(name, now))
             ),
-            tick,
+            is_tick,
         )
 
     def expect(self, account: str, moment: datetime | None) -> None:

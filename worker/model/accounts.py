@@ -351,14 +351,14 @@ class AccountMemory(Struct, frozen=True):
     """The state of an account as earlier runs recorded it in the ledger.
 
     `written` maps each number that a run wrote to its last verified status. `spent` are the numbers that crashed runs
-    have, or may have, deactivated since the last finished run. `unsettled` is True if earlier runs left open attempts.
-    `registered` is the count of registered numbers in the last run; None if unknown. `names` maps each name of the
-    account in earlier runs to the credentials it last had; None for the default ones.
+    have, or may have, deactivated since the last finished run. `has_open_attempts` is True if earlier runs left open
+    attempts. `registered` is the count of registered numbers in the last run; None if unknown. `names` maps each name
+    of the account in earlier runs to the credentials it last had; None for the default ones.
     """
 
     written: Mapping[str, Status] = {}
     spent: frozenset[str] = frozenset()
-    unsettled: bool = False
+    has_open_attempts: bool = False
     registered: int | None = None
     names: Mapping[str, CredentialsRef | None] = {}
 

@@ -138,7 +138,7 @@ def parse_digits(text: str) -> str:
     if text_without_spaces[:1] in _DASHES and text_without_spaces[1:2].isdecimal():
         raise ValueError(_MINUS)
     if _amount(text_without_spaces) and not _several(text_without_spaces):
-        raise ValueError(_converted_message(text_without_spaces, decimal="," not in text_without_spaces))
+        raise ValueError(_converted_message(text_without_spaces, is_decimal="," not in text_without_spaces))
     bare = text_without_spaces.translate(_SEPARATORS)
     digits = bare.removeprefix("+")
     if not digits:
@@ -147,7 +147,7 @@ def parse_digits(text: str) -> str:
         raise ValueError(_EXTENSION if _extension(text_without_spaces) else _bad_character(digits))
     digits = _national_digits(bare)
     if _is_decimal(text_without_spaces, digits):
-        raise ValueError(_converted_message(text_without_spaces, decimal=True))
+        raise ValueError(_converted_message(text_without_spaces, is_decimal=True))
     length = len(digits)
     if length > _LONGEST:
         raise ValueError(
@@ -267,7 +267,7 @@ def _is_decimal(text: str, digits: str) -> bool:
     return "." not in head and tail.isdecimal() and (len(tail) < _SHORTEST or amount)
 
 
-def _converted_message(written: str, *, decimal: bool) -> Message:
+def _converted_message(written: str, *, is_decimal: bool) -> Message:
     """Return the message for a number that a spreadsheet converted, with the original number if it is certain."""
     integer = _fraction.sub("", written)
     integer_digits, all_digits = (re.sub("[^0-9]", "", text) for text in (integer, written))
@@ -281,10 +281,10 @@ def _converted_message(written: str, *, decimal: bool) -> Message:
         and _match_decimal(re.sub("[^0-9.,eE]", "", integer))
     ):
         phone = PhoneNumber(number)
-        if decimal:
+        if is_decimal:
             return Message("a spreadsheet converted this number to a decimal: write {phone}", phone=phone)
         return Message("a spreadsheet converted this number to an amount: write {phone}", phone=phone)
-    if decimal:
+    if is_decimal:
         return Message(
             "a spreadsheet converted this number to a decimal: format the column as text and export it again"
         )

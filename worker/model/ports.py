@@ -157,8 +157,8 @@ class ReadableAccount(Protocol):
         """The counts of requests sent so far."""
         ...
 
-    async def observe(self, *, closing: bool = False) -> ObservedAccount:
-        """Read the account. A `closing` read, the verification read, is allowed even after `halt`."""
+    async def observe(self, *, is_verification: bool = False) -> ObservedAccount:
+        """Read the account. A `is_verification` read, the verification read, is allowed even after `halt`."""
         ...
 
     async def confirm(self, observed: ObservedAccount, registered: int | None) -> ObservedAccount:

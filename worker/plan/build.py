@@ -144,7 +144,7 @@ def build(
         plan,
         numbers,
         confirmed_statuses=confirmed,
-        has_open_attempts=memory.unsettled or bool(memory.spent),
+        has_open_attempts=memory.has_open_attempts or bool(memory.spent),
         statuses=statuses,
         registered_count=None if registered_count == memory.registered else registered_count,
         names=memory.names,

@@ -49,14 +49,14 @@ def stale_writes(saved_account: SavedAccount, files: CurrentFiles, moment: datet
             files=sources(saved_account),
         )
         return dict.fromkeys(_phones(saved_account), message) if files.is_complete else {}
-    reason = _target_changed(saved_account, desired, complete=files.is_complete)
+    reason = _target_changed(saved_account, desired, has_all_files=files.is_complete)
     if reason is not None:
         return dict.fromkeys(_phones(saved_account), reason)
     settled_account = schedule.settle_schedules(desired, moment)
     outdated_changes = [
         change
         for change in _compared(saved_account)
-        if not _still_desires(settled_account, change, complete=files.is_complete)
+        if not _still_desires(settled_account, change, has_all_files=files.is_complete)
     ]
     locations = {
         phone: f"{source}:{line}"
@@ -118,23 +118,23 @@ def _with_earlier_end(change: Change, desired: Desired | None) -> Change:
     return replace(change, until=min(ends)) if ends else change
 
 
-def _target_changed(saved_account: SavedAccount, desired: DesiredAccount, *, complete: bool) -> Message | None:
+def _target_changed(saved_account: SavedAccount, desired: DesiredAccount, *, has_all_files: bool) -> Message | None:
     """Return why the files no longer describe the account of the plan; None if they still do.
 
-    They must have the account id, endpoint and credentials of the plan. `complete` is False if a file is missing.
+    They must have the account id, endpoint and credentials of the plan. `has_all_files` is False if a file is missing.
     """
     if desired.account_id not in {None, saved_account.account_id}:
         return Message("the account_id in {file} differs from the plan: plan again", file=desired.source)
     if desired.endpoint not in {None, saved_account.endpoint}:
         return Message("the endpoint in {file} differs from the plan: plan again", file=desired.source)
     # default credentials may also be those of a document that was not found
-    if desired.credentials != saved_account.credentials and (complete or desired.credentials is not None):
+    if desired.credentials != saved_account.credentials and (has_all_files or desired.credentials is not None):
         return Message("the credentials in {file} differ from the plan: plan again", file=desired.source)
     return None
 
 
-def _still_desires(settled_account: DesiredAccount, change: Change, *, complete: bool) -> bool:
-    """Return True if the files still desire the write, or if `complete` is False and a missing file may desire it."""
+def _still_desires(settled_account: DesiredAccount, change: Change, *, has_all_files: bool) -> bool:
+    """Return True if the files still desire the write, or if a missing file may: then `has_all_files` is False."""
     desired = settled_account.numbers.get(change.phone)
     if desired is not None:
         if change.action is Action.ACKNOWLEDGED:
@@ -142,7 +142,9 @@ def _still_desires(settled_account: DesiredAccount, change: Change, *, complete:
         return desired.status == change.desired and not desired.protected and not desired.acknowledges(change.observed)
     if change.phone in settled_account.idle or settled_account.ignores(change.phone):
         return False
-    return not complete or (settled_account.unmanaged is Unmanaged.DEACTIVATE and change.desired == Status.INACTIVE)
+    return not has_all_files or (
+        settled_account.unmanaged is Unmanaged.DEACTIVATE and change.desired == Status.INACTIVE
+    )
 
 
 def _reason(settled_account: DesiredAccount, change: Change, locations: Mapping[str, str]) -> Message:

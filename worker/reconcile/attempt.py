@@ -113,16 +113,16 @@ class WriteAttempt:
         self.acknowledged = not self.has_conflict
         return False
 
-    def result(self, after: Status | None, stop_reason: WorkerError | None, *, verified: bool) -> NumberResult:
+    def result(self, after: Status | None, stop_reason: WorkerError | None, *, is_verified: bool) -> NumberResult:
         """Return the result of the number.
 
-        `after` is its status in the verification read. `verified` is False if that read failed or was not made.
+        `after` is its status in the verification read. `is_verified` is False if that read failed or was not made.
         `stop_reason` is the error that stopped the account early; None if nothing did.
         """
         change = self.change
-        if self.superseded and not verified:
+        if self.superseded and not is_verified:
             after = self.latest_status
-        outcome, error = self._judge(after, stop_reason, verified=verified)
+        outcome, error = self._judge(after, stop_reason, is_verified=is_verified)
         is_unchanged = not self.sequence or after == change.observed
         if self.hold_reason is not None and is_unchanged:
             outcome, error = Outcome.HELD, NumberError("Held", self.hold_reason)
@@ -143,7 +143,7 @@ class WriteAttempt:
         )
 
     def _judge(
-        self, after: Status | None, stop_reason: WorkerError | None, *, verified: bool
+        self, after: Status | None, stop_reason: WorkerError | None, *, is_verified: bool
     ) -> tuple[Outcome, NumberError | None]:
         change = self.change
         error = None if self.error is None else self.error.number_error
@@ -152,15 +152,15 @@ class WriteAttempt:
             return (Outcome.UNCHANGED, None) if after == self.status else _changed_by_others(after)
         if not self.sequence:
             return Outcome.NOT_ATTEMPTED, error or (None if stop_reason is None else stop_reason.number_error)
-        if verified and after == self.status and not self.has_conflict:
+        if is_verified and after == self.status and not self.has_conflict:
             # the read shows the desired status; it is this run's change unless no request left or the quota refused it
             is_unsent = isinstance(self.error, ConnectionFailed | RateLimited)
             by_this_run = self.acknowledged or self.ambiguous or not is_unsent
             return (Outcome.CHANGED if by_this_run else Outcome.UNCHANGED), None
         # an ambiguous request before the refused one may still take effect
-        if isinstance(self.error, NumberRejected) and (verified or not self.ambiguous):
+        if isinstance(self.error, NumberRejected) and (is_verified or not self.ambiguous):
             return (Outcome.BLOCKED if isinstance(self.error, NotWritable) else Outcome.FAILED), error
-        if not verified:
+        if not is_verified:
             unverified_error = NumberError(
                 "Unproven", Message("the account could not be read after the write; plan again")
             )

@@ -134,7 +134,7 @@ class Executor:
         final = self._final
         for attempt in self._attempts:
             after = None if final is None else final.status(attempt.phone)
-            yield attempt.result(after, self.stop_reason, verified=final is not None)
+            yield attempt.result(after, self.stop_reason, is_verified=final is not None)
 
     async def _send_all(self, attempts: Sequence[WriteAttempt], concurrency: int) -> None:
         if not attempts:
@@ -314,7 +314,7 @@ class Executor:
         limit = _VERIFY_SECONDS if self.stop_reason is not None else None
         try:
             async with asyncio.timeout(limit):
-                self._final = await self._api.observe(closing=True)
+                self._final = await self._api.observe(is_verification=True)
         except AccountRejected as error:
             self.stop_reason = self.stop_reason or error
         except (ApiError, TimeoutError):

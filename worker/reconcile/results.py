@@ -90,7 +90,7 @@ def conclude(
     result = AccountResult(
         account=account,
         account_id=account_id,
-        outcome=_run_outcome(stop_reason, converged=not any(outcome.needs_attention for outcome in counts)),
+        outcome=_run_outcome(stop_reason, is_converged=not any(outcome.needs_attention for outcome in counts)),
         error=None if stop_reason is None else stop_reason.info,
         refusals=stop_reason.refusals if isinstance(stop_reason, PolicyRefusal) else (),
         counts=tally(Outcome, counts),
@@ -103,10 +103,10 @@ def conclude(
     return Conclusion(result, chain(unchanged_results, starmap(unchanged_result, desired)))
 
 
-def _run_outcome(stop_reason: WorkerError | None, *, converged: bool) -> RunOutcome:
+def _run_outcome(stop_reason: WorkerError | None, *, is_converged: bool) -> RunOutcome:
     match stop_reason:
         case None | DeadlineExceeded() | ActivationsFailed() | CanaryFailed():
-            return RunOutcome.CONVERGED if converged else RunOutcome.PARTIAL
+            return RunOutcome.CONVERGED if is_converged else RunOutcome.PARTIAL
         case PolicyRefusal() | StalePlan() | Declined():
             return RunOutcome.REFUSED
         case AccountBusy():

@@ -159,10 +159,10 @@ def _merge(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     return merged_spans
 
 
-def _walk(value: Any, phone: Callable[[str], str], text: Callable[[str], str], *, phones: bool = False) -> Any:
+def _walk(value: Any, phone: Callable[[str], str], text: Callable[[str], str], *, are_phones: bool = False) -> Any:
     """Return a value in which `phone` replaces phone numbers and `text` replaces other texts.
 
-    With `phones`, all texts of the value are phone numbers.
+    With `are_phones`, all texts of the value are phone numbers.
     """
     match value:
         case Enum() if value.name in type(value).__members__:
@@ -170,15 +170,15 @@ def _walk(value: Any, phone: Callable[[str], str], text: Callable[[str], str], *
         case Message():
             return value.map_texts(lambda part: phone(part) if isinstance(part, PhoneNumber) else text(part))
         case str():
-            return phone(value) if phones else text(value)
+            return phone(value) if are_phones else text(value)
         case Struct():
             fields = _texts(type(value)).items()
-            values = {name: _walk(getattr(value, name), phone, text, phones=inner) for name, inner in fields}
+            values = {name: _walk(getattr(value, name), phone, text, are_phones=inner) for name, inner in fields}
             return structs.replace(value, **values)
         case dict():
             return {key: _walk(item, phone, text) for key, item in value.items()}
         case list() | tuple():
-            return type(value)(_walk(item, phone, text, phones=phones) for item in value)
+            return type(value)(_walk(item, phone, text, are_phones=are_phones) for item in value)
         case _:
             return value
 

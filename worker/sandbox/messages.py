@@ -38,7 +38,7 @@ class Scheduled(Struct, rename="camel"):
 class Mailbox:
     """The sent messages and scheduled groups of one account.
 
-    `readable` is True if the account's API key has the scope `message:read`.
+    `can_read_messages` is True if the account's API key has the scope `message:read`.
 
     Raises:
         InvalidQuery: a date is invalid.
@@ -47,7 +47,7 @@ class Mailbox:
     def __init__(self, sent: list[Sent] | None = None, scheduled: list[Scheduled] | None = None) -> None:
         self.sent = sent or []
         self.scheduled = scheduled or []
-        self.readable = True
+        self.can_read_messages = True
         times = (*(message.date for message in self.sent), *(group.scheduled_date for group in self.scheduled))
         for text in times:
             _parse_time(text)

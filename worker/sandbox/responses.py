@@ -126,13 +126,13 @@ def apply_fault(
     account: SandboxAccount,
     phone: str | None,
     stale: bytes,
-    document: bool,
+    is_account_read: bool,
     now: datetime,
 ) -> None:
     """Change a response as a fault requires.
 
-    `phone` is the number of the request, if it has one. `stale` is the account document before the write. `document` is
-    True if the request reads the account. `now` is the aware time of the server.
+    `phone` is the number of the request, if it has one. `stale` is the account document before the write.
+    `is_account_read` is True if the request reads the account. `now` is the aware time of the server.
     """
     if fault in _ERRORS:
         status, body = _ERRORS[fault]
@@ -149,7 +149,7 @@ def apply_fault(
         response.delay = _DELAYS[fault]
     elif phone is not None and response.status == 200 and fault in _WRITE_FAULTS:  # noqa: PLR2004
         _distort_write(fault, response, account, phone, stale)
-    elif document and fault in _READ_FAULTS:
+    elif is_account_read and fault in _READ_FAULTS:
         response.body = _remove_part(fault, response.body)
     else:
         _distort(fault, response, account, now)

@@ -156,8 +156,8 @@ class Sandbox:
             raise _Rejection(401, "Unauthorized", "인증 정보가 없습니다.")
         scheme, _, rest = text.strip().partition(" ")
         pairs = {name.lower(): value for name, value in _PAIR.findall(rest)}
-        complete = {"apikey", "date", "salt", "signature"} <= pairs.keys()
-        if scheme.lower() != "hmac-sha256" or not complete or not text.isascii():
+        has_all_fields = {"apikey", "date", "salt", "signature"} <= pairs.keys()
+        if scheme.lower() != "hmac-sha256" or not has_all_fields or not text.isascii():
             raise _Rejection(400, "ValidationError", "apiKey, date, salt, signature가 필요합니다.")
         record.api_key, record.signature = pairs["apikey"], pairs["signature"].lower()
         account = self.accounts.get(pairs["apikey"])
@@ -219,7 +219,7 @@ class Sandbox:
                 account=account,
                 phone=record.phone,
                 stale=stale_document,
-                document=record.method == "GET" and record.path == _NUMBERS and response.status == 200,  # noqa: PLR2004
+                is_account_read=record.method == "GET" and record.path == _NUMBERS and response.status == 200,  # noqa: PLR2004
                 now=now,
             )
         return response
@@ -239,7 +239,7 @@ class Sandbox:
         raise _Rejection(404, "ResourceNotFound", "요청한 리소스를 찾을 수 없습니다.")
 
     def _list_messages(self, account: SandboxAccount, record: Request) -> SimulatedResponse:
-        if not account.mailbox.readable:
+        if not account.mailbox.can_read_messages:
             raise _Rejection(403, "Forbidden", "message:read 권한이 없습니다.")
         try:
             body = account.mailbox.respond(record.path, record.query)

@@ -83,7 +83,7 @@ class AccountReader:
         self._base = endpoint.url
         self._numbers_url = URL(f"{self._base}/senderid/v1/numbers", encoded=True)
         self._number_path = f"{self._numbers_url.raw_path}/"
-        self._header_names = ("Authorization", "Authentication") if endpoint.both_headers else ("Authorization",)
+        self._header_names = ("Authorization", "Authentication") if endpoint.uses_both_headers else ("Authorization",)
         self._signer = Signer(credentials)
         self._account_id = account_id
         self._is_pinned = account_id is not None
@@ -142,8 +142,8 @@ class AccountReader:
             timeout_error = Ambiguous(message, timed_out=True)
             asyncio.get_running_loop().call_later(seconds, cancellation.close, timeout_error)
 
-    async def observe(self, *, closing: bool = False) -> ObservedAccount:
-        """Read the account. A `closing` read is allowed even after `halt`, and ends at most 50 seconds after it.
+    async def observe(self, *, is_verification: bool = False) -> ObservedAccount:
+        """Read the account. A verification read is allowed even after `halt`, and ends at most 50 seconds after it.
 
         If a response lacks listed numbers, or more than 30 % of the numbers of the previous read, the account is read
         again. Numbers that two consecutive responses lack count as removed.
@@ -152,10 +152,10 @@ class AccountReader:
             ApiError: AccountRejected, or the TransientError of the last attempt.
             WorkerError: CircuitOpen, or the reason passed to `halt`.
         """
-        with self._cancellation_at_close if closing else nullcontext():
-            observed = await self._observe(closing=closing)
+        with self._cancellation_at_close if is_verification else nullcontext():
+            observed = await self._observe(is_verification=is_verification)
             reason = self._baseline.reread_reason(observed, self._listed_phones)
-            return observed if reason is None else await self._reread(observed, reason, closing=closing)
+            return observed if reason is None else await self._reread(observed, reason, is_verification=is_verification)
 
     async def confirm(self, observed: ObservedAccount, registered: int | None) -> ObservedAccount:
         """Return `observed`, or a repeated read if `observed` lacks more than 30 % of the numbers of the last run.
@@ -168,20 +168,22 @@ class AccountReader:
         reason = self._baseline.last_run_mismatch(len(observed.numbers), registered)
         return observed if reason is None else await self._reread(observed, reason)
 
-    async def _reread(self, observed: ObservedAccount, reason: str | None, *, closing: bool = False) -> ObservedAccount:
+    async def _reread(
+        self, observed: ObservedAccount, reason: str | None, *, is_verification: bool = False
+    ) -> ObservedAccount:
         """Read again until a response lacks no numbers of the previous one, at most 4 times. Return the last read."""
         for _ in range(_REREADS):
             self._log.info("account.reread", reason=reason)
-            observed = await self._observe(closing=closing)
+            observed = await self._observe(is_verification=is_verification)
             reason = self._baseline.reread_reason(observed, self._listed_phones)
             if reason is None:
                 return observed
         self._baseline.confirm(observed, self._listed_phones)
         return observed
 
-    async def _observe(self, *, closing: bool) -> ObservedAccount:
-        retrier = self._closing_retrier if closing else self._retrier
-        return await retrier.call(lambda _: self._observe_in_slot(closing=closing))
+    async def _observe(self, *, is_verification: bool) -> ObservedAccount:
+        retrier = self._closing_retrier if is_verification else self._retrier
+        return await retrier.call(lambda _: self._observe_in_slot(is_verification=is_verification))
 
     async def usage(self, phones: Collection[str], hours: int) -> NumberUse:
         """Return which of `phones` have scheduled messages, or have sent messages within the last `hours`.
@@ -208,11 +210,11 @@ class AccountReader:
         body = Body()
         response = await self._send(self.quota.reads, "GET", url, sink=body.feed)
         if response.status != _OK:
-            raise self._refusal(response, response.content(), write=False)
+            raise self._refusal(response, response.content(), is_write=False)
         return decode(body.content)
 
-    async def _observe_in_slot(self, *, closing: bool) -> ObservedAccount:
-        if closing:
+    async def _observe_in_slot(self, *, is_verification: bool) -> ObservedAccount:
+        if is_verification:
             await self.quota.reads.acquire()
             return await self._report_to_breaker(self._read_once())
         return await self._read_in_slot(self._read_once)
@@ -259,7 +261,7 @@ class AccountReader:
         document = AccountDecoder()
         response = await self._send(window, "GET", self._numbers_url, sink=document.feed)
         if response.status != _OK:
-            raise self._refusal(response, response.content(), write=False)
+            raise self._refusal(response, response.content(), is_write=False)
         observed = document.finish()
         if self._is_pinned and observed.account_id is None:
             raise AccountRejected(
@@ -315,8 +317,8 @@ class AccountReader:
         self._last = (response.headers, self._runtime.wall())
         return response
 
-    def _refusal(self, response: Response, body: bytes, *, write: bool) -> ApiError:
-        error = wire.refusal(response.status, body, write=write, retry_after=wire.retry_after(response.headers))
+    def _refusal(self, response: Response, body: bytes, *, is_write: bool) -> ApiError:
+        error = wire.refusal(response.status, body, is_write=is_write, retry_after=wire.retry_after(response.headers))
         if isinstance(error, RateLimited):
             retry_after = error.retry_after
             seconds = (
@@ -432,7 +434,7 @@ class AccountWriter(AccountReader):
         except ApiError as error:
             raise Ambiguous(str(error), http_status=response.status) from None
         if response.status != _OK:
-            raise self._refusal(response, content, write=True)
+            raise self._refusal(response, content, is_write=True)
         if response.complete:
             response_body = wire.write_response(content, phone)
             self._same_account(response_body.account)

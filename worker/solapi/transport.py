@@ -285,7 +285,7 @@ class Transport:
                     response.close()
                     raise
         except (aiohttp.ClientError, OSError, _ConnectionDropped) as error:
-            failure = transport_error(error, write=method == "PUT")
+            failure = transport_error(error, is_write=method == "PUT")
         # outside the handler, the error has no context: the text of aiohttp's error has the credentials header
         raise failure
 
@@ -354,12 +354,12 @@ def missing_authority() -> str | None:
     return path if path and not Path(path).is_file() else None
 
 
-def transport_error(error: BaseException, *, write: bool) -> ApiError:
+def transport_error(error: BaseException, *, is_write: bool) -> ApiError:
     """Return the error for a failure below HTTP. Its message never contains a header.
 
     If the connection failed, nothing was sent. If it broke later, a write may have taken effect.
     """
-    error_type = Ambiguous if write else ConnectionFailed
+    error_type = Ambiguous if is_write else ConnectionFailed
     match error:
         case aiohttp.ClientConnectorCertificateError():
             reason = getattr(error.certificate_error, "verify_message", "") or Message("no reason given")

@@ -127,10 +127,10 @@ def write_response(body: bytes, phone: str) -> WriteResponse:
     return WriteResponse(identifier(decoded.account_id), status)
 
 
-def refusal(status: int, body: bytes, *, write: bool, retry_after: float | None = None) -> ApiError:
+def refusal(status: int, body: bytes, *, is_write: bool, retry_after: float | None = None) -> ApiError:
     """Return the error for any response other than a readable one with status 200.
 
-    `body` is the start of the decompressed body. `write` is True for a PUT, which may have taken effect although its
+    `body` is the start of the decompressed body. `is_write` is True for a PUT, which may have taken effect although its
     response is an error. `retry_after` is the wait that the headers request, in seconds.
     """
     api_code, detail = _parse(body)
@@ -144,7 +144,7 @@ def refusal(status: int, body: bytes, *, write: bool, retry_after: float | None 
             http_status=status,
         )
     if status == 408 or status >= 500 or status < 300 or _is_html(body):  # noqa: PLR2004
-        kind = Ambiguous if write else ServerError
+        kind = Ambiguous if is_write else ServerError
         if status < 300:  # noqa: PLR2004
             message = Message("the response cannot be read")
         if _is_html(body):
@@ -155,7 +155,7 @@ def refusal(status: int, body: bytes, *, write: bool, retry_after: float | None 
                 title=page_title(body),
             )
     else:
-        kind = _error_type(status, (api_code or "").lower(), message.lower(), write=write)
+        kind = _error_type(status, (api_code or "").lower(), message.lower(), is_write=is_write)
     return kind(message, http_status=status, api_code=api_code)
 
 
@@ -194,13 +194,13 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     return None if until is None or now is None else (until - now).total_seconds()
 
 
-def _error_type(status: int, code: str, message: str, *, write: bool) -> type[ApiError]:
+def _error_type(status: int, code: str, message: str, *, is_write: bool) -> type[ApiError]:
     if code == "duplicatedsignature":
         return SignatureReused
     if code == "requesttimetooskewed":
         return ClockSkewed
     about_key = code == "validationerror" and "key" in message
-    if status in {401, 403, 407} or code in _CREDENTIAL_CODES or about_key or not write:
+    if status in {401, 403, 407} or code in _CREDENTIAL_CODES or about_key or not is_write:
         return AccountRejected
     if code == "invalidsenderid":
         return NotRegistered

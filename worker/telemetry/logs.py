@@ -90,14 +90,14 @@ _TEMPORARY: Final = frozenset({ENOSPC, EDQUOT, EAGAIN})
 class Sink:
     """A buffer in front of a stream. If a write fails, its lines are dropped silently.
 
-    With `patient`, lines are buffered for up to 0.2 seconds while an event loop runs, because flushing a line costs
+    With `is_buffered`, lines are buffered for up to 0.2 seconds while an event loop runs, because flushing a line costs
     more than rendering it. Warnings and errors are never buffered.
     """
 
-    def __init__(self, stream: Stream, *, patient: bool) -> None:
+    def __init__(self, stream: Stream, *, is_buffered: bool) -> None:
         self._stream = stream
         self._lines: list[bytes] = []
-        self._room = _BUFFERED if patient else 0
+        self._room = _BUFFERED if is_buffered else 0
         self._size = 0
         self._flush_timer: asyncio.TimerHandle | None = None
         self._broken = False
@@ -153,7 +153,7 @@ def configure(
 
     It removes the texts in `secrets` from every line, including secrets that are added later.
     """
-    render = _Console(color=color, everything=level == "debug") if format == "console" else _json
+    render = _Console(color=color, show_all=level == "debug") if format == "console" else _json
     return cast(
         "Logger",
         structlog.wrap_logger(
@@ -301,9 +301,9 @@ def _json(_logger: object, _method: str, line: Line) -> bytes:
 class _Console:
     """A structlog renderer of short lines for a terminal."""
 
-    def __init__(self, *, color: bool, everything: bool) -> None:
+    def __init__(self, *, color: bool, show_all: bool) -> None:
         self._paint = Paint(color=color)
-        self._show_all = everything
+        self._show_all = show_all
 
     def __call__(self, _logger: object, _method: str, line: Line) -> bytes:
         text = console_line(line, self._paint, show_all=self._show_all)

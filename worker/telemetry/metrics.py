@@ -172,9 +172,9 @@ class Metrics:
         self._passes.inc()
         self._failed_passes.inc()
 
-    def record_desired_state(self, *, valid: bool) -> None:
+    def record_desired_state(self, *, is_valid: bool) -> None:
         """Record whether the desired-state files are valid."""
-        self._valid.set(int(valid))
+        self._valid.set(int(is_valid))
 
     def set_suspensions(self, since: Mapping[str, float]) -> None:
         """Set the suspended accounts, each with the start of its suspension as a Unix time in seconds."""

@@ -45,8 +45,8 @@ def _result(*outcomes: RunOutcome) -> Result:
 )
 def test_plan_sets_the_exit_status(plan: AccountPlan, plain: int, detailed: int) -> None:
     """A successful plan is 0. With --detailed-exitcode, pending changes are 2 and impossible ones 3."""
-    assert of_plans([plan], detailed=False) == plain
-    assert of_plans([plan], detailed=True) == detailed
+    assert of_plans([plan], is_detailed=False) == plain
+    assert of_plans([plan], is_detailed=True) == detailed
 
 
 @pytest.mark.parametrize(
@@ -72,8 +72,8 @@ def test_most_severe_plan_determines_the_status() -> None:
     plans = [_plan(Verdict.ERROR), _plan(Verdict.REFUSED), _plan(missing=1), _plan(activate=1), _plan()]
     order = [1, 4, 3, 2, 0]
     for first, second in combinations(range(len(plans)), 2):
-        assert of_plans([plans[second], plans[first]], detailed=True) == order[first]
-    assert of_plans([], detailed=True) == 0
+        assert of_plans([plans[second], plans[first]], is_detailed=True) == order[first]
+    assert of_plans([], is_detailed=True) == 0
 
 
 @pytest.mark.parametrize(

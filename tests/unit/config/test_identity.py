@@ -279,7 +279,9 @@ def test_names_are_read_from_invalid_files() -> None:
         + "---\n- x\n---\n? [account]\n: b\n---\naccount: [c]\n"
         + "---\naccount: c\nendpoint: x\nnumbers: *x\n---\naccount: d\n"
     )
-    assert [(document.name, document.line, document.head) for document in read_names("f.yaml", text.encode())] == [
+    assert [
+        (document.name, document.line, document.has_account_keys) for document in read_names("f.yaml", text.encode())
+    ] == [
         ("a", 2, True),
         ("c", 13, True),
         ("d", 17, True),
@@ -290,8 +292,8 @@ def test_names_are_read_from_invalid_files() -> None:
 def test_document_with_only_numbers_has_the_name_of_its_file() -> None:
     text = "version: 1\nnumbers: {}\n---\nendpoint: coolsms\nnumbers: {}\n---\nversion: 1\n---\n[x]\n"
     assert read_names("x/team.yaml", text.encode()) == [
-        DocumentName("team", 1, head=False, explicit=False),
-        DocumentName("team", 4, head=True, explicit=False),
+        DocumentName("team", 1, has_account_keys=False, is_named=False),
+        DocumentName("team", 4, has_account_keys=True, is_named=False),
     ]
 
 

@@ -245,7 +245,7 @@ def test_named_endpoint_is_https(name: str) -> None:
 
 
 def test_only_the_old_host_gets_both_headers() -> None:
-    assert [name for name in ENDPOINTS if parse_endpoint(name).both_headers] == ["coolsms-rest"]
+    assert [name for name in ENDPOINTS if parse_endpoint(name).uses_both_headers] == ["coolsms-rest"]
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def test_only_the_old_host_gets_both_headers() -> None:
 )
 def test_endpoint_is_https_or_loopback_url(text: str, url: str) -> None:
     assert parse_endpoint(text).url == url
-    assert not parse_endpoint(text).both_headers
+    assert not parse_endpoint(text).uses_both_headers
 
 
 @pytest.mark.parametrize(

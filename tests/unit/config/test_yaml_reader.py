@@ -272,7 +272,7 @@ def test_fields_returns_the_first_value_of_each_known_key() -> None:
 
 def test_unknown_key_that_may_be_a_secret_is_not_repeated() -> None:
     reader = Reader("f")
-    reader.fields(mapping("hunter2: 1\n"), ("env", "file"), secret=True)
+    reader.fields(mapping("hunter2: 1\n"), ("env", "file"), may_hold_secrets=True)
     assert list(map(str, reader.problems)) == ["f:1:1: unknown key; use one of env, file"]
 
 

@@ -195,7 +195,7 @@ def test_invalid_files_and_suspensions_are_reported_with_their_end() -> None:
         Notification(Event.SUSPENDED, "b", "writes suspended: moving"),
     )
     assert [
-        (notification.title, notification.over)
+        (notification.title, notification.is_end)
         for notification in notifications(state, NotifyState(accounts={"b": NotifiedAccount()}))
     ] == [
         ("a.yaml is valid again or was deleted", True),
@@ -206,7 +206,7 @@ def test_invalid_files_and_suspensions_are_reported_with_their_end() -> None:
 
 def test_daemon_reports_its_start_and_end() -> None:
     assert start_notification(1, "1.0") == Notification(Event.DAEMON, None, "watching 1 account (senderid 1.0)")
-    assert stop_notification("SIGTERM") == Notification(Event.DAEMON, None, "stopped watching: SIGTERM", over=True)
+    assert stop_notification("SIGTERM") == Notification(Event.DAEMON, None, "stopped watching: SIGTERM", is_end=True)
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"accounts": 1}', b"\xff", b'{"accounts": {"a": {"drift": 1}}}'])
@@ -309,7 +309,7 @@ def test_notification_has_its_event_and_marks_the_end_of_a_state(
 ) -> None:
     reported = notifications(NotifyState(accounts={"main": previous}), NotifyState(accounts={"main": current}))
     assert [
-        (notification.event, notification.title, notification.lines, notification.over) for notification in reported
+        (notification.event, notification.title, notification.lines, notification.is_end) for notification in reported
     ] == expected
     assert {notification.account for notification in reported} <= {"main"}
 

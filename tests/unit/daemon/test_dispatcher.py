@@ -14,7 +14,7 @@ from worker.daemon.notify.message import ChannelMessage
 from worker.model.credentials import SecretRef
 
 FAILING = Notification(Event.FAILING, "main", "failing: x")
-WORKS = Notification(Event.FAILING, "main", "working again", over=True)
+WORKS = Notification(Event.FAILING, "main", "working again", is_end=True)
 DRIFT = Notification(Event.DRIFT, "main", "1 number changed externally")
 
 

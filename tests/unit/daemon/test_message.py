@@ -27,7 +27,7 @@ def test_single_notification_is_title_and_body() -> None:
 
 
 def test_notifications_are_grouped_by_kind_in_order_of_appearance() -> None:
-    recovered = Notification(Event.FAILING, "b", "working again", over=True)
+    recovered = Notification(Event.FAILING, "b", "working again", is_end=True)
     broken = Notification(Event.FILE, None, "a.yaml cannot be read")
     assert compose_message(
         recovered, FAILING, broken, Notification(Event.FAILING, "c", "failing: x")
@@ -58,7 +58,7 @@ _WORDS = {
 @pytest.mark.parametrize("event", Event)
 def test_words_distinguish_start_and_end(event: Event) -> None:
     start, end = _WORDS[event]
-    begun, ended = (Notification(event, "main", "title", over=over) for over in (False, True))
+    begun, ended = (Notification(event, "main", "title", is_end=is_end) for is_end in (False, True))
     assert compose_message(begun, begun, ended).title == f"[senderid] 2 {start}, 1 {end}"
 
 
@@ -104,11 +104,11 @@ def test_templates_are_filled_in() -> None:
 
 def test_urgency_is_that_of_the_most_severe_notification() -> None:
     drift, changed = Notification(Event.DRIFT, "main", "x"), Notification(Event.CHANGED, "main", "x")
-    over = Notification(Event.FAILING, "main", "working again", over=True)
-    assert compose_message(changed, drift, FAILING, over).urgency == "failure"
-    assert compose_message(changed, drift, over).urgency == "warning"
-    assert compose_message(changed, over).urgency == "info"
-    assert compose_message(over).urgency == "success"
+    is_end = Notification(Event.FAILING, "main", "working again", is_end=True)
+    assert compose_message(changed, drift, FAILING, is_end).urgency == "failure"
+    assert compose_message(changed, drift, is_end).urgency == "warning"
+    assert compose_message(changed, is_end).urgency == "info"
+    assert compose_message(is_end).urgency == "success"
 
 
 TEXTS = st.text(max_size=400)

@@ -44,8 +44,8 @@ def test_next_start_is_in_utc(trigger: Trigger, start: str) -> None:
 def test_first_pass_starts_at_once_and_covers_all_accounts() -> None:
     scheduler = _scheduler()
     assert scheduler.next_pass == scheduler.next_wake() == _START
-    assert scheduler.due_work(_START, ["a", "b"]) == DueWork(frozenset({"a", "b"}), tick=True)
-    assert scheduler.due_work(_after(-1), ["a", "b"]) == DueWork(frozenset(), tick=False)
+    assert scheduler.due_work(_START, ["a", "b"]) == DueWork(frozenset({"a", "b"}), is_tick=True)
+    assert scheduler.due_work(_after(-1), ["a", "b"]) == DueWork(frozenset(), is_tick=False)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_transition_is_due_at_its_time() -> None:
     scheduler.expect("b", _after(30))
     assert scheduler.next_wake() == _after(20)
     assert scheduler.due_work(_after(19), ["a", "b"]).accounts == set()
-    assert scheduler.due_work(_after(20), ["a", "b"]) == DueWork(frozenset({"a"}), tick=False)
+    assert scheduler.due_work(_after(20), ["a", "b"]) == DueWork(frozenset({"a"}), is_tick=False)
     scheduler.expect("a", None)
     scheduler.forget("b")
     scheduler.expect("never", None)
@@ -96,7 +96,7 @@ def test_backoff_doubles_up_to_its_limit_and_ends() -> None:
     scheduler = _scheduler(longest=200.0)
     assert [scheduler.back_off("a", _START) for _ in range(4)] == [60.0, 120.0, 200.0, 200.0]
     assert scheduler.backoffs == {"a": 4}
-    assert scheduler.due_work(_after(199), ["a", "b"]) == DueWork(frozenset({"b"}), tick=True)
+    assert scheduler.due_work(_after(199), ["a", "b"]) == DueWork(frozenset({"b"}), is_tick=True)
     scheduler.expect("a", _after(100))
     assert scheduler.due_work(_after(199), ["a"]).accounts == {"a"}
     scheduler.expect("a", None)
@@ -125,7 +125,7 @@ def test_start_now_ends_every_wait() -> None:
     scheduler.back_off("a", _START)
     scheduler.start_pass_now(_after(7))
     assert scheduler.next_pass == _after(7)
-    assert scheduler.due_work(_after(7), ["a"]) == DueWork(frozenset({"a"}), tick=True)
+    assert scheduler.due_work(_after(7), ["a"]) == DueWork(frozenset({"a"}), is_tick=True)
     scheduler.finish_pass(_after(7), _after(8))
     assert scheduler.next_pass == _after(67)
 

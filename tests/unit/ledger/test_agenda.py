@@ -48,8 +48,8 @@ def _done(due: DueAccount, **more: Any) -> Reconciled:
     return Reconciled(**fields)
 
 
-def _take(agenda: Agenda, count: int, *, suspects: bool = False) -> tuple[DueAccount, ...]:
-    taken = agenda.take(count, suspects=suspects)
+def _take(agenda: Agenda, count: int, *, suspects_only: bool = False) -> tuple[DueAccount, ...]:
+    taken = agenda.take(count, suspects_only=suspects_only)
     return () if taken is None else taken.accounts
 
 
@@ -108,10 +108,10 @@ def test_dead_worker_is_taken_over(postgres: PostgresDatabase) -> None:
                     other.finish(taken, [_done(due, seconds=0.0) for due in taken if due.name == "c"])
                     _execute(postgres, "UPDATE accounts SET worker = NULL")
                 else:
-                    assert _take(other, 3, suspects=True) == ()
+                    assert _take(other, 3, suspects_only=True) == ()
                     _execute(postgres, "UPDATE accounts SET due_at = clock_timestamp()")
                     assert "a" not in _names(_take(other, 3))
-                    (suspect,) = _take(other, 1, suspects=True)
+                    (suspect,) = _take(other, 1, suspects_only=True)
                     other.finish([suspect], [_done(suspect)])
                     assert rows(postgres, f"SELECT crashes FROM accounts WHERE name = '{suspect.name}'") == [(0,)]  # noqa: S608
 
@@ -474,7 +474,7 @@ async def test_memories_of_many_accounts_are_those_of_each(postgres: PostgresDat
         assert memories == {key: writes.recall(connection, key) for key in keys}
     assert memories["vendor 1"].written == {phone: Status.INACTIVE}
     assert memories["vendor 1"].registered == 1
-    assert memories["vendor 3"].unsettled
+    assert memories["vendor 3"].has_open_attempts
 
 
 def test_share_of_more_workers_than_lanes(postgres: PostgresDatabase) -> None:

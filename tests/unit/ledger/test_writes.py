@@ -132,14 +132,14 @@ def test_read_settles_open_attempts_of_a_killed_run(  # noqa: PLR0917 - a table
     store.intend(entry, A)
     if state is not AttemptState.INTENT:
         store.record_response(entry, A, state)
-    assert store.recall().unsettled
+    assert store.recall().has_open_attempts
     store.settle(n0100002=ON, **read)
     assert store.states(entry) == {A: expected}
     assert store.outcomes(entry) == {A: (outcome, after, 1, code), B: (Outcome.NOT_ATTEMPTED, ON, 0, "Crashed")}
     assert store.query("SELECT outcome, settled, writes, finished_at IS NULL FROM entries") == [(CRASHED, 1, 1, 0)]
     assert store.query("SELECT outcome, finished_at IS NULL FROM runs") == [(CRASHED, 0)]
     assert store.recall().written == ({A: OFF} if expected is AttemptState.VERIFIED else {})
-    assert not store.recall().unsettled
+    assert not store.recall().has_open_attempts
     rows_before = (
         store.query("SELECT * FROM attempts"),
         store.query("SELECT * FROM outcomes"),
@@ -231,7 +231,7 @@ def test_later_read_settles_unverified_attempts_only(store: Store, read: str, ex
     store.finish(entry, account_result(plan_writes(A), Outcome.UNVERIFIED, after=None))
     before = store.outcomes(entry), store.query("SELECT finished_at, outcome FROM entries")
     assert store.states(entry) == {A: AttemptState.OK}
-    assert store.recall() == AccountMemory(unsettled=True, names=NAMES)
+    assert store.recall() == AccountMemory(has_open_attempts=True, names=NAMES)
     store.settle(n0100001=read)
     assert store.states(entry) == {A: expected}
     assert (store.outcomes(entry), store.query("SELECT finished_at, outcome FROM entries")) == before

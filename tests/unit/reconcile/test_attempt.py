@@ -59,13 +59,13 @@ class Account(ModelAccount):
         self._arrives_late = arrives_late
         self._verification_fails = verification_fails
 
-    async def observe(self, *, closing: bool = False) -> ObservedAccount:
+    async def observe(self, *, is_verification: bool = False) -> ObservedAccount:
         """Return the account, or raise the configured error."""
-        if closing and self._arrives_late:
+        if is_verification and self._arrives_late:
             self.statuses[PHONE] = Status.ACTIVE
-        if closing and self._verification_fails:
+        if is_verification and self._verification_fails:
             raise ServerError("down")
-        return await super().observe(closing=closing)
+        return await super().observe(is_verification=is_verification)
 
 
 @pytest.mark.parametrize("arrives_late", [False, True])
@@ -104,7 +104,7 @@ def test_external_change_is_not_overwritten_by_a_pending_write(status: Status | 
     assert attempt.superseded != unchanged
     if not unchanged:
         expected = Outcome.UNCHANGED if status is Status.ACTIVE else Outcome.CONFLICT
-        assert attempt.result(status, None, verified=True).outcome is expected
+        assert attempt.result(status, None, is_verified=True).outcome is expected
 
 
 def test_held_write_has_a_reason_and_no_duration() -> None:
@@ -114,10 +114,10 @@ def test_held_write_has_a_reason_and_no_duration() -> None:
     assert not attempt.may_send(None, 0.0)
     error = NumberError("Held", "group support needs 1")
     held_result = NumberResult(PHONE, Action.ACTIVATE, "ACTIVE", "INACTIVE", "INACTIVE", Outcome.HELD, 0, error, 0)
-    assert attempt.result(Status.INACTIVE, None, verified=True) == held_result
+    assert attempt.result(Status.INACTIVE, None, is_verified=True) == held_result
     attempt.sequence, attempt.start, attempt.end, attempt.acknowledged = 2, 1.0, 3.5, True
     sent_result = NumberResult(PHONE, Action.ACTIVATE, "ACTIVE", "INACTIVE", "ACTIVE", Outcome.CHANGED, 2, None, 2500)
-    assert attempt.result(Status.ACTIVE, None, verified=True) == sent_result
+    assert attempt.result(Status.ACTIVE, None, is_verified=True) == sent_result
 
 
 @pytest.mark.parametrize(("now", "is_sent"), [(99.9, True), (100.0, False)])
@@ -128,7 +128,7 @@ def test_write_is_sent_until_its_desired_status_ends(now: float, *, is_sent: boo
     assert attempt.may_send(None, now) is is_sent
     error = NumberError("Conflict", f"the desired status ACTIVE ended at {until}: plan again")
     expected = (Outcome.NOT_ATTEMPTED, None) if is_sent else (Outcome.CONFLICT, error)
-    result = attempt.result(Status.INACTIVE, None, verified=True)
+    result = attempt.result(Status.INACTIVE, None, is_verified=True)
     assert (result.outcome, result.error) == expected
 
 
@@ -192,7 +192,7 @@ def test_outcome_follows_from_the_requests_and_the_verification_read(
     attempt = WriteAttempt(activation(PHONE))
     for name, value in flags.items():
         setattr(attempt, name, value)
-    result = attempt.result(after, _STOP, verified=True)
+    result = attempt.result(after, _STOP, is_verified=True)
     assert (result.outcome, result.error) == (outcome, error)
     assert result.after == after
 
@@ -211,7 +211,7 @@ def test_outcome_without_a_verification_read(flags: dict[str, Any], outcome: Out
     attempt = WriteAttempt(activation(PHONE))
     for name, value in {"sequence": 1, **flags}.items():
         setattr(attempt, name, value)
-    result = attempt.result(None, None, verified=False)
+    result = attempt.result(None, None, is_verified=False)
     assert (result.outcome, result.error, result.after) == (outcome, error, None)
 
 
@@ -220,7 +220,7 @@ def test_write_that_only_one_read_showed_is_unverified() -> None:
     attempt = WriteAttempt(activation(PHONE))
     attempt.sequence, attempt.ambiguous = 1, True
     assert not attempt.resolve(Status.ACTIVE)
-    result = attempt.result(Status.INACTIVE, None, verified=True)
+    result = attempt.result(Status.INACTIVE, None, is_verified=True)
     assert (result.outcome, result.error) == (Outcome.UNVERIFIED, _NOT_SHOWN)
 
 
@@ -244,19 +244,19 @@ def test_number_that_others_changed_after_an_ambiguous_request_is_a_conflict(
     attempt = WriteAttempt(activation(PHONE))
     attempt.sequence, attempt.ambiguous = 1, True
     assert not attempt.may_send(ObservedAccount("1", {PHONE: Observed(PHONE, latest)}), 0.0)
-    result = attempt.result(after, None, verified=True)
+    result = attempt.result(after, None, is_verified=True)
     assert (result.outcome, result.error, result.after) == (outcome, error, after)
 
 
 def test_superseded_write_without_a_verification_read_has_the_latest_status() -> None:
     attempt = WriteAttempt(activation(PHONE))
     assert not attempt.may_send(ObservedAccount("1", {PHONE: Observed(PHONE, Status.BLOCKED)}), 0.0)
-    result = attempt.result(None, None, verified=False)
+    result = attempt.result(None, None, is_verified=False)
     assert (result.outcome, result.error, result.after) == (Outcome.CONFLICT, _BLOCKED, Status.BLOCKED)
 
 
 def test_write_that_was_not_sent_has_its_old_status_and_no_duration() -> None:
     attempt = WriteAttempt(activation(PHONE))
     attempt.end = 5.0
-    result = attempt.result(None, _STOP, verified=False)
+    result = attempt.result(None, _STOP, is_verified=False)
     assert (result.outcome, result.after, result.duration_ms) == (Outcome.NOT_ATTEMPTED, "INACTIVE", 0)

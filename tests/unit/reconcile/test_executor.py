@@ -287,13 +287,13 @@ def test_verification_read_of_a_stopped_run_has_a_timeout() -> None:
     class HangingAccount(ModelAccount):
         given_up = 0.0
 
-        async def observe(self, *, closing: bool = False) -> ObservedAccount:
-            if closing:
+        async def observe(self, *, is_verification: bool = False) -> ObservedAccount:
+            if is_verification:
                 try:
                     await asyncio.sleep(10_000)
                 finally:
                     self.given_up = asyncio.get_running_loop().time()
-            return await super().observe(closing=closing)
+            return await super().observe(is_verification=is_verification)
 
     account = HangingAccount(n0100001="INACTIVE", n0100002="INACTIVE")
     account.on_write = lambda _: account.halt(Interrupted("SIGTERM"))
@@ -657,9 +657,9 @@ def test_verification_read_of_a_complete_run_may_take_long() -> None:
     """Retries of the read may take minutes, and only its result confirms the writes."""
 
     class _Slow(ModelAccount):
-        async def observe(self, *, closing: bool = False) -> ObservedAccount:
-            await asyncio.sleep(200 if closing else 0)
-            return await super().observe(closing=closing)
+        async def observe(self, *, is_verification: bool = False) -> ObservedAccount:
+            await asyncio.sleep(200 if is_verification else 0)
+            return await super().observe(is_verification=is_verification)
 
     results, _ = execute_changes(_Slow(n0100001="INACTIVE"), activation(A))
     assert results[A].outcome is Outcome.CHANGED

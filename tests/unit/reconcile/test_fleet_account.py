@@ -200,7 +200,7 @@ def test_rollback_queries_usage_once_and_keeps_its_notices(allow: frozenset[str]
     """The preview queries it, unless allowed. Numbers whose use is unknown are deactivated here, with a notice."""
 
     async def scenario(setup: _Setup) -> None:
-        setup.account.mailbox.readable = False
+        setup.account.mailbox.can_read_messages = False
         saved = setup.saved(_DOWN, in_use=InUse(enabled=True, on_unknown="allow"))
         draft = await setup.preview(saved, allow)
         queries = sum("/messages/" in request.path for request in setup.sandbox.wire)

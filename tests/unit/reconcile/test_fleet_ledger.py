@@ -216,7 +216,7 @@ def test_converged_run_closes_the_entry_of_a_crashed_run(tmp_path: Path, desired
         ]
         (account,) = setup.accounts
         memory = await memory_reader(SqliteFile(tmp_path / "ledger.db"))(f"{setup.sandbox.url} {account.account_id}")
-        assert (memory.spent, memory.unsettled) == (frozenset(), False)
+        assert (memory.spent, memory.has_open_attempts) == (frozenset(), False)
         (result,) = await setup.apply("later")
         assert result.requests.reads == 1
         assert len(rows(tmp_path, "SELECT id FROM entries")) == 1 + len(expected_entries)

@@ -246,8 +246,8 @@ def test_count_of_earlier_runs_confirms_both_reads(way: str) -> None:
 class _Full(ModelAccount):
     """An account that uses half of its registration slots."""
 
-    async def observe(self, *, closing: bool = False) -> ObservedAccount:
-        return replace(await super().observe(closing=closing), limit=6)
+    async def observe(self, *, is_verification: bool = False) -> ObservedAccount:
+        return replace(await super().observe(is_verification=is_verification), limit=6)
 
 
 @every_way

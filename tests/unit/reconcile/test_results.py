@@ -114,7 +114,7 @@ def test_result_keeps_the_note_and_the_owner_of_the_file() -> None:
     for result in (
         not_written_result(change),
         expired_result(change, _account(None)),
-        attempt.result(None, None, verified=False),
+        attempt.result(None, None, is_verified=False),
     ):
         assert (result.note, result.owner) == ("old head office", "marketing")
 

@@ -19,9 +19,9 @@ class SlowAccount:
         self.starts: list[float] = []
         self._fails = fails
 
-    async def observe(self, *, closing: bool = False) -> ObservedAccount:
+    async def observe(self, *, is_verification: bool = False) -> ObservedAccount:
         """Return the account after five seconds, or raise ConnectionFailed."""
-        del closing
+        del is_verification
         start = asyncio.get_running_loop().time()
         self.starts.append(start)
         await asyncio.sleep(SECONDS)

@@ -173,7 +173,7 @@ def test_numbers_of_an_account_have_a_heading() -> None:
         f"shop-0000 12925149 {counts}",
     ]
     bodies = list(numbers_table(plan_view(fleet_plan(2, 300)).accounts, is_plan=True).bodies)
-    assert [(body.group is not None, len(body.rows), body.late) for body in bodies] == [
+    assert [(body.group is not None, len(body.rows), body.is_late) for body in bodies] == [
         (True, 200, False),
         (False, 100, True),
         (True, 100, True),

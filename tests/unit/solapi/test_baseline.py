@@ -83,15 +83,15 @@ def test_count_of_earlier_runs_is_used_once() -> None:
     assert confirmed.last_run_mismatch(1, 10) is None
 
 
-@pytest.mark.parametrize("closing", [False, True])
-def test_shrunken_response_is_read_again(*, closing: bool) -> None:
+@pytest.mark.parametrize("is_verification", [False, True])
+def test_shrunken_response_is_read_again(*, is_verification: bool) -> None:
     """The second response is used, both requests are counted, and the log gives the reason."""
 
     async def scenario() -> None:
         async with Loopback(_account()) as loopback:
             client = loopback.reader(listed=PHONES)
             loopback.sandbox.script(None, "GET", [Fault.SHRUNKEN])
-            assert len((await client.observe(closing=closing)).numbers) == 10
+            assert len((await client.observe(is_verification=is_verification)).numbers) == 10
             assert client.requests == Requests(2, 0, 0)
             assert loopback.log.lines == [("account.reread", {"reason": "listed numbers that are not registered: 5"})]
 

@@ -59,7 +59,7 @@ def test_reader_cannot_write() -> None:
         async with Loopback(_account()) as loopback:
             reader = loopback.reader()
             await reader.observe()
-            await reader.observe(closing=True)
+            await reader.observe(is_verification=True)
             assert [request.method for request in loopback.sandbox.wire] == ["GET", "GET"]
 
     run(scenario())
@@ -428,8 +428,8 @@ def test_halt_ends_every_wait_except_the_verification_read() -> None:
             for call in (writer.observe(), loopback.write(writer, OTHER, Status.INACTIVE)):
                 with pytest.raises(Interrupted):
                     await call
-            assert (await writer.observe(closing=True)).numbers[PHONE].status is Status.INACTIVE
-            assert (await writer.observe(closing=True)).numbers[OTHER].status is Status.ACTIVE
+            assert (await writer.observe(is_verification=True)).numbers[PHONE].status is Status.INACTIVE
+            assert (await writer.observe(is_verification=True)).numbers[OTHER].status is Status.ACTIVE
             assert loopback.account.statuses == {PHONE: "INACTIVE", OTHER: "ACTIVE"}
             assert writer.requests == Requests(4, 1, 2)
 
@@ -447,7 +447,7 @@ def test_verification_read_ends_50_seconds_after_halt(monkeypatch: pytest.Monkey
         async with Loopback(_account()) as loopback:
             writer = loopback.writer(retry=Retry(attempts=20))
             monkeypatch.setattr(writer._transport, "exchange", hang)
-            reading = asyncio.create_task(writer.observe(closing=True))
+            reading = asyncio.create_task(writer.observe(is_verification=True))
             await asyncio.sleep(5)
             halted = now()
             writer.halt(Interrupted("stop"))
@@ -469,7 +469,7 @@ def test_halt_prevents_requests_even_if_slots_are_free() -> None:
                 with pytest.raises(Interrupted, match="stop"):
                     await call
             assert loopback.sandbox.wire == []
-            await writer.observe(closing=True)
+            await writer.observe(is_verification=True)
             assert len(loopback.sandbox.wire) == 1
 
     run(scenario())
@@ -488,7 +488,7 @@ def test_verification_read_has_its_own_retries() -> None:
                 await writer.observe()  # a response, so that the circuit stays closed
             assert writer.requests.retries == 10
             loopback.sandbox.script(None, "GET", [Fault.UNAVAILABLE] * 4)
-            assert (await writer.observe(closing=True)).numbers[PHONE].status is Status.ACTIVE
+            assert (await writer.observe(is_verification=True)).numbers[PHONE].status is Status.ACTIVE
 
     run(scenario())
 
@@ -600,7 +600,7 @@ def test_closing_read_that_lacks_numbers_is_repeated_after_halt() -> None:
         async with Loopback(_account()) as loopback:
             writer = loopback.writer(listed=(PHONE, "0311234567"))
             writer.halt(Interrupted("stop"))
-            await writer.observe(closing=True)
+            await writer.observe(is_verification=True)
             assert [event for event, _ in loopback.log.lines] == ["account.reread"]
             assert len(loopback.sandbox.wire) == 2
 

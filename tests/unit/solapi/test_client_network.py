@@ -108,7 +108,7 @@ def test_credentials_headers_depend_on_the_endpoint(*, both: bool) -> None:
 
     async def scenario() -> None:
         async with Peer(http_response()) as peer, Loopback(_account()) as loopback:
-            writer = loopback.writer(endpoint=Endpoint(peer.url, both_headers=both))
+            writer = loopback.writer(endpoint=Endpoint(peer.url, uses_both_headers=both))
             await writer.observe()
             await loopback.write(writer, PHONE, Status.INACTIVE)
             headers = peer.header("Authorization")
@@ -167,7 +167,7 @@ def _peak(fault: Fault, method: str) -> tuple[float, float]:
                 peak = tracemalloc.get_traced_memory()[1] / _MIB
             finally:
                 tracemalloc.stop()
-            await writer.observe(closing=True)
+            await writer.observe(is_verification=True)
             return peak, now()
 
     return run(scenario())

@@ -142,7 +142,7 @@ def test_number_beyond_the_last_page_read_is_unknown(monkeypatch: pytest.MonkeyP
 def test_usage_is_unknown_without_the_scope() -> None:
     """A key that may not read messages costs one request and does not end the account."""
     account = _account()
-    account.mailbox.readable = False
+    account.mailbox.can_read_messages = False
 
     async def scenario() -> None:
         async with Loopback(account) as loopback:

@@ -67,7 +67,7 @@ def test_every_aiohttp_exception_is_one_error(kind: type[BaseException]) -> None
     If nothing was sent the error is transient; otherwise a write is ambiguous.
     """
     for write in (False, True):
-        error = transport_error(_exception(kind), write=write)
+        error = transport_error(_exception(kind), is_write=write)
         expected: type[ApiError] = Ambiguous if write else ConnectionFailed
         if issubclass(kind, _HOPELESS):
             expected = AccountRejected
@@ -80,8 +80,8 @@ def test_every_aiohttp_exception_is_one_error(kind: type[BaseException]) -> None
 
 def test_only_a_timed_out_request_may_still_arrive() -> None:
     """The error says so, and the slot is held longer."""
-    assert transport_error(TimeoutError(), write=True).timed_out
-    assert not transport_error(ConnectionResetError(), write=True).timed_out
+    assert transport_error(TimeoutError(), is_write=True).timed_out
+    assert not transport_error(ConnectionResetError(), is_write=True).timed_out
 
 
 _KEY = ConnectionKey("api.example", 443, True, True, None, None, None, None)  # noqa: FBT003 - aiohttp's own tuple
@@ -125,7 +125,7 @@ _ADD = "set network.ca_file or SSL_CERT_FILE to add a certificate authority of y
 )
 def test_each_failure_has_its_message(failure: BaseException, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
-    assert str(transport_error(failure, write=False)) == message
+    assert str(transport_error(failure, is_write=False)) == message
 
 
 def test_missing_ssl_cert_file_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,10 +133,12 @@ def test_missing_ssl_cert_file_is_reported(tmp_path: Path, monkeypatch: pytest.M
     gone = tmp_path / "gone.pem"
     monkeypatch.setenv("SSL_CERT_FILE", str(gone))
     assert missing_authority() == str(gone)
-    assert str(transport_error(failure, write=False)).endswith(f"SSL_CERT_FILE is set to {gone}, which does not exist")
+    assert str(transport_error(failure, is_write=False)).endswith(
+        f"SSL_CERT_FILE is set to {gone}, which does not exist"
+    )
     gone.touch()
     assert missing_authority() is None
-    assert str(transport_error(failure, write=False)).endswith(_ADD)
+    assert str(transport_error(failure, is_write=False)).endswith(_ADD)
 
 
 class _Watcher:

@@ -89,7 +89,7 @@ def test_each_error_response_is_one_error(
     """Every row of the vendor's error table maps to one type. A write whose response is lost is ambiguous."""
     body = msgspec.json.encode({"errorCode": code, "errorMessage": message}) if code else b""
     for write, kind in ((False, after_read), (True, after_write)):
-        error = wire.refusal(status, body, write=write)
+        error = wire.refusal(status, body, is_write=write)
         assert type(error) is kind
         assert error.http_status == status
         assert error.api_code == code
@@ -99,15 +99,15 @@ def test_every_status_except_200_is_one_error() -> None:
     """Known and unknown statuses map to an `ApiError`."""
     for status in range(201, 600):
         for write in (False, True):
-            assert isinstance(wire.refusal(status, b"", write=write), ApiError), status
+            assert isinstance(wire.refusal(status, b"", is_write=write), ApiError), status
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 409, 500])
 def test_html_page_is_not_a_response_of_the_api(status: int) -> None:
     """An HTML page gives no information about credentials or numbers, with any status."""
     page = b"\n <html><body>Forbidden</body></html>"
-    assert type(wire.refusal(status, page, write=False)) is ServerError
-    assert type(wire.refusal(status, page, write=True)) is Ambiguous
+    assert type(wire.refusal(status, page, is_write=False)) is ServerError
+    assert type(wire.refusal(status, page, is_write=True)) is Ambiguous
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_html_page_is_not_a_response_of_the_api(status: int) -> None:
 )
 def test_title_of_a_web_page_is_named(page: bytes, title: str) -> None:
     """The title shows the operator whose page it is."""
-    error = wire.refusal(403, page, write=False)
+    error = wire.refusal(403, page, is_write=False)
     assert str(error) == (
         "HTTP 403 with a web page in place of JSON, probably of a proxy, a firewall or a captive portal, with the "
         f"title {title!r}"
@@ -132,19 +132,21 @@ def test_title_of_a_web_page_is_named(page: bytes, title: str) -> None:
 
 @pytest.mark.parametrize("page", [b"<html>", b"<title></title>", b"<title>\x07</title>", b"<title>never closed"])
 def test_web_page_without_a_title_is_named(page: bytes) -> None:
-    assert str(wire.refusal(200, page, write=True)).endswith("a proxy, a firewall or a captive portal")
+    assert str(wire.refusal(200, page, is_write=True)).endswith("a proxy, a firewall or a captive portal")
 
 
 def test_message_key_of_a_429_is_read() -> None:
     """A 429 calls its text `message`. A wait from the headers is kept."""
-    error = wire.refusal(429, b'{"errorCode": "TooManyRequests", "message": "slow"}', write=True, retry_after=3.0)
+    error = wire.refusal(429, b'{"errorCode": "TooManyRequests", "message": "slow"}', is_write=True, retry_after=3.0)
     assert isinstance(error, RateLimited)
     assert (str(error), error.retry_after) == ("slow", 3.0)
 
 
 def test_api_message_is_cut() -> None:
     """A message of a megabyte floods neither the log nor the report."""
-    error = wire.refusal(418, msgspec.json.encode({"errorCode": "x" * 10**6, "errorMessage": "y" * 10**6}), write=True)
+    error = wire.refusal(
+        418, msgspec.json.encode({"errorCode": "x" * 10**6, "errorMessage": "y" * 10**6}), is_write=True
+    )
     assert (str(error), error.code) == ("y" * 500 + "…", "x" * 500 + "…")
     assert wire.brief("z" * 500) == "z" * 500
 

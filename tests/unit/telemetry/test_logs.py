@@ -59,7 +59,7 @@ def log_to(
 ) -> Logger:
     """Return a log that flushes every line."""
     return logs.configure(
-        format=form, level=level, sink=Sink(stream, patient=False), color=color, secrets=Secrets(secrets)
+        format=form, level=level, sink=Sink(stream, is_buffered=False), color=color, secrets=Secrets(secrets)
     )
 
 
@@ -301,7 +301,7 @@ def test_secret_added_later_is_removed() -> None:
     """A secret that becomes known while the log is in use is removed from then on, including from field names."""
     stream = Stream()
     known = Secrets()
-    log = logs.configure(format="json", level="info", sink=Sink(stream, patient=False), color=False, secrets=known)
+    log = logs.configure(format="json", level="info", sink=Sink(stream, is_buffered=False), color=False, secrets=known)
     fields = {CANARY: CANARY}
     log.info("before", **fields)
     known.add(CANARY)
@@ -473,7 +473,7 @@ def test_broken_stream_does_not_keep_lines() -> None:
     """Lines for an abandoned stream take no memory."""
     stream = Stream()
     stream.broken = OSError()
-    sink = Sink(stream, patient=False)
+    sink = Sink(stream, is_buffered=False)
     sink.info(b"line\n")
     sink.info(b"line\n")
     assert (sink._lines, sink._size) == ([], 0)
@@ -481,7 +481,7 @@ def test_broken_stream_does_not_keep_lines() -> None:
 
 def test_impatient_sink_writes_every_line_at_once() -> None:
     stream = Stream()
-    sink = Sink(stream, patient=False)
+    sink = Sink(stream, is_buffered=False)
     for line in (b"a\n", b"b\n"):
         sink.debug(line)
     assert (stream.writes, stream.flushes) == ([b"a\n", b"b\n"], 2)
@@ -490,14 +490,14 @@ def test_impatient_sink_writes_every_line_at_once() -> None:
 def test_patient_sink_without_a_loop_writes_at_once() -> None:
     """Without an event loop no timer would write the line later."""
     stream = Stream()
-    Sink(stream, patient=True).info(b"a\n")
+    Sink(stream, is_buffered=True).info(b"a\n")
     assert stream.writes == [b"a\n"]
 
 
 def test_patient_sink_writes_after_a_fifth_of_a_second() -> None:
     """On a loop, lines are written together a fifth of a second after the first of them."""
     stream = Stream()
-    sink = Sink(stream, patient=True)
+    sink = Sink(stream, is_buffered=True)
 
     async def work() -> None:
         sink.info(b"a\n")
@@ -518,7 +518,7 @@ def test_patient_sink_writes_after_a_fifth_of_a_second() -> None:
 def test_patient_sink_writes_when_full() -> None:
     """A full buffer is written at once, and its timer is cancelled."""
     stream = Stream()
-    sink = Sink(stream, patient=True)
+    sink = Sink(stream, is_buffered=True)
     line = b"x" * 1023 + b"\n"
 
     async def work() -> None:
@@ -537,7 +537,7 @@ def test_patient_sink_writes_when_full() -> None:
 def test_patient_sink_writes_warnings_at_once(method: str) -> None:
     """A warning writes the buffered lines in order."""
     stream = Stream()
-    sink = Sink(stream, patient=True)
+    sink = Sink(stream, is_buffered=True)
 
     async def work() -> None:
         sink.info(b"a\n")
@@ -552,7 +552,7 @@ def test_patient_sink_writes_warnings_at_once(method: str) -> None:
 def test_flush_writes_buffered_lines() -> None:
     """A flush of an empty buffer writes nothing."""
     stream = Stream()
-    sink = Sink(stream, patient=True)
+    sink = Sink(stream, is_buffered=True)
 
     async def work() -> None:
         sink.info(b"a\n")
@@ -567,7 +567,7 @@ def test_flush_writes_buffered_lines() -> None:
 def test_patient_sink_stays_patient_on_a_second_loop() -> None:
     """A sink that was flushed after one loop buffers again on the next one."""
     stream = Stream()
-    sink = Sink(stream, patient=True)
+    sink = Sink(stream, is_buffered=True)
 
     async def work() -> None:
         sink.info(b"a\n")

@@ -160,7 +160,7 @@ def test_gauges_of_the_daemon() -> None:
     """The interval and the validity of the files have their last values."""
     published = metrics()
     published.set_interval(300)
-    published.record_desired_state(valid=False)
+    published.record_desired_state(is_valid=False)
     values = samples(published)
     assert (values["senderid_pass_interval_seconds",], values["senderid_desired_state_valid",]) == (300, 0)
 

@@ -349,7 +349,7 @@ class _CurrentFiles:
         return [
             path
             for path in paths
-            if any(document.name == account and document.explicit for document in documents_in(path))
+            if any(document.name == account and document.is_named for document in documents_in(path))
         ]
 
     def _read_versions(self, account: str) -> "list[sources.FileVersion | None]":

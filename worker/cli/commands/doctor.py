@@ -221,8 +221,8 @@ async def _network(url: str, route: "Route", seconds: float) -> tuple[Check, ...
 
     proxy = route.proxy_for(urlsplit(url).hostname or "")
     parts = urlsplit(proxy or url)
-    secure = parts.scheme == "https"
-    host, port = parts.hostname or "", parts.port or (443 if secure else 80)
+    is_tls = parts.scheme == "https"
+    host, port = parts.hostname or "", parts.port or (443 if is_tls else 80)
     location = f"{host}:{port}"
     try:
         await _connect(host, port, seconds, context=None)
@@ -240,7 +240,7 @@ async def _network(url: str, route: "Route", seconds: float) -> tuple[Check, ...
     network = Check("network", "ok", Message("{location} is reachable", location=location))
     if proxy is not None:
         return (network, Check("tls", "skip", Message("checked through the proxy by the next check")))
-    if not secure:
+    if not is_tls:
         return (network, Check("tls", "skip", Message("plain http to this machine")))
     try:
         await _connect(host, port, seconds, context=route.tls or ssl.create_default_context())

@@ -47,4 +47,4 @@ def command(
         )
         return ExitStatus.OK
 
-    return runner.run(verb, settings, recall=True)
+    return runner.run(verb, settings, reads_ledger=True)

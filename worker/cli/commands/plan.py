@@ -31,4 +31,4 @@ def command(*, out: str | None, detailed_exitcode: bool, at: str | None, **commo
     """
     if at is not None and out is not None:
         raise UsageError(Message("--at and --out cannot be combined: a plan for another time cannot be saved"))
-    return plan(options.Common.of(**common), out=out, detailed=detailed_exitcode, at=at)
+    return plan(options.Common.of(**common), out=out, is_detailed=detailed_exitcode, at=at)

@@ -92,7 +92,7 @@ def command(
         _show(StatusReport(created_at=format_utc_ms(now), accounts=tuple(accounts)), common_options)
         return ExitStatus.ERROR if any(account.error for account in accounts) else ExitStatus.OK
 
-    return runner.run(verb, settings, no_color=common_options.no_color, recall=True)
+    return runner.run(verb, settings, no_color=common_options.no_color, reads_ledger=True)
 
 
 def _explained(account: "AccountStatus", desired: "DesiredAccount", phone: str) -> "AccountStatus":

@@ -99,7 +99,7 @@ class DefaultsReader:
             values["status"] = read_status(self._reader, fields["status"]) or Status.INACTIVE
         for name in ("note", "owner"):
             if name in fields:
-                values[name] = read_text(self._reader, fields[name], name, NOTE_CAP, prose=True)
+                values[name] = read_text(self._reader, fields[name], name, NOTE_CAP, is_multiline=True)
         if "protected" in fields:
             values["protected"] = read_flag(self._reader, fields["protected"], "protected")
         if "schedule" in fields:

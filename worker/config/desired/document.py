@@ -318,7 +318,7 @@ class DocumentReader:
             message = Message("credentials must be {{api_key: {{env: NAME}}, api_secret: {{env: NAME}}}}")
             self._reader.problem(node, message)
             return None
-        fields = self._reader.fields(node, _SECRETS, secret=True)
+        fields = self._reader.fields(node, _SECRETS, may_hold_secrets=True)
         references: dict[str, SecretRef] = {}
         for name in _SECRETS:
             if name not in fields:

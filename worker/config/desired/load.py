@@ -233,12 +233,12 @@ def _parse(reader: Reader, data: bytes, warnings: list[Problem], shared: _Shared
     inherited, parts = shared.of(source)
     if inherited is None:
         return documents
-    empty = True
+    is_empty = True
     try:
         stream = yaml_reader.parse_events(source, yaml_reader.decode(source, data))
         for event in stream:
             if isinstance(event, yaml.DocumentStartEvent):
-                empty = False
+                is_empty = False
                 fragment = DocumentReader(reader, stream, warnings, inherited).read(event)
                 if fragment is not None:
                     account = replace(fragment.account, sha256=digest, parts=parts)
@@ -246,6 +246,6 @@ def _parse(reader: Reader, data: bytes, warnings: list[Problem], shared: _Shared
     except YamlError as error:
         reader.report(error.problem)
     else:
-        if empty:
+        if is_empty:
             reader.report(Problem(source, 1, 1, Message("the file is empty: write version and numbers")))
     return documents

@@ -21,13 +21,13 @@ _HEAD_LINE: Final = re.compile(rf"^(?:{'|'.join(sorted(HEAD_KEYS))})[ \t]*:", re
 class DocumentName(Struct, frozen=True):
     """The account name of a document, with its line in the file.
 
-    `head` is True if the document has account-level keys, and `explicit` if it has the key `account`.
+    `has_account_keys` is True if the document has account-level keys, and `is_named` if it has the key `account`.
     """
 
     name: str
     line: int
-    head: bool
-    explicit: bool = True
+    has_account_keys: bool
+    is_named: bool = True
 
 
 def read_names(source: str, data: bytes) -> list[DocumentName]:
@@ -50,9 +50,9 @@ def read_names(source: str, data: bytes) -> list[DocumentName]:
 
 
 def _by_lines(text: str) -> Iterator[DocumentName]:
-    head = _HEAD_LINE.search(text) is not None
+    has_account_keys = _HEAD_LINE.search(text) is not None
     for match in _LINE.finditer(text):
-        yield DocumentName(normalize("NFC", match[2].strip()), text.count("\n", 0, match.start()) + 1, head)
+        yield DocumentName(normalize("NFC", match[2].strip()), text.count("\n", 0, match.start()) + 1, has_account_keys)
 
 
 def _read(stream: Iterator[Any], names: list[DocumentName], stem: str) -> None:
@@ -63,18 +63,18 @@ def _read(stream: Iterator[Any], names: list[DocumentName], stem: str) -> None:
         return
     line = start.start_mark.line + 1  # type: ignore[union-attr]
     account: tuple[str, int] | None = None
-    head = numbers = False
+    has_account_keys = numbers = False
     count_before = len(names)
     while not isinstance(key := next(stream), yaml.MappingEndEvent):
         name = key.value if isinstance(key, yaml.ScalarEvent) else ""
         yaml_reader.skip(key, stream)
         value: Any = next(stream)
         yaml_reader.skip(value, stream)
-        head = head or name in HEAD_KEYS
+        has_account_keys = has_account_keys or name in HEAD_KEYS
         numbers = numbers or name == "numbers"
         if name == "account" and isinstance(value, yaml.ScalarEvent):
             account = normalize("NFC", value.value.strip()), value.start_mark.line + 1  # type: ignore[union-attr]
         if account is not None:
-            names[count_before:] = [DocumentName(*account, head)]
+            names[count_before:] = [DocumentName(*account, has_account_keys)]
     if account is None and numbers:
-        names.append(DocumentName(normalize("NFC", stem), line, head, explicit=False))
+        names.append(DocumentName(normalize("NFC", stem), line, has_account_keys, is_named=False))

@@ -207,7 +207,7 @@ class NumbersReader:
         if _OWN.isdisjoint(fields):
             return plain, schedule, acknowledgement
         note, owner = (
-            read_text(self._reader, fields[name], name, NOTE_CAP, prose=True) if name in fields else default
+            read_text(self._reader, fields[name], name, NOTE_CAP, is_multiline=True) if name in fields else default
             for name, default in (("note", defaults.note), ("owner", defaults.owner))
         )
         protected = plain.protected

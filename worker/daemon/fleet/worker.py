@@ -251,7 +251,7 @@ class FleetWorker:
         """
         if self._suspect is None or self._suspect.done():
             min_wait = self._every if self._slices else 0.0
-            taken = await self._agenda(Agenda.take, 1, suspects=True, min_wait=min_wait)
+            taken = await self._agenda(Agenda.take, 1, suspects_only=True, min_wait=min_wait)
             if taken is not None:
                 self._suspect = self._start(taken)
 

@@ -49,14 +49,14 @@ class Notification(Struct, frozen=True):
     """A notification of one change.
 
     `title` is one line, and `lines` are its details. Both may contain untrusted text. `account` is None if the change
-    concerns all accounts. `over` is True if it reports the end of a state.
+    concerns all accounts. `is_end` is True if it reports the end of a state.
     """
 
     event: Event
     account: str | None
     title: str
     lines: tuple[str, ...] = ()
-    over: bool = False
+    is_end: bool = False
 
 
 class WriteSummary(Struct, frozen=True, omit_defaults=True):
@@ -243,7 +243,7 @@ def start_notification(accounts: int, version: str) -> Notification:
 
 def stop_notification(reason: str) -> Notification:
     """Return the notification that the daemon is stopping."""
-    return Notification(Event.DAEMON, None, Message("stopped watching: {reason}", reason=reason), over=True)
+    return Notification(Event.DAEMON, None, Message("stopped watching: {reason}", reason=reason), is_end=True)
 
 
 def _of_all(before: NotifyState, now: NotifyState) -> Iterator[Notification]:
@@ -258,7 +258,7 @@ def _of_all(before: NotifyState, now: NotifyState) -> Iterator[Notification]:
     for source in before.broken:
         if source not in now.broken:
             yield Notification(
-                Event.FILE, None, Message("{source} is valid again or was deleted", source=source), over=True
+                Event.FILE, None, Message("{source} is valid again or was deleted", source=source), is_end=True
             )
     yield from _suspension(None, before.suspended, now.suspended)
 
@@ -267,7 +267,7 @@ def _of_account(name: str, before: NotifiedAccount, now: NotifiedAccount) -> Ite
     if now.failing is not None and before.failing is None:
         yield Notification(Event.FAILING, name, Message("failing: {reason}", reason=now.failing))
     elif now.failing is None and before.failing is not None:
-        yield Notification(Event.FAILING, name, Message("working again"), over=True)
+        yield Notification(Event.FAILING, name, Message("working again"), is_end=True)
     yield from _refusals(name, before.refused, now.refused)
     yield from _drift(name, before, now)
     yield from _writes(name, before, now)
@@ -286,7 +286,9 @@ def _refusals(name: str, before: Mapping[str, str], now: Mapping[str, str]) -> I
         lines = tuple(Message("{rule}: {message}", rule=rule, message=now[rule]) for rule in new_rules)
         yield Notification(Event.REFUSED, name, Message("plan refused by {rules}", rules=tuple(new_rules)), lines)
     elif before and not now:
-        yield Notification(Event.REFUSED, name, Message("no longer refused by {rules}", rules=tuple(before)), over=True)
+        yield Notification(
+            Event.REFUSED, name, Message("no longer refused by {rules}", rules=tuple(before)), is_end=True
+        )
 
 
 def _drift(name: str, before: NotifiedAccount, now: NotifiedAccount) -> Iterator[Notification]:
@@ -300,7 +302,7 @@ def _drift(name: str, before: NotifiedAccount, now: NotifiedAccount) -> Iterator
             title = Message("{changes} ({in_file:,} of them also in the file)", changes=title, in_file=both_count)
         yield Notification(Event.DRIFT, name, title, _some(new_phones))
     elif before.drift and not now.drift:
-        yield Notification(Event.DRIFT, name, Message("external changes were reverted or acknowledged"), over=True)
+        yield Notification(Event.DRIFT, name, Message("external changes were reverted or acknowledged"), is_end=True)
 
 
 def _writes(name: str, before: NotifiedAccount, now: NotifiedAccount) -> Iterator[Notification]:
@@ -315,7 +317,7 @@ def _writes(name: str, before: NotifiedAccount, now: NotifiedAccount) -> Iterato
             summary.put_right,
             run=summary.run_id,
         )
-        yield Notification(Event.DRIFT, name, title, _some(summary.phones, summary.put_right), over=True)
+        yield Notification(Event.DRIFT, name, title, _some(summary.phones, summary.put_right), is_end=True)
 
 
 def _summary_text(summary: WriteSummary) -> Message:
@@ -336,14 +338,14 @@ def _holds(name: str, before: Mapping[str, str], now: Mapping[str, str]) -> Iter
         title = Message.plural("{count:,} deactivation held", "{count:,} deactivations held", len(new_phones))
         yield Notification(Event.HELD, name, title, (*lines, *_more(len(new_phones) - _SHOWN)))
     elif before and not now:
-        yield Notification(Event.HELD, name, Message("no deactivation is held any more"), over=True)
+        yield Notification(Event.HELD, name, Message("no deactivation is held any more"), is_end=True)
 
 
 def _suspension(name: str | None, before: str | None, now: str | None) -> Iterator[Notification]:
     if now is not None and before is None:
         yield Notification(Event.SUSPENDED, name, Message("writes suspended: {reason}", reason=now))
     elif now is None and before is not None:
-        yield Notification(Event.SUSPENDED, name, Message("no longer suspended"), over=True)
+        yield Notification(Event.SUSPENDED, name, Message("no longer suspended"), is_end=True)
 
 
 def _mark(notice: Notice) -> tuple[NoticeKind, str | None, str]:

@@ -74,10 +74,11 @@ def _kinds(news: Iterable[Notification]) -> list[list[Notification]]:
     """Return the notifications grouped by kind. Groups are in order of first appearance."""
     kind_order: dict[tuple[Event, bool], int] = {}
     ordered_news = sorted(
-        news, key=lambda notification: kind_order.setdefault((notification.event, notification.over), len(kind_order))
+        news, key=lambda notification: kind_order.setdefault((notification.event, notification.is_end), len(kind_order))
     )
     return [
-        list(group) for _, group in groupby(ordered_news, lambda notification: (notification.event, notification.over))
+        list(group)
+        for _, group in groupby(ordered_news, lambda notification: (notification.event, notification.is_end))
     ]
 
 
@@ -118,11 +119,11 @@ def _line(news: Notification) -> str:
 
 
 def _word(news: Notification) -> str:
-    return translate(_WORDS[news.event][news.over])
+    return translate(_WORDS[news.event][news.is_end])
 
 
 def _urgency(news: Iterable[Notification]) -> Urgency:
-    events = {notification.event for notification in news if not notification.over}
+    events = {notification.event for notification in news if not notification.is_end}
     if events & _FAILURES:
         return "failure"
     if events & _WARNINGS:

@@ -253,12 +253,12 @@ class Agenda:
         """Return how many accounts of the fleet wait, and for how long."""
         return QueueLength(*self._connection.execute(_QUEUE_LENGTH).fetchone())
 
-    def take(self, count: int, *, suspects: bool = False, min_wait: float = 0.0) -> Slice | None:
+    def take(self, count: int, *, suspects_only: bool = False, min_wait: float = 0.0) -> Slice | None:
         """Return at most `count` accounts that are due for `min_wait` seconds; None if there are none.
 
         They are in progress until `finish`. Changed accounts come first, then those that are due for the longest time,
         then those that were in progress when a worker died a moment ago. Accounts that may have caused several crashes
-        come only with `suspects`.
+        come only with `suspects_only`.
 
         Raises:
             LedgerError: the current revision was published by a newer version.
@@ -275,7 +275,7 @@ class Agenda:
             # during a canary, the other accounts of its revision wait
             waiting = revision.number if revision.state is RevisionState.CANARY else 0
             classes = [CHANGED, ROUTINE, CRASHED]
-            parameters = (self._leases.worker, lanes, count, classes, suspects, waiting, _LAST_SECONDS, min_wait)
+            parameters = (self._leases.worker, lanes, count, classes, suspects_only, waiting, _LAST_SECONDS, min_wait)
             rows = self._connection.execute(_TAKE_DUE, parameters)
             accounts = tuple(DueAccount(*row) for row in rows)
         self._in_use.update(lane_name(account.lane) for account in accounts)

@@ -70,12 +70,12 @@ def comment(view: DocumentView, title: str, remarks: Sequence[str] = (), cap: in
     head = _Head(title, verdict)
     for lines in (
         *(_in_full(view, sections, head, remarks, limit) for limit in _SAMPLES),
-        _in_brief(view, sections, head, remarks, whole=True),
+        _in_brief(view, sections, head, remarks, is_complete=True),
     ):
         text = _within(lines, cap)
         if text is not None:
             return text
-    return "\n".join(_in_brief(view, sections, head, remarks, whole=False)) + "\n"
+    return "\n".join(_in_brief(view, sections, head, remarks, is_complete=False)) + "\n"
 
 
 def _sections(accounts: Sequence[AccountView]) -> list[Section]:
@@ -281,7 +281,7 @@ def _why(group: NumberGroup, row: NumberRow) -> str:
 
 
 def _in_brief(
-    view: DocumentView, sections: Sequence[Section], head: _Head, remarks: Sequence[str], *, whole: bool
+    view: DocumentView, sections: Sequence[Section], head: _Head, remarks: Sequence[str], *, is_complete: bool
 ) -> Iterator[str]:
     yield from _head(view, head)
     rows = (
@@ -293,7 +293,7 @@ def _in_brief(
     for section in sections:
         names.setdefault(section.view.brief, []).extend(section.names)
     lines = [_in_a_line(brief, names_alike) for brief, names_alike in names.items()]
-    if whole:
+    if is_complete:
         yield ""
         yield from (f"- {line}" for line in lines)
     else:

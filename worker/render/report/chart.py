@@ -121,7 +121,7 @@ def _write(attempt: Attempt) -> Write:
     """Return an attempt as a write at the time of its response or, without a response, of its intent."""
     at = datetime.fromisoformat(attempt.answered_at or attempt.intended_at).timestamp()
     is_refused = attempt.error is not None and attempt.error.http_status == _TOO_MANY
-    return Write(at, again=attempt.number > 1, refused=is_refused)
+    return Write(at, is_retry=attempt.number > 1, refused=is_refused)
 
 
 def draw(accounts: Sequence[str], key: str, writes: Sequence[Write], window: float, rate: Rate | None) -> Chart:
@@ -145,7 +145,7 @@ def draw(accounts: Sequence[str], key: str, writes: Sequence[Write], window: flo
         window=window,
         line=_steps([up(value) for value in peaks]),
         limit=None if rate is None else up(rate.writes),
-        again=tuple(sorted({across(write.at) for write in writes if write.again}))[:_MARKS],
+        again=tuple(sorted({across(write.at) for write in writes if write.is_retry}))[:_MARKS],
         refused=tuple(sorted({across(write.at) for write in writes if write.refused}))[:_MARKS],
         bands=tuple(
             Band(_stamp(span.start), across(span.start), round(across(span.end) - across(span.start), 1), _why(span))
@@ -175,7 +175,7 @@ def _summary(
     ]
     if rate is not None:
         parts.append(_("the quota is {limit:,}").format(limit=rate.writes))
-    repeated_count, refused_count = sum(write.again for write in writes), sum(write.refused for write in writes)
+    repeated_count, refused_count = sum(write.is_retry for write in writes), sum(write.refused for write in writes)
     if repeated_count:
         parts.append(ngettext("{number:,} retry", "{number:,} retries", repeated_count).format(number=repeated_count))
     if refused_count:

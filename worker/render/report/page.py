@@ -86,11 +86,11 @@ class TableRow(Struct, frozen=True):
 
 
 class TableBody(Struct, frozen=True):
-    """Rows of one group. `group` is None if they have none or continue it. A browser with scripts hides `late` rows."""
+    """Rows of one group. `group` is None if they have none or continue it. Scripts show rows later if `is_late`."""
 
     group: RowGroup | None
     rows: Sequence[TableRow]
-    late: bool
+    is_late: bool
 
 
 class Table(Struct, frozen=True):
@@ -125,7 +125,7 @@ class Table(Struct, frozen=True):
         ):
             rows = [row for _index, row in items]
             group = rows[0].group
-            yield TableBody(None if group is last_group else group, rows, late=part > 0)
+            yield TableBody(None if group is last_group else group, rows, is_late=part > 0)
             last_group = group
 
 

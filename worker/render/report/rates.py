@@ -15,18 +15,18 @@ _NOTABLE: Final = 1.0
 class Write(Struct, frozen=True, order=True):
     """A write. `at` is its Unix time in seconds.
 
-    `again` is True if it was a retry, and `refused` is True if the quota refused it.
+    `is_retry` is True if it was a retry, and `refused` is True if the quota refused it.
     """
 
     at: float
-    again: bool = False
+    is_retry: bool = False
     refused: bool = False
 
 
 class Span(Struct, frozen=True):
     """The counts of writes in [start, end), in Unix seconds.
 
-    `again` counts retries, `refused` those that the quota refused. `peak` is the highest count of writes in any
+    `is_retry` counts retries, `refused` those that the quota refused. `peak` is the highest count of writes in any
     sliding window that ended in this span.
     """
 
@@ -100,7 +100,7 @@ def spans(writes: Iterable[Write], peaks: Sequence[int], start: float, end: floa
             start + index * width,
             start + (index + 1) * width,
             len(span_writes),
-            sum(write.again for write in span_writes),
+            sum(write.is_retry for write in span_writes),
             sum(write.refused for write in span_writes),
             max(peaks[index * peaks_per_part : (index + 1) * peaks_per_part]),
         )
