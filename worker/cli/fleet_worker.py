@@ -196,8 +196,8 @@ class _Ledgers:
         self._runs: dict[str, asyncio.Task[Ledger]] = {}
 
         async def read(keys: list[str]) -> list[AccountMemory]:
-            found = await agenda(Agenda.memories, keys)
-            return [found[key] for key in keys]
+            memories = await agenda(Agenda.memories, keys)
+            return [memories[key] for key in keys]
 
         reads = Batches(read)
 

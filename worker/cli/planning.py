@@ -114,13 +114,13 @@ def _plan(
 
 
 def preview(
-    read: "Callable[[Session], Awaitable[list[Draft]]]",
+    plan_accounts: "Callable[[Session], Awaitable[list[Draft]]]",
     settings: "Settings",
     common: options.Common,
     *,
     metering: RunMetrics | None = None,
 ) -> int:
-    """Show the plans that `read` returns. Its client cannot write. Return the exit status of a plan."""
+    """Show the plans that `plan_accounts` returns. Its client cannot write. Return the exit status of a plan."""
     from worker.cli import output, runner
     from worker.cli.exit_status import of_plans
     from worker.reconcile.log import log_plan
@@ -128,7 +128,7 @@ def preview(
     check_writable(common.output)
 
     async def verb(run: "Session") -> int:
-        drafts = await read(run)
+        drafts = await plan_accounts(run)
         run.metering.record_plans(drafts)
         for draft in drafts:
             log_plan(draft, run.log.bind(account=draft.plan.account))

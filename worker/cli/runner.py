@@ -167,7 +167,7 @@ def run(
     """
     resolver = resolver or CredentialsResolver(settings.secrets)
     metering = metering or RunMetrics()
-    way = network.route(settings.network, resolver)
+    route = network.route(settings.network, resolver)
     terminal = sys.stderr.isatty()
     has_color = uses_color(sys.stderr, no_color=no_color)
     bar = Progress(enabled=show_progress and terminal)
@@ -193,7 +193,7 @@ def run(
             stack.enter_context(logs.libraries_log_to(run_log))
             fleet_log, traces = stack.enter_context(trace_run(run_log, run_id))
             observer = Observers.of(metering.metrics, traces)
-            transport = await stack.enter_async_context(Transport(settings.timeout, observer, way))
+            transport = await stack.enter_async_context(Transport(settings.timeout, observer, route))
             fleet = Fleet(
                 settings, transport, resolver, fleet_log, ledger=fleet_ledger, records_numbers=ledger is not None
             )

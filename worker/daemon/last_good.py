@@ -255,15 +255,15 @@ def _headless(fragments: Iterable[AccountDocument], deleted_files: dict[str, Fra
     documents_by_account = desired.group_by_account(fragments) if deleted_files else {}
     for source, documents in deleted_files.items():
         for fragment in documents:
-            others = documents_by_account.get(fragment.account.name, [])
-            if fragment.keys and others and not any(other.keys for other in others):
+            other_documents = documents_by_account.get(fragment.account.name, [])
+            if fragment.keys and other_documents and not any(other.keys for other in other_documents):
                 keys = tuple(fragment.keys)
                 message = Message(
                     "the file was deleted, and with it {keys} of account {account!r}, which {location} still "
                     "describes: add the keys there, or delete that document too",
                     keys=keys,
                     account=fragment.account.name,
-                    location=others[0].location,
+                    location=other_documents[0].location,
                 )
                 yield Conflict(Problem(source, fragment.account.line, 1, message), (source,))
 

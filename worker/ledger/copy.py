@@ -82,7 +82,7 @@ def _copy_table(reader: Connection, writer: Connection, table: str, key: Sequenc
         writer.executemany(insert, rows)
         count += len(rows)
     pages = zip_longest(_pages(reader, table, columns, key), _pages(writer, table, columns, key))
-    if any(read != written for read, written in pages):
+    if any(source_page != target_page for source_page, target_page in pages):
         raise LedgerError(Message("the copy differs from the ledger in the table {table}", table=table))
     return count
 

@@ -127,11 +127,12 @@ class GroupCommits:
         return results[-1]
 
     async def close(
-        self, entry: int, changed: frozenset[str], work: Callable[[Connection], None], token: int | None = None
+        self, entry: int, changed_phones: frozenset[str], work: Callable[[Connection], None], token: int | None = None
     ) -> None:
         """Record the pending responses and then run `work`, in one transaction.
 
-        Responses of the entry that accept a write of a `changed` phone are skipped, because `work` records the outcome.
+        Responses of the entry that accept a write of one of `changed_phones` are skipped, because `work` records the
+        outcome.
 
         Raises:
             LedgerError: the transaction failed.
@@ -140,7 +141,7 @@ class GroupCommits:
         batch.responses += (
             row
             for row in self._take_responses(batch)
-            if not (row[0] == entry and row[1] in changed and row[3] is AttemptState.OK)
+            if not (row[0] == entry and row[1] in changed_phones and row[3] is AttemptState.OK)
         )
         batch.work.append(work)
         await self._join(batch)

@@ -146,10 +146,10 @@ class LeasedAccountLedger:
                 )
             return
         entry = self._entry
-        changed = frozenset(number.phone for number in result.numbers if number.outcome is Outcome.CHANGED)
+        changed_phones = frozenset(number.phone for number in result.numbers if number.outcome is Outcome.CHANGED)
         await self._commits.close(
             entry,
-            changed,
+            changed_phones,
             lambda connection: writes.finish_entry(connection, entry, result, confirmed, now),
             self._token,
         )

@@ -151,20 +151,20 @@ def search(connection: Connection, text: str, limit: int) -> Iterator[tuple[str,
     """Yield at most `limit` numbers whose digits, note or owner contain `text`, with the platform and the account."""
     if not _has_tables(connection):
         return
-    wanted = text.casefold()
-    pattern = "".join(f"!{char}" if char in "!%_" else char for char in wanted)
+    folded_text = text.casefold()
+    pattern = "".join(f"!{char}" if char in "!%_" else char for char in folded_text)
     cursor = connection.execute(
         "SELECT platform, account, numbers FROM read_numbers WHERE search LIKE ? ESCAPE '!' "
         "ORDER BY account, platform LIMIT ?",
         (f"%{pattern}%", limit),
     )
-    found = 0
+    match_count = 0
     for of_platform, account, document in cursor:
         for number in decode_numbers(document):
-            if wanted in _words(number):
+            if folded_text in _words(number):
                 yield of_platform, account, number
-                found += 1
-                if found == limit:
+                match_count += 1
+                if match_count == limit:
                     return
 
 

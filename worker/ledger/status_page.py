@@ -249,8 +249,8 @@ def request_counts(
         values,
     )
     for start, count in reads:
-        known = buckets.get(start, RequestBucket(start))
-        buckets[start] = RequestBucket(start, int(count), known.writes, known.rejected)
+        bucket = buckets.get(start, RequestBucket(start))
+        buckets[start] = RequestBucket(start, int(count), bucket.writes, bucket.rejected)
     return [buckets[start] for start in sorted(buckets)]
 
 

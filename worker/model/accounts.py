@@ -144,12 +144,12 @@ class Desired(Struct, frozen=True, gc=False):
 
     def acknowledges(self, observed: str | None) -> bool:
         """Return True if an observed status differs and is known to differ. None means not registered."""
-        known = self.acknowledgement
+        acknowledgement = self.acknowledgement
         return (
-            known is not None
-            and not known.has_ended
+            acknowledgement is not None
+            and not acknowledgement.has_ended
             and self.status != observed
-            and (observed or MISSING) == known.known_status(self.status)
+            and (observed or MISSING) == acknowledgement.known_status(self.status)
         )
 
 

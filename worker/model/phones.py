@@ -267,17 +267,17 @@ def _is_decimal(text: str, digits: str) -> bool:
     return "." not in head and tail.isdecimal() and (len(tail) < _SHORTEST or amount)
 
 
-def _converted_message(written: str, *, is_decimal: bool) -> Message:
+def _converted_message(text: str, *, is_decimal: bool) -> Message:
     """Return the message for a number that a spreadsheet converted, with the original number if it is certain."""
-    integer = _fraction.sub("", written)
-    integer_digits, all_digits = (re.sub("[^0-9]", "", text) for text in (integer, written))
+    integer = _fraction.sub("", text)
+    integer_digits, all_digits = (re.sub("[^0-9]", "", part) for part in (integer, text))
     readings = {
         reading for digits in (integer_digits, all_digits) for reading in (digits, f"0{digits}") if _is_usual(reading)
     }
-    number, *others = readings or {""}
+    number, *alternatives = readings or {""}
     if (
         number in {integer_digits, f"0{integer_digits}"}
-        and not others
+        and not alternatives
         and _match_decimal(re.sub("[^0-9.,eE]", "", integer))
     ):
         phone = PhoneNumber(number)

@@ -279,8 +279,8 @@ class DefaultTarget(Struct, frozen=True):
 def files(account: DescribedAccount) -> tuple[SourceFile, ...]:
     """Return the files of an account without duplicates. The file with the account-level keys comes first."""
     head = SourceFile(account.source, sha256=account.sha256, commit=account.commit)
-    others = {part.source: part for part in account.parts if part.source != account.source}
-    return (head, *others.values())
+    other_parts = {part.source: part for part in account.parts if part.source != account.source}
+    return (head, *other_parts.values())
 
 
 def sources(account: DescribedAccount) -> tuple[str, ...]:

@@ -89,8 +89,8 @@ def settle_schedules(account: DesiredAccount, moment: datetime) -> DesiredAccoun
             )
     for phone, acknowledgement in account.acknowledgements.items():
         if phone in numbers:
-            known = structs.replace(acknowledgement, has_ended=acknowledgement.until <= moment)
-            numbers[phone] = structs.replace(numbers[phone], acknowledgement=known)
+            evaluated_acknowledgement = structs.replace(acknowledgement, has_ended=acknowledgement.until <= moment)
+            numbers[phone] = structs.replace(numbers[phone], acknowledgement=evaluated_acknowledgement)
     lines_by_phone = zip(account.numbers, account.lines, strict=True)
     lines = array("I", (line for phone, line in lines_by_phone if phone not in idle)) if idle else account.lines
     return structs.replace(account, numbers=numbers, lines=lines, schedules={}, acknowledgements={}, idle=idle)
@@ -99,7 +99,9 @@ def settle_schedules(account: DesiredAccount, moment: datetime) -> DesiredAccoun
 def next_change(account: DesiredAccount, after: datetime) -> datetime | None:
     """Return the time of the first transition or end of an acknowledgement after a moment; None if there is none."""
     transition = next_transition(account, after)
-    times = {known.until for known in account.acknowledgements.values() if known.until > after}
+    times = {
+        acknowledgement.until for acknowledgement in account.acknowledgements.values() if acknowledgement.until > after
+    }
     return min(times if transition is None else times | {transition}, default=None)
 
 

@@ -55,15 +55,15 @@ def load_zone(name: str) -> ZoneInfo:
     Raises:
         ValueError: the zone does not exist. The message suggests a name if the intended zone is certain.
     """
-    known = zone_names()
-    if name in known:
+    zones = zone_names()
+    if name in zones:
         return ZoneInfo(name)
-    names = suggest_zones(name, known)
+    names = suggest_zones(name, zones)
     if len(names) > 1:
         raise ValueError(Message("ambiguous time zone: use one of {zones}", zones=tuple(map(describe_zone, names))))
     if names:
         raise ValueError(Message("unknown time zone: use {zone}", zone=names[0]))
-    if suggestion := correct_spelling(name, known):
+    if suggestion := correct_spelling(name, zones):
         raise ValueError(Message("unknown time zone; did you mean {zone!r}?", zone=suggestion))
     raise ValueError(Message("unknown time zone: use an IANA name such as {zone}", zone=DEFAULT_ZONE))
 

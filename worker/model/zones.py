@@ -226,14 +226,14 @@ def describe_zone(name: str) -> str:
     return f"{name} ({', '.join(map(_format, dict.fromkeys(_offsets(name))))})"
 
 
-def _of_label(city: str, offset: str, known: Collection[str]) -> tuple[str, ...]:
+def _of_label(city: str, offset: str, zones: Collection[str]) -> tuple[str, ...]:
     """Return the zones for a name such as `Seoul (UTC+9)`: those of the city that have the offset.
 
     The city and the offset may be in either order.
     """
     if _minutes(offset) is None:
         city, offset = offset, city
-    names = (city,) if city in known else suggest_zones(city, known)
+    names = (city,) if city in zones else suggest_zones(city, zones)
     return tuple(name for name in names if _minutes(offset) in _offsets(name))
 
 

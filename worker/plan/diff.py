@@ -146,36 +146,41 @@ def _by_phone(change: Change) -> str:
 
 def _judge(desired: Desired, status: Status | None) -> tuple[Action, str]:
     """Return the action, and its reason, for a number whose action is not `unchanged`."""
-    known = desired.acknowledgement
-    if known is None:
+    acknowledgement = desired.acknowledgement
+    if acknowledgement is None:
         return _required_action(desired, status)
     if desired.acknowledges(status):
-        return Action.ACKNOWLEDGED, _acknowledged(known)
+        return Action.ACKNOWLEDGED, _acknowledged(acknowledgement)
     action, reason = _required_action(desired, status)
-    if known.has_ended:
+    if acknowledgement.has_ended:
         message = Message(
-            "{reason}; its acknowledgement ended at {end}: {known}", reason=reason, end=_end(known), known=known.reason
+            "{reason}; its acknowledgement ended at {end}: {known}",
+            reason=reason,
+            end=_end(acknowledgement),
+            known=acknowledgement.reason,
         )
         return action, message
     message = Message(
         "{reason}; only {known} is acknowledged: if {observed} is known too, write `observed: {observed}` under "
         "acknowledge",
         reason=reason,
-        known=known.known_status(desired.status),
+        known=acknowledgement.known_status(desired.status),
         observed=status or MISSING,
     )
     return action, message
 
 
-def _end(known: Acknowledgement) -> str:
-    return format_local(known.until, load_zone(known.timezone))
+def _end(acknowledgement: Acknowledgement) -> str:
+    return format_local(acknowledgement.until, load_zone(acknowledgement.timezone))
 
 
-def _acknowledged(known: Acknowledgement) -> Message:
-    end = _end(known)
-    if known.by is None:
-        return Message("acknowledged until {end}: {reason}", end=end, reason=known.reason)
-    return Message("acknowledged by {by} until {end}: {reason}", by=known.by, end=end, reason=known.reason)
+def _acknowledged(acknowledgement: Acknowledgement) -> Message:
+    end = _end(acknowledgement)
+    if acknowledgement.by is None:
+        return Message("acknowledged until {end}: {reason}", end=end, reason=acknowledgement.reason)
+    return Message(
+        "acknowledged by {by} until {end}: {reason}", by=acknowledgement.by, end=end, reason=acknowledgement.reason
+    )
 
 
 def _required_action(desired: Desired, status: Status | None) -> tuple[Action, str]:

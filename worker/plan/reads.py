@@ -57,13 +57,13 @@ def with_results(numbers: Iterable[NumberState], result: AccountResult) -> list[
     results = {number.phone: number for number in result.numbers}
     after = []
     for number in numbers:
-        done = results.get(number.phone)
-        if done is None:
+        number_result = results.get(number.phone)
+        if number_result is None:
             after.append(number)
             continue
-        in_sync = done.outcome is Outcome.CHANGED or done.outcome is Outcome.UNCHANGED
-        observed = number.observed if done.after is None else done.after
-        action = None if in_sync else done.outcome.value
+        in_sync = number_result.outcome in {Outcome.CHANGED, Outcome.UNCHANGED}
+        observed = number.observed if number_result.after is None else number_result.after
+        action = None if in_sync else number_result.outcome.value
         after.append(msgspec.structs.replace(number, observed=observed, action=action))
     return after
 
@@ -137,8 +137,8 @@ def _needs(plan: AccountPlan, result: AccountResult | None) -> Iterator[Attentio
     yield from _grouped((kind, message, phone) for kind, message, phone in attention_items if message != own_error)
     phones = {phone for _kind, _message, phone in attention_items}
     notices = plan.notices if result is None else result.notices
-    shown = [notice for notice in notices if not (notice.kind in _OF_STATUS and notice.phone in phones)]
-    yield from _grouped((notice.kind, notice.message, notice.phone) for notice in shown)
+    visible_notices = [notice for notice in notices if not (notice.kind in _OF_STATUS and notice.phone in phones)]
+    yield from _grouped((notice.kind, notice.message, notice.phone) for notice in visible_notices)
 
 
 def _needs_attention(plan: AccountPlan, result: AccountResult | None) -> list[tuple[str, str, str]]:
@@ -163,6 +163,6 @@ def _grouped(items: Iterable[tuple[str, str, str | None]]) -> Iterator[Attention
     groups: dict[tuple[str, str], list[str | None]] = {}
     for kind, message, phone in items:
         groups.setdefault((kind, message), []).append(phone)
-    for (kind, message), found in groups.items():
-        phones = [phone for phone in found if phone is not None]
+    for (kind, message), group in groups.items():
+        phones = [phone for phone in group if phone is not None]
         yield Attention(str(kind), message, count=len(phones), phones=tuple(phones[:_PHONES]), parts=to_parts(message))

@@ -77,10 +77,12 @@ def _next_status(schedule: Schedule, now: datetime) -> NextStatus | None:
 
 
 def _acknowledged(number: Desired | IdleNumber, status: Status | None) -> KnownDifference | None:
-    known = number.acknowledgement if isinstance(number, Desired) and number.acknowledges(status) else None
-    if known is None:
+    acknowledgement = number.acknowledgement if isinstance(number, Desired) and number.acknowledges(status) else None
+    if acknowledgement is None:
         return None
-    return KnownDifference(reason=known.reason, until=format_utc(known.until), by=known.by)
+    return KnownDifference(
+        reason=acknowledgement.reason, until=format_utc(acknowledgement.until), by=acknowledgement.by
+    )
 
 
 def _number(

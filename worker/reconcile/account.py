@@ -296,11 +296,11 @@ async def preview_saved(
 
 def _preview_impossible(change: Change, observed: ObservedAccount, reasons: Mapping[str, Message]) -> Change:
     """Return a number that the plan does not write, `blocked` if the files no longer acknowledge its difference."""
-    dropped = dropped_change(change, observed)
+    preview = dropped_change(change, observed)
     reason = reasons.get(change.phone)
-    if reason is None or dropped.observed == change.desired:
-        return dropped
-    return structs.replace(dropped, action=Action.BLOCKED, reason=reason)
+    if reason is None or preview.observed == change.desired:
+        return preview
+    return structs.replace(preview, action=Action.BLOCKED, reason=reason)
 
 
 def conclude_unapplied(draft: Draft, requests: Requests, error: WorkerError | None = None) -> Conclusion:

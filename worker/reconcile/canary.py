@@ -32,9 +32,9 @@ async def canary_first(
     too many writes of the canary fail, `hold_back` is called for the others instead. An interruption is not a failure:
     `apply_batch` is still called for the others, and reports it.
     """
-    writing = [index for index, account in enumerate(accounts) if writes(account)]
-    canary = writing[: settings.accounts]
-    later_indices = writing[settings.accounts :]
+    writing_indexes = [index for index, account in enumerate(accounts) if writes(account)]
+    canary = writing_indexes[: settings.accounts]
+    later_indices = writing_indexes[settings.accounts :]
     if not canary or not later_indices:
         return await apply_batch(accounts)
     later_set = frozenset(later_indices)

@@ -225,11 +225,11 @@ class Executor:
         """
         deactivations = [attempt for attempt in self._attempts if attempt.change.action is Action.DEACTIVATE]
         sent_phones = {attempt.phone for attempt in deactivations if attempt.sequence and attempt.end}
-        waiting = sorted(
+        waiting_attempts = sorted(
             (attempt for attempt in deactivations if not attempt.end), key=lambda attempt: not attempt.sequence
         )
-        reasons = self._hold_reasons([attempt.phone for attempt in waiting], account, sent_phones)
-        for attempt in waiting:
+        reasons = self._hold_reasons([attempt.phone for attempt in waiting_attempts], account, sent_phones)
+        for attempt in waiting_attempts:
             attempt.hold_reason = attempt.hold_reason or reasons.get(attempt.phone)
 
     def _hold_reasons(

@@ -72,8 +72,8 @@ class Traces:
         context.attach(trace.set_span_in_context(span))
         self._tasks.add(task)
 
-        def end(finished: asyncio.Task[Any]) -> None:
-            self._tasks.discard(finished)
+        def end(task: asyncio.Task[Any]) -> None:
+            self._tasks.discard(task)
             span.end()
 
         task.add_done_callback(end)

@@ -27,11 +27,13 @@ def recorded_statuses(reads: Iterable[AccountRead], entries: Iterable[AccountSta
     _add_reads(latest, reads)
     for entry in entries:
         identity = (platform(entry.key), entry.account)
-        known = latest.get(identity)
-        if known is None:
+        last_state = latest.get(identity)
+        if last_state is None:
             latest[identity] = _of_entry(entry)
-        elif _ended(entry) > (known.at or "") or entry.outcome is not Ending.CONVERGED or is_unread(known.key):
-            latest[identity] = _joined(known, _of_entry(entry))
+        elif (
+            _ended(entry) > (last_state.at or "") or entry.outcome is not Ending.CONVERGED or is_unread(last_state.key)
+        ):
+            latest[identity] = _joined(last_state, _of_entry(entry))
     return {identity: latest[identity] for identity in sorted(latest, key=_by_name)}
 
 

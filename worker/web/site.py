@@ -167,7 +167,7 @@ class StatusPages:
         cookie = f"{COOKIE}={session}; Path=/; Max-Age=43200; {only}"
         return HttpResponse(303, b"", headers={"Location": target, "Set-Cookie": cookie})
 
-    def _denied(self, denial: Denied, wanted: str) -> HttpResponse:
+    def _denied(self, denial: Denied, target: str) -> HttpResponse:
         match denial:
             case Denied.HOST:
                 return self._message(
@@ -185,11 +185,11 @@ class StatusPages:
                     ),
                 )
             case Denied.LOGIN:
-                return self._login(_("Enter the token of this status page."), wanted)
+                return self._login(_("Enter the token of this status page."), target)
 
-    def _login(self, text: str, wanted: str, *, is_error: bool = False) -> HttpResponse:
+    def _login(self, text: str, target: str, *, is_error: bool = False) -> HttpResponse:
         """Return the login form. After it, the browser opens the page that was wanted."""
-        page = status_pages.message(self._frame("", None), _("Log in"), text, wanted=wanted, is_error=is_error)
+        page = status_pages.message(self._frame("", None), _("Log in"), text, wanted=target, is_error=is_error)
         return HttpResponse(401, page.encode(), _HTML, {"WWW-Authenticate": "Bearer"})
 
     def _message(self, code: int, title: str, text: str, headers: dict[str, str] | None = None) -> HttpResponse:
@@ -220,12 +220,17 @@ class StatusPages:
         try:
             if page_request.path == ("calendar.ics",):
                 return HttpResponse(200, views.calendar_file(page_request), _CALENDAR)
-            with self._ledger.read(skip_check=self._is_checked, seconds=_SECONDS) as found, ExitStack() as stack:
+            with (
+                self._ledger.read(skip_check=self._is_checked, seconds=_SECONDS) as ledger_connection,
+                ExitStack() as stack,
+            ):
                 self._is_checked = True
-                connection = stack.enter_context(closing(empty_ledger())) if found is None else found
+                connection = (
+                    stack.enter_context(closing(empty_ledger())) if ledger_connection is None else ledger_connection
+                )
                 if page_request.path[2:] == ("report.html",):
                     return _report(page_request.path[1], views.run_report(connection, page_request))
-                built = views.build_page(connection, page_request)
+                page = views.build_page(connection, page_request)
         except views.Moved as moved:
             return HttpResponse(302, b"", headers={"Location": moved.url})
         except views.PageNotFound:
@@ -246,11 +251,11 @@ class StatusPages:
             return self._message(503, _("The ledger cannot be read"), text, {"Retry-After": "5"})
         if as_json:
             document = status_pages.PageDocument(
-                at=format_utc(page_request.now), daemon=built.liveness, content=built.body
+                at=format_utc(page_request.now), daemon=page.liveness, content=page.body
             )
             return HttpResponse(200, json_document.encode(document), _JSON)
-        frame = self._frame(built.here, page_request.live, version, built.liveness)
-        return HttpResponse(200, status_pages.page(frame, built.body).encode(errors="replace"), _HTML)
+        frame = self._frame(page.here, page_request.live, version, page.liveness)
+        return HttpResponse(200, status_pages.page(frame, page.body).encode(errors="replace"), _HTML)
 
     def _frame(
         self, here: str, live: DaemonState | None, version: str = "", liveness: Liveness = _NOT_KNOWN

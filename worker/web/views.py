@@ -160,13 +160,13 @@ def calendar_file(request: PageRequest) -> bytes:
     from worker.render.ics import icalendar  # noqa: PLC0415 - it needs an extra
 
     name, until = request.text("account").casefold(), request.now + timedelta(CALENDAR_DAYS)
-    wanted = [account for account in files if account.schedules and name in account.name.casefold()][:_IN_FILE]
+    matching = [account for account in files if account.schedules and name in account.name.casefold()][:_IN_FILE]
     return icalendar(
         calendar.Calendar(
             created_at=format_utc_ms(request.now),
             start=format_utc(request.now),
             until=format_utc(until),
-            accounts=tuple(calendar.account_calendar(account, request.now, until) for account in wanted),
+            accounts=tuple(calendar.account_calendar(account, request.now, until) for account in matching),
         )
     )
 
@@ -240,18 +240,18 @@ def _statuses(connection: Connection, request: PageRequest) -> tuple[list[Accoun
     if files is None:
         return everything, []
     names = {account.name for account in files}
-    others = [account for account in everything if account.name not in names]
-    return account_statuses(recorded, files, request.live, request.now), others
+    unlisted_accounts = [account for account in everything if account.name not in names]
+    return account_statuses(recorded, files, request.live, request.now), unlisted_accounts
 
 
 def _home(connection: Connection, request: PageRequest) -> status_pages.Home:
-    fleet, others = _statuses(connection, request)
+    fleet, unlisted_accounts = _statuses(connection, request)
     q, show, sort = request.text("q"), request.text("show"), request.text("sort")
     search = q.casefold()
     is_segment = show not in {"", _OTHERS}
     matching = [
         account
-        for account in (others if show == _OTHERS else fleet)
+        for account in (unlisted_accounts if show == _OTHERS else fleet)
         if search in account.name.casefold() and not (is_segment and account.segment.value != show)
     ]
     order = _ORDERS.get(sort.removeprefix("-"), _ORDERS["state"])
@@ -268,7 +268,7 @@ def _home(connection: Connection, request: PageRequest) -> status_pages.Home:
         accounts=matching[start : start + _ROWS],
         repeated=_repeated(fleet),
         attention=attention_kinds(matching),
-        others=len(others),
+        others=len(unlisted_accounts),
         runs=ledger.runs(connection, limit=_FEW),
         coming=request.coming(),
         q=q,
@@ -285,15 +285,15 @@ def _repeated(accounts: Sequence[AccountStatus]) -> frozenset[str]:
 
 
 def _account(connection: Connection, request: PageRequest, name: str) -> status_pages.Account:
-    fleet, others = _statuses(connection, request)
-    named = [account for account in (*fleet, *others) if account.name == name]
-    if not named:
-        moved = next((account for account in (*fleet, *others) if account.key == name), None)
+    fleet, unlisted_accounts = _statuses(connection, request)
+    candidates = [account for account in (*fleet, *unlisted_accounts) if account.name == name]
+    if not candidates:
+        moved = next((account for account in (*fleet, *unlisted_accounts) if account.key == name), None)
         raise PageNotFound if moved is None else Moved(status_pages.account_url(moved.name))
-    wanted = request.query.get("platform")
-    state = next((account for account in named if account.platform == wanted), None)
+    platform_name = request.query.get("platform")
+    state = next((account for account in candidates if account.platform == platform_name), None)
     if state is None:
-        state = max(named, key=lambda account: account.at or "")
+        state = max(candidates, key=lambda account: account.at or "")
     states = reads.numbers_of(connection, state.platform, name)
     is_read = bool(states)
     if not states:
@@ -312,16 +312,16 @@ def _account(connection: Connection, request: PageRequest, name: str) -> status_
         and (not q or _matches(number, words, request.digits))
     ]
     start = request.integer("from") or 0
-    shown = matching[start : start + _ROWS]
-    written = ledger.last_writes_of(connection, state.key, [number.phone for number in shown])
+    page_numbers = matching[start : start + _ROWS]
+    last_writes = ledger.last_writes_of(connection, state.key, [number.phone for number in page_numbers])
     runs = ledger.runs_of_account(connection, state.key, name, before=request.integer("before"), limit=_FEW + 1)
     coming = request.coming()
-    own = {"platform": wanted, "q": q, "status": status, "owner": owner, "differs": "1" if differs else None}
+    filters = {"platform": platform_name, "q": q, "status": status, "owner": owner, "differs": "1" if differs else None}
     url = status_pages.account_url(name)
     return status_pages.Account(
         state=state,
         attention=attention_kinds([state]),
-        numbers=[status_pages.NumberLine(number, written.get(number.phone)) for number in shown],
+        numbers=[status_pages.NumberLine(number, last_writes.get(number.phone)) for number in page_numbers],
         is_read=is_read,
         total=len(states),
         matching=len(matching),
@@ -329,16 +329,18 @@ def _account(connection: Connection, request: PageRequest, name: str) -> status_
         statuses=Counter(number.observed for number in states if number.observed is not None),
         owners=dict(Counter(number.owner for number in states if number.owner).most_common(_FEW)),
         runs=runs[:_FEW],
-        older=status_pages.link(url, platform=wanted, before=runs[_FEW - 1].position) if len(runs) > _FEW else None,
+        older=status_pages.link(url, platform=platform_name, before=runs[_FEW - 1].position)
+        if len(runs) > _FEW
+        else None,
         coming=() if coming is None else [turn for turn in coming.turns if turn.account == name][:_FEW],
-        wanted=wanted,
-        platforms=[account.platform for account in named if account is not state],
+        wanted=platform_name,
+        platforms=[account.platform for account in candidates if account is not state],
         q=q,
         status=status,
         owner=owner,
         differs=differs,
         start=start,
-        next=status_pages.link(url, **own, **{"from": start + _ROWS}) if len(matching) > start + _ROWS else None,
+        next=status_pages.link(url, **filters, **{"from": start + _ROWS}) if len(matching) > start + _ROWS else None,
     )
 
 
@@ -428,7 +430,7 @@ def _number(connection: Connection, request: PageRequest, phone: str) -> status_
         next_url = status_pages.link(status_pages.number_url(phone), before=steps[_RUNS - 1].position)
     places = list(dict.fromkeys((platform(step.key), step.account) for step in steps))
     # a search in all accounts is slower
-    found = (
+    states = (
         {place: number for place in places for number in reads.numbers_of(connection, *place) if number.phone == phone}
         if places
         else {
@@ -437,10 +439,10 @@ def _number(connection: Connection, request: PageRequest, phone: str) -> status_
             if number.phone == phone
         }
     )
-    places = places or list(found)
+    places = places or list(states)
     return status_pages.Number(
         phone=phone,
-        places=[] if before is not None else [_place(connection, request, place, found, steps) for place in places],
+        places=[] if before is not None else [_place(connection, request, place, states, steps) for place in places],
         repeated=frozenset(name for name, count in Counter(name for _, name in places).items() if count > 1),
         steps=steps[:_RUNS],
         next=next_url,
@@ -451,37 +453,37 @@ def _place(
     connection: Connection,
     request: PageRequest,
     place: tuple[str, str],
-    found: Mapping[tuple[str, str], NumberState],
+    states: Mapping[tuple[str, str], NumberState],
     steps: Sequence[NumberRun],
 ) -> status_pages.NumberOnAccount:
     """Return a number on one account, with its timeline."""
     read = reads.account_read(connection, *place)
-    number = found.get(place)
+    number = states.get(place)
     current = None if read is None or number is None or number.observed is None else (read.at, number.observed)
-    own = [step for step in steps if (platform(step.key), step.account) == place]
+    account_steps = [step for step in steps if (platform(step.key), step.account) == place]
     return status_pages.NumberOnAccount(
-        place[1], place[0], number, None if read is None else read.at, timeline(own, current, request.now)
+        place[1], place[0], number, None if read is None else read.at, timeline(account_steps, current, request.now)
     )
 
 
 def _search(connection: Connection, request: PageRequest) -> status_pages.Search:
     q = request.text("q").strip()
-    fleet, others = _statuses(connection, request)
-    everything = [*fleet, *others]
+    fleet, unlisted_accounts = _statuses(connection, request)
+    everything = [*fleet, *unlisted_accounts]
     accounts = [account for account in everything if q.casefold() in account.name.casefold()] if q else []
     # a text with digits only is searched for as a number, however it is written
     is_number = bool(q) and not any(char.isalpha() for char in q) and bool(request.digits)
-    wanted = request.digits if is_number else q
-    found = list(reads.search(connection, wanted, _FOUND + 1)) if wanted else []
+    query = request.digits if is_number else q
+    matches = list(reads.search(connection, query, _FOUND + 1)) if query else []
     runs = ledger.runs_by_id(connection, q, limit=_FEW + 1) if q else []
     return status_pages.Search(
         q=q,
         accounts=accounts[:_FOUND],
-        numbers=[status_pages.FoundNumber(name, of_platform, number) for of_platform, name, number in found[:_FOUND]],
+        numbers=[status_pages.FoundNumber(name, of_platform, number) for of_platform, name, number in matches[:_FOUND]],
         phone=request.digits if is_number and fullmatch(PHONE_PATTERN, request.digits, ASCII) else None,
         runs=runs[:_FEW],
         repeated=_repeated(everything),
-        more=len(found) > _FOUND or len(accounts) > _FOUND or len(runs) > _FEW,
+        more=len(matches) > _FOUND or len(accounts) > _FOUND or len(runs) > _FEW,
     )
 
 
@@ -506,24 +508,24 @@ def _quota(connection: Connection, request: PageRequest) -> status_pages.Quota:
 
 def _request_chart(starts: list[str], buckets: list[RequestBucket], limit: float) -> RequestChart | None:
     """Return the chart of a bucket for each start; None without requests. A limit of 0 is unknown."""
-    known = {bucket.start: bucket for bucket in buckets}
+    buckets_by_start = {bucket.start: bucket for bucket in buckets}
     if not buckets:
         return None
-    return request_chart([known.get(start) or RequestBucket(start) for start in starts], int(limit) or None)
+    return request_chart([buckets_by_start.get(start) or RequestBucket(start) for start in starts], int(limit) or None)
 
 
 def _calendar(_: Connection, request: PageRequest) -> status_pages.Calendar:
     files, name = request.files(), request.text("account")
     midnight = request.now.astimezone(load_zone(DEFAULT_ZONE)).replace(hour=0, minute=0, second=0, microsecond=0)
-    found = None
+    rows = None
     if files is not None:
-        wanted = [account for account in files if name.casefold() in account.name.casefold()]
-        found = list(itertools.islice(calendar_rows(wanted, midnight, request.now), _CALENDAR_ROWS + 1))
+        matching = [account for account in files if name.casefold() in account.name.casefold()]
+        rows = list(itertools.islice(calendar_rows(matching, midnight, request.now), _CALENDAR_ROWS + 1))
     return status_pages.Calendar(
         days=calendar_days(midnight, DEFAULT_ZONE),
         now_x=round(1000 * ((request.now - midnight) / timedelta(CALENDAR_DAYS)), 2),
-        rows=None if found is None else found[:_CALENDAR_ROWS],
-        more=found is not None and len(found) > _CALENDAR_ROWS,
+        rows=None if rows is None else rows[:_CALENDAR_ROWS],
+        more=rows is not None and len(rows) > _CALENDAR_ROWS,
         coming=request.coming(),
         account=name,
         has_file=files is not None and find_spec("icalendar") is not None,

@@ -335,8 +335,8 @@ class _CurrentFiles:
         paths_by_identity: dict[sources.FileIdentity, str] = {}
         contents = (sources.read_file(path, paths_by_identity) for path in paths_to_read)
         shared_files = sources.SharedFiles()
-        loaded = desired.load(contents, self._check, shared_files).accounts if paths_to_read else ()
-        accounts = {account.name: account for account in loaded}
+        loaded_accounts = desired.load(contents, self._check, shared_files).accounts if paths_to_read else ()
+        accounts = {account.name: account for account in loaded_accounts}
         self._current = {
             account: CurrentFiles(accounts.get(account), missing_files[account], from_stdin=sources.STDIN in names)
             for account, names in self._names.items()

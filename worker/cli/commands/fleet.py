@@ -79,11 +79,11 @@ def publish(*, paths: Sequence[str], settings_path: str | None, allow: Sequence[
     revision = None
     with closing(_connect(settings)) as connection:
         if not publications.is_published(connection, files.digest):
-            found = files.documents(settings)
-            accounts = with_commits(desired.join(found.documents))
+            contents = files.documents(settings)
+            accounts = with_commits(desired.join(contents.documents))
             # files with warnings are read again, so that each publication shows them
-            digest = None if found.warnings else files.digest
-            new_revision = _revision(settings, found.documents, accounts, rules, digest)
+            digest = None if contents.warnings else files.digest
+            new_revision = _revision(settings, contents.documents, accounts, rules, digest)
             review = _reviewer(settings, accounts, new_revision.numbers, rules)
             revision = publications.publish(connection, new_revision, review)
     emit(_("Nothing changed since the last revision.") + "\n" if revision is None else fleet.published(revision))

@@ -112,12 +112,12 @@ def _variables(names: Sequence[str]) -> Iterator[tuple[str, str]]:
     if len(names) == 1:
         yield "SOLAPI_API_KEY", "SOLAPI_API_SECRET"
         return
-    used: set[str] = set()
+    used_names: set[str] = set()
     for number, name in enumerate(names, 1):
         word = re.sub("[^A-Z0-9]+", "_", name.upper()).strip("_")
-        if not word or word[0].isdigit() or word in used:
+        if not word or word[0].isdigit() or word in used_names:
             word = f"ACCOUNT_{number}"
-        used.add(word)
+        used_names.add(word)
         yield f"{word}_API_KEY", f"{word}_API_SECRET"
 
 

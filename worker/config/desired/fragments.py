@@ -117,10 +117,10 @@ def _join(documents: Sequence[AccountDocument]) -> DesiredAccount:
             schedules.setdefault(phone, schedule)
         for phone, acknowledgement in document.account.acknowledgements.items():
             acknowledgements.setdefault(phone, acknowledgement)
-    others = [document.account for document in documents if document is not head]
-    parts = [SourceFile(other.source, other.line, other.sha256, other.commit) for other in others]
+    other_parts = [document.account for document in documents if document is not head]
+    parts = [SourceFile(other.source, other.line, other.sha256, other.commit) for other in other_parts]
     # a file with defaults is shared by documents
-    shared = {part.source: part for account in (head.account, *others) for part in account.parts}
+    shared = {part.source: part for account in (head.account, *other_parts) for part in account.parts}
     return replace(
         head.account,
         numbers=numbers,

@@ -129,12 +129,16 @@ def read_documents(
 def ended_acknowledgements(accounts: Iterable[DesiredAccount], moment: datetime) -> Iterator[Problem]:
     """Yield a warning for each acknowledgement that has ended at `moment`, an aware time."""
     for account in accounts:
-        ended = {phone: known for phone, known in account.acknowledgements.items() if known.until <= moment}
-        for phone, (source, line) in account.locations(ended).items():
+        ends = {
+            phone: format_local(acknowledgement.until, load_zone(acknowledgement.timezone))
+            for phone, acknowledgement in account.acknowledgements.items()
+            if acknowledgement.until <= moment
+        }
+        for phone, (source, line) in account.locations(ends).items():
             message = Message(
                 "{phone}: its acknowledgement ended at {end}: remove it, or give it a later until",
                 phone=PhoneNumber(phone),
-                end=format_local(ended[phone].until, load_zone(ended[phone].timezone)),
+                end=ends[phone],
             )
             yield Problem(source, line, 1, message)
 

@@ -44,8 +44,8 @@ def read_names(source: str, data: bytes) -> list[DocumentName]:
             if isinstance(event, yaml.DocumentStartEvent):
                 _read(stream, names, PurePath(source).stem)
     except yaml_reader.YamlError:
-        last = names[-1].line if names else 0
-        names += [name for name in _by_lines(text) if name.line > last]
+        last_line = names[-1].line if names else 0
+        names += [name for name in _by_lines(text) if name.line > last_line]
     return names
 
 

@@ -107,8 +107,8 @@ class NumbersReader:
     def acknowledgements(self, timezone: str) -> dict[str, Acknowledgement]:
         """Return the acknowledgements of numbers. Their times without an offset are in a time zone."""
         return {
-            phone: replace(known, until=to_utc(known.until, load_zone(timezone)), timezone=timezone)
-            for phone, known in self._acknowledgements.items()
+            phone: replace(acknowledgement, until=to_utc(acknowledgement.until, load_zone(timezone)), timezone=timezone)
+            for phone, acknowledgement in self._acknowledgements.items()
         }
 
     def _read_mapping(self) -> None:

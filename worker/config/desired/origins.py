@@ -63,7 +63,7 @@ def _read_document(
 
 def _find(reader: Reader, start: Any, stream: Iterator[Any], phone: str) -> dict[str, Node] | None:
     """Return the fields of a number in `numbers`; None if it is not listed. Read `numbers` to its end."""
-    found = None
+    number_fields = None
     is_mapping = isinstance(start, yaml.MappingStartEvent)
     while not isinstance(event := next(stream), yaml.MappingEndEvent | yaml.SequenceEndEvent):
         node = yaml_reader.compose(reader.source, next(stream) if is_mapping else event, stream)
@@ -75,8 +75,8 @@ def _find(reader: Reader, start: Any, stream: Iterator[Any], phone: str) -> dict
         else:
             text = _text(fields.pop("phone", node))
         if normalise(text) == phone:
-            found = fields
-    return found
+            number_fields = fields
+    return number_fields
 
 
 def _origins(source: str, fields: Mapping[str, Node], defaults: Defaults) -> Iterator[Origin]:

@@ -201,18 +201,18 @@ def resolve_schedules(
     reader: Reader,
     numbers: Mapping[str, UnresolvedSchedule],
     timezone: str,
-    others: Iterable[UnresolvedSchedule] = (),
+    other_schedules: Iterable[UnresolvedSchedule] = (),
 ) -> dict[str, Schedule]:
     """Return the schedule of each number, with its times in `timezone`. Report empty and contradictory windows.
 
-    Numbers with equal schedules share one instance. A number whose schedule has problems is left out. `others` are
-    schedules that are checked too, although they belong to no number.
+    Numbers with equal schedules share one instance. A number whose schedule has problems is left out. `other_schedules`
+    are schedules that are checked too, although they belong to no number.
     """
-    others = tuple(others)
-    if not numbers and not others:
+    other_schedules = tuple(other_schedules)
+    if not numbers and not other_schedules:
         return {}  # names of time zones take some milliseconds to read
     resolver = _Resolver(reader, timezone)
-    for other in others:
+    for other in other_schedules:
         resolver.resolve(other)
     resolved = ((phone, resolver.resolve(unresolved)) for phone, unresolved in numbers.items())
     return {phone: schedule for phone, schedule in resolved if schedule is not None}

@@ -239,10 +239,10 @@ class FleetWorker:
     async def _fill(self) -> None:
         """Start slices until no more accounts are due before the next tick, or enough are in progress or next."""
         while self._may_be_due and self._stop_reason is None and self._unfinished <= self._capacity - self._slice_size:
-            taken = await self._agenda(Agenda.take, self._slice_size)
-            if taken is not None:
-                self._start(taken)
-            self._may_be_due = taken is not None and len(taken.accounts) == self._slice_size
+            next_slice = await self._agenda(Agenda.take, self._slice_size)
+            if next_slice is not None:
+                self._start(next_slice)
+            self._may_be_due = next_slice is not None and len(next_slice.accounts) == self._slice_size
 
     async def _take_suspect(self) -> None:
         """Start an account that may have caused several crashes, one at a time.
@@ -255,9 +255,9 @@ class FleetWorker:
             if taken is not None:
                 self._suspect = self._start(taken)
 
-    def _start(self, taken: Slice) -> asyncio.Task[None]:
-        self._unfinished += len(taken.accounts)
-        task = asyncio.ensure_future(self._reconcile(taken.accounts, taken.revision))
+    def _start(self, next_slice: Slice) -> asyncio.Task[None]:
+        self._unfinished += len(next_slice.accounts)
+        task = asyncio.ensure_future(self._reconcile(next_slice.accounts, next_slice.revision))
         self._slices.add(task)
         task.add_done_callback(lambda _: self._wake.set())
         return task
@@ -273,20 +273,24 @@ class FleetWorker:
             self._slices.discard(task)
             task.result()
 
-    async def _reconcile(self, taken: Sequence[DueAccount], revision: RevisionInForce) -> None:
+    async def _reconcile(self, due_accounts: Sequence[DueAccount], revision: RevisionInForce) -> None:
         """Reconcile the accounts of a slice."""
         run_id, started_at = self._new_run_id(), self._now()
-        accounts = {due.name: _account(due) for due in taken}
-        lanes = {due.name: self._lane(accounts[due.name]) for due in taken}
-        misplaced = {due.name: lane for due in taken if (lane := lanes[due.name]) is not None and lane != due.lane}
-        moving = {due.name: misplaced[due.name] for due in taken if due.name in misplaced and due.moves < _MAX_MOVES}
+        accounts = {due.name: _account(due) for due in due_accounts}
+        lanes = {due.name: self._lane(accounts[due.name]) for due in due_accounts}
+        misplaced = {
+            due.name: lane for due in due_accounts if (lane := lanes[due.name]) is not None and lane != due.lane
+        }
+        moving = {
+            due.name: misplaced[due.name] for due in due_accounts if due.name in misplaced and due.moves < _MAX_MOVES
+        }
         if moving:
-            await self._agenda(Agenda.move, moving, taken)
+            await self._agenda(Agenda.move, moving, due_accounts)
             self._unfinished -= len(moving)
-            taken = [due for due in taken if due.name not in moving]
-        if not taken:
+            due_accounts = [due for due in due_accounts if due.name not in moving]
+        if not due_accounts:
             return
-        keys = [due.key for due in taken if due.key is not None]
+        keys = [due.key for due in due_accounts if due.key is not None]
         self._memories.update(await self._agenda(Agenda.memories, keys))
         turns = [
             self._take_turn(
@@ -296,16 +300,16 @@ class FleetWorker:
                 is_paused=revision.is_paused,
                 is_misplaced=due.name in misplaced,
             )
-            for due in taken
+            for due in due_accounts
         ]
-        done = [turn for turn in await asyncio.gather(*turns) if turn is not None]
+        finished_turns = [turn for turn in await asyncio.gather(*turns) if turn is not None]
         for key in keys:
             self._memories.pop(key, None)
         if self._error is not None:
             raise self._error
-        outcome = self._conclude(turn.outcome for turn in done)
+        outcome = self._conclude(turn.outcome for turn in finished_turns)
         await self._end_run(run_id, outcome)
-        account_passes = tuple(account_pass for turn in done for account_pass in turn.accounts)
+        account_passes = tuple(account_pass for turn in finished_turns for account_pass in turn.accounts)
         self._report_pass(Pass(run_id, started_at, self._now(), outcome, account_passes), revision.number)
 
     async def _take_turn(
@@ -346,10 +350,10 @@ class FleetWorker:
         return turn, now
 
     async def _finish_together(self, turns: Sequence[tuple[DueAccount, Reconciled]]) -> list[None]:
-        taken, reconciled = zip(*turns, strict=True)
-        decision = await self._agenda(Agenda.finish, taken, reconciled)
+        due_accounts, reconciled = zip(*turns, strict=True)
+        decision = await self._agenda(Agenda.finish, due_accounts, reconciled)
         if decision is not None:
-            self._report(decision, taken[0].revision)
+            self._report(decision, due_accounts[0].revision)
             # the accounts after the canary
             self._may_be_due = True
             self._wake.set()
@@ -432,22 +436,22 @@ class FleetWorker:
         elif decision is not None:
             self._log.info("fleet.rolling", revision=revision)
 
-    def _report_pass(self, done: Pass, revision: int) -> None:
-        self._last = done
-        has_news = done.outcome is RunOutcome.FAILED or any(
-            account_pass.result is not None for account_pass in done.accounts
+    def _report_pass(self, result: Pass, revision: int) -> None:
+        self._last = result
+        has_news = result.outcome is RunOutcome.FAILED or any(
+            account_pass.result is not None for account_pass in result.accounts
         )
         (self._log.info if has_news else self._log.debug)(
             "fleet.slice",
-            run_id=done.run_id,
+            run_id=result.run_id,
             revision=revision,
-            outcome=done.outcome,
-            accounts=len(done.accounts),
-            counts=done.counts,
-            duration_ms=round((done.ended_at - done.started_at).total_seconds() * 1000),
+            outcome=result.outcome,
+            accounts=len(result.accounts),
+            counts=result.counts,
+            duration_ms=round((result.ended_at - result.started_at).total_seconds() * 1000),
         )
         for listener in self._listeners:
-            listener.on_pass(done)
+            listener.on_pass(result)
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._runtime.wall(), UTC)

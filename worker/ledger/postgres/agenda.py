@@ -282,8 +282,11 @@ class Agenda:
         self._turns |= {account.name: account.revision for account in accounts}
         return Slice(revision, accounts) if accounts else None
 
-    def move(self, accounts: Mapping[str, int], taken: Sequence[DueAccount]) -> None:
-        """Move accounts to the lanes of their API keys, where they stay due. `taken` are the accounts of that turn."""
+    def move(self, accounts: Mapping[str, int], due_accounts: Sequence[DueAccount]) -> None:
+        """Move accounts to the lanes of their API keys, where they stay due.
+
+        `accounts` maps names to lanes. `due_accounts` are all accounts that were taken in the same turn.
+        """
         with transaction(self._connection):
             lock_rows(self._connection)
             self._connection.execute(
@@ -292,9 +295,11 @@ class Agenda:
                 "WHERE accounts.name = moved.name AND worker = ?1",
                 (self._leases.worker, list(accounts), list(accounts.values())),
             )
-        self._in_use.subtract(lane_name(account.lane) for account in taken if account.name in accounts)
+        self._in_use.subtract(lane_name(account.lane) for account in due_accounts if account.name in accounts)
 
-    def finish(self, taken: Collection[DueAccount], reconciled: Sequence[Reconciled]) -> Pause | RevisionState | None:
+    def finish(
+        self, due_accounts: Collection[DueAccount], reconciled: Sequence[Reconciled]
+    ) -> Pause | RevisionState | None:
         """End the turns of accounts.
 
         Return the pause or the new state of the revision if the canary is decided now, otherwise None.
@@ -307,10 +312,10 @@ class Agenda:
             self._connection.execute(
                 "UPDATE workers SET accounts = accounts + ? WHERE worker = ?", (len(reconciled), self._leases.worker)
             )
-            if any(account.is_canary for account in taken):
+            if any(account.is_canary for account in due_accounts):
                 decision = self._judge_canary()
-        self._in_use.subtract(lane_name(account.lane) for account in taken)
-        for account in taken:
+        self._in_use.subtract(lane_name(account.lane) for account in due_accounts)
+        for account in due_accounts:
             self._turns.pop(account.name, None)
         return decision
 
@@ -372,9 +377,9 @@ class Agenda:
         """Return the memories of accounts by their keys, in a few queries for all accounts without open entries."""
         connection = self._connection
         newest = {key: (outcome, is_open) for key, outcome, is_open in connection.execute(_NEWEST_ENTRIES, (keys,))}
-        written: dict[str, dict[str, Status]] = {}
+        statuses: dict[str, dict[str, Status]] = {}
         for key, phone, status in connection.execute(_WRITTEN, (keys,)):
-            written.setdefault(key, {})[phone] = Status(status)
+            statuses.setdefault(key, {})[phone] = Status(status)
         registered = dict(connection.execute("SELECT key, numbers FROM registered WHERE key = ANY(?)", (keys,)))
         names: dict[str, dict[str, str | None]] = {}
         for key, account, credentials in connection.execute(_NAMES, (keys,)):
@@ -386,7 +391,7 @@ class Agenda:
                 memories[key] = writes.recall(connection, key)
             else:
                 memories[key] = AccountMemory(
-                    written.get(key, {}),
+                    statuses.get(key, {}),
                     registered=registered.get(key),
                     names={name: credentials_of(text) for name, text in names.get(key, {}).items()},
                 )
@@ -413,16 +418,16 @@ class Agenda:
         """Release wanted and surplus lanes, those in use later, and take free lanes up to `share`."""
         leases = self._leases
         lanes = leases.lanes
-        wanted = {
+        requested = {
             name
             for (name,) in self._connection.execute(
                 "SELECT name FROM lanes WHERE name = ANY(?) AND wanted_until > clock_timestamp()", (list(lanes),)
             )
         }
-        idle_first = sorted((name for name in lanes if name not in wanted), key=lambda name: self._in_use[name] > 0)
-        given = wanted | set(idle_first[: max(0, len(idle_first) - share)])
-        idle = [name for name in given if not self._in_use[name]]
-        self._yielded = frozenset(given)
+        idle_first = sorted((name for name in lanes if name not in requested), key=lambda name: self._in_use[name] > 0)
+        released = requested | set(idle_first[: max(0, len(idle_first) - share)])
+        idle = [name for name in released if not self._in_use[name]]
+        self._yielded = frozenset(released)
         if idle:
             leases.release_lanes(self._connection, idle, self._window_seconds)
         missing = share - len(leases.lanes)

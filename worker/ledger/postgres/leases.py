@@ -394,8 +394,8 @@ def refuse_pooler(connection: PostgresConnection, other: PostgresConnection) -> 
     Raises:
         LedgerError: they share one, which happens only behind a pooler that gives each transaction another session.
     """
-    (own,), (others,) = (each.execute("SELECT pg_backend_pid()").fetchone() for each in (connection, other))
-    if own == others:
+    (backend,), (other_backend,) = (each.execute("SELECT pg_backend_pid()").fetchone() for each in (connection, other))
+    if backend == other_backend:
         raise connection.unusable(POOLED)
 
 

@@ -300,33 +300,33 @@ def _add_revision(connection: Connection, revision: NewRevision, changed: int, r
 
 
 def _choose_canary(
-    connection: Connection, number: int, failed: Sequence[str], changed: Sequence[str], count: int
+    connection: Connection, number: int, failed_names: Sequence[str], changed_names: Sequence[str], count: int
 ) -> None:
     """Make the first changed accounts the canary, if others follow them.
 
     Accounts that no worker reconciled since their last change belong to the new revision too, so that they follow its
-    canary. If the canary of the former revision failed, the accounts of `failed` are part of the new canary.
+    canary. If the canary of the former revision failed, the accounts of `failed_names` are part of the new canary.
     """
     if count:
         connection.execute(
             "UPDATE accounts SET revision = ?, due_at = clock_timestamp(), priority = ? WHERE name = ANY(?)",
-            (number, CHANGED, failed),
+            (number, CHANGED, failed_names),
         )
     connection.execute(
         "UPDATE accounts SET revision = ?, is_canary = false WHERE revision <> ? AND settled IS DISTINCT FROM revision",
         (number, number),
     )
     (total,) = connection.execute("SELECT count(*) FROM accounts WHERE revision = ?", (number,)).fetchone()
-    chosen = list(dict.fromkeys([*failed, *changed[:count]]))
-    if not count or total <= max(count, len(chosen)):
+    canary_names = list(dict.fromkeys([*failed_names, *changed_names[:count]]))
+    if not count or total <= max(count, len(canary_names)):
         return
-    if len(chosen) < count:
-        others = connection.execute(
+    if len(canary_names) < count:
+        further_names = connection.execute(
             "SELECT name FROM accounts WHERE revision = ? AND NOT name = ANY(?) ORDER BY name LIMIT ?",
-            (number, chosen, count - len(chosen)),
+            (number, canary_names, count - len(canary_names)),
         )
-        chosen += (name for (name,) in others)
-    canary = connection.execute("UPDATE accounts SET is_canary = true WHERE name = ANY(?)", (chosen,)).rowcount
+        canary_names += (name for (name,) in further_names)
+    canary = connection.execute("UPDATE accounts SET is_canary = true WHERE name = ANY(?)", (canary_names,)).rowcount
     connection.execute(
         "UPDATE revisions SET state = ?, canary = ? WHERE revision = ?", (RevisionState.CANARY, canary, number)
     )

@@ -212,11 +212,16 @@ def _sizes(sections: Sequence[Section]) -> str:
 def _summary(sections: Sequence[Section]) -> Iterator[str]:
     """Yield a table of accounts, the most severe first: what each activates, deactivates, and leaves to an operator."""
     ordered = sorted(sections, key=lambda section: (section.view.mark.tone != "bad", not section.view.attention_count))
-    named = ordered if len(ordered) <= _SUMMED + 1 else ordered[:_SUMMED]
-    others = [account for section in ordered[len(named) :] for account in section.accounts]
-    rows = [(name_list(section.names), *_sums(section.accounts), _attention(section.accounts)) for section in named]
-    if others:
-        rows.append((count(len(others), "more account"), *_sums(others), _attention(others)))
+    listed_sections = ordered if len(ordered) <= _SUMMED + 1 else ordered[:_SUMMED]
+    counted_accounts = [account for section in ordered[len(listed_sections) :] for account in section.accounts]
+    rows = [
+        (name_list(section.names), *_sums(section.accounts), _attention(section.accounts))
+        for section in listed_sections
+    ]
+    if counted_accounts:
+        rows.append(
+            (count(len(counted_accounts), "more account"), *_sums(counted_accounts), _attention(counted_accounts))
+        )
     yield from table((_("Account"), *(MARKS[action].symbol for action in _WRITES), _("Needs attention")), rows)
 
 
@@ -242,13 +247,13 @@ def _omitted_count(group: NumberGroup, sample: int | None) -> int:
 
 def _numbers(groups: Sequence[NumberGroup], sample: int | None, action: str) -> Iterator[str]:
     """Yield one table of the numbers of an account, and a line for each group of which rows are left out."""
-    kept = [(group, len(group.rows) - _omitted_count(group, sample)) for group in groups]
-    rows = [(group, row) for group, size in kept for row in group.rows[:size]]
+    group_sizes = [(group, len(group.rows) - _omitted_count(group, sample)) for group in groups]
+    rows = [(group, row) for group, size in group_sizes for row in group.rows[:size]]
     columns = {title: [cell(group, row) for group, row in rows] for title, cell in _columns(action).items()}
     filled_columns = {title: cells for title, cells in columns.items() if any(cells)}
     if rows:
         yield from table(list(filled_columns), zip(*filled_columns.values(), strict=True))
-    for group, size in kept:
+    for group, size in group_sizes:
         omitted_rows = group.rows[size:]
         if omitted_rows:
             text = _("and {count} more, from {first} to {last}").format(

@@ -36,11 +36,11 @@ def result(result: Result, *, color: bool, width: int = 80, show_all: bool = Fal
 
 
 def _document(view: DocumentView, paint: Paint, columns: int, *, show_all: bool) -> str:
-    ended = view.ending is not None
+    has_ended = view.ending is not None
     lines = [
         *in_full_or_brief(
             view.accounts,
-            lambda account: account_lines(account, paint, columns, ended=ended, show_all=show_all),
+            lambda account: account_lines(account, paint, columns, has_ended=has_ended, show_all=show_all),
             lambda account: account.brief,
             lambda account: [account.name],
             columns,

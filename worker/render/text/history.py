@@ -50,7 +50,7 @@ def run(run: RunRecord, *, color: bool, width: int = 80, show_all: bool = False)
     lines.append("")
     lines += in_full_or_brief(
         view.accounts,
-        lambda account: account_lines(account, paint, width, ended=True, show_all=show_all),
+        lambda account: account_lines(account, paint, width, has_ended=True, show_all=show_all),
         lambda account: account.brief,
         lambda account: [account.name],
         width,

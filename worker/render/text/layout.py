@@ -32,16 +32,16 @@ T = TypeVar("T")
 
 
 def account_lines(
-    account: AccountView, paint: Paint, columns: int, *, ended: bool, show_all: bool = False
+    account: AccountView, paint: Paint, columns: int, *, has_ended: bool, show_all: bool = False
 ) -> Iterator[str]:
     """Yield the lines of an account in full: name, counts, error, rows, notices and refusals.
 
-    `ended` is True if the account has an outcome, which is then shown beside its name. `show_all` is as for
+    `has_ended` is True if the account has an outcome, which is then shown beside its name. `show_all` is as for
     `group_lines`.
     """
     word = translate(account.mark.word)
-    name = header(account.name, account.id, paint, columns - width(f": {word}") if ended else columns)
-    yield f"{name}: {paint(account.mark.tone, word)}" if ended else name
+    name = header(account.name, account.id, paint, columns - width(f": {word}") if has_ended else columns)
+    yield f"{name}: {paint(account.mark.tone, word)}" if has_ended else name
     yield from indented(counts_text(account.counts) + _requests_text(account.requests), columns, "  ", "  ")
     yield from indented(account.error, columns, "  ", "    ", paint.style("bad"))
     for line in account.provenance:

@@ -91,13 +91,13 @@ def _desired(number: NumberStatus) -> str:
 
 
 def _remark(number: NumberStatus, zone: ZoneInfo) -> str:
-    known = "" if number.acknowledged is None else _acknowledged(number.acknowledged, zone)
-    return " · ".join(" ".join(text.split()) for text in (known, number.owner, number.note) if text)
+    acknowledgement = "" if number.acknowledged is None else _acknowledged(number.acknowledged, zone)
+    return " · ".join(" ".join(text.split()) for text in (acknowledgement, number.owner, number.note) if text)
 
 
-def _acknowledged(known: KnownDifference, zone: ZoneInfo) -> str:
-    end = format_local(datetime.fromisoformat(known.until), zone)
-    return _("acknowledged until {end}: {reason}").format(end=end, reason=known.reason)
+def _acknowledged(difference: KnownDifference, zone: ZoneInfo) -> str:
+    end = format_local(datetime.fromisoformat(difference.until), zone)
+    return _("acknowledged until {end}: {reason}").format(end=end, reason=difference.reason)
 
 
 def _row(texts: Sequence[str], widths: Sequence[int]) -> str:

@@ -99,12 +99,12 @@ def segments(accounts: Iterable[AccountStatus]) -> list[SegmentView]:
     """Return the segments that have accounts, the most severe first. Their counts and widths add up."""
     counts = Counter(account.segment for account in accounts)
     total = counts.total()
-    present = [segment for segment in Segment if counts[segment]]
-    free = _FULL - _LEAST * len(present)
-    views, start, shown = [], 0, 0
-    for index, segment in enumerate(present):
-        shown += counts[segment]
-        end = _LEAST * (index + 1) + free * shown // total
+    present_segments = [segment for segment in Segment if counts[segment]]
+    free = _FULL - _LEAST * len(present_segments)
+    views, start, shown_count = [], 0, 0
+    for index, segment in enumerate(present_segments):
+        shown_count += counts[segment]
+        end = _LEAST * (index + 1) + free * shown_count // total
         views.append(SegmentView(segment, counts[segment], start, end - start))
         start = end
     return views
@@ -153,12 +153,12 @@ def attention_kinds(accounts: Iterable[AccountStatus]) -> list[AttentionKind]:
             kind,
             _mark(kind),
             next_step(kind),
-            len({(row.account.platform, row.account.name) for row in found}),
-            sum(row.count for row in found),
-            found[:_ROWS],
-            len(found) - len(found[:_ROWS]),
+            len({(row.account.platform, row.account.name) for row in kind_rows}),
+            sum(row.count for row in kind_rows),
+            kind_rows[:_ROWS],
+            len(kind_rows) - len(kind_rows[:_ROWS]),
         )
-        for kind, found in sorted(rows.items(), key=lambda item: _RANKS.get(item[0], len(_RANKS)))
+        for kind, kind_rows in sorted(rows.items(), key=lambda item: _RANKS.get(item[0], len(_RANKS)))
     ]
 
 

@@ -80,11 +80,11 @@ def _changes(steps: Sequence[NumberRun], current: tuple[str, str] | None) -> Ite
     """Yield the time and the new status of each change, the oldest first. The first one has the first known status."""
     status: str | None = None
     for step in reversed(steps):
-        for at, seen in ((step.started_at, step.number.before), (step.started_at, step.number.after)):
-            if seen is not None and seen != status:
+        for at, reached in ((step.started_at, step.number.before), (step.started_at, step.number.after)):
+            if reached is not None and reached != status:
                 # before its first run, the number had the status that the run found
-                yield ("1970-01-01T00:00:00Z" if status is None else at), seen
-                status = seen
+                yield ("1970-01-01T00:00:00Z" if status is None else at), reached
+                status = reached
     if current is not None and current[1] != status:
         yield ("1970-01-01T00:00:00Z" if status is None else current[0]), current[1]
 
