@@ -280,7 +280,7 @@ def test_worker_serves_metrics(fleet: Command, background: Background) -> None:
 def test_restarted_database_ends_a_worker(
     fleet: Command, served: Served, accounts: list[SandboxAccount], background: Background
 ) -> None:
-    """With status 1, after it has released its lanes, so that a new worker continues at once.
+    """The worker releases its lanes and ends with status 1, so that a new worker continues immediately.
 
     Nothing is sent without an intent. The accounts in progress do not count as crashed.
     """

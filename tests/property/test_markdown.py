@@ -162,7 +162,7 @@ def parse_page(page: str) -> ParsedPage:
     ],
 )
 def test_shortest_reference_is_code(reference: str) -> None:
-    """From this length on, the sites make a link, a mention or a command of it."""
+    """GitHub and GitLab turn a reference of this length into a link, a mention or a command."""
     assert prose(reference) == f"`{reference}`"
     # a command starts a line
     assert reference == "/a" or prose(f"see {reference}, ok") == f"`see {reference}, ok`"

@@ -158,7 +158,7 @@ def _contested(scenario: Scenario, chance: Random) -> Scenario:
 
 
 def _there_and_back(chance: Random, phones: list[str], edits: int) -> dict[int, tuple[Happening, ...]]:
-    """Edits that others make at turns of the loop, and half of which they take back."""
+    """Return edits of other users by the turn of the loop. Half of the edits are undone some turns later."""
     turns: dict[int, tuple[Happening, ...]] = {}
     for _ in range(edits if phones else 0):
         at, edit = chance.randint(5, 120), _edit(chance, phones)

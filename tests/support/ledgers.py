@@ -162,7 +162,7 @@ def recorded_read(name: str = "main", numbers: Sequence[NumberState] = NUMBERS, 
 
 
 def daemon_record(**fields: Any) -> DaemonRecord:
-    """Return the sign of life of a daemon with an interval of five minutes."""
+    """Return the heartbeat of a daemon with an interval of five minutes."""
     values: dict[str, Any] = {
         "host": "box",
         "pid": 7,

@@ -130,7 +130,7 @@ settings: Final = _all(
         is_flag=True,
         expose_value=False,
         callback=_no_commands,
-        help="Run no command that a file names for a secret. For files that others wrote.",
+        help="Do not run commands that files name for secrets. Use it for files from other users.",
     ),
     click.option(
         "--proxy",
@@ -161,14 +161,14 @@ _selection: Final = _all(
         metavar="TEXT",
         multiple=True,
         shell_complete=complete.owners,
-        help="Only listed numbers with this owner, in any letter case. Repeatable.",
+        help="Only listed numbers with this owner; case-insensitive. Repeatable.",
     ),
     click.option(
         "--note",
         "notes",
         metavar="TEXT",
         multiple=True,
-        help="Only listed numbers whose note contains this text, in any letter case. Repeatable.",
+        help="Only listed numbers whose note contains this text; case-insensitive. Repeatable.",
     ),
 )
 
@@ -186,7 +186,7 @@ allow_fleet_wide: Final = click.option(
     type=click.Choice(["fleet-wide"]),
     metavar="RULE",
     multiple=True,
-    help="Lift the limit of this rule for the revision: fleet-wide.",
+    help="Turn off the rule fleet-wide for this revision.",
 )
 
 
@@ -400,7 +400,7 @@ lock_timeout: Final = click.option(
     type=DURATION,
     default=0.0,
     metavar="TIME",
-    help="Time to wait for the lease of an account that another run has: 30s, 5m. [no wait]",
+    help="Time to wait for a lease that another run has: 30s, 5m. [no wait]",
 )
 
 

@@ -107,7 +107,7 @@ def on_loop(loop: "AbstractEventLoop", receive: Callable[[signal.Signals], None]
 
 @contextmanager
 def stop_signal(loop: "AbstractEventLoop") -> "Iterator[Future[int]]":
-    """Yield a future that resolves to the exit status of the first signal. A second one ends the process at once."""
+    """Yield a future of the exit status of the first signal. A second signal ends the process immediately."""
     exit_status: Future[int] = loop.create_future()
 
     def receive(number: signal.Signals) -> None:

@@ -21,7 +21,7 @@ FIELDS: Final = ("title", "body", "count", "host")
 """Fields of a template, written `$field`: a summary line, the full text, the number of events, and the host."""
 
 _Digest = Annotated[
-    float, Meta(ge=0, le=_DAY, description="Seconds to collect events for one message. 0: send at once.")
+    float, Meta(ge=0, le=_DAY, description="Seconds to collect events for one message. 0: send immediately.")
 ]
 
 

@@ -41,7 +41,7 @@ _STATUSES: Final = frozenset({"active", "사용", "활성"})
 _ROW_NUMBERS: Final = frozenset({"no", "no.", "#", "순번", "연번", "일련번호"})
 """Headings of columns that number the rows. They are ignored."""
 _AMBIGUOUS: Final = "번호"
-"""A heading of phone numbers or of row numbers: the latter if another column has phone numbers."""
+"""A heading of phone numbers or, if another column has phone numbers, of row numbers."""
 
 SEARCHED_ROWS: Final = 20
 """Count of rows among which the column names are searched."""

@@ -46,7 +46,7 @@ _DESCRIPTORS: Final = frozenset({"/dev/fd", "/proc/self/fd"})
 _ENDINGS: Final = (".yaml", ".yml")
 _FILE: Final = Message("a file")
 _CHUNK: Final = 1 << 16
-"""Bytes that are read at once."""
+"""Size in bytes of one read."""
 
 FileIdentity = tuple[int, int]
 """Device and inode of a file. Two paths of the same file have the same identity."""
@@ -124,7 +124,7 @@ def read_file(
 
 
 def _first_bytes(file: BinaryIO, size: int) -> bytes:
-    """Return at most `size` bytes. Reading all of them at once would take the memory for `size` bytes for each file."""
+    """Return at most `size` bytes. One read of `size` bytes would allocate `size` bytes for each file."""
     chunks = []
     while size > 0 and (chunk := file.read(min(size, _CHUNK))):
         chunks.append(chunk)
@@ -139,9 +139,10 @@ class SharedFiles:
         self._files: dict[Path, tuple[str, bytes] | Problem | None] = {}
 
     def __call__(self, source: str) -> tuple[str, bytes] | Problem | None:
-        """Return name and bytes of the shared file in the folder of a file, by the name of the latter.
+        """Return the name and the bytes of the shared file in the folder of `source`.
 
-        Return the problem that prevents its reading, or None if there is none. Standard input has none.
+        Return a problem if the shared file cannot be read, and None if the folder has none or `source` is standard
+        input.
         """
         if source == STDIN:
             return None

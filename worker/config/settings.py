@@ -59,7 +59,7 @@ _YEAR: Final = 365 * 24 * _HOUR
 _SHARES: Final = frozenset({"max_deactivations", "fleet_wide", "max_failed"})
 """The settings whose value is a count or a percentage."""
 _WHOLE: Final = 100
-"""All of it, in percent."""
+"""The whole, in percent."""
 _SHARE: Final = Message("a whole number of 0 or more, or a percentage such as 30%")
 
 

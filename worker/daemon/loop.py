@@ -272,7 +272,7 @@ class WatchLoop:
     def _refresh_files(self, transitions_after: datetime, *, read_all: bool = False) -> None:
         """Read files that may have changed, and schedule the transitions of changed accounts after `transitions_after`.
 
-        Such a transition is due at once if its time has passed.
+        A transition whose time has passed is due immediately.
         """
         changes = self._files.refresh(read_all=read_all)
         for file, error in changes.problems.items():

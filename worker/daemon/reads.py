@@ -1,6 +1,6 @@
-"""Recorder of the state of accounts after each pass, and of the daemon's signs of life, in the ledger.
+"""Recorder of the state of accounts after each pass, and of the heartbeats of the daemon, in the ledger.
 
-The status page reads both, also without the daemon. They are written in a thread after the pass, which does not wait.
+The status page reads them, even if the daemon has ended. A thread writes them after the pass, which does not wait.
 """
 
 import asyncio

@@ -32,7 +32,7 @@ _ADDED_IN: Final = dict.fromkeys(("reads", "read_numbers", "daemons"), READS_VER
 }
 """The version of the schema that added a table, for the tables that a ledger of an older version lacks."""
 _ROWS: Final = 5000
-"""Rows that one statement reads or writes."""
+"""Maximum count of rows that one statement reads or writes."""
 
 
 def copy_ledger(source: Database, target: Database, *, program: str, now: Callable[[], str]) -> dict[str, int]:

@@ -52,7 +52,7 @@ class Connection(Protocol):
         ...
 
     def execute(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ..., /) -> Cursor:
-        """Execute a statement. Outside a transaction, it is committed at once."""
+        """Execute a statement. Outside a transaction, it is committed immediately."""
         ...
 
     def executemany(self, sql: str, parameters: Any, /) -> Cursor:

@@ -1,4 +1,4 @@
-"""The latest read of each account, and the last sign of life of each daemon. Neither belongs to a run.
+"""The latest read of each account, and the last heartbeat of each daemon. They do not belong to a run.
 
 An account has one row, whatever its files and runs: its platform and its name identify it, as the id of an account that
 could not be read is unknown. Its numbers are one document, which is written only if it changed.
@@ -36,7 +36,7 @@ __all__ = [
 READS_VERSION: Final = 7
 """The version of the schema that added the tables of this module."""
 _KEPT: Final = timedelta(days=7)
-"""Time after which a daemon that shows no sign of life is forgotten."""
+"""Time after which a daemon that sends no heartbeat is forgotten."""
 
 _RECORD: Final = """
     INSERT INTO reads (platform, account, key, at, failed_at, summary) VALUES (?, ?, ?, ?, ?, ?)
@@ -74,7 +74,7 @@ def save(
     program: str,
     now: Callable[[], str],
 ) -> None:
-    """Record the reads of a pass, and the sign of life of its daemon, in one transaction. It blocks.
+    """Record the reads of a pass, and the heartbeat of its daemon, in one transaction. It blocks.
 
     `program` and `now` are for the record of a migration of the ledger.
 
@@ -105,7 +105,7 @@ def record_reads(connection: Connection, reads: Iterable[RecordedRead]) -> None:
 
 
 def record_daemon(connection: Connection, daemon: DaemonRecord) -> None:
-    """Record a sign of life of a daemon, and forget daemons that have shown none for a week."""
+    """Record a heartbeat of a daemon, and forget daemons without one for a week."""
     connection.execute(_RECORD_DAEMON, msgspec.structs.astuple(daemon))
     oldest = format_utc_ms(datetime.fromisoformat(daemon.last_pass) - _KEPT)
     connection.execute("DELETE FROM daemons WHERE last_pass < ?", (oldest,))
@@ -169,7 +169,7 @@ def search(connection: Connection, text: str, limit: int) -> Iterator[tuple[str,
 
 
 def last_daemon(connection: Connection) -> DaemonRecord | None:
-    """Return the daemon with the latest sign of life; None without one."""
+    """Return the daemon with the latest heartbeat; None without one."""
     if not _has_tables(connection):
         return None
     cursor = connection.execute("SELECT * FROM daemons ORDER BY last_pass DESC LIMIT 1")

@@ -198,8 +198,8 @@ def file_version(path: Path) -> tuple[int, int, int] | None:
         raise _unreadable(
             path,
             Message(
-                "{log} holds changes that the ledger does not have yet, and SQLite cannot create {index} to read them, "
-                "as {folder} cannot be written; run `senderid history` once as a user who can write there, or {advice}",
+                "{log} has changes that are not in the ledger yet. To read them, SQLite must create {index}, but "
+                "{folder} cannot be written: run `senderid history` once as a user who can write there, or {advice}",
                 log=log.name,
                 index=index.name,
                 folder=str(folder),

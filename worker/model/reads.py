@@ -137,7 +137,7 @@ class AccountRead(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class DaemonRecord(Struct, frozen=True, kw_only=True):
-    """The last sign of life of a daemon. `next_pass` is when it will start its next pass, at the latest.
+    """The last heartbeat of a daemon. `next_pass` is the latest time of its next pass.
 
     `ended_at` is when it stopped in an orderly way; None while it runs, and after it was killed.
     """

@@ -240,7 +240,7 @@ _LATE: Final = 0.75
 class Liveness(Struct, frozen=True):
     """Whether a daemon keeps the accounts in sync now.
 
-    `live`: it started its passes in time. `silent`: it has shown no sign of life for three quarters of an
+    `live`: it started its passes in time. `silent`: it has sent no heartbeat for three quarters of an
     interval after its next pass was due. `stopped`: it has stopped in an orderly way. `starting`: its first pass has
     not ended yet.
     `none`: no daemon is known. `last_pass` and `next_pass` are None if unknown; `host` is where it runs.

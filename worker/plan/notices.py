@@ -18,7 +18,7 @@ __all__ = ["notices", "result_notices", "with_swap_notice"]
 
 _DAY: Final = timedelta(days=1)
 _PERCENT: Final = 100
-"""All of it, in percent."""
+"""The whole limit, in percent."""
 
 _AWAITING_VENDOR: Final = {
     Status.PENDING: (

@@ -147,7 +147,7 @@ def guard_fleet(plans: Sequence[AccountPlan], setting: int | str, allow: frozens
 
 
 def fleet_limit(setting: int | str, total: int) -> int:
-    """Return how many of `total` numbers or accounts may change at once by the setting `safety.fleet_wide`.
+    """Return how many of `total` numbers or accounts may change in one run under the setting `safety.fleet_wide`.
 
     Raises:
         ValueError: the setting is neither a number nor a percentage.

@@ -100,9 +100,9 @@ class Frame(Struct, frozen=True, kw_only=True):
 class Home(Struct, frozen=True, kw_only=True, tag_field="page", tag="home"):
     """The first page: segments, fleet map, what needs attention, the accounts that match, and runs and changes.
 
-    `accounts` are those of the page, `matching` all that match the search and the segment, in the order of `sort`.
-    `repeated` are names that several accounts have.
-    `others` is the count of accounts of the ledger that are not in the files.
+    `matching` are the accounts that match the search and the segment, in the order of `sort`, and `accounts` the part
+    of them that this page shows. `repeated` are names that several accounts have. `others` is the count of accounts of
+    the ledger that are not in the files.
     """
 
     total: int

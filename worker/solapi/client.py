@@ -372,7 +372,7 @@ class AccountReader:
 
 
 class AccountWriter(AccountReader):
-    """A client of one account that also writes."""
+    """A client that reads and writes one account."""
 
     def retry(self, attempt: Callable[[ApiError | None], Awaitable[None]]) -> Coroutine[None, None, None]:
         """Await `attempt` until it succeeds or its error is final. Its argument is the error of the previous attempt.

@@ -65,7 +65,7 @@ def test_command_has_the_environment_and_no_input(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("ending", ["print('canary-secret')", "sys.exit(3)"])
 def test_command_is_run_once_a_run(ending: str) -> None:
-    """Also if it fails, and if several accounts name it. `forget` starts the next run."""
+    """A command that fails, or that several accounts name, is not run again. `forget` starts the next run."""
     resolver = CredentialsResolver()
     secret = _by_command(f"import sys; {_COUNTING} {ending}").api_secret
     references = [CredentialsRef(SecretRef(env=name), secret) for name in ("KEY", "KEY", "URL")]

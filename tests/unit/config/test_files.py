@@ -371,7 +371,7 @@ def test_file_of_any_size_is_read_whole(tmp_path: Path, size: int) -> None:
 
 
 def test_digest_changes_with_each_name_and_byte(tmp_path: Path) -> None:
-    """Also with those of a shared file, whose defaults apply to the files of its folder."""
+    """The digest includes shared files, whose defaults apply to the files of their folders."""
     folder = tmp_path / "d"
     folder.mkdir()
 

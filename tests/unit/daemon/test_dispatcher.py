@@ -67,7 +67,7 @@ def run(
 
 
 def test_notifications_of_a_pass_are_one_message() -> None:
-    """Without a digest they are sent at once."""
+    """Without a digest, they are sent immediately."""
     receiver = Receiver()
     run((channel(), receiver), steps=[(1, [FAILING, DRIFT]), (1, []), (1, [WORKS])], wait=1)
     assert receiver.received == [

@@ -139,7 +139,7 @@ def test_narrowed_watch_keeps_its_selection_after_changes(folder: Path) -> None:
 
 
 def test_conflict_of_the_given_check_is_a_problem(folder: Path) -> None:
-    """At the start it is an error. Later, the files that it names are invalid."""
+    """At the start, a conflict is an error. Later, the files that it names are invalid."""
     conflicts = [Conflict(Problem(str(folder / "b.yaml"), 1, 1, "also a"), (str(folder / "b.yaml"),))]
     with pytest.raises(DesiredStateError, match="also a"):
         WatchedFiles([str(folder)], lambda _: conflicts).load()

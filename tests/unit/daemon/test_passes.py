@@ -201,7 +201,10 @@ def _drafts() -> dict[str, Draft]:
 
 
 def test_pass_writes_or_records_the_accounts_that_need_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All at the time and with the terms of the pass. A refusal is recorded once. Fleets share quotas and reads."""
+    """Each account has the time and the terms of the pass. A refusal is recorded once.
+
+    Fleets share quotas and reads.
+    """
     setup = _Setup(monkeypatch, drafts := _drafts())
     first, second = setup.run(), setup.run()
     due = ["writes", "crashed before", "confirmed"]
@@ -247,7 +250,7 @@ def test_pass_whose_ledger_fails_has_failed_and_is_reported_again(
 
 
 def test_account_that_must_not_be_read_is_recorded_with_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once, as the errors of a read are."""
+    """It is recorded once, like an error of a read."""
     setup = _Setup(monkeypatch, {"main": Draft(plan_with(), {})})
     error = CredentialsMissing("two keys")
     first, second = (run(setup.passes.fail("r1", setup.accounts[0], error, NOW)) for _ in range(2))

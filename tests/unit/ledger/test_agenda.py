@@ -117,7 +117,7 @@ def test_dead_worker_is_taken_over(postgres: PostgresDatabase) -> None:
 
 
 def test_changed_accounts_come_first(postgres: PostgresDatabase) -> None:
-    """Then those that are due for the longest time. An account that is not due is not taken."""
+    """The accounts that are due for the longest time follow. An account that is not due is not taken."""
     _publish(postgres, "a", "b", "c", "d", "e")
     _execute(
         postgres,
@@ -132,7 +132,7 @@ def test_changed_accounts_come_first(postgres: PostgresDatabase) -> None:
 
 
 def test_worker_that_gives_up_leaves_its_accounts_due(postgres: PostgresDatabase) -> None:
-    """They do not count as crashed. Its lanes are free after the window of the quota."""
+    """The accounts do not count as crashed. The lanes are free after the window of the quota."""
     _publish(postgres, "a", "b")
     process = FleetProcess(postgres, "one")
     process.agenda.balance()
@@ -151,7 +151,7 @@ def test_worker_that_gives_up_leaves_its_accounts_due(postgres: PostgresDatabase
 
 
 def test_account_of_a_dead_worker_is_reconciled_in_spite_of_a_backlog(postgres: PostgresDatabase) -> None:
-    """After half a minute it counts like the others, so that it does not wait until no other account is due."""
+    """After half a minute it has the priority of other due accounts, so that it does not wait for all of them."""
     _publish(postgres, "a", "b", "c")
     with FleetProcess(postgres, every=60.0) as agenda:
         agenda.balance()
@@ -209,7 +209,7 @@ def test_moved_account_is_due_in_its_new_lane(postgres: PostgresDatabase) -> Non
 
 
 def test_stale_worker_takes_nothing(postgres: PostgresDatabase) -> None:
-    """After its leases have ended, no account becomes its own, and it cannot end the turn of an account."""
+    """After its leases have ended, a worker cannot take an account or end the turn of one."""
     _publish(postgres, "a", "b")
     with FleetProcess(postgres, "stale") as agenda:
         agenda.balance()
@@ -356,7 +356,10 @@ def _admitted(agenda: Agenda, **activations: int) -> list[str]:
 
 
 def test_writes_beyond_the_limit_of_an_interval_pause_the_fleet(postgres: PostgresDatabase) -> None:
-    """Both directions have the limit of their own. It starts anew with each interval, and with a resumed fleet."""
+    """Activations and deactivations have separate limits.
+
+    The counts start again with each interval, and when the fleet is resumed.
+    """
     _publish(postgres, "a", "b", "c", numbers=1000, fleet_wide="20%")
     with FleetProcess(postgres, every=60.0) as agenda:
         assert _admitted(agenda, a=150) == ["a"]
@@ -421,7 +424,7 @@ def test_two_names_of_one_account_are_not_written(postgres: PostgresDatabase) ->
 
 
 def test_key_of_an_account_that_changed_its_credentials_is_updated(postgres: PostgresDatabase) -> None:
-    """By its next turn, so that another account may have the former key."""
+    """The next turn updates the key, so that another account may have the former key."""
     _publish(postgres, "a", "b")
     _execute(postgres, "UPDATE accounts SET key = 'vendor 1' WHERE name = 'a'")
     with FleetProcess(postgres) as agenda:

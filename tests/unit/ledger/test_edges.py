@@ -44,7 +44,7 @@ async def test_null_ledger_records_nothing_and_recalls_the_given_memory() -> Non
 
 
 async def test_ledger_does_not_wait_for_a_leased_account_by_default(database: Database) -> None:
-    """Without a time limit for waiting, an account leased by another run is busy at once."""
+    """Without a time limit for waiting, an account leased by another run is busy immediately."""
     pauses: list[float] = []
 
     async def pause(seconds: float) -> bool:

@@ -64,7 +64,7 @@ def test_tables_have_the_columns_of_sqlite(postgres: PostgresDatabase, sqlite: S
 def test_error_does_not_show_the_value_of_an_argument(
     postgres: PostgresDatabase, sql: str, value: object, reason: str
 ) -> None:
-    """Neither one of the library, which checks arguments before it sends them, nor one of the server."""
+    """This covers errors of the library, which checks arguments before it sends them, and errors of the server."""
     with closing(postgres.open()) as connection, pytest.raises(LedgerError, match=rf"\({reason}\)") as caught:
         connection.execute(sql, (value,))
     assert "1012345678" not in str(caught.value)
@@ -228,7 +228,7 @@ def test_query_over_its_time_limit_is_aborted(postgres: PostgresDatabase) -> Non
 
 
 def test_state_changes_with_each_commit(postgres: PostgresDatabase) -> None:
-    """At once, also if the connection stays open and idle, and if transactions commit in another order."""
+    """It changes immediately, even if the connection stays open, or if transactions commit in another order."""
     sql = "INSERT INTO registered VALUES (?, 1, 'run', 'now')"
     with closing(postgres.open()) as first, closing(postgres.open()) as second:
         states = [postgres.state()]

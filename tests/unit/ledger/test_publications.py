@@ -54,7 +54,7 @@ def test_publication_writes_changed_accounts_only(postgres: PostgresDatabase) ->
 
 
 def test_published_files_are_recognised(postgres: PostgresDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also if they differ in nothing that matters. Another version or format reads them again."""
+    """Differences without effect do not count. Another version or format reads the files again."""
     with closing(postgres.open()) as connection:
         assert not publications.is_published(connection, "one")
         publish_accounts(postgres, *_documents(2), files="one")
@@ -128,7 +128,7 @@ def test_canary_is_the_first_changed_accounts(postgres: PostgresDatabase) -> Non
 
 
 def test_suspended_accounts_are_the_last_choice_for_a_canary(postgres: PostgresDatabase) -> None:
-    """The status names those that it waits for, because the others of the revision wait too."""
+    """The status names the accounts that the canary waits for, because the other accounts of the revision also wait."""
     publish_accounts(postgres, *_documents(3), canary=2, suspended=frozenset({"a0", "a1"}))
     assert rows(postgres, "SELECT name FROM accounts WHERE is_canary ORDER BY name") == [("a0",), ("a2",)]
     with FleetProcess(postgres) as agenda:

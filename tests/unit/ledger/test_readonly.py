@@ -111,7 +111,7 @@ def test_log_of_a_crashed_writer_is_read(path: Path) -> None:
     [
         (
             lambda path: Path(f"{path}-shm").unlink(),
-            "ledger.db-wal holds changes that the ledger does not have yet, and SQLite cannot create ledger.db-shm",
+            "ledger.db-wal has changes that are not in the ledger yet. To read them, SQLite must create ledger.db-shm",
         ),
         (lambda path: Path(f"{path}-wal").unlink(), "ledger.db-shm exists and ledger.db-wal does not"),
         (lambda path: Path(f"{path}-wal").chmod(0), "no permission to read .*/ledger.db-wal"),

@@ -21,7 +21,7 @@ LATER = "2026-11-24T00:15:00.000Z"
 
 
 def record(database: Database, *recorded: RecordedRead, **daemon: Any) -> None:
-    """Record reads and a sign of life."""
+    """Record reads and a heartbeat."""
     save(database, recorded, daemon_record(**daemon), program="0", now=clock())
 
 

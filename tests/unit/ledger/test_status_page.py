@@ -41,7 +41,7 @@ def test_account_state_is_that_of_its_last_run(ledger: Database) -> None:
 
 @pytest.mark.parametrize("outcome", [None, "crashed", "failed", "partial", "refused", "locked", "interrupted"])
 def test_account_that_has_not_converged_needs_attention(database: Database, outcome: str | None) -> None:
-    """A run that has no end yet, or has crashed, needs attention too."""
+    """A run that has not ended, or has crashed, also needs attention."""
     record_run(database, "calm")
     with record_run(database, "b", run=SECOND, outcome=outcome).read() as connection:
         assert connection is not None

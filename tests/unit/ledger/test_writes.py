@@ -347,7 +347,7 @@ def _record_run(store: Store, outcome: RunOutcome, *phones: str) -> None:
 
 
 def test_deactivations_of_crashed_runs_count_until_a_run_ends(store: Store) -> None:
-    """Those of several crashed runs add up, settled or not, even with refused, cancelled or locked runs in between."""
+    """The deactivations of several crashed runs add up, also with refused, cancelled or locked runs in between."""
     _record_crash(store, A)
     assert store.recall().spent == {A}
     store.settle(n0100001=OFF)

@@ -141,7 +141,7 @@ def test_notice_on_an_acknowledged_status_is_left_out() -> None:
 
 
 def test_acknowledged_number_does_not_count_as_active() -> None:
-    """A group holds a deactivation, and `pair_swaps: hold` too, while the other number is INACTIVE."""
+    """A group and `pair_swaps: hold` both hold a deactivation while the other number is INACTIVE."""
     observed = _observed(n01000000001="INACTIVE", n01000000002="ACTIVE")
     for account, safety in (
         (_account(groups=(Group("g", (A, B)),), n01000000002=Status.INACTIVE), Safety()),

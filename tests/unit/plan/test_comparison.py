@@ -201,7 +201,7 @@ KNOWN = Change(ON, Action.ACKNOWLEDGED, "PENDING", "ACTIVE", "acknowledged until
     ],
 )
 def test_acknowledgement_in_a_plan_is_stale_once_the_files_do_not_acknowledge_it(entry: str, *, is_stale: bool) -> None:
-    """It has ended, covers another status, or is no longer in the file."""
+    """The acknowledgement has ended, covers another status, or is no longer in the file."""
     saved = replace(SAVED, changes=(), impossible=(KNOWN, replace(KNOWN, phone=OFF, action=Action.BLOCKED)))
     reason = "main.yaml:3 no longer acknowledges the status of this number: plan again"
     assert _reasons(f"numbers:\n  {ON}: {entry}", saved) == ({ON: reason} if is_stale else {})

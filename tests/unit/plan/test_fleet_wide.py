@@ -86,7 +86,7 @@ def test_missing_numbers_do_not_count_in_the_fleet() -> None:
 
 
 def test_unreadable_account_has_no_numbers() -> None:
-    """It keeps its error and verdict. The other accounts are checked without it."""
+    """An unreadable account keeps its error and verdict. The other accounts are checked without it."""
     unreadable = AccountPlan(account="b", verdict=Verdict.ERROR, counts=tally(Action, {}))
     first, second = guard_fleet((account("a", activate=200), unreadable), "50%", frozenset())
     assert (first.verdict, second) == (Verdict.REFUSED, unreadable)

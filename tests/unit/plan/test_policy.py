@@ -412,7 +412,7 @@ def test_plan_is_within_an_approved_plan_with_all_its_writes(
 
 @pytest.mark.parametrize("policy", Unmanaged)
 def test_ignored_number_is_in_no_plan(policy: Unmanaged) -> None:
-    """Whatever the policy for unlisted numbers is. Listed numbers are not affected."""
+    """The policy for unlisted numbers has no effect on it. Listed numbers are not affected."""
     desired = replace(desire(policy, n01=ON), ignored=("070*", "0212345678", "821012345678"))
     observed = observe(
         n01="INACTIVE", n07012345678="ACTIVE", n0212345678="PENDING", n821012345678="ACTIVE", n0311234567="ACTIVE"

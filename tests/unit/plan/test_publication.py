@@ -52,7 +52,7 @@ def _refusals(counts: dict[Action, int], removed: int = 0, allow: str = "", sett
 
 
 def test_revision_that_switches_too_many_numbers_is_refused() -> None:
-    """Each direction has the limit of its own, and removed accounts have one too."""
+    """Activations, deactivations and removed accounts have separate limits."""
     assert _refusals({Action.ACTIVATE: 500, Action.DEACTIVATE: 500}, removed=200) == []
     assert _refusals({Action.ACTIVATE: 501}) == ["501 of the 1000 numbers of all accounts would be activated"]
     assert _refusals({Action.DEACTIVATE: 501}, removed=201) == [

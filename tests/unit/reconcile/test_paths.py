@@ -289,7 +289,7 @@ def test_unknown_usage_that_is_allowed_is_a_notice_of_the_result(way: str) -> No
 
 @every_way
 def test_ledger_records_the_writes_that_are_sent(way: str) -> None:
-    """Neither numbers that became as desired, nor held ones. The fingerprint is that of the recorded writes."""
+    """Numbers that became as desired, and held numbers, have no record. The fingerprint covers the recorded writes."""
     account = ModelAccount(n01000000001="ACTIVE", n01000000002="INACTIVE", n01000000003="INACTIVE")
 
     def activate() -> None:

@@ -164,7 +164,10 @@ def _rows(number: int) -> tuple[TableRow, ...]:
 
 
 def test_numbers_of_an_account_have_a_heading() -> None:
-    """The heading has the name, the id, the counts, and a verdict that is not good. Long accounts have one too."""
+    """The heading has the name, the id, the counts, and a verdict that is not good.
+
+    The parts of a long account have one, too.
+    """
     read = ParsedReport(report.plan(fleet_plan(2, 300)))
     headings = [row for row in read.rows if len(row) == 1]
     counts = "75 to activate, 75 to deactivate, 75 blocked, 75 protected"

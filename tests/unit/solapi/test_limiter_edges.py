@@ -66,7 +66,7 @@ def test_two_simultaneous_cancellations_return_one_slot() -> None:
 
 
 def test_slot_returned_at_the_end_of_a_pause_is_granted_at_once() -> None:
-    """The pause ends on time for the waiter behind a cancelled one too."""
+    """A waiter behind a cancelled waiter does not wait longer than the pause."""
 
     async def scenario() -> tuple[float, float]:
         window = Window(1, 5.0, clock=_now)

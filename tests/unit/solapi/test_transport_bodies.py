@@ -93,7 +93,7 @@ async def test_start_of_a_long_response_is_kept(monkeypatch: pytest.MonkeyPatch,
 
 @pytest.mark.parametrize("moment", [0.02, 0.0])
 async def test_short_response_is_kept_unchanged(monkeypatch: pytest.MonkeyPatch, moment: float) -> None:
-    """An empty response too, fast or slow."""
+    """This includes an empty response, and bodies that arrive fast or slowly."""
     monkeypatch.setattr("worker.solapi.transport._MOMENT", moment)
     assert (await _exchange(_says(_head(3), b"yes")))[2:] == (b"yes", True)
     assert (await _exchange(_says(_BOUNDLESS + b"\r\n", _chunk(b"yes"), _chunk(b""))))[2:] == (b"yes", True)

@@ -479,7 +479,7 @@ def test_broken_stream_does_not_keep_lines() -> None:
     assert (sink._lines, sink._size) == ([], 0)
 
 
-def test_impatient_sink_writes_every_line_at_once() -> None:
+def test_unbuffered_sink_writes_every_line_immediately() -> None:
     stream = Stream()
     sink = Sink(stream, is_buffered=False)
     for line in (b"a\n", b"b\n"):
@@ -487,14 +487,14 @@ def test_impatient_sink_writes_every_line_at_once() -> None:
     assert (stream.writes, stream.flushes) == ([b"a\n", b"b\n"], 2)
 
 
-def test_patient_sink_without_a_loop_writes_at_once() -> None:
+def test_buffered_sink_without_a_loop_writes_immediately() -> None:
     """Without an event loop no timer would write the line later."""
     stream = Stream()
     Sink(stream, is_buffered=True).info(b"a\n")
     assert stream.writes == [b"a\n"]
 
 
-def test_patient_sink_writes_after_a_fifth_of_a_second() -> None:
+def test_buffered_sink_writes_after_a_fifth_of_a_second() -> None:
     """On a loop, lines are written together a fifth of a second after the first of them."""
     stream = Stream()
     sink = Sink(stream, is_buffered=True)
@@ -515,7 +515,7 @@ def test_patient_sink_writes_after_a_fifth_of_a_second() -> None:
     assert (stream.writes, stream.flushes) == ([b"a\nb\n", b"c\n"], 2)
 
 
-def test_patient_sink_writes_when_full() -> None:
+def test_buffered_sink_writes_when_full() -> None:
     """A full buffer is written at once, and its timer is cancelled."""
     stream = Stream()
     sink = Sink(stream, is_buffered=True)
@@ -534,7 +534,7 @@ def test_patient_sink_writes_when_full() -> None:
 
 
 @pytest.mark.parametrize("method", ["warning", "error", "critical"])
-def test_patient_sink_writes_warnings_at_once(method: str) -> None:
+def test_buffered_sink_writes_warnings_immediately(method: str) -> None:
     """A warning writes the buffered lines in order."""
     stream = Stream()
     sink = Sink(stream, is_buffered=True)
@@ -564,7 +564,7 @@ def test_flush_writes_buffered_lines() -> None:
     assert (stream.writes, stream.flushes) == ([b"a\n"], 1)
 
 
-def test_patient_sink_stays_patient_on_a_second_loop() -> None:
+def test_buffered_sink_stays_buffered_on_a_second_loop() -> None:
     """A sink that was flushed after one loop buffers again on the next one."""
     stream = Stream()
     sink = Sink(stream, is_buffered=True)

@@ -52,7 +52,7 @@ def statuses(
 
 
 def test_good_pass_after_a_failed_apply_counts() -> None:
-    """The failure becomes history. A failed run after the read counts again."""
+    """After a good read, an earlier failed run does not count. A later one does."""
     failed = entry(outcome=Ending.FAILED, error=ErrorInfo("Broken", "no"))
     (status,) = statuses((account_read(),), (failed,))
     assert (status.segment, status.failed_at, status.needs) == (Segment.IN_SYNC, failed.finished_at, ())
@@ -73,7 +73,7 @@ def test_every_account_of_the_files_is_listed() -> None:
 
 
 def test_accounts_of_two_platforms_may_have_the_same_name() -> None:
-    """With files, the latest counts."""
+    """If files list the name, the account with the latest read counts."""
     other = account_read("a", key="vendor 7", at="2026-11-24T00:20:00.000Z", sync=SyncStatus.OUT_OF_SYNC)
     assert [status.key for status in statuses((account_read("a"), other))] == [f"{PLATFORM} a", "vendor 7"]
     assert [status.key for status in statuses((other, account_read("a")), files=(file("a"),))] == ["vendor 7"]

@@ -78,7 +78,10 @@ def test_invalid_session_is_denied(cookie: str) -> None:
 
 
 def test_wrong_tokens_are_limited() -> None:
-    """After ten in a minute from an address, logins are refused for a minute. A program with the token is served."""
+    """After ten wrong tokens from an address in a minute, logins are refused for a minute.
+
+    A program with the token is served.
+    """
     clock = Clock()
     access = Access(TOKEN, host="192.0.2.9", clock=clock)
     cookie = access.login(TOKEN, PEER)

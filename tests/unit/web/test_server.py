@@ -275,7 +275,7 @@ def test_stalled_response_is_abandoned_after_ten_seconds() -> None:
 
 
 def test_connections_are_limited() -> None:
-    """At most 64 connections are served. Others are closed at once, until one is free again."""
+    """At most 64 connections are served. Further connections are closed immediately, until one is free again."""
 
     async def scenario(url: str) -> None:
         connections = [await connect(url) for _ in range(64)]

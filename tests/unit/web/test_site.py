@@ -456,7 +456,7 @@ def test_state_of_the_daemon_is_shown(tmp_path: Path) -> None:
     ],
 )
 def test_daemon_that_is_not_alive_is_visible_on_every_page(tmp_path: Path, daemon: DaemonRecord, words: str) -> None:
-    """The page of the ledger alone shows it too, without scripts."""
+    """A page without scripts, from the ledger alone, also shows it."""
     database = record_run(tmp_path, "main")
     save(database, [], daemon, program="0", now=lambda: AT)
     with serve_pages(tmp_path / "ledger.db") as url:

@@ -88,7 +88,7 @@ def command(
 
     Activations are written first. With `safety.pair_swaps: hold`, nothing is deactivated while an activation fails.
 
-    `senderid show PLANFILE` shows a saved plan. It is applied once. A number whose desired state has changed since is a
+    A saved plan is applied once; `senderid show PLANFILE` shows it. A number whose desired state has changed since is a
     conflict and is not written.
 
     Exit status: 0 converged, 1 error, 3 some numbers did not converge, 4 refused, 5 another run has the lease of the

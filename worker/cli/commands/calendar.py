@@ -56,7 +56,7 @@ def command(
 
     A campaign in a file: `schedule: [{from: 2026-12-01, until: 2026-12-22, status: ACTIVE}]` of a number.
 
-    It shows changes of the desired state; a plan shows the writes that they need. Exit status 0.
+    Shows changes of the desired state; a plan shows the writes for them. Exit status 0.
     """
     settings = load.load_settings(settings_path, {})
     desired = load.load_accounts(settings, [*paths, *more], accounts)

@@ -29,7 +29,7 @@ _HEAD: Final = 8
 
 
 @click.command("demo")
-@click.option("--seed", type=int, default=_SEED, help="Seed of numbers and faults.")
+@click.option("--seed", type=int, default=_SEED, help="Seed for the generated phone numbers and faults.")
 @click.option("--no-color", is_flag=True, help="Disable colour, as the environment variable NO_COLOR does.")
 def command(*, seed: int, no_color: bool) -> int:
     """Plan, apply despite faults and verify on a simulated API, within seconds. No account is needed."""

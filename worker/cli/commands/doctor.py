@@ -94,10 +94,9 @@ def command(
 ) -> int:
     """Check credentials, network, TLS, signature, clock, rate limits and local state, one row each.
 
-    It checks the default credentials. With -f, it checks every account of the files instead, one row each. PATH is the
-    same as -f PATH.
+    Checks the default credentials or, with -f, every account of the files. PATH is the same as -f PATH.
 
-    It reads each account once and writes nothing. Exit status 0, or 1 if a check fails.
+    Reads each account once and writes nothing. Exit status 0, or 1 if a check fails.
     """
     settings = load.load_settings(settings_path, {"log.format": log_format, "log.level": log_level or "warning"})
 

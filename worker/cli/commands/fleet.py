@@ -38,7 +38,7 @@ def command() -> None:
 def init(*, settings_path: str | None) -> int:
     """Create the tables of the ledger and of the fleet, or migrate them to this version.
 
-    Other commands do so too. Run it first if only another user of the database may change tables.
+    Other commands also do this. Run this command first if they connect as a user who cannot change tables.
     """
     settings = load.load_settings(settings_path, {})
 
@@ -60,10 +60,10 @@ def init(*, settings_path: str | None) -> int:
 def publish(*, paths: Sequence[str], settings_path: str | None, allow: Sequence[str], canary: int | None) -> int:
     """Validate desired-state files, and publish them as the next revision of the fleet.
 
-    The files are the whole fleet: workers no longer reconcile accounts that the files lack. The revision is published
-    as a whole or not at all. The rule fleet-wide refuses it if it changes the desired status of too many numbers. Then
-    workers write the canary first, and pause the fleet if it fails, or if they would change more numbers in an interval
-    than fleet-wide allows. Exit status 0, or 4 if the rule refuses it.
+    The files describe the whole fleet: workers no longer reconcile an account that is not in them. A revision is
+    published as a whole or not at all. The rule fleet-wide refuses a revision that changes the desired status of too
+    many numbers. Workers write the canary first. They pause the fleet if the canary fails, or if more numbers would
+    change in an interval than fleet-wide allows. Exit status 0, or 4 if the rule refuses the revision.
     """
     settings = load.load_settings(settings_path, {"canary.accounts": canary})
     rules = load.parse_rules(allow)
@@ -94,7 +94,7 @@ def publish(*, paths: Sequence[str], settings_path: str | None, allow: Sequence[
 @options.settings
 @options.document
 def status(*, settings_path: str | None, form: str, output: str | None, no_color: bool) -> int:
-    """Show the current revision, the due accounts, the lanes and the workers. It only reads the database."""
+    """Show the current revision, the due accounts, the lanes and the workers. Only reads the database."""
     del no_color
     settings = load.load_settings(settings_path, {})
 
@@ -173,9 +173,9 @@ def worker(
 ) -> int:
     """Reconcile the accounts of the current revision until a signal ends it. Run any number of workers on any hosts.
 
-    Workers share the accounts evenly. If one dies, the others take its accounts over after its leases have ended.
-    SIGTERM, SIGINT and SIGHUP end it after in-flight requests, with 143, 130 and 129. If the database cannot be used,
-    it ends with 1: let a service manager restart it.
+    Workers share the accounts evenly. If a worker dies, the other workers take over its accounts when its leases have
+    ended. SIGTERM, SIGINT and SIGHUP end a worker after in-flight requests, with exit status 143, 130 and 129. A worker
+    that cannot use the database ends with exit status 1: let a service manager restart it.
     """
     if every < 1:
         raise UsageError(Message("--every must be at least 1s"))

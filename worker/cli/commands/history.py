@@ -52,7 +52,9 @@ class _Since(click.ParamType[datetime]):
 @click.option("--phone", metavar="PHONE", help="History of this number, over all runs and accounts.")
 @click.option("--since", type=_Since(), metavar="TIME", help="Only runs since this time: 24h, 7d, 2026-11-24 (UTC).")
 @click.option(
-    "--outcome", type=click.Choice(_OUTCOMES), help="Only runs with this outcome; with --account, that of the account."
+    "--outcome",
+    type=click.Choice(_OUTCOMES),
+    help="Only runs with this outcome. With --account, the outcome of the account counts.",
 )
 @click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Maximum number of runs; 0 shows all. [20]")
 @click.option(
@@ -82,7 +84,7 @@ def command(
 ) -> int:
     """Show the runs on this host, newest first. With RUN, show that run in full: `last`, a run id or the start of one.
 
-    It reads only the ledger. --phone shows the history of one number.
+    Reads only the ledger. --phone shows the history of one number.
     """
     settings = load.load_settings(settings_path, {})
     output_options = options.OutputOptions(form=form, mask=mask, output=output, no_color=no_color, show_all=show_all)

@@ -51,7 +51,7 @@ def command(
     schema: str | None,
     force: bool,
 ) -> int:
-    """Print a desired-state file with the numbers of FILE; - is standard input. It works offline.
+    """Print a desired-state file with the numbers of FILE; - is standard input. Works offline.
 
     One of the first rows of a CSV file has the column names: phone and status, optionally note, owner and
     protected; or 전화번호, 상태, 메모, 담당자 and 보호. Ignore any other column with --skip-column. Rows above

@@ -77,8 +77,8 @@ variables:
 def command(*, folder: str, accounts: tuple[str, ...], forge: str | None) -> int:
     """Write a desired-state file for each account, settings, .gitignore, and pipeline files for a forge to FOLDER.
 
-    On a terminal, it prompts for values that no option gives. It never overwrites a file, and writes no secrets: the
-    files name the environment variables of the keys.
+    On a terminal, the command prompts for missing options. It never overwrites a file, and writes no secrets: the files
+    name the environment variables of the keys.
 
     Exit status 0.
     """

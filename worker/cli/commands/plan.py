@@ -16,7 +16,9 @@ __all__ = ["command"]
 @options.more_files
 @options.common
 @options.out
-@click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 if changes are pending, 3 if some are impossible.")
+@click.option(
+    "--detailed-exitcode", is_flag=True, help="Exit with status 2 if changes are pending, and 3 if some are impossible."
+)
 @click.option(
     "--at",
     metavar="TIME",

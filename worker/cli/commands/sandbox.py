@@ -24,14 +24,14 @@ _NUMBERS = 20
 @click.option(
     "--numbers", type=click.IntRange(0, 1_000_000), help=f"Number of phone numbers in the account. [{_NUMBERS}]"
 )
-@click.option("--state", metavar="FILE.json", help="An account document to start from, instead of --numbers.")
+@click.option("--state", metavar="FILE.json", help="Account document to start from, instead of --numbers.")
 @click.option(
     "--faults", type=click.Choice(["calm", "flaky", "hostile"]), default="calm", help="Injected faults. [calm]"
 )
 @click.option("--api-key", metavar="K", help="[generated]")
 @click.option("--api-secret", metavar="S", help="[generated]")
 @click.option("--rate-limit", metavar="W/R", default="100/20", help="Maximum writes and reads per 5 seconds. [100/20]")
-@click.option("--seed", type=int, default=0, help="Seed of numbers and faults. [0]")
+@click.option("--seed", type=int, default=0, help="Seed for the generated phone numbers and faults. [0]")
 def command(
     *,
     port: int,
@@ -45,9 +45,9 @@ def command(
 ) -> int:
     """Serve a simulated sender-number API on 127.0.0.1 until SIGHUP, SIGINT or SIGTERM ends it with 129, 130 or 143.
 
-    It checks signatures, clocks and rate limits like the real one. When ready, it prints one JSON line with url,
-    api_key and api_secret: set SENDERID_ENDPOINT, SOLAPI_API_KEY and SOLAPI_API_SECRET to them. Its `accounts` are the
-    keys of every account.
+    The simulated API checks signatures, clocks and rate limits like the real one. When it is ready, the command prints
+    one JSON line with url, api_key and api_secret: set SENDERID_ENDPOINT, SOLAPI_API_KEY and SOLAPI_API_SECRET to these
+    values. `accounts` in that line has the keys of every account.
     """
     if state is not None and numbers is not None:
         raise UsageError(Message("--state and --numbers cannot be combined"))

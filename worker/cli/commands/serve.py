@@ -26,14 +26,14 @@ __all__ = ["command"]
     "paths",
     metavar="PATH",
     multiple=True,
-    help="Desired state, to show what its schedules change next. Repeatable. [not shown]",
+    help="Desired-state files, to show upcoming scheduled changes. Repeatable. [not shown]",
 )
 @options.settings
 def command(*, listen: str, token_file: str | None, paths: Sequence[str], settings_path: str | None) -> int:
     """Serve accounts, runs and numbers of the ledger as web pages, until a signal ends it.
 
-    It reads only the ledger and needs no credentials. On an address that other machines can reach, a token is required.
-    SIGHUP, SIGINT and SIGTERM end it with 129, 130 and 143.
+    Reads only the ledger and needs no credentials. On an address that other machines can reach, a token is required.
+    SIGHUP, SIGINT and SIGTERM end the process with exit status 129, 130 and 143.
     """
     settings = load.load_settings(settings_path, {"web.token_file": token_file})
     if "-" in paths:

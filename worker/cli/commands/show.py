@@ -23,7 +23,7 @@ __all__ = ["command"]
 def command(
     *, planfile: str, form: str, mask: "Mask | None", output: str | None, no_color: bool, show_all: bool
 ) -> int:
-    """Show the changes that PLANFILE, written by `senderid plan --out`, would make. It reads no account.
+    """Show the changes that PLANFILE, written by `senderid plan --out`, would make. Reads no account.
 
     A plan that is too old to apply is shown too. To compare it with the accounts, use
     `senderid apply PLANFILE --dry-run`.

@@ -50,10 +50,10 @@ def command(
 ) -> int:
     """Show each number with its observed and desired status, owner, note, next scheduled change and expiry.
 
-    It reads each account once and writes nothing. Numbers that differ are marked with *. PATH is the same as -f PATH.
+    Reads each account once and writes nothing. Numbers that differ are marked with *. PATH is the same as -f PATH.
 
-    Exit status 0, or 1 if an account could not be read. `drift` and `plan --detailed-exitcode` exit with 2 if numbers
-    differ.
+    Exit status 0, or 1 if an account could not be read. `drift` and `plan --detailed-exitcode` exit with status 2 if
+    numbers differ.
     """
     common_options = options.Common.of(**common)
     settings = load.load_settings(

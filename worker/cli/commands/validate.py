@@ -20,7 +20,7 @@ __all__ = ["command"]
 def command(more: Sequence[str], paths: Sequence[str], settings_path: str | None) -> int:
     """Check desired-state files offline and report every problem of every file. PATH is the same as -f PATH.
 
-    Each problem is a line `file:line:column: message` on stderr. Exit status 0, or 65 with problems.
+    Each problem is a line `file:line:column: message` on stderr. Exit status 0, or 65 if there are problems.
     """
     settings = load.load_settings(settings_path, {})
     accounts = load.load_accounts(settings, [*paths, *more])

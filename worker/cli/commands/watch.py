@@ -70,9 +70,9 @@ def command(
 ) -> int:
     """Reconcile accounts with their files continuously, without prompts.
 
-    Safety rules apply as in `apply`. Changed files are read again; of an invalid file, the last valid version stays in
-    force. SIGHUP reloads settings and files and starts a pass. SIGTERM and SIGINT stop after in-flight requests, with
-    143 and 130.
+    Safety rules apply as in `apply`. Changed files are read again. If a file is invalid, its last valid version stays
+    in force. SIGHUP reloads settings and files, and starts a pass. SIGTERM and SIGINT end the process after in-flight
+    requests, with exit status 143 and 130.
     """
     # during the start, nothing can be reloaded yet, but SIGHUP must not end the process
     signal.signal(signal.SIGHUP, signal.SIG_IGN)

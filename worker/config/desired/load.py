@@ -43,9 +43,9 @@ Check = Callable[[Sequence[AccountDocument]], Iterable[Conflict]]
 
 
 SharedFiles = Callable[[str], tuple[str, bytes] | Problem | None]
-"""A function that returns name and bytes of the shared file in the folder of a file, by the name of the latter.
+"""A function that takes the path of a file, and returns the name and the bytes of the shared file in its folder.
 
-It returns the problem that prevents its reading, or None if there is no such file.
+It returns a problem if the shared file cannot be read, and None if the folder has none.
 """
 
 

@@ -13,7 +13,7 @@ from typing import Final
 __all__ = ["arm", "disarm", "seconds_since_boot"]
 
 _SOON: Final = 1e-6
-"""The time in seconds of a timer that expires at once, because 0 would stop it."""
+"""Time in seconds of a timer that expires immediately. 0 would stop the timer."""
 _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """A clock that continues while the machine is suspended."""
 

@@ -124,7 +124,7 @@ class PostgresConnection:
         return self._connection.get_server_version().major
 
     def execute(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = (), /) -> PostgresCursor:
-        """Execute a statement. Outside a transaction, it is committed at once.
+        """Execute a statement. Outside a transaction, it is committed immediately.
 
         Raises:
             LedgerError: the statement failed, or the connection is lost.

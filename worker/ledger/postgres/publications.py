@@ -41,13 +41,13 @@ __all__ = [
 ]
 
 CHANGED: Final = 10
-"""The priority of an account whose desired state changed. The others are in `worker.ledger.postgres.agenda`."""
+"""The priority of an account whose desired state changed. `worker.ledger.postgres.agenda` has the other priorities."""
 _PUBLISHING: Final = 0x53454E45
 """The key of the advisory lock that lets one process publish at a time."""
 _ROWS: Final = 0x53454E46
 """The key of the advisory lock on the rows of accounts: exclusive for a publication, shared for workers."""
 _BLOCK: Final = 5000
-"""Accounts that one statement writes."""
+"""Maximum count of accounts that one statement writes."""
 _SHOWN: Final = 10
 """Maximum count of accounts that a status names."""
 

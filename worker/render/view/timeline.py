@@ -17,7 +17,7 @@ DAYS: Final = 90
 _WIDTH: Final = 1000
 """Width of the whole timeline."""
 _TICKS: Final = 6
-"""The count of intervals between the labels of its axis."""
+"""Count of intervals between the labels of the time axis."""
 _TONES: Final[dict[str, Tone]] = {Status.ACTIVE: "good", Status.INACTIVE: "quiet"}
 
 
