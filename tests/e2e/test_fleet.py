@@ -219,7 +219,7 @@ def test_too_large_a_change_is_refused(fleet: Command) -> None:
     fleet.write("d/a0.yaml", f"version: 1\naccount: a0\nnumbers: {{{numbers['INACTIVE']}}}\n")
     result = fleet("fleet", "publish", "-f", "d")
     assert result.returncode == 4
-    assert "120 of the 125 numbers of all accounts would be deactivated; at most 100 may be" in result.stderr
+    assert "120 of the 125 numbers of all accounts would be deactivated; the limit is 100" in result.stderr
     assert _status(fleet)["revision"]["revision"] == 1
     assert _publish(fleet, "--allow", "fleet-wide").startswith("Revision ")
     assert _status(fleet)["revision"]["budget"]["limit"] is None

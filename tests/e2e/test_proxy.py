@@ -174,7 +174,7 @@ def test_authority_of_the_system_alone_does_not_verify_the_endpoint(command: Com
     ("network", "status", "reason"),
     [
         ("{ca_file: gone.pem}", 64, "network.ca_file gone.pem: cannot be read: No such file or directory"),
-        ("{ca_file: config/desired/main.yaml}", 64, "there is no certificate in PEM format in it"),
+        ("{ca_file: config/desired/main.yaml}", 64, "the file contains no certificate in PEM format"),
         ("{proxy: 'http://p:1', proxy_credentials: {env: GONE}}", 64, "the environment variable GONE is not set"),
         ("{proxy: 'http://p:1', proxy_credentials: {env: ONLY_USER}}", 64, "ONLY_USER must have USER:PASSWORD"),
         ("{proxy: 'http://canary:x@p:1'}", 65, "config/worker.yaml:1:18: proxy must not have a user or password"),

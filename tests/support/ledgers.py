@@ -123,7 +123,7 @@ def account_result(plan: AccountPlan, outcome: Outcome, **more: Any) -> AccountR
 
 
 def observed_account(**statuses: str) -> ObservedAccount:
-    """Return an observed account. Write its numbers as n010…."""
+    """Return an observed account. Its numbers are given as keywords, such as `n01012345678="ACTIVE"`."""
     numbers = {name[1:]: Observed(name[1:], Status(status)) for name, status in statuses.items()}
     return ObservedAccount("1", numbers)
 

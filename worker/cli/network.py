@@ -46,7 +46,7 @@ def _trusting(path: str) -> ssl.SSLContext:
         context.load_verify_locations(path)
     except ssl.SSLError:
         raise UsageError(
-            Message("network.ca_file {path}: there is no certificate in PEM format in it", path=path)
+            Message("network.ca_file {path}: the file contains no certificate in PEM format", path=path)
         ) from None
     except OSError as error:
         raise UsageError(

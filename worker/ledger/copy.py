@@ -41,7 +41,7 @@ def copy_ledger(source: Database, target: Database, *, program: str, now: Callab
     `program`, the version of the worker, and `now`, the current time, are for the record of a migration.
 
     Raises:
-        LedgerError: a ledger cannot be used, the source does not exist, the target has records already, or the copy
+        LedgerError: a ledger cannot be used, the source does not exist, the target already has records, or the copy
             differs. Nothing was copied.
     """
     with source.read() as reader:
@@ -58,7 +58,7 @@ def copy_ledger(source: Database, target: Database, *, program: str, now: Callab
 
 def _copy(reader: Connection, writer: Connection, target: Database) -> dict[str, int]:
     if any(writer.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() for table in _TABLES):
-        raise LedgerError(Message("the ledger {path} has records already: copy to an empty one", path=target.name))
+        raise LedgerError(Message("the ledger {path} already has records: copy to an empty ledger", path=target.name))
     (version,) = reader.execute("SELECT max(version) FROM migrations").fetchone()
     counts = {
         table: 0 if version < _ADDED_IN.get(table, 0) else _copy_table(reader, writer, table, key)

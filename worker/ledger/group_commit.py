@@ -204,7 +204,7 @@ class GroupCommits:
             self._submit(partial(self._commit, batch))
 
     def _commit(self, batch: _Batch) -> None:
-        """Commit a batch. This method runs on the other thread."""
+        """Commit a batch. This method runs on the thread that writes."""
         failure: BaseException | None = None
         try:
             batch.commit(self._connection, self._leases, self._now())

@@ -172,7 +172,7 @@ def unseal(data: bytes, *, now: datetime, max_age_seconds: float = MAX_AGE_SECON
     try:
         plan, created = _decode(data)
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        message = Message("this is not a plan file; plan --out writes one, and desired state goes with -f")
+        message = Message("this is not a plan file: save a plan with plan --out, or pass desired state with -f")
         raise PlanFileError(message) from None
     if plan.seal != _seal_of(plan):
         raise PlanFileError(Message("the plan file was changed after it was written; plan again"))

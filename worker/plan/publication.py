@@ -56,7 +56,7 @@ def guard_revision(
     if removed <= limit:
         return refusals
     message = Message(
-        "{count} of the {total} accounts would be removed; at most {limit} may be (fleet_wide: {setting}). To allow "
+        "{count} of the {total} accounts would be removed; the limit is {limit} (fleet_wide: {setting}). To allow "
         "it, add --allow fleet-wide",
         count=removed,
         total=accounts_before,

@@ -107,7 +107,7 @@ def guard(
     limit = threshold(safety.max_deactivations, active)
     if deactivations > limit:
         message = Message(
-            "{count} of {active} ACTIVE numbers would be deactivated; at most {limit} may be "
+            "{count} of {active} ACTIVE numbers would be deactivated; the limit is {limit} "
             "(max_deactivations: {setting}). To allow it, add --allow max-deactivations",
             count=deactivations,
             active=active,
@@ -172,7 +172,7 @@ def fleet_refusals(counts: Mapping[Action, int], total: int, setting: int | str)
 def _fleet_wide(action: Action, count: int, total: int, limit: int, setting: int | str) -> Message:
     if action is Action.ACTIVATE:
         return Message(
-            "{count} of the {total} numbers of all accounts would be activated; at most {limit} may be "
+            "{count} of the {total} numbers of all accounts would be activated; the limit is {limit} "
             "(fleet_wide: {setting}). To allow it, add --allow fleet-wide",
             count=count,
             total=total,
@@ -180,7 +180,7 @@ def _fleet_wide(action: Action, count: int, total: int, limit: int, setting: int
             setting=setting,
         )
     return Message(
-        "{count} of the {total} numbers of all accounts would be deactivated; at most {limit} may be "
+        "{count} of the {total} numbers of all accounts would be deactivated; the limit is {limit} "
         "(fleet_wide: {setting}). To allow it, add --allow fleet-wide",
         count=count,
         total=total,

@@ -190,7 +190,10 @@ class Runs(Struct, frozen=True, kw_only=True, tag_field="page", tag="runs"):
 
 
 class NumberOnAccount(Struct, frozen=True):
-    """A number on one account: its state at the latest read, and its timeline. `state` is None if no read knows it."""
+    """A number on one account: its state at the latest read, and its timeline.
+
+    `state` is None if no read has shown it.
+    """
 
     account: str
     platform: str

@@ -149,7 +149,7 @@ def refusal(status: int, body: bytes, *, is_write: bool, retry_after: float | No
             message = Message("the response cannot be read")
         if _is_html(body):
             message = Message(
-                "HTTP {status} with a web page in place of JSON, probably of a proxy, a firewall or a captive "
+                "HTTP {status} with a web page instead of JSON, probably from a proxy, a firewall or a captive "
                 "portal{title}",
                 status=status,
                 title=page_title(body),

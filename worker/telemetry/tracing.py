@@ -44,7 +44,7 @@ class Traces:
 
     @classmethod
     def to_collector(cls) -> Self:
-        """Return traces that are exported to the collector in the environment variables `OTEL_EXPORTER_OTLP_…`.
+        """Return traces that are exported to the collector that the environment variables `OTEL_EXPORTER_OTLP_…` name.
 
         Raises:
             ValueError: a variable has an invalid value.

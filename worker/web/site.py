@@ -234,7 +234,7 @@ class StatusPages:
         except views.Moved as moved:
             return HttpResponse(302, b"", headers={"Location": moved.url})
         except views.PageNotFound:
-            return self._message(404, _("Page not found"), _("It may belong to a run that was deleted. Start at /"))
+            return self._message(404, _("Page not found"), _("The page may belong to a deleted run. Start at /"))
         except views.ReportTooLarge as large:
             text = _("Write it to a file: senderid history {run} --format html --output report.html")
             return self._message(413, _("The report is too large for this page"), text.format(run=large.run_id))

@@ -370,7 +370,7 @@ def test_writes_beyond_the_limit_of_an_interval_pause_the_fleet(postgres: Postgr
         held, _, pause = agenda.admit({"a": {Action.ACTIVATE: 1}, "b": {Action.DEACTIVATE: 0}}, {})
         assert held == {"a", "b"}
         assert pause is not None
-        assert pause.reason.startswith("201 of the 1000 numbers of all accounts would be activated; at most 200 may be")
+        assert pause.reason.startswith("201 of the 1000 numbers of all accounts would be activated; the limit is 200")
         assert rows(postgres, "SELECT is_paused, paused_by, reason FROM revisions") == [(True, None, str(pause.reason))]
         assert _admitted(agenda, c=1) == []
 

@@ -160,7 +160,7 @@ def test_pause_of_an_operator_outlasts_a_revision(postgres: PostgresDatabase) ->
     publish_accounts(postgres, *_documents(1))
     with closing(postgres.open()) as connection:
         publications.pause(connection, "ann", "incident")
-        with pytest.raises(UsageError, match="the fleet is paused already, by ann"):
+        with pytest.raises(UsageError, match="the fleet is already paused by ann"):
             publications.pause(connection, "bob", None)
     revision = publish_accounts(postgres, *_documents(2))
     assert revision is not None

@@ -424,7 +424,7 @@ def test_plan_file_may_be_reformatted() -> None:
 def test_invalid_plan_file_is_refused(data: bytes) -> None:
     """The error says which command writes a plan file."""
     with pytest.raises(
-        PlanFileError, match=r"^this is not a plan file; plan --out writes one, and desired state goes with -f$"
+        PlanFileError, match=r"^this is not a plan file: save a plan with plan --out, or pass desired state with -f$"
     ):
         unsealed(data, now=NOON)
 

@@ -54,7 +54,7 @@ def test_refusal_has_counts_limit_and_option() -> None:
     assert plan.refusals == (
         Refusal(
             "fleet-wide",
-            "110 of the 160 numbers of all accounts would be deactivated; at most 100 may be (fleet_wide: 50%). "
+            "110 of the 160 numbers of all accounts would be deactivated; the limit is 100 (fleet_wide: 50%). "
             "To allow it, add --allow fleet-wide",
         ),
     )

@@ -296,7 +296,7 @@ def test_splitting_a_plan_over_crashed_runs_gains_nothing() -> None:
         (refusal,) = guard(
             moves(4 - deactivated), 10 - deactivated, safety, frozenset(), already_deactivated=deactivated
         )
-        assert refusal.message.startswith("4 of 10 ACTIVE numbers would be deactivated; at most 3 may be")
+        assert refusal.message.startswith("4 of 10 ACTIVE numbers would be deactivated; the limit is 3")
 
 
 def test_min_active_counts_deactivations_of_a_crashed_run() -> None:
@@ -329,7 +329,7 @@ def test_allow_suppresses_only_named_rules(allow: list[str], expected: list[str]
 def test_refusals_have_counts_limit_and_option() -> None:
     too_many, too_few = guard(moves(10, activate=3), 10, Safety("30%", 5), frozenset())
     assert too_many.message == (
-        "10 of 10 ACTIVE numbers would be deactivated; at most 3 may be (max_deactivations: 30%). "
+        "10 of 10 ACTIVE numbers would be deactivated; the limit is 3 (max_deactivations: 30%). "
         "To allow it, add --allow max-deactivations"
     )
     assert too_few.message == (

@@ -298,7 +298,7 @@ def test_run_shows_attempts() -> None:
         accounts=(account,),
     )
     comment = markdown.run(record)
-    assert comment.startswith("### Run `20261125T000000Z-abcdef`: unfinished\n\n**It is still running or it crashed")
+    assert comment.startswith("### Run `20261125T000000Z-abcdef`: unfinished\n\n**The run is in progress or it crashed")
     assert "#### `main` (`12925149`): unfinished, 1 to activate, 1 failed\n" in comment
     assert "\n`from d.yaml`\n" in comment
     assert "| x\u00a0failed | `010-0000-0001` | INACTIVE, not ACTIVE | Code (400): no | 1: ok, 1: ok |" in comment

@@ -339,7 +339,7 @@ def test_run_without_a_quota_or_writes_has_no_limit_or_chart() -> None:
     page = report.run(
         run_record(unfinished_account, outcome=Ending.UNFINISHED, finished_at=None, counts={"activate": 1})
     )
-    assert "It is still running or it crashed" in page
+    assert "The run is in progress or it crashed" in page
     assert "<figure" not in page
     assert "… unfinished" in " ".join(ParsedReport(page).visible.split())
 

@@ -434,7 +434,7 @@ def test_times_of_the_queries_are_by_the_clock_of_the_server() -> None:
 def test_failed_query_is_the_reason_why_the_use_is_unknown() -> None:
     usage, _ = _usage(_account(), A, faults=(Fault.UNAVAILABLE,) * 2)
     assert (usage.in_use, usage.unknown) == ({}, frozenset({A}))
-    assert usage.why.startswith("ServerError: HTTP 503 with a web page in place of JSON")
+    assert usage.why.startswith("ServerError: HTTP 503 with a web page instead of JSON")
 
 
 def test_body_of_a_query_may_reach_its_limit_and_not_exceed_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,7 +125,7 @@ def test_title_of_a_web_page_is_named(page: bytes, title: str) -> None:
     """The title shows the operator whose page it is."""
     error = wire.refusal(403, page, is_write=False)
     assert str(error) == (
-        "HTTP 403 with a web page in place of JSON, probably of a proxy, a firewall or a captive portal, with the "
+        "HTTP 403 with a web page instead of JSON, probably from a proxy, a firewall or a captive portal, with the "
         f"title {title!r}"
     )
 

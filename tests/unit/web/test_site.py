@@ -217,7 +217,7 @@ def test_next_pages_keep_the_filter(tmp_path: Path) -> None:
 
 
 def test_hostile_text_is_escaped(tmp_path: Path) -> None:
-    """Markup is escaped, bidirectional characters are removed, and such an account has its own page."""
+    """Markup is escaped, bidirectional characters are removed, and an account with such a name has its own page."""
     record_run(tmp_path, HOSTILE, outcome="failed", bad="failed", message=HOSTILE * 50)
     with serve_pages(tmp_path / "ledger.db") as url:
         home = request(url).body
@@ -639,7 +639,7 @@ def test_run_has_its_stages_and_links_to_its_rollback(tmp_path: Path) -> None:
             assert words in page, words
         assert 'class="rejected"' in page
         assert f'href="/runs/{second}"' in page
-        assert f'It rolled back <a href="/runs/{FIRST}"' in request(url, f"/runs/{second}").body
+        assert f'This run rolled back <a href="/runs/{FIRST}"' in request(url, f"/runs/{second}").body
 
 
 def test_number_has_its_state_and_timeline_on_each_account(tmp_path: Path) -> None:

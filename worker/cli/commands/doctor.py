@@ -297,7 +297,7 @@ def _clock(offset: float | None, *, is_refused: bool) -> Check:
 
 def _rate_limit(headers: "Mapping[str, str]") -> Check:
     if not headers:
-        return Check("rate limit", "warn", Message("the server reports no limits; using those of the settings"))
+        return Check("rate limit", "warn", Message("the server reports no limits; using the limits of the settings"))
     return Check("rate limit", "ok", ", ".join(f"{name}: {value}" for name, value in sorted(headers.items())))
 
 

@@ -118,7 +118,7 @@ def status(*, settings_path: str | None, form: str, output: str | None, no_color
 def pause(*, reason: str | None, settings_path: str | None) -> int:
     """Let workers read all accounts and write none, until `senderid fleet resume`.
 
-    Workers finish the accounts that they are writing. Revisions that are published later are paused too.
+    Workers finish the accounts that they are writing. Later revisions are also paused.
     """
     settings = load.load_settings(settings_path, {})
 

@@ -43,7 +43,9 @@ def command(
     rate_limit: str,
     seed: int,
 ) -> int:
-    """Serve a simulated sender-number API on 127.0.0.1 until SIGHUP, SIGINT or SIGTERM ends it with 129, 130 or 143.
+    """Serve a simulated sender-number API on 127.0.0.1 until a signal ends it.
+
+    SIGHUP, SIGINT and SIGTERM end the process with exit status 129, 130 and 143.
 
     The simulated API checks signatures, clocks and rate limits like the real one. When it is ready, the command prints
     one JSON line with url, api_key and api_secret: set SENDERID_ENDPOINT, SOLAPI_API_KEY and SOLAPI_API_SECRET to these

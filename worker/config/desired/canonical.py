@@ -11,7 +11,7 @@ from worker.config.desired.fragments import AccountDocument
 __all__ = ["FORMAT", "decode_documents", "encode_documents"]
 
 FORMAT: Final = 2
-"""The version of the form. It rises with each change that an older version would not read correctly."""
+"""The version of the form. It increases with each change that an older version would not read correctly."""
 
 _decoder: Final = msgspec.json.Decoder(tuple[AccountDocument, ...])
 

@@ -31,9 +31,10 @@ class DocumentName(Struct, frozen=True):
 
 
 def read_names(source: str, data: bytes) -> list[DocumentName]:
-    """Return the name of each document of a file that has the key `account`, or `numbers` and the name of the file.
+    """Return the account name of each document of a file.
 
-    After invalid YAML, each line that starts with `account:` counts as a document.
+    A document with `numbers` but without `account` has the name of the file. After invalid YAML, each line
+    that starts with `account:` counts as a document.
     """
     names: list[DocumentName] = []
     text = ""

@@ -200,12 +200,12 @@ def pause(connection: Connection, by: str, reason: str | None) -> None:
     """Let workers read the accounts and write none, until `resume`, also those of later revisions.
 
     Raises:
-        UsageError: nothing is published, or the fleet is paused already.
+        UsageError: nothing is published, or the fleet is already paused.
     """
     with transaction(connection):
         current = _require_current(connection)
         if current.paused and current.paused_by is not None:
-            raise UsageError(Message("the fleet is paused already, by {user}", user=current.paused_by))
+            raise UsageError(Message("the fleet is already paused by {user}", user=current.paused_by))
         connection.execute(
             "UPDATE revisions SET is_paused = true, paused_by = ?, reason = ? WHERE revision = ?",
             (storable(by), storable(reason), current.revision),

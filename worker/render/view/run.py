@@ -18,7 +18,7 @@ from worker.render.view.result import attention_items, number_row
 
 __all__ = ["endpoint_text", "flatten", "groups_of", "run_view", "seconds_between", "user_and_host"]
 
-_UNFINISHED: Final = Message("It is still running or it crashed; the next apply to its account settles the rest.")
+_UNFINISHED: Final = Message("The run is in progress or it crashed. The next apply to its account settles the rest.")
 _HASH_COLUMNS: Final = 12
 _NEED_ATTENTION: Final = frozenset(outcome for outcome in Outcome if outcome.needs_attention)
 
