@@ -8,7 +8,9 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
+from threading import Lock
 from typing import Final
+from weakref import WeakSet
 
 from worker.model.errors import LedgerError
 from worker.model.messages import Message, system_text
@@ -105,6 +107,40 @@ MIGRATIONS: Final[Sequence[Migration]] = (
 """The migrations in order, as SQL. The first one applies to an empty file. A released migration never changes."""
 
 
+class _Connection(sqlite3.Connection):
+    """A connection to a ledger, whose file is not opened without SQLite as long as the connection is open.
+
+    If a process closes any descriptor of a file, the kernel removes all locks of the process on that file, also those
+    of SQLite. Another process would then delete the write-ahead log that this one still writes to.
+    """
+
+    file: tuple[int, int] | None = None
+
+    def close(self) -> None:
+        """Close the connection."""
+        super().close()
+        _connections.discard(self)
+
+
+_connections: Final = WeakSet[_Connection]()
+_descriptors: Final = Lock()
+"""Held while the file of a ledger is opened without SQLite, and while a connection is added to `_connections`."""
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
+
+
+def _is_connected(path: Path) -> bool:
+    """Return True if this process has a connection to the file."""
+    file = _identity(path)
+    return file is not None and any(connection.file == file for connection in _connections)
+
+
 def connect(
     path: Path, *, program: str, now: Callable[[], str], migrations: Sequence[Migration] = MIGRATIONS
 ) -> sqlite3.Connection:
@@ -118,7 +154,9 @@ def connect(
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        with _descriptors:
+            if not _is_connected(path):
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     except FileExistsError as error:
         raise unusable_error(path, Message("{path} is not a folder", path=str(error.filename))) from None
     except OSError as error:
@@ -218,8 +256,16 @@ def _open(path: Path, name: str, prepare: Callable[[sqlite3.Connection], None]) 
     connection = None
     try:
         connection = sqlite3.connect(
-            name, uri=name.startswith("file:"), timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            name,
+            uri=name.startswith("file:"),
+            timeout=_BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+            factory=_Connection,
         )
+        with _descriptors:
+            connection.file = _identity(path)
+            _connections.add(connection)
         prepare(connection)
     except BaseException as error:
         if connection is not None:
@@ -247,7 +293,7 @@ def _unreadable(path: Path, reason: Message) -> LedgerError:
 
 
 def _exists(path: Path) -> bool:
-    """Return True if the file exists, and check that it can be a ledger.
+    """Return True if the file exists, and check that it can be a ledger, unless this process has a connection to it.
 
     The check does not use SQLite, which would change the file.
 
@@ -255,8 +301,11 @@ def _exists(path: Path) -> bool:
         LedgerError: the file cannot be read or is not a ledger.
     """
     try:
-        with path.open("rb") as file:
-            header = file.read(_HEADER)
+        with _descriptors:
+            if _is_connected(path):
+                return True
+            with path.open("rb") as file:
+                header = file.read(_HEADER)
     except FileNotFoundError:
         return False
     except OSError as error:

@@ -46,6 +46,26 @@ def loose_umask() -> Iterator[None]:
     os.umask(previous)
 
 
+@pytest.mark.parametrize("open_again", [_open, connect_to_read])
+def test_second_connection_keeps_the_locks_of_the_first(
+    tmp_path: Path, open_again: Callable[[Path], sqlite3.Connection]
+) -> None:
+    """Otherwise another process deletes the write-ahead log, and does not read what this one then writes into it."""
+    path = tmp_path / "ledger.db"
+    read_elsewhere = (
+        "import sqlite3, sys; connection = sqlite3.connect(sys.argv[1]); "
+        "print(connection.execute('SELECT count(*) FROM runs').fetchone()[0]); connection.close()"
+    )
+    with closing(_open(path)) as writer:
+        open_again(path).close()
+        counts = []
+        for run in ("run-1", "run-2"):
+            writes.add_run(writer, run_info(run))
+            count = subprocess.check_output([sys.executable, "-c", read_elsewhere, str(path)], text=True)  # noqa: S603
+            counts.append(count.strip())
+    assert counts == ["1", "2"]
+
+
 @pytest.mark.usefixtures("loose_umask")
 def test_ledger_files_are_readable_by_owner_only(tmp_path: Path) -> None:
     """The folders have mode 0700 and the files 0600 whatever the umask, also when they are created again."""
