@@ -3,8 +3,9 @@
 import os
 import sqlite3
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, closing, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, closing, contextmanager, suppress
 from errno import EACCES
 from pathlib import Path
 from typing import Any, Final
@@ -31,6 +32,8 @@ _USED_BYTES: Final = """
     ) FROM pragma_page_count, pragma_freelist_count, pragma_page_size
 """
 """SQL of the bytes in use, without the numbers of the latest reads, which no deletion of runs makes smaller."""
+_REUSE_SECONDS: Final = 1.0
+"""Time in seconds for which `read` uses a connection again. Opening one takes a millisecond, and a plan opens many."""
 _NO_TOKEN: Final = 0
 """The kernel frees a lock when its process ends, so a file lock needs no token."""
 
@@ -43,6 +46,8 @@ class SqliteFile:
     def __init__(self, path: Path, *, open_file: Callable[..., sqlite3.Connection] = connect) -> None:
         self.path = path
         self._open_file = open_file
+        self._readers: list[tuple[sqlite3.Connection, float]] = []
+        weakref.finalize(self, _close_all, self._readers)
 
     @property
     def name(self) -> str:
@@ -68,15 +73,19 @@ class SqliteFile:
     @contextmanager
     def read(self, *, skip_check: bool = False, seconds: float | None = None) -> Iterator[sqlite3.Connection | None]:
         """Open the ledger read-only, see `Database`."""
-        before = file_version(self.path)
-        connection = connect_to_read(self.path, skip_check=skip_check)
-        if connection is not None and seconds is not None:
-            end = time.monotonic() + seconds
-            connection.set_progress_handler(lambda: time.monotonic() > end, _STEPS)
+        reader = self._reader() if skip_check else None
+        before = file_version(self.path) if reader is None else None
+        connection, opened_at = reader or (connect_to_read(self.path, skip_check=skip_check), time.monotonic())
+        if connection is not None:
+            end = None if seconds is None else time.monotonic() + seconds
+            connection.set_progress_handler(None if end is None else lambda: time.monotonic() > end, _STEPS)
         try:
             yield connection
             if before is not None and file_version(self.path) != before:
                 raise LedgerError(Message("the ledger {path} changed while it was read; try again", path=self.name))
+            if connection is not None and before is None:
+                self._readers.append((connection, opened_at))
+                connection = None
         except sqlite3.OperationalError as error:
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
                 raise TimeoutError from None
@@ -86,6 +95,16 @@ class SqliteFile:
         finally:
             if connection is not None:
                 connection.close()
+
+    def _reader(self) -> tuple[sqlite3.Connection, float] | None:
+        """Return an idle connection and the time at which it was opened; None without one. Close those that are old."""
+        with suppress(IndexError):
+            while True:
+                connection, opened_at = self._readers.pop()
+                if time.monotonic() - opened_at < _REUSE_SECONDS:
+                    return connection, opened_at
+                connection.close()
+        return None
 
     def probe(self) -> None:
         """Check that the file can be used, without creating one."""
@@ -132,6 +151,11 @@ class SqliteFile:
         (free,) = connection.execute(_FREE_PAGES).fetchone()
         for _ in range(free):
             connection.execute(_RELEASE_PAGE)
+
+
+def _close_all(readers: list[tuple[sqlite3.Connection, float]]) -> None:
+    while readers:
+        readers.pop()[0].close()
 
 
 class FileLeases:

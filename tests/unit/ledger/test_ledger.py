@@ -313,3 +313,24 @@ async def test_memory_reader_checks_the_file_once(sqlite: SqliteFile) -> None:
             assert await recall("vendor 1") == AccountMemory({A: OFF}, names=NAMES)
             assert await memory_reader(sqlite)("vendor 1") == AccountMemory({A: OFF}, names=NAMES)
     assert sum("quick_check" in statement for statement in statements) == 1
+
+
+@pytest.mark.parametrize(("seconds", "connections"), [(60.0, 1), (0.0, 3)])
+async def test_memory_reader_uses_a_connection_for_some_time(
+    sqlite: SqliteFile, monkeypatch: pytest.MonkeyPatch, seconds: float, connections: int
+) -> None:
+    """Opening the file for each account would take longer than everything else in a plan."""
+    async with ledger(sqlite) as run_ledger:
+        await run_ledger.finish(RunOutcome.CONVERGED)
+    monkeypatch.setattr("worker.ledger.sqlite._REUSE_SECONDS", seconds)
+    connect, opened = sqlite3.connect, []
+
+    def counted(*args: object, **kwargs: object) -> sqlite3.Connection:
+        opened.append(args)
+        return connect(*args, **kwargs)  # type: ignore[call-overload,no-any-return]
+
+    monkeypatch.setattr(sqlite3, "connect", counted)
+    recall = memory_reader(sqlite)
+    for _ in range(3):
+        await recall("vendor 1")
+    assert len(opened) == connections
