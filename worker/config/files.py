@@ -136,7 +136,7 @@ class SharedFiles:
     """Reader of the files with the defaults of folders. It reads each once."""
 
     def __init__(self) -> None:
-        self._files: dict[Path, tuple[str, bytes] | Problem | None] = {}
+        self._files: dict[str, tuple[str, bytes] | Problem | None] = {}
 
     def __call__(self, source: str) -> tuple[str, bytes] | Problem | None:
         """Return the name and the bytes of the shared file in the folder of `source`.
@@ -146,10 +146,11 @@ class SharedFiles:
         """
         if source == STDIN:
             return None
-        path = shared_path(source)
-        if path not in self._files:
-            self._files[path] = read_file(str(path)) if os.path.lexists(path) else None
-        return self._files[path]
+        folder = os.path.dirname(source)  # noqa: PTH120 - a Path for each file takes long
+        if folder not in self._files:
+            path = shared_path(source)
+            self._files[folder] = read_file(str(path)) if os.path.lexists(path) else None
+        return self._files[folder]
 
 
 def digest(sources: Iterable[tuple[str, bytes]], shared_files: SharedFiles) -> str:

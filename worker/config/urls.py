@@ -1,6 +1,7 @@
 """URLs of the API, push gateways and ledgers: the names of the vendor's hosts, and the rules for other URLs."""
 
 import re
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
@@ -56,6 +57,7 @@ _LABEL_CAP: Final = 63
 """Maximum length in characters of a label of a host name."""
 
 
+@lru_cache
 def parse_endpoint(text: str) -> Endpoint:
     """Parse a name in `ENDPOINTS` or a URL: https, or plain http to a loopback address.
 
@@ -102,6 +104,7 @@ def parse_endpoint(text: str) -> Endpoint:
     return Endpoint(text.rstrip("/"))
 
 
+@lru_cache
 def platform_of(text: str) -> str:
     """Return the platform of an endpoint: `vendor` for each of the vendor's hosts, otherwise the normalized URL.
 

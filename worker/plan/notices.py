@@ -77,7 +77,7 @@ def _expiring(observed: ObservedAccount, settings: Health) -> Iterator[Notice]:
     read_time = datetime.fromtimestamp(observed.seen_at, UTC)
     horizon = read_time + timedelta(days=settings.expires_within_days)
     # dates compare as text, to within a day because of time zones: most ends are far off and need no parsing
-    latest = f"{horizon + _DAY:%Y-%m-%d}"
+    latest = (horizon + _DAY).date().isoformat()
     ends: dict[str, datetime | None] = {}
     messages: dict[datetime, Message] = {}
     for number in observed.numbers.values():

@@ -1,6 +1,7 @@
 """Retries of requests, by error type and within a budget. No other layer retries."""
 
 from collections.abc import Awaitable, Callable
+from functools import cached_property
 from typing import Final, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState
@@ -48,8 +49,6 @@ class Retrier:
     budget while `free()` returns True.
     """
 
-    __slots__ = ("_budget", "_correct_clock", "_free", "_on_retry", "_policy", "_retry_state", "_sleep", "_uniform")
-
     def __init__(
         self,
         policy: Retry,
@@ -68,12 +67,6 @@ class Retrier:
         self._on_retry = on_retry
         self._free = free
         self._correct_clock = correct_clock
-        self._retry_state = AsyncRetrying(
-            stop=self._is_exhausted,
-            wait=self._wait,
-            before_sleep=self._announce,
-            reraise=True,
-        )
 
     async def call(self, operation: Callable[[ApiError | None], Awaitable[T]]) -> T:
         """Return the result of the first attempt that succeeds.
@@ -101,13 +94,18 @@ class Retrier:
             # tenacity is entered only after a failure: around every call it would halve the throughput
             state = state or self._begin()
             state.set_exception((type(failure), failure, failure.__traceback__))
-            await self._retry_state.iter(state)  # raises the failure if there is no further attempt
+            await self._retrying.iter(state)  # raises the failure if there is no further attempt
             state.prepare_for_next_attempt()
             await self._sleep(state.upcoming_sleep)
 
+    @cached_property
+    def _retrying(self) -> AsyncRetrying:
+        # most accounts never need it
+        return AsyncRetrying(stop=self._is_exhausted, wait=self._wait, before_sleep=self._announce, reraise=True)
+
     def _begin(self) -> RetryCallState:
-        self._retry_state.begin()
-        return RetryCallState(self._retry_state, None, (), {})
+        self._retrying.begin()
+        return RetryCallState(self._retrying, None, (), {})
 
     def _is_exhausted(self, state: RetryCallState) -> bool:
         if state.attempt_number >= self._policy.attempts:

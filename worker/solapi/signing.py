@@ -6,6 +6,7 @@ immediately before the request is sent.
 
 import hmac
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import sha256
 
 from worker.model.credentials import Credentials
@@ -13,6 +14,7 @@ from worker.model.credentials import Credentials
 __all__ = ["Signer", "iso_date", "signature"]
 
 
+@lru_cache
 def iso_date(timestamp: float) -> str:
     """Format a Unix time in seconds as the date of the header: UTC, ISO 8601, Z, in whole seconds."""
     return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -26,16 +28,15 @@ def signature(secret: str, date: str, salt: str) -> str:
 class Signer:
     """A signer of requests with one API key.
 
-    `offset` is the time in seconds by which the server's clock is ahead; the client sets it. The padded key and the
-    text of the current second are cached, because both cost more than the hash itself.
+    `offset` is the time in seconds by which the server's clock is ahead; the client sets it. The padded key is kept,
+    because it costs more than the hash itself.
     """
 
-    __slots__ = ("_api_key", "_hmac", "_second", "_second_text", "offset")
+    __slots__ = ("_api_key", "_hmac", "offset")
 
     def __init__(self, credentials: Credentials) -> None:
         self._api_key = credentials.api_key
         self._hmac = hmac.new(credentials.api_secret.reveal().encode(), digestmod=sha256)
-        self._second, self._second_text = 0, iso_date(0)
         self.offset = 0.0
 
     def header(self, now: float, salt: str) -> str:
@@ -43,11 +44,7 @@ class Signer:
 
         `salt` is new for every request: 12 to 64 random characters.
         """
-        second = int(now + self.offset)
-        if second != self._second:
-            self._second, self._second_text = second, iso_date(second)
+        date = iso_date(int(now + self.offset))
         digest = self._hmac.copy()
-        digest.update((self._second_text + salt).encode())
-        return (
-            f"HMAC-SHA256 apiKey={self._api_key}, date={self._second_text}, salt={salt}, signature={digest.hexdigest()}"
-        )
+        digest.update((date + salt).encode())
+        return f"HMAC-SHA256 apiKey={self._api_key}, date={date}, salt={salt}, signature={digest.hexdigest()}"
