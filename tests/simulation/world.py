@@ -47,7 +47,7 @@ _CREDENTIALS: Final = {
 }
 MEMORY: Final = Path("/dev/shm")  # noqa: S108 - where there is such a thing, disks need not be waited for
 _INTENTS: Final = """
-    SELECT count(*) FROM attempts JOIN entries ON entries.id = entry WHERE run = ? AND phone = ? AND asked = ?
+    SELECT count(*) AS count FROM attempts JOIN entries ON entries.id = entry WHERE run = ? AND phone = ? AND asked = ?
 """
 _QUIET_SECONDS: Final = 200.0
 """Longer than any request is on its way."""
@@ -259,19 +259,16 @@ class World:
             other.writes and other.run == request.run and other.phone == request.phone
             for other in self.history.requests
         )
-        if self._reader is None:
-            self._reader = self.store.open_reader()
-        intents = 0
-        if self._reader is not None:
-            arguments = (request.run, request.phone, request.requested)
-            ((intents,),) = self._reader.execute(_INTENTS, arguments).fetchall()
+        arguments = (request.run, request.phone, request.requested)
+        intents = sum(row["count"] for row in self.rows(_INTENTS, arguments))
         if intents < sends:
             self.violations.append(f"2: {request.run} sends {request.phone} the {sends}. time with {intents} intents")
 
-    def rows(self, sql: str) -> list[dict[str, Any]]:
+    def rows(self, sql: str, arguments: tuple[object, ...] = ()) -> list[dict[str, Any]]:
         """Return rows of the ledger on disk."""
-        with self.store.database.read(skip_check=True) as connection:
-            return [] if connection is None else list(rows(connection.execute(sql)))
+        if self._reader is None:
+            self._reader = self.store.open_reader()
+        return [] if self._reader is None else list(rows(self._reader.execute(sql, arguments)))
 
     def close(self) -> None:
         """Release the files."""

@@ -206,8 +206,8 @@ def file_version(path: Path) -> tuple[int, int, int] | None:
         stat = path.stat()
     except OSError:  # there is no ledger, or opening it reports the reason
         return None
-    folder = path.resolve().parent
-    log, index = (folder / f"{path.resolve().name}-{suffix}" for suffix in ("wal", "shm"))
+    file = path.resolve()
+    folder, log, index = file.parent, file.with_name(f"{file.name}-wal"), file.with_name(f"{file.name}-shm")
     for file in (log, index):
         if file.exists() and not _has_access(file, os.R_OK):
             raise _unreadable(
