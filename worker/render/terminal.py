@@ -21,6 +21,8 @@ def safe(text: str, limit: int | None = None) -> str:
     """
     if not text.isascii():
         text = normalize("NFC", text)
+    if limit is not None:
+        text = text[: limit + 1]  # a character takes at least one column
     if not text.isprintable():
         text = "".join(char if char.isprintable() else " " if char.isspace() else "\ufffd" for char in text)
     return text if limit is None or width(text) <= limit else next(_cut(text, limit - 1)) + "…"
@@ -30,7 +32,12 @@ def width(text: str) -> int:
     """Return how many columns printable text takes. Wide East Asian characters take two columns."""
     if text.isascii():
         return len(text)
-    return sum(1 + (east_asian_width(char) in _WIDE) for char in text)
+    return len(text) + sum(_are_wide(text))
+
+
+def _are_wide(text: str) -> Iterator[bool]:
+    """Yield for each character whether it takes two columns."""
+    return map(_WIDE.__contains__, map(east_asian_width, text))
 
 
 def fit(text: str, columns: int) -> str:
@@ -60,11 +67,11 @@ def wrap(text: str, columns: int) -> list[str]:
 def _cut(text: str, columns: int) -> Iterator[str]:
     """Yield the text in pieces of at most `columns`, each of at least one character."""
     start = columns_used = 0
-    for index, char in enumerate(text):
-        columns_used += width(char)
+    for index, is_wide in enumerate(_are_wide(text)):
+        columns_used += 1 + is_wide
         if columns_used > columns and index > start:
             yield text[start:index]
-            start, columns_used = index, width(char)
+            start, columns_used = index, 1 + is_wide
     yield text[start:]
 
 
