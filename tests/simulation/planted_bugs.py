@@ -53,7 +53,7 @@ def _trust_the_response_of_a_write(patch: Patch) -> None:
     async def verify(self: Executor) -> None:
         values_seen = dict(firsts[self].numbers)
         for attempt in self._attempts:
-            if attempt.acknowledged:
+            if attempt.is_accepted:
                 values_seen[attempt.phone] = msgspec.structs.replace(values_seen[attempt.phone], status=attempt.status)
         self._final = msgspec.structs.replace(firsts[self], numbers=values_seen)
 
@@ -73,11 +73,11 @@ def _report_ambiguous_as_changed(patch: Patch) -> None:
 
     async def resolve(self: Executor, attempt: WriteAttempt) -> bool:
         del self
-        attempt.ambiguous = True
+        attempt.is_ambiguous = True
         return False
 
     def believe(attempt: WriteAttempt, *given: Any, **more: Any) -> Any:
-        return (Outcome.CHANGED, None) if attempt.ambiguous else judge(attempt, *given, **more)
+        return (Outcome.CHANGED, None) if attempt.is_ambiguous else judge(attempt, *given, **more)
 
     patch.setattr(Executor, "_resolve", resolve)
     patch.setattr(WriteAttempt, "_judge", believe)
@@ -86,7 +86,7 @@ def _report_ambiguous_as_changed(patch: Patch) -> None:
 def _retry_ambiguous_write_without_a_read(patch: Patch) -> None:
     async def resolve(self: Executor, attempt: WriteAttempt) -> bool:
         del self
-        attempt.ambiguous = True
+        attempt.is_ambiguous = True
         return True
 
     patch.setattr(Executor, "_resolve", resolve)
@@ -96,7 +96,7 @@ def _report_accepted_as_changed(patch: Patch) -> None:
     judge = WriteAttempt._judge
 
     def believe(attempt: WriteAttempt, *given: Any, **more: Any) -> Any:
-        return (Outcome.CHANGED, None) if attempt.acknowledged else judge(attempt, *given, **more)
+        return (Outcome.CHANGED, None) if attempt.is_accepted else judge(attempt, *given, **more)
 
     patch.setattr(WriteAttempt, "_judge", believe)
 
@@ -178,7 +178,7 @@ def _replay_open_intents(patch: Patch) -> None:
 
 def _overwrite_external_changes(patch: Patch) -> None:
     async def resolve(self: Executor, attempt: WriteAttempt) -> bool:
-        attempt.ambiguous = True
+        attempt.is_ambiguous = True
         await self._reads.read()
         return True
 

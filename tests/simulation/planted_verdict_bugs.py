@@ -34,7 +34,7 @@ def _forget_timeouts(patch: Patch, condition: Callable[[WriteAttempt, bool], boo
 
     def judge(attempt: WriteAttempt, *given: Any, verified: bool) -> Any:
         if condition(attempt, verified):
-            attempt.ambiguous = False
+            attempt.is_ambiguous = False
         return real(attempt, *given, is_verified=verified)
 
     patch.setattr(WriteAttempt, "_judge", judge)
@@ -56,7 +56,7 @@ def trust_a_rejection_of_a_second_request(patch: Patch) -> None:
 
     def judge(attempt: WriteAttempt, *given: Any, **more: Any) -> Any:
         outcome, error = real(attempt, *given, **more)
-        if isinstance(attempt.error, NumberRejected) and attempt.ambiguous:
+        if isinstance(attempt.error, NumberRejected) and attempt.is_ambiguous:
             return Outcome.FAILED, attempt.error.number_error
         return outcome, error
 
@@ -82,10 +82,10 @@ def forget_external_changes_during_a_wait(patch: Patch) -> None:
     real = Executor._on_read
 
     def on_read(self: Executor, account: ObservedAccount) -> None:
-        varied = {attempt for attempt in self._attempts if attempt.status_varied}
+        varied = {attempt for attempt in self._attempts if attempt.has_varied}
         real(self, account)
         for attempt in self._attempts:
-            attempt.status_varied &= attempt in varied or attempt.sequence > 0
+            attempt.has_varied &= attempt in varied or attempt.sequence > 0
 
     patch.setattr(Executor, "_on_read", on_read)
 

@@ -26,35 +26,35 @@ class WriteAttempt:
     `sequence` counts the requests sent. `intents` counts the requests whose intent the ledger has recorded. `deadline`
     is the Unix time at which the file's schedule ends this desired status; None means no end. The flags:
 
-    - `acknowledged`: the API accepted a request, or a read showed its effect.
-    - `ambiguous`: a request got no usable response, so its result is unknown.
-    - `status_varied`: a read showed a status that the plan does not expect. If a later read shows the expected status,
+    - `is_accepted`: the API accepted a request, or a read showed its effect.
+    - `is_ambiguous`: a request got no usable response, so its result is unknown.
+    - `has_varied`: a read showed a status that the plan does not expect. If a later read shows the expected status,
       someone else changed it back.
-    - `superseded`: before the next request, the latest read showed `latest_status`, which the plan does not expect.
+    - `is_superseded`: before the next request, the latest read showed `latest_status`, which the plan does not expect.
     - `has_conflict`: the latest read showed neither the expected nor the desired status.
-    - `expired`: the deadline passed before the next request.
+    - `is_expired`: the deadline passed before the next request.
 
     `hold_reason` is why the next request must not be sent.
     """
 
     __slots__ = (
-        "acknowledged",
-        "ambiguous",
         "change",
         "deadline",
         "end",
         "error",
-        "expired",
         "has_conflict",
+        "has_varied",
         "hold_reason",
         "intents",
+        "is_accepted",
+        "is_ambiguous",
+        "is_expired",
+        "is_superseded",
         "latest_status",
         "phone",
         "sequence",
         "start",
         "status",
-        "status_varied",
-        "superseded",
     )
 
     def __init__(self, change: Change) -> None:
@@ -64,12 +64,12 @@ class WriteAttempt:
         self.deadline = None if change.until is None else datetime.fromisoformat(change.until).timestamp()
         self.sequence = 0
         self.intents = 0
-        self.acknowledged = False
-        self.ambiguous = False
-        self.status_varied = False
-        self.superseded = False
+        self.is_accepted = False
+        self.is_ambiguous = False
+        self.has_varied = False
+        self.is_superseded = False
         self.has_conflict = False
-        self.expired = False
+        self.is_expired = False
         self.hold_reason: str | None = None
         self.latest_status: Status | None = None
         self.error: WorkerError | None = None
@@ -89,15 +89,15 @@ class WriteAttempt:
         """
         if latest is not None and self._compare(latest):
             return False
-        self.expired = self.deadline is not None and self.deadline <= now
-        return not self.expired and self.hold_reason is None
+        self.is_expired = self.deadline is not None and self.deadline <= now
+        return not self.is_expired and self.hold_reason is None
 
     def _compare(self, latest: ObservedAccount) -> bool:
         """Set the flags by the latest read. Return True if someone else has changed the number since it was planned."""
         self.latest_status = latest.status(self.phone)
-        if not self.status_varied and self.latest_status == self.change.observed:
+        if not self.has_varied and self.latest_status == self.change.observed:
             return False
-        self.superseded = True
+        self.is_superseded = True
         self.has_conflict = self.latest_status != self.status
         return True
 
@@ -107,10 +107,10 @@ class WriteAttempt:
         `status` is the number's status in a read after the request. The write is sent again if that is still the old
         status, and no read has shown a different one.
         """
-        if status == self.change.observed and not self.status_varied:
+        if status == self.change.observed and not self.has_varied:
             return True
         self.has_conflict = status != self.status
-        self.acknowledged = not self.has_conflict
+        self.is_accepted = not self.has_conflict
         return False
 
     def result(self, after: Status | None, stop_reason: WorkerError | None, *, is_verified: bool) -> NumberResult:
@@ -120,20 +120,20 @@ class WriteAttempt:
         `stop_reason` is the error that stopped the account early; None if nothing did.
         """
         change = self.change
-        if self.superseded and not is_verified:
+        if self.is_superseded and not is_verified:
             after = self.latest_status
         outcome, error = self._judge(after, stop_reason, is_verified=is_verified)
         is_unchanged = not self.sequence or after == change.observed
         if self.hold_reason is not None and is_unchanged:
             outcome, error = Outcome.HELD, NumberError("Held", self.hold_reason)
-        if self.expired and is_unchanged:
+        if self.is_expired and is_unchanged:
             outcome, error = Outcome.CONFLICT, expiry_error(change)
         return NumberResult(
             phone=self.phone,
             action=change.action,
             desired=change.desired,
             before=change.observed,
-            after=after if self.sequence or self.superseded else change.observed,
+            after=after if self.sequence or self.is_superseded else change.observed,
             outcome=outcome,
             attempts=self.sequence,
             error=error,
@@ -147,7 +147,7 @@ class WriteAttempt:
     ) -> tuple[Outcome, NumberError | None]:
         change = self.change
         error = None if self.error is None else self.error.number_error
-        if self.superseded and not self.ambiguous:
+        if self.is_superseded and not self.is_ambiguous:
             # no request of this run took effect: someone else set this status
             return (Outcome.UNCHANGED, None) if after == self.status else _changed_by_others(after)
         if not self.sequence:
@@ -155,20 +155,20 @@ class WriteAttempt:
         if is_verified and after == self.status and not self.has_conflict:
             # the read shows the desired status; it is this run's change unless no request left or the quota refused it
             is_unsent = isinstance(self.error, ConnectionFailed | RateLimited)
-            by_this_run = self.acknowledged or self.ambiguous or not is_unsent
+            by_this_run = self.is_accepted or self.is_ambiguous or not is_unsent
             return (Outcome.CHANGED if by_this_run else Outcome.UNCHANGED), None
         # an ambiguous request before the refused one may still take effect
-        if isinstance(self.error, NumberRejected) and (is_verified or not self.ambiguous):
+        if isinstance(self.error, NumberRejected) and (is_verified or not self.is_ambiguous):
             return (Outcome.BLOCKED if isinstance(self.error, NotWritable) else Outcome.FAILED), error
         if not is_verified:
             unverified_error = NumberError(
                 "Unproven", Message("the account could not be read after the write; plan again")
             )
-            may_have_changed = self.acknowledged or self.ambiguous
+            may_have_changed = self.is_accepted or self.is_ambiguous
             return (Outcome.UNVERIFIED, error or unverified_error) if may_have_changed else (Outcome.FAILED, error)
         if self.has_conflict or after not in {change.observed, change.desired}:
             return _changed_by_others(after)
-        if self.acknowledged:
+        if self.is_accepted:
             not_shown = Message(
                 "the API accepted the write, but the number is still {status}; plan again", status=f"{after}"
             )

@@ -166,7 +166,7 @@ class Executor:
             self._stop(attempt, error)
         except ApiError as error:
             attempt.error = error
-            attempt.ambiguous = attempt.ambiguous or isinstance(error, Ambiguous)
+            attempt.is_ambiguous = attempt.is_ambiguous or isinstance(error, Ambiguous)
         except WorkerError as reason:
             self._stop(attempt, reason)
         finally:
@@ -209,11 +209,11 @@ class Executor:
             self._journal.record_response(attempt.phone, attempt.sequence, error)
             raise
         self._journal.record_response(attempt.phone, attempt.sequence, None)
-        attempt.acknowledged = True
+        attempt.is_accepted = True
 
     def _on_read(self, account: ObservedAccount) -> None:
         for attempt in self._attempts:
-            attempt.status_varied |= account.status(attempt.phone) != attempt.change.observed
+            attempt.has_varied |= account.status(attempt.phone) != attempt.change.observed
         if self._in_deactivations:
             self._hold_back(account)
 
@@ -263,7 +263,7 @@ class Executor:
         attempt.error = attempt.error or reason
         is_refused = isinstance(reason, ApiError) and reason.http_status is not None
         # a request sent before the stop may have taken effect, even if its response was an error
-        attempt.ambiguous = attempt.ambiguous or (attempt.sequence > 0 and not is_refused)
+        attempt.is_ambiguous = attempt.is_ambiguous or (attempt.sequence > 0 and not is_refused)
         self._halt(reason)
 
     def _halt(self, reason: WorkerError) -> None:
@@ -273,7 +273,7 @@ class Executor:
 
     async def _resolve(self, attempt: WriteAttempt) -> bool:
         """Resolve an ambiguous attempt by a read of the account. Return True if it must be sent again."""
-        attempt.ambiguous = True
+        attempt.is_ambiguous = True
         try:
             account = await self._reads.read()
         except AccountRejected:
@@ -298,7 +298,7 @@ class Executor:
             pass
         if active - deactivations >= minimum:
             return True
-        failed_count = sum(not attempt.acknowledged for attempt in activations)
+        failed_count = sum(not attempt.is_accepted for attempt in activations)
         message = Message.plural(
             "{count} activation failed, and without it fewer than {minimum} numbers would stay ACTIVE: "
             "no deactivation was attempted",

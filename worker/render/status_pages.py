@@ -93,7 +93,7 @@ class Frame(Struct, frozen=True, kw_only=True):
     assets: dict[str, str]
     liveness: Liveness = Liveness()
     live: DaemonState | None = None
-    leave: bool = False
+    requires_token: bool = False
     version: str = ""
 
 

@@ -38,7 +38,7 @@ class Request(msgspec.Struct, kw_only=True):
     """The record of one request and its response.
 
     `when` is its arrival in monotonic seconds, and `desired` the status that it writes. `status` is the HTTP status of
-    the response. `applied` is True if the write took effect.
+    the response. `is_applied` is True if the write took effect.
     """
 
     when: float
@@ -51,7 +51,7 @@ class Request(msgspec.Struct, kw_only=True):
     signature: str | None = None
     status: int | None = None
     fault: Fault | None = None
-    applied: bool = False
+    is_applied: bool = False
 
 
 class _Rejection(Exception):
@@ -258,7 +258,7 @@ class Sandbox:
         if number.status not in {Status.ACTIVE, Status.INACTIVE}:
             raise _Rejection(409, "FailedToUpdate", "등록된 발신번호의 상태가 'ACTIVE', 'INACTIVE'가 아닙니다.")
         account.switch(phone, str(record.desired), datetime.fromtimestamp(self._clock(), UTC))
-        record.applied = True
+        record.is_applied = True
         return SimulatedResponse(200, account.document())
 
     async def _send(self, request: web.BaseRequest, response: SimulatedResponse) -> web.StreamResponse:

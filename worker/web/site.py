@@ -267,7 +267,7 @@ class StatusPages:
             ledger=self._ledger.title,
             assets={name: _url(name) for name in _ASSETS},
             live=live,
-            leave=self._access.requires_token,
+            requires_token=self._access.requires_token,
             version=version,
         )
 

@@ -97,11 +97,11 @@ def test_unverified_write_is_failed_only_if_it_cannot_take_effect() -> None:
 def test_external_change_is_not_overwritten_by_a_pending_write(status: Status | None, *, has_varied: bool) -> None:
     """A write is sent only if every read since the plan showed the planned status."""
     attempt = WriteAttempt(activation(PHONE))
-    attempt.status_varied = has_varied
+    attempt.has_varied = has_varied
     latest = ObservedAccount("1", {} if status is None else {PHONE: Observed(PHONE, status)})
     unchanged = status is Status.INACTIVE and not has_varied
     assert attempt.may_send(latest, 0.0) == unchanged
-    assert attempt.superseded != unchanged
+    assert attempt.is_superseded != unchanged
     if not unchanged:
         expected = Outcome.UNCHANGED if status is Status.ACTIVE else Outcome.CONFLICT
         assert attempt.result(status, None, is_verified=True).outcome is expected
@@ -115,7 +115,7 @@ def test_held_write_has_a_reason_and_no_duration() -> None:
     error = NumberError("Held", "group support needs 1")
     held_result = NumberResult(PHONE, Action.ACTIVATE, "ACTIVE", "INACTIVE", "INACTIVE", Outcome.HELD, 0, error, 0)
     assert attempt.result(Status.INACTIVE, None, is_verified=True) == held_result
-    attempt.sequence, attempt.start, attempt.end, attempt.acknowledged = 2, 1.0, 3.5, True
+    attempt.sequence, attempt.start, attempt.end, attempt.is_accepted = 2, 1.0, 3.5, True
     sent_result = NumberResult(PHONE, Action.ACTIVATE, "ACTIVE", "INACTIVE", "ACTIVE", Outcome.CHANGED, 2, None, 2500)
     assert attempt.result(Status.ACTIVE, None, is_verified=True) == sent_result
 
@@ -142,18 +142,18 @@ _STOP = Interrupted("the run was stopped")
 @pytest.mark.parametrize(
     ("flags", "after", "outcome", "error"),
     [
-        ({"superseded": True}, Status.ACTIVE, Outcome.UNCHANGED, None),
-        ({"superseded": True}, None, Outcome.CONFLICT, _REMOVED),
-        ({"superseded": True}, Status.BLOCKED, Outcome.CONFLICT, _BLOCKED),
-        ({"superseded": True, "ambiguous": True, "sequence": 1}, Status.ACTIVE, Outcome.CHANGED, None),
+        ({"is_superseded": True}, Status.ACTIVE, Outcome.UNCHANGED, None),
+        ({"is_superseded": True}, None, Outcome.CONFLICT, _REMOVED),
+        ({"is_superseded": True}, Status.BLOCKED, Outcome.CONFLICT, _BLOCKED),
+        ({"is_superseded": True, "is_ambiguous": True, "sequence": 1}, Status.ACTIVE, Outcome.CHANGED, None),
         ({}, Status.INACTIVE, Outcome.NOT_ATTEMPTED, _STOP.number_error),
         ({"error": ServerError("down")}, Status.INACTIVE, Outcome.NOT_ATTEMPTED, NumberError("ServerError", "down")),
-        ({"sequence": 1, "acknowledged": True}, Status.ACTIVE, Outcome.CHANGED, None),
-        ({"sequence": 1, "ambiguous": True}, Status.ACTIVE, Outcome.CHANGED, None),
+        ({"sequence": 1, "is_accepted": True}, Status.ACTIVE, Outcome.CHANGED, None),
+        ({"sequence": 1, "is_ambiguous": True}, Status.ACTIVE, Outcome.CHANGED, None),
         ({"sequence": 1, "error": RateLimited("later")}, Status.ACTIVE, Outcome.UNCHANGED, None),
-        ({"sequence": 1, "acknowledged": True}, Status.INACTIVE, Outcome.UNVERIFIED, _NOT_SHOWN),
-        ({"sequence": 1, "acknowledged": True}, Status.BLOCKED, Outcome.CONFLICT, _BLOCKED),
-        ({"sequence": 1, "ambiguous": True, "has_conflict": True}, None, Outcome.CONFLICT, _REMOVED),
+        ({"sequence": 1, "is_accepted": True}, Status.INACTIVE, Outcome.UNVERIFIED, _NOT_SHOWN),
+        ({"sequence": 1, "is_accepted": True}, Status.BLOCKED, Outcome.CONFLICT, _BLOCKED),
+        ({"sequence": 1, "is_ambiguous": True, "has_conflict": True}, None, Outcome.CONFLICT, _REMOVED),
         (
             {"sequence": 1, "error": NotWritable("no", http_status=400)},
             Status.INACTIVE,
@@ -200,9 +200,9 @@ def test_outcome_follows_from_the_requests_and_the_verification_read(
 @pytest.mark.parametrize(
     ("flags", "outcome", "error"),
     [
-        ({"acknowledged": True}, Outcome.UNVERIFIED, _UNREAD),
-        ({"ambiguous": True, "error": Ambiguous("lost")}, Outcome.UNVERIFIED, NumberError("Ambiguous", "lost")),
-        ({"ambiguous": True, "error": NotRegistered("no")}, Outcome.UNVERIFIED, NumberError("NotRegistered", "no")),
+        ({"is_accepted": True}, Outcome.UNVERIFIED, _UNREAD),
+        ({"is_ambiguous": True, "error": Ambiguous("lost")}, Outcome.UNVERIFIED, NumberError("Ambiguous", "lost")),
+        ({"is_ambiguous": True, "error": NotRegistered("no")}, Outcome.UNVERIFIED, NumberError("NotRegistered", "no")),
         ({"error": NotWritable("no")}, Outcome.BLOCKED, NumberError("NotWritable", "no")),
         ({"error": ServerError("down")}, Outcome.FAILED, NumberError("ServerError", "down")),
     ],
@@ -218,7 +218,7 @@ def test_outcome_without_a_verification_read(flags: dict[str, Any], outcome: Out
 def test_write_that_only_one_read_showed_is_unverified() -> None:
     """The read after its lost response showed the desired status, the verification read the old one."""
     attempt = WriteAttempt(activation(PHONE))
-    attempt.sequence, attempt.ambiguous = 1, True
+    attempt.sequence, attempt.is_ambiguous = 1, True
     assert not attempt.resolve(Status.ACTIVE)
     result = attempt.result(Status.INACTIVE, None, is_verified=True)
     assert (result.outcome, result.error) == (Outcome.UNVERIFIED, _NOT_SHOWN)
@@ -242,7 +242,7 @@ def test_number_that_others_changed_after_an_ambiguous_request_is_a_conflict(
 ) -> None:
     """The request may have set ACTIVE, but not after a read that showed another status."""
     attempt = WriteAttempt(activation(PHONE))
-    attempt.sequence, attempt.ambiguous = 1, True
+    attempt.sequence, attempt.is_ambiguous = 1, True
     assert not attempt.may_send(ObservedAccount("1", {PHONE: Observed(PHONE, latest)}), 0.0)
     result = attempt.result(after, None, is_verified=True)
     assert (result.outcome, result.error, result.after) == (outcome, error, after)

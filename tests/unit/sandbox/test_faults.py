@@ -63,7 +63,7 @@ async def _request(loopback: Loopback, session: aiohttp.ClientSession, method: s
         exchange.broke = type(error).__name__
     exchange.seconds = now() - start
     exchange.statuses = account.statuses
-    exchange.applied = loopback.sandbox.wire[-1].applied
+    exchange.applied = loopback.sandbox.wire[-1].is_applied
     return exchange
 
 

@@ -90,7 +90,7 @@ def test_read_and_write_return_the_account() -> None:
             assert status == 200
             assert [row["status"] for row in after["senderIds"]] == ["INACTIVE", "PENDING"]
             assert after["senderIds"][0]["log"][-1]["message"].find("INACTIVE") > 0
-            assert [request.applied for request in call.sandbox.wire] == [False, True]
+            assert [request.is_applied for request in call.sandbox.wire] == [False, True]
 
     run(scenario())
 
@@ -120,7 +120,7 @@ def test_credentials_are_checked(header: Any, refusal: tuple[int, str]) -> None:
             body = b'{"status": "INACTIVE"}'
             assert await call.error("PUT", f"{NUMBERS}/{PHONE}", header=authorization, body=body) == refusal
             assert call.account.statuses[PHONE] == "ACTIVE"
-            assert not call.sandbox.wire[0].applied
+            assert not call.sandbox.wire[0].is_applied
 
     run(scenario())
 

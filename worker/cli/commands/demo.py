@@ -138,7 +138,7 @@ def _proof(sandbox: "Sandbox", results: "Sequence[AccountResult]", *, pending: i
     fault_counts = ", ".join(f"{name} {count}" for name, count in faults.most_common()) or _("none")
     reported_writes = sum(result.requests.writes for result in results)
     reported_changes = sum(result.counts[Outcome.CHANGED] for result in results)
-    switched_count = len({request.phone for request in writes if request.applied})
+    switched_count = len({request.phone for request in writes if request.is_applied})
     proof = _(
         "Verified by the counts of the sandbox API, not of the worker:\n"
         "  - {requests} requests arrived, {faults} of them had an injected fault ({fault_counts});\n"
