@@ -176,7 +176,7 @@ def test_problems_of_files_are_korean(command: Command) -> None:
         (("apply", "nosuch.json"), 65, "senderid: nosuch.json: 읽을 수 없습니다: 파일이나 폴더가 없습니다"),
         (("plan", "-f", "nosuch"), 65, "nosuch:1:1: 읽을 수 없습니다: 파일이나 폴더가 없습니다"),
         (("plan", "--at", "then"), 65, "config/desired:1:1: 여기에 그런 폴더가 없습니다."),
-        (("apply", "--max-age", "1h"), 64, "senderid: --max-age는 저장된 계획에만 씁니다"),
+        (("apply", "--max-age", "1h"), 64, "senderid: --max-age는 저장된 계획에만 사용합니다"),
         (("history",), 0, "아직 원장이 없습니다."),
         (("--version",), 0, "senderid "),
     ],

@@ -23,7 +23,7 @@ def _replace(patch: Patch, statement: str, old: str, new: str) -> None:
 
 def check_no_token(patch: Patch) -> None:
     """Intents need a living run, but not the token of their lease."""
-    _replace(patch, "_INTEND", "(SELECT count(*) FROM held) = cardinality(?2)", "EXISTS (SELECT 1 FROM held)")
+    _replace(patch, "_INTEND", "(SELECT count(*) FROM valid) = cardinality(?2)", "EXISTS (SELECT 1 FROM valid)")
     _replace(patch, "_INTEND", "cardinality(?2) > 0", "cardinality(CAST(?2 AS BIGINT[])) > 0")
     _replace(patch, "_INTEND", "AND token = ANY(?2)", "")
 

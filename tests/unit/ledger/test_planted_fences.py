@@ -13,7 +13,7 @@ from worker.ledger.postgres.leases import PostgresLeases
 
 Plant = Callable[[pytest.MonkeyPatch], object]
 
-_HELD = "WHERE (SELECT count(*) FROM held) = cardinality(?2) AND cardinality(?2) > 0"
+_HELD = "WHERE (SELECT count(*) FROM valid) = cardinality(?2) AND cardinality(?2) > 0"
 
 
 def _replace(name: str, old: str, new: str, module: Any = leases) -> Plant:
