@@ -178,7 +178,7 @@ def _turns(chance: Random, phones: list[str]) -> dict[int, tuple[Happening, ...]
 
 
 def _exchanged(scenario: Scenario, chance: Random) -> Scenario:
-    """The few ACTIVE numbers give way to others, whose activations may fail."""
+    """Return a scenario whose few ACTIVE numbers are replaced by other numbers, whose activations may fail."""
     phones = [*scenario.numbers, *(f"0109999{index:04}" for index in range(4))][:4]
     numbers = {phone: "INACTIVE" if index % 2 else "ACTIVE" for index, phone in enumerate(phones)}
     file = _listing({phone: "ACTIVE" if index % 2 else "INACTIVE" for index, phone in enumerate(phones)}, 0)
@@ -242,7 +242,7 @@ def _either(chance: Random, active: float) -> str:
 
 
 def _file(chance: Random, phones: list[str], numbers: dict[str, str], index: int) -> DesiredAccount:
-    """A file that wants most numbers the other way round, or most of them alike."""
+    """Return a file that changes the status of most numbers, or desires the same status for most of them."""
     turned, active = chance.choice((0.0, 0.5, 0.9)), chance.choice((0.1, 0.5, 0.9))
     listed = {}
     for phone in phones:

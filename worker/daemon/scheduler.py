@@ -66,7 +66,7 @@ def cron(expression: str, zone: ZoneInfo, now: datetime) -> Cron:
     except CronSimError as error:
         raise ValueError(Message("{problem} field", problem=str(error).lower())) from None
     if first is None:
-        raise ValueError(Message("it never matches within the next 50 years"))
+        raise ValueError(Message("no time matches within the next 50 years"))
     return Cron(expression, zone)
 
 

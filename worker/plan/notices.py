@@ -61,8 +61,8 @@ def _short_of_active(observed: ObservedAccount, groups: Iterable[Group]) -> Iter
         active = sum(observed.is_active(member) for member in group.members)
         if active < group.min_active:
             message = Message(
-                "group {name} has {active} of {members} numbers ACTIVE, and at least {min_active} should be: "
-                "activate more of its members",
+                "group {name} has {active} of {members} numbers ACTIVE; the minimum is {min_active}: "
+                "activate more members of the group",
                 name=group.name,
                 active=active,
                 members=len(group.members),

@@ -118,7 +118,7 @@ def guard(
     active_after = active + activations - deactivations
     if active_after < safety.min_active <= active:
         message = Message(
-            "{remaining} of {active} ACTIVE numbers would stay ACTIVE; at least {minimum} must (min_active). "
+            "{remaining} of {active} ACTIVE numbers would stay ACTIVE; the minimum is {minimum} (min_active). "
             "To allow it, add --allow min-active",
             remaining=active_after,
             active=active,

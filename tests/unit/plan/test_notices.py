@@ -134,4 +134,4 @@ def test_group_with_too_few_active_numbers_has_a_notice(active: tuple[str, ...],
     assert len(group_notices) == missing
     for notice in group_notices:
         assert (notice.kind, notice.phone) == (NoticeKind.GROUP, None)
-        assert notice.message.startswith("group support has 0 of 2 numbers ACTIVE, and at least 1 should be")
+        assert notice.message.startswith("group support has 0 of 2 numbers ACTIVE; the minimum is 1")

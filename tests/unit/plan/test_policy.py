@@ -333,7 +333,7 @@ def test_refusals_have_counts_limit_and_option() -> None:
         "To allow it, add --allow max-deactivations"
     )
     assert too_few.message == (
-        "3 of 10 ACTIVE numbers would stay ACTIVE; at least 5 must (min_active). To allow it, add --allow min-active"
+        "3 of 10 ACTIVE numbers would stay ACTIVE; the minimum is 5 (min_active). To allow it, add --allow min-active"
     )
 
 

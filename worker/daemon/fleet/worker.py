@@ -53,14 +53,14 @@ _TICK: Final = 1.0
 _QUEUE_TICKS: Final = 5
 """Count of ticks between two measurements of the queue."""
 _SLICE: Final = 4
-"""Accounts of a slice, as a multiple of `accounts_concurrency`."""
+"""Maximum count of accounts of a slice, as a multiple of `accounts_concurrency`."""
 _AT_ONCE: Final = 8
-"""Accounts that are read or written concurrently, as a multiple of `accounts_concurrency`.
+"""Maximum count of accounts that are read or written concurrently, as a multiple of `accounts_concurrency`.
 
 It is more than 1, so that accounts with many writes do not delay the others.
 """
 _TAKEN: Final = 16
-"""Accounts that are in progress or next, as a multiple of `accounts_concurrency`."""
+"""Maximum count of accounts in progress or next, as a multiple of `accounts_concurrency`."""
 _FINISH_SECONDS: Final = 0.05
 """Time in seconds to wait for further turns to end, so that one statement records all of them."""
 _MAX_MOVES: Final = 3
