@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPTS = ("startup.py", "load.py", "memory.py", "writes.py", "intents.py")
+SCRIPTS = ("startup.py", "load.py", "memory.py", "writes.py", "intents.py", "reads.py")
 
 
 def main() -> None:

@@ -2,12 +2,14 @@
 
 `python benchmarks/failover.py [--accounts N] [--changes N]`. Two workers reconcile accounts of three numbers at a
 simulated API, in this process. A worker that ends is started again after a second, as by a service manager. It also
-measures the share of the quota that four runs use which write one account in turn.
+measures the share of the quota that four runs use which write one account in turn, and that of a fleet whose workers
+are drained by SIGTERM while they write such an account.
 """
 
 import argparse
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -83,9 +85,9 @@ class Scene:
             stderr=subprocess.DEVNULL,
         )
 
-    def publish(self) -> None:
+    def publish(self, *options: str) -> None:
         """Publish the files."""
-        assert self.start("fleet", "publish", "-f", "d").wait() == 0
+        assert self.start("fleet", "publish", "-f", "d", *options).wait() == 0
 
     def settle(self) -> None:
         """Wait until two workers share the lanes, and every account was reconciled with its newest documents."""
@@ -185,6 +187,38 @@ def measure_handovers(folder: Path) -> None:
         scene.close()
 
 
+def measure_drains(folder: Path) -> None:
+    """Measure the share of the quota that a fleet uses, the worker of whose lane is drained again and again."""
+    phones = [f"010{number:08}" for number in range(RUNS * WRITES)]
+    scene = Scene(folder, [SandboxAccount.of(dict.fromkeys(phones, "INACTIVE"), limit=len(phones))])
+    scene.environment["SENDERID_RATE_LIMIT__WRITES"] = f"{QUOTA}"
+    scene.write(0, "ACTIVE")
+    scene.publish("--allow=fleet-wide")  # each worker's remaining writes count again
+    workers = [scene.start("fleet", "worker") for _ in range(2)]
+    writes = scene.wire.writes
+    try:
+        with closing(PostgresDatabase(scene.database.url("postgres")).open()) as connection:
+            for run in range(1, RUNS):
+                until(lambda: len(writes) >= WRITES * run)  # noqa: B023 - called at once
+                (pid,) = connection.execute(
+                    "SELECT pid FROM workers JOIN leases USING (worker) JOIN accounts ON leases.name = 'lane ' || lane"
+                ).fetchone()
+                os.kill(pid, signal.SIGTERM)
+                workers.append(scene.start("fleet", "worker"))
+        until(lambda: len(writes) >= len(phones))
+        rejected = sum(request.status == 429 for request in scene.wire)
+        shortest = (len(writes) / QUOTA - 1) * WINDOW
+        seconds = writes[-1] - writes[0]
+        print(
+            f"{len(writes)} writes of a fleet with {RUNS - 1} drains: {shortest / seconds:.2f} of the quota, "
+            f"{(seconds - shortest) / (RUNS - 1):.1f} s lost with each drain, {rejected} rejected",
+            flush=True,
+        )
+    finally:
+        stop(workers)
+        scene.close()
+
+
 def account(index: int) -> SandboxAccount:
     """Return an account of three ACTIVE numbers."""
     phones = [f"010{3 * index + offset:08}" for offset in range(3)]
@@ -210,9 +244,11 @@ def main() -> None:
     parser.add_argument("--accounts", type=int, default=1000)
     parser.add_argument("--changes", type=int, default=20)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as fleet, tempfile.TemporaryDirectory() as handovers:
-        measure_fleet(Path(fleet), options.accounts, options.changes)
-        measure_handovers(Path(handovers))
+    with tempfile.TemporaryDirectory() as name:
+        measure_fleet(Path(name), options.accounts, options.changes)
+    for measure in (measure_handovers, measure_drains):
+        with tempfile.TemporaryDirectory() as name:
+            measure(Path(name))
 
 
 if __name__ == "__main__":
