@@ -181,7 +181,7 @@ class Container:
 
     @property
     def log(self) -> str:
-        """Its output so far: stdout, then stderr."""
+        """The output of the container so far: stdout, then stderr."""
         result = self._engine.podman("logs", self.name)
         return result.stdout + result.stderr
 

@@ -102,7 +102,7 @@ def flipped(statuses: Mapping[str, str]) -> dict[str, str]:
 
 
 def write(folder: Path, numbers: Mapping[str, str], **more: Any) -> None:
-    """Write the desired-state file of the account, for every user to read. It is replaced at once."""
+    """Write the desired-state file of the account, for every user to read. The file is replaced atomically."""
     folder.mkdir(exist_ok=True)
     folder.chmod(0o755)
     document = {"version": 1, "account": "main", **more, "numbers": dict(numbers)}

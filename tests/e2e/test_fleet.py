@@ -194,7 +194,7 @@ def test_failed_canary_stops_a_revision(
 def test_paused_fleet_reads_and_writes_nothing(
     fleet: Command, served: Served, accounts: list[SandboxAccount], background: Background
 ) -> None:
-    """The pause also holds for later revisions. After it, the held changes are written at once."""
+    """The pause also holds for later revisions. After the pause, the delayed changes are written immediately."""
     _publish(fleet)
     assert fleet("fleet", "pause", "--reason", "incident").returncode == 0
     worker = background(fleet, "fleet", "worker", "--every", "1h")

@@ -21,7 +21,7 @@ def test_export_writes_its_schema_beside_it(command: Command, serve: Serve) -> N
     result = command("export", "--output", "main.yaml")
     assert (result.returncode, result.stderr.splitlines()[-1]) == (
         0,
-        "Its schema, for editors, is in senderid.schema.json.",
+        "The schema for editors is in senderid.schema.json.",
     )
     text = (command.folder / "main.yaml").read_text()
     assert text.startswith(f"{MODELINE}senderid.schema.json\n")
@@ -76,7 +76,7 @@ def test_table_from_a_spreadsheet_is_imported(command: Command) -> None:
     assert result.stderr.splitlines() == [
         "t.csv:2:1: warning: ignored above the column names: '2026년 발신번호 현황'",
         "t.csv:6:1: warning: ignored below the last number: '※ 끝'",
-        "Its schema, for editors, is in senderid.schema.json.",
+        "The schema for editors is in senderid.schema.json.",
         "Wrote 2 numbers to main.yaml: 1 ACTIVE, 1 INACTIVE.",
     ]
     assert yaml.safe_load((command.folder / "main.yaml").read_text())["numbers"] == {

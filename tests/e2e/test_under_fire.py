@@ -118,7 +118,7 @@ def test_signal_during_the_read_ends_the_run(command: Command, serve: Serve, num
     assert served.writes == []
 
 
-def test_second_signal_ends_the_run_at_once(command: Command, serve: Serve) -> None:
+def test_second_signal_ends_the_run_immediately(command: Command, serve: Serve) -> None:
     account = SandboxAccount.of({A: "INACTIVE"})
     served = serve(account)
     served.sandbox.script(A, "PUT", [Fault.STALL])
@@ -157,7 +157,7 @@ def test_ctrl_c_at_any_moment_shows_no_traceback(command: Command, serve: Serve)
             assert process.stdout is not None
             assert process.stdout.readline() == "up\n"
             end = time.monotonic() + 0.02 * step
-            _until(lambda: time.monotonic() > end)  # noqa: B023 - used at once
+            _until(lambda: time.monotonic() > end)  # noqa: B023 - used immediately
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=30)
         assert "Traceback" not in out + err

@@ -77,5 +77,5 @@ def test_applied_writes_equal_those_of_a_new_plan(
 
 @given(file=files, there=accounts, moment=moments)
 def test_unchanged_file_does_not_drop_writes(file: str, there: dict[str, str], moment: datetime) -> None:
-    """A plan that is applied at once is complete."""
+    """A plan that is applied immediately is complete."""
     assert stale_writes(_saved(file, there, moment), CurrentFiles(_loaded(file)), moment) == {}

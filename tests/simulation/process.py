@@ -158,7 +158,7 @@ class Process:
                 self._on_happening(happening)
 
     def kill(self) -> None:
-        """End at once: nothing more reaches the model or the disk. Sent requests still arrive."""
+        """End immediately: nothing more reaches the model or the disk. Sent requests still arrive."""
         if self.dead:
             return
         self._history.mark("crash", self.name)

@@ -34,7 +34,7 @@ def judge_watch(world: WatchWorld) -> None:
 
 
 def _edges_are_acted_on(world: WatchWorld) -> Iterator[str]:
-    """Each edge of a file has a pass over its account at once, or right after the pass in progress."""
+    """Each edge of a file has a pass over its account immediately, or right after the pass in progress."""
     for life in world.lives:
         passes = [record for record in world.passes if record.life is life]
         for account in world.scenario.accounts:

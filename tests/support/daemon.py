@@ -81,7 +81,7 @@ class Wire(Transport):
         *,
         sink: Callable[[bytes], None] | None = None,
     ) -> Response:
-        """Apply a request at once, and respond after `latency` seconds."""
+        """Apply a request immediately, and respond after `latency` seconds."""
         del method
         key = signing_key(headers["Authorization"])
         account, now = self._accounts[key], asyncio.get_running_loop().time()

@@ -75,7 +75,7 @@ def ledger(
 
 
 def immediate_ledger(place: Path | Database, *, run_id: str = "run-1", **more: Any) -> Ledger:
-    """Return a ledger that commits at once and on the loop, for loops in virtual time."""
+    """Return a ledger that commits immediately and on the loop, for loops in virtual time."""
     clock = asyncio.get_running_loop().time
     return ledger(place, run_id=run_id, clock=clock, submit=lambda work: work(), **more)
 

@@ -1,6 +1,6 @@
 """A sandbox and its client over real sockets, on a loop whose time advances only while all sockets are idle.
 
-Hours of waiting take no time, and a wait without end fails at once.
+Hours of waiting take no time, and a wait without end fails immediately.
 """
 
 import asyncio

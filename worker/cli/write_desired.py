@@ -39,7 +39,7 @@ def write(text: str, path: str | None, schema_option: str | None) -> None:
     schema_path = Path(path).with_name(SCHEMA_FILE)
     if _may_replace(schema_path, document):
         output.emit(json_document.encode(document), str(schema_path))
-        click.echo(_("Its schema, for editors, is in {path}.").format(path=schema_path), err=True)
+        click.echo(_("The schema for editors is in {path}.").format(path=schema_path), err=True)
     else:
         kept_text = _("{path} is another file and was not overwritten: set a schema with --schema.")
         click.echo(kept_text.format(path=schema_path), err=True)

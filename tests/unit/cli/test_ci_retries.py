@@ -102,7 +102,7 @@ def test_request_fails_after_five_attempts(forge: Forge, waiting: Waiting) -> No
 
 
 def test_total_wait_is_limited_to_two_minutes(forge: Forge, waiting: Waiting) -> None:
-    """A rate limit beyond the remaining time fails the command at once."""
+    """A rate limit beyond the remaining time fails the command immediately."""
     forge.faults = [
         Fault("GET", "/comments", 403, {"Retry-After": "119"}),
         Fault("GET", "/comments", 403, {"Retry-After": "2"}),

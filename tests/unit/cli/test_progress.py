@@ -97,7 +97,7 @@ def test_bar_appears_after_a_second_with_count_rate_and_eta(clock: Clock, termin
 
 
 def test_initial_burst_does_not_count_in_the_rate(clock: Clock, terminal: Terminal) -> None:
-    """The quota lets the first requests through at once."""
+    """The quota lets the first requests through immediately."""
     with redirect_stderr(terminal), Progress(enabled=True) as progress:
         progress.start(120)
         advance(progress, clock, 19, 0)

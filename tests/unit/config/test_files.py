@@ -162,7 +162,7 @@ def create_unreadable_paths(tmp_path: Path) -> dict[str, tuple[str, str]]:
 
 
 @pytest.mark.parametrize("kind", ["dangling", "loop", "fifo", "device", "missing", "below a file", "too long", "empty"])
-def test_special_file_is_refused_at_once(kind: str, tmp_path: Path) -> None:
+def test_special_file_is_refused_immediately(kind: str, tmp_path: Path) -> None:
     """A FIFO does not block, and a device is not read."""
     path, reason = create_unreadable_paths(tmp_path)[kind]
     assert problems(path) == [f"{path or repr('')}:1:1: {reason}"]

@@ -199,7 +199,7 @@ _NUMBERS = f"numbers: {{{PHONE}: ACTIVE}}"
 async def test_account_is_due_again_by_its_result(
     database: PostgresDatabase, script: Script, expected: tuple[Any, ...]
 ) -> None:
-    """It is due after the interval, after its rest or, if another run had its lease, soon."""
+    """An account is due after the interval, after its rest or, if another run had its lease, soon."""
     _, state, elapsed = await _after_one_turn(database, script, _NUMBERS)
     assert expected[0] - elapsed <= state[0] <= expected[0]
     assert state[1:] == expected[1:]
@@ -270,7 +270,7 @@ async def test_account_that_workers_pass_to_each_other_fails(database: PostgresD
 
 
 async def test_account_after_two_crashes_is_read_in_a_busy_fleet_too(database: PostgresDatabase) -> None:
-    """It is read if no other account is in progress, or with other accounts after an interval."""
+    """The account is read if no other account is in progress, or with other accounts after an interval."""
     publish_accounts(database, *map(document, "abc"), lane=lambda _: identity.lane("solapi", "NCSKEY"))
     with closing(database.open()) as connection:
         connection.execute(

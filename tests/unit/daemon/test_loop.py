@@ -594,7 +594,7 @@ def test_end_of_an_acknowledgement_is_acted_on_in_time() -> None:
     _play(scenario())
 
 
-def test_schedule_change_during_a_pass_starts_another_pass_at_once() -> None:
+def test_schedule_change_during_a_pass_starts_another_pass_immediately() -> None:
     start = datetime.fromtimestamp(EPOCH, UTC)
     window = DatedWindow(Status.ACTIVE, start + timedelta(seconds=3), start + timedelta(seconds=200))
 
@@ -604,7 +604,7 @@ def test_schedule_change_during_a_pass_starts_another_pass_at_once() -> None:
         daemon = Daemon([api_account], [scheduled], latency=5.0)
         await daemon.run_for(100)
         (at,) = (at for at, phone, _ in daemon.wire.writes if phone == PHONE)
-        assert at < 20, "a pass that starts at once reads twice, 5 seconds each"
+        assert at < 20, "a pass that starts immediately reads twice, 5 seconds each"
 
     _play(scenario())
 

@@ -250,7 +250,7 @@ def test_pass_whose_ledger_fails_has_failed_and_is_reported_again(
 
 
 def test_account_that_must_not_be_read_is_recorded_with_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is recorded once, like an error of a read."""
+    """The account is recorded once, like an error of a read."""
     setup = _Setup(monkeypatch, {"main": Draft(plan_with(), {})})
     error = CredentialsMissing("two keys")
     first, second = (run(setup.passes.fail("r1", setup.accounts[0], error, NOW)) for _ in range(2))

@@ -41,7 +41,7 @@ def test_next_start_is_in_utc(trigger: Trigger, start: str) -> None:
     assert str(trigger.next_start(_START.astimezone(_SEOUL))) == start
 
 
-def test_first_pass_starts_at_once_and_covers_all_accounts() -> None:
+def test_first_pass_starts_immediately_and_covers_all_accounts() -> None:
     scheduler = _scheduler()
     assert scheduler.next_pass == scheduler.next_wake() == _START
     assert scheduler.due_work(_START, ["a", "b"]) == DueWork(frozenset({"a", "b"}), is_tick=True)

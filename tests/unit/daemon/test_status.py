@@ -23,7 +23,7 @@ def test_status_is_empty_before_the_daemon_starts() -> None:
 
 
 def test_status_shows_the_last_pass() -> None:
-    """It contains drift by account, quotas and suspensions, and listeners are called."""
+    """The status contains drift by account, quotas and suspensions, and listeners are called."""
 
     async def scenario() -> None:
         first, second = account(1), account(2)

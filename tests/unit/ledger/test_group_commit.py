@@ -225,7 +225,7 @@ async def test_cancelled_waiter_does_not_affect_the_others(disk: Disk) -> None:
 
 
 async def test_drain_commits_pending_responses(disk: Disk) -> None:
-    """`drain` returns when the last response is committed, or at once if none is pending."""
+    """`drain` returns when the last response is committed, or immediately if none is pending."""
     commits = disk.create_commits()
     await commits.drain()
     tasks = _start_sends(commits, disk, range(1), [])

@@ -39,7 +39,7 @@ def _execute(database: PostgresDatabase, *statements: str) -> None:
 
 
 def test_tables_have_the_columns_of_sqlite(postgres: PostgresDatabase, sqlite: SqliteFile) -> None:
-    """Both databases have the same tables and columns, so that a ledger can be copied. Version 8 is only of fleets."""
+    """Both databases have the same tables and columns, so that a ledger can be copied. Version 8 is for fleets only."""
     assert len(MIGRATIONS) == len(SQLITE_MIGRATIONS) + 1
     sqlite.connect(program="0", now=clock()).close()
     for table in _TABLES:
@@ -228,7 +228,7 @@ def test_query_over_its_time_limit_is_aborted(postgres: PostgresDatabase) -> Non
 
 
 def test_state_changes_with_each_commit(postgres: PostgresDatabase) -> None:
-    """It changes immediately, even if the connection stays open, or if transactions commit in another order."""
+    """The state changes even if the connection stays open, or if transactions commit in another order."""
     sql = "INSERT INTO registered VALUES (?, 1, 'run', 'now')"
     with closing(postgres.open()) as first, closing(postgres.open()) as second:
         states = [postgres.state()]

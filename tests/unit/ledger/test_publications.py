@@ -173,7 +173,7 @@ def test_pause_of_an_operator_outlasts_a_revision(postgres: PostgresDatabase) ->
     current = _status(postgres).revision
     assert current is not None
     assert (current.paused, current.paused_by, current.budget.limit) == (False, None, 500)
-    # what was held is due at once
+    # delayed changes are due immediately
     assert rows(postgres, "SELECT name, priority, is_held FROM accounts WHERE due_at < 'infinity'") == [
         ("a0", 10, False)
     ]

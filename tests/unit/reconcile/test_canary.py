@@ -112,7 +112,7 @@ def test_only_changed_and_unchanged_numbers_pass_the_canary(outcome: Outcome) ->
 
 
 @pytest.mark.parametrize(("canary", "accounts"), [(0, 3), (3, 3), (4, 3), (2, 0)])
-def test_all_accounts_start_at_once_without_a_canary(canary: int, accounts: int) -> None:
+def test_all_accounts_start_together_without_a_canary(canary: int, accounts: int) -> None:
     """Without a canary, or without later accounts, there is one batch and no verdict."""
     run = Run(*[(_FAILED,)] * accounts, (), canary=canary)
     run.apply()

@@ -314,7 +314,7 @@ def test_interruption_during_activations_is_the_reason_for_deactivations() -> No
     assert account.reads == 2, "the plan's read and the verification"
 
 
-def test_one_number_is_never_written_twice_at_once() -> None:
+def test_one_number_is_never_written_twice_concurrently() -> None:
     """Each number has at most one request in flight."""
     numbers = [f"01000{index:02}" for index in range(30)]
     account = ModelAccount(**{f"n{phone}": "INACTIVE" for phone in numbers})

@@ -1,4 +1,7 @@
-"""Several accounts at once, on real sockets. A failed account does not stop others, and each number has an outcome."""
+"""Several accounts at the same time, on real sockets.
+
+A failed account does not stop others, and each number has an outcome.
+"""
 
 import asyncio
 from array import array

@@ -220,7 +220,10 @@ def test_unreadable_account_opens_the_circuit(*, end: float, converges: bool) ->
 
 @pytest.mark.parametrize("delay", [0.3, 1.0005, 3.0])
 def test_interruption_ends_the_pause(delay: float) -> None:
-    """A task that waits for a probe, or probes, stops at once. Writes are verified; other numbers are not attempted."""
+    """A task that waits for a probe, or probes, stops immediately.
+
+    Writes are verified; other numbers are not attempted.
+    """
 
     async def scenario(fleet: _Fleet) -> None:
         fleet.start_outage(1.5, 1e9)
@@ -264,7 +267,7 @@ def test_rate_limiting_is_not_an_outage() -> None:
 
 @pytest.mark.parametrize("failures", [9, 10, _CONCURRENCY])
 def test_nine_consecutive_failures_do_not_open_the_circuit(failures: int) -> None:
-    """Nine consecutive failures are retried at once; one more opens the circuit. No number is lost.
+    """Nine consecutive failures are retried immediately; one more opens the circuit. No number is lost.
 
     This holds even if all requests in flight fail, which exceeds the initial retry budget.
     """

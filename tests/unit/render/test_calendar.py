@@ -104,7 +104,7 @@ def test_account_calendar_has_the_changes_of_its_schedules() -> None:
 
 
 def test_earliest_change_after_the_range_is_named() -> None:
-    """Its time is in the time zone that all accounts share, or in UTC."""
+    """The time of the change is in the time zone that all accounts share, or in UTC."""
     late, early = (AccountCalendar("a", "Asia/Seoul", (), f"2026-12-{day}T00:00:00Z") for day in (31, 22))
     page = text(calendar_of(late, early), color=False, width=160)
     assert page.endswith(" 00:00 KST. The next change after that is at 2026-12-22 09:00 KST.\n")

@@ -317,7 +317,7 @@ def test_masked_terminal_is_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_stderr_is_masked_by_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A number that arrives in parts is masked, a prompt without a newline is shown at once, and other bytes stay."""
+    """A number that arrives in parts is masked. A prompt without a newline is shown immediately. Other bytes stay."""
     output = io.BytesIO()
     monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(output, encoding="utf-8"))
     MaskedStream.install(MASK)

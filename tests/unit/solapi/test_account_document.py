@@ -1,4 +1,4 @@
-"""The account document gives the same account whether it is read at once or in pieces; anything else is an error."""
+"""The account document gives the same account whether it is read as a whole or in pieces; anything else is an error."""
 
 import random
 import re

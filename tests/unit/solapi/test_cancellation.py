@@ -1,4 +1,4 @@
-"""Stopping a run: waits end at once with the reason, requests in flight finish, other cancellations are unchanged."""
+"""Stopping a run: waits end immediately with the reason, requests in flight finish, other cancellations stay."""
 
 import asyncio
 

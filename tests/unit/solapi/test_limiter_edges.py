@@ -65,7 +65,7 @@ def test_two_simultaneous_cancellations_return_one_slot() -> None:
     assert used == 1
 
 
-def test_slot_returned_at_the_end_of_a_pause_is_granted_at_once() -> None:
+def test_slot_returned_at_the_end_of_a_pause_is_granted_immediately() -> None:
     """A waiter behind a cancelled waiter does not wait longer than the pause."""
 
     async def scenario() -> tuple[float, float]:

@@ -166,7 +166,7 @@ def test_complete_response_counts_after_a_half_close(start: bytes, how: int) -> 
 
 
 @pytest.mark.parametrize("start", [b"", b"HTTP/1.1 2", http_response(body=_DOCUMENT[:40], length=len(_DOCUMENT))])
-def test_reset_is_reported_at_once(start: bytes) -> None:
+def test_reset_is_reported_immediately(start: bytes) -> None:
     """A reset before or during a response fails a read and makes a write ambiguous."""
 
     async def resets(writer: asyncio.StreamWriter) -> None:
@@ -191,8 +191,8 @@ def test_reset_is_reported_at_once(start: bytes) -> None:
 def test_silent_server_delays_its_own_accounts_only(stalled: int, good: int, *, accepts: bool) -> None:
     """Connections that are accepted or not, and never served, delay their own accounts only.
 
-    If fewer accounts are stalled than may run at once, the others are not delayed. If more are stalled, the others wait
-    for a turn.
+    If fewer accounts are stalled than may run concurrently, the others are not delayed. If more are stalled, the others
+    wait for a turn.
     """
 
     async def scenario() -> None:

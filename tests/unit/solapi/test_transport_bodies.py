@@ -105,7 +105,7 @@ async def test_short_response_is_kept_unchanged(monkeypatch: pytest.MonkeyPatch,
 async def test_truncated_or_stalled_body_ends_in_time(
     method: str, error: type[ApiError], sink: Callable[[bytes], None] | None
 ) -> None:
-    """A truncated body is an error at once. A stalled body is an error when the time of the attempt is over."""
+    """A truncated body is an error immediately. A stalled body is an error when the time of the attempt is over."""
     with pytest.raises(error) as broken:
         await _exchange(_breaks, method, sink=sink)
     assert not broken.value.timed_out
@@ -114,7 +114,7 @@ async def test_truncated_or_stalled_body_ends_in_time(
     assert stalled.value.timed_out
 
 
-async def test_body_truncated_before_the_wait_is_an_error_at_once() -> None:
+async def test_body_truncated_before_the_wait_is_an_error_immediately() -> None:
     """A failure before the wait ends it, not the time of the attempt."""
     loop = asyncio.get_running_loop()
     body = aiohttp.StreamReader(BaseProtocol(loop), 1, loop=loop)

@@ -516,7 +516,7 @@ def test_buffered_sink_writes_after_a_fifth_of_a_second() -> None:
 
 
 def test_buffered_sink_writes_when_full() -> None:
-    """A full buffer is written at once, and its timer is cancelled."""
+    """A full buffer is written immediately, and its timer is cancelled."""
     stream = Stream()
     sink = Sink(stream, is_buffered=True)
     line = b"x" * 1023 + b"\n"

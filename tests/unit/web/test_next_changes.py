@@ -57,7 +57,7 @@ def test_changes_outside_the_range_are_not_shown() -> None:
 
 
 def test_next_changes_follow_the_clock_and_the_files() -> None:
-    """Past changes are omitted, a changed file is used at once, and the clock may be set back."""
+    """Past changes are omitted, a changed file is used immediately, and the clock may be set back."""
     initial, next_changes = account("one", dated(1), dated(5, duration=None)), NextChanges()
     assert summarize(next_changes.next([initial], NOW, days=1, limit=9)) == [
         (1, "one", 1),

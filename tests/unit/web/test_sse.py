@@ -100,7 +100,7 @@ def test_page_has_the_version_of_the_first_event(tmp_path: Path) -> None:
 
 
 def test_head_request_for_events_does_not_take_a_slot(tmp_path: Path) -> None:
-    """HEAD gets a response at once."""
+    """HEAD gets a response immediately."""
     with serve_pages(tmp_path / "ledger.db") as url:
         for _ in range(MAX_STREAMS + 1):
             response = request(url, "/events", "HEAD")
