@@ -100,9 +100,9 @@ def test_any_response_to_a_write_is_valid_or_ambiguous(body: bytes) -> None:
 @example(status=500, body=_DEEP, is_write=True)
 @example(status=400, body=_HUGE, is_write=True)
 @example(status=400, body=_HALF, is_write=False)
-def test_any_refusal_is_one_short_error(status: int, body: bytes, *, write: bool) -> None:
+def test_any_refusal_is_one_short_error(status: int, body: bytes, *, is_write: bool) -> None:
     """Every status and body gives one error, which keeps the status."""
-    error = wire.refusal(status, body, is_write=write)
+    error = wire.refusal(status, body, is_write=is_write)
     assert isinstance(error, ApiError)
     assert error.http_status == status
     assert len(str(error)) < 700
