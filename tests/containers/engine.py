@@ -176,7 +176,7 @@ class Container:
         self.name = name
 
     def exec(self, *command: str, check: bool = False) -> subprocess.CompletedProcess[str]:
-        """Run a program in it."""
+        """Run a program in the container."""
         return self._engine.podman("exec", self.name, *command, check=check)
 
     @property

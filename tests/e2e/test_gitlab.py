@@ -80,7 +80,7 @@ def merge(pipeline: Pipeline, forge: Forge, **run: Any) -> None:
 
 
 def test_plan_updates_its_one_note(pipeline: Pipeline, forge: Forge, served: Served) -> None:
-    """The note is found after a hundred notes of others."""
+    """The note is found after a hundred notes of other users."""
     forge.comments = [
         {"id": index, "author": {"id": 9}, "body": "<!-- senderid plan senderid -->"} for index in range(120)
     ]

@@ -22,7 +22,7 @@ from tests.e2e.conftest import SENDERID, Command, Serve, Served
 from worker.sandbox import Fault, Sandbox, SandboxAccount
 
 _CANARY = "Canary/of+the=secret&{}%"
-"""What URLs and base64 spell otherwise is in it."""
+"""A secret with characters that URLs and base64 encode."""
 _HASTE = {
     "SENDERID_RETRY__ATTEMPTS": "1",
     "SENDERID_RETRY__BASE_SECONDS": "0.01",

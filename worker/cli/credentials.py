@@ -32,7 +32,7 @@ _NO_KEY: Final = frozenset(" ,\"'")
 
 
 def _api_key(reference: SecretRef) -> str | None:
-    """Return the API key that a reference names, or None if it cannot be read. No command is run for it."""
+    """Return the API key that a reference names, or None if it cannot be read. Commands are not run."""
     try:
         return _read_secret(reference, Message("API key"), _NO_COMMANDS)[0]
     except CredentialsMissing:

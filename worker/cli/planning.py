@@ -142,7 +142,7 @@ def preview(
 
 @contextmanager
 def notifying_of_files(settings: "Settings", *, is_wanted: bool = True) -> Iterator[None]:
-    """Send notifications of invalid desired-state files inside the `with` block, if the settings ask for that."""
+    """Send notifications of invalid desired-state files inside the `with` block, if the settings enable them."""
     try:
         yield
     except DesiredStateError as error:
@@ -156,7 +156,7 @@ def notifying_of_files(settings: "Settings", *, is_wanted: bool = True) -> Itera
 async def notify(
     run: "Session", plans: "Iterable[AccountPlan]", results: "Iterable[AccountResult | None]", coverage: "Coverage"
 ) -> None:
-    """Send notifications of what a run shows, if the settings ask for that."""
+    """Send notifications of what a run shows, if the settings enable them."""
     if run.settings.notify.one_shot:
         from worker.cli.notifications import notify_of_accounts
 

@@ -114,7 +114,7 @@ def read_csv(source: str, data: bytes, skip: Collection[str] = (), encoding: str
 
 
 def _detect_delimiter(lines: Sequence[str], skip: Collection[str]) -> str:
-    """Return the delimiter with which the first rows name most fields, or the most frequent of them."""
+    """Return the delimiter with which the first rows name most fields, or the most frequent delimiter."""
     first_lines = lines[:SEARCHED_ROWS]
     text = "".join(first_lines)
 

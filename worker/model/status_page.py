@@ -102,7 +102,7 @@ class AccountStatus(Struct, frozen=True, kw_only=True):
         return platform(self.key)
 
     def is_later_than(self, other: Self) -> bool:
-        """Return True if the read is later than that of another state of the same account."""
+        """Return True if the read is later than the read of another state of the same account."""
         return (self.at or "") > (other.at or "")
 
     def replaced(self, **fields: Any) -> Self:

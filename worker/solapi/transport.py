@@ -39,9 +39,9 @@ _HEADERS: Final = {
 
 _MIB: Final = 1 << 20
 _RAW_CAP: Final = 64 * _MIB
-"""Maximum size of a response before decompression, in bytes. An account of a million numbers has about half of that."""
+"""Maximum size of a response before decompression, in bytes. An account of a million numbers needs about half of it."""
 _INFLATED_CAP: Final = 2048 * _MIB
-"""Maximum size of a decompressed response, in bytes. An account of a million numbers has about a quarter of that."""
+"""Maximum size of a decompressed response, in bytes. An account of a million numbers needs about a quarter of it."""
 _PIECE: Final = _MIB
 """Maximum count of decompressed bytes per step."""
 _SLICE: Final = 16 << 10

@@ -278,7 +278,7 @@ def test_invalid_settings_keep_the_last_valid_version() -> None:
 
 
 def test_changed_quota_starts_after_the_old_window() -> None:
-    """Requests under the old quota still count in it."""
+    """Requests under the old quota still count under the new one."""
 
     async def scenario() -> None:
         api_account = account()

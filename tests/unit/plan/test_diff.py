@@ -186,7 +186,7 @@ def change(observed: str, desired: str, phone: str = PHONE) -> Change:
 
 
 def test_number_without_a_recorded_write_has_no_cause() -> None:
-    """A number that no run has written has no cause, whatever is recorded for others."""
+    """A number that no run has written has no cause, whatever is recorded for other numbers."""
     unknown, known = change("INACTIVE", "ACTIVE", "0211"), change("INACTIVE", "ACTIVE", "0222")
     assert add_causes([unknown, known], ObservedAccount("1", {}), AccountMemory({"0222": Status.ACTIVE})) == (
         unknown,

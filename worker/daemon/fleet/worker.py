@@ -64,7 +64,7 @@ _TAKEN: Final = 16
 _FINISH_SECONDS: Final = 0.05
 """Time in seconds to wait for further turns to end, so that one statement records all of them."""
 _MAX_MOVES: Final = 3
-"""Moves of an account between lanes without a turn. More of them mean that workers have different keys for it."""
+"""Maximum count of moves of an account without a turn. More moves mean that workers have different keys for it."""
 _BUSY_SECONDS: Final = 5.0
 """Time in seconds after which an account is tried again whose lease another run has."""
 _STALE_SECONDS: Final = 60.0

@@ -101,7 +101,10 @@ _WORKERS: Final = """
 
 
 class PublishedAccount(Struct, frozen=True):
-    """One account of a revision. `document` is the canonical form of its documents, and `sha256` the hash of that."""
+    """One account of a revision.
+
+    `document` is the canonical form of its documents, and `sha256` is the hash of `document`.
+    """
 
     name: str
     lane: int

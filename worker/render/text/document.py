@@ -67,7 +67,7 @@ def _error(item: AttentionGroup, paint: Paint, columns: int) -> Iterator[str]:
 
 
 def _closing(view: DocumentView, paint: Paint, columns: int) -> Iterator[str]:
-    """Yield the verdict, with the outcome of a run in colour, and the remarks on it."""
+    """Yield the verdict, with the outcome of a run in colour, and its remarks."""
     word = "" if view.ending is None else f"{translate(view.ending.word).capitalize()}:"
     first, *further_lines = indented(view.verdict, columns, "", "  ")
     yield (paint(view.tone, word) if word else "") + paint("bold", first.removeprefix(word))

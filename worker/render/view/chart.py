@@ -11,7 +11,7 @@ __all__ = ["CHART_HEIGHT", "CHART_WIDTH", "BarPart", "RequestChart", "request_ch
 CHART_WIDTH, CHART_HEIGHT = 1000, 160
 """Width and height of a chart in its own units. A page stretches it."""
 _TICKS = 4
-"""The count of labels of the x axis. Each is at the start of an equal part of it."""
+"""Count of labels of the x axis. They divide the axis into equal parts."""
 
 
 class BarPart(Struct, frozen=True):
