@@ -90,25 +90,31 @@ def test_wall_times_keep_their_order(one: datetime, other: datetime, zone: str) 
     assert to_utc(earlier, load_zone(zone)) <= to_utc(later, load_zone(zone))
 
 
-def _reference(schedule: Schedule, moment: datetime, starts: dict[datetime, datetime]) -> Status | None:
+_Window = tuple[datetime, datetime, Status]
+
+
+def _weekly_windows(schedule: Schedule, near: datetime) -> list[_Window]:
+    """Return the start, the end and the status of each weekly window that is in force within a week of a time."""
+    zone = load_zone(schedule.timezone)
+    today = near.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None, fold=0)
+    days = [today + timedelta(offset) for offset in range(-15, 9)]
+    return [
+        (to_utc(day + start * _MINUTE, zone), to_utc(day + end * _MINUTE, zone), week.status)
+        for day in days
+        if day.weekday() == 0
+        for week in schedule.weekly
+        for start, end in week.spans
+    ]
+
+
+def _reference(
+    schedule: Schedule, moment: datetime, weekly: Sequence[tuple[datetime, datetime, Status]]
+) -> Status | None:
     """Return the status of a schedule at a given time, computed from every window of the days around it."""
     for window in schedule.dated:
         if (window.start is None or window.start <= moment) and (window.end is None or moment < window.end):
             return window.status
-    zone = load_zone(schedule.timezone)
-    local = moment.astimezone(zone).replace(tzinfo=None, fold=0)
-    for offset in range(-8, 9):
-        day = local.replace(hour=0, minute=0) + timedelta(offset)
-        if day.weekday() != 0:
-            continue
-        for week in schedule.weekly:
-            for span in week.spans:
-                clock_start, clock_end = (day + minute * _MINUTE for minute in span)
-                for clock in (clock_start, clock_end):
-                    starts.setdefault(clock, to_utc(clock, zone))
-                if starts[clock_start] <= moment < starts[clock_end]:
-                    return week.status
-    return schedule.base_status
+    return next((status for start, end, status in weekly if start <= moment < end), schedule.base_status)
 
 
 @pytest.mark.slow
@@ -117,9 +123,9 @@ def _reference(schedule: Schedule, moment: datetime, starts: dict[datetime, date
 def test_status_equals_that_of_every_minute(schedule: Schedule, clock: datetime) -> None:
     """Compare 36 hours minute by minute, including the transitions between them."""
     start = to_utc(clock, load_zone(schedule.timezone))
-    starts: dict[datetime, datetime] = {}
+    weekly = _weekly_windows(schedule, start)
     minutes = [start + minute * _MINUTE for minute in range(36 * 60)]
-    statuses = [_reference(schedule, moment, starts) for moment in minutes]
+    statuses = [_reference(schedule, moment, weekly) for moment in minutes]
     expected = [
         (later, status)
         for (later, status), previous in zip(zip(minutes[1:], statuses[1:], strict=True), statuses, strict=False)
@@ -133,7 +139,7 @@ def test_status_equals_that_of_every_minute(schedule: Schedule, clock: datetime)
     assert actual == expected
     edges = [start, *(when for when, _ in actual), minutes[-1]]
     for moment in {*edges, *(edge - timedelta(seconds=1) for edge in edges[1:]), *minutes[::97]}:
-        assert scheduled_status(schedule, moment).status is _reference(schedule, moment, starts)
+        assert scheduled_status(schedule, moment).status is _reference(schedule, moment, weekly)
 
 
 @given(st.lists(weeks, min_size=1, max_size=4))

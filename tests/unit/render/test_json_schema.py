@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -47,7 +48,13 @@ CoreLoader.add_constructor("tag:yaml.org,2002:int", lambda _, node: int(node.val
 
 def validation_errors(name: str, document: object) -> list[str]:
     """Return the messages of the errors that a schema reports in a document."""
-    return [error.message for error in Draft202012Validator(schema(name)).iter_errors(document)]
+    return [error.message for error in validator(name).iter_errors(document)]
+
+
+@cache
+def validator(name: str) -> Draft202012Validator:
+    """Return the validator of a schema."""
+    return Draft202012Validator(schema(name))
 
 
 def load_yaml(text: str, loader: type[yaml.BaseLoader | yaml.SafeLoader]) -> Any:
