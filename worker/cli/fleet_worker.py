@@ -17,10 +17,10 @@ from worker.cli.services import Services
 from worker.config.settings import Settings
 from worker.daemon.fleet import Admission, FleetWorker
 from worker.daemon.fleet.agenda import AgendaThread
-from worker.daemon.fleet.batches import Batches
 from worker.daemon.passes import Pass, Passes
 from worker.daemon.scheduler import LONGEST_REST
 from worker.ledger import Ledger, NullLedger
+from worker.ledger.batches import Batches
 from worker.ledger.group_commit import GroupCommits
 from worker.ledger.postgres.agenda import Agenda, Balance, QueueLength, give_up
 from worker.ledger.postgres.database import PostgresDatabase

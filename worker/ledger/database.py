@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, cont
 from typing import Any, Protocol, TypeVar
 
 from worker.ledger.records import RunInfo, Subject
+from worker.model.accounts import AccountMemory
 from worker.model.errors import LedgerError
 from worker.model.ports import SharedQuota
 
@@ -203,6 +204,10 @@ class Database(Protocol):
             LedgerError: the ledger cannot be read, or it changed during the read.
             TimeoutError: the queries exceeded the time limit.
         """
+        ...
+
+    def recall(self, connection: Connection, keys: Sequence[str]) -> Mapping[str, AccountMemory]:
+        """Return the memories of accounts by their keys."""
         ...
 
     def probe(self) -> None:

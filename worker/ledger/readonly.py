@@ -1,9 +1,10 @@
 """Read-only access to the memory of accounts, and to the use of plan files."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from worker.ledger import writes
+from worker.ledger.batches import Batches
 from worker.ledger.database import Database
 from worker.model.accounts import AccountMemory, PlanFile, PlanFileUse
 
@@ -17,17 +18,21 @@ def memory_reader(database: Database) -> Callable[[str], Awaitable[AccountMemory
     """
     is_checked = False
 
-    def read(key: str) -> AccountMemory:
+    def read(keys: Sequence[str]) -> list[AccountMemory]:
         nonlocal is_checked
         with database.read(skip_check=is_checked) as connection:
             is_checked = True
-            return AccountMemory() if connection is None else writes.recall(connection, key)
+            memories = {} if connection is None else database.recall(connection, keys)
+        return [memories.get(key, AccountMemory()) for key in keys]
 
-    async def recall(key: str) -> AccountMemory:
+    async def read_in_thread(keys: Sequence[str]) -> list[AccountMemory]:
+        return await asyncio.to_thread(read, keys)
+
+    async def read_file(key: str) -> AccountMemory:
         # reading a file takes less time than a switch to another thread
-        return await asyncio.to_thread(read, key) if database.is_remote else read(key)
+        return read([key])[0]
 
-    return recall
+    return Batches(read_in_thread) if database.is_remote else read_file
 
 
 def plan_use_reader(

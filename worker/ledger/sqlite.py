@@ -10,10 +10,11 @@ from errno import EACCES
 from pathlib import Path
 from typing import Any, Final
 
-from worker.ledger import lock
+from worker.ledger import lock, writes
 from worker.ledger.database import Connection, Transactions, Wait
 from worker.ledger.records import RunInfo, Subject
 from worker.ledger.schema import connect, connect_to_read, file_version, unusable_error
+from worker.model.accounts import AccountMemory
 from worker.model.errors import LedgerError
 from worker.model.messages import Message, system_text
 from worker.model.ports import SharedQuota
@@ -105,6 +106,10 @@ class SqliteFile:
                     return connection, opened_at
                 connection.close()
         return None
+
+    def recall(self, connection: Connection, keys: Sequence[str]) -> dict[str, AccountMemory]:
+        """Return the memories of accounts by their keys."""
+        return {key: writes.recall(connection, key) for key in keys}
 
     def probe(self) -> None:
         """Check that the file can be used, without creating one."""

@@ -111,7 +111,9 @@ async def test_account_in_sync_has_no_entry(database: Database) -> None:
     ]
     # an account that was not started has only counts
     assert rows(database, "SELECT phone FROM outcomes") == []
-    assert await memory_reader(database)("vendor 1") == AccountMemory({A: OFF}, names=NAMES)
+    recall = memory_reader(database)
+    known, unknown = await asyncio.gather(recall("vendor 1"), recall("vendor 4"))
+    assert (known, unknown) == (AccountMemory({A: OFF}, names=NAMES), AccountMemory())
 
 
 async def test_memory_has_the_latest_credentials_of_each_account_name(database: Database) -> None:

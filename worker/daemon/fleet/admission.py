@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from msgspec.structs import replace
 
 from worker.daemon.fleet.agenda import AgendaThread
-from worker.daemon.fleet.batches import Batches
 from worker.daemon.passes import Admitted
+from worker.ledger.batches import Batches
 from worker.ledger.postgres.agenda import Agenda, Pause
 from worker.model.accounts import DesiredAccount
 from worker.model.plans import Action, Verdict, tally

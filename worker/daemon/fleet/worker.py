@@ -17,9 +17,9 @@ from worker.config.settings import Settings
 from worker.daemon import suspension
 from worker.daemon.fleet.admission import report_pause
 from worker.daemon.fleet.agenda import AgendaThread
-from worker.daemon.fleet.batches import Batches
 from worker.daemon.passes import AccountPass, Pass, Passes
 from worker.daemon.scheduler import backoff_seconds
+from worker.ledger.batches import Batches
 from worker.ledger.postgres.agenda import (
     CHANGED,
     ROUTINE,

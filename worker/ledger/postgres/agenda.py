@@ -12,17 +12,15 @@ from msgspec import Struct
 
 from worker.config.desired.canonical import FORMAT
 from worker.config.settings import resolve_limit
-from worker.ledger import writes
 from worker.ledger.database import Connection, transaction
 from worker.ledger.postgres.leases import PostgresLeases, lane_name
+from worker.ledger.postgres.memories import recall_all
 from worker.ledger.postgres.publications import CHANGED, lock_rows
-from worker.ledger.records import credentials_of
-from worker.model.accounts import AccountMemory, Status
+from worker.model.accounts import AccountMemory
 from worker.model.errors import LedgerError
 from worker.model.fleet import LANES, RevisionState
 from worker.model.messages import Message
 from worker.model.plans import Action
-from worker.model.results import RunOutcome
 from worker.plan.safety import fleet_refusals
 
 __all__ = [
@@ -108,15 +106,6 @@ _QUEUE_LENGTH: Final = f"""
     SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(due_at)), 0)::float8, coalesce(extract(epoch
         FROM clock_timestamp() - min(due_at) FILTER (WHERE priority = {CHANGED})), 0)::float8
     FROM accounts WHERE worker IS NULL AND due_at <= statement_timestamp()
-"""
-_NEWEST_ENTRIES: Final = """
-    SELECT DISTINCT ON (key) key, outcome, EXISTS (SELECT 1 FROM entries AS open WHERE open.key = entries.key
-        AND NOT open.settled) FROM entries WHERE key = ANY(?1) ORDER BY key, id DESC
-"""
-_WRITTEN: Final = "SELECT key, phone, status FROM written WHERE key = ANY(?1)"
-_NAMES: Final = """
-    SELECT DISTINCT ON (key, account) key, account, credentials FROM entries WHERE key = ANY(?1)
-    ORDER BY key, account, id DESC
 """
 
 
@@ -374,28 +363,8 @@ class Agenda:
         return frozenset(denied), names, pause
 
     def memories(self, keys: Sequence[str]) -> dict[str, AccountMemory]:
-        """Return the memories of accounts by their keys, in a few queries for all accounts without open entries."""
-        connection = self._connection
-        newest = {key: (outcome, is_open) for key, outcome, is_open in connection.execute(_NEWEST_ENTRIES, (keys,))}
-        statuses: dict[str, dict[str, Status]] = {}
-        for key, phone, status in connection.execute(_WRITTEN, (keys,)):
-            statuses.setdefault(key, {})[phone] = Status(status)
-        registered = dict(connection.execute("SELECT key, numbers FROM registered WHERE key = ANY(?)", (keys,)))
-        names: dict[str, dict[str, str | None]] = {}
-        for key, account, credentials in connection.execute(_NAMES, (keys,)):
-            names.setdefault(key, {})[account] = credentials
-        memories = {}
-        for key in keys:
-            outcome, is_open = newest.get(key, (RunOutcome.CONVERGED, False))
-            if is_open or outcome != RunOutcome.CONVERGED:
-                memories[key] = writes.recall(connection, key)
-            else:
-                memories[key] = AccountMemory(
-                    statuses.get(key, {}),
-                    registered=registered.get(key),
-                    names={name: credentials_of(text) for name, text in names.get(key, {}).items()},
-                )
-        return memories
+        """Return the memories of accounts by their keys."""
+        return recall_all(self._connection, keys)
 
     def drain(self) -> None:
         """Record that this worker ends, and release the lanes that are not in use."""

@@ -2,7 +2,7 @@
 
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
@@ -10,6 +10,7 @@ from worker import __version__
 from worker.ledger.database import Connection
 from worker.ledger.postgres.connection import PostgresConnection
 from worker.ledger.postgres.leases import PostgresLeases
+from worker.ledger.postgres.memories import recall_all
 from worker.ledger.postgres.schema import (
     OLDEST_SERVER,
     SCHEMA,
@@ -18,6 +19,7 @@ from worker.ledger.postgres.schema import (
     schema_version,
 )
 from worker.ledger.records import RunInfo
+from worker.model.accounts import AccountMemory
 from worker.model.credentials import Secret
 from worker.model.errors import LedgerError
 from worker.model.messages import Message
@@ -159,6 +161,10 @@ class PostgresDatabase:
             raise
         connection.expire_in(None)
         self._readers.append((connection, time.monotonic()))
+
+    def recall(self, connection: Connection, keys: Sequence[str]) -> dict[str, AccountMemory]:
+        """Return the memories of accounts by their keys."""
+        return recall_all(connection, keys)
 
     def probe(self) -> None:
         """Check that the ledger can be used."""

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from worker.daemon.fleet.batches import Batches
+from worker.ledger.batches import Batches
 
 
 async def test_calls_during_an_execution_are_executed_together() -> None:
