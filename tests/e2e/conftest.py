@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import environments, forkserver
+from tests.support import die_at, environments, forkserver
 from tests.support.postgres import new_database
 from worker.sandbox import Sandbox, SandboxAccount
 
@@ -76,13 +76,19 @@ class Forked(subprocess.Popen[str]):
                 super().__init__(program, pass_fds=[writer], **arguments)
             finally:
                 os.close(writer)
-            self._command = int.from_bytes(announced.read(4), "big")
+            self.command_pid = int.from_bytes(announced.read(4), "big")
+            """The process id of the command. `pid` is that of its client."""
 
     def send_signal(self, sig: int) -> None:
         """Send a signal unless the command has ended."""
         with suppress(ProcessLookupError):
             if self.poll() is None:
-                os.kill(self._command, sig)
+                os.kill(self.command_pid, sig)
+
+
+def pid_of(process: subprocess.Popen[str]) -> int:
+    """Return the process id of a command."""
+    return process.command_pid if isinstance(process, Forked) else process.pid
 
 
 class Command:
@@ -124,13 +130,22 @@ class Command:
         usual = {name: value for name, value in _MACHINE.items() if name.startswith(_READ_AT_START)}
         return self.quick is not None and requested == usual
 
-    def popen(self, *arguments: str, program: Sequence[str] = (), **more: Any) -> subprocess.Popen[str]:
-        """Start the command, or another program, in the background."""
+    def popen(
+        self, *arguments: str, program: Sequence[str] = (), dies_at: tuple[str, int] | None = None, **more: Any
+    ) -> subprocess.Popen[str]:
+        """Start the command, or another program, in the background.
+
+        `dies_at` is a point of `die_at`, and which time the command reaches it: the command kills itself there.
+        """
         streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         options: dict[str, Any] = {"cwd": self.folder, "env": self.environment, "text": True} | streams | more
+        quick, usual = [f"{self.quick}/senderid"], [SENDERID]
+        if dies_at is not None:
+            point = (dies_at[0], f"{dies_at[1]}")
+            quick, usual = [f"{self.quick}/die_at", *point], [sys.executable, die_at.__file__, *point]
         if self._is_forked and not program and streams.keys() >= more.keys():
-            return Forked([f"{self.quick}/senderid", *arguments], **options)
-        return subprocess.Popen([*(program or [SENDERID]), *arguments], **options)  # noqa: S603 - our own command
+            return Forked([*quick, *arguments], **options)
+        return subprocess.Popen([*(program or usual), *arguments], **options)  # noqa: S603 - our own command
 
     def __call__(self, *arguments: str, stdin: str = "", timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """Run the command and wait for its end."""
@@ -183,6 +198,7 @@ def quick() -> Iterator[Path]:
         client = f"exec {sys.executable} -IS {forkserver.__file__} {path}"
         for name, lines in {
             "senderid": [f'{client} worker "$@"'],
+            "die_at": [f'{client} die_at "$@"'],
             "python": [
                 f'[ "$1 $2 $3" = "-I -m worker.cli.ci" ] && shift 3 && {client} worker.cli.ci "$@"',
                 f'exec {sys.executable} "$@"',
@@ -257,7 +273,7 @@ def background() -> Iterator[Background]:
     running: list[subprocess.Popen[str]] = []
 
     def start(command: Command, *arguments: str) -> "subprocess.Popen[str]":
-        running.append(command.popen(*arguments, program=[sys.executable, "-m", "worker"]))
+        running.append(command.popen(*arguments))
         return running[-1]
 
     yield start

@@ -3,7 +3,6 @@
 import json
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,7 +13,6 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import Command, Serve
-from tests.support import die_at
 from tests.support.die_at import POINTS, POSTGRES_POINTS
 from tests.support.ledgers import rows
 from tests.support.postgres import new_database
@@ -28,7 +26,6 @@ _SECRET = "CANARYSECRETCANARYSECRET12345678"
 _CONCURRENCY = 4
 _AHEAD = 3 * 4 * _CONCURRENCY
 """Intents that a run may have noted and not sent when it died."""
-_DIE_AT = die_at.__file__
 
 
 class Scene:
@@ -59,10 +56,10 @@ class Scene:
         lines = "".join(f"  {phone}: {status}\n" for phone, status in self.desired.items())
         command.write("d.yaml", f"version: 1\nnumbers:\n{lines}")
 
-    def start(self, *program: str) -> subprocess.Popen[str]:
-        """Start an apply."""
+    def start(self, dies_at: tuple[str, int] | None = None) -> subprocess.Popen[str]:
+        """Start an apply. It may kill itself at a point."""
         self.end_leases()
-        return self.command.popen("apply", "-y", "-f", "d.yaml", "--format", "json", program=program)
+        return self.command.popen("apply", "-y", "-f", "d.yaml", "--format", "json", dies_at=dies_at)
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Return rows of the ledger, or none while there is no ledger."""
@@ -141,7 +138,7 @@ def _until(process: subprocess.Popen[str], condition: Callable[[], bool]) -> Non
 
 
 def _dies(scene: Scene, point: str, times: int) -> None:
-    process = scene.start(sys.executable, _DIE_AT, point, f"{times}")
+    process = scene.start((point, times))
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL, stderr[-999:]
     scene.check_ledger()

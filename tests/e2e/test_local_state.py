@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import SENDERID, Command, Serve, Served
+from tests.e2e.conftest import Command, Serve, Served, pid_of
 from worker.sandbox import Fault, SandboxAccount
 
 NUMBERS = dict.fromkeys((f"0100000{index:04}" for index in range(30)), "INACTIVE")
@@ -212,7 +212,7 @@ def holder(command: Command, served: Served) -> Iterator[subprocess.Popen[str]]:
     served.sandbox.script(None, "PUT", [None, Fault.STALL])
     slow = {"SENDERID_CONCURRENCY": "1", "SENDERID_TIMEOUT__TOTAL_SECONDS": "600"}
     command.environment |= slow
-    with command.popen("apply", "-y", "-f", "d.yaml", "--format", "json", program=(SENDERID,)) as process:
+    with command.popen("apply", "-y", "-f", "d.yaml", "--format", "json") as process:
         _until(lambda: len(served.writes) > 1)
         for name in slow:
             del command.environment[name]
@@ -227,7 +227,7 @@ def test_lock_timeout_names_the_holder(command: Command, served: Served, holder:
     assert process.returncode == 5
     (result,) = json.loads(process.stdout)["accounts"]
     assert result["outcome"] == "locked"
-    message = rf"process {holder.pid}, run \d{{8}}T\d{{6}}Z-[0-9a-f]{{6}}, since \d{{4}}-\d\d-\d\dT"
+    message = rf"process {pid_of(holder)}, run \d{{8}}T\d{{6}}Z-[0-9a-f]{{6}}, since \d{{4}}-\d\d-\d\dT"
     assert re.search(message, result["error"]["message"])
     assert len(served.writes) == 2
 

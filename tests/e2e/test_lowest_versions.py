@@ -4,6 +4,7 @@ import json
 import re
 import signal
 import subprocess
+import sys
 import tomllib
 import venv
 from collections.abc import Sequence
@@ -35,10 +36,10 @@ def test_every_dependency_has_a_lower_bound() -> None:
 def program(tmp_path_factory: pytest.TempPathFactory) -> Sequence[str]:
     """Install the command with the lowest versions in an environment of its own."""
     folder = tmp_path_factory.mktemp("lowest")
-    venv.create(folder, with_pip=True)
-    python = str(folder / "bin/python")
-    result = subprocess.run(  # noqa: S603 - the environment's own pip
-        [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *_lowest()],
+    venv.create(folder)
+    pip = (sys.executable, "-m", "pip", "--python", str(folder), "--disable-pip-version-check")
+    result = subprocess.run(  # noqa: S603 - our own pip
+        [*pip, "install", "--quiet", "--no-compile", *_lowest()],
         capture_output=True,
         text=True,
         check=False,
@@ -47,7 +48,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Sequence[str]:
     if re.search(r"ConnectionError|NewConnectionError|\(from versions: none\)", result.stderr):
         pytest.skip("no package index can be reached")
     assert result.returncode == 0, result.stderr
-    return python, "-m", "worker"
+    return str(folder / "bin/python"), "-m", "worker"
 
 
 def test_lowest_versions_run(command: Command, serve: Serve, program: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from msgspec.structs import replace
 
-from tests.e2e.conftest import SENDERID, Command, Serve, Served
+from tests.e2e.conftest import Command, Serve, Served, pid_of
 from worker.plan.planfile import seal, unseal
 from worker.render.json_schema import schema
 from worker.sandbox import SandboxAccount
@@ -392,13 +392,13 @@ def test_second_run_is_locked_and_names_the_holder(command: Command, serve: Serv
         "d.yaml", "version: 1\nnumbers:\n" + "".join(f"  {phone}: ACTIVE\n" for phone in account.numbers)
     )
     command.environment["SENDERID_RATE_LIMIT__WRITES"] = "5"
-    first = command.popen("apply", "-y", "-f", "d.yaml", program=(SENDERID,))
+    first = command.popen("apply", "-y", "-f", "d.yaml")
     _until(lambda: len(served.writes) >= 5)
     second = command("apply", "-y", "-f", "d.yaml", "--format", "json")
     assert second.returncode == 5
     result = json.loads(second.stdout)
     assert result["outcome"] == "locked"
-    assert f"process {first.pid}" in result["accounts"][0]["error"]["message"]
+    assert f"process {pid_of(first)}" in result["accounts"][0]["error"]["message"]
     first.terminate()
     first.communicate(timeout=40)
     assert first.returncode == 143

@@ -114,17 +114,19 @@ def test_version_is_the_same_everywhere(dist: tuple[Path, Path]) -> None:
 
 
 def test_wheel_runs_with_locked_dependencies_only(dist: tuple[Path, Path], tmp_path: Path) -> None:
-    venv.create(tmp_path / "venv", with_pip=True)
-    python = str(tmp_path / "venv/bin/python")
-    pip = (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps")
+    venv.create(tmp_path / "venv")
+    pip = (sys.executable, "-m", "pip", "--python", str(tmp_path / "venv"), "--disable-pip-version-check")
+    install = (*pip, "install", "--quiet", "--no-compile", "--no-deps")
     # pip uses the index of the caller's environment
     settings = {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "XDG_"))}
-    result = _run(*pip, "--require-hashes", "-r", str(ROOT / "deploy/docker/runtime.lock"), cwd=tmp_path, **settings)
+    result = _run(
+        *install, "--require-hashes", "-r", str(ROOT / "deploy/docker/runtime.lock"), cwd=tmp_path, **settings
+    )
     if re.search("ConnectionError|NewConnectionError|No matching distribution", result.stderr):
         pytest.skip("no package index can be reached")
     assert result.returncode == 0, result.stderr
-    assert _run(*pip, "--no-index", str(dist[0]), cwd=tmp_path).returncode == 0
-    assert _run(python, "-m", "pip", "check", "--disable-pip-version-check", cwd=tmp_path).returncode == 0
+    assert _run(*install, "--no-index", str(dist[0]), cwd=tmp_path).returncode == 0
+    assert _run(*pip, "check", cwd=tmp_path).returncode == 0
     senderid = str(tmp_path / "venv/bin/senderid")
     assert _run(senderid, "--version", cwd=tmp_path).stdout == f"senderid {__version__}\n"
     demo = _run(senderid, "demo", cwd=tmp_path, NO_COLOR="1")

@@ -3,7 +3,6 @@
 import json
 import signal
 import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from jsonschema import Draft202012Validator
 from msgspec.structs import replace
 
 from tests.e2e.conftest import Command, Served
-from tests.support import die_at
 from worker.plan.planfile import seal, unseal
 from worker.render.json_schema import schema
 from worker.sandbox import SandboxAccount
@@ -25,8 +23,6 @@ NUMBERS = {A: "INACTIVE", B: "ACTIVE", C: "ACTIVE", D: "ACTIVE"}
 FILES = {"config/main.yaml": FILE}
 OTHER = "version: 1\ncredentials: {api_key: {env: NONE}, api_secret: {env: NONE}}\nnumbers: {112: ACTIVE}\n"
 Done = subprocess.CompletedProcess[str]
-
-_DIE_AT = die_at.__file__
 
 
 @pytest.fixture(autouse=True)
@@ -195,7 +191,7 @@ def test_allow_of_the_plan_does_not_allow_a_replay(served: Served, command: Comm
 def test_crashed_run_uses_the_plan_up_from_its_first_intent(
     served: Served, command: Command, point: str, *, used_up: bool
 ) -> None:
-    died = command.popen("apply", "p.json", program=(sys.executable, _DIE_AT, point, "1"))
+    died = command.popen("apply", "p.json", dies_at=(point, 1))
     died.communicate(timeout=60)
     assert died.returncode == -signal.SIGKILL
     second = _apply(command)

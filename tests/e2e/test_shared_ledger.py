@@ -13,7 +13,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.e2e.conftest import Background, Command, Serve, Served
+from tests.e2e.conftest import Background, Command, Serve, Served, pid_of
 from tests.support import short_leases
 from tests.support.ledgers import rows
 from tests.support.postgres import PASSWORD, PostgresServer, server
@@ -109,7 +109,7 @@ def test_second_host_is_locked_and_names_the_holder(
     ((host, run),) = rows(PostgresDatabase(url), "SELECT host, run FROM workers")
     error = json.loads(result.stdout)["accounts"][0]["error"]
     assert error["code"] == "AccountBusy"
-    assert f"(host {host}, process {first.pid}, run {run}, since 20" in error["message"]
+    assert f"(host {host}, process {pid_of(first)}, run {run}, since 20" in error["message"]
     first.kill()
 
 
@@ -177,10 +177,10 @@ def test_run_that_was_stopped_past_its_lease_sends_nothing(
     served.sandbox.script(None, "PUT", [Fault.STALL])
     first = background(one, *_APPLY)
     _until(lambda: len(served.writes) == 1)
-    os.kill(first.pid, signal.SIGSTOP)
+    first.send_signal(signal.SIGSTOP)
     assert _document(two, *_APPLY[:-2], "--lock-timeout", "60s")["outcome"] == "converged"
     writes = list(served.writes)
-    os.kill(first.pid, signal.SIGCONT)
+    first.send_signal(signal.SIGCONT)
     first.communicate(timeout=10)
     assert first.returncode == -signal.SIGALRM
     assert served.writes == writes

@@ -129,8 +129,8 @@ class PostgresServer:
         connection.close()
 
     def create(self, name: str, template: str = "template0") -> None:
-        """Create a database."""
-        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        """Create a database. Copied files cost half the time of copied pages, which also go through the log."""
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
 
 
 @cache
