@@ -141,7 +141,7 @@ class _Chain:
 
 
 def _is_stopped(run: Forked) -> bool:
-    state = Path(f"/proc/{run._command}/stat")
+    state = Path(f"/proc/{run.command_pid}/stat")
     return state.exists() and state.read_text().rpartition(") ")[2].startswith("T")
 
 

@@ -105,21 +105,27 @@ def _supervise(connection: socket.socket) -> bool:
     return False
 
 
-def _import_everything() -> None:
-    """Import every module that a command may import, and exclude the objects from garbage collection."""
-    import gc
+def import_everything() -> None:
+    """Import every module that a command may import."""
     import importlib
-    import inspect
     import pkgutil
-
-    import coverage  # noqa: F401 - commands that are measured start without its import
 
     import worker
 
     for module in pkgutil.walk_packages(worker.__path__, "worker."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
-    inspect.stack()  # finds and remembers the file of every module; coverage would do so in each command
+
+
+def _prepare() -> None:
+    """Do once what each command would do: imports, and what they cause in the garbage collector and in coverage."""
+    import gc
+    import inspect
+
+    import coverage  # noqa: F401
+
+    import_everything()
+    inspect.stack()  # finds and remembers the file of every module
     gc.collect()
     gc.freeze()
 
@@ -142,7 +148,7 @@ def _run(package: str) -> None:
     except SystemExit as end:
         if not isinstance(end.code, int):
             raise
-        threading._shutdown()
+        threading._shutdown()  # type: ignore[attr-defined] # waits for the other threads
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -161,6 +167,6 @@ if __name__ == "__main__":
                 announce=lambda pid: announced > 2 and os.write(announced, pid),
             )
         )
-    _import_everything()
+    _prepare()
     _serve(sys.argv[1])
     _run(sys.argv.pop(1))
