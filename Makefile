@@ -115,9 +115,10 @@ docs: setup ## build the documentation as a site, in build/site
 pictures: setup ## render the pictures of the README, see docs/pictures.py
 	$(BIN)/python docs/pictures.py
 
+# without windows, Chromium needs half of the time
 browser: ## install the Chromium that tests of pages use (Debian and Ubuntu, as root)
 	apt-get update -qq
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-noto-cjk
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium-headless-shell fonts-noto-cjk
 
 # tools of tests/containers, by the names of their Debian packages
 ENGINE := buildah catatonit debootstrap podman runc

@@ -10,7 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
 _CHROMIUM: Final = os.environ.get("CHROMIUM") or next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    filter(None, map(shutil.which, ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"))), None
 )
 _FLAGS: Final = (
     "--no-sandbox",
@@ -70,7 +70,7 @@ class Visit:
 def browser() -> Iterator[Browser]:
     """Start one Chromium for the tests of a module. None of them is async, because Playwright runs its own loop."""
     if _CHROMIUM is None:
-        pytest.skip("there is no Chromium (apt-get install chromium, or name one in CHROMIUM)")
+        pytest.skip("there is no Chromium (`make browser` installs one, or name it in CHROMIUM)")
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=_CHROMIUM, args=list(_FLAGS))
         yield chromium
