@@ -328,8 +328,8 @@ ALL: Final = MappingProxyType({"terminal": terminal, "comment": comment, "report
 def main(names: list[str]) -> int:
     """Render the named pictures, or all of them, and return the exit status."""
     drawn: dict[str, Callable[[Stage, Browser], None]] = {name: ALL[name] for name in names or ALL}
-    names = ("chromium-headless-shell", "chromium", "google-chrome")
-    chromium = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    installed = map(shutil.which, ("chromium-headless-shell", "chromium", "google-chrome"))
+    chromium = os.environ.get("CHROMIUM") or next(filter(None, installed), None)
     if chromium is None:
         print("There is no Chromium: `make browser` installs one, or name it in CHROMIUM.", file=sys.stderr)
         return 1

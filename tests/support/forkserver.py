@@ -6,6 +6,7 @@ without a process of its own.
 """
 
 # ruff: noqa: PLC0415, PTH104, PTH109 - the client must start fast, so it imports almost nothing
+import contextlib
 import json
 import os
 import signal
@@ -54,55 +55,67 @@ def _end_like(status: int) -> None:
 
 
 def _serve(path: str) -> None:
-    """Serve requests until the process is killed. Return only in the process that is to run the command."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # supervisors need no wait
+    """Serve requests until the process is killed. Return only in the process that is to run the command.
+
+    Report the status of each command. Kill a command whose client disconnects.
+    """
+    import select
+
     # the tests may run with ignored signals, as under nohup
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    running: dict[int, tuple[int, socket.socket]] = {}
+    """The command and the connection of each client, by a file descriptor of the command's process."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path + ".new")
         listener.listen(64)
         os.rename(path + ".new", path)
         while True:
-            connection, _ = listener.accept()
-            if os.fork() == 0:
-                break
-            connection.close()
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    if not _supervise(connection):
-        os._exit(0)
+            clients = [connection.fileno() for _, connection in running.values()]
+            ready = select.select([listener.fileno(), *running, *clients], [], [])[0]
+            for process, (command, connection) in list(running.items()):
+                if connection.fileno() in ready and process not in ready:
+                    os.kill(command, signal.SIGKILL)
+                if connection.fileno() in ready or process in ready:
+                    status = os.waitpid(command, 0)[1]
+                    with contextlib.suppress(OSError):
+                        connection.sendall(status.to_bytes(4, "big"))
+                    connection.close()
+                    os.close(process)
+                    del running[process]
+            if listener.fileno() in ready:
+                connection, _ = listener.accept()
+                command = _fork(connection)
+                if command == 0:
+                    break
+                running[os.pidfd_open(command)] = command, connection
+    for process, (_, connection) in running.items():
+        connection.close()
+        os.close(process)
 
 
-def _supervise(connection: socket.socket) -> bool:
-    """Fork the command, and return True in it. Report its status; kill it when the client disconnects."""
-    import select
-
+def _fork(connection: socket.socket) -> int:
+    """Fork the command of a request. Return its process id, or 0 in the process that is to run it."""
     head, streams, _, _ = socket.recv_fds(connection, 8, 3)
-    body = b""
-    while len(body) < int.from_bytes(head, "big"):
-        body += connection.recv(1 << 20)
+    body = connection.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL)
     command = os.fork()
     if command == 0:
         connection.close()
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
-            os.close(stream)
         arguments, folder, environment = json.loads(body)
         sys.argv[1:] = arguments
         os.chdir(folder)
         os.environ.clear()
         os.environ.update(environment)
         time.tzset()
-        return True
+    else:
+        with contextlib.suppress(OSError):
+            connection.sendall(command.to_bytes(4, "big"))
     for stream in streams:
         os.close(stream)
-    connection.sendall(command.to_bytes(4, "big"))
-    process = os.pidfd_open(command)
-    if process not in select.select([process, connection.fileno()], [], [])[0]:
-        os.kill(command, signal.SIGKILL)
-    connection.sendall(os.waitpid(command, 0)[1].to_bytes(4, "big"))
-    return False
+    return command
 
 
 def import_everything() -> None:
