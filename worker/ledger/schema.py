@@ -119,12 +119,13 @@ class _Connection(sqlite3.Connection):
     def close(self) -> None:
         """Close the connection."""
         super().close()
-        _connections.discard(self)
+        with _descriptors:
+            _connections.discard(self)
 
 
 _connections: Final = WeakSet[_Connection]()
 _descriptors: Final = Lock()
-"""Held while the file of a ledger is opened without SQLite, and while a connection is added to `_connections`."""
+"""Held while the file of a ledger is opened without SQLite, and while `_connections` changes."""
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
