@@ -48,6 +48,7 @@ class SqliteFile:
         self.path = path
         self._open_file = open_file
         self._readers: list[tuple[sqlite3.Connection, float]] = []
+        self._is_written = False
         weakref.finalize(self, _close_all, self._readers)
 
     @property
@@ -61,7 +62,13 @@ class SqliteFile:
         return self.path.name
 
     def connect(self, *, program: str, now: Callable[[], str]) -> sqlite3.Connection:
-        """Open the ledger for writing, see `Database`."""
+        """Open the ledger for writing, see `Database`.
+
+        From now on no connection is kept to be used again: the last one to be closed must be one that writes, because
+        only that one moves the write-ahead log into the file.
+        """
+        self._is_written = True
+        _close_all(self._readers)
         lock.prepare(self.path.parent)
         connection = self._open_file(self.path, program=program, now=now)
         connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
@@ -84,7 +91,7 @@ class SqliteFile:
             yield connection
             if before is not None and file_version(self.path) != before:
                 raise LedgerError(Message("the ledger {path} changed while it was read; try again", path=self.name))
-            if connection is not None and before is None:
+            if connection is not None and before is None and not self._is_written:
                 self._readers.append((connection, opened_at))
                 connection = None
         except sqlite3.OperationalError as error:

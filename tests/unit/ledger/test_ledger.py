@@ -332,7 +332,19 @@ async def test_memory_reader_uses_a_connection_for_some_time(
         return connect(*args, **kwargs)  # type: ignore[call-overload,no-any-return]
 
     monkeypatch.setattr(sqlite3, "connect", counted)
-    recall = memory_reader(sqlite)
+    recall = memory_reader(SqliteFile(sqlite.path))
     for _ in range(3):
         await recall("vendor 1")
     assert len(opened) == connections
+
+
+async def test_run_after_a_read_leaves_one_file(sqlite: SqliteFile) -> None:
+    """A connection that only reads, closed last, would leave the write-ahead log behind: a copy would lack the run."""
+    async with ledger(sqlite) as run_ledger:
+        await run_ledger.finish(RunOutcome.CONVERGED)
+    database = SqliteFile(sqlite.path)
+    await memory_reader(database)("vendor 1")
+    async with ledger(database, run_id="run-2") as run_ledger:
+        await memory_reader(database)("vendor 1")
+        await run_ledger.finish(RunOutcome.CONVERGED)
+    assert [path.name for path in sqlite.path.parent.iterdir() if path.is_file()] == [sqlite.path.name]
