@@ -32,10 +32,10 @@ Patch = pytest.MonkeyPatch
 def _forget_timeouts(patch: Patch, condition: Callable[[WriteAttempt, bool], bool]) -> None:
     real = WriteAttempt._judge
 
-    def judge(attempt: WriteAttempt, *given: Any, verified: bool) -> Any:
-        if condition(attempt, verified):
+    def judge(attempt: WriteAttempt, *given: Any, is_verified: bool) -> Any:
+        if condition(attempt, is_verified):
             attempt.is_ambiguous = False
-        return real(attempt, *given, is_verified=verified)
+        return real(attempt, *given, is_verified=is_verified)
 
     patch.setattr(WriteAttempt, "_judge", judge)
 
@@ -47,7 +47,7 @@ def forget_a_timeout_after_a_refused_connection(patch: Patch) -> None:
 
 def forget_a_timeout_without_verification(patch: Patch) -> None:
     """A timed-out write is reported as failed, because the verification read failed."""
-    _forget_timeouts(patch, lambda _, verified: not verified)
+    _forget_timeouts(patch, lambda _, is_verified: not is_verified)
 
 
 def trust_a_rejection_of_a_second_request(patch: Patch) -> None:
