@@ -4,8 +4,8 @@ import hmac
 import re
 from collections import deque
 from collections.abc import Callable, Collection
-from datetime import UTC, datetime
-from email.utils import format_datetime
+from datetime import datetime
+from email.utils import formatdate
 from hashlib import sha256
 from random import Random
 from typing import Any, Final, NamedTuple
@@ -141,11 +141,10 @@ class Api:
 
     def _limited(self, request: Request) -> WireResponse:
         """Return a 429 with any kind of Retry-After, and the part of it that a client must follow."""
-        now = int(self._wall())
-        dates = {text: format_datetime(datetime.fromtimestamp(now + s, UTC), usegmt=True) for text, s in _DATES.items()}
         requested, seconds = self._chance.choice(_RETRY_AFTER)
         request.hold = seconds if 0 < seconds <= _LONGEST_HOLD else self._quota.per_seconds
-        more = {} if requested is None else {"Retry-After": dates.get(requested, requested)}
+        value = self._date(seconds) if requested in _DATES else requested
+        more = {} if value is None else {"Retry-After": value}
         response = self._error_response(429, "TooManyRequests", "")
         body = b'{"errorCode": "TooManyRequests", "message": "too many"}'
         bodies = [body, b"", b"<html>slow down</html>"]
@@ -236,7 +235,11 @@ class Api:
         return WireResponse(200, self._headers(), self._chance.choice(bodies), ResponseKind.AMBIGUOUS)
 
     def _headers(self) -> dict[str, str]:
-        return {"Date": format_datetime(datetime.fromtimestamp(int(self._wall()), UTC), usegmt=True)}
+        return {"Date": self._date()}
+
+    def _date(self, after: float = 0.0) -> str:
+        """Return the server's time, or the time some seconds after it, as a header has it."""
+        return formatdate(int(self._wall()) + after, usegmt=True)
 
 
 _STRANGERS: Final[list[object]] = [

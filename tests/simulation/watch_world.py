@@ -42,6 +42,7 @@ from worker.ledger.sqlite import SqliteFile
 from worker.model.credentials import Credentials, CredentialsRef, Secret, SecretRef
 from worker.model.errors import Interrupted, Problem, SettingsError
 from worker.model.suspension import Suspend
+from worker.model.times import format_utc_ms
 from worker.plan.build import Terms
 from worker.solapi.runtime import Runtime
 from worker.solapi.transport import Response, Transport
@@ -234,8 +235,7 @@ class WatchWorld:
 
     def stamp(self) -> str:
         """Return the time as the ledger stores it."""
-        moment = datetime.fromtimestamp(self.wall(), UTC)
-        return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03}Z"
+        return format_utc_ms(self._now())
 
     @cached_property
     def requests(self) -> dict[tuple[str, str], list[Request]]:

@@ -30,6 +30,7 @@ from worker.model.credentials import Credentials, CredentialsRef, Secret, Secret
 from worker.model.errors import Interrupted, LedgerError
 from worker.model.plans import AccountPlan
 from worker.model.results import AccountResult
+from worker.model.times import format_utc_ms
 from worker.plan.build import Terms
 from worker.plan.comparison import CurrentFiles
 from worker.plan.planfile import SavedAccount
@@ -276,8 +277,7 @@ class World:
             self._reader.close()
 
     def _now(self) -> str:
-        moment = datetime.fromtimestamp(EPOCH + self._loop.time(), UTC)
-        return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03}Z"
+        return format_utc_ms(datetime.fromtimestamp(EPOCH + self._loop.time(), UTC))
 
 
 def simulate(

@@ -207,8 +207,8 @@ def file_version(path: Path) -> tuple[int, int, int] | None:
         stat = path.stat()
     except OSError:  # there is no ledger, or opening it reports the reason
         return None
-    file = path.resolve()
-    folder, log, index = file.parent, file.with_name(f"{file.name}-wal"), file.with_name(f"{file.name}-shm")
+    real = path.resolve()
+    folder, log, index = real.parent, real.with_name(f"{real.name}-wal"), real.with_name(f"{real.name}-shm")
     for file in (log, index):
         if file.exists() and not _has_access(file, os.R_OK):
             raise _unreadable(
