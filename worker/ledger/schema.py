@@ -117,15 +117,14 @@ class _Connection(sqlite3.Connection):
     file: tuple[int, int] | None = None
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection. This takes no lock, because the garbage collector may call it at any time."""
         super().close()
-        with _descriptors:
-            _connections.discard(self)
+        self.file = None
 
 
 _connections: Final = WeakSet[_Connection]()
 _descriptors: Final = Lock()
-"""Held while the file of a ledger is opened without SQLite, and while `_connections` changes."""
+"""Held while the file of a ledger is opened without SQLite, and while a connection is added to `_connections`."""
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -308,3 +309,15 @@ def test_damaged_page_is_detected_on_open(tmp_path: Path) -> None:
     data[len(data) // 2 : len(data) // 2 + 4096] = b"\xa5" * 4096
     path.write_bytes(data)
     _check_refused(path, "damaged|malformed")
+
+
+def test_connection_is_closed_while_another_is_opened(tmp_path: Path) -> None:
+    """The garbage collector closes connections in the middle of an open, and does not wait for its lock."""
+    connection = connect(tmp_path / "ledger.db", program="0", now=clock())
+    closing_thread = Thread(target=connection.close, daemon=True)
+    with schema._descriptors:
+        assert schema._is_connected(tmp_path / "ledger.db")
+        closing_thread.start()
+        closing_thread.join(20)
+        assert not closing_thread.is_alive()
+        assert not schema._is_connected(tmp_path / "ledger.db")
