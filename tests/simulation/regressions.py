@@ -33,6 +33,7 @@ REGRESSIONS: Final[Mapping[int, str]] = {
     77794: "as 74925, with a plan that failed after a read",
     82942: "as 55922, with a response whose time the ledger does not record",
     63684: "a number that a read had shown as changed was written again after a user had set it back",
+    53117: "a write without a response was failed, not unverified, after the API refused another number's request",
     # with earlier generators
     28: "as 41",
     50: "as 41, with a crash after the last write",

@@ -95,6 +95,8 @@ class ModelAccount:
                 failure = error
                 if not isinstance(failure, Ambiguous) and "later" not in str(failure):
                     raise
+                if self._halted is not None:
+                    raise self._halted from None
         assert failure is not None
         raise failure
 

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from worker.model.accounts import ObservedAccount, Status
 from worker.model.errors import (
+    ApiError,
     ConnectionFailed,
     DeadlineExceeded,
     Interrupted,
@@ -34,7 +35,7 @@ class WriteAttempt:
     - `has_conflict`: the latest read showed neither the expected nor the desired status.
     - `is_expired`: the deadline passed before the next request.
 
-    `hold_reason` is why the next request must not be sent.
+    `hold_reason` is why the next request must not be sent. `failure` is the error of the last request.
     """
 
     __slots__ = (
@@ -42,6 +43,7 @@ class WriteAttempt:
         "deadline",
         "end",
         "error",
+        "failure",
         "has_conflict",
         "has_varied",
         "hold_reason",
@@ -73,6 +75,7 @@ class WriteAttempt:
         self.hold_reason: str | None = None
         self.latest_status: Status | None = None
         self.error: WorkerError | None = None
+        self.failure: ApiError | None = None
         self.start = 0.0
         self.end = 0.0
 

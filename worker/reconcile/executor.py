@@ -206,6 +206,7 @@ class Executor:
         try:
             await self._api.put(attempt.phone, attempt.status)
         except ApiError as error:
+            attempt.failure = error
             self._journal.record_response(attempt.phone, attempt.sequence, error)
             raise
         self._journal.record_response(attempt.phone, attempt.sequence, None)
@@ -261,7 +262,8 @@ class Executor:
 
     def _stop(self, attempt: WriteAttempt, reason: WorkerError) -> None:
         attempt.error = attempt.error or reason
-        is_refused = isinstance(reason, ApiError) and reason.http_status is not None
+        # the refusal of another number says nothing about this one
+        is_refused = reason is attempt.failure and attempt.failure.http_status is not None
         # a request sent before the stop may have taken effect, even if its response was an error
         attempt.is_ambiguous = attempt.is_ambiguous or (attempt.sequence > 0 and not is_refused)
         self._halt(reason)

@@ -171,6 +171,16 @@ def test_credentials_without_write_permission_cost_one_request() -> None:
     assert isinstance(writes.stop_reason, AccountRejected)
 
 
+@pytest.mark.parametrize("failure", [Ambiguous("timeout"), ServerError("later", http_status=500)])
+def test_refusal_of_another_number_leaves_a_sent_write_unverified(failure: ApiError) -> None:
+    """The refusal arrives while the write is in flight, and no read shows whether the write took effect."""
+    account = ModelAccount(n0100001="INACTIVE", n0100002="INACTIVE", n0100003="INACTIVE")
+    account.faults = {B: [(AccountRejected("moved", http_status=307), False)], C: [(failure, True)]}
+    account.failing_reads = {2: ServerError("down")}
+    results, _ = execute_changes(account, activation(A), activation(B), activation(C), concurrency=2)
+    assert (results[B].outcome, results[C].outcome) == (Outcome.FAILED, Outcome.UNVERIFIED)
+
+
 def test_unsent_write_is_failed() -> None:
     """Attempts that did not reach the API leave the number failed, with their error."""
     account = ModelAccount(n0100001="INACTIVE")
