@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import Final
 
 from worker.ledger import writes
 from worker.ledger.batches import Batches
@@ -9,6 +10,9 @@ from worker.ledger.database import Database
 from worker.model.accounts import AccountMemory, PlanFile, PlanFileUse
 
 __all__ = ["memory_reader", "plan_use_reader"]
+
+_GATHER_SECONDS: Final = 0.01
+"""Time in seconds in which accounts of a file are gathered: to open it takes a millisecond, and a plan has many."""
 
 
 def memory_reader(database: Database) -> Callable[[str], Awaitable[AccountMemory]]:
@@ -28,11 +32,11 @@ def memory_reader(database: Database) -> Callable[[str], Awaitable[AccountMemory
     async def read_in_thread(keys: Sequence[str]) -> list[AccountMemory]:
         return await asyncio.to_thread(read, keys)
 
-    async def read_file(key: str) -> AccountMemory:
+    async def read_file(keys: Sequence[str]) -> list[AccountMemory]:
         # reading a file takes less time than a switch to another thread
-        return read([key])[0]
+        return read(keys)
 
-    return Batches(read_in_thread) if database.is_remote else read_file
+    return Batches(read_in_thread) if database.is_remote else Batches(read_file, delay=_GATHER_SECONDS)
 
 
 def plan_use_reader(

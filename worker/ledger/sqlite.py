@@ -3,9 +3,8 @@
 import os
 import sqlite3
 import time
-import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, closing, contextmanager
 from errno import EACCES
 from pathlib import Path
 from typing import Any, Final
@@ -33,8 +32,6 @@ _USED_BYTES: Final = """
     ) FROM pragma_page_count, pragma_freelist_count, pragma_page_size
 """
 """SQL of the bytes in use, without the numbers of the latest reads, which no deletion of runs makes smaller."""
-_REUSE_SECONDS: Final = 1.0
-"""Time in seconds for which `read` uses a connection again. Opening one takes a millisecond, and a plan opens many."""
 _NO_TOKEN: Final = 0
 """The kernel frees a lock when its process ends, so a file lock needs no token."""
 
@@ -47,9 +44,6 @@ class SqliteFile:
     def __init__(self, path: Path, *, open_file: Callable[..., sqlite3.Connection] = connect) -> None:
         self.path = path
         self._open_file = open_file
-        self._readers: list[tuple[sqlite3.Connection, float]] = []
-        self._is_written = False
-        weakref.finalize(self, _close_all, self._readers)
 
     @property
     def name(self) -> str:
@@ -62,13 +56,7 @@ class SqliteFile:
         return self.path.name
 
     def connect(self, *, program: str, now: Callable[[], str]) -> sqlite3.Connection:
-        """Open the ledger for writing, see `Database`.
-
-        From now on no connection is kept to be used again: the last one to be closed must be one that writes, because
-        only that one moves the write-ahead log into the file.
-        """
-        self._is_written = True
-        _close_all(self._readers)
+        """Open the ledger for writing, see `Database`."""
         lock.prepare(self.path.parent)
         connection = self._open_file(self.path, program=program, now=now)
         connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
@@ -81,19 +69,15 @@ class SqliteFile:
     @contextmanager
     def read(self, *, skip_check: bool = False, seconds: float | None = None) -> Iterator[sqlite3.Connection | None]:
         """Open the ledger read-only, see `Database`."""
-        reader = self._reader() if skip_check else None
-        before = file_version(self.path) if reader is None else None
-        connection, opened_at = reader or (connect_to_read(self.path, skip_check=skip_check), time.monotonic())
-        if connection is not None:
-            end = None if seconds is None else time.monotonic() + seconds
-            connection.set_progress_handler(None if end is None else lambda: time.monotonic() > end, _STEPS)
+        before = file_version(self.path)
+        connection = connect_to_read(self.path, skip_check=skip_check)
+        if connection is not None and seconds is not None:
+            end = time.monotonic() + seconds
+            connection.set_progress_handler(lambda: time.monotonic() > end, _STEPS)
         try:
             yield connection
             if before is not None and file_version(self.path) != before:
                 raise LedgerError(Message("the ledger {path} changed while it was read; try again", path=self.name))
-            if connection is not None and before is None and not self._is_written:
-                self._readers.append((connection, opened_at))
-                connection = None
         except sqlite3.OperationalError as error:
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
                 raise TimeoutError from None
@@ -103,16 +87,6 @@ class SqliteFile:
         finally:
             if connection is not None:
                 connection.close()
-
-    def _reader(self) -> tuple[sqlite3.Connection, float] | None:
-        """Return an idle connection and the time at which it was opened; None without one. Close those that are old."""
-        with suppress(IndexError):
-            while True:
-                connection, opened_at = self._readers.pop()
-                if time.monotonic() - opened_at < _REUSE_SECONDS:
-                    return connection, opened_at
-                connection.close()
-        return None
 
     def recall(self, connection: Connection, keys: Sequence[str]) -> dict[str, AccountMemory]:
         """Return the memories of accounts by their keys."""
@@ -163,11 +137,6 @@ class SqliteFile:
         (free,) = connection.execute(_FREE_PAGES).fetchone()
         for _ in range(free):
             connection.execute(_RELEASE_PAGE)
-
-
-def _close_all(readers: list[tuple[sqlite3.Connection, float]]) -> None:
-    while readers:
-        readers.pop()[0].close()
 
 
 class FileLeases:

@@ -158,7 +158,7 @@ class ReadableAccount(Protocol):
         ...
 
     async def observe(self, *, is_verification: bool = False) -> ObservedAccount:
-        """Read the account. A `is_verification` read, the verification read, is allowed even after `halt`."""
+        """Read the account. The verification read is allowed even after `halt`."""
         ...
 
     async def confirm(self, observed: ObservedAccount, registered: int | None) -> ObservedAccount:

@@ -317,14 +317,12 @@ async def test_memory_reader_checks_the_file_once(sqlite: SqliteFile) -> None:
     assert sum("quick_check" in statement for statement in statements) == 1
 
 
-@pytest.mark.parametrize(("seconds", "connections"), [(60.0, 1), (0.0, 3)])
-async def test_memory_reader_uses_a_connection_for_some_time(
-    sqlite: SqliteFile, monkeypatch: pytest.MonkeyPatch, seconds: float, connections: int
+async def test_memory_reader_opens_the_file_once_for_accounts_of_a_moment(
+    sqlite: SqliteFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Opening the file for each account would take longer than everything else in a plan."""
     async with ledger(sqlite) as run_ledger:
         await run_ledger.finish(RunOutcome.CONVERGED)
-    monkeypatch.setattr("worker.ledger.sqlite._REUSE_SECONDS", seconds)
     connect, opened = sqlite3.connect, []
 
     def counted(*args: object, **kwargs: object) -> sqlite3.Connection:
@@ -332,19 +330,18 @@ async def test_memory_reader_uses_a_connection_for_some_time(
         return connect(*args, **kwargs)  # type: ignore[call-overload,no-any-return]
 
     monkeypatch.setattr(sqlite3, "connect", counted)
-    recall = memory_reader(SqliteFile(sqlite.path))
-    for _ in range(3):
-        await recall("vendor 1")
-    assert len(opened) == connections
+    recall = memory_reader(sqlite)
+    await asyncio.gather(*(recall(f"vendor {n}") for n in range(3)))
+    assert len(opened) == 1
 
 
 async def test_run_after_a_read_leaves_one_file(sqlite: SqliteFile) -> None:
     """A connection that only reads, closed last, would leave the write-ahead log behind: a copy would lack the run."""
     async with ledger(sqlite) as run_ledger:
         await run_ledger.finish(RunOutcome.CONVERGED)
-    database = SqliteFile(sqlite.path)
-    await memory_reader(database)("vendor 1")
-    async with ledger(database, run_id="run-2") as run_ledger:
-        await memory_reader(database)("vendor 1")
+    recall = memory_reader(SqliteFile(sqlite.path))
+    await recall("vendor 1")
+    async with ledger(sqlite, run_id="run-2") as run_ledger:
+        await recall("vendor 1")
         await run_ledger.finish(RunOutcome.CONVERGED)
     assert [path.name for path in sqlite.path.parent.iterdir() if path.is_file()] == [sqlite.path.name]

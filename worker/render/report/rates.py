@@ -26,7 +26,7 @@ class Write(Struct, frozen=True, order=True):
 class Span(Struct, frozen=True):
     """The counts of writes in [start, end), in Unix seconds.
 
-    `is_retry` counts retries, `refused` those that the quota refused. `peak` is the highest count of writes in any
+    `again` counts retries, `refused` the writes that the quota refused. `peak` is the highest count of writes in any
     sliding window that ended in this span.
     """
 
