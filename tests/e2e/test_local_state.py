@@ -1,4 +1,4 @@
-"""Unusable ledgers, full disks, leases held by other runs, and revisions of checkouts."""
+"""Unusable ledgers, full disks, leases of other runs, and revisions of checkouts."""
 
 import json
 import os
@@ -208,7 +208,7 @@ def test_unprintable_plan_writes_nothing_and_fails_the_run(command: Command, ser
 
 @pytest.fixture
 def holder(command: Command, served: Served) -> Iterator[subprocess.Popen[str]]:
-    """Start a run that holds the lease because its second request gets no response."""
+    """Start a run that keeps the lease because its second request gets no response."""
     served.sandbox.script(None, "PUT", [None, Fault.STALL])
     slow = {"SENDERID_CONCURRENCY": "1", "SENDERID_TIMEOUT__TOTAL_SECONDS": "600"}
     command.environment |= slow

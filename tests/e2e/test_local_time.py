@@ -41,7 +41,7 @@ def _is_now(moment: datetime) -> bool:
 
 
 def _texts(command: Command, account: SandboxAccount) -> Iterator[tuple[str, str]]:
-    """Yield the documents and logs of commands with their names."""
+    """Yield the name and the text of each command's output, of the plan file and of the ledger."""
     plan = command("plan", "-f", "main.yaml", "--out", "plan.json", "--log-format", "console", "--log-level", "debug")
     yield "plan", plan.stdout + plan.stderr
     applied = command("apply", "plan.json", "--no-files", "--format", "json", "--metrics-file", "metrics.prom")

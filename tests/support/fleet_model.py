@@ -94,7 +94,7 @@ WORLDS: Final = {
     "locked": _NUMBERS,
 }
 """The numbers of each world. In `failing` the write to `FAILING` fails, in `lost` the response to `LOST` gets lost, in
-`unreadable` the credentials of `shop` are wrong, in `locked` another run holds both accounts."""
+`unreadable` the credentials of `shop` are wrong, in `locked` another run has the leases of both accounts."""
 
 FAILING: Final = "01000000011"
 LOST: Final = "01000000022"

@@ -114,7 +114,10 @@ async def _stop(run: Session, worker: FleetWorker) -> None:
 async def _leased(
     settings: Settings, run: Session, every: float
 ) -> AsyncIterator[tuple[PostgresLeases, AgendaThread, GroupCommits]]:
-    """Hold the leases of the worker inside the `async with` block, with its agenda and the records of its runs."""
+    """Yield the leases of the worker, the thread of its agenda and the group commits of its runs.
+
+    Release the leases at the end.
+    """
     database = fleet_database(settings)
     window_seconds = settings.rate_limit.per_seconds
     leases = PostgresLeases(
@@ -177,9 +180,9 @@ async def _give_up(
 
 
 class _Ledgers:
-    """Source of the ledgers of slices, whose runs share the connection and the leases of the worker.
+    """Ledgers of slices. All of them share the connection and the leases of the worker.
 
-    `memories` has the memories of the accounts in progress. Those that it lacks are read.
+    `memories` are those of the accounts in progress. A missing one is read from the database.
     """
 
     def __init__(
@@ -255,15 +258,15 @@ class _Listener:
         self._listeners = listeners
 
     def on_pass(self, finished_pass: Pass) -> None:
-        """Record the result of a slice."""
+        """Record the result of a pass over the accounts of one slice."""
         self._metrics.record_accounts(len(finished_pass.accounts))
         for listener in self._listeners:
             listener.on_pass(finished_pass)
 
     def on_balance(self, balance: Balance) -> None:
-        """Record the lanes."""
+        """Record the counts of lanes and workers."""
         self._metrics.record_balance(balance.lanes, balance.workers, balance.taken_over)
 
     def on_queue(self, queue: QueueLength) -> None:
-        """Record the queue."""
+        """Record the length of the queue of the fleet."""
         self._metrics.record_queue(queue.due, queue.oldest_seconds, queue.publish_lag_seconds)

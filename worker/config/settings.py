@@ -364,7 +364,7 @@ def _walk(
             reader.problem(value, _mismatch(fields[name], actual))
             continue
         try:
-            values[*path, name] = _leaf(fields[name], None if value.is_null else value.text, actual)
+            values[*path, name] = _convert_setting(fields[name], None if value.is_null else value.text, actual)
         except ValueError as error:
             reader.problem(value, str(error))
     return values
@@ -387,7 +387,7 @@ def _of_environment(environment: Mapping[str, str], problems: list[Problem]) -> 
             continue
         text = environment[variable].strip()
         try:
-            values[path] = _leaf(leaves[path], text, yaml_reader.quote(text) if text else Message("nothing"))
+            values[path] = _convert_setting(leaves[path], text, yaml_reader.quote(text) if text else Message("nothing"))
         except ValueError as error:
             problems.append(Problem(location, 1, 1, str(error)))
     return values
@@ -405,7 +405,7 @@ def _is_section(kind: object) -> bool:
     return isinstance(kind, type) and issubclass(kind, Struct)
 
 
-def _leaf(field: structs.FieldInfo, text: str | None, actual: str) -> object:
+def _convert_setting(field: structs.FieldInfo, text: str | None, actual: str) -> object:
     """Return the value of one setting. `text` is its text, None for null; `actual` describes the text in messages.
 
     Raises:

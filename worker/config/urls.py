@@ -169,12 +169,12 @@ _is_label: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?
 
 def is_host_pattern(text: str) -> bool:
     """Return True if a text is a host, a domain, an address or a network, as `matches_host` takes it."""
-    return _network(text) is not None or all(map(_is_label, text.removeprefix(".").split(".")))
+    return _parse_network(text) is not None or all(map(_is_label, text.removeprefix(".").split(".")))
 
 
 def matches_host(pattern: str, host: str) -> bool:
     """Return True if a host is the pattern, is below that domain, or has an address in that network."""
-    network = _network(pattern)
+    network = _parse_network(pattern)
     if network is not None:
         try:
             return ip_address(host) in network
@@ -184,7 +184,7 @@ def matches_host(pattern: str, host: str) -> bool:
     return name == domain or name.endswith(f".{domain}")
 
 
-def _network(text: str) -> IPv4Network | IPv6Network | None:
+def _parse_network(text: str) -> IPv4Network | IPv6Network | None:
     try:
         return ip_network(text, strict=False)
     except ValueError:

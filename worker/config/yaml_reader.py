@@ -98,7 +98,7 @@ def decode(source: str, data: bytes) -> str:
 
 def file_too_long(cap: int) -> Message:
     """Return the message for a file of more than `cap` bytes."""
-    return Message("the file is longer than {mebibytes} MiB: split it", mebibytes=cap >> 20)
+    return Message("the file is larger than {mebibytes} MiB: split it", mebibytes=cap >> 20)
 
 
 def _end(text: str) -> tuple[int, int]:

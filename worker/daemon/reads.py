@@ -73,7 +73,7 @@ class ReadRecorder:
             self._writing = asyncio.ensure_future(self._write())
 
     def on_event(self, event: str, fields: Mapping[str, Any]) -> None:
-        """Receive an event, which changes nothing here."""
+        """Ignore an event: only passes read accounts."""
 
     async def close(self) -> None:
         """Record that the daemon has stopped, after everything else."""

@@ -85,7 +85,11 @@ class _Backoff(Struct, frozen=True):
 def backoff_seconds(
     failures: int, interval: float, *, uniform: Callable[[float, float], float], longest: float = LONGEST_REST
 ) -> float:
-    """Return the backoff in seconds after `failures` in a row. `interval` and `longest` are in seconds."""
+    """Return a random backoff in seconds after `failures` consecutive failures.
+
+    Its maximum is `interval`, doubled for each failure after the first, but at most `longest`. Its minimum is half of
+    the maximum. Both arguments are in seconds.
+    """
     most = min(longest, interval * 2.0 ** min(failures - 1, _MAX_DOUBLINGS))
     return uniform(most / 2, most)
 

@@ -88,7 +88,7 @@ class LiveStatus:
         self.on_change()
 
     def on_event(self, event: str, fields: Mapping[str, Any]) -> None:  # noqa: ARG002 - the signature of a listener
-        """Receive an event, such as a change of files, settings or suspensions."""
+        """Call `on_change` after an event, such as a change of files, settings or suspensions."""
         self.on_change()
 
     def accounts(self) -> "Sequence[DesiredAccount]":

@@ -173,7 +173,7 @@ class Database(Protocol):
 
     @property
     def title(self) -> str:
-        """The name that a page shows."""
+        """The name of the ledger on the status page."""
         ...
 
     @property
@@ -223,7 +223,10 @@ class Database(Protocol):
         ...
 
     def leases(self, run: RunInfo, grace_seconds: float) -> Leases:
-        """Return the leases of a run, whose requests count at the server for at most `grace_seconds`."""
+        """Return the leases of a run.
+
+        `grace_seconds` is the time after the end of a lease in which a request may still arrive or use the quota.
+        """
         ...
 
     def used_bytes(self, connection: Connection) -> int:

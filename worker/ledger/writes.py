@@ -307,7 +307,7 @@ def finish_entry(
 def settle(connection: Connection, key: str, observed: Mapping[str, Observed], now: str) -> None:
     """Close the open entries of earlier runs of an account, using the observed statuses of its numbers.
 
-    The caller holds the lease of the account, so an entry without an end belongs to a run that crashed.
+    The caller has the lease of the account, so an entry without an end belongs to a run that crashed.
     """
     open_entries = connection.execute(
         "SELECT id, run, finished_at IS NULL FROM entries WHERE key = ? AND NOT settled ORDER BY id", (key,)

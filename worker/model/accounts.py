@@ -143,7 +143,10 @@ class Desired(Struct, frozen=True, gc=False):
     acknowledgement: Acknowledgement | None = None
 
     def acknowledges(self, observed: str | None) -> bool:
-        """Return True if an observed status differs and is known to differ. None means not registered."""
+        """Return True if an acknowledgement in force covers the difference from the desired status.
+
+        `observed` is None if the number is not registered.
+        """
         acknowledgement = self.acknowledgement
         return (
             acknowledgement is not None

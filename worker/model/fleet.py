@@ -95,7 +95,7 @@ class Queue(Struct, frozen=True):
 class FleetWorkerStatus(Struct, frozen=True):
     """A process that reconciles accounts of a fleet.
 
-    `lanes` is the count of the lanes that it holds, and `accounts` how many accounts it has reconciled since its start.
+    `lanes` is the count of its lanes, and `accounts` how many accounts it has reconciled since its start.
     `draining` is True while it ends. `alive` is False after its leases have ended, until another worker takes over.
     """
 

@@ -40,7 +40,7 @@ _extension: Final = re.compile(r"내선|교환|ext|[x#]\s*\d", re.IGNORECASE).se
 _2G: Final = Message("is a mobile prefix of the 2G networks, which were shut down by 2021")
 _UNUSED: Final = Message("is a prefix that no service uses")
 
-_SERVICES: Final[dict[str, tuple[int, int, Message | None]]] = {
+_PREFIX_RULES: Final[dict[str, tuple[int, int, Message | None]]] = {
     "010": (11, 11, None),
     "011": (10, 11, _2G),
     "012": (10, 12, Message("is a prefix of machine-to-machine services")),
@@ -180,8 +180,8 @@ def why_implausible(digits: str) -> Message | None:
     prefix = digits[:3]
     if prefix == "050":
         return Message("050 numbers forward calls and usually cannot be registered: list the number behind it")
-    if prefix in _SERVICES:
-        minimum, maximum, _ = _SERVICES[prefix]
+    if prefix in _PREFIX_RULES:
+        minimum, maximum, _ = _PREFIX_RULES[prefix]
         if minimum <= length <= maximum:
             return None
         return _wrong_length(prefix, minimum, maximum, length)
@@ -220,8 +220,8 @@ def why_unusual(digits: str) -> Message | None:
     if reason := why_implausible(digits):
         return Message("{reason}; a plan refuses it unless it is registered", reason=reason)
     prefix = digits[:3]
-    if prefix in _SERVICES:
-        warning = _SERVICES[prefix][2]
+    if prefix in _PREFIX_RULES:
+        warning = _PREFIX_RULES[prefix][2]
         return warning and Message("{prefix} {reason}: check that the number is yours", prefix=prefix, reason=warning)
     subscriber = digits[2:] if digits.startswith("02") else digits[3:]
     if re.fullmatch("1[568][0-9]{6}", subscriber):
@@ -332,7 +332,7 @@ def _lacks_zero(digits: str) -> bool:
     if digits.startswith("0") or _is_ordinary(digits) or _is_cut_nationwide(digits):
         return False
     full_number = f"0{digits}"
-    return why_implausible(full_number) is None and _SERVICES.get(full_number[:3], (0, 0, None))[2] is None
+    return why_implausible(full_number) is None and _PREFIX_RULES.get(full_number[:3], (0, 0, None))[2] is None
 
 
 def _is_cut_nationwide(digits: str) -> bool:

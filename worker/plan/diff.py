@@ -40,7 +40,7 @@ _BLOCKED: Final[Mapping[str, Message]] = {
     ),
     Status.BLOCKED: Message("BLOCKED: the vendor has blocked this number; contact the vendor"),
     Status.DUPLICATED: Message(
-        "DUPLICATED: this number is registered on another account; file a duplicate request in the console"
+        "DUPLICATED: this number is registered on another account; report the duplicate registration in the console"
     ),
     Status.EXPIRED: Message("EXPIRED: its verification has expired; verify the number again in the console"),
     Status.OVERLIMIT: Message(

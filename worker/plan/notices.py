@@ -29,7 +29,7 @@ _AWAITING_VENDOR: Final = {
     ),
     Status.DUPLICATED: (
         NoticeKind.DUPLICATED,
-        Message("DUPLICATED: it is registered on another account; file a duplicate request in the console"),
+        Message("DUPLICATED: it is registered on another account; report the duplicate registration in the console"),
     ),
     Status.BLOCKED: (NoticeKind.BLOCKED, Message("BLOCKED: the vendor has blocked it; contact the vendor")),
 }

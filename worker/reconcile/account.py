@@ -245,7 +245,10 @@ def _compare_with_files(
 def _conflict_results(
     remaining: Remaining, dropped_changes: Iterable[Change], reasons: Mapping[str, Message], observed: ObservedAccount
 ) -> Iterator[NumberResult]:
-    """Yield the results of the writes of a saved plan that the account, their schedule or the files rule out."""
+    """Yield the results of the saved writes that must not be sent.
+
+    The number changed, the status ended by its schedule, or the files no longer desire it.
+    """
     yield from (conflict_result(change, observed) for change in remaining.conflicts)
     yield from (expired_result(change, observed) for change in remaining.expired)
     yield from (no_longer_desired_result(change, observed, reasons[change.phone]) for change in dropped_changes)

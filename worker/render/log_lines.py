@@ -134,9 +134,7 @@ class LogLine(Struct, frozen=True, kw_only=True):
         UNSET
     )
     revision: Annotated[int, Meta(ge=1, description="The revision of a fleet.")] | UnsetType = UNSET
-    lanes: Annotated[int, Meta(ge=0, description="Lanes that a worker holds, or that it took over.")] | UnsetType = (
-        UNSET
-    )
+    lanes: Annotated[int, Meta(ge=0, description="Lanes leased by a worker, or that it took over.")] | UnsetType = UNSET
     workers: Annotated[int, Meta(ge=0, description="Live workers of a fleet.")] | UnsetType = UNSET
     url: Annotated[str, Meta(description="Address of a daemon.")] | UnsetType = UNSET
     file: Annotated[str, Meta(description="A desired-state file.")] | UnsetType = UNSET

@@ -106,10 +106,10 @@ class Mask:
             return phone
 
         _walk(document, note, str)
-        result: Document = _walk(document, self.number, self._hider(phones))
+        result: Document = _walk(document, self.number, self._make_text_masker(phones))
         return result
 
-    def _hider(self, phones: Collection[str]) -> Callable[[str], str]:
+    def _make_text_masker(self, phones: Collection[str]) -> Callable[[str], str]:
         """Return a function that masks the phone numbers in a text.
 
         It masks the numbers of `phones` even if they do not look like Korean phone numbers, such as 1335.
@@ -117,7 +117,7 @@ class Mask:
         odd = {phone for phone in phones if not _NUMBER.fullmatch(phone)}
 
         @lru_cache(_TEXTS)
-        def hide(text: str) -> str:
+        def mask_text(text: str) -> str:
             if not _RUN.search(text):
                 return text
             result = self.text(text)
@@ -129,7 +129,7 @@ class Mask:
                 return self.number(digits)
             return _RUN.sub(lambda run: self.number(run[0]) if run[0] in odd else run[0], match[0])
 
-        return hide
+        return mask_text
 
     def _mask_matches(self, text: str, patterns: Iterable[re.Pattern[str]]) -> str:
         """Return a text in which every match of the patterns is masked. Overlapping matches are masked as one."""

@@ -74,11 +74,11 @@ class Body:
         """Append the next piece.
 
         Raises:
-            AccountRejected: the body is longer than the limit.
+            AccountRejected: the body is larger than the limit.
         """
         self.content += piece
         if len(self.content) > _CAP_MIB << 20:
-            raise AccountRejected(Message("the response is longer than {cap_mib} MiB", cap_mib=_CAP_MIB))
+            raise AccountRejected(Message("the response is larger than {cap_mib} MiB", cap_mib=_CAP_MIB))
 
 
 class _Message(Struct, rename={"sender": "from", "updated": "dateUpdated"}):

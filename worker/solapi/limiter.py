@@ -70,7 +70,7 @@ class Window:
             self._schedule(now)
 
     def take(self) -> bool:
-        """Take a slot without waiting. Return False if none is free, other requests wait for one, or a hold is on."""
+        """Take a slot without waiting. Return False if none is free, other requests wait for one, or it is paused."""
         now = self._clock()
         self._reap(now)
         if self._free <= 0 or self._waiters or now < self._paused_until:
@@ -106,7 +106,7 @@ class Window:
             self._schedule(now)
 
     def pause(self, until: float) -> None:
-        """Grant no slot before `until`, a time on the clock. A later call can only extend a hold."""
+        """Grant no slot before `until`, a time on the clock. A later call can only extend the pause."""
         if until > self._paused_until:
             self._paused_until = until
             self._disarm()

@@ -57,7 +57,7 @@ _PEEK: Final = 256
 """Count of bytes of a longer body that suffice to distinguish JSON from other content, even if compressed."""
 
 
-class _Way(TypedDict, total=False):
+class _ProxyOptions(TypedDict, total=False):
     proxy: str
     proxy_auth: aiohttp.BasicAuth | None
 
@@ -108,7 +108,7 @@ class _BodyDecoder:
 
         Raises:
             ServerError: the data cannot be decompressed.
-            AccountRejected: the body is longer than the limit, 64 MiB compressed or 2 GiB decompressed.
+            AccountRejected: the body is larger than the limit, 64 MiB compressed or 2 GiB decompressed.
         """
         self._compressed_bytes += len(data)
         if self._inflater is None:
@@ -151,7 +151,7 @@ class _BodyDecoder:
     def _check_size(self, size: int, cap: int) -> None:
         if size > cap:
             raise AccountRejected(
-                Message("the response is longer than {cap} MiB", cap=cap // _MIB), http_status=self._status
+                Message("the response is larger than {cap} MiB", cap=cap // _MIB), http_status=self._status
             )
 
 
@@ -271,7 +271,7 @@ class Transport:
         deadline = asyncio.get_running_loop().time() + self.timeout.total_seconds
         try:
             async with session.request(
-                method, url, headers=headers, data=body, allow_redirects=False, **self._way_to(url.host or "")
+                method, url, headers=headers, data=body, allow_redirects=False, **self._proxy_options(url.host or "")
             ) as response:
                 try:
                     if sink is None or response.status != HTTPStatus.OK:
@@ -289,7 +289,7 @@ class Transport:
         # outside the handler, the error has no context: the text of aiohttp's error has the credentials header
         raise failure
 
-    def _way_to(self, host: str) -> _Way:
+    def _proxy_options(self, host: str) -> _ProxyOptions:
         """Return the options of a request to a host that concern a proxy."""
         if self.route.proxy is None:
             return {}
@@ -322,7 +322,7 @@ async def _read_beginning(response: ClientResponse, deadline: float) -> Response
         dropped_bytes += len(piece) - len(head)
         if dropped_bytes > _RAW_CAP:
             raise AccountRejected(
-                Message("the response is longer than {raw_cap} MiB", raw_cap=_RAW_CAP // _MIB),
+                Message("the response is larger than {raw_cap} MiB", raw_cap=_RAW_CAP // _MIB),
                 http_status=response.status,
             )
     beginning += content.read_nowait(_BEGINNING - len(beginning))

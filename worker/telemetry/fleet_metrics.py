@@ -12,7 +12,7 @@ class FleetMetrics:
         def gauge(name: str, description: str) -> Gauge:
             return Gauge(f"senderid_fleet_{name}", description, registry=registry)
 
-        self._lanes = gauge("lanes_held", "Lanes that this worker holds.")
+        self._lanes = gauge("lanes_held", "Lanes leased by this worker.")
         self._workers = gauge("workers", "Live workers of the fleet, as this worker sees them.")
         self._due = gauge("due_accounts", "Accounts of the whole fleet that are due and wait for a worker.")
         self._oldest = gauge("oldest_due_seconds", "Seconds for which the oldest due account of the fleet has waited.")

@@ -219,7 +219,7 @@ def test_unicode_line_separator_does_not_end_a_row() -> None:
 def test_file_above_the_size_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.config.csv_import.FILE_CAP", 1 << 20)
     (message,) = _problems(b"x" * ((1 << 20) + 1))
-    assert "longer than 1 MiB" in message
+    assert "larger than 1 MiB" in message
 
 
 def test_problems_above_the_limit_are_counted() -> None:

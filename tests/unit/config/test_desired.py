@@ -506,7 +506,7 @@ def test_empty_document_is_refused() -> None:
 def test_two_documents_with_one_implicit_name_are_refused() -> None:
     """The message names both locations."""
     advice = (
-        "a.yaml:1: write the same `account:` in both if they are parts of one account, or else another one in either"
+        "a.yaml:1: if one account is split across files, use the same `account:` in both; otherwise change one of them"
     )
     assert problems("version: 1\nnumbers: {}\n---\nversion: 1\nnumbers: {}\n") == [
         f"a.yaml:4:1: account 'a' is also described at {advice}"

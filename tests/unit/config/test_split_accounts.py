@@ -120,7 +120,7 @@ def test_group_members_may_be_in_any_document() -> None:
 
 
 def test_document_named_by_its_file_is_not_joined() -> None:
-    start = "main.yaml:1:1: account 'main' is also described at a.yaml:1: write the same `account:` in both if they "
+    start = "main.yaml:1:1: account 'main' is also described at a.yaml:1: if one account is split across files, "
     with pytest.raises(DesiredStateError) as error:
         load([("a.yaml", document(A).encode()), ("main.yaml", document(B, name=None).encode())])
     assert [str(problem).startswith(start) for problem in error.value.problems] == [True]

@@ -84,7 +84,7 @@ def test_utf8_is_decoded_with_and_without_byte_order_mark(data: bytes) -> None:
         (b"\xef\xbb\xbf\xe9", "f:1:1: invalid UTF-8: save the file as UTF-8"),
         ("name: 본사\n".encode("cp949"), "f:1:7: invalid UTF-8: save the file as UTF-8"),
         (b"\xed\xa0\x80", "f:1:1: invalid UTF-8: save the file as UTF-8"),
-        (b"a" * (FILE_CAP + 1), "f:1:1: the file is longer than 64 MiB: split it"),
+        (b"a" * (FILE_CAP + 1), "f:1:1: the file is larger than 64 MiB: split it"),
     ],
     ids=lambda value: repr(value)[:30],
 )

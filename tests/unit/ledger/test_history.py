@@ -273,7 +273,7 @@ def test_prune_does_not_create_a_ledger(sqlite: SqliteFile) -> None:
 
 
 async def test_failed_prune_is_an_error(sqlite: SqliteFile, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the disk fills up, the error says what to do, and nothing is deleted."""
+    """If the disk is full, a LedgerError names the cause, and nothing is deleted."""
     await _run(sqlite, "run-1")
 
     def full(*_: object) -> int:

@@ -36,7 +36,10 @@ def _settle(database: PostgresDatabase) -> None:
 
 
 def test_publication_writes_changed_accounts_only(postgres: PostgresDatabase) -> None:
-    """The same files are no new revision. A removed account is deleted, and the others stay due as they were."""
+    """Publishing the same files creates no revision.
+
+    A removed account is deleted. An unchanged account keeps its revision and priority.
+    """
     first = publish_accounts(postgres, *_documents(3))
     assert first is not None
     assert (first.revision, first.accounts, first.changed, first.removed) == (1, 3, 3, 0)

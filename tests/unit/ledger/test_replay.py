@@ -81,7 +81,7 @@ def test_run_without_writes_uses_up_the_plan_only_if_converged(store: Store, out
 
 
 def test_run_is_not_its_own_earlier_run(store: Store) -> None:
-    """Intents of the current run, on this or another account, do not refuse it."""
+    """An intent of the current run does not make its own plan count as a replay."""
     store.intend(store.start_run("now", plan="p1"))
     writes.finish_run(store.connection, "now", RunOutcome.CONVERGED, AFTER)
     assert store.earlier_run() is None

@@ -62,8 +62,7 @@ def test_draft_is_outdated_once_a_window_has_ended(default_status: Status | None
     assert draft.is_outdated(desired, NOON + HOUR)
 
 
-def test_failed_draft_has_the_desired_numbers_of_its_time() -> None:
-    """A draft of an unreadable account has the desired status at its time."""
+def test_failed_draft_has_the_statuses_scheduled_at_its_time() -> None:
     error = LedgerError("gone")
     for now, status in ((NOON, Status.ACTIVE), (NOON + HOUR, Status.INACTIVE)):
         draft = failed_draft(_desired(), Terms(), error, now)

@@ -115,7 +115,7 @@ def test_desired_and_observed_status_decide_the_action(
         (Desired(Status.ACTIVE), None, ["not registered", "register it"]),
         (Desired(Status.ACTIVE), "PENDING", ["PENDING", "documents", "ARS"]),
         (Desired(Status.ACTIVE), "BLOCKED", ["BLOCKED", "contact"]),
-        (Desired(Status.ACTIVE), "DUPLICATED", ["DUPLICATED", "duplicate request"]),
+        (Desired(Status.ACTIVE), "DUPLICATED", ["DUPLICATED", "duplicate registration"]),
         (Desired(Status.ACTIVE), "EXPIRED", ["EXPIRED", "verify the number again"]),
         (Desired(Status.ACTIVE), "OVERLIMIT", ["OVERLIMIT", "higher limit"]),
         (Desired(Status.ACTIVE), "FROZEN", ["unknown", "console"]),

@@ -207,7 +207,9 @@ def test_outcome_follows_from_the_requests_and_the_verification_read(
         ({"error": ServerError("down")}, Outcome.FAILED, NumberError("ServerError", "down")),
     ],
 )
-def test_outcome_without_a_verification_read(flags: dict[str, Any], outcome: Outcome, error: NumberError) -> None:
+def test_write_without_verification_read_is_never_changed(
+    flags: dict[str, Any], outcome: Outcome, error: NumberError
+) -> None:
     attempt = WriteAttempt(activation(PHONE))
     for name, value in {"sequence": 1, **flags}.items():
         setattr(attempt, name, value)

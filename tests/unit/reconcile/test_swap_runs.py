@@ -284,7 +284,7 @@ def test_drift_shows_held_swaps() -> None:
     assert NoticeKind.SWAP in {notice.kind for notice in warned_draft.plan.notices}
 
 
-def test_result_with_warn_has_a_swap_notice() -> None:
+def test_incomplete_swap_with_pair_swaps_warn_has_a_notice() -> None:
     """The run deactivates a number although an activation is impossible or failed."""
     for desired in (
         _desired(n01000000001=_OFF, n01000000002=_ON),

@@ -191,9 +191,9 @@ def test_numbers_of_an_account_have_a_heading() -> None:
         (report.plan(fleet_plan(3, 8)), ["Verdict", "Account", "Action", "Owner"]),
         (
             report.result(result_of(account(number_result(Outcome.CHANGED)))),
-            ["Outcome of accounts", "Account", "Outcome of numbers"],
+            ["Outcome of each account", "Account", "Outcome of each number"],
         ),
-        (report.run(throttled_run()), ["Outcome of accounts", "Account", "Outcome of numbers"]),
+        (report.run(throttled_run()), ["Outcome of each account", "Account", "Outcome of each number"]),
     ],
     ids=["plan", "result", "run"],
 )

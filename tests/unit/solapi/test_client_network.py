@@ -136,8 +136,8 @@ def test_credentials_headers_depend_on_the_endpoint(*, both: bool) -> None:
         (http_response(body=b"{}", headers={"Content-Encoding": "br"}), False),
     ],
 )
-def test_incomplete_response_is_an_error(sent: bytes, *, lost: bool) -> None:
-    """A response that breaks off, is not HTTP or not from the API fails a read and makes a write ambiguous, in time."""
+def test_truncated_or_invalid_response_is_an_error(sent: bytes, *, lost: bool) -> None:
+    """A truncated or invalid response fails a read and makes a write ambiguous, without waiting for the timeout."""
 
     async def scenario() -> None:
         async with Peer(sent, then_hang_up=lost) as peer, Loopback(_account(), timeout=Timeout(1, 30)) as loopback:
@@ -147,7 +147,7 @@ def test_incomplete_response_is_an_error(sent: bytes, *, lost: bool) -> None:
             with pytest.raises(Ambiguous):
                 await loopback.write(writer, PHONE, Status.INACTIVE)
             assert len(peer.requests) == 2
-            assert now() < 1, "it was waited for"
+            assert now() < 1, "the client waited for more"
 
     run(scenario())
 

@@ -294,7 +294,7 @@ def test_endless_usage_response_is_unknown() -> None:
     account = _account()
     usage, wire = _usage(account, A, faults=(Fault.BOMB,))
     assert usage.unknown == {A}
-    assert "longer than 16 MiB" in usage.why
+    assert "larger than 16 MiB" in usage.why
     assert len(wire) == 1
 
 
@@ -442,5 +442,5 @@ def test_body_of_a_query_may_reach_its_limit_and_not_exceed_it(monkeypatch: pyte
     body = Body()
     for _ in range(2):
         body.feed(bytes(1 << 19))
-    with pytest.raises(AccountRejected, match=r"^the response is longer than 1 MiB$"):
+    with pytest.raises(AccountRejected, match=r"^the response is larger than 1 MiB$"):
         body.feed(b"x")

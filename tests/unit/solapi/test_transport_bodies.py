@@ -259,7 +259,7 @@ def test_body_of_several_pieces_may_reach_its_limit_and_not_exceed_it(
         decoder.feed(body[start : start + 10])
     with pytest.raises(AccountRejected) as raised:
         decoder.feed(body[100:101])
-    assert (str(raised.value), raised.value.http_status) == ("the response is longer than 1 MiB", 200)
+    assert (str(raised.value), raised.value.http_status) == ("the response is larger than 1 MiB", 200)
 
 
 async def _read_in_steps(monkeypatch: pytest.MonkeyPatch, *pieces: bytes) -> Response:
@@ -291,19 +291,19 @@ async def test_rest_of_a_slow_body_has_a_limit(monkeypatch: pytest.MonkeyPatch) 
     assert not (await _read_in_steps(monkeypatch, bytes(16 << 10), bytes(5), bytes(5), b"")).complete
     with pytest.raises(AccountRejected) as raised:
         await _read_in_steps(monkeypatch, bytes(16 << 10), bytes(5), bytes(6), b"")
-    assert (str(raised.value), raised.value.http_status) == ("the response is longer than 1 MiB", 502)
+    assert (str(raised.value), raised.value.http_status) == ("the response is larger than 1 MiB", 502)
 
 
 async def test_endless_response_ends_the_account(monkeypatch: pytest.MonkeyPatch) -> None:
     """The limits apply to a write's response of 80 MB and to a document before and after decompression."""
     timeout = Timeout(connect_seconds=1, total_seconds=20)
     async with _served(_floods) as url, Transport(timeout) as transport:
-        with pytest.raises(AccountRejected, match="longer than 64 MiB"):
+        with pytest.raises(AccountRejected, match="larger than 64 MiB"):
             await transport.exchange("PUT", url, {})
     monkeypatch.setattr("worker.solapi.transport._INFLATED_CAP", 1 << 20)
     bomb = gzip.compress(bytes(8 << 20))
     for more, body in (("Content-Encoding: gzip\r\n", bomb), ("", bytes(2 << 20))):
-        with pytest.raises(AccountRejected, match="longer than 1 MiB"):
+        with pytest.raises(AccountRejected, match="larger than 1 MiB"):
             await _exchange(_says(_head(len(body), more=more), body), "GET", sink=lambda _: None)
     monkeypatch.setattr("worker.solapi.transport._RAW_CAP", 100)
     with pytest.raises(AccountRejected):

@@ -239,7 +239,7 @@ class Api:
         with self._opener.open(request, timeout=_TIMEOUT_SECONDS) as response:
             data: bytes = response.read(_CAP + 1)
         if len(data) > _CAP:
-            raise CiError(f"{urlsplit(request.full_url).path}: the response is longer than any plan")
+            raise CiError(f"{urlsplit(request.full_url).path}: the response is larger than any plan")
         return data
 
 

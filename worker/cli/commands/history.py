@@ -62,7 +62,7 @@ class _Since(click.ParamType[datetime]):
     "age",
     type=options.DURATION,
     metavar="TIME",
-    help="Delete runs that ended longer ago: 90d, 52w. Runs with open writes are kept.",
+    help="Delete runs that ended more than TIME ago, such as 90d or 52w. Runs with unresolved writes are kept.",
 )
 @options.settings
 @options.reviewable

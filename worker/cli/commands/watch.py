@@ -203,7 +203,7 @@ async def _signals(watch: "WatchLoop", run: "Session") -> AsyncIterator[None]:
 
 
 class _Ledgers:
-    """Source of ledgers. Their path is the one that the settings had at the start of the daemon."""
+    """Ledgers of passes, at the path that the settings had at the start of the daemon."""
 
     def __init__(self, settings: "Settings") -> None:
         from worker.cli.ledger import read_only

@@ -181,8 +181,8 @@ def _missing_names(documents: Sequence[AccountDocument]) -> Iterator[Problem]:
     for document in documents[1:]:
         if not (first.is_named and document.is_named):
             message = Message(
-                "account {account!r} is also described at {location}: write the same `account:` in both if they "
-                "are parts of one account, or else another one in either",
+                "account {account!r} is also described at {location}: if one account is split across files, use the "
+                "same `account:` in both; otherwise change one of them",
                 account=document.account.name,
                 location=first.location,
             )

@@ -1,4 +1,4 @@
-"""The worker of a fleet: it reconciles the due accounts of the lanes that it holds."""
+"""The worker of a fleet: it reconciles the due accounts of its lanes."""
 
 from worker.daemon.fleet.admission import Admission
 from worker.daemon.fleet.worker import FleetEvents, FleetWorker

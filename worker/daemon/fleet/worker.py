@@ -76,11 +76,11 @@ class FleetEvents(Protocol):
     """Listener of a worker, such as its metrics. It must neither raise nor block."""
 
     def on_pass(self, finished_pass: Pass) -> None:
-        """Receive the result of a slice."""
+        """Receive the result of a pass over the accounts of one slice."""
         ...
 
     def on_balance(self, balance: Balance) -> None:
-        """Receive the lanes after they were shared between the workers."""
+        """Receive the counts of lanes after the workers shared them."""
         ...
 
     def on_queue(self, queue: QueueLength) -> None:
@@ -179,7 +179,7 @@ class FleetWorker:
 
     def why_not_ready(self) -> str | None:
         """Return why the worker reconciles no accounts, or None if it does."""
-        return None if self._lanes > 0 else Message("the worker holds no lanes yet")
+        return None if self._lanes > 0 else Message("the worker has no lanes yet")
 
     def stop(self, reason: Interrupted) -> None:
         """Take no further accounts. `run` returns when in-flight writes have finished and the lanes are handed over."""

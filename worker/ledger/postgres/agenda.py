@@ -1,4 +1,4 @@
-"""The agenda of a fleet's worker: the lanes that it holds, and the accounts in them that are due.
+"""The agenda of a fleet's worker: its lanes, and the accounts in them that are due.
 
 Lanes are shared evenly between the live workers. A worker keeps its lanes until it ends, until there are more workers,
 or until another run wants one.

@@ -215,7 +215,7 @@ class PostgresLeases:
 
     @property
     def worker(self) -> int:
-        """The id of the run among all workers."""
+        """The id of this run in the table `workers`."""
         return self._worker
 
     @property

@@ -117,8 +117,8 @@ class NewRevision(Struct, frozen=True, kw_only=True):
     """A revision to publish. `fleet_wide` is the setting of that name; None for no limit.
 
     `canary` is how many changed accounts are written first, and `max_failed` the setting of that name. The `suspended`
-    accounts become part of the canary only if there are too few others, because they may not be written for long.
-    `files` identifies the files that describe the accounts, for `is_published`; None to read them again.
+    accounts become part of the canary only if there are too few others, because their writes may stay suspended for a
+    long time. `files` identifies the files that describe the accounts, for `is_published`; None to read them again.
     """
 
     published_by: str
@@ -263,10 +263,10 @@ def status(connection: Connection, now: datetime) -> FleetStatus:
 
 
 def lock_rows(connection: Connection, *, exclusive: bool = False, is_durable: bool = True) -> None:
-    """Keep a publication and the workers from changing the rows of accounts at the same time, in a transaction.
+    """Take the advisory lock of the rows of accounts until the transaction ends: exclusive or shared.
 
-    They would change them in different orders, and so deadlock. Without `is_durable`, a crash of the server may undo
-    the transaction after its commit.
+    A publication takes it exclusively, and workers share it. Otherwise they could deadlock, because they change the
+    rows in different orders. Without `is_durable`, a crash of the server may undo the transaction after its commit.
     """
     function = "pg_advisory_xact_lock" if exclusive else "pg_advisory_xact_lock_shared"
     commit = "" if is_durable else ", set_config('synchronous_commit', 'off', true)"

@@ -29,7 +29,7 @@ def accounts_table(accounts: Iterable[AccountView], *, is_plan: bool) -> Table:
             "ended",
             _("Verdict") if is_plan else _("Outcome"),
             "mark",
-            _("Verdict") if is_plan else _("Outcome of accounts"),
+            _("Verdict") if is_plan else _("Outcome of each account"),
         ),
         Column("active", _("ACTIVE numbers"), "share"),
         Column("on", _("To activate"), "number"),
@@ -85,7 +85,7 @@ def numbers_table(accounts: Iterable[AccountView], *, is_plan: bool) -> Table:
     columns = (
         Column("account", _("Account"), "account", _("Account")),
         Column("phone", _("Number"), "phone"),
-        *(_columns(_("Action"), _("Action")) if is_plan else _columns(_("Outcome"), _("Outcome of numbers"))),
+        *(_columns(_("Action"), _("Action")) if is_plan else _columns(_("Outcome"), _("Outcome of each number"))),
     )
     rows = [
         TableRow((AccountName(account.name), row.phone, *_cells(row)), row.needs_attention, heading)

@@ -140,17 +140,17 @@ def _notices(notices: Sequence[AttentionGroup], paint: Paint, columns: int, *, s
         return
     yield ""
     yield f"  {paint('bold', _('Notices'))}"
-    first = notices if show_all else notices[:MANY]
+    shown_notices = notices if show_all else notices[:MANY]
     groups = [
-        NumberGroup(item.mark, item.text, [NumberRow(phone=phone, mark=item.mark) for phone in item.phones])
-        for item in first
-        if item.mark and item.phones
+        NumberGroup(notice.mark, notice.text, [NumberRow(phone=phone, mark=notice.mark) for phone in notice.phones])
+        for notice in shown_notices
+        if notice.mark and notice.phones
     ]
     yield from group_lines(groups, paint, columns, show_all=show_all)
-    for item in first:
-        if not item.phones:
-            yield from indented(f"i {item.text}", columns, "  ", "    ")
-    more_count = sum(len(item.phones) or 1 for item in notices[len(first) :])
+    for notice in shown_notices:
+        if not notice.phones:
+            yield from indented(f"i {notice.text}", columns, "  ", "    ")
+    more_count = sum(len(notice.phones) or 1 for notice in notices[len(shown_notices) :])
     if more_count:
         yield f"  {count(more_count, 'more notice')}: --show-all"
 

@@ -54,7 +54,10 @@ _KINDS: Final[dict[str, tuple[Mark, Message]]] = {
         Message("Verify the number again in the console before its registration ends."),
     ),
     NoticeKind.PENDING: (NOTICES[NoticeKind.PENDING], Message("Complete the vendor's review in the console.")),
-    NoticeKind.DUPLICATED: (NOTICES[NoticeKind.DUPLICATED], Message("File a duplicate request in the console.")),
+    NoticeKind.DUPLICATED: (
+        NOTICES[NoticeKind.DUPLICATED],
+        Message("Report the duplicate registration in the console."),
+    ),
     NoticeKind.LIMIT: (NOTICES[NoticeKind.LIMIT], Message("Request a higher limit, or remove numbers.")),
     NoticeKind.IN_USE: (NOTICES[NoticeKind.IN_USE], Message("Check which messages the numbers send.")),
     NoticeKind.FILES: (NOTICES[NoticeKind.FILES], Message("Check the files of the account.")),
@@ -65,7 +68,7 @@ _WITH_ATTENTION: Final = (Segment.FAILED, Segment.NEEDS_ATTENTION)
 
 
 class SegmentView(Struct, frozen=True):
-    """One segment of the bar: its accounts, and its place and width in thousandths of the bar."""
+    """One segment of the bar: its count of accounts, and its start and width in thousandths of the bar."""
 
     segment: Segment
     count: int
