@@ -7,7 +7,7 @@ new ones each time.
 import gc
 import os
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +16,6 @@ from hypothesis import Phase, settings
 
 from tests.support.examples import FEW, PROFILE, SCALE
 from tests.support.forges import Forge
-from tests.support.forkserver import import_everything
 
 # documents, logs and signatures are in UTC on every host: +05:45 makes a local time visible
 os.environ.setdefault("TZ", "Asia/Kathmandu")
@@ -44,20 +43,6 @@ _MEASURED: Final = (
     "e2e/test_watch.py",
 )
 """The tests that together reach the required coverage."""
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
-    """Measure the imports of the code, but not the collection of the tests: that would take twice as long."""
-    coverage = getattr(session.config.pluginmanager.getplugin("_cov"), "cov_controller", None)
-    if coverage is None or not hasattr(session.config, "workerinput"):
-        return (yield)
-    import_everything()
-    coverage.pause()
-    try:
-        return (yield)
-    finally:
-        coverage.resume()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -118,7 +118,7 @@ def _fork(connection: socket.socket) -> int:
     return command
 
 
-def import_everything() -> None:
+def _import_everything() -> None:
     """Import every module that a command may import."""
     import importlib
     import pkgutil
@@ -137,7 +137,7 @@ def _prepare() -> None:
 
     import coverage  # noqa: F401
 
-    import_everything()
+    _import_everything()
     inspect.stack()  # finds and remembers the file of every module
     gc.collect()
     gc.freeze()
