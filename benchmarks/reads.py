@@ -9,7 +9,6 @@ system time from start to exit.
 
 import argparse
 import asyncio
-import json
 import os
 import secrets
 import statistics
@@ -23,7 +22,7 @@ import aiohttp
 import msgspec
 import uvloop
 
-from benchmarks.workers import NUMBERS
+from benchmarks.workers import NUMBERS, api_key, served, write_accounts
 from benchmarks.writes import CREDENTIALS
 from worker.config.settings import Settings
 from worker.model.credentials import Credentials
@@ -44,11 +43,6 @@ class Account(msgspec.Struct):
     rows: list[Row] = msgspec.field(name="senderIds")
 
 
-def key(index: int) -> str:
-    """Return the API key of an account."""
-    return f"NCSKEY{index:08}"
-
-
 async def bare(url: str, accounts: int) -> None:
     """Read each account."""
     queue = iter(range(accounts))
@@ -56,27 +50,13 @@ async def bare(url: str, accounts: int) -> None:
 
         async def work() -> None:
             for index in queue:
-                signer = Signer(Credentials(key(index), CREDENTIALS.api_secret))
+                signer = Signer(Credentials(api_key(index), CREDENTIALS.api_secret))
                 headers = {"Authorization": signer.header(time.time(), secrets.token_hex(16))}
                 async with session.get(f"{url}/senderid/v1/numbers", headers=headers) as response:
                     account = msgspec.json.decode(await response.read(), type=Account)
                 assert len(account.rows) == NUMBERS
 
         await asyncio.gather(*(work() for _ in range(Settings().accounts_concurrency)))
-
-
-def write(folder: Path, accounts: int) -> None:
-    """Write the files of the accounts."""
-    numbers = "".join(f"  010{number:08}: INACTIVE\n" for number in range(NUMBERS))
-    (folder / "secret").write_text(CREDENTIALS.api_secret.reveal())
-    (folder / "d").mkdir()
-    for index in range(accounts):
-        (folder / f"key{index}").write_text(key(index))
-        (folder / "d" / f"a{index}.yaml").write_text(
-            f"version: 1\naccount: a{index}\n"
-            f"credentials: {{api_key: {{file: {folder}/key{index}}}, api_secret: {{file: {folder}/secret}}}}\n"
-            f"numbers:\n{numbers}"
-        )
 
 
 def cpu_seconds(command: list[str], environment: dict[str, str], folder: Path) -> float:
@@ -94,7 +74,7 @@ def measure(url: str, accounts: int, rounds: int) -> None:
     ratios = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write(folder, accounts)
+        write_accounts(folder, accounts)
         environment = os.environ | {"SENDERID_ENDPOINT": url, "SENDERID_LOG__FORMAT": "json", "HOME": name}
         loop = [sys.executable, __file__, "--bare", url, "--accounts", str(accounts)]
         plan, apply = ([sys.executable, "-m", "worker", name, "-f", str(folder / "d")] for name in ("plan", "apply"))
@@ -117,15 +97,8 @@ def main() -> None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(bare(options.bare, options.accounts))
         return
-    server = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("workers.py")), "--serve", "--delay=0"], stdout=subprocess.PIPE
-    )
-    assert server.stdout is not None
-    try:
-        measure(json.loads(server.stdout.readline())["url"], options.accounts, options.rounds)
-    finally:
-        server.kill()
-        server.wait()
+    with served(delay=0.0) as (_, url):
+        measure(url, options.accounts, options.rounds)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from operator import sub
 from pathlib import Path
 
@@ -56,6 +57,36 @@ def serve(delay: float) -> None:
     loop.run_forever()
 
 
+@contextmanager
+def served(delay: float) -> Iterator[tuple["subprocess.Popen[bytes]", str]]:
+    """Serve the accounts in a process, and yield it with its URL. The delay of a response is in milliseconds."""
+    with subprocess.Popen([sys.executable, __file__, "--serve", f"--delay={delay}"], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        try:
+            yield process, json.loads(process.stdout.readline())["url"]
+        finally:
+            process.kill()
+
+
+def api_key(index: int) -> str:
+    """Return the API key of an account."""
+    return f"NCSKEY{index:08}"
+
+
+def write_accounts(folder: Path, accounts: int) -> None:
+    """Write a file for each account into the folder `d` of a folder, and the files with its credentials."""
+    phones = "".join(f"  010{number:08}: INACTIVE\n" for number in range(NUMBERS))
+    (folder / "secret").write_text("0123456789ABCDEFGHIJKLMNOPQRSTUV")
+    (folder / "d").mkdir()
+    for index in range(accounts):
+        (folder / f"key{index}").write_text(api_key(index))
+        (folder / "d" / f"a{index}.yaml").write_text(
+            f"version: 1\naccount: a{index}\n"
+            f"credentials: {{api_key: {{file: {folder}/key{index}}}, api_secret: {{file: {folder}/secret}}}}\n"
+            f"numbers:\n{phones}"
+        )
+
+
 def cpu_seconds(process: "subprocess.Popen[bytes]") -> float:
     """Return the CPU seconds of a process."""
     fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
@@ -79,17 +110,7 @@ class Measurement:
 
     def write(self, accounts: int) -> None:
         """Write and publish the files."""
-        phones = "".join(f"  010{number:08}: INACTIVE\n" for number in range(NUMBERS))
-        (self.folder / "secret").write_text("0123456789ABCDEFGHIJKLMNOPQRSTUV")
-        for index in range(accounts):
-            (self.folder / "d").mkdir(exist_ok=True)
-            (self.folder / f"key{index}").write_text(f"NCSKEY{index:08}")
-            (self.folder / "d" / f"a{index}.yaml").write_text(
-                f"version: 1\naccount: a{index}\n"
-                f"credentials: {{api_key: {{file: {self.folder}/key{index}}}, "
-                f"api_secret: {{file: {self.folder}/secret}}}}\n"
-                f"numbers:\n{phones}"
-            )
+        write_accounts(self.folder, accounts)
         self.command("fleet", "publish", "-f", str(self.folder / "d"))
 
     def command(self, *arguments: str) -> None:
@@ -163,12 +184,10 @@ def main() -> None:
     if options.serve:
         serve(options.delay)
         return
-    server = subprocess.Popen([sys.executable, __file__, "--serve", f"--delay={options.delay}"], stdout=subprocess.PIPE)
-    assert server.stdout is not None
     database = PostgresServer(fsync="on", full_page_writes="on", shared_buffers="128MB", max_connections="200")
     try:
-        with tempfile.TemporaryDirectory() as name:
-            measurement = Measurement(Path(name), database, server, json.loads(server.stdout.readline())["url"])
+        with tempfile.TemporaryDirectory() as name, served(options.delay) as (server, url):
+            measurement = Measurement(Path(name), database, server, url)
             measurement.environment["SENDERID_ACCOUNTS_CONCURRENCY"] = str(options.in_flight)
             measurement.write(options.accounts)
             measurement.measure(WORKERS, options.accounts)
@@ -176,8 +195,6 @@ def main() -> None:
                 one, four = (measurement.measure(count, options.accounts) for count in (1, WORKERS))
                 print(f"{four / one:.2f} times the accounts a second with {WORKERS} workers", flush=True)
     finally:
-        server.kill()
-        server.wait()
         database.remove()
 
 
