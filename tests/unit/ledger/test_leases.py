@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from threading import Thread
+from typing import cast
 
 import pytest
 
@@ -17,6 +18,7 @@ from tests.support.ledgers import account_result, ledger, never_wait, observed_a
 from worker.ledger import Ledger
 from worker.ledger.ledger import LeasedAccountLedger
 from worker.ledger.postgres import alarm, leases
+from worker.ledger.postgres.connection import PostgresConnection
 from worker.ledger.postgres.database import PostgresDatabase
 from worker.model.accounts import Status
 from worker.model.errors import AccountBusy, LeaseLost, LedgerError
@@ -180,6 +182,32 @@ async def test_used_slots_are_handed_over(postgres: PostgresDatabase) -> None:
         async with first.lease(one, never_wait, later := _Quota()):
             pass
         assert [writes for writes, _ in later.occupied] == [()]
+
+
+def test_slow_response_with_used_slots_frees_none_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time that a query takes does not count as time since the handover."""
+    now = 100.0
+
+    class SlowConnection:
+        """A connection that takes 0.3 seconds, after the database calculated the response."""
+
+        def execute(self, *_: object) -> "SlowConnection":
+            nonlocal now
+            now += 0.3
+            return self
+
+        def fetchall(self) -> list[tuple[str, str, float]]:
+            return [("lane 5", '{"writes":[3.0]}', 0.1)]
+
+        def __iter__(self) -> Iterator[tuple[str, str, float]]:
+            return iter(self.fetchall())
+
+    monkeypatch.setattr(alarm, "seconds_since_boot", lambda: now)
+    quota = _Quota()
+    leases._lanes(cast("PostgresConnection", SlowConnection()), {"lane 5": 7})["lane 5"].add(quota)
+    [(writes, elapsed)] = quota.occupied
+    assert writes == (3.0,)
+    assert elapsed == pytest.approx(0.1)
 
 
 async def test_worker_of_a_fleet_occupies_the_used_slots(postgres: PostgresDatabase) -> None:

@@ -406,9 +406,10 @@ def lane_name(lane: int) -> str:
 
 def _lanes(connection: Connection, tokens: Mapping[str, int]) -> dict[str, _Lane]:
     """Return lanes that were just taken, with the slots that their last holders used."""
-    now = alarm.seconds_since_boot()
+    used_slots = connection.execute(_USED_SLOTS, (list(tokens),)).fetchall()
+    now = alarm.seconds_since_boot()  # after the response, so that no slot is free too early
     lanes = {name: _Lane(token, UsedSlots(), now) for name, token in tokens.items()}
-    for name, slots, elapsed in connection.execute(_USED_SLOTS, (list(tokens),)):
+    for name, slots, elapsed in used_slots:
         lanes[name] = _Lane(tokens[name], msgspec.json.decode(slots, type=UsedSlots), now - elapsed)
     return lanes
 
