@@ -90,6 +90,27 @@ def test_hostile_texts_are_inert(visit: Opened, written: Written) -> None:
     assert visited.complaints == []
 
 
+_NEVER_IDLE = "window.requestIdleCallback = (callback, options) => options?.timeout && setTimeout(callback, {})"
+"""A script for a browser without idle time, with the delay of the callback in milliseconds in place of `{}`."""
+
+
+def test_filters_are_filled_in_a_busy_browser(visit: Opened, written: Written) -> None:
+    visited = visit("about:blank")
+    visited.page.add_init_script(_NEVER_IDLE.format("options.timeout"))
+    visited.page.goto(written(report.plan(fleet_plan(3, 8)), "report.html"))
+    expect(visited.page.locator("label:has-text('Account') option")).to_have_count(5)
+
+
+def test_filter_is_filled_before_it_opens(visit: Opened, written: Written) -> None:
+    visited = visit("about:blank")
+    visited.page.add_init_script(_NEVER_IDLE.format("1e9"))
+    visited.page.goto(written(report.plan(fleet_plan(3, 8)), "report.html"))
+    options = visited.page.locator("label:has-text('Account') option")
+    assert options.count() == 1
+    visited.page.locator("label:has-text('Account') select").focus()
+    assert options.count() == 5
+
+
 def test_hostile_link_selects_nothing(visit: Opened, written: Written) -> None:
     url = written(report.plan(fleet_plan(3, 8)), "report.html")
     visited = visit(f"{url}#q=%3Cimg%20src=x%20onerror=alert(1)%3E&account=%3Cscript%3E&sort=x.y&__proto__=1&what=%")

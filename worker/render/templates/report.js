@@ -4,6 +4,7 @@
   const PAGE = 200; // rows shown at first: one tbody of the template
   const STEP = 1000; // rows added by each "more"
   const PAUSE = 80; // debounce of typing, in milliseconds
+  const PATIENCE = 500; // a busy browser fills the filters after this time, in milliseconds
   const [SHOWN, LATE, OUT] = [0, 1, 2];
 
   const tools = document.getElementById("tools");
@@ -205,7 +206,7 @@
     });
   }
 
-  // fills the filters once: when the browser is idle, or when the first is needed
+  // fills the filters once: when the browser is idle, or before one of them opens
   let offered = false;
   function offer() {
     if (offered) return;
@@ -265,6 +266,7 @@
     remember();
   }
 
+  tools.addEventListener("focusin", offer);
   let waiting;
   search.addEventListener("input", () => {
     clearTimeout(waiting);
@@ -298,8 +300,12 @@
   tools.hidden = false;
   matches.textContent = lists.map((list) => list.count).join(" · ");
   if (location.hash) recall();
-  else (window.requestIdleCallback ?? setTimeout)(() => {
-    offer();
-    for (const list of lists) list.texts;
-  });
+  else {
+    const prepare = () => {
+      offer();
+      for (const list of lists) list.texts;
+    };
+    if (window.requestIdleCallback) requestIdleCallback(prepare, { timeout: PATIENCE });
+    else setTimeout(prepare);
+  }
 })();
