@@ -134,7 +134,8 @@ def ended_acknowledgements(accounts: Iterable[DesiredAccount], moment: datetime)
             for phone, acknowledgement in account.acknowledgements.items()
             if acknowledgement.until <= moment
         }
-        for phone, (source, line) in account.locations(ends).items():
+        locations = account.locations(ends) if ends else {}
+        for phone, (source, line) in locations.items():
             message = Message(
                 "{phone}: its acknowledgement ended at {end}: remove it, or give it a later until",
                 phone=PhoneNumber(phone),
