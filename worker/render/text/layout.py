@@ -1,7 +1,7 @@
 """Layout of text in columns: accounts, tables of numbers, samples of long tables, and lists of names."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from worker.model.history import Attempt
 from worker.model.phones import hyphenated
@@ -29,6 +29,15 @@ Numbers and statuses are never cut, so that a row may be wider than a page of un
 """
 
 T = TypeVar("T")
+
+
+class _Cells(NamedTuple):
+    """The texts of a row in a table, before they are padded to columns."""
+
+    row: NumberRow
+    phone: str
+    status: str
+    remark: str
 
 
 def account_lines(
@@ -74,17 +83,20 @@ def group_lines(groups: Sequence[NumberGroup], paint: Paint, columns: int, *, sh
 
     A long group is cut to a sample, unless `show_all` is True.
     """
-    samples = [group.rows if show_all or len(group.rows) <= MANY else group.rows[:_SAMPLE] for group in groups]
-    rows = [row for sample in samples for row in sample]
-    mark_width = max((width(translate(row.mark.word)) for row in rows), default=0)
-    phone = max((width(_phone(row.phone)) for row in rows), default=0)
-    status = max((width(_status(row)) for row in rows if _remark(row)), default=0)
+    samples = [
+        list(map(_cells, group.rows if show_all or len(group.rows) <= MANY else group.rows[:_SAMPLE]))
+        for group in groups
+    ]
+    all_cells = [cells for sample in samples for cells in sample]
+    mark_width = max((width(translate(cells.row.mark.word)) for cells in all_cells), default=0)
+    phone_width = max((width(cells.phone) for cells in all_cells), default=0)
+    status_width = max((width(cells.status) for cells in all_cells if cells.remark), default=0)
     indent = " " * (4 + mark_width + 2)
     for group, sample in zip(groups, samples, strict=True):
         label = paint(group.mark.tone, f"{group.mark.symbol} {fit(translate(group.mark.word), mark_width)}")
-        for row in sample:
-            left_text = f"{fit(_phone(row.phone), phone)}  {fit(_status(row), status)}"
-            remark = safe(_remark(row), max(columns - len(indent), _NARROWEST))
+        for cells in sample:
+            left_text = f"{fit(cells.phone, phone_width)}  {fit(cells.status, status_width)}"
+            remark = safe(cells.remark, max(columns - len(indent), _NARROWEST))
             if remark and len(indent) + width(left_text) + 2 + width(remark) <= columns:
                 yield f"  {label}  {left_text}  {paint('quiet', remark)}"
             else:
@@ -92,7 +104,7 @@ def group_lines(groups: Sequence[NumberGroup], paint: Paint, columns: int, *, sh
                 if remark:
                     yield indent + paint("quiet", remark)
             if group.advice is None:
-                yield from indented(_record(row), columns, indent, indent, paint.style("quiet"))
+                yield from indented(_record(cells.row), columns, indent, indent, paint.style("quiet"))
         omitted_rows = group.rows[len(sample) :]
         if omitted_rows:
             text = _("and {count} more, from {first} to {last}").format(
@@ -106,8 +118,8 @@ def _phone(phone: str) -> str:
     return safe(hyphenated(phone), _PHONE_COLUMNS)
 
 
-def _status(row: NumberRow) -> str:
-    return safe(row.status, _STATUS_COLUMNS)
+def _cells(row: NumberRow) -> _Cells:
+    return _Cells(row, _phone(row.phone), safe(row.status, _STATUS_COLUMNS), _remark(row))
 
 
 def _remark(row: NumberRow) -> str:
