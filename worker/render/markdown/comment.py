@@ -80,9 +80,12 @@ def comment(view: DocumentView, title: str, remarks: Sequence[str] = (), cap: in
 
 def _sections(accounts: Sequence[AccountView]) -> list[Section]:
     """Return the accounts that have rows or provenance, grouped by equal rows."""
-    visible = [(index, account) for index, account in enumerate(accounts) if account.size or account.provenance]
-    groups = group_by(visible, lambda pair: (pair[1].brief, pair[0] if pair[1].size > _ALIKE else pair[1].content))
-    return [Section([account for _place, account in numbered_accounts]) for numbered_accounts in groups.values()]
+    groups = group_by(
+        ((account.brief, index if account.size > _ALIKE else account.content), account)
+        for index, account in enumerate(accounts)
+        if account.size or account.provenance
+    )
+    return list(map(Section, groups.values()))
 
 
 def _within(lines: Iterator[str], cap: int) -> str | None:

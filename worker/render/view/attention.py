@@ -1,6 +1,6 @@
 """Attention items, which say what an operator must do about accounts and numbers, and notices."""
 
-from collections.abc import Callable, Collection, Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable
 from typing import Final, Literal, TypeVar
 
 from msgspec import Struct
@@ -50,13 +50,11 @@ def refusal_items(accounts: Iterable[tuple[str, Iterable[Refusal]]]) -> list[Att
 
     `accounts` yields names with refusals. The item with the most accounts comes first.
     """
-    groups = group_by(((name, refusal) for name, refusals in accounts for refusal in refusals), lambda pair: pair[1])
+    groups = group_by((refusal, name) for name, refusals in accounts for refusal in refusals)
     title = _("Refused by {rule}")
     return _most_first(
-        AttentionGroup(
-            "refusal", "bad", title.format(rule=refusal.rule), _refusal_text(refusal), _names(names_of_refusal)
-        )
-        for refusal, names_of_refusal in groups.items()
+        AttentionGroup("refusal", "bad", title.format(rule=refusal.rule), _refusal_text(refusal), tuple(names))
+        for refusal, names in groups.items()
     )
 
 
@@ -65,10 +63,10 @@ def error_items(accounts: Iterable[tuple[str, ErrorInfo | None]], title: str) ->
 
     `accounts` yields names with errors. The item with the most accounts comes first.
     """
-    groups = group_by(accounts, lambda pair: pair[1])
+    groups = group_by((error, name) for name, error in accounts)
     return _most_first(
-        AttentionGroup("error", "bad", title, error_text(error), _names(names_of_error))
-        for error, names_of_error in groups.items()
+        AttentionGroup("error", "bad", title, error_text(error), tuple(names))
+        for error, names in groups.items()
         if error is not None
     )
 
@@ -82,18 +80,20 @@ def number_item(mark: Mark, text: str, numbers: Iterable[tuple[str, str]]) -> At
 
 def notice_items(notices: Iterable[tuple[str, Notice]]) -> list[AttentionGroup]:
     """Return the items of notices, given with the names of accounts. Numbers with equal notices share an item."""
-    groups = group_by(notices, lambda pair: (pair[1].kind, pair[1].message, pair[1].phone is None))
+    groups = group_by(
+        ((notice.kind, notice.message, notice.phone is None), (name, notice.phone)) for name, notice in notices
+    )
     return [
         AttentionGroup(
             "notice",
             NOTICES[kind].tone,
             translate(NOTICES[kind].word),
             translate(message),
-            tuple(dict.fromkeys(_names(names_of_notice))),
-            tuple(notice.phone for _name, notice in names_of_notice if notice.phone),
+            tuple(dict.fromkeys(name for name, _phone in subjects)),
+            tuple(phone for _name, phone in subjects if phone),
             NOTICES[kind],
         )
-        for (kind, message, _of_account), names_of_notice in groups.items()
+        for (kind, message, _of_account), subjects in groups.items()
     ]
 
 
@@ -102,11 +102,11 @@ def new_notices(notices: Iterable[Notice], blocked_phones: Collection[str]) -> l
     return [notice for notice in notices if not (notice.kind in _OF_STATUS and notice.phone in blocked_phones)]
 
 
-def group_by(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
-    """Return the items grouped by `key`. Groups are in order of first appearance."""
+def group_by(items: Iterable[tuple[K, T]]) -> dict[K, list[T]]:
+    """Return items, each given with its key, as a list for each key. Groups are in order of first appearance."""
     groups: dict[K, list[T]] = {}
-    for item in items:
-        groups.setdefault(key(item), []).append(item)
+    for key, item in items:
+        groups.setdefault(key, []).append(item)
     return groups
 
 
@@ -120,10 +120,6 @@ def _refusal_text(refusal: Refusal) -> str:
     option = f"--allow {refusal.rule}"
     hint = "" if option in refusal.message else _(" To allow it: {option}").format(option=option)
     return translate(refusal.message) + hint
-
-
-def _names(pairs: Iterable[tuple[str, object]]) -> tuple[str, ...]:
-    return tuple(name for name, _value in pairs)
 
 
 def _most_first(items: Iterable[AttentionGroup]) -> list[AttentionGroup]:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import partial
+from itertools import chain
 
 from worker.model.messages import Message
 from worker.model.plans import AccountPlan, Action, Cause, Change, Notice, Plan, Verdict
@@ -121,7 +122,7 @@ def _share(account: AccountPlan) -> Share | None:
 
 
 def _groups(account: AccountPlan) -> list[NumberGroup]:
-    groups = group_by(account.changes, lambda change: (change.action, change.reason))
+    groups = group_by(((change.action, change.reason), change) for change in account.changes)
     return [
         NumberGroup(mark_of(action), translate(reason), [_row(change, account.timezone) for change in changes_alike])
         for (action, reason), changes_alike in sorted(groups.items(), key=lambda item: rank(item[0][0]))
@@ -166,19 +167,21 @@ def _notices(account: AccountPlan) -> list[Notice]:
 
 def _stuck(accounts: Sequence[AccountPlan]) -> Iterator[AttentionGroup]:
     """Yield an item for each reason why numbers cannot be brought to their desired status by a write."""
-    affected_changes = (
-        (account.account, change) for account in accounts for change in account.changes if change.action.needs_attention
+    groups = group_by(
+        ((change.action, change.reason), (account.account, change.phone))
+        for account in accounts
+        for change in account.changes
+        if change.action.needs_attention
     )
-    groups = group_by(affected_changes, lambda pair: (pair[1].action, pair[1].reason))
     for action in MARKS:
-        reasons = {translate(reason): pairs for (kind, reason), pairs in groups.items() if kind == action}
+        reasons = {translate(reason): numbers for (kind, reason), numbers in groups.items() if kind == action}
         if len(reasons) > MANY:
             text = _("{reason} There are {number:,} other reasons: see below.").format(
                 reason=next(iter(reasons)), number=len(reasons) - 1
             )
-            reasons = {text: [pair for pairs in reasons.values() for pair in pairs]}
-        for text, pairs in reasons.items():
-            yield number_item(mark_of(action), text, ((name, change.phone) for name, change in pairs))
+            reasons = {text: list(chain.from_iterable(reasons.values()))}
+        for text, numbers in reasons.items():
+            yield number_item(mark_of(action), text, numbers)
 
 
 def _sentences(plan: Plan, total: Counter[str], *, drift: bool) -> Iterator[tuple[Tone, str]]:

@@ -131,7 +131,7 @@ def _alike(items: Sequence[T], number: Callable[[T], AnyNumber]) -> list[list[T]
     """Return items grouped by outcome and error. If that gives too many groups, use the error code, or outcome only."""
 
     def grouped(key: Callable[[AnyNumber], object]) -> dict[tuple[Outcome | None, object], list[T]]:
-        return group_by(items, lambda item: (number(item).outcome, key(number(item))))
+        return group_by(((number(item).outcome, key(number(item))), item) for item in items)
 
     groups = next(groups for groups in map(grouped, _DISTINCTIONS) if len(groups) <= MANY)
     return sorted(groups.values(), key=lambda numbers: rank(number(numbers[0]).outcome))

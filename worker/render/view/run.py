@@ -64,7 +64,7 @@ def _account(account: AccountRecord) -> AccountView:
 
 def groups_of(account: AccountRecord) -> list[NumberGroup]:
     """Return the numbers of an account in one run, grouped by outcome. Numbers without an outcome come first."""
-    groups = group_by(account.numbers or (), lambda number: number.outcome)
+    groups = group_by((number.outcome, number) for number in account.numbers or ())
     return [
         NumberGroup(mark_of(outcome), None, list(map(number_row, numbers_alike)))
         for outcome, numbers_alike in sorted(groups.items(), key=lambda item: rank(item[0]))
