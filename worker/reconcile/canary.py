@@ -20,19 +20,19 @@ async def canary_first(
     accounts: Sequence[Item],
     settings: CanarySettings,
     *,
-    writes: Callable[[Item], Sequence[Change]],
+    writes: Sequence[Sequence[Change]],
     apply_batch: Callable[[Sequence[Item]], Awaitable[list[AccountResult]]],
     hold_back: Callable[[Sequence[Item], CanaryFailed], Awaitable[list[AccountResult]]],
     log: Log,
 ) -> list[AccountResult]:
     """Write the canary first, then the other accounts. Return the result of each account, in the order of `accounts`.
 
-    `writes` returns the planned writes of an account. The canary is the first `settings.accounts` accounts that have
+    `writes` are the planned writes of each account. The canary is the first `settings.accounts` accounts that have
     writes. `apply_batch` is called for the canary together with the accounts without writes, then for the others. If
     too many writes of the canary fail, `hold_back` is called for the others instead. An interruption is not a failure:
     `apply_batch` is still called for the others, and reports it.
     """
-    writing_indexes = [index for index, account in enumerate(accounts) if writes(account)]
+    writing_indexes = [index for index, changes in enumerate(writes) if changes]
     canary = writing_indexes[: settings.accounts]
     later_indices = writing_indexes[settings.accounts :]
     if not canary or not later_indices:
@@ -40,7 +40,7 @@ async def canary_first(
     later_set = frozenset(later_indices)
     first_indices = [index for index in range(len(accounts)) if index not in later_set]
     results = dict(zip(first_indices, await apply_batch([accounts[index] for index in first_indices]), strict=True))
-    failure = _judge([(writes(accounts[index]), results[index]) for index in canary], settings.max_failed, log)
+    failure = _judge([(writes[index], results[index]) for index in canary], settings.max_failed, log)
     later_accounts = [accounts[index] for index in later_indices]
     later_results = await (apply_batch(later_accounts) if failure is None else hold_back(later_accounts, failure))
     results |= zip(later_indices, later_results, strict=True)

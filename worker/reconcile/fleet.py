@@ -274,7 +274,7 @@ class Fleet:
         return await canary_first(
             list(zip(accounts, drafts, strict=True)),
             self._settings.canary,
-            writes=lambda pair: () if pair[1].plan.refusals else pair[1].plan.writes,
+            writes=[() if draft.plan.refusals else draft.plan.writes for draft in drafts],
             apply_batch=lambda pairs: self._run_each(pairs, one),
             hold_back=lambda pairs, why: self.decline(
                 [account for account, _ in pairs], [draft for _, draft in pairs], terms, why
@@ -300,7 +300,7 @@ class Fleet:
         return await canary_first(
             accounts,
             self._settings.canary,
-            writes=lambda saved: saved.writes,
+            writes=[saved.writes for saved in accounts],
             apply_batch=lambda some: self._run_each(
                 some, lambda saved: self._apply_saved(saved, allow, meter, plan, files)
             ),

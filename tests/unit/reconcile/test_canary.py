@@ -44,7 +44,7 @@ class Run:
             canary_first(
                 range(len(self.accounts)),
                 self.settings,
-                writes=self._writes,
+                writes=list(map(self._writes, range(len(self.accounts)))),
                 apply_batch=self._carry_out,
                 hold_back=self._hold_back,
                 log=self.log,
