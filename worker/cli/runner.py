@@ -123,7 +123,6 @@ class Session:
                 accounts,
                 drafts,
                 results,
-                terms,
                 endpoint=self.settings.endpoint,
                 at=now(),
                 command="apply",

@@ -330,7 +330,6 @@ class Passes:
             accounts,
             drafts,
             [account_pass.result for account_pass in account_passes],
-            self._terms,
             endpoint=self._settings.endpoint,
             at=format_utc_ms(self._now()),
             command="watch",

@@ -6,11 +6,12 @@ import msgspec
 
 from worker.ledger.reads import RecordedRead
 from worker.model.accounts import DesiredAccount, Status
+from worker.model.ports import revision
 from worker.model.reads import decode_numbers, encode_numbers
 from worker.model.results import AccountResult
-from worker.plan.build import Draft, Terms
+from worker.plan.build import Draft
 from worker.plan.reads import account_read, with_results
-from worker.reconcile.identity import planned_subject
+from worker.reconcile.identity import key
 
 __all__ = ["recorded_reads"]
 
@@ -19,7 +20,6 @@ def recorded_reads(
     accounts: Sequence[DesiredAccount],
     drafts: Sequence[Draft],
     results: Iterable[AccountResult | None],
-    terms: Terms,
     *,
     endpoint: str,
     at: str,
@@ -34,11 +34,11 @@ def recorded_reads(
     """
     reads = []
     for account, draft, result in zip(accounts, drafts, results, strict=True):
-        subject = planned_subject(account, draft, terms, endpoint)
+        files = revision(account)
         read = account_read(
             draft.plan,
             result,
-            key=subject.key,
+            key=key(account.endpoint or endpoint, draft.plan.account_id),
             at=at,
             command=command,
             run_id=None if result is None else run_id,
@@ -47,9 +47,9 @@ def recorded_reads(
         read = msgspec.structs.replace(
             read,
             numbers=sum(draft.statuses.values()) if draft.statuses else None,
-            source=subject.source,
-            commit=subject.commit,
-            credentials=subject.credentials,
+            source=files.source,
+            commit=files.commit,
+            credentials=account.credentials,
             timezone=account.timezone,
         )
         reads.append(_after(RecordedRead(read, draft.numbers), result))
