@@ -21,7 +21,6 @@ from worker.model.results import Requests
 from worker.model.safety import Health, InUse, Safety
 from worker.plan.diff import compare, preconditions
 from worker.plan.holds import dropped_change, hold_as_approved, hold_back
-from worker.plan.notices import notices
 from worker.plan.planfile import LeftOut, SavedAccount
 from worker.plan.policy import Selection, is_drift, scope, select
 from worker.plan.safety import effective_safety, guard
@@ -108,7 +107,7 @@ class Draft(Struct, frozen=True):
 def build(
     desired: DesiredAccount, observed: ObservedAccount, terms: Terms, memory: AccountMemory, now: datetime
 ) -> Draft:
-    """Return the plan that brings an account to its desired state at `now`, an aware time.
+    """Return the plan that brings an account to its desired state at `now`, an aware time. It has no notices.
 
     Raises:
         ImplausibleNumber: the file lists an implausible number that the account does not have.
@@ -137,7 +136,6 @@ def build(
         refusals=refusals,
         counts=count_actions(changes, unchanged_count=len(numbers) - len(changes)),
         changes=changes,
-        notices=notices(observed, desired.groups, terms.health, changes),
         active=active,
     )
     return Draft(

@@ -78,7 +78,8 @@ async def make_draft(
     """
     observed, memory = await observe(api, recall, log)
     draft = build(desired, observed, terms, memory, now)
-    plan = draft.plan
+    own_notices = notices(observed, desired.groups, terms.health, draft.plan.changes)
+    plan = structs.replace(draft.plan, notices=own_notices)
     if not terms.drift:
         plan = await guard_plan(plan, api, effective_use(terms.in_use, desired.in_use), terms.allow)
     plan = with_swap_notice(plan)

@@ -136,8 +136,10 @@ def test_acknowledgement_takes_precedence_over_protection() -> None:
 def test_notice_on_an_acknowledged_status_is_left_out() -> None:
     observed = _observed(n01000000001="PENDING", n01000000002="PENDING")
     account = _account(Acknowledgement("x", END, observed="PENDING"), n01000000002=Status.ACTIVE)
-    notices = _build(account, observed).plan.notices
-    assert [(notice.kind, notice.phone) for notice in notices] == [(NoticeKind.PENDING, B)]
+    changes = _build(account, observed).plan.changes
+    assert [(notice.kind, notice.phone) for notice in notices(observed, (), Health(), changes)] == [
+        (NoticeKind.PENDING, B)
+    ]
 
 
 def test_acknowledged_number_does_not_count_as_active() -> None:

@@ -18,7 +18,7 @@ from worker.model.accounts import (
     Status,
 )
 from worker.model.errors import LedgerError
-from worker.model.plans import Action, NoticeKind, Verdict
+from worker.model.plans import Action, Verdict
 from worker.model.safety import Health, InUse
 from worker.plan.build import Draft, Terms, build, failed_draft
 from worker.plan.policy import Selection
@@ -115,12 +115,11 @@ def test_safety_of_the_file_overrides_the_terms() -> None:
 
 
 def test_draft_has_the_data_that_the_ledger_records() -> None:
-    """The count of registered numbers is set if it changed. Notices are part of the plan."""
+    """The count of registered numbers is set if it changed."""
     desired = DesiredAccount("main", "main.yaml", {A: ON}, [1])
     observed = _observed(n01000000001="PENDING")
     known, unknown = (build(desired, observed, Terms(), AccountMemory(registered=count), NOON) for count in (1, 2))
     assert (known.registered_count, unknown.registered_count, known.has_open_attempts) == (None, 1, False)
-    assert [notice.kind for notice in known.plan.notices] == [NoticeKind.PENDING]
     assert build(desired, observed, Terms(), AccountMemory(spent=frozenset({A})), NOON).has_open_attempts
 
 
