@@ -63,19 +63,19 @@ def _saved(text: str, statuses: dict[str, str], moment: datetime) -> SavedAccoun
     )
 
 
-@given(before=files, after=files, there=accounts, planned_at=moments, applied_at=moments)
+@given(before=files, after=files, statuses=accounts, planned_at=moments, applied_at=moments)
 def test_applied_writes_equal_those_of_a_new_plan(
-    before: str, after: str, there: dict[str, str], planned_at: datetime, applied_at: datetime
+    before: str, after: str, statuses: dict[str, str], planned_at: datetime, applied_at: datetime
 ) -> None:
     """For any two versions of a file and any two times, no more and no less is written."""
-    saved = _saved(before, there, planned_at)
+    saved = _saved(before, statuses, planned_at)
     dropped = stale_writes(saved, CurrentFiles(_loaded(after)), applied_at)
-    now = {(change.phone, change.desired) for change in _saved(after, there, applied_at).changes}
+    now = {(change.phone, change.desired) for change in _saved(after, statuses, applied_at).changes}
     for change in saved.changes:
         assert (change.phone not in dropped) == ((change.phone, change.desired) in now)
 
 
-@given(file=files, there=accounts, moment=moments)
-def test_unchanged_file_does_not_drop_writes(file: str, there: dict[str, str], moment: datetime) -> None:
+@given(file=files, statuses=accounts, moment=moments)
+def test_unchanged_file_does_not_drop_writes(file: str, statuses: dict[str, str], moment: datetime) -> None:
     """A plan that is applied immediately is complete."""
-    assert stale_writes(_saved(file, there, moment), CurrentFiles(_loaded(file)), moment) == {}
+    assert stale_writes(_saved(file, statuses, moment), CurrentFiles(_loaded(file)), moment) == {}

@@ -33,7 +33,7 @@ ACCOUNTS = st.builds(
     held=st.dictionaries(st.sampled_from(PHONES), st.sampled_from(["in use", "needed"])),
     notices=st.lists(st.sampled_from(NOTICES), unique=True).map(tuple),
     suspended=REASONS,
-    written=st.none() | st.builds(WriteSummary, st.sampled_from("ab"), st.integers(1, 3), put_right=st.integers(0, 1)),
+    written=st.none() | st.builds(WriteSummary, st.sampled_from("ab"), st.integers(1, 3), reverted=st.integers(0, 1)),
 )
 STATES = st.builds(
     NotifyState,
@@ -92,8 +92,8 @@ def test_each_event_is_reported_when_it_grows_and_ends(before: NotifiedAccount, 
         (Event.DRIFT, set(before.drift.items()), set(now.drift.items())),
     ):
         expected = [False] if new - old else [True] if old and not new else []
-        put_right = now.written is not None and now.written != before.written and now.written.put_right
-        if event is Event.DRIFT and put_right and expected != [True]:
+        has_reverted = now.written is not None and now.written != before.written and now.written.reverted
+        if event is Event.DRIFT and has_reverted and expected != [True]:
             expected.append(True)
         assert edges(news, event, "main") == expected
 

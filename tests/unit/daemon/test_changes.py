@@ -221,6 +221,12 @@ def test_saved_state_of_another_version_is_read() -> None:
     )
 
 
+def test_saved_count_of_reverted_numbers_has_the_key_put_right() -> None:
+    """State of earlier versions has this key."""
+    state = NotifyState(accounts={"a": NotifiedAccount(written=WriteSummary("r1", deactivated=1, reverted=1))})
+    assert decode(b'{"accounts": {"a": {"written": {"run_id": "r1", "deactivated": 1, "put_right": 1}}}}') == state
+
+
 FAILED = NotifiedAccount(failing="no response")
 REFUSED = NotifiedAccount(refused={"min-active": "few", "fleet-wide": "many"})
 MANY = [f"0101111000{index}" for index in range(6)]

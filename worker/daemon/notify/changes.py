@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Literal
 
 import msgspec
-from msgspec import Struct, structs
+from msgspec import Struct, field, structs
 
 from worker.config.channels import Event
 from worker.model.errors import Interrupted
@@ -62,14 +62,14 @@ class Notification(Struct, frozen=True):
 class WriteSummary(Struct, frozen=True, omit_defaults=True):
     """The summary of one run's changes to an account.
 
-    `put_right` is the count of numbers whose external change the run reverted, and `phones` are some of the changed
+    `reverted` is the count of numbers whose external change the run reverted, and `phones` are some of the changed
     numbers.
     """
 
     run_id: str
     activated: int = 0
     deactivated: int = 0
-    put_right: int = 0
+    reverted: int = field(default=0, name="put_right")
     phones: tuple[str, ...] = ()
 
 
@@ -310,14 +310,14 @@ def _writes(name: str, before: NotifiedAccount, now: NotifiedAccount) -> Iterato
     if summary is None or summary == before.written:
         return
     yield Notification(Event.CHANGED, name, _summary_text(summary))
-    if summary.put_right and (now.drift or not before.drift):
+    if summary.reverted and (now.drift or not before.drift):
         title = Message.plural(
             "{count:,} number changed externally, reverted (run {run})",
             "{count:,} numbers changed externally, reverted (run {run})",
-            summary.put_right,
+            summary.reverted,
             run=summary.run_id,
         )
-        yield Notification(Event.DRIFT, name, title, _some(summary.phones, summary.put_right), is_end=True)
+        yield Notification(Event.DRIFT, name, title, _some(summary.phones, summary.reverted), is_end=True)
 
 
 def _summary_text(summary: WriteSummary) -> Message:

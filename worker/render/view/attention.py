@@ -16,10 +16,10 @@ __all__ = [
     "error_items",
     "error_text",
     "group_by",
-    "new_notices",
     "notice_items",
     "number_item",
     "refusal_items",
+    "unshown_notices",
 ]
 
 K = TypeVar("K", bound=Hashable)
@@ -97,7 +97,7 @@ def notice_items(notices: Iterable[tuple[str, Notice]]) -> list[AttentionGroup]:
     ]
 
 
-def new_notices(notices: Iterable[Notice], blocked_phones: Collection[str]) -> list[Notice]:
+def unshown_notices(notices: Iterable[Notice], blocked_phones: Collection[str]) -> list[Notice]:
     """Return the notices, without those on the status of a blocked number, as its row already shows it."""
     return [notice for notice in notices if not (notice.kind in _OF_STATUS and notice.phone in blocked_phones)]
 

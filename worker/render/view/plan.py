@@ -17,10 +17,10 @@ from worker.render.view.attention import (
     error_items,
     error_text,
     group_by,
-    new_notices,
     notice_items,
     number_item,
     refusal_items,
+    unshown_notices,
 )
 from worker.render.view.parts import (
     MANY,
@@ -162,7 +162,9 @@ def _moment(stamp: str, timezone: str) -> str:
 
 
 def _notices(account: AccountPlan) -> list[Notice]:
-    return new_notices(account.notices, {change.phone for change in account.changes if change.action is Action.BLOCKED})
+    return unshown_notices(
+        account.notices, {change.phone for change in account.changes if change.action is Action.BLOCKED}
+    )
 
 
 def _stuck(accounts: Sequence[AccountPlan]) -> Iterator[AttentionGroup]:

@@ -19,10 +19,10 @@ from worker.render.view.attention import (
     error_items,
     error_text,
     group_by,
-    new_notices,
     notice_items,
     number_item,
     refusal_items,
+    unshown_notices,
 )
 from worker.render.view.parts import MANY, AccountView, DocumentView, NumberGroup, NumberRow, count_views, status_text
 
@@ -91,7 +91,7 @@ def _attention_count(counts: dict[Outcome, int]) -> int:
 
 
 def _notices(account: AccountResult) -> list[Notice]:
-    return new_notices(
+    return unshown_notices(
         account.notices, {number.phone for number in account.numbers if number.outcome is Outcome.BLOCKED}
     )
 
