@@ -58,7 +58,7 @@ def test_invalid_response_does_not_replace_an_exported_file(command: Command, se
     served.sandbox.script(None, "GET", [fault] * 2)
     result = command("export", "--output", "d.yaml", "--force")
     assert (result.returncode, result.stdout) == (1, "")
-    assert _SHAPES.get(fault, "an empty object does not prove that the account has no numbers; d.yaml") in result.stderr
+    assert _SHAPES.get(fault, "an empty object, which does not prove that the account has no numbers") in result.stderr
     assert file.read_bytes() == original
     assert [path.name for path in command.folder.glob("*.json")] == []
 
@@ -143,7 +143,7 @@ def test_doctor_warns_of_an_empty_object(command: Command, served: Served) -> No
         ('["01012345678"]', "Expected `object`, got `array`"),
         ("<html>Log in</html>", "it is an HTML page"),
         ("\ufeff<html>Log in</html>", "it is an HTML page"),
-        ("{}", "an empty object does not prove that the account has no numbers; d.yaml was kept"),
+        ("{}", "an empty object, which does not prove that the account has no numbers; d.yaml was not changed"),
     ],
 )
 def test_import_refuses_an_invalid_document(command: Command, text: str, reason: str) -> None:

@@ -55,7 +55,9 @@ def refusal(account: "ObservedAccount", output: str | None) -> str | None:
         return None
     if output is not None and _lists_numbers(output):
         return Message(
-            "an empty object does not prove that the account has no numbers; {output} was kept", output=output
+            "the response is an empty object, which does not prove that the account has no numbers; {output} was not "
+            "changed: check the account in the console, or write to another file with --output",
+            output=output,
         )
     notice = _("The response is an empty object: no numbers, and no account_id to check.")
     click.echo(notice, err=True)

@@ -56,8 +56,8 @@ def guard_revision(
     if removed <= limit:
         return refusals
     message = Message(
-        "{count} of the {total} accounts would be removed; the limit is {limit} (fleet_wide: {setting}). To allow "
-        "it, add --allow fleet-wide",
+        "{count} of the {total} accounts would be removed from the fleet; the limit is {limit} (fleet_wide: "
+        "{setting}). To allow it, add --allow fleet-wide",
         count=removed,
         total=accounts_before,
         limit=limit,

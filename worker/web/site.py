@@ -26,6 +26,7 @@ from worker.render import json_document, status_pages
 from worker.render.html import asset
 from worker.render.i18n import LANGUAGES, choose_language, language_of, translate
 from worker.render.i18n import gettext as _
+from worker.render.view.calendar import CALENDAR_DAYS
 from worker.web import views
 from worker.web.auth import COOKIE, Access, Denied, TooManyAttempts
 from worker.web.next_changes import NextChanges
@@ -62,7 +63,6 @@ _FORM: Final = 4096
 _PARTS: Final = 64
 """Maximum count of parameters of a query string."""
 _NOT_KNOWN: Final = Liveness()
-_DAYS: Final = 14
 _TURNS: Final = 200
 
 
@@ -290,14 +290,14 @@ class StatusPages:
             return None
         now = self._now()
         with self._lock:
-            changes = self._next_changes.next(self._desired(), now, days=_DAYS, limit=_TURNS + 1)
+            changes = self._next_changes.next(self._desired(), now, days=CALENDAR_DAYS, limit=_TURNS + 1)
         upcoming = tuple(
             UpcomingChange(
                 format_utc(change.when), change.account, change.before, change.after, change.count, change.why
             )
             for change in changes[:_TURNS]
         )
-        return UpcomingChanges(format_utc(now + timedelta(_DAYS)), upcoming, more=len(changes) > _TURNS)
+        return UpcomingChanges(format_utc(now + timedelta(CALENDAR_DAYS)), upcoming, more=len(changes) > _TURNS)
 
 
 def _report(run_id: str, page: str) -> HttpResponse:

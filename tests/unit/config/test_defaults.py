@@ -223,7 +223,7 @@ def test_list_of_digits_needs_a_default() -> None:
         ("version: 1\naccount: main\nnumbers: {}\n", f"2:1: {_DEFAULTS_ONLY}"),
         ("version: 1\ntimezone: UTC\n", "2:1: unknown key 'timezone'; use one of version, defaults, schedules"),
         ("- version\n", "1:1: expected a mapping with version, and defaults or schedules"),
-        ("version: 1\n---\nversion: 1\n", "2:1: a second document: write one only"),
+        ("version: 1\n---\nversion: 1\n", "2:1: a second document: senderid.yaml may contain only one"),
         ("version: [1\n", "2:1: invalid YAML: "),
         ("version: &a 1\n", "1:10: anchors"),
     ],

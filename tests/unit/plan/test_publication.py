@@ -57,7 +57,7 @@ def test_revision_that_switches_too_many_numbers_is_refused() -> None:
     assert _refusals({Action.ACTIVATE: 501}) == ["501 of the 1000 numbers of all accounts would be activated"]
     assert _refusals({Action.DEACTIVATE: 501}, removed=201) == [
         "501 of the 1000 numbers of all accounts would be deactivated",
-        "201 of the 400 accounts would be removed",
+        "201 of the 400 accounts would be removed from the fleet",
     ]
 
 

@@ -105,7 +105,7 @@ def test_run_without_an_end() -> None:
     record = run_record(account, outcome=Ending.UNFINISHED, finished_at=None)
     page = text.run(record, color=False)
     assert page == snapshot("history_unfinished_run.txt", page)
-    assert text.run(run_record(), color=False).endswith("\n\nThe ledger has no account of this run.\n")
+    assert text.run(run_record(), color=False).endswith("\n\nNo accounts are recorded for this run.\n")
 
 
 def test_credentials_from_a_command_are_shown_by_its_program() -> None:

@@ -429,7 +429,7 @@ def test_state_of_the_daemon_is_shown(tmp_path: Path) -> None:
             "it rests",
             "line 7 is wrong",
             "1 account of the ledger is not in the files",
-            "No scheduled changes in",
+            "No scheduled changes until",
             "2 min ago",
             "in 3 min",
         ):

@@ -86,7 +86,7 @@ def command(
     paths: tuple[str, ...],
     accounts: tuple[str, ...],
     settings_path: str | None,
-    form: str,
+    output_format: str,
     output: str | None,
     no_color: bool,
     log_format: str | None,
@@ -113,7 +113,7 @@ def command(
         checks = () if has_files else await _check_account(run, DefaultTarget(), networks, run.log)
         checks += await asyncio.to_thread(lambda: tuple(_ledger(settings)))
         rows = (*(account.row for account in checked_accounts), *checks)
-        if form == "json":
+        if output_format == "json":
             emit(json_document.encode(_Diagnosis(checks, checked_accounts)), output)
         else:
             emit(_table(rows), output)
@@ -289,9 +289,13 @@ def _clock(offset: float | None, *, is_refused: bool) -> Check:
     else:
         detail = Message("the clock is {offset:.0f} s fast", offset=-offset)
     if is_refused:
-        return Check("clock", "fail", Message("{detail}, which refuses the request: set the clock", detail=detail))
+        message = Message("{detail}, so the server refuses the request: set the clock", detail=detail)
+        return Check("clock", "fail", message)
     if abs(offset) > _SKEW_WARNING:
-        return Check("clock", "warn", Message("{detail}, which refuses more than 900 s: set the clock", detail=detail))
+        message = Message(
+            "{detail}; the server refuses requests that differ by more than 900 s: set the clock", detail=detail
+        )
+        return Check("clock", "warn", message)
     return Check("clock", "ok", detail)
 
 

@@ -211,7 +211,10 @@ class _SharedDefaults:
             else:
                 defaults = read_shared(reader, yaml_reader.compose(source, next(stream), stream))
                 if (second := next(starts, None)) is not None:
-                    reader.problem(yaml_reader.Node(second.start_mark), Message("a second document: write one only"))
+                    reader.problem(
+                        yaml_reader.Node(second.start_mark),
+                        Message("a second document: senderid.yaml may contain only one"),
+                    )
         except YamlError as error:
             reader.report(error.problem)
         self.problems += sorted(reader.problems)

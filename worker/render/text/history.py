@@ -57,7 +57,7 @@ def run(run: RunRecord, *, color: bool, width: int = 80, show_all: bool = False)
         show_all=show_all,
     )
     if not view.accounts:
-        lines += [_("The ledger has no account of this run."), ""]
+        lines += [_("No accounts are recorded for this run."), ""]
     return "\n".join(lines[:-1]) + "\n"
 
 
