@@ -76,7 +76,9 @@ _COMMON: Final[Mapping[str, Values]] = {
     "no_color": {"": (), "plain": ("--no-color",)},
 }
 _DOCUMENT: Final[Mapping[str, Values]] = {
-    "form": {form: ("-o" if form == "json" else "--format", form) for form in ("text", "json", "markdown", "html")},
+    "output_format": {
+        value: ("-o" if value == "json" else "--format", value) for value in ("text", "json", "markdown", "html")
+    },
     "output": {"": (), "file": ("--output", "document")},
     "mask": {"": (), "masked": ("--mask", "010****5678")},
 }
@@ -150,7 +152,7 @@ _COMMANDS: Final = {
             **{key: values for key, values in _COMMON.items() if key != "allow"},
             **_DOCUMENT,
             **_MORE,
-            "form": {form: ("-o", form) for form in ("text", "json", "csv")},
+            "output_format": {value: ("-o", value) for value in ("text", "json", "csv")},
             "differs": {"": (), "differs": ("--differs",)},
             "observed": {"": (), "waiting": ("--observed", "pending", "--observed", "missing")},
             "expires_within": {"": (), "month": ("--expires-within", "30d")},
@@ -257,7 +259,7 @@ _COMMANDS: Final = {
             **_MORE,
             "days": {"": (), "years": ("--days", "3660")},
             "start": {"": (), "later": ("--from", "2039-12-25")},
-            "form": {form: ("--format", form) for form in ("text", "json", "icalendar")},
+            "output_format": {value: ("--format", value) for value in ("text", "json", "icalendar")},
             "output": _DOCUMENT["output"],
         },
         expect_calendar,
@@ -291,7 +293,7 @@ _COMMANDS: Final = {
             **_SETTINGS,
             **_LOG,
             **_COLOR,
-            "form": {form: ("--format", form) for form in ("text", "json")},
+            "output_format": {value: ("--format", value) for value in ("text", "json")},
             "output": _DOCUMENT["output"],
         },
         expect_no_numbers,
@@ -304,7 +306,7 @@ _COMMANDS: Final = {
             **_SETTINGS,
             **_LOG,
             **_COLOR,
-            "form": {form: ("--format", form) for form in ("text", "json")},
+            "output_format": {value: ("--format", value) for value in ("text", "json")},
             "output": _DOCUMENT["output"],
         },
         expect_doctor,
@@ -322,7 +324,7 @@ _ELSEWHERE: Final = {
     "fleet init": "settings_path no_commands proxy lang",
     "fleet publish": "paths settings_path no_commands proxy allow canary mask lang",
     "fleet worker": "settings_path no_commands proxy every listen token_file mask log_format log_level no_color lang",
-    "fleet status": "settings_path no_commands proxy form output no_color lang",
+    "fleet status": "settings_path no_commands proxy output_format output no_color lang",
     "fleet pause": "reason settings_path no_commands proxy lang",
     "fleet resume": "allow settings_path no_commands proxy lang",
     "ledger": "lang",
@@ -340,9 +342,12 @@ def _is_allowed(row: Row) -> bool:
         or (row.get("folder") == "moved" and row.get("no_files"))
         or (row.get("cron") and row.get("every"))
         or (row.get("timezone") and (row.get("every") or row.get("cron") == ""))
-        or ((row.get("run") or row.get("form") == "markdown") and any(map(row.get, ("since", "outcome", "limit"))))
+        or (
+            (row.get("run") or row.get("output_format") == "markdown")
+            and any(map(row.get, ("since", "outcome", "limit")))
+        )
         or (row.get("more") and row.get("paths", "main") != "main")
-        or (row.get("run") == "" and row.get("form") == "markdown")
+        or (row.get("run") == "" and row.get("output_format") == "markdown")
     )
 
 
@@ -439,7 +444,7 @@ def _first_pass(command: Command, *arguments: str) -> subprocess.CompletedProces
 
 
 def _check(row: Row, document: str, listed: frozenset[str], noted: frozenset[str]) -> None:
-    if row.get("form") == "json":
+    if row.get("output_format") == "json":
         assert set(_phones(json.loads(document))) == listed
     else:
         assert listed <= _numbers_in(document) <= listed | noted

@@ -224,10 +224,15 @@ def troubled(serve: Serve, command: Command) -> None:
 
 @pytest.mark.usefixtures("troubled")
 def test_reports_and_markdown_have_no_english_sentence(command: Command) -> None:
-    output = [command("plan", "-f", "d.yaml", "--format", form).stdout for form in ("html", "markdown")]
-    output += [command("apply", "-y", "-f", "d.yaml", "--format", form).stdout for form in ("html", "markdown")]
+    output = [
+        command("plan", "-f", "d.yaml", "--format", output_format).stdout for output_format in ("html", "markdown")
+    ]
+    output += [
+        command("apply", "-y", "-f", "d.yaml", "--format", output_format).stdout
+        for output_format in ("html", "markdown")
+    ]
     run = json.loads(command("history", "--format", "json").stdout)["runs"][-1]["run_id"]
-    output += [command("history", run, "--format", form).stdout for form in ("html", "markdown")]
+    output += [command("history", run, "--format", output_format).stdout for output_format in ("html", "markdown")]
     for page in output:
         assert "서비스 제공사가 서류나 ARS 인증을 심사 중입니다." in page
         assert "이 계정에 등록되어 있지 않습니다." in page

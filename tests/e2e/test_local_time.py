@@ -48,10 +48,10 @@ def _texts(command: Command, account: SandboxAccount) -> Iterator[tuple[str, str
     assert applied.returncode == 0, applied.stderr
     yield "apply", applied.stdout + applied.stderr
     account.switch(A, "INACTIVE")
-    for form in ("text", "json", "markdown", "html"):
-        yield f"drift {form}", command("drift", "-f", "main.yaml", "--format", form).stdout
+    for output_format in ("text", "json", "markdown", "html"):
+        yield f"drift {output_format}", command("drift", "-f", "main.yaml", "--format", output_format).stdout
         run = json.loads(applied.stdout)["run_id"]
-        yield f"history {form}", command("history", run, "--format", form).stdout
+        yield f"history {output_format}", command("history", run, "--format", output_format).stdout
     yield "runs", command("history", "--format", "json").stdout
     yield "export", command("export").stdout + command("doctor", "--format", "json").stdout
     yield "plan file", Path(command.folder, "plan.json").read_text()

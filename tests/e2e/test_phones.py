@@ -46,19 +46,19 @@ def test_registered_implausible_number_is_selected_and_excluded(
     assert served.writes[1:] == [(A, "ACTIVE"), ("0101234567", "INACTIVE")]
 
 
-@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.mark.parametrize("output_format", ["text", "json"])
 @pytest.mark.parametrize("verb", [("plan",), ("apply", "--yes"), ("drift",)])
 def test_nothing_is_written_if_an_implausible_number_is_not_registered(
-    command: Command, served: Served, account: SandboxAccount, verb: tuple[str, ...], form: str
+    command: Command, served: Served, account: SandboxAccount, verb: tuple[str, ...], output_format: str
 ) -> None:
     """A typing error must not make the registered number unmanaged."""
     command.write("config/desired/main.yaml", _file(f"{A} ACTIVE", "0507-1234-567 ACTIVE", "0109999999 ACTIVE"))
-    result = command(*verb, "--format", form)
+    result = command(*verb, "--format", output_format)
     assert result.returncode == 1
     message = (
         "config/desired/main.yaml:7:1: 05071234567 is not registered on this account, and 050 numbers forward calls"
     )
-    output = " ".join((result.stdout if form == "json" else result.stderr + result.stdout).split())
+    output = " ".join((result.stdout if output_format == "json" else result.stderr + result.stdout).split())
     assert message in output
     assert "list the number behind it, or remove it from the file; likewise 0109999999 (:8)" in output
     assert not served.writes

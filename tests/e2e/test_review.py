@@ -41,7 +41,7 @@ def test_every_command_prints_markdown(command: Command, served: Served) -> None
 def test_mask_hides_numbers_in_every_format(command: Command, served: Served, account: SandboxAccount) -> None:
     run = json.loads(command("apply", "-y", "-f", "d.yaml", "--format", "json").stdout)["run_id"]
     texts = []
-    for form in ("text", "markdown", "html"):
+    for output_format in ("text", "markdown", "html"):
         for verb in (
             ("plan", "-f", "d.yaml", "--log-level", "debug"),
             ("drift", "-f", "d.yaml", "--log-format", "console", "--log-level", "debug"),
@@ -51,7 +51,7 @@ def test_mask_hides_numbers_in_every_format(command: Command, served: Served, ac
         ):
             if verb[0] != "rollback":
                 account.switch(A, "INACTIVE")
-            result = command(*verb, "--format", form, *MASK)
+            result = command(*verb, "--format", output_format, *MASK)
             texts.append(result.stdout + result.stderr)
             assert "*" in result.stdout + result.stderr
     texts += [

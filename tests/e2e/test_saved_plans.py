@@ -77,8 +77,8 @@ def test_replay_is_refused_and_names_the_run(served: Served, command: Command) -
     assert served.sandbox.wire == []
     run = json.loads(command("history", _run_id(first), "--format", "json").stdout)["runs"][0]
     assert run["plan"] == json.loads((command.folder / "p.json").read_text())["id"]
-    for form in ("text", "markdown", "html"):
-        assert run["plan"] in command("history", _run_id(first), "--format", form).stdout
+    for output_format in ("text", "markdown", "html"):
+        assert run["plan"] in command("history", _run_id(first), "--format", output_format).stdout
     assert command("apply", "-y", "-f", "config/main.yaml").returncode == 0
 
 
@@ -275,8 +275,8 @@ def test_missing_file_is_a_notice(served: Served, command: Command) -> None:
     assert "config/main.yaml not found, so the plan was not compared with the desired state" in notice["message"]
     (line,) = [json.loads(line) for line in result.stderr.splitlines() if '"notice"' in line]
     assert (line["kind"], line["message"]) == ("files", notice["message"])
-    for form in ("text", "markdown", "html"):
-        output = " ".join(command("apply", "p.json", "--allow", "replay", "--format", form).stdout.split())
+    for output_format in ("text", "markdown", "html"):
+        output = " ".join(command("apply", "p.json", "--allow", "replay", "--format", output_format).stdout.split())
         assert "not compared with" in output
         assert "--no-files" in output
 

@@ -102,10 +102,10 @@ def test_import_errors_of_the_library_are_hidden(command: Command) -> None:
 
 
 @pytest.mark.usefixtures("pending_change")
-@pytest.mark.parametrize("form", ["json", "console"])
-def test_invalid_otel_variables_are_one_warning(command: Command, form: str) -> None:
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_invalid_otel_variables_are_one_warning(command: Command, log_format: str) -> None:
     command.environment |= {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_BSP_MAX_QUEUE_SIZE": "-1"}
-    result = command("plan", "-f", "main.yaml", "--detailed-exitcode", "--log-format", form)
+    result = command("plan", "-f", "main.yaml", "--detailed-exitcode", "--log-format", log_format)
     assert result.returncode == 2
     (warning,) = [line for line in result.stderr.splitlines() if "tracing is off: OTEL_EXPORTER_OTLP_ENDPOINT" in line]
-    assert form == "console" or json.loads(warning)["event"] == "traces.failed"
+    assert log_format == "console" or json.loads(warning)["event"] == "traces.failed"

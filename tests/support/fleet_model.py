@@ -148,7 +148,7 @@ def is_valid(row: Row) -> bool:
     accounts = _accounts(row)
     named = _ACCOUNTS[row.get("accounts", "all")]
     return (
-        not (row.get("form") == "json" and row.get("mask") == "masked")
+        not (row.get("output_format") == "json" and row.get("mask") == "masked")
         and (row.get("accounts", "all") == "all" or set(named) == set(accounts))
         and all(_NUMBERS[phone].account in accounts for phone in _phones(row, "only"))
         and (row.get("owners") != "both" or "shop" in accounts)

@@ -221,12 +221,12 @@ out: Final = click.option(
 )
 
 
-def _reviewable(ctx: click.Context, _param: click.Parameter, form: str) -> str:
-    if form == "json" and ctx.params.get("mask"):
+def _reviewable(ctx: click.Context, _param: click.Parameter, output_format: str) -> str:
+    if output_format == "json" and ctx.params.get("mask"):
         raise click.UsageError(
             Message("--mask cannot be combined with --format json: JSON is for machines and has complete numbers")
         )
-    return form
+    return output_format
 
 
 def _document(*forms: str) -> Decorator[Any]:
@@ -234,7 +234,7 @@ def _document(*forms: str) -> Decorator[Any]:
         click.option(
             "-o",
             "--format",
-            "form",
+            "output_format",
             type=click.Choice(forms),
             default="text",
             callback=_reviewable,
@@ -427,7 +427,7 @@ class OutputOptions(Struct, frozen=True, kw_only=True):
     With `show_all`, text lists every account and number.
     """
 
-    form: str
+    output_format: str
     mask: "Mask | None" = None
     output: str | None
     no_color: bool
@@ -485,8 +485,8 @@ def route_text_output(common: Common, out: str | None = None) -> Common:
     extras = {"--out": out, "--metrics-file": common.metrics_file}
     _refuse_one_file({**extras, "--output": common.output})
     names = [f"{name} -" for name, path in extras.items() if path == STDOUT]
-    if common.output is None and common.form != "text":
-        names.append(Message("--format {form}", form=common.form))
+    if common.output is None and common.output_format != "text":
+        names.append(Message("--format {output_format}", output_format=common.output_format))
     if len(names) > 1:
         raise UsageError(
             Message(
@@ -494,7 +494,7 @@ def route_text_output(common: Common, out: str | None = None) -> Common:
                 options=" and ".join(names),
             )
         )
-    if names and common.output is None and common.form == "text":
+    if names and common.output is None and common.output_format == "text":
         return structs.replace(common, output=STDERR)
     return common
 

@@ -29,7 +29,7 @@ def plan(document: "Plan", options: "OutputOptions", *, drift: bool = False, tex
 
     if options.mask is not None:
         document, text_below = options.mask.document(document), options.mask.text(text_below)
-    match options.form:
+    match options.output_format:
         case "json":
             emit(json_document.encode(document), options.output)
         case "html":
@@ -53,7 +53,7 @@ def result(document: "Result", options: "OutputOptions", remark: "Callable[[Resu
     text_below = remark(document)
     if options.mask is not None:
         document, text_below = options.mask.document(document), options.mask.text(text_below)
-    match options.form:
+    match options.output_format:
         case "json":
             emit(json_document.encode(document), options.output)
         case "html":
@@ -78,7 +78,7 @@ def run(record: "RunRecord", options: "OutputOptions") -> None:
 
     if options.mask is not None:
         record = options.mask.document(record)
-    match options.form:
+    match options.output_format:
         case "json":
             emit(json_document.encode(History(total=1, runs=(record,))), options.output)
         case "html":

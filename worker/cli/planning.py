@@ -283,7 +283,7 @@ def is_interactive() -> bool:
 def show_plans(drafts: "Sequence[Draft]", common: options.Common) -> None:
     """Show the plans on stdout, or on stderr if stdout is for the result document."""
     plan = plan_document(drafts)
-    if common.form == "text" and common.output is None:
+    if common.output_format == "text" and common.output is None:
         from worker.cli import output
 
         output.plan(plan, common)

@@ -171,10 +171,11 @@ def run(
     has_color = uses_color(sys.stderr, no_color=no_color)
     bar = Progress(enabled=show_progress and terminal)
     log_format = settings.log.format
-    form = ("console" if terminal else "json") if log_format == "auto" else log_format
-    sink = logs.Sink(bar, is_buffered=form == "json")
+    if log_format == "auto":
+        log_format = "console" if terminal else "json"
+    sink = logs.Sink(bar, is_buffered=log_format == "json")
     log = logs.configure(
-        format=form,
+        format=log_format,
         level=settings.log.level,
         sink=sink,
         color=has_color,
@@ -197,7 +198,7 @@ def run(
                 settings, transport, resolver, fleet_log, ledger=fleet_ledger, records_numbers=ledger is not None
             )
             stop_event = asyncio.Event()
-            with _signals(fleet, run_log, sink, bar, stop_event, is_json=form == "json") as received_signals, bar:
+            with _signals(fleet, run_log, sink, bar, stop_event, is_json=log_format == "json") as received_signals, bar:
                 session = Session(
                     settings,
                     fleet,

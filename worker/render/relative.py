@@ -28,6 +28,6 @@ def relative(stamp: str, now: str) -> str:
 def local(stamp: str, zone: str = DEFAULT_ZONE) -> str:
     """Return a time in a zone and in UTC, such as "2026-11-24 09:20 KST · 00:20 UTC"."""
     moment = datetime.fromisoformat(stamp)
-    there, utc = moment.astimezone(load_zone(zone)), moment.astimezone(UTC)
-    form = "%H:%M UTC" if there.date() == utc.date() else "%Y-%m-%d %H:%M UTC"
-    return f"{there:%Y-%m-%d %H:%M %Z} · {utc.strftime(form)}"
+    zoned, utc = moment.astimezone(load_zone(zone)), moment.astimezone(UTC)
+    time_format = "%H:%M UTC" if zoned.date() == utc.date() else "%Y-%m-%d %H:%M UTC"
+    return f"{zoned:%Y-%m-%d %H:%M %Z} · {utc.strftime(time_format)}"

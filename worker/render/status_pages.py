@@ -371,8 +371,8 @@ def _when(now: str, stamp: str) -> Markup:
     )
 
 
-def _local(form: str, stamp: str, zone: str = DEFAULT_ZONE) -> str:
-    return datetime.fromisoformat(stamp).astimezone(load_zone(zone)).strftime(form)
+def _local(time_format: str, stamp: str, zone: str = DEFAULT_ZONE) -> str:
+    return datetime.fromisoformat(stamp).astimezone(load_zone(zone)).strftime(time_format)
 
 
 def _zoned(stamp: str, zone: str) -> Markup:

@@ -184,7 +184,13 @@ def selection_options(**values: Sequence[str]) -> Common:
     """Return the options of a command that selects numbers."""
     selected: dict[str, Any] = {name: tuple(value) for name, value in values.items()}
     return Common(
-        form="text", output=None, no_color=True, settings_path=None, log_format=None, log_level=None, **selected
+        output_format="text",
+        output=None,
+        no_color=True,
+        settings_path=None,
+        log_format=None,
+        log_level=None,
+        **selected,
     )
 
 

@@ -56,7 +56,7 @@ def test_only_a_terminal_gets_colours(
     stdout = Stdout(is_terminal=is_terminal)
     monkeypatch.setattr(sys, "stdout", stdout)
     path = tmp_path / "document"
-    options = OutputOptions(form="text", output=str(path) if is_file else None, no_color=no_color)
+    options = OutputOptions(output_format="text", output=str(path) if is_file else None, no_color=no_color)
     DOCUMENTS[document](options)
     printed = stdout.printed.getvalue()
     written = path.read_bytes() if is_file else printed

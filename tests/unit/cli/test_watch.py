@@ -22,7 +22,7 @@ def test_options_stay_in_force_over_a_reload(tmp_path: Path, monkeypatch: pytest
         Path(f"d/{name}.yaml").write_text(f"version: 1\n{keys}\nnumbers: {{{A}: {status}, {B}: {status}}}\n")
     Path("worker.yaml").write_text("{safety: {max_deactivations: 1}, canary: {accounts: 2}, log: {level: info}}")
     common = Common(
-        form="text",
+        output_format="text",
         output=None,
         no_color=False,
         settings_path="worker.yaml",

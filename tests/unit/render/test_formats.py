@@ -35,8 +35,8 @@ RUNS: Final[dict[str, Callable[[RunRecord], str]]] = {
     "html": lambda run: ParsedReport(report.run(run)).visible,
 }
 
-every_plan = pytest.mark.parametrize("form", PLANS)
-every_result = pytest.mark.parametrize("form", RESULTS)
+every_plan = pytest.mark.parametrize("output_format", PLANS)
+every_result = pytest.mark.parametrize("output_format", RESULTS)
 
 
 def change(index: int, **fields: str) -> Change:
@@ -55,9 +55,9 @@ def shown(page: str) -> str:
     return " ".join(page.replace("`", "").split())
 
 
-def plan(form: str, *accounts: AccountPlan, **more: bool) -> str:
+def plan(output_format: str, *accounts: AccountPlan, **more: bool) -> str:
     """Return a plan in a format."""
-    return shown(PLANS[form](Plan(created_at=STAMP, fingerprint="f", accounts=accounts), **more))
+    return shown(PLANS[output_format](Plan(created_at=STAMP, fingerprint="f", accounts=accounts), **more))
 
 
 def account_result(name: str, outcome: RunOutcome, *numbers: NumberResult, **fields: object) -> AccountResult:
@@ -72,17 +72,17 @@ def result(*accounts: AccountResult) -> Result:
 
 
 @every_plan
-def test_drift_is_not_called_a_plan(form: str) -> None:
-    drift = plan(form, account("main", change(1)), drift=True)
+def test_drift_is_not_called_a_plan(output_format: str) -> None:
+    drift = plan(output_format, account("main", change(1)), drift=True)
     assert ("Drift: 1 to activate" in drift, "Plan:" in drift) == (True, False)
-    assert "Plan: 1 to activate" in plan(form, account("main", change(1)))
+    assert "Plan: 1 to activate" in plan(output_format, account("main", change(1)))
 
 
 @every_plan
-def test_every_account_is_shown_or_named(form: str) -> None:
+def test_every_account_is_shown_or_named(output_format: str) -> None:
     """Accounts with changes, accounts as desired, and accounts that could not be read are in one plan."""
     failed = account("lost", verdict=Verdict.ERROR, error=ErrorInfo("Code", "no key"), counts=tally(Action, {}))
-    page = plan(form, account("main", change(1)), account("calm"), account("still"), failed)
+    page = plan(output_format, account("main", change(1)), account("calm"), account("still"), failed)
     assert [name for name in ("main", "calm", "still", "lost") if name not in page] == []
 
 
@@ -102,17 +102,17 @@ def test_reasons_of_most_accounts_come_first() -> None:
 
 
 @every_plan
-def test_equal_changes_in_two_time_zones_have_their_own_times(form: str) -> None:
+def test_equal_changes_in_two_time_zones_have_their_own_times(output_format: str) -> None:
     changes = change(1, until="2026-12-21T15:00:00Z")
-    page = plan(form, account("seoul", changes), account("berlin", changes, timezone="Europe/Berlin"))
+    page = plan(output_format, account("seoul", changes), account("berlin", changes, timezone="Europe/Berlin"))
     assert ("2026-12-22 00:00 KST" in page, "2026-12-21 16:00 CET" in page) == (True, True)
 
 
 @every_plan
 @pytest.mark.parametrize("count", [5, 6, 25, 800])
-def test_numbers_of_a_notice_are_shown_or_counted(form: str, count: int) -> None:
+def test_numbers_of_a_notice_are_shown_or_counted(output_format: str, count: int) -> None:
     notices = [Notice(NoticeKind.EXPIRING, "it ends soon", f"010{index:08}") for index in range(count)]
-    page = plan(form, account("main", notices=tuple(notices)))
+    page = plan(output_format, account("main", notices=tuple(notices)))
     listed, *others = re.split(r"and ([\d,]+) more", page)
     omitted_count = int(others[0].replace(",", "")) if others else 0
     assert len(set(re.findall(r"010-\d{4}-\d{4}", listed))) + omitted_count == count
@@ -120,7 +120,7 @@ def test_numbers_of_a_notice_are_shown_or_counted(form: str, count: int) -> None
 
 @every_result
 @pytest.mark.parametrize("unread", [(0,), (1,), (0, 1)])
-def test_status_of_an_unread_number_is_not_called_unchanged(form: str, unread: tuple[int, ...]) -> None:
+def test_status_of_an_unread_number_is_not_called_unchanged(output_format: str, unread: tuple[int, ...]) -> None:
     """The same error stopped two numbers. Not all of them were read after it."""
     error = NumberError("ServerError", "the server failed", 502)
     numbers = [
@@ -136,14 +136,14 @@ def test_status_of_an_unread_number_is_not_called_unchanged(form: str, unread: t
         )
         for index in range(2)
     ]
-    page = shown(RESULTS[form](result(account_result("main", RunOutcome.PARTIAL, *numbers))))
+    page = shown(RESULTS[output_format](result(account_result("main", RunOutcome.PARTIAL, *numbers))))
     assert ("The status is unchanged" in page, "Plan again to read the current status" in page) == (False, True)
 
 
-@pytest.mark.parametrize("form", RUNS)
-def test_settings_of_a_run_include_zeros(form: str) -> None:
+@pytest.mark.parametrize("output_format", RUNS)
+def test_settings_of_a_run_include_zeros(output_format: str) -> None:
     settings = {"canary": {"accounts": 0}, "safety": {"min_active": 0, "pair_swaps": None}, "strict": False}
-    page = shown(RUNS[form](run_record(account_record(number_record()), settings=settings)))
+    page = shown(RUNS[output_format](run_record(account_record(number_record()), settings=settings)))
     assert "canary.accounts 0, safety.min_active 0, strict False" in page
     assert "pair_swaps None" not in page
 

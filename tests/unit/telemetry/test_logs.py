@@ -53,13 +53,13 @@ class Stream:
 def log_to(
     stream: Stream,
     *secrets: str,
-    form: Literal["json", "console"] = "json",
+    log_format: Literal["json", "console"] = "json",
     level: str = "debug",
     color: bool = False,
 ) -> Logger:
     """Return a log that flushes every line."""
     return logs.configure(
-        format=form, level=level, sink=Sink(stream, is_buffered=False), color=color, secrets=Secrets(secrets)
+        format=log_format, level=level, sink=Sink(stream, is_buffered=False), color=color, secrets=Secrets(secrets)
     )
 
 
@@ -218,14 +218,14 @@ HIDING: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("fields", HIDING)
-@pytest.mark.parametrize("form", ["json", "console"])
+@pytest.mark.parametrize("log_format", ["json", "console"])
 @pytest.mark.parametrize("secrets", [[CANARY], [CANARY[:9], CANARY, ""], [CANARY, CANARY[9:]]])
 def test_secrets_are_removed_from_all_fields(
-    fields: dict[str, Any], form: Literal["json", "console"], secrets: list[str]
+    fields: dict[str, Any], log_format: Literal["json", "console"], secrets: list[str]
 ) -> None:
     """A known secret appears in no line, at any depth of a field, even if it contains another secret."""
     stream = Stream()
-    log = log_to(stream, *secrets, form=form)
+    log = log_to(stream, *secrets, log_format=log_format)
     log.bind(**fields).error(f"event {CANARY}", **fields)
     assert stream.text.count("\n") == 1
     for length in range(8, len(CANARY)):
@@ -429,7 +429,7 @@ def test_warnings_of_libraries_are_log_lines_without_secrets() -> None:
 def test_console_lines_are_short() -> None:
     """Console lines are coloured if configured, and routine lines are omitted."""
     stream = Stream()
-    log = log_to(stream, form="console", level="info", color=True)
+    log = log_to(stream, log_format="console", level="info", color=True)
     log.info("run.started", accounts=1)
     assert stream.writes == []
     log.warning("account.failed", account="main", error_code="E")
@@ -440,7 +440,7 @@ def test_console_lines_are_short() -> None:
 
 def test_console_shows_every_line_at_debug_level() -> None:
     stream = Stream()
-    log_to(stream, form="console", level="debug").info("run.started", accounts=1)
+    log_to(stream, log_format="console", level="debug").info("run.started", accounts=1)
     assert stream.text.endswith(" run.started accounts=1\n")
 
 

@@ -140,7 +140,7 @@ def _apply_files(
         plans.extend(draft.plan for draft in drafts)
         for draft in drafts:
             log_obstacles(draft, run.log.bind(account=draft.plan.account))
-        if must_confirm or (common.form == "text" and common.output is None):
+        if must_confirm or (common.output_format == "text" and common.output is None):
             show_plans(drafts, common)
         return await _apply_drafts(run, desired, drafts, terms, must_confirm=must_confirm)
 

@@ -33,7 +33,7 @@ _MAX_DAYS = 3660
 @click.option(
     "-o",
     "--format",
-    "form",
+    "output_format",
     type=click.Choice(["text", "json", "icalendar"]),
     default="text",
     help="Output format. [text]",
@@ -48,7 +48,7 @@ def command(
     accounts: Sequence[str],
     days: int,
     start: str | None,
-    form: str,
+    output_format: str,
     output: str | None,
     no_color: bool,
 ) -> int:
@@ -75,7 +75,7 @@ def command(
         until=format_utc(last),
         accounts=tuple(calendar.account_calendar(account, first, last) for account in desired),
     )
-    match form:
+    match output_format:
         case "json":
             emit(json_document.encode(document), output)
         case "icalendar":

@@ -93,7 +93,7 @@ def publish(*, paths: Sequence[str], settings_path: str | None, allow: Sequence[
 @command.command("status", short_help="Show revision, queue, lanes and workers.")
 @options.settings
 @options.document
-def status(*, settings_path: str | None, form: str, output: str | None, no_color: bool) -> int:
+def status(*, settings_path: str | None, output_format: str, output: str | None, no_color: bool) -> int:
     """Show the current revision, the due accounts, the lanes and the workers. Only reads the database."""
     del no_color
     settings = load.load_settings(settings_path, {})
@@ -108,7 +108,7 @@ def status(*, settings_path: str | None, form: str, output: str | None, no_color
         if connection is None or schema_version(connection) < FLEET_VERSION:
             raise UsageError(Message("the database has no fleet yet: run `senderid fleet init`"))
         document = read_status(connection, datetime.now(UTC))
-    emit(json_document.encode(document) if form == "json" else fleet.status(document), output)
+    emit(json_document.encode(document) if output_format == "json" else fleet.status(document), output)
     return ExitStatus.OK
 
 

@@ -76,7 +76,7 @@ def command(
     limit: int | None,
     age: float | None,
     settings_path: str | None,
-    form: str,
+    output_format: str,
     mask: "Mask | None",
     output: str | None,
     no_color: bool,
@@ -87,14 +87,16 @@ def command(
     Reads only the ledger. --phone shows the history of one number.
     """
     settings = load.load_settings(settings_path, {})
-    output_options = options.OutputOptions(form=form, mask=mask, output=output, no_color=no_color, show_all=show_all)
+    output_options = options.OutputOptions(
+        output_format=output_format, mask=mask, output=output, no_color=no_color, show_all=show_all
+    )
     filters = (since, outcome, limit)
     if age is not None:
         if any(value is not None for value in (run, account, phone, *filters)):
             raise UsageError(Message("--prune-older-than cannot be combined with other filters: it deletes whole runs"))
         return _prune(settings, age)
     digits = None if phone is None else load.parse_phone("--phone", phone)
-    if run is None and form == "markdown":
+    if run is None and output_format == "markdown":
         raise UsageError(Message("--format markdown requires a run: senderid history RUN --format markdown"))
     if run is None:
         return _list(settings, output_options, account=account, phone=digits, since=since, outcome=outcome, limit=limit)
@@ -175,7 +177,7 @@ def _show(
     from worker.cli.output import TextStyle, emit
     from worker.render import json_document
 
-    match output_options.form:
+    match output_options.output_format:
         case "json":
             emit(json_document.encode(document), output_options.output)
         case "html":

@@ -54,7 +54,7 @@ def command(*, run: str, yes: bool, dry_run: bool, lock_timeout: float, **common
     record = find_run(settings, run)
     _check_ended(record)
     accounts = [inverse for account in record.accounts if (inverse := inverse_plan(account, record.run_id)).changes]
-    if not accounts and common_options.form == "text":
+    if not accounts and common_options.output_format == "text":
         return _nothing(record, common_options, last_change(settings) if run == LAST else None)
     if dry_run:
         return preview(lambda session: _read(session, accounts, rules), settings, common_options)
@@ -63,7 +63,7 @@ def command(*, run: str, yes: bool, dry_run: bool, lock_timeout: float, **common
         drafts = await _read(session, accounts, rules)
         for draft in drafts:
             log_obstacles(draft, session.log.bind(account=draft.plan.account))
-        if not yes or (common_options.form == "text" and common_options.output is None):
+        if not yes or (common_options.output_format == "text" and common_options.output is None):
             show_plans(drafts, common_options)
         writes = count_writes(drafts)
         decline_error = await confirm(session) if writes and not yes else None

@@ -21,7 +21,7 @@ __all__ = ["command"]
 @click.argument("planfile", shell_complete=complete.file)
 @options.reviewable
 def command(
-    *, planfile: str, form: str, mask: "Mask | None", output: str | None, no_color: bool, show_all: bool
+    *, planfile: str, output_format: str, mask: "Mask | None", output: str | None, no_color: bool, show_all: bool
 ) -> int:
     """Show the changes that PLANFILE, written by `senderid plan --out`, would make. Reads no account.
 
@@ -41,7 +41,9 @@ def command(
         fingerprint=saved.fingerprint,
         accounts=(*map(as_plan, saved.accounts), *map(left_out_plan, saved.left_out)),
     )
-    common = options.OutputOptions(form=form, mask=mask, output=output, no_color=no_color, show_all=show_all)
+    common = options.OutputOptions(
+        output_format=output_format, mask=mask, output=output, no_color=no_color, show_all=show_all
+    )
     printing.plan(document, common, text_below=_provenance(planfile, saved))
     return ExitStatus.OK
 

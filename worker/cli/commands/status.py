@@ -64,7 +64,7 @@ def command(
     phone = None if explain is None else load.parse_phone("--explain", explain)
     if phone is not None:
         selection = structs.replace(selection, only=frozenset({phone}))
-    if phone is not None and common_options.form == "csv":
+    if phone is not None and common_options.output_format == "csv":
         raise UsageError(Message("--explain cannot be combined with --format csv: use text or json"))
 
     from worker.cli import runner
@@ -123,7 +123,7 @@ def _show(report: "StatusReport", common: options.Common) -> None:
 
     if common.mask is not None:
         report = common.mask.document(report)
-    match common.form:
+    match common.output_format:
         case "json":
             emit(json_document.encode(report), common.output)
         case "csv":

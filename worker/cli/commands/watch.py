@@ -76,7 +76,7 @@ def command(
     """
     # during the start, nothing can be reloaded yet, but SIGHUP must not end the process
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    common_options = options.Common.of(form="text", output=None, **common)
+    common_options = options.Common.of(output_format="text", output=None, **common)
     if "-" in common_options.paths:
         raise UsageError(Message("standard input cannot be read again: give files or folders with -f"))
     trigger, description = _trigger(every, cron, timezone)
