@@ -16,7 +16,7 @@ _RUNS: Final = 50
 _BYTES: Final = 2 << 20
 """Maximum size in bytes of desired-state files to read for account names, as reading more would delay the shell."""
 
-_plain: Final = re.compile(r"[\w@%+:,./-]+").fullmatch
+_match_unquoted: Final = re.compile(r"[\w@%+:,./-]+").fullmatch
 """Matches words without shell syntax. Only these are offered, as the shell inserts completions unquoted."""
 
 Completions = list[CompletionItem]
@@ -31,7 +31,7 @@ def _completion(offer: Offer) -> Callable[[click.Context, click.Parameter, str],
         with suppress(Exception), Path(os.devnull).open("w", encoding="utf-8") as sink, redirect_stderr(sink):
             for offered in offer(context, incomplete):
                 item = offered if isinstance(offered, CompletionItem) else CompletionItem(offered)
-                matches = str(item.value).startswith(incomplete) and _plain(str(item.value))
+                matches = str(item.value).startswith(incomplete) and _match_unquoted(str(item.value))
                 if item.type != "plain" or matches:
                     items.append(item)
         return items

@@ -51,8 +51,8 @@ _SHOWN: Final = 20
 _blanks: Final = re.compile(r"[\s_-]+")
 _remark: Final = re.compile(r"\([^()]*\)|\[[^][]*\]|[*:]")
 """Matches what follows a name in a heading, as in `발신번호(필수)` and `status *`."""
-_yes_or_no: Final = re.compile(r"[(\[](?:y/n|o/x)[)\]]").search
-_digits: Final = re.compile(r"\d(?:\D?\d){2}").search
+_find_yes_or_no: Final = re.compile(r"[(\[](?:y/n|o/x)[)\]]").search
+_find_digits: Final = re.compile(r"\d(?:\D?\d){2}").search
 
 
 class Column(Struct, frozen=True):
@@ -130,7 +130,7 @@ def _candidates(rows: Sequence[Sequence[str]], skip: Collection[str]) -> Iterato
     for start, row in enumerate(rows):
         header = Header(_columns([row], skip), start, start + 1)
         next_row = rows[start + 1] if start + 1 < len(rows) else ()
-        if header.known and not any(map(_digits, row)) and _names_columns(next_row):
+        if header.known and not any(map(_find_digits, row)) and _names_columns(next_row):
             header = Header(_columns([row, next_row], skip), start, start + 2)
         yield header
 
@@ -138,7 +138,7 @@ def _candidates(rows: Sequence[Sequence[str]], skip: Collection[str]) -> Iterato
 def _names_columns(row: Sequence[str]) -> bool:
     """Return True if a row below column names has column names too, and no number."""
     names = {_name(cell) for cell in row if plain(cell)}
-    return not any(map(_digits, row)) and ("" in names or not names.isdisjoint(_FIELD_OF.keys() - _STATUSES))
+    return not any(map(_find_digits, row)) and ("" in names or not names.isdisjoint(_FIELD_OF.keys() - _STATUSES))
 
 
 def _columns(rows: Sequence[Sequence[str]], skip: Collection[str]) -> tuple[Column, ...]:
@@ -162,7 +162,7 @@ def _column(heading: str, index: int, skip: Collection[str]) -> Column:
     name = _name(heading)
     if plain(heading) in skip or name in skip or name in _ROW_NUMBERS:
         return Column(heading, index, is_ignored=True)
-    is_flag = name in _YES_OR_NO or bool(_yes_or_no(plain(heading)))
+    is_flag = name in _YES_OR_NO or bool(_find_yes_or_no(plain(heading)))
     return Column(heading, index, _FIELD_OF.get(name), is_flag=is_flag)
 
 

@@ -55,10 +55,10 @@ _NOTE_LETTERS: Final = 2
 _PLAIN_BYTES: Final = 2
 """Count of bytes in EUC-KR of a syllable of KS X 1001. Any other syllable takes eight bytes."""
 
-_declaration: Final = re.compile(r'"?sep=(.)"?[,;\t|]*', re.IGNORECASE).fullmatch
+_match_declaration: Final = re.compile(r'"?sep=(.)"?[,;\t|]*', re.IGNORECASE).fullmatch
 """Matches the line by which a file names its delimiter for Excel."""
-_number_in: Final = re.compile(r"\d(?:[-. )]?\d){6}").search
-_formula: Final = re.compile(r'="([^"]*)"').fullmatch
+_find_number: Final = re.compile(r"\d(?:[-. )]?\d){6}").search
+_match_formula: Final = re.compile(r'="([^"]*)"').fullmatch
 """Matches the formula `="…"`, with which users keep a spreadsheet from dropping a leading zero."""
 
 
@@ -96,7 +96,7 @@ def read_csv(source: str, data: bytes, skip: Collection[str] = (), encoding: str
     if not text.strip():
         raise _error(source, 1, 1, Message("the file is empty"))
     skipped_names = frozenset(map(plain, skip))
-    declaration = _declaration(lines[0].rstrip("\r\n"))
+    declaration = _match_declaration(lines[0].rstrip("\r\n"))
     if declaration is None:
         delimiter = _detect_delimiter(lines, skipped_names)
     elif (delimiter := declaration[1]) not in _DELIMITERS:
@@ -289,8 +289,8 @@ class _TableReader:
             return not phone or (phone == label and not is_status)
         letter_count = sum(map(str.isalpha, phone))
         if phone.startswith(_NOTE_MARKS):
-            return letter_count > 0 and not (is_status and _number_in(phone))
-        return not status and (not phone or (letter_count >= _NOTE_LETTERS and not _number_in(phone)))
+            return letter_count > 0 and not (is_status and _find_number(phone))
+        return not status and (not phone or (letter_count >= _NOTE_LETTERS and not _find_number(phone)))
 
     def _take_number(self, row: _CsvRow) -> None:
         if len(row.cells) > self._width and any(cell.strip() for cell in row.cells[self._width :]):
@@ -320,7 +320,7 @@ class _TableReader:
     def _phone(self, row: _CsvRow) -> str | None:
         index = self._columns["phone"]
         cell = self._cell(row, "phone")
-        formula = _formula(cell)
+        formula = _match_formula(cell)
         text = formula[1] if formula else cell.removeprefix("'")
         try:
             phone = normalise(text)

@@ -33,12 +33,12 @@ COUNT_DIGITS: Final = 9
 _EMOJI_JOINER: Final = "\u200d"
 """Joins several emoji to one. Terminals that do not know the result show the joiner or each emoji."""
 
-_variable: Final = re.compile("[A-Za-z_][A-Za-z0-9_]*").fullmatch
+_match_variable: Final = re.compile("[A-Za-z_][A-Za-z0-9_]*").fullmatch
 _ARGUMENT_CAP: Final = 32
 """Maximum count of the program and arguments of a command."""
-_key: Final = re.compile("NCS[0-9A-Z]{13}|(?=.*[0-9])[0-9A-Z]{32}", re.IGNORECASE).fullmatch
+_match_key: Final = re.compile("NCS[0-9A-Z]{13}|(?=.*[0-9])[0-9A-Z]{32}", re.IGNORECASE).fullmatch
 """Matches the vendor's keys and secrets by their form."""
-_secret: Final = re.compile("NCS[0-9A-Z]{13}|(?=.*[0-9])[0-9A-Z]{32}|.*://.*", re.IGNORECASE).fullmatch
+_match_secret: Final = re.compile("NCS[0-9A-Z]{13}|(?=.*[0-9])[0-9A-Z]{32}|.*://.*", re.IGNORECASE).fullmatch
 """Matches the vendor's keys and secrets by their form, and URLs, which may contain a secret."""
 
 
@@ -139,9 +139,9 @@ def read_secret_ref(reader: Reader, node: Node, name: str) -> SecretRef | None:
     text = read_text(reader, value, kind, NOTE_CAP)
     if text is None:
         return None
-    if _secret(text):
+    if _match_secret(text):
         reader.problem(value, Message("looks like a secret, not a name: {advice}", advice=literal))
-    elif kind == "env" and not _variable(text):
+    elif kind == "env" and not _match_variable(text):
         reader.problem(value, Message("env must be a variable name: letters, digits and _, without $ or spaces"))
     return SecretRef(env=text) if kind == "env" else SecretRef(file=text)
 
@@ -158,7 +158,7 @@ def _read_command(reader: Reader, node: Node, literal: Message) -> tuple[str, ..
         return None
     arguments = [read_text(reader, item, Message("an argument"), NOTE_CAP) for item in items]
     for item, argument in zip(items, arguments, strict=True):
-        if argument is not None and _key(argument):
+        if argument is not None and _match_key(argument):
             reader.problem(item, Message("looks like a secret, not an argument: {advice}", advice=literal))
     return None if None in arguments else tuple(filter(None, arguments))
 

@@ -259,7 +259,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     maintenance: Maintenance = Maintenance()
 
 
-_percentage: Final = re.compile(r"(?P<number>[0-9]{1,9})(?P<percent> *%)?").fullmatch
+_match_percentage: Final = re.compile(r"(?P<number>[0-9]{1,9})(?P<percent> *%)?").fullmatch
 
 
 def resolve_limit(name: str, value: int | str, total: int, *, minimum: int = 0) -> int:
@@ -270,7 +270,7 @@ def resolve_limit(name: str, value: int | str, total: int, *, minimum: int = 0) 
     Raises:
         ValueError: the value is neither a whole number from 0 to 999,999,999 nor a percentage from 0% to 100%.
     """
-    match = _percentage(str(value).strip())
+    match = _match_percentage(str(value).strip())
     if match is None or (match["percent"] and int(match["number"]) > _WHOLE):
         actual = yaml_reader.quote(str(value)) if value else Message("nothing")
         raise ValueError(Message("{name} must be {expected}, not {actual}", name=name, expected=_SHARE, actual=actual))

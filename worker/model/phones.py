@@ -26,16 +26,17 @@ _DASHES: Final = "-\u2010\u2011\u2012\u2013\u2014\u2015\u2212"
 _SEPARATORS: Final = dict.fromkeys(map(ord, " .()\u00a0\u2007\u2009\u202f\u3000" + _DASHES))
 """Separators between digits: spaces, hyphens, dashes, dots and parentheses."""
 
-_international: Final = re.compile(r"(?:\+|00)?82(?=\d)(.*)", re.ASCII).fullmatch
-_national: Final = re.compile(r"1[568]\d{6}|1\d{2,3}", re.ASCII).fullmatch
+_match_international: Final = re.compile(r"(?:\+|00)?82(?=\d)(.*)", re.ASCII).fullmatch
+_match_nationwide_or_special: Final = re.compile(r"1[568]\d{6}|1\d{2,3}", re.ASCII).fullmatch
 
-_amount: Final = re.compile(r"\d[\d.,]*(?:,[\d.,]*|[eE][+-]?\d+)", re.ASCII).fullmatch
+_match_amount: Final = re.compile(r"\d[\d.,]*(?:,[\d.,]*|[eE][+-]?\d+)", re.ASCII).fullmatch
 """Matches a number that a spreadsheet turned into an amount, with a comma (1,000 or 1000,5) or an exponent (1E+10)."""
-_several: Final = re.compile(r"\d{7,}(?:,\d{7,})+", re.ASCII).fullmatch
+_match_several_numbers: Final = re.compile(r"\d{7,}(?:,\d{7,})+", re.ASCII).fullmatch
+"""Matches several numbers separated by commas."""
 _fraction: Final = re.compile(r"[.,]0*$", re.ASCII)
 _match_decimal: Final = re.compile(r"\d+|\d{1,4}(?P<between>[.,])\d{3,4}(?:(?P=between)\d{3,4})*", re.ASCII).fullmatch
 """Matches digits without a fraction: in one piece, in thousands, or in the groups of a phone number."""
-_extension: Final = re.compile(r"내선|교환|ext|[x#]\s*\d", re.IGNORECASE).search
+_find_extension: Final = re.compile(r"내선|교환|ext|[x#]\s*\d", re.IGNORECASE).search
 
 _2G: Final = Message("is a mobile prefix of the 2G networks, which were shut down by 2021")
 _UNUSED: Final = Message("is a prefix that no service uses")
@@ -66,7 +67,7 @@ _NATIONWIDE_PREFIXES: Final = frozenset({"15", "16", "18"})
 _SHORT: Final = 4
 """Maximum count of digits of a special number, such as 112 or 1335."""
 
-_IN_AREA: Final = re.compile("1[0-9]{2,3}").fullmatch
+_match_area_special: Final = re.compile("1[0-9]{2,3}").fullmatch
 """Matches a special number of one area, such as Seoul's 02-120, without the area code."""
 
 _NATIONWIDE: Final = 8
@@ -137,14 +138,14 @@ def parse_digits(text: str) -> str:
     text_without_spaces = text.strip()
     if text_without_spaces[:1] in _DASHES and text_without_spaces[1:2].isdecimal():
         raise ValueError(_MINUS)
-    if _amount(text_without_spaces) and not _several(text_without_spaces):
+    if _match_amount(text_without_spaces) and not _match_several_numbers(text_without_spaces):
         raise ValueError(_converted_message(text_without_spaces, is_decimal="," not in text_without_spaces))
     bare = text_without_spaces.translate(_SEPARATORS)
     digits = bare.removeprefix("+")
     if not digits:
         raise ValueError(Message("no number: write one such as 010-1234-5678"))
     if not (digits.isascii() and digits.isdigit()):
-        raise ValueError(_EXTENSION if _extension(text_without_spaces) else _bad_character(digits))
+        raise ValueError(_EXTENSION if _find_extension(text_without_spaces) else _bad_character(digits))
     digits = _national_digits(bare)
     if _is_decimal(text_without_spaces, digits):
         raise ValueError(_converted_message(text_without_spaces, is_decimal=True))
@@ -229,7 +230,7 @@ def why_unusual(digits: str) -> Message | None:
             "looks like the nationwide number {phone} after an area code: remove the area code",
             phone=PhoneNumber(subscriber),
         )
-    if _IN_AREA(subscriber):
+    if _match_area_special(subscriber):
         return None
     if subscriber.startswith(("0", "1")):
         return Message("after an area code a number starts with 2 to 9: check it")
@@ -242,9 +243,9 @@ def _national_digits(bare: str) -> str:
     Raises:
         ValueError: the number is not a Korean one.
     """
-    if match := _international(bare):
+    if match := _match_international(bare):
         rest: str = match[1]
-        return rest if rest.startswith("0") or _national(rest) else f"0{rest}"
+        return rest if rest.startswith("0") or _match_nationwide_or_special(rest) else f"0{rest}"
     if bare.startswith("+") or (bare.startswith("00") and len(bare) > _LONGEST):
         raise ValueError(_FOREIGN)
     return bare
@@ -320,7 +321,7 @@ def _fits_area(digits: str, area: str) -> bool:
     """Return True if a number has a valid length for its area code, or is a special number of the area."""
     subscriber = digits[len(area) :]
     minimum, maximum = (7, 8) if area == "02" else (6, 8)
-    return minimum <= len(subscriber) <= maximum or bool(_IN_AREA(subscriber))
+    return minimum <= len(subscriber) <= maximum or bool(_match_area_special(subscriber))
 
 
 def _is_usual(digits: str) -> bool:

@@ -42,11 +42,11 @@ _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _TEXT_CAP: Final = 200
 """Maximum length of a weekly window, in characters."""
 
-_moment: Final = re.compile(
+_match_moment: Final = re.compile(
     r"(?P<day>(?P<year>\d{4})-\d\d-\d\d)(?:[T ](?P<time>\d\d:\d\d(?::\d\d)?)(?P<offset>Z|[+-]\d\d:\d\d)?)?", re.ASCII
 ).fullmatch
-_window: Final = re.compile(r"(?P<days>[a-z][a-z ,-]*?) +(?P<ranges>[0-9].*)", re.ASCII).fullmatch
-_range: Final = re.compile(r" *(\d\d?):([0-5]\d) *- *(\d\d?):([0-5]\d) *", re.ASCII).fullmatch
+_match_window: Final = re.compile(r"(?P<days>[a-z][a-z ,-]*?) +(?P<ranges>[0-9].*)", re.ASCII).fullmatch
+_match_range: Final = re.compile(r" *(\d\d?):([0-5]\d) *- *(\d\d?):([0-5]\d) *", re.ASCII).fullmatch
 
 
 def load_zone(name: str) -> ZoneInfo:
@@ -82,7 +82,7 @@ def parse_moment(text: str) -> datetime:
     Raises:
         ValueError: the text is neither a day nor a time, or the year is not from 1970 to 2999.
     """
-    match = _moment(text)
+    match = _match_moment(text)
     if match is None:
         raise ValueError(
             Message("not a time: use a form such as 2026-12-01, 2026-12-01T09:00 or 2026-12-01T09:00+09:00")
@@ -139,7 +139,7 @@ def parse_weekly(text: str) -> tuple[tuple[int, int], ...]:
     Raises:
         ValueError: the text is not a weekly window.
     """
-    match = _window(text.strip().lower()) if len(text) <= _TEXT_CAP else None
+    match = _match_window(text.strip().lower()) if len(text) <= _TEXT_CAP else None
     if match is None:
         raise ValueError(
             Message('not a weekly window: use days and times such as "Mon-Fri 09:00-18:00" or "daily 22:00-06:00"')
@@ -164,7 +164,7 @@ def _days(text: str) -> list[int]:
 
 
 def _minutes(text: str) -> tuple[int, int]:
-    match = _range(text)
+    match = _match_range(text)
     if match is None:
         raise ValueError(
             Message("invalid time range {range!r}: use a form such as 09:00-18:00", range=text.strip()[:20])

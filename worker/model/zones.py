@@ -150,9 +150,9 @@ _APART: Final = 0.04
 """Minimum lead in similarity (0 to 1) of the best name over every name with another offset."""
 _RIVALS: Final = 4
 
-_offset: Final = re.compile(r"(UTC|GMT)?([+-])?(\d\d?)(?::?([0-5]\d))?", re.ASCII | re.IGNORECASE).fullmatch
-_inverted: Final = re.compile(r"Etc/GMT([+-])(\d\d?)", re.ASCII | re.IGNORECASE).fullmatch
-_with_label: Final = re.compile(r"([^()]*)\(([^()]*)\)([^()]*)").fullmatch
+_match_offset: Final = re.compile(r"(UTC|GMT)?([+-])?(\d\d?)(?::?([0-5]\d))?", re.ASCII | re.IGNORECASE).fullmatch
+_match_inverted_offset: Final = re.compile(r"Etc/GMT([+-])(\d\d?)", re.ASCII | re.IGNORECASE).fullmatch
+_match_label: Final = re.compile(r"([^()]*)\(([^()]*)\)([^()]*)").fullmatch
 _blanks: Final = re.compile(r"[\s_]+")
 _signs: Final = str.maketrans("\u2212\u00b1", "-+")
 
@@ -166,7 +166,7 @@ def suggest_zones(name: str, zones: Collection[str]) -> tuple[str, ...]:
     plain = _plain(name)
     if plain in ABBREVIATIONS:
         return tuple(ABBREVIATIONS[plain])
-    if inverted_offset := _inverted(name):
+    if inverted_offset := _match_inverted_offset(name):
         # only the letter case is wrong; the meaning of the sign is unclear
         minutes = int(f"{inverted_offset[1]}{inverted_offset[2]}") * 60
         return tuple(OFFSETS[zone] for zone in (-minutes, minutes) if zone in OFFSETS)
@@ -175,7 +175,7 @@ def suggest_zones(name: str, zones: Collection[str]) -> tuple[str, ...]:
     minutes_ahead = _minutes(name)
     if minutes_ahead is not None:
         return (OFFSETS[minutes_ahead],) if minutes_ahead in OFFSETS else ()
-    if label := _with_label(name):
+    if label := _match_label(name):
         return _of_label(f"{label[1]}{label[3]}".strip(), label[2], zones)
     cities = [zone for zone in zones if _plain(zone.partition("/")[2]) == plain and not zone.startswith("Etc/")]
     return tuple(cities) if len(cities) == 1 else ()
@@ -183,7 +183,7 @@ def suggest_zones(name: str, zones: Collection[str]) -> tuple[str, ...]:
 
 def correct_spelling(name: str, zones: Collection[str]) -> str | None:
     """Return the IANA name that a text misspells in case, separators or letters; None if it is uncertain."""
-    if _inverted(name):
+    if _match_inverted_offset(name):
         return None
     for key in (_plain, _letters):
         same_spelling = [zone for zone in sorted(zones) if key(zone) == key(name)]
@@ -205,7 +205,7 @@ def zone_warning(name: str) -> Message | None:
         return Message(
             "{zone} has no summer time: use {location} for local time", zone=describe_zone(name), location=location
         )
-    inverted_offset = _inverted(name)
+    inverted_offset = _match_inverted_offset(name)
     if inverted_offset is None or int(inverted_offset[2]) == 0:
         return None
     minutes = int(f"{inverted_offset[1]}{inverted_offset[2]}") * 60
@@ -260,7 +260,7 @@ def _likeness(first: str, second: str) -> float:
 
 def _minutes(name: str) -> int | None:
     """Parse an offset such as `UTC+9`, `GMT+09:00`, `+0900` or `UTC9` to minutes ahead of UTC; None for other text."""
-    match = _offset(_blanks.sub("", name).translate(_signs))
+    match = _match_offset(_blanks.sub("", name).translate(_signs))
     if match is None or not (match[1] or match[2]):
         return None
     minutes = int(match[3]) * 60 + int(match[4] or 0)

@@ -31,9 +31,9 @@ _NUMBERS_CAP: Final = 2_000_000
 _CODE_LENGTH: Final = 64
 """Maximum count of characters of an error code that a message shows."""
 
-_begin: Final = re.compile(rb'"senderIds"\s*:\s*\[').search
-_ends: Final = re.compile(rb"\}\s*,(?=\s*\{)").finditer
-_phone: Final = re.compile(PHONE_PATTERN, re.ASCII).fullmatch
+_find_list: Final = re.compile(rb'"senderIds"\s*:\s*\[').search
+_find_row_ends: Final = re.compile(rb"\}\s*,(?=\s*\{)").finditer
+_match_phone: Final = re.compile(PHONE_PATTERN, re.ASCII).fullmatch
 
 
 _FIRST_YEAR: Final = 1971
@@ -188,7 +188,7 @@ class AccountDecoder:
 
     def _find_rows(self) -> bool:
         """Return True if the list of rows has started. Keep the bytes before the list for `finish`."""
-        start = _begin(self._buffer)
+        start = _find_list(self._buffer)
         if start is None:
             return False
         head = bytes(self._buffer[: start.end()])
@@ -201,7 +201,7 @@ class AccountDecoder:
         return True
 
     def _take_rows(self) -> None:
-        ends = [match.end() for match in _ends(self._buffer, max(0, len(self._buffer) - _BATCH // 16))]
+        ends = [match.end() for match in _find_row_ends(self._buffer, max(0, len(self._buffer) - _BATCH // 16))]
         for end in islice(reversed(ends), _TRIES):
             batch = b"[" + self._buffer[: end - 1] + b"]"
             try:
@@ -217,7 +217,7 @@ class AccountDecoder:
     def _add(self, rows: list[_SenderIdRow]) -> None:
         numbers = self._numbers
         for row in rows:
-            if not _phone(row.phone):
+            if not _match_phone(row.phone):
                 message = Message(
                     "the account document contains a number that is not 3 to 12 digits: {phone}",
                     phone=PhoneNumber(brief(repr(row.phone))),

@@ -47,7 +47,7 @@ _PAGES: Final = 60
 """Maximum count of reads per account for scheduled messages: 30,000 messages, or about 20 seconds of the quota."""
 _FINISHED: Final = frozenset({"COMPLETE", "FAILED", "DELETED"})
 
-_group_id: Final = re.compile("[0-9A-Za-z_-]{1,64}", re.ASCII).fullmatch
+_match_group_id: Final = re.compile("[0-9A-Za-z_-]{1,64}", re.ASCII).fullmatch
 
 
 class Fetch(Protocol):
@@ -182,7 +182,7 @@ async def _read_scheduled(fetch: Fetch, phones: frozenset[str], now: datetime, i
     for group_id, group in groups.items():
         if group.status in _FINISHED:
             continue
-        if not _group_id(group_id):
+        if not _match_group_id(group_id):
             raise ServerError(
                 Message("a scheduled group has an invalid id: {group_id}", group_id=brief(repr(group_id)))
             )

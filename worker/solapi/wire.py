@@ -51,7 +51,7 @@ _CREDENTIAL_CODES: Final = frozenset(
 _MESSAGE_LENGTH: Final = 500
 """Maximum length in characters of a message from the API: enough to read, too short to flood a log."""
 _TITLE_LENGTH: Final = 80
-_title: Final = re.compile(rb"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL).search
+_find_title: Final = re.compile(rb"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL).search
 _EXCERPT_LENGTH: Final = 200
 EXCERPT_BYTES: Final = 8 * _EXCERPT_LENGTH
 """Count of bytes at the start of a response from which `excerpt` takes its characters."""
@@ -227,7 +227,7 @@ def _is_html(body: bytes) -> bool:
 
 def page_title(body: bytes) -> str:
     """Return the title of a web page as the end of a message; empty if the page has none."""
-    match = _title(body)
+    match = _find_title(body)
     if match is None:
         return ""
     try:

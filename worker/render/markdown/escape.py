@@ -26,11 +26,11 @@ _PHONE: Final = 16
 _NAMES: Final = 5
 """Maximum count of names that are listed. The others are counted."""
 
-_plain: Final = re.compile(
+_match_plain: Final = re.compile(
     r"""(?x) (?: [^\W_] | [ ,;()'"?→…·\u2013\u2014-] | (?<=[^\W_])_(?=[^\W_]) | \.(?![^\W\d_]) | :(?=[ \d]|$)
       | %(?![\w"]) | (?<!/)/(?!/) )*"""
 ).fullmatch
-_odd_characters: Final = re.compile(
+_find_special: Final = re.compile(
     r"""(?xi) www                   # is linked without a scheme
       | [a-z]-\d                    # GH-12, and what a repository may have links made of
       | \b[0-9a-f]{7,}\b            # a commit
@@ -49,7 +49,7 @@ def code(text: str, limit: int = NAME) -> str:
 def prose(text: str, limit: int = MESSAGE) -> str:
     """Return untrusted text, cut to `limit` columns: unchanged if it is not Markdown, else as a code span."""
     content = safe(text, limit).strip()
-    return content if _plain(content) and not _odd_characters(content) else code(content, limit)
+    return content if _match_plain(content) and not _find_special(content) else code(content, limit)
 
 
 def html_code(text: str, limit: int = NAME) -> str:
