@@ -397,7 +397,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, quick: Path) -> Iterator[Fle
 
 
 @pytest.mark.parametrize(("name", "row"), list(_rows()))
-def test_row(fleet: Fleet, tmp_path: Path, name: str, row: Row) -> None:
+def test_row_of_options_has_its_result(fleet: Fleet, tmp_path: Path, name: str, row: Row) -> None:
     result = _run(fleet, tmp_path, name, row)
     expected = _COMMANDS[name].expected(row)
     assert result.returncode == expected.status, result.stderr

@@ -41,7 +41,9 @@ def test_plan_takes_one_read_and_writes_nothing(command: Command, served: Served
     assert [request.method for request in served.sandbox.wire] == ["GET"]
 
 
-def test_detailed_exitcode(command: Command, served: Served, account: SandboxAccount) -> None:
+def test_detailed_exitcode_distinguishes_pending_and_blocked_changes(
+    command: Command, served: Served, account: SandboxAccount
+) -> None:
     """2: changes are pending. 3: some cannot converge. 0: no changes."""
     assert command("plan", "--detailed-exitcode").returncode == 2
     assert command("apply", "--yes").returncode == 0

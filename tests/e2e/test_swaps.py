@@ -96,7 +96,7 @@ def test_hold_ends_when_the_successor_is_ready_or_unlisted(
 
 
 @pytest.mark.parametrize(("mode", "outcome"), [("hold", "held"), ("warn", "changed")])
-def test_activation_refused_during_the_run(
+def test_refused_activation_holds_the_old_number_or_adds_a_swap_notice(
     served: Served, command: Command, account: SandboxAccount, mode: str, outcome: str
 ) -> None:
     """`hold` keeps the old number ACTIVE. `warn` reports the incomplete swap."""

@@ -20,7 +20,7 @@ A, B, C = "01000000001", "0212345678", "15881234"
 NUMBERS = {A: "INACTIVE", B: "ACTIVE", C: "PENDING"}
 
 
-def test_version(command: Command) -> None:
+def test_version_is_printed(command: Command) -> None:
     assert command("--version").stdout == f"senderid {__version__}\n"
 
 
@@ -80,7 +80,7 @@ def test_planning_a_large_export_shows_no_change(command: Command, serve: Serve,
     assert json.loads(result.stdout)["accounts"][0]["counts"]["activate"] == 0
 
 
-def test_export_of_an_empty_account(command: Command, serve: Serve) -> None:
+def test_export_of_an_empty_account_is_valid(command: Command, serve: Serve) -> None:
     account = SandboxAccount.of({})
     served = serve(account)
     result = command.at(served.sandbox, account)("export")
@@ -286,7 +286,7 @@ def test_demo_plans_applies_and_verifies(command: Command, seed: str) -> None:
     assert int(arrived) > int(met) > 0
 
 
-def test_colours_only_on_a_terminal(command: Command, served: Served) -> None:
+def test_output_without_a_terminal_has_no_colours(command: Command, served: Served) -> None:
     command.write("d.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE}}\n")
     assert "\x1b" not in command("plan", "-f", "d.yaml").stdout
     assert served.writes == []

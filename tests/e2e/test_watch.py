@@ -193,7 +193,7 @@ def test_dry_run_does_not_keep_a_ledger(command: Command, served: Served, watch:
     assert not (command.folder / "state").exists()
 
 
-def test_systemd_notifications(command: Command, served: Served, watch: Callable[..., Daemon]) -> None:
+def test_daemon_notifies_systemd_of_its_state(command: Command, served: Served, watch: Callable[..., Daemon]) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(command.folder / "notify"))
         manager.settimeout(20)

@@ -138,7 +138,7 @@ def github(forge: Forge, waiting: Waiting, monkeypatch: pytest.MonkeyPatch, tmp_
     return job
 
 
-def test_changed_files_of_a_push(forge: Forge, github: GitHub, tmp_path: Path) -> None:
+def test_complete_list_of_a_push_has_its_changed_files(forge: Forge, github: GitHub, tmp_path: Path) -> None:
     """A rename changes both paths.
 
     The result is None if the list may be incomplete (300 files), if the branch is new, or after a forced push.

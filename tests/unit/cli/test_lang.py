@@ -46,7 +46,9 @@ def english_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         (["history", "--", "--lang", "ko"], {}, "en"),
     ],
 )
-def test_language_precedence(arguments: Sequence[str], environment: Mapping[str, str], language: str) -> None:
+def test_option_overrides_language_variables(
+    arguments: Sequence[str], environment: Mapping[str, str], language: str
+) -> None:
     """The option overrides SENDERID_LANG, then LC_ALL, LC_MESSAGES and LANG. The default is English."""
     assert requested_language(arguments, environment) == language
 

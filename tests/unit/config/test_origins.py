@@ -71,11 +71,11 @@ def test_fields_come_from_entry_document_and_folder(listed: bool) -> None:  # no
         (f"{{010-1234-5678: {{schedule: {OFFICE}}}}}", [("schedule", "windows", "d/a.yaml:2", False)]),
     ],
 )
-def test_fields_of_an_entry(numbers: str, fields: list[tuple[str, str, str, bool]] | None) -> None:
+def test_entry_has_its_fields_with_their_origins(numbers: str, fields: list[tuple[str, str, str, bool]] | None) -> None:
     assert _origins(f"numbers: {numbers}\n") == ({} if fields is None else {"a": fields})
 
 
-def test_entry_without_the_default_schedule() -> None:
+def test_entry_with_its_own_schedule_lacks_the_default_one() -> None:
     """An entry with `until`, or with `schedule: none`, does not have it."""
     for entry, expected in (
         ("{status: ACTIVE, until: 2026-12-01}", "until"),

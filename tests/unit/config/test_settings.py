@@ -41,7 +41,7 @@ def problems(text: str | bytes | None = None, **variables: str) -> list[str]:
     return [str(problem) for problem in error.value.problems]
 
 
-def test_documented_defaults() -> None:
+def test_settings_have_the_documented_defaults() -> None:
     assert load(None, {}, {}) == Settings(
         endpoint="solapi",
         rate_limit=RateLimit(writes=80, reads=16, per_seconds=5.0),

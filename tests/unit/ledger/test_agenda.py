@@ -438,7 +438,7 @@ def test_key_of_an_account_that_changed_its_credentials_is_updated(postgres: Pos
     assert rows(postgres, "SELECT name, key FROM accounts ORDER BY name") == [("a", "vendor 2"), ("b", "vendor 1")]
 
 
-def test_length_of_the_queue(postgres: PostgresDatabase) -> None:
+def test_queue_reports_due_accounts_and_lags(postgres: PostgresDatabase) -> None:
     """The lag of a publication is that of the oldest change. Without due accounts, all are 0."""
     with FleetProcess(postgres) as agenda:
         queue = agenda.queue()

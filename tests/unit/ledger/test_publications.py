@@ -224,7 +224,7 @@ def test_nothing_can_be_paused_before_the_first_revision(
         change(connection)
 
 
-def test_status_of_an_empty_fleet(postgres: PostgresDatabase) -> None:
+def test_empty_fleet_has_no_revision_workers_or_lanes(postgres: PostgresDatabase) -> None:
     status = _status(postgres)
     assert (status.revision, status.workers, status.queue.due, status.lanes.held) == (None, (), 0, 0)
 

@@ -63,7 +63,7 @@ def test_listed_numbers_keep_their_order_and_fields() -> None:
     assert listed_yaml({}, name="main").endswith("\nnumbers: {}\n")
 
 
-def test_export_of_an_account_without_numbers() -> None:
+def test_account_without_numbers_is_exported_with_an_empty_mapping() -> None:
     """The file desires nothing."""
     text = desired_yaml(account(account_id=None), name="main")
     assert text == dedent("""\

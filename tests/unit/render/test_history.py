@@ -135,7 +135,7 @@ def test_many_accounts_are_summarised() -> None:
     assert "shop-0, shop-1, sho…" in runs(run_record(*accounts))
 
 
-def test_history_of_one_number() -> None:
+def test_history_of_one_number_is_newest_first() -> None:
     """Runs are newest first, each with the outcome of the number. An account without numbers is shown too."""
     document = history(
         run_record(account_record(number_record(action=Action.DEACTIVATE, before="ACTIVE", after="INACTIVE"))),

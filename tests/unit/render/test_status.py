@@ -51,7 +51,7 @@ def test_table_has_only_the_columns_that_have_values() -> None:
     )
 
 
-def test_table_of_every_kind_of_number() -> None:
+def test_table_has_a_row_for_every_kind_of_number() -> None:
     lines = text(report(PLAIN, FULL, UNLISTED, IDLE, total=5), color=False, width=120).splitlines()
     titles = ("PHONE", "OBSERVED", "DESIRED", "NEXT CHANGE", "EXPIRES", "OWNER · NOTE")
     starts = [lines[1].index(title) for title in titles]

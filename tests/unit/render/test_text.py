@@ -459,7 +459,7 @@ def every_outcome() -> tuple[NumberResult, ...]:
     )
 
 
-def test_result_with_every_outcome() -> None:
+def test_result_lists_failures_first() -> None:
     """Failures come first, with cause and advice. Numbers as desired are a row or a count."""
     deadline = ErrorInfo("DeadlineExceeded", "the account's 900 seconds were over; run again to continue")
     account = account_result(
@@ -469,7 +469,7 @@ def test_result_with_every_outcome() -> None:
     assert output == snapshot("result_with_every_outcome.txt", output)
 
 
-def test_result_in_colour() -> None:
+def test_last_line_is_coloured_by_the_outcome_of_the_run() -> None:
     """The colour of the last line depends on the outcome of the run."""
     failed = number("023124567", Outcome.FAILED, error=SERVER)
     account = account_result("main", RunOutcome.PARTIAL, CHANGED, failed, unchanged=1)

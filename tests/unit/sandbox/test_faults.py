@@ -135,7 +135,7 @@ _HUGE = {Fault.BOMB, Fault.FLOOD}
 
 
 @pytest.mark.parametrize("fault", [fault for fault in Fault if fault not in _HUGE])
-def test_write_meets_its_fault(fault: Fault) -> None:
+def test_write_has_the_response_and_effect_of_its_fault(fault: Fault) -> None:
     """Status or error are those of the fault, and the write takes effect exactly if the fault says so."""
     exchange = _exchange(fault)
     assert exchange.broke == _BROKEN.get(fault, "")
@@ -155,7 +155,7 @@ def test_write_meets_its_fault(fault: Fault) -> None:
 
 
 @pytest.mark.parametrize("fault", [fault for fault in Fault if fault not in _HUGE])
-def test_read_meets_its_fault(fault: Fault) -> None:
+def test_read_has_the_response_of_its_fault(fault: Fault) -> None:
     """A read never changes a number."""
     exchange = _exchange(fault, "GET")
     assert exchange.broke == _BROKEN.get(fault, "")

@@ -142,7 +142,7 @@ def test_empty_object_is_an_account_without_numbers(body: bytes) -> None:
     ],
 )
 def test_json_without_id_and_list_is_refused(body: object, reason: str) -> None:
-    """The message names the missing field and contains the response."""
+    """The message has the reason, such as the missing keys, and the first 200 characters of the response."""
     text = msgspec.json.encode(body)
     with pytest.raises(ServerError) as caught:
         _read(text)
