@@ -55,7 +55,8 @@ class CredentialsResolver:
         """Return the credentials of a reference. The reference None stands for the default credentials.
 
         Raises:
-            CredentialsMissing: a part of them is missing. The message names the variable or the file.
+            CredentialsMissing: the API key or secret is missing or cannot be used. The message names the variable, the
+                file or the command.
         """
         resolved_reference = reference or DEFAULT_CREDENTIALS
         if resolved_reference not in self._resolved_credentials:
@@ -71,7 +72,8 @@ class CredentialsResolver:
         """Return the URL of a notification channel.
 
         Raises:
-            CredentialsMissing: the URL is missing. The message names the variable or the file.
+            CredentialsMissing: the URL is missing or cannot be used. The message names the variable, the file or the
+                command.
         """
         text, _ = self._read(channel.url, Message("URL of channel {name}", name=channel.name))
         self.secrets.add(text)
@@ -81,7 +83,7 @@ class CredentialsResolver:
         """Return user and password of a proxy, as USER:PASSWORD.
 
         Raises:
-            UsageError: they are missing. The message names the variable, the file or the command.
+            UsageError: they are missing or cannot be used. The message names the variable, the file or the command.
         """
         try:
             text, _ = self._read(reference, Message("user and password of the proxy"))
@@ -141,7 +143,7 @@ def open_channel(channel: "Channel", resolver: CredentialsResolver) -> "AppriseS
     """Return the sender of a notification channel.
 
     Raises:
-        CredentialsMissing: the channel's URL cannot be resolved.
+        CredentialsMissing: the channel's URL is missing or cannot be used.
         ChannelUnusable: the channel's URL is invalid, or Apprise is not installed.
     """
     from worker.daemon.notify.apprise_sender import open_sender
@@ -153,7 +155,8 @@ def read_password(reference: SecretRef, settings: SecretsSettings) -> Secret:
     """Return the password of the ledger's database. `settings` are the settings of commands.
 
     Raises:
-        CredentialsMissing: the password is missing. The message names the variable or the file.
+        CredentialsMissing: the password is missing or cannot be used. The message names the variable, the file or the
+            command.
     """
     return Secret(_read_secret(reference, Message("password of the ledger"), settings)[0])
 

@@ -131,7 +131,7 @@ class LeasedAccountLedger:
     async def finish(self, result: AccountResult, confirmed: Mapping[str, Status]) -> None:
         """Record the result of the account, if there is anything to record.
 
-        `confirmed` are numbers that have their desired status now, although a run last wrote another one.
+        `confirmed` maps each number that has its desired status, although a run last wrote the other, to that status.
 
         Raises:
             LedgerError: the result could not be recorded.

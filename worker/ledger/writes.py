@@ -247,8 +247,9 @@ def finish_entry(
 ) -> None:
     """Record the result of an account: the outcome of its numbers, its settled attempts, and its last written statuses.
 
-    `confirmed` are numbers that have their desired status now, although a run last wrote another one. Unmanaged
-    numbers, and the numbers of an account that was never started, are only counted, because they would fill the ledger.
+    `confirmed` maps each number that has its desired status, although a run last wrote the other, to that status.
+    Unmanaged numbers, and those of an account that was never started, are only counted, because they would fill the
+    ledger.
     """
     error = result.error
     (planned_count,) = connection.execute("SELECT count(*) FROM outcomes WHERE entry = ?", (entry,)).fetchone()

@@ -189,7 +189,7 @@ class StalePlan(WorkerError):
 
 
 class CredentialsMissing(WorkerError):
-    """An account's credentials are missing. The message names the variable or the file, never a secret."""
+    """A secret is missing or cannot be used. The message names its variable, file or command, never its value."""
 
 
 class ChannelUnusable(WorkerError):

@@ -229,7 +229,7 @@ class AccountTarget(Protocol):
 
     @property
     def account_id(self) -> str | None:
-        """The account id that every response must have; None to accept any."""
+        """The account id that every response must have; None to use the id of the first response."""
         ...
 
     @property

@@ -70,7 +70,7 @@ class Draft(Struct, frozen=True):
 
     `desired` is the desired state of every number in the scope of the plan, at the time of the plan. `error` is set if
     the account could not be planned. `requests` are the counts of requests that the reads took. `confirmed_statuses`
-    are the numbers that have their desired status although a run last wrote another one. `has_open_attempts` is True if
+    is the result of the function of that name in `diff.py`. `has_open_attempts` is True if
     an earlier run crashed or left open attempts. `statuses` are the counts of all numbers of the account by status,
     planned or not. `registered_count` is their total; None if the ledger has that count already. `names` is as in
     `AccountMemory`. `numbers` are all numbers of the account for the ledger, as `encode_numbers` returns them;
@@ -89,7 +89,7 @@ class Draft(Struct, frozen=True):
     numbers: bytes = b""
 
     def is_outdated(self, desired: DesiredAccount, now: datetime) -> bool:
-        """Return True if the desired status of a planned number differs at `now`, by its schedule."""
+        """Return True if the schedule of a planned number desires another status at `now`."""
         current = schedule.settle_schedules(desired, now)
         due_changes = (
             phone in self.desired and self.desired[phone].status is not number.status

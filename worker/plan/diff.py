@@ -126,9 +126,9 @@ def _cause(written_status: Status, change: Change) -> Cause:
 def confirmed_statuses(
     desired: Mapping[str, Desired], observed: Mapping[str, Observed], memory: AccountMemory
 ) -> dict[str, Status]:
-    """Return the numbers that have their desired status although a run last wrote another one, with that status.
+    """Return the status of each number that has its desired status, although a run last wrote the other status.
 
-    For such a number, both the file and the account changed since the write.
+    Both the desired and the observed status of such a number changed since that write.
     """
     return {
         phone: desired[phone].status

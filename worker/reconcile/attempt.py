@@ -96,7 +96,7 @@ class WriteAttempt:
         return not self.is_expired and self.hold_reason is None
 
     def _compare(self, latest: ObservedAccount) -> bool:
-        """Set the flags by the latest read. Return True if someone else has changed the number since it was planned."""
+        """Set the flags from the latest read. Return True if the number was changed externally since it was planned."""
         self.latest_status = latest.status(self.phone)
         if not self.has_varied and self.latest_status == self.change.observed:
             return False

@@ -190,7 +190,7 @@ class Fleet:
         Raises:
             ApiError: the account cannot be read.
             LedgerError: the ledger cannot be read.
-            CredentialsMissing: the account's credentials cannot be found.
+            CredentialsMissing: the account's credentials are missing or cannot be used.
         """
         with self.client(AccountReader, account, log) as client:
             observed = await client.observe()
@@ -440,7 +440,8 @@ class Fleet:
         """Yield a client of the type `kind` for one account. An interruption of the fleet halts the client.
 
         Raises:
-            CredentialsMissing: the account's credentials cannot be found, or the secret is too short.
+            CredentialsMissing: the account's credentials are missing or cannot be used, such as a secret that is too
+                short.
             ValueError: the account's endpoint is not valid.
         """
         credentials = self._credentials(account.credentials)

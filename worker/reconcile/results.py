@@ -49,7 +49,7 @@ _NOT_WRITTEN: Final = {
     Action.ACKNOWLEDGED: Outcome.ACKNOWLEDGED,
     Action.UNMANAGED: Outcome.UNMANAGED,
 }
-"""The outcome of a number that is not written, by its action."""
+"""The outcome of a number that is not written, for each action."""
 
 
 class Conclusion(NamedTuple):

@@ -1,4 +1,4 @@
-"""The baseline of an account: the numbers of earlier reads, against which a new read is checked.
+"""The baseline of an account: the last accepted read, with which a new read is compared.
 
 The module does no I/O. It returns the reason to repeat a read.
 """
@@ -17,7 +17,7 @@ _MIN_SHARE: Final = (7, 10)
 
 
 class Baseline:
-    """The numbers of the last accepted read of one account.
+    """The count of numbers and the absent listed numbers of the last accepted read of one account.
 
     All clients of the account share its baseline, so that a confirmed loss of numbers is not checked again.
     `registered` is the count of numbers in that read; None before the first read. `absent` are the listed numbers that

@@ -60,9 +60,9 @@ _PHONE: Final = re.compile(PHONE_PATTERN, re.ASCII)
 class AccountReader:
     """A read-only client of one account.
 
-    `account_id` is the id that every response must have; None pins the id of the first response. `listed` are the
-    numbers that should be registered, and `baseline` contains the numbers of the last accepted read. A read that lacks
-    numbers of either is repeated before it is accepted.
+    `account_id` is the id that every response must have; None pins the id of the first response that has one. `listed`
+    are the numbers that should be registered, and `baseline` describes the last accepted read. A read is repeated
+    before it is accepted if it lacks a listed number that the last one had, or more than 30 % of its count of numbers.
     """
 
     def __init__(

@@ -307,7 +307,7 @@ class _CurrentFiles:
         self._read()
 
     def __call__(self, account: str) -> "CurrentFiles":
-        """Return the current files of an account, by its name.
+        """Return the current files of the account that is named `account`.
 
         Raises:
             DesiredStateError: a changed file is invalid.

@@ -164,7 +164,7 @@ def parse_file(source: str, data: bytes, shared_files: SharedFiles | None = None
 
 
 def is_shared(source: str) -> bool:
-    """Return True if a file has the defaults of its folder, by its name."""
+    """Return True if `source` is named `senderid.yaml`: the file with the defaults of its folder."""
     return PurePath(source).name == SHARED_FILE
 
 

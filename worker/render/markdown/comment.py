@@ -235,7 +235,7 @@ def _sums(accounts: Sequence[AccountView]) -> tuple[str, ...]:
 def _attention(accounts: Sequence[AccountView]) -> str:
     """Return the verdict on accounts if none can be applied, or the count of their numbers that need attention.
 
-    The count is followed by those of the accounts that cannot be applied, by their verdicts.
+    The count is followed by the count of accounts that cannot be applied, for each verdict.
     """
     verdicts = Counter(account.mark.word for account in accounts if account.mark.tone == "bad")
     if list(verdicts.values()) == [len(accounts)]:
