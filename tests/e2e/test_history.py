@@ -110,7 +110,7 @@ def test_killed_run_is_unfinished_until_the_next_apply(command: Command, serve: 
 
 @pytest.mark.usefixtures("served")
 def test_history_of_one_number_is_newest_first(command: Command) -> None:
-    """The runs are listed newest first, for any spelling of the number."""
+    """Any spelling of the number is accepted."""
     _apply(command)
     command.write("main.yaml", _file(_01000000001="INACTIVE"))
     _apply(command)

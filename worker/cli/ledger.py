@@ -109,7 +109,7 @@ def ledger_database(settings: Settings) -> Database:
     """Return the database of the ledger.
 
     Raises:
-        LedgerError: there is no place for the ledger, or the library for PostgreSQL is not installed.
+        LedgerError: the user has no home folder, or the library for PostgreSQL is not installed.
     """
     if settings.ledger.url is None:
         return SqliteFile(ledger_path(settings))
@@ -245,7 +245,7 @@ def last_change(settings: Settings) -> str | None:
 
 def _run_list(runs: Sequence[str]) -> str:
     shown_runs = ", ".join(runs[:_MAX_RUNS])
-    return Message("{runs} and more (senderid history)", runs=shown_runs) if len(runs) > _MAX_RUNS else shown_runs
+    return Message("{runs} and more (see senderid history)", runs=shown_runs) if len(runs) > _MAX_RUNS else shown_runs
 
 
 def user_name() -> str:

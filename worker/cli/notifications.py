@@ -51,7 +51,7 @@ def state_path(settings: "Settings") -> Path:
     """Return the path of the memory of notifications, beside the ledger.
 
     Raises:
-        LedgerError: there is no place for the ledger.
+        LedgerError: the user has no home folder.
     """
     return ledger_path(settings).with_name("news.json")
 

@@ -59,7 +59,8 @@ class WatchLoop:
     """The loop that reconciles accounts until `stop` is called.
 
     `reload_settings` loads settings and terms again, and raises SettingsError if they are invalid. `new_run_id` returns
-    the run id of the next pass. With `read_only`, no account is written. `longest_sleep` is in seconds.
+    the run id of the next pass. With `read_only`, no account is written. `longest_sleep` is the maximum time in
+    seconds between two checks of the clock and the files.
     """
 
     def __init__(

@@ -46,7 +46,7 @@ def copy_ledger(source: Database, target: Database, *, program: str, now: Callab
     """
     with source.read() as reader:
         if reader is None:
-            raise LedgerError(Message("there is no ledger at {path}", path=source.name))
+            raise LedgerError(Message("there is no ledger at {path}: correct FROM", path=source.name))
         with Snapshot(reader):
             try:
                 with closing(target.connect(program=program, now=now)) as writer, transaction(writer):
@@ -83,7 +83,9 @@ def _copy_table(reader: Connection, writer: Connection, table: str, key: Sequenc
         count += len(rows)
     pages = zip_longest(_pages(reader, table, columns, key), _pages(writer, table, columns, key))
     if any(source_page != target_page for source_page, target_page in pages):
-        raise LedgerError(Message("the copy differs from the ledger in the table {table}", table=table))
+        raise LedgerError(
+            Message("the copy differs in the table {table}, so nothing was copied: try again", table=table)
+        )
     return count
 
 

@@ -230,7 +230,7 @@ class Database(Protocol):
         ...
 
     def used_bytes(self, connection: Connection) -> int:
-        """Return the size of the records in bytes, at least approximately."""
+        """Return the size of the records in bytes, exactly or approximately."""
         ...
 
     def continue_ids(self, connection: Connection) -> None:

@@ -179,7 +179,8 @@ def numbers(
 ) -> list[NumberRecord]:
     """Return the records of an account's numbers in one run, by digits, without attempts.
 
-    `prefix` are the first digits of the numbers. `attention_only` leaves out numbers that are in sync.
+    Only numbers that start with `prefix` and come after `after` are returned. `attention_only` leaves out numbers that
+    are in sync.
     """
     condition = f"AND coalesce(outcome, '{Outcome.UNVERIFIED}') IN ({_OUT_OF_SYNC})" if attention_only else ""
     cursor = connection.execute(
@@ -191,7 +192,10 @@ def numbers(
 
 
 def last_writes(connection: Connection, key: str, *, prefix: str = "", after: str = "", limit: int) -> list[LastWrite]:
-    """Return the last write of each number of an account, ordered by digits. `prefix` are the first digits."""
+    """Return the last write of each number of an account, ordered by digits.
+
+    Only numbers that start with `prefix` and come after `after` are returned.
+    """
     cursor = connection.execute(
         "SELECT phone, status, run, at FROM written WHERE key = ? AND phone > ? AND phone >= ? AND phone < ? "
         "ORDER BY phone LIMIT ?",

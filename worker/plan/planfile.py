@@ -179,7 +179,7 @@ def unseal(data: bytes, *, now: datetime, max_age_seconds: float = MAX_AGE_SECON
     if not _are_distinct(plan.accounts):
         raise PlanFileError(Message("the plan file has one account twice; plan again"))
     if not _is_coherent(plan):
-        raise PlanFileError(Message("the plan file has impossible writes; plan again"))
+        raise PlanFileError(Message("the plan file has invalid writes, such as two of one number; plan again"))
     age = (now - created).total_seconds()
     if age > max_age_seconds:
         message = Message(

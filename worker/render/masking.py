@@ -90,7 +90,7 @@ class Mask:
         return digits[:head] + "*" * (len(digits) - head - tail) + digits[len(digits) - tail :]
 
     def text(self, text: str) -> str:
-        """Return a text in which everything that looks like a Korean phone number is masked."""
+        """Return the text with everything masked that looks like a Korean phone number."""
         return self._mask_matches(text, _IN_TEXT)
 
     def line(self, line: str) -> str:
@@ -132,7 +132,7 @@ class Mask:
         return mask_text
 
     def _mask_matches(self, text: str, patterns: Iterable[re.Pattern[str]]) -> str:
-        """Return a text in which every match of the patterns is masked. Overlapping matches are masked as one."""
+        """Return the text with every match of the patterns masked. Overlapping matches are masked as one."""
         pieces, at = [], 0
         for start, end in _merge(sorted(match.span(1) for pattern in patterns for match in pattern.finditer(text))):
             pieces += [text[at:start], self._mask_match(text[start:end])]

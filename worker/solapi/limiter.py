@@ -54,7 +54,7 @@ class Window:
         return tuple(max(rest, pause) for rest in rests)
 
     def occupy(self, rests: Iterable[float]) -> None:
-        """Occupy slots for these times in seconds, of which slots in use are part: the later end of each pair counts.
+        """Occupy slots for these times in seconds. They include the slots in use, so of each two ends the later counts.
 
         More slots than `capacity` may then be in use.
         """
@@ -162,7 +162,7 @@ class Quota:
         return UsedSlots(self.reads.rests(), self.writes.rests())
 
     def occupy(self, slots: UsedSlots, elapsed: float) -> None:
-        """Occupy the slots that other processes used until `elapsed` seconds ago. Those of this process are part."""
+        """Occupy the slots of this key, those of this process included, that were in use `elapsed` seconds ago."""
         self.reads.occupy(rest - elapsed for rest in slots.reads)
         self.writes.occupy(rest - elapsed for rest in slots.writes)
 

@@ -67,7 +67,7 @@ def test_invalid_file_that_is_reverted_is_fixed() -> None:
     assert _phones(state) == {"a": [A]}
 
 
-def test_deleted_invalid_file_is_removed_and_not_fixed() -> None:
+def test_deleted_invalid_file_is_reported_as_removed_and_not_as_fixed() -> None:
     state = _start_state(a=_file(A), b=_file(B))
     assert state.take([("a.yaml", b"version: 2\n"), ("b.yaml", None)]).problems
     assert state.take([("b.yaml", None)]) == FileChanges(removed_files=("a.yaml",), removed_accounts=frozenset({"a"}))

@@ -130,7 +130,7 @@ async def test_failed_copy_leaves_the_target_empty(
         return (page[1:] if name == table and is_target else page for page in pages(connection, name, *more))
 
     monkeypatch.setattr(copy, "_pages", lossy_pages)
-    with pytest.raises(LedgerError, match=f"the copy differs from the ledger in the table {table}"):
+    with pytest.raises(LedgerError, match=f"the copy differs in the table {table}, so nothing was copied"):
         _copy(source, database)
     assert _content(database) == {name: [] for name in _TABLES}
 

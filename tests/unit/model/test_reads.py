@@ -44,6 +44,6 @@ def test_numbers_are_encoded_as_arrays() -> None:
     [(None, False), ("acknowledged", False), ("protected", False), ("unmanaged", False)]
     + [(action, True) for action in ("activate", "blocked", "held", "missing", "failed", "not_attempted")],
 )
-def test_number_that_the_desired_state_leaves_is_in_sync(action: str | None, *, differs: bool) -> None:
-    """The filter of the status page and the count of its tile agree."""
+def test_acknowledged_protected_and_unmanaged_numbers_are_in_sync(action: str | None, *, differs: bool) -> None:
+    """Numbers with any other action differ."""
     assert NumberState("0101", "ACTIVE", "INACTIVE", action).differs is differs

@@ -133,7 +133,7 @@ def test_window_conflicts_with_a_longer_one_that_encloses_others() -> None:
 
 
 def test_end_of_an_acknowledgement_is_a_change_but_no_transition() -> None:
-    """Ends that have passed do not count, and the first change is the earlier one."""
+    """The next change is the earliest end or transition after the given time."""
     day = timedelta(days=1)
     start = datetime(2026, 12, 1, tzinfo=UTC)
     window = DatedWindow(ON, start + 3 * day, None)

@@ -471,7 +471,9 @@ def test_plan_file_with_impossible_writes_is_refused(edit: Callable[[Any], objec
             accounts = msgspec.convert(document["accounts"], type=tuple[SavedAccount, ...])
             document["fingerprint"] = fingerprint(accounts)
 
-    with pytest.raises(PlanFileError, match=r"^the plan file has impossible writes; plan again$"):
+    with pytest.raises(
+        PlanFileError, match=r"^the plan file has invalid writes, such as two of one number; plan again$"
+    ):
         unsealed(reseal(with_fingerprint), now=NOON)
 
 

@@ -136,7 +136,7 @@ def test_many_accounts_are_summarised() -> None:
 
 
 def test_history_of_one_number_is_newest_first() -> None:
-    """Runs are newest first, each with the outcome of the number. An account without numbers is shown too."""
+    """Each run has the outcome of the number. An account without numbers is shown too."""
     document = history(
         run_record(account_record(number_record(action=Action.DEACTIVATE, before="ACTIVE", after="INACTIVE"))),
         run_record(account_record(numbers=None), outcome=Ending.CRASHED),

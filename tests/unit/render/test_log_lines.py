@@ -65,7 +65,6 @@ def test_line_has_time_level_account_and_event(fields: dict[str, Any], line: str
 
 
 def test_level_and_event_are_coloured() -> None:
-    """Level and event are coloured."""
     assert console(color=True, event="account.failed", level="error", error_code="E", error_message="m") == (
         "12:00:00Z \x1b[31merror  \x1b[0m              \x1b[1maccount.failed\x1b[0m E: m\n"
     )

@@ -460,7 +460,7 @@ def every_outcome() -> tuple[NumberResult, ...]:
 
 
 def test_result_lists_failures_first() -> None:
-    """Failures come first, with cause and advice. Numbers as desired are a row or a count."""
+    """Each failure has its cause and advice. Numbers as desired are a row or a count."""
     deadline = ErrorInfo("DeadlineExceeded", "the account's 900 seconds were over; run again to continue")
     account = account_result(
         "main", RunOutcome.PARTIAL, *every_outcome(), unchanged=2, error=deadline, requests=Requests(3, 9, 4)
@@ -470,7 +470,6 @@ def test_result_lists_failures_first() -> None:
 
 
 def test_last_line_is_coloured_by_the_outcome_of_the_run() -> None:
-    """The colour of the last line depends on the outcome of the run."""
     failed = number("023124567", Outcome.FAILED, error=SERVER)
     account = account_result("main", RunOutcome.PARTIAL, CHANGED, failed, unchanged=1)
     output = result_page(RunOutcome.PARTIAL, account, color=True)

@@ -136,7 +136,7 @@ _HUGE = {Fault.BOMB, Fault.FLOOD}
 
 @pytest.mark.parametrize("fault", [fault for fault in Fault if fault not in _HUGE])
 def test_write_has_the_response_and_effect_of_its_fault(fault: Fault) -> None:
-    """Status or error are those of the fault, and the write takes effect exactly if the fault says so."""
+    """The write takes effect only if the fault says so."""
     exchange = _exchange(fault)
     assert exchange.broke == _BROKEN.get(fault, "")
     if not exchange.broke:

@@ -157,7 +157,6 @@ def test_runs_and_numbers_are_counted_by_outcome() -> None:
 
 
 def test_gauges_of_the_daemon_have_their_last_values() -> None:
-    """The interval and the validity of the files have their last values."""
     published = metrics()
     published.set_interval(300)
     published.record_desired_state(is_valid=False)

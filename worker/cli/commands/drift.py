@@ -16,7 +16,8 @@ __all__ = ["command"]
 def command(**common: Any) -> int:
     """Show drift: numbers that differ from the desired state although their file did not change. Writes nothing.
 
-    Numbers that no run has written yet are also shown, as their cause is unknown. PATH is the same as -f PATH.
+    Numbers that no run has written yet are also shown, because the cause of their difference is
+    unknown. PATH is the same as -f PATH.
 
     Exit status: 0 no drift, 1 an account could not be read, 2 drift, 3 some numbers cannot converge, 4 a safety rule
     would refuse the revert.

@@ -251,9 +251,9 @@ class FleetWorker:
         """
         if self._suspect is None or self._suspect.done():
             min_wait = self._every if self._slices else 0.0
-            taken = await self._agenda(Agenda.take, 1, suspects_only=True, min_wait=min_wait)
-            if taken is not None:
-                self._suspect = self._start(taken)
+            next_slice = await self._agenda(Agenda.take, 1, suspects_only=True, min_wait=min_wait)
+            if next_slice is not None:
+                self._suspect = self._start(next_slice)
 
     def _start(self, next_slice: Slice) -> asyncio.Task[None]:
         self._unfinished += len(next_slice.accounts)

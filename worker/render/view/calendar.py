@@ -64,7 +64,7 @@ def calendar_days(start: datetime, zone: str) -> list[CalendarDay]:
 
 
 def calendar_rows(accounts: Iterable[DesiredAccount], start: datetime, now: datetime) -> Iterator[CalendarRow]:
-    """Yield the rows of accounts that have schedules, in order. Bars are computed as far as rows are read."""
+    """Yield the rows of accounts that have schedules, in order. The bars of a row are computed when the row is read."""
     end = start + timedelta(CALENDAR_DAYS)
     for account in accounts:
         for schedule, numbers in Counter(account.schedules.values()).items():
