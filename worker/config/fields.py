@@ -118,8 +118,8 @@ def read_secret_ref(reader: Reader, node: Node, name: str) -> SecretRef | None:
     Messages do not repeat the value of the node, because it may be the secret.
     """
     literal = Message(
-        "{name} must be a reference, {{env: NAME}} or {{file: PATH}}; never put a secret in this file: remove and "
-        "replace it",
+        "{name} must be a reference such as {{env: NAME}} or {{file: PATH}}; never put a secret in this file: remove "
+        "the secret and issue a new one",
         name=name,
     )
     if not isinstance(node, Mapping):

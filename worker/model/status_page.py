@@ -240,11 +240,10 @@ _LATE: Final = 0.75
 class Liveness(Struct, frozen=True):
     """Whether a daemon keeps the accounts in sync now.
 
-    `live`: it started its passes in time. `silent`: it has sent no heartbeat for three quarters of an
-    interval after its next pass was due. `stopped`: it has stopped in an orderly way. `starting`: its first pass has
-    not ended yet.
-    `none`: no daemon is known. `last_pass` and `next_pass` are None if unknown; `host` is where it runs.
-    `late_at` is when a live daemon becomes silent unless it starts a pass before.
+    `live`: it started its passes in time. `silent`: it has sent no heartbeat for three quarters of an interval after
+    its next pass was due. `stopped`: it recorded that it stopped. `starting`: its first pass has not ended yet. `none`:
+    no daemon is known. `last_pass` and `next_pass` are None if unknown; `host` is where it runs. `late_at` is when a
+    live daemon becomes silent unless it starts a pass before.
     """
 
     state: Literal["live", "silent", "stopped", "starting", "none"] = "none"

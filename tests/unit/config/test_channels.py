@@ -58,7 +58,7 @@ def test_empty_list_of_channels_equals_the_default() -> None:
 
 
 HEAD = "notify: {channels: ["
-LITERAL = "url must be a reference, {env: NAME} or {file: PATH}; never put a secret in this file"
+LITERAL = "url must be a reference such as {env: NAME} or {file: PATH}; never put a secret in this file"
 
 
 @pytest.mark.parametrize(

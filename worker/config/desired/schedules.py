@@ -187,7 +187,7 @@ def _weekly(reader: Reader, node: Node, status: Status | None, reason: str | Non
 
 
 def read_moment(reader: Reader, node: Node, name: str) -> datetime | None:
-    """Return the time at a node; it is aware if it has an offset. If it is not a time, add a problem, return None."""
+    """Return the time at a node, aware if it has an offset. If it is not a time, add a problem and return None."""
     text = node.text.strip() if isinstance(node, Scalar) else ""
     try:
         return parse_moment(text)

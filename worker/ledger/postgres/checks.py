@@ -18,7 +18,7 @@ Finding = tuple[str, Literal["ok", "warn", "fail"], str]
 
 
 def examine(database: Database) -> Iterator[Finding]:
-    """Yield what the checks of the server found.
+    """Yield the result of each check of the server.
 
     Raises:
         LedgerError: the server cannot be reached.
