@@ -193,7 +193,7 @@ def measure_drains(folder: Path) -> None:
     scene = Scene(folder, [SandboxAccount.of(dict.fromkeys(phones, "INACTIVE"), limit=len(phones))])
     scene.environment["SENDERID_RATE_LIMIT__WRITES"] = f"{QUOTA}"
     scene.write(0, "ACTIVE")
-    scene.publish("--allow=fleet-wide")  # each worker's remaining writes count again
+    scene.publish()
     workers = [scene.start("fleet", "worker") for _ in range(2)]
     writes = scene.wire.writes
     try:

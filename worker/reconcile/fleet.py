@@ -521,6 +521,7 @@ class Fleet:
         """
         if self.interrupted is not None:
             return await self._record(subject, conclude_unapplied(draft, Requests(), self.interrupted), {})
+        requests = Requests()
         try:
             with self.client(AccountWriter, account, log) as client:
                 async with self._lease(client, subject, pause) as account_ledger:
@@ -528,11 +529,12 @@ class Fleet:
                         conclusion = await action(client, account_ledger)
                     except Exception as error:  # noqa: BLE001 - a bug in one account must not stop the others
                         conclusion = conclude_unapplied(draft, client.requests, as_worker_error(error, log))
+                    requests = client.requests
                     return await _log_and_record(
                         conclusion, account_ledger.finish(conclusion.result, draft.confirmed_statuses), log
                     )
-        except Exception as error:  # noqa: BLE001 - as above, and before anything was sent
-            return await self._record(subject, conclude_unapplied(draft, Requests(), as_worker_error(error, log)), {})
+        except Exception as error:  # noqa: BLE001 - as above
+            return await self._record(subject, conclude_unapplied(draft, requests, as_worker_error(error, log)), {})
 
     def _lease(
         self, client: AccountReader, subject: Subject, pause: Callable[[float], Awaitable[bool]]

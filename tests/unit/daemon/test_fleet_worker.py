@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import structlog
+from msgspec.structs import replace
 
 from tests.support.fleets import FleetProcess, document, publish_accounts
 from tests.support.ledgers import rows
@@ -18,7 +19,7 @@ from worker.config.settings import Settings
 from worker.daemon.fleet import Admission, FleetWorker
 from worker.daemon.fleet.agenda import AgendaThread
 from worker.daemon.passes import AccountPass, Pass
-from worker.ledger.postgres.agenda import Balance, QueueLength
+from worker.ledger.postgres.agenda import Agenda, Balance, QueueLength
 from worker.ledger.postgres.database import PostgresDatabase
 from worker.model.accounts import AccountMemory, DesiredAccount, Observed, ObservedAccount, Status
 from worker.model.credentials import Credentials, CredentialsRef, Secret
@@ -57,6 +58,8 @@ class _Passes:
         self.started = asyncio.Event()
         self.may_end = asyncio.Event()
         self.may_end.set()
+        self.agenda: AgendaThread | None = None
+        self.admitted: dict[Action, int] = {}
 
     def interrupt(self, reason: Interrupted) -> None:
         self.interruption = reason
@@ -76,6 +79,8 @@ class _Passes:
         self.started.set()
         if self.slow in {None, accounts[0].name}:
             await self.may_end.wait()
+        if self.admitted and self.agenda is not None:
+            await self.agenda(Agenda.admit, {accounts[0].name: self.admitted}, {})
         outcome = RunOutcome.CONVERGED
         return Pass(run_id, now, now, outcome, tuple(map(self.script, accounts)), self.error)
 
@@ -114,7 +119,7 @@ async def _running(
 ) -> AsyncIterator[tuple[FleetWorker, "asyncio.Task[None]"]]:
     """Run a worker inside the block, and stop it at the end."""
     process = FleetProcess(database)
-    agenda = AgendaThread(process.agenda)
+    passes.agenda = agenda = AgendaThread(process.agenda)
     log: Any = structlog.wrap_logger(structlog.testing.CapturingLogger())
     worker = FleetWorker(
         agenda,
@@ -316,6 +321,41 @@ async def test_stopped_worker_hands_over_what_it_did_not_write(database: Postgre
         ((seconds, *state),) = _states(database)
         assert (seconds <= 0, state) == (True, [10, 0, False, False])
         assert rows(database, "SELECT count(*) FROM leases") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "counted"),
+    [
+        (None, 0),
+        ((Outcome.NOT_ATTEMPTED, Outcome.NOT_ATTEMPTED), 0),
+        ((Outcome.CHANGED, Outcome.NOT_ATTEMPTED), 1),
+        ((Outcome.UNVERIFIED, Outcome.FAILED), 2),
+    ],
+)
+async def test_writes_that_were_not_sent_count_no_longer(
+    database: PostgresDatabase, outcomes: tuple[Outcome, Outcome] | None, counted: int
+) -> None:
+    """Otherwise they would count again in the next turn. A write that may have been sent still counts."""
+    publish_accounts(database, document("a"), lane=lambda _: identity.lane("solapi", "NCSKEY"))
+    changes = (WRITE, replace(WRITE, phone="01000000002"))
+
+    def turn(account: DesiredAccount) -> AccountPass:
+        plan = _plan(account.name, *changes)
+        if outcomes is None:
+            return AccountPass(plan)
+        numbers = tuple(
+            NumberResult(change.phone, change.action, "ACTIVE", "INACTIVE", None, outcome)
+            for change, outcome in zip(changes, outcomes, strict=True)
+        )
+        outcome = RunOutcome.INTERRUPTED
+        return AccountPass(plan, AccountResult(account=account.name, outcome=outcome, counts={}, numbers=numbers))
+
+    passes = _Passes(turn)
+    passes.admitted = {Action.ACTIVATE: 2}
+    listener = _Listener()
+    async with _running(database, passes, listener):
+        await _until(lambda: bool(listener.passes))
+    assert rows(database, "SELECT activations FROM revisions") == [(counted,)]
 
 
 async def test_ledger_that_fails_ends_the_worker(database: PostgresDatabase) -> None:

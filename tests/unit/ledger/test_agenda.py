@@ -391,6 +391,58 @@ def test_account_that_was_published_again_or_removed_is_not_written(postgres: Po
         assert _admitted(agenda, a=1) == ["a"]
 
 
+def _activations(database: PostgresDatabase) -> int:
+    ((count,),) = rows(database, "SELECT activations FROM revisions ORDER BY revision DESC LIMIT 1")
+    return int(count)
+
+
+def test_unsent_writes_do_not_count(postgres: PostgresDatabase) -> None:
+    """The account is planned again, also in a later revision, and its writes count then. Those sent still count."""
+    _publish(postgres, "a", "b", fleet_wide="50%")
+    with FleetProcess(postgres) as agenda:
+        agenda.balance()
+        a, b = sorted(_take(agenda, 2), key=lambda due: due.name)
+        held, _, _ = agenda.admit({"a": {Action.ACTIVATE: 9, Action.DEACTIVATE: 5}, "b": {Action.ACTIVATE: 4}}, {})
+        assert held == frozenset()
+        _publish(postgres, "a", "b", "c", fleet_wide="50%")
+        ends = [
+            _done(a, unsent_activations=6, unsent_deactivations=4, is_settled=False),
+            _done(b, unsent_activations=1, is_settled=False),
+        ]
+        agenda.finish([a, b], ends)
+        # its next turn was not admitted, so that nothing is unsent
+        agenda.finish([a], [_done(a, unsent_activations=6)])
+    assert rows(postgres, "SELECT activations, deactivations FROM revisions ORDER BY revision") == [(13, 5), (6, 1)]
+
+
+NEW_INTERVAL = "UPDATE revisions SET counted_since = clock_timestamp()"
+LOST_TURN = "UPDATE accounts SET worker = NULL"
+
+
+@pytest.mark.parametrize("sql", [NEW_INTERVAL, LOST_TURN])
+def test_unsent_writes_are_those_of_the_interval_and_the_turn(postgres: PostgresDatabase, sql: str) -> None:
+    """The writes of an interval that is over do not count in the next one. A stale worker changes no count."""
+    _publish(postgres, "a")
+    with FleetProcess(postgres) as agenda:
+        agenda.balance()
+        (a,) = _take(agenda, 1)
+        assert _admitted(agenda, a=2) == ["a"]
+        _execute(postgres, sql)
+        agenda.finish([a], [_done(a, unsent_activations=2)])
+    assert _activations(postgres) == 2
+
+
+def test_unsent_writes_of_a_paused_account_do_not_count(postgres: PostgresDatabase) -> None:
+    """Writes that were not admitted were never counted."""
+    _publish(postgres, "a", fleet_wide="100")
+    with FleetProcess(postgres) as agenda:
+        agenda.balance()
+        (a,) = _take(agenda, 1)
+        assert _admitted(agenda, a=101) == []
+        agenda.finish([a], [_done(a, unsent_activations=101)])
+    assert _activations(postgres) == 0
+
+
 def test_publication_continues_the_interval(postgres: PostgresDatabase) -> None:
     """Otherwise frequent publications would add up to more writes than the limit of an interval."""
     _publish(postgres, "a", fleet_wide="20%")

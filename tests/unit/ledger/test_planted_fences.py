@@ -77,6 +77,16 @@ _BUGS: dict[str, tuple[Plant, Callable[..., Any], dict[str, Any]]] = {
         test_agenda.test_stale_worker_takes_nothing,
         {},
     ),
+    "unsent writes of a former interval": (
+        _replace("_RETURN_UNSENT", "counted_since = ?1", "counted_since > ?1", agenda),
+        test_agenda.test_unsent_writes_are_those_of_the_interval_and_the_turn,
+        {"sql": test_agenda.NEW_INTERVAL},
+    ),
+    "unsent writes of a stale worker": (
+        _replace("_FINISH", "AND accounts.worker = ?1", "AND ?1 > 0", agenda),
+        test_agenda.test_unsent_writes_are_those_of_the_interval_and_the_turn,
+        {"sql": test_agenda.LOST_TURN},
+    ),
 }
 
 

@@ -529,6 +529,23 @@ def test_unexpected_error_is_reported_by_its_type_only() -> None:
     _run_scenario(scenario, [_account(number, 9) for number in range(3)])
 
 
+def test_error_after_the_writes_does_not_hide_them() -> None:
+    """The numbers are unverified, so that nothing treats their writes as unsent."""
+
+    @contextmanager
+    def fail_at_the_end(_: str) -> Iterator[None]:
+        yield
+        raise LookupError
+
+    async def scenario(reseller: _Reseller) -> None:
+        (result,) = await reseller.apply(on_lease=fail_at_the_end)
+        assert reseller.converged() == ["0"]
+        assert result.requests.writes
+        assert {number.outcome for number in result.numbers} == {Outcome.UNVERIFIED}
+
+    _run_scenario(scenario, 1)
+
+
 def test_leased_account_is_not_written(tmp_path: Path) -> None:
     """An account leased by another run is not written; the other accounts are applied."""
 

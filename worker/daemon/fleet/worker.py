@@ -4,6 +4,7 @@ The accounts of a slice do not wait for each other. They are one run in the ledg
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -37,7 +38,7 @@ from worker.model.credentials import DEFAULT_CREDENTIALS, Credentials, Credentia
 from worker.model.errors import CredentialsMissing, DesiredStateError, Interrupted, SettingsError
 from worker.model.fleet import RevisionState
 from worker.model.messages import Message
-from worker.model.plans import Verdict
+from worker.model.plans import Action, Verdict
 from worker.model.results import Outcome, RunOutcome
 from worker.model.schedule import next_change
 from worker.model.suspension import Suspend
@@ -323,7 +324,14 @@ class FleetWorker:
             finally:
                 self._unfinished -= 1
                 self._wake.set()
-            await self._finish((due, self._outcome(due, turn.accounts[0], account, now)))
+            (account_pass,) = turn.accounts
+            unsent = _unsent_writes(account_pass)
+            reconciled = replace(
+                self._outcome(due, account_pass, account, now),
+                unsent_activations=unsent[Action.ACTIVATE],
+                unsent_deactivations=unsent[Action.DEACTIVATE],
+            )
+            await self._finish((due, reconciled))
         except Exception as error:  # noqa: BLE001 - raised by the loop
             self._error = self._error or error
             return None
@@ -478,6 +486,14 @@ def _is_interrupted(account_pass: AccountPass) -> bool:
     return (error is not None and error.code == Interrupted.__name__) or (
         result is not None and result.outcome is RunOutcome.INTERRUPTED
     )
+
+
+def _unsent_writes(account_pass: AccountPass) -> Counter[Action | None]:
+    """Return how many planned writes of an account were certainly not sent, by action."""
+    if account_pass.result is None:
+        return Counter(change.action for change in account_pass.plan.writes)
+    # a write that may have been sent has another outcome
+    return Counter(number.action for number in account_pass.result.numbers if number.outcome is Outcome.NOT_ATTEMPTED)
 
 
 def _canary_counts(account_pass: AccountPass) -> tuple[int, int]:

@@ -5,7 +5,8 @@ or until another run wants one.
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Final
 
 from msgspec import Struct
@@ -93,10 +94,16 @@ _FINISH: Final = f"""
         failed = CASE WHEN done.is_settled THEN done.failed ELSE accounts.failed END
     FROM unnest(CAST(?2 AS TEXT[]), CAST(?3 AS BIGINT[]), CAST(?4 AS FLOAT8[]), CAST(?5 AS SMALLINT[]),
         CAST(?6 AS INTEGER[]), CAST(?7 AS TEXT[]), CAST(?8 AS BOOLEAN[]), CAST(?9 AS BOOLEAN[]), CAST(?10 AS BIGINT[]),
-        CAST(?11 AS BIGINT[])) AS done (name, revision, seconds, priority, failures, key, is_held, is_settled, planned,
-        failed)
+        CAST(?11 AS BIGINT[]), CAST(?12 AS BIGINT[]), CAST(?13 AS BIGINT[])) AS done (name, revision, seconds, priority,
+        failures, key, is_held, is_settled, planned, failed, unsent_activations, unsent_deactivations)
     WHERE accounts.name = done.name AND accounts.worker = ?1
+    RETURNING accounts.name, unsent_activations, unsent_deactivations
 """
+_RETURN_UNSENT: Final = """
+    UPDATE revisions SET activations = activations - ?2, deactivations = deactivations - ?3
+    WHERE revision = (SELECT max(revision) FROM revisions) AND counted_since = ?1
+"""
+"""SQL that counts writes no longer, unless their interval is over: then they do not count any more."""
 _CANARY: Final = """
     SELECT count(*) FILTER (WHERE settled IS DISTINCT FROM revision), coalesce(sum(planned), 0)::bigint,
         coalesce(sum(failed), 0)::bigint
@@ -133,7 +140,8 @@ class Reconciled(Struct, frozen=True, kw_only=True):
 
     `seconds` is the time until its next turn, and `priority` that of the turn. `is_held` is True if the account has
     changes that were not written, because of a pause, a suspension or a maintenance window.
-    `is_settled` is True if the account was reconciled with `revision`. `planned` and `failed` are counts of writes.
+    `is_settled` is True if the account was reconciled with `revision`. `planned` and `failed` are counts of writes, and
+    so are `unsent_activations` and `unsent_deactivations`: those that were planned and certainly not sent.
     """
 
     name: str
@@ -146,6 +154,8 @@ class Reconciled(Struct, frozen=True, kw_only=True):
     is_settled: bool = True
     planned: int = 0
     failed: int = 0
+    unsent_activations: int = 0
+    unsent_deactivations: int = 0
 
 
 class Balance(Struct, frozen=True):
@@ -225,6 +235,7 @@ class Agenda:
         self._window_seconds = window_seconds
         self._in_use = Counter[str]()
         self._turns: dict[str, int] = {}
+        self._intervals: dict[str, datetime] = {}
         self._yielded: frozenset[str] = frozenset()
 
     def balance(self) -> Balance:
@@ -289,7 +300,7 @@ class Agenda:
     def finish(
         self, due_accounts: Collection[DueAccount], reconciled: Sequence[Reconciled]
     ) -> Pause | RevisionState | None:
-        """End the turns of accounts.
+        """End the turns of accounts. Their unsent writes no longer count towards the limit of the fleet.
 
         Return the pause or the new state of the revision if the canary is decided now, otherwise None.
         """
@@ -297,7 +308,8 @@ class Agenda:
         decision: Pause | RevisionState | None = None
         with transaction(self._connection):
             lock_rows(self._connection, is_durable=False)
-            self._connection.execute(_FINISH, (self._leases.worker, *columns))
+            ended = self._connection.execute(_FINISH, (self._leases.worker, *columns)).fetchall()
+            self._return_unsent(ended)
             self._connection.execute(
                 "UPDATE workers SET accounts = accounts + ? WHERE worker = ?", (len(reconciled), self._leases.worker)
             )
@@ -306,6 +318,7 @@ class Agenda:
         self._in_use.subtract(lane_name(account.lane) for account in due_accounts)
         for account in due_accounts:
             self._turns.pop(account.name, None)
+            self._intervals.pop(account.name, None)
         return decision
 
     def admit(
@@ -348,9 +361,10 @@ class Agenda:
                     pause = pause or Pause(revision, next(iter(refusals.values())).message)
                 else:
                     spent += Counter(counts)
-            self._connection.execute(
+            (interval,) = self._connection.execute(
                 "UPDATE revisions SET activations = ?, deactivations = ?, is_paused = ?, reason = ?, "
-                "counted_since = CASE WHEN ? THEN clock_timestamp() ELSE counted_since END WHERE revision = ?",
+                "counted_since = CASE WHEN ? THEN clock_timestamp() ELSE counted_since END WHERE revision = ? "
+                "RETURNING counted_since",
                 (
                     spent[Action.ACTIVATE],
                     spent[Action.DEACTIVATE],
@@ -359,7 +373,8 @@ class Agenda:
                     is_over,
                     revision,
                 ),
-            )
+            ).fetchone()
+        self._intervals |= {name: interval for name in writes_by_account if name not in denied}
         return frozenset(denied), names, pause
 
     def memories(self, keys: Sequence[str]) -> dict[str, AccountMemory]:
@@ -404,6 +419,17 @@ class Agenda:
             names = [name for name in map(lane_name, range(LANES)) if name not in lanes]
             rows = self._connection.execute(_FREE_LANES, (names, self._window_seconds, missing))
             leases.take_lanes(self._connection, [name for (name,) in rows])
+
+    def _return_unsent(self, ended: Iterable[tuple[str, int, int]]) -> None:
+        """Return the unsent activations and deactivations of admitted accounts to the limit of their interval."""
+        unsent: dict[datetime, tuple[int, int]] = {}
+        for name, activations, deactivations in ended:
+            if activations + deactivations and name in self._intervals:
+                interval = self._intervals[name]
+                total = unsent.get(interval, (0, 0))
+                unsent[interval] = (total[0] + activations, total[1] + deactivations)
+        for interval, counts in unsent.items():
+            self._connection.execute(_RETURN_UNSENT, (interval, *counts))
 
     def _outdated(self, accounts: Collection[str]) -> set[str]:
         """Return those of the accounts whose row is no longer the one that was taken."""
