@@ -166,10 +166,10 @@ def _states(database: PostgresDatabase) -> list[Any]:
 
 async def _after_one_turn(database: PostgresDatabase, script: Script, text: str) -> tuple[_Passes, Any, float]:
     """Return the passes, the state of the account after its turn, and the seconds that it took at most."""
+    start = time.monotonic()
     publish_accounts(database, document("a", text), lane=lambda _: identity.lane("solapi", "NCSKEY"))
     passes = _Passes(script)
     listener = _Listener()
-    start = time.monotonic()
     async with _running(database, passes, listener):
         await _until(lambda: bool(listener.passes))
         (state,) = _states(database)
