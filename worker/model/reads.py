@@ -1,6 +1,6 @@
 """The latest read of each account: its numbers, what needs attention, and the state that follows from both."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any, Final
 
@@ -83,8 +83,8 @@ class Attention(Struct, frozen=True):
     parts: Any = None
 
 
-class NumberState(Struct, frozen=True, gc=False):
-    """One number of an account as the latest read found it.
+class NumberState(Struct, frozen=True, gc=False, array_like=True):
+    """One number of an account as the latest read found it. In JSON it is an array.
 
     `desired` and `observed` are statuses; None for none. `action` says what is left to do, or why nothing can be done;
     None if the number has its desired status. `expires` is the API's own text. `until` is the time of the next
@@ -151,18 +151,21 @@ class DaemonRecord(Struct, frozen=True, kw_only=True):
     ended_at: Timestamp | None = None
 
 
-def encode_numbers(numbers: Iterable[NumberState]) -> bytes:
-    """Return numbers as JSON for the ledger, each as an array. Lone surrogates of notes and owners are replaced."""
-    rows = list(map(msgspec.structs.astuple, numbers))
+_NUMBERS: Final = msgspec.json.Decoder(list[NumberState])
+
+
+def encode_numbers(numbers: Sequence[NumberState]) -> bytes:
+    """Return numbers as JSON for the ledger. Lone surrogates of notes and owners are replaced."""
     try:
-        return msgspec.json.encode(rows, enc_hook=english)
+        return msgspec.json.encode(numbers, enc_hook=english)
     except UnicodeEncodeError:
+        rows = map(msgspec.structs.astuple, numbers)
         return msgspec.json.encode([[_without_surrogates(value) for value in row] for row in rows])
 
 
 def decode_numbers(document: bytes | str) -> list[NumberState]:
     """Return the numbers that `encode_numbers` encoded."""
-    return [NumberState(*row) for row in msgspec.json.decode(document)]
+    return _NUMBERS.decode(document)
 
 
 def _without_surrogates(value: Any) -> Any:
