@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from worker.plan.build import Draft, Terms
 
 __all__ = [
-    "confirm",
     "count_writes",
     "is_interactive",
     "notify",
@@ -40,8 +39,8 @@ __all__ = [
     "plan_accounts",
     "plan_document",
     "preview",
+    "review",
     "run_and_report",
-    "show_plans",
 ]
 
 _YES: Final = "yes"
@@ -280,7 +279,28 @@ def is_interactive() -> bool:
     return sys.stdin is not None and sys.stdin.isatty()
 
 
-def show_plans(drafts: "Sequence[Draft]", common: options.Common) -> None:
+async def review(
+    run: "Session", drafts: "Sequence[Draft]", common: options.Common, *, must_confirm: bool
+) -> WorkerError | None:
+    """Log and show the plans, ask the user to confirm their writes, and start the progress bar for these.
+
+    Return None if they may be applied, otherwise the error. Without `must_confirm`, the user is not asked, and the
+    plans are only shown beside a result that is text on stdout.
+    """
+    from worker.reconcile.log import log_obstacles
+
+    for draft in drafts:
+        log_obstacles(draft, run.log.bind(account=draft.plan.account))
+    if must_confirm or (common.output_format == "text" and common.output is None):
+        _show_plans(drafts, common)
+    writes = count_writes(drafts)
+    decline_error = await _confirm(run) if writes and must_confirm else None
+    if decline_error is None:
+        run.progress.start(writes)
+    return decline_error
+
+
+def _show_plans(drafts: "Sequence[Draft]", common: options.Common) -> None:
     """Show the plans on stdout, or on stderr if stdout is for the result document."""
     plan = plan_document(drafts)
     if common.output_format == "text" and common.output is None:
@@ -298,7 +318,7 @@ def count_writes(drafts: "Sequence[Draft]") -> int:
     return sum(len(draft.plan.writes) for draft in drafts if not draft.plan.refusals)
 
 
-async def confirm(run: "Session") -> WorkerError | None:
+async def _confirm(run: "Session") -> WorkerError | None:
     """Ask the user to confirm the plan. Return None if the user confirms, otherwise the error.
 
     Signals are handled while it waits. If the terminal is closed, SIGHUP may arrive only after the end of input.

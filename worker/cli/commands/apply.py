@@ -11,19 +11,17 @@ from worker.cli import complete, load, options
 from worker.cli.document_conflicts import documents_in
 from worker.cli.metrics import RunMetrics, run_metrics
 from worker.cli.planning import (
-    confirm,
-    count_writes,
     is_interactive,
     notify,
     notifying_of_files,
     plan,
     plan_accounts,
     preview,
+    review,
     run_and_report,
-    show_plans,
 )
 from worker.config import files as sources
-from worker.model.errors import PlanFileError, UsageError
+from worker.model.errors import PlanFileError, UsageError, WorkerError
 from worker.model.messages import Message
 
 if TYPE_CHECKING:
@@ -130,7 +128,6 @@ def _apply_files(
     selection = load.parse_selection(common, desired, others)
 
     from worker.plan.build import Terms
-    from worker.reconcile.log import log_obstacles
 
     terms = Terms.of(settings, selection, rules)
     plans: list[AccountPlan] = []
@@ -138,11 +135,8 @@ def _apply_files(
     async def apply_files(run: "Session") -> "list[AccountResult]":
         drafts = await plan_accounts(run, desired, terms, others)
         plans.extend(draft.plan for draft in drafts)
-        for draft in drafts:
-            log_obstacles(draft, run.log.bind(account=draft.plan.account))
-        if must_confirm or (common.output_format == "text" and common.output is None):
-            show_plans(drafts, common)
-        return await _apply_drafts(run, desired, drafts, terms, must_confirm=must_confirm)
+        decline_error = await review(run, drafts, common, must_confirm=must_confirm)
+        return await _apply_drafts(run, desired, drafts, terms, decline_error)
 
     async def report(run: "Session", results: "list[AccountResult]") -> None:
         await notify(run, plans, results, "account")
@@ -384,15 +378,11 @@ async def _apply_drafts(
     desired: "Sequence[DesiredAccount]",
     drafts: "Sequence[Draft]",
     terms: "Terms",
-    *,
-    must_confirm: bool,
+    decline_error: WorkerError | None,
 ) -> "list[AccountResult]":
-    writes = count_writes(drafts)
-    decline_error = await confirm(run) if writes and must_confirm else None
     if decline_error is not None:
         await run.record_reads(desired, drafts, [None] * len(drafts), terms)
         return await run.fleet.decline(desired, drafts, terms, decline_error)
-    run.progress.start(writes)
     # `apply` plans for the current time: a transition that came due during the prompt makes the plan stale
     results = await run.fleet.apply(desired, drafts, terms, run.progress)
     await run.record_reads(desired, drafts, results, terms)

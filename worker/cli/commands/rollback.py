@@ -7,7 +7,7 @@ import click
 
 from worker.cli import complete, load, options
 from worker.cli.exit_status import ExitStatus
-from worker.cli.planning import confirm, count_writes, is_interactive, preview, run_and_report, show_plans
+from worker.cli.planning import is_interactive, preview, review, run_and_report
 from worker.model.errors import UsageError
 from worker.model.messages import Message
 from worker.render.i18n import gettext as _
@@ -48,7 +48,6 @@ def command(*, run: str, yes: bool, dry_run: bool, lock_timeout: float, **common
     rules = load.parse_rules(common_options.allow)
 
     from worker.cli.ledger import LAST, LedgerOptions, find_run, last_change
-    from worker.reconcile.log import log_obstacles
     from worker.reconcile.rollback import inverse_plan
 
     record = find_run(settings, run)
@@ -61,13 +60,7 @@ def command(*, run: str, yes: bool, dry_run: bool, lock_timeout: float, **common
 
     async def roll_back(session: "Session") -> "list[AccountResult]":
         drafts = await _read(session, accounts, rules)
-        for draft in drafts:
-            log_obstacles(draft, session.log.bind(account=draft.plan.account))
-        if not yes or (common_options.output_format == "text" and common_options.output is None):
-            show_plans(drafts, common_options)
-        writes = count_writes(drafts)
-        decline_error = await confirm(session) if writes and not yes else None
-        session.progress.start(writes)
+        decline_error = await review(session, drafts, common_options, must_confirm=not yes)
         return await session.fleet.roll_back(accounts, drafts, rules, session.progress, decline_error)
 
     ledger = LedgerOptions(f"rollback {record.run_id}", lock_timeout) if accounts else None
