@@ -5,6 +5,8 @@ Python function of `worker`. A call carries the number if one of its arguments i
 digits, or a container, a struct or an object with slots that holds such a value at most two levels deep. Objects with a
 `__dict__`, such as a client or a ledger, count as services, which keep numbers and do not pass them on.
 
+A property is no call: it is read like an attribute that its object stores, which no profiler sees.
+
 A hop is a call that carries the number from one module to another; functions outside `worker` between the two, such as
 those of asyncio, are skipped. An entry is a pair of packages with a hop from one to the other.
 
@@ -73,7 +75,7 @@ class Hops:
             return
         module = _module(frame)
         # a coroutine is called once; each time that it resumes looks like a call, too
-        if module is None or frame.f_lasti > _start(frame.f_code):
+        if module is None or frame.f_lasti > _start(frame.f_code) or _is_property(frame):
             return
         origin = _origin(frame.f_back)
         if origin is None or origin == module:
@@ -108,6 +110,13 @@ def _origin(frame: FrameType | None) -> str | None:
 def _start(code: CodeType) -> int:
     """Return the offset at which a function starts."""
     return next(each.offset for each in dis.get_instructions(code) if each.opname == "RESUME")
+
+
+def _is_property(frame: FrameType) -> bool:
+    code = frame.f_code
+    owner = type(frame.f_locals[code.co_varnames[0]]) if code.co_argcount else None
+    attribute = inspect.getattr_static(owner, code.co_name, None)
+    return isinstance(attribute, property) and getattr(attribute.fget, "__code__", None) is code
 
 
 def _module(frame: FrameType) -> str | None:
