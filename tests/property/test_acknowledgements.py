@@ -68,10 +68,14 @@ accounts = st.builds(
 )
 
 
-@given(account=accounts, there=statuses, now=moments)
-def test_only_covered_numbers_are_left(account: DesiredAccount, there: dict[str, str], now: datetime) -> None:
+@given(account=accounts, observed_statuses=statuses, now=moments)
+def test_only_covered_numbers_are_left(
+    account: DesiredAccount, observed_statuses: dict[str, str], now: datetime
+) -> None:
     """A number is acknowledged exactly if its difference is the known one and the end is later."""
-    observed = ObservedAccount("1", {phone: Observed(phone, Status(status)) for phone, status in there.items()})
+    observed = ObservedAccount(
+        "1", {phone: Observed(phone, Status(status)) for phone, status in observed_statuses.items()}
+    )
     desired = settle_schedules(account, now).numbers
     without = _changes(replace(account, acknowledgements={}), observed, now)
     changes = _changes(account, observed, now)
@@ -82,7 +86,7 @@ def test_only_covered_numbers_are_left(account: DesiredAccount, there: dict[str,
         covers = (
             each is not None
             and now < each.until
-            and there.get(phone, "MISSING") == (each.observed or other[desired[phone].status])
+            and observed_statuses.get(phone, "MISSING") == (each.observed or other[desired[phone].status])
         )
         assert (change.action is Action.ACKNOWLEDGED) is covers
         if not covers:

@@ -283,13 +283,13 @@ def message(
     title: str,
     text: str,
     *,
-    wanted: str | None = None,
+    next_page: str | None = None,
     with_navigation: bool = False,
     is_error: bool = False,
 ) -> str:
     """Return a page with a message.
 
-    With `wanted`, the address of a page, it has a form for the token that leads there. `with_navigation` adds the
+    With `next_page`, the address of a page, it has a form for the token that leads there. `with_navigation` adds the
     links to pages. `is_error` marks the text as an error of the form.
     """
     return render(
@@ -297,7 +297,7 @@ def message(
         **_around(frame),
         headline=title,
         text=text,
-        wanted=wanted,
+        next_page=next_page,
         with_navigation=with_navigation,
         is_error=is_error,
     )

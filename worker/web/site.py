@@ -188,8 +188,8 @@ class StatusPages:
                 return self._login(_("Enter the token of this status page."), target)
 
     def _login(self, text: str, target: str, *, is_error: bool = False) -> HttpResponse:
-        """Return the login form. After it, the browser opens the page that was wanted."""
-        page = status_pages.message(self._frame("", None), _("Log in"), text, wanted=target, is_error=is_error)
+        """Return the login form. After it, the browser opens the requested page."""
+        page = status_pages.message(self._frame("", None), _("Log in"), text, next_page=target, is_error=is_error)
         return HttpResponse(401, page.encode(), _HTML, {"WWW-Authenticate": "Bearer"})
 
     def _message(self, code: int, title: str, text: str, headers: dict[str, str] | None = None) -> HttpResponse:

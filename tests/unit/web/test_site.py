@@ -346,7 +346,7 @@ def test_get_neither_logs_in_nor_out(tmp_path: Path, method: str, path: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("wanted", "target"),
+    ("next_page", "target"),
     [
         ("/accounts/a?q=1", "/accounts/a?q=1"),
         ("", "/"),
@@ -357,13 +357,13 @@ def test_get_neither_logs_in_nor_out(tmp_path: Path, method: str, path: str) -> 
         ("/" + "x" * 2000, "/"),
     ],
 )
-def test_login_leads_to_the_wanted_page_of_this_server(tmp_path: Path, wanted: str, target: str) -> None:
+def test_login_leads_to_the_requested_page_of_this_server(tmp_path: Path, next_page: str, target: str) -> None:
     with serve_pages(tmp_path / "ledger.db", TOKEN) as url:
         form = request(url, "/accounts/a?q=1&x=%22").body
         assert 'name="next" value="/accounts/a?q=1&amp;x=%22"' in form
-        response = request(url, "/login", "POST", urlencode({"token": TOKEN, "next": wanted}))
+        response = request(url, "/login", "POST", urlencode({"token": TOKEN, "next": next_page}))
         assert (response.status, response.headers["location"]) == (303, target)
-        wrong = request(url, "/login", "POST", urlencode({"token": "x", "next": wanted}))
+        wrong = request(url, "/login", "POST", urlencode({"token": "x", "next": next_page}))
         assert f'name="next" value="{target}"' in wrong.body
 
 
