@@ -76,7 +76,7 @@ contracts: setup
 	$(BIN)/lint-imports
 
 unit: setup
-	$(BIN)/python -m pytest -q -n 4 --dist worksteal --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -q -n 5 --dist worksteal --cov --cov-report=term:skip-covered
 	$(BIN)/coverage report --include='$(PURE)' --fail-under=100
 
 simulate: setup ## 100,000 seeds of the simulation, see docs/explanation/simulation.md (SENDERID_SEEDS=… for more or fewer)
