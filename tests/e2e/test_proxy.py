@@ -155,7 +155,7 @@ def test_excepted_host_is_reached_directly(command: Command, proxy: Proxy, host:
 
 
 def test_this_machine_is_reached_directly(command: Command, serve: Serve, proxy: Proxy) -> None:
-    """The simulated API, for one, needs no proxy, and plain http must not leave the machine."""
+    """The simulated API needs no proxy, and plain http must not leave the machine."""
     account = SandboxAccount.of(dict.fromkeys((A, B, C), "ACTIVE"))
     command.at(serve(account).sandbox, account)
     assert command("plan", "--proxy", proxy.url).returncode == 0

@@ -215,7 +215,7 @@ def test_doctor_warns_of_one_account(command: Command, serve: Serve) -> None:
     command.at(served.sandbox, account).write("d.yaml", f"version: 1\nnumbers: {{{A}: ACTIVE}}\n")
     result = command("doctor", "-f", "d.yaml")
     assert result.returncode == 0
-    assert re.match(r"warn  d       clock: the clock is 4\d\d s fast, ", result.stdout)
+    assert re.match(r"warn  d       clock: the clock is 4\d\d s fast; ", result.stdout)
 
 
 def test_schemas_are_valid(command: Command) -> None:

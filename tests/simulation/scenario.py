@@ -130,7 +130,7 @@ def _narrowed(scenario: Scenario, chance: Random) -> Scenario:
 
 
 def _interleaved(scenario: Scenario, chance: Random) -> Scenario:
-    """Let others act between any two turns of the loop in half of the scenarios, sometimes there and back again."""
+    """Let others act between any two turns of the loop in half of the scenarios, sometimes with a revert."""
     if chance.random() >= 0.5:
         return scenario
     phones = sorted(scenario.numbers)

@@ -29,7 +29,7 @@ class Outcome(StrEnum):
 
     @property
     def needs_attention(self) -> bool:
-        """Return True if the number needs attention."""
+        """Return True if the number did not converge: an operator must check it."""
         return self not in _CONVERGED
 
 
