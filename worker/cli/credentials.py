@@ -6,7 +6,6 @@ import time
 from base64 import b64encode
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from worker.config.channels import Channel
@@ -216,8 +215,16 @@ def _read_secret(reference: SecretRef, name: str, settings: SecretsSettings) -> 
 
 
 def _read_file(reference: SecretRef) -> bytes:
-    with Path(reference.file or "").open("rb") as file:
-        return file.read(_SECRET_CAP + 1)
+    """Return the first `_SECRET_CAP` + 1 bytes of a file."""
+    # a file object takes twice as long, for each of many accounts
+    descriptor = os.open(reference.file or "", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        data = b""
+        while chunk := os.read(descriptor, _SECRET_CAP + 1 - len(data)):
+            data += chunk
+        return data
+    finally:
+        os.close(descriptor)
 
 
 class _CommandError(Exception):

@@ -27,14 +27,15 @@ _HASH: Final = re.compile("[0-9a-f]{40,64}")
 def with_commits(accounts: Iterable[DesiredAccount]) -> tuple[DesiredAccount, ...]:
     """Return the accounts with the git commit of each of their files; None for a file outside a checkout."""
     accounts = tuple(accounts)
-    paths = {file.source: Path(file.source) for account in accounts for file in files(account)}
-    resolved_paths = {source: path.resolve() for source, path in paths.items() if path.is_file()}
-    checkouts: dict[Path, set[Path]] = {}
+    sources = {file.source for account in accounts for file in files(account)}
+    # a Path for each of many files takes long
+    resolved_paths = {source: os.path.realpath(source) for source in sources if os.path.isfile(source)}  # noqa: PTH113
+    checkouts: dict[str, set[str]] = {}
     for file in resolved_paths.values():
-        checkout = _checkout(file.parent)
+        checkout = _checkout(os.path.dirname(file))  # noqa: PTH120
         if checkout is not None:
             checkouts.setdefault(checkout, set()).add(file)
-    commits: dict[Path | None, str | None] = {}
+    commits: dict[str | None, str | None] = {}
     for checkout, files_inside in checkouts.items():
         commits |= dict.fromkeys(files_inside, _commit(checkout, files_inside))
 
@@ -52,21 +53,22 @@ def with_commits(accounts: Iterable[DesiredAccount]) -> tuple[DesiredAccount, ..
 
 
 @cache
-def _checkout(folder: Path) -> Path | None:
+def _checkout(folder: str) -> str | None:
     """Return the root of the git checkout that contains a folder; None if there is no checkout."""
-    if (folder / ".git").exists():
+    path = Path(folder)
+    if (path / ".git").exists():
         return folder
-    return None if folder.parent == folder else _checkout(folder.parent)
+    return None if path.parent == path else _checkout(str(path.parent))
 
 
-def _commit(checkout: Path, files: Iterable[Path]) -> str | None:
+def _commit(checkout: str, files: Iterable[str]) -> str | None:
     """Return the commit of a checkout, with `-dirty` if any of `files` differs from it.
 
     Return None if git fails or there is no commit.
     """
     try:
         status = subprocess.run(  # noqa: S603 - git with fixed arguments
-            (*_GIT, "-C", str(checkout), *_STATUS, *map(str, files)),
+            (*_GIT, "-C", checkout, *_STATUS, *files),
             # variables of a hook, such as GIT_DIR, name another repository
             env={name: value for name, value in os.environ.items() if not name.startswith("GIT_")},
             capture_output=True,
