@@ -5,33 +5,41 @@ Verdicts are kept in mutants/ until the function, its module's constants, or a t
 """
 
 import argparse
-import json
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
+from itertools import groupby
 from math import ceil
 from operator import itemgetter
 from pathlib import Path
 
-from mutmut.__main__ import CatchOutput, create_mutants, run_stats_collection
+from mutmut.__main__ import CatchOutput, create_mutants
 from mutmut.configuration import config
 from mutmut.mutation.data import SourceFileMutationData
 from mutmut.mutation.file_mutation import compute_function_hashes
 from mutmut.mutation.trampoline import set_mutant_under_test
 from mutmut.state import state
-from mutmut.stats import load_stats
-from mutmut.utils.file_utils import copy_also_copy_files, copy_src_dir, setup_source_paths
+from mutmut.stats import save_stats
+from mutmut.utils.file_utils import copy_also_copy_files, copy_src_dir, setup_source_paths, walk_mutatable_files
 from mutmut.utils.format_utils import get_mutant_name
 from mutmut.workers.isolation import ForkServerRunner
 
-from tests.tools.mutation.digests import digest_outside_functions
+from tests.tools.mutation.digests import digest_outside_functions, find_importing_tests
 from tests.tools.mutation.report import report
 from tests.tools.mutation.runner import FOLDER, Runner
-from tests.tools.mutation.verdicts import Dependencies, function_of, load_verdicts, nearest, save_verdicts
+from tests.tools.mutation.verdicts import (
+    Dependencies,
+    covering,
+    discard_damaged_verdicts,
+    function_of,
+    load_verdicts,
+    nearest,
+    save_verdicts,
+)
 
 Mutants = list[tuple[SourceFileMutationData, str]]
 
@@ -40,19 +48,23 @@ def main(arguments: Sequence[str]) -> int:
     """Check the mutants that `arguments` choose, and return the status of the report."""
     options = _parse(arguments)
     os.environ["HYPOTHESIS_PROFILE"] = "mutation"
-    tested = Runner()
-    runner = ForkServerRunner(options.jobs, test_runner_class=lambda: tested, test_runner_args={})  # type: ignore[arg-type]
-    _update(tested, runner, options.jobs)
     chosen = _choose(options)
     if not chosen:
         sys.stdout.write(f"No function differs from {options.base}. To check every module: make mutate ALL=1\n")
         return 0
-    todo = [(data, mutant) for data, mutant in chosen if data.exit_code_by_key[mutant] is None]
-    sys.stdout.write(f"{len(chosen)} mutants, {len(todo)} of them without a verdict\n")
+    config().only_mutate = [str(path) for path in chosen]
+    tests = config().pytest_add_cli_args_test_selection
+    config().pytest_add_cli_args_test_selection = find_importing_tests(chosen, tests) or tests
+    tested = Runner()
+    runner = ForkServerRunner(options.jobs, test_runner_class=lambda: tested, test_runner_args={})  # type: ignore[arg-type]
+    _update(tested, runner, options.jobs)
+    mutants = _mutants(chosen, options.sample)
+    todo = [(data, mutant) for data, mutant in mutants if data.exit_code_by_key[mutant] is None]
+    sys.stdout.write(f"{len(mutants)} mutants, {len(todo)} of them without a verdict\n")
     sys.stdout.flush()
     if todo:
         _run(runner, todo)
-    return report(chosen)
+    return report(mutants)
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -72,77 +84,85 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     return options
 
 
+def _choose(options: argparse.Namespace) -> dict[Path, set[str] | None]:
+    """Return the modules to check with mutmut's names of their functions to check, or None for all functions."""
+    chosen: dict[Path, set[str] | None] = {}
+    for path in walk_mutatable_files():
+        if options.all or any(path.is_relative_to(folder) for folder in options.paths):
+            chosen[path] = None
+        elif not options.paths:
+            functions = _changed_functions(path, options.base)
+            if functions is None or functions:
+                chosen[path] = functions
+    return chosen
+
+
 def _update(tested: Runner, runner: ForkServerRunner, jobs: int) -> None:
     """Update the copy of the project, the traces of tests and the stored verdicts."""
     set_mutant_under_test("mutant_generation")
+    FOLDER.mkdir(exist_ok=True)
+    discard_damaged_verdicts()
+    dependencies = Dependencies()
     with CatchOutput(spinner_title="Generating mutants"):
         _mirror()
-        load_stats()
-        dependencies = Dependencies()
+        dependencies.load_traces()
         create_mutants(jobs)
-    dependencies.drop_verdicts()
     dependencies.forget_traces()
     set_mutant_under_test("list_all_tests")
     with CatchOutput(spinner_title="Collecting tests"):
         tests = tested.list_all_tests()
     tests.clear_out_obsolete_test_names()
-    if untraced := tests.new_tests():
-        run_stats_collection(runner, untraced)
+    save_stats()
+    dependencies.save_traces()
+    _record(runner, tests.new_tests())
     dependencies.drop_verdicts()
-    dependencies.save()
+
+
+def _record(runner: ForkServerRunner, tests: Iterable[str]) -> None:
+    """Record which functions `tests` run, and save the record after each file."""
+    set_mutant_under_test("stats")
+    for file, names in groupby(sorted(tests), key=lambda test: test.partition("::")[0]):
+        try:
+            with CatchOutput(spinner_title=f"Recording {file}"):
+                runner.collect_stats(names)
+        except ChildProcessError as error:
+            sys.stdout.write(f"Left out, as its process ended: {file}: {error}\n")
+        save_stats()
 
 
 def _mirror() -> None:
-    """Copy the project to `mutants/`. Delete what was deleted here, and copies of modules to be mutated only now."""
-    FOLDER.mkdir(exist_ok=True)
+    """Copy the project to `mutants/` again. Keep the verdicts of modules that still exist."""
     for copied in config().also_copy:
         if (FOLDER / copied).is_dir():
             shutil.rmtree(FOLDER / copied)
     for copy in (FOLDER / "worker").rglob("*"):
-        source = copy.relative_to(FOLDER)
-        verdicts = copy.with_name(f"{copy.name}.meta")
-        is_current = source.exists() and config().should_mutate(source) == _is_complete(verdicts)
-        if copy.is_file() and copy.suffix not in {".meta", ".spans"} and not (copy.suffix == ".py" and is_current):
+        is_verdict = copy.suffix in {".meta", ".tests"} and copy.relative_to(FOLDER).with_suffix("").exists()
+        if copy.is_file() and not is_verdict:
             copy.unlink()
-            verdicts.unlink(missing_ok=True)
     copy_src_dir()
     copy_also_copy_files()
     setup_source_paths()
 
 
-def _is_complete(file: Path) -> bool:
-    """Return True if a JSON file exists and was not cut short when a run was killed."""
-    try:
-        json.loads(file.read_bytes())
-    except (FileNotFoundError, ValueError):
-        return False
-    return True
-
-
-def _choose(arguments: argparse.Namespace) -> Mutants:
-    """Return the chosen mutants; those of a sample in an order that takes modules by turns."""
-    chosen: list[tuple[int, SourceFileMutationData, str]] = []
+def _mutants(chosen: Mapping[Path, set[str] | None], sample: int | None) -> Mutants:
+    """Return the mutants of the chosen functions; those of a sample in an order that takes modules by turns."""
+    ordered: list[tuple[int, SourceFileMutationData, str]] = []
     for data in load_verdicts():
-        is_chosen = _choice(arguments, Path(data.path))
-        mutants = [mutant for mutant in data.exit_code_by_key if is_chosen(mutant)]
-        if arguments.sample is not None:
-            mutants = sorted(mutants, key=lambda mutant: sha256(mutant.encode()).digest())[: arguments.sample]
-        chosen += [(index, data, mutant) for index, mutant in enumerate(mutants)]
-    if arguments.sample is not None:
-        chosen.sort(key=itemgetter(0))
-    return [(data, mutant) for _, data, mutant in chosen]
-
-
-def _choice(argument: argparse.Namespace, path: Path) -> Callable[[str], bool]:
-    if argument.all or any(path.is_relative_to(chosen) for chosen in argument.paths):
-        return lambda _: True
-    functions = set() if argument.paths else _changed_functions(path, argument.base)
-    return lambda mutant: functions is None or function_of(mutant) in functions
+        functions = chosen[Path(data.path)]
+        mutants = [name for name in data.exit_code_by_key if functions is None or function_of(name) in functions]
+        if sample is not None:
+            mutants = sorted(mutants, key=lambda mutant: sha256(mutant.encode()).digest())[:sample]
+        ordered += [(index, data, mutant) for index, mutant in enumerate(mutants)]
+    if sample is not None:
+        ordered.sort(key=itemgetter(0))
+    return [(data, mutant) for _, data, mutant in ordered]
 
 
 def _changed_functions(path: Path, base: str) -> set[str] | None:
     """Return mutmut's names of functions that differ from `base`, or None if constants do or the module is new."""
     before, now = _git("show", f"{base}:{path}"), path.read_text()
+    if before == now:
+        return set()
     if before is None or digest_outside_functions(before) != digest_outside_functions(now):
         return None
     old, new = compute_function_hashes(before), compute_function_hashes(now)
@@ -156,7 +176,8 @@ def _git(*arguments: str) -> str | None:
 
 def _run(runner: ForkServerRunner, todo: Mutants) -> None:
     """Get and save a verdict for each mutant. A package of which a function's tests fail without a mutant gets none."""
-    controls = {str(Path(data.path).parent): function_of(mutant) for data, mutant in todo}
+    tested = [(data, function_of(mutant)) for data, mutant in todo if covering(function_of(mutant))]
+    controls = {str(Path(data.path).parent): function for data, function in tested}
     set_mutant_under_test("")
     runner.startup()
     try:

@@ -6,12 +6,15 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from math import ceil
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any, Final, TextIO, cast
 
 import pytest
 from _pytest.config import _prepareconfig
+from mutmut.configuration import config
 from mutmut.runners.harness import ListAllTestsResult, PytestRunner
 from mutmut.state import state
 from mutmut.utils.file_utils import change_cwd
@@ -23,6 +26,8 @@ FOLDER: Final = Path("mutants")
 _ABSOLUTE: Final = FOLDER.absolute()
 _SUSPICIOUS: Final = 35
 """mutmut's status of a mutant that has no verdict after an error of the tool."""
+_TIMEOUT: Final = 36
+"""mutmut's status of a mutant that was stopped."""
 
 
 class Runner(PytestRunner):
@@ -32,6 +37,7 @@ class Runner(PytestRunner):
         super().__init__()
         self._session: pytest.Session | None = None
         self._failed: set[str] = set()
+        self._errors: list[str] = []
         self._streams: list[TextIO] = []
 
     def warm_up(self) -> None:
@@ -47,12 +53,32 @@ class Runner(PytestRunner):
             self._session = session = pytest.Session.from_config(configured)
             configured.hook.pytest_sessionstart(session=session)
             configured.hook.pytest_collection(session=session)
+        if session.testsfailed:
+            sys.exit("Tests cannot be collected:\n" + "\n".join(self._errors))
         state()._stats.clear()  # no test runs the code that imports call
         gc.freeze()  # the garbage collections of each mutant would copy the memory of this process
 
     def _collected(self) -> pytest.Session:
         self.warm_up()
         return cast("pytest.Session", self._session)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Keep the reason why a file cannot be collected."""
+        if report.failed:
+            self._errors.append(report.longreprtext)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        """End the process of a mutant that does not end its test. The limit of all its tests together is minutes."""
+        if not self._collected().config.option.maxfail:
+            return (yield)
+        seconds = (state().duration_by_test[item.nodeid] + config().timeout_constant) * config().timeout_multiplier
+        ended = Event()
+        Thread(target=_exit_unless, args=(ended, ceil(seconds)), daemon=True).start()
+        try:
+            return (yield)
+        finally:
+            ended.set()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Record a failed test. Print the reason if no mutant is active."""
@@ -109,6 +135,14 @@ class Runner(PytestRunner):
     def list_all_tests(self) -> ListAllTestsResult:
         """Return the names of the collected tests."""
         return ListAllTestsResult(ids={item.nodeid for item in self._collected().items})
+
+
+def _exit_unless(ended: Event, seconds: int) -> None:
+    """Exit after some seconds without an event. Time during which this process is suspended does not count."""
+    for _ in range(seconds):
+        if ended.wait(1):
+            return
+    os._exit(_TIMEOUT)
 
 
 def _restore_signals() -> None:
