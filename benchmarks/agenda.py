@@ -74,7 +74,7 @@ def measure(accounts: int, numbers: int) -> None:
             )
             leases = PostgresLeases(run, 25.0, database.open, is_fleet=True)
             leases.start(connection)
-            agenda = Agenda(connection, leases, every=300.0, longest_rest=3600.0, window_seconds=5.0)
+            agenda = Agenda(connection, leases, every=300.0, longest_rest=3600.0)
             agenda.balance()
             worker, total = time.process_time(), server_seconds(server)
             start = time.perf_counter()

@@ -129,12 +129,16 @@ def test_workers_share_published_accounts(
 
 
 def test_account_of_a_drained_worker_is_continued(fleet: Command, serve: Serve, background: Background) -> None:
-    """Each write counts once towards `fleet-wide`, and no window at the server has more writes than the quota."""
+    """Each write counts once towards `fleet-wide`, and no window at the server has more writes than the quota.
+
+    The next worker starts within the window.
+    """
     account = SandboxAccount.of({f"0101{number:07}": "INACTIVE" for number in range(20)})
     served = serve(account)
     fleet.environment |= {
         "SENDERID_ENDPOINT": served.sandbox.url,
-        "SENDERID_RATE_LIMIT__WRITES": "4",
+        "SENDERID_RATE_LIMIT__WRITES": "8",
+        "SENDERID_RATE_LIMIT__PER_SECONDS": "3",
         "SENDERID_SAFETY__FLEET_WIDE": "20",
         "SOLAPI_API_KEY": account.api_key,
         "SOLAPI_API_SECRET": account.api_secret,
@@ -142,7 +146,7 @@ def test_account_of_a_drained_worker_is_continued(fleet: Command, serve: Serve, 
     numbers = ", ".join(f"{phone}: ACTIVE" for phone in account.numbers)
     fleet.write("large/a.yaml", f"version: 1\nnumbers: {{{numbers}}}\n")
     assert fleet("fleet", "publish", "-f", "large").returncode == 0
-    for count in (4, 12, 20):
+    for count in (3, 11, 20):
         worker = background(fleet, "fleet", "worker", "--every", "1h")
         _until(lambda: len(served.writes) >= count)  # noqa: B023 - called at once
         assert '"event":"fleet.paused"' not in _ended(worker)
@@ -150,7 +154,7 @@ def test_account_of_a_drained_worker_is_continued(fleet: Command, serve: Serve, 
     assert (status["paused"], status["budget"]["activations"]) == (False, 20)
     assert set(Counter(served.writes).values()) == {1}
     times = [request.when for request in served.sandbox.wire if request.method == "PUT"]
-    assert min(later - earlier for earlier, later in zip(times, times[4:], strict=False)) > 1.0
+    assert min(later - earlier for earlier, later in zip(times, times[8:], strict=False)) > 3.0
 
 
 def test_accounts_of_a_killed_worker_are_taken_over(

@@ -9,7 +9,7 @@ from tests.support.ledgers import clock, run_info
 from worker.config import desired
 from worker.config.desired.canonical import encode_documents
 from worker.ledger.database import Connection
-from worker.ledger.postgres.agenda import Agenda
+from worker.ledger.postgres.agenda import Agenda, Balance
 from worker.ledger.postgres.connection import PostgresConnection
 from worker.ledger.postgres.database import PostgresDatabase
 from worker.ledger.postgres.leases import PostgresLeases
@@ -55,15 +55,32 @@ def publish_accounts(
         return publish(connection, NewRevision(**fields), review)
 
 
+class _ReleasingAgenda(Agenda):
+    """An agenda that releases idle lanes immediately, as `FleetWorker` does."""
+
+    def balance(self) -> Balance:
+        balance = super().balance()
+        self._release(balance.idle)
+        return balance
+
+    def drain(self) -> frozenset[str]:
+        self._release(super().drain())
+        return frozenset()
+
+    def _release(self, idle: frozenset[str]) -> None:
+        if idle:
+            self.release(self._leases.used_slots(idle))
+
+
 class FleetProcess:
     """The leases and the agenda of one worker."""
 
     def __init__(self, database: PostgresDatabase, run_id: str = "run-1", **more: Any) -> None:
-        options: dict[str, Any] = {"every": 300.0, "longest_rest": 3600.0, "window_seconds": 5.0} | more
+        options: dict[str, Any] = {"every": 300.0, "longest_rest": 3600.0} | more
         self.connection: PostgresConnection = database.connect(program="0", now=clock())
         self.leases = PostgresLeases(run_info(run_id), 1.0, database.open, is_fleet=True)
         self.leases.start(self.connection)
-        self.agenda = Agenda(self.connection, self.leases, **options)
+        self.agenda = _ReleasingAgenda(self.connection, self.leases, **options)
 
     def __enter__(self) -> Agenda:
         return self.agenda
@@ -71,8 +88,7 @@ class FleetProcess:
     def __exit__(self, *_: object) -> None:
         # a worker whose leases a test ended detects that at its next renewal
         with suppress(LedgerError):
-            self.leases.release_lanes(self.connection, self.leases.lanes, 0.0)
-            self.connection.execute("UPDATE lanes SET released_at = 'epoch'")
+            self.agenda.release(self.leases.used_slots(self.leases.lanes))
         self.leases.stop()
         self.connection.close()
 

@@ -88,6 +88,7 @@ async def run_worker(run: Session, settings: Settings, services: Services, metri
                 services.resolver,
                 memories,
                 log,
+                leases=leases,
                 settings=settings,
                 every=every,
                 new_run_id=begin,
@@ -131,15 +132,7 @@ async def _leased(
         closing(database.open()) as connection,
         ThreadPoolExecutor(1, thread_name_prefix="ledger") as thread,
     ):
-        agenda = AgendaThread(
-            Agenda(
-                agenda_connection,
-                leases,
-                every=every,
-                longest_rest=LONGEST_REST,
-                window_seconds=window_seconds,
-            )
-        )
+        agenda = AgendaThread(Agenda(agenda_connection, leases, every=every, longest_rest=LONGEST_REST))
         try:
             leases.start(agenda_connection)
             leases.attach(connection)

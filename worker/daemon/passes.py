@@ -220,6 +220,10 @@ class Passes:
         """The quotas of the API keys in use."""
         return self._quotas.values()
 
+    def quota(self, api_key: str) -> Quota:
+        """Return the quota of an API key, which all passes share."""
+        return self._quotas.setdefault(api_key, Quota(self._settings.rate_limit, clock=self._runtime.clock))
+
     def interrupt(self, reason: Interrupted) -> None:
         """Start no further requests, not even in later passes. In-flight writes finish and are verified."""
         self._interruption = reason

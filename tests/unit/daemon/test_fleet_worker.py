@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, closing, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 import structlog
 from msgspec.structs import replace
@@ -15,7 +16,7 @@ from tests.support.fleets import FleetProcess, document, publish_accounts
 from tests.support.ledgers import rows
 from tests.support.postgres import new_database
 from worker.cli.exit_status import overall
-from worker.config.settings import Settings
+from worker.config.settings import RateLimit, Settings
 from worker.daemon.fleet import Admission, FleetWorker
 from worker.daemon.fleet.agenda import AgendaThread
 from worker.daemon.passes import AccountPass, Pass
@@ -25,9 +26,11 @@ from worker.model.accounts import AccountMemory, DesiredAccount, Observed, Obser
 from worker.model.credentials import Credentials, CredentialsRef, Secret
 from worker.model.errors import CredentialsMissing, Interrupted, LedgerError, WorkerError
 from worker.model.plans import AccountPlan, Action, Change, Verdict, tally
+from worker.model.ports import UsedSlots
 from worker.model.results import AccountResult, NumberResult, Outcome, RunOutcome
 from worker.plan.build import Draft, Terms, build, failed_draft
 from worker.reconcile import identity
+from worker.solapi.limiter import Quota
 from worker.solapi.runtime import Runtime
 
 PHONE = "01000000001"
@@ -58,6 +61,7 @@ class _Passes:
         self.started = asyncio.Event()
         self.may_end = asyncio.Event()
         self.may_end.set()
+        self.shared_quota = Quota(RateLimit(), clock=time.monotonic)
         self.agenda: AgendaThread | None = None
         self.admitted: dict[Action, int] = {}
 
@@ -66,6 +70,10 @@ class _Passes:
 
     def forget_identity(self, account: str) -> None:
         """Do nothing."""
+
+    def quota(self, api_key: str) -> Quota:
+        assert api_key == "NCSKEY"
+        return self.shared_quota
 
     async def end_run(self, run_id: str, outcome: RunOutcome) -> None:
         self.ended.append((run_id, outcome))
@@ -127,6 +135,7 @@ async def _running(
         _credentials,
         {},
         log,
+        leases=process.leases,
         settings=Settings(),
         every=300.0,
         new_run_id=lambda: "run",
@@ -305,6 +314,35 @@ async def test_account_in_a_wrong_lane_is_moved_first(database: PostgresDatabase
         assert worker.next_pass > datetime.now(UTC)
     assert rows(database, "SELECT lane FROM accounts") == [(identity.lane("solapi", "NCSKEY"),)]
     assert (listener.balances[0].lanes, listener.queues[0].due) == (1024, 1)
+
+
+async def test_used_slots_are_handed_over(database: PostgresDatabase) -> None:
+    """The quota of an API key has those of the last holder before the first read. The next holder gets all of them."""
+    lane = identity.lane("solapi", "NCSKEY")
+    publish_accounts(database, document("a"), lane=lambda _: lane)
+    with closing(database.open()) as connection:
+        slots = '{"reads":[50.0,40.0],"writes":[30.0]}'
+        connection.execute("INSERT INTO lanes VALUES (?, ?, clock_timestamp())", (f"lane {lane}", slots))
+    used: list[tuple[int, int]] = []
+
+    def script(account: DesiredAccount) -> AccountPass:
+        quota = passes.shared_quota
+        used.append((quota.reads.used, quota.writes.used))
+        assert quota.writes.take()
+        quota.writes.release()
+        return AccountPass(_plan(account.name))
+
+    passes = _Passes(script)
+    listener = _Listener()
+    async with _running(database, passes, listener) as (worker, task):
+        await _until(lambda: bool(listener.passes))
+        worker.stop(Interrupted("stopped"))
+        await task
+    assert used == [(2, 1)]
+    ((text,),) = rows(database, "SELECT slots FROM lanes")
+    handed_over = msgspec.json.decode(text, type=UsedSlots)
+    assert (len(handed_over.reads), len(handed_over.writes)) == (2, 2)
+    assert 0 < handed_over.reads[0] < 50
 
 
 async def test_stopped_worker_hands_over_what_it_did_not_write(database: PostgresDatabase) -> None:

@@ -58,21 +58,17 @@ def _names(taken: tuple[DueAccount, ...]) -> list[str]:
 
 
 def test_workers_share_the_lanes_evenly(postgres: PostgresDatabase) -> None:
-    """A new worker gets its share from the others. They wait for the window of the quota before they use it."""
+    """A new worker gets its share from the others, and they get it back when it ends."""
     with FleetProcess(postgres, "one") as first:
         assert first.balance().lanes == 1024
         with FleetProcess(postgres, "two") as second:
             assert second.balance().lanes == 0
             assert first.balance().lanes == 512
-            assert second.balance().lanes == 0
-            _execute(postgres, "UPDATE lanes SET free_at = clock_timestamp(), released_at = 'epoch'")
             assert (second.balance().lanes, second.balance().workers) == (512, 2)
             assert first.balance().lanes == 512
             second.drain()
-            assert first.balance().lanes == 512
-            _execute(postgres, "UPDATE lanes SET free_at = clock_timestamp(), released_at = 'epoch'")
-            assert first.balance() == first.balance()
             assert first.balance().lanes == 1024
+            assert first.balance() == first.balance()
 
 
 def test_lanes_in_use_are_kept(postgres: PostgresDatabase) -> None:
@@ -143,8 +139,9 @@ def test_worker_that_gives_up_leaves_its_accounts_due(postgres: PostgresDatabase
         process.connection.close()
     assert rows(postgres, "SELECT count(*) FROM leases") == rows(postgres, "SELECT count(*) FROM workers") == [(0,)]
     assert rows(postgres, "SELECT count(*) FROM lanes WHERE free_at > clock_timestamp() + interval '50 s'") == [(1024,)]
-    _execute(postgres, "UPDATE lanes SET free_at = clock_timestamp(), released_at = 'epoch'")
     with FleetProcess(postgres, "two") as agenda:
+        assert agenda.balance().lanes == 0
+        _execute(postgres, "UPDATE lanes SET free_at = clock_timestamp()")
         assert agenda.balance().taken_over == 0
         assert sorted(_names(_take(agenda, 9))) == ["a", "b"]
         assert rows(postgres, "SELECT sum(crashes) FROM accounts") == [(0,)]
@@ -226,7 +223,7 @@ def test_stale_worker_takes_nothing(postgres: PostgresDatabase) -> None:
 
 
 async def test_lane_that_another_run_wants_is_yielded(postgres: PostgresDatabase) -> None:
-    """The run waits for the worker to finish its current accounts, without --lock-timeout. Then the worker rests."""
+    """The run waits for the worker to finish its current accounts, without --lock-timeout."""
     pauses = 0
     with FleetProcess(postgres) as agenda:
         agenda.balance()
@@ -235,17 +232,14 @@ async def test_lane_that_another_run_wants_is_yielded(postgres: PostgresDatabase
             nonlocal pauses
             pauses += 1
             agenda.balance()
-            _execute(postgres, "UPDATE lanes SET free_at = clock_timestamp(), released_at = 'epoch'")
             return True
 
         async with ledger(postgres, run_id="apply") as run_ledger:
             async with run_ledger.lease(subject(lane=3), pause, Quota(RateLimit(), clock=time.monotonic)):
                 assert pauses == 1
                 assert agenda.balance().lanes == 1023
-            # the lane is used again after the window of the run's quota
-            _execute(postgres, "UPDATE lanes SET wanted_until = '-infinity'")
             assert agenda.balance().lanes == 1023
-            _execute(postgres, "UPDATE lanes SET released_at = 'epoch'")
+            _execute(postgres, "UPDATE lanes SET wanted_until = '-infinity'")
             assert agenda.balance().lanes == 1024
             with pytest.raises(AccountBusy, match="another run uses the API key"):
                 async with run_ledger.lease(subject(lane=4), never_wait):
@@ -539,5 +533,4 @@ def test_share_of_more_workers_than_lanes(postgres: PostgresDatabase) -> None:
         for _ in range(2):
             for agenda in agendas:
                 agenda.balance()
-            _execute(postgres, "UPDATE lanes SET free_at = clock_timestamp(), released_at = 'epoch'")
         assert sorted(agenda.balance().lanes for agenda in agendas) == [340, 342, 342]

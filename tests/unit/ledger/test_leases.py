@@ -163,10 +163,10 @@ class _Quota:
 
 
 async def test_used_slots_are_handed_over(postgres: PostgresDatabase) -> None:
-    """Each quota of the lane occupies them once. A run without a quota does not remove them."""
+    """Each quota of the lane occupies those of the key that used most. A run without a quota does not remove them."""
     one, two = (subject(f"vendor {number}", lane=5) for number in range(2))
     async with ledger(postgres, run_id="one") as first, ledger(postgres, run_id="two") as second:
-        async with first.lease(one, never_wait, _Quota(3.0, 2.0)), first.lease(two, never_wait, _Quota(1.0)):
+        async with first.lease(one, never_wait, _Quota(3.0, 2.0)), first.lease(two, never_wait, _Quota(2.5, 2.5)):
             pass
         async with second.lease(one, never_wait):
             pass
@@ -177,7 +177,7 @@ async def test_used_slots_are_handed_over(postgres: PostgresDatabase) -> None:
             async with second.lease(two, never_wait, other):
                 pass
         for occupied in (quota.occupied, other.occupied):
-            assert [writes for writes, _ in occupied] == [(3.0, 2.0, 1.0)]
+            assert [writes for writes, _ in occupied] == [(3.0, 2.5)]
             assert 0 < occupied[0][1] < 60
         async with first.lease(one, never_wait, later := _Quota()):
             pass
@@ -216,8 +216,41 @@ async def test_worker_of_a_fleet_occupies_the_used_slots(postgres: PostgresDatab
     process, quota = FleetProcess(postgres), _Quota()
     with process:
         process.leases.take_lanes(process.connection, ["lane 5", "lane 6"])
-        process.leases._lanes["lane 5"].add(quota)
+        process.leases.add_quota("lane 5", quota)
         assert [writes for writes, _ in quota.occupied] == [(3.0,)]
+
+
+async def test_worker_of_a_fleet_hands_over_the_used_slots(postgres: PostgresDatabase) -> None:
+    """The next worker occupies them at once. Those of a lane that the worker did not use stay as it received them."""
+    async with ledger(postgres) as run_ledger, run_ledger.lease(subject(lane=6), never_wait, _Quota(4.0)):
+        pass
+    lanes = ["lane 5", "lane 6"]
+    first, second, third, unused = _Quota(3.0), _Quota(1.0, 1.0), _Quota(), _Quota()
+    for quota in (first, second, third):
+        with FleetProcess(postgres) as agenda:
+            process_leases = agenda._leases
+            process_leases.take_lanes(agenda._connection, lanes)
+            process_leases.add_quota("lane 5", quota)
+            if quota is third:
+                process_leases.add_quota("lane 6", unused)
+            agenda.release(process_leases.used_slots(lanes))
+    assert [writes for quota in (first, second, third) for writes, _ in quota.occupied] == [(), (3.0,), (1.0, 1.0)]
+    ((writes, elapsed),) = unused.occupied
+    assert writes == (4.0,)
+    assert third.occupied[0][1] < elapsed < 60
+
+
+async def test_stale_worker_of_a_fleet_hands_over_nothing(postgres: PostgresDatabase) -> None:
+    """Its lanes are free after its grace."""
+    with FleetProcess(postgres) as agenda:
+        process_leases = agenda._leases
+        process_leases.take_lanes(agenda._connection, ["lane 5"])
+        process_leases.add_quota("lane 5", _Quota(3.0))
+        _end_leases(postgres, "run-1", 0.001)
+        with pytest.raises(LeaseLost):
+            agenda.release(process_leases.used_slots(["lane 5"]))
+    assert rows(postgres, "SELECT name FROM leases") == [("lane 5",)]
+    assert rows(postgres, "SELECT * FROM lanes") == []
 
 
 async def test_release_after_the_lease_ended_changes_nothing(postgres: PostgresDatabase) -> None:

@@ -57,6 +57,12 @@ _BUGS: dict[str, tuple[Plant, Callable[..., Any], dict[str, Any]]] = {
     ),
     "no timer": (_start_no_timer, test_leases.test_kernel_ends_a_process_whose_lease_ended, {"ending": "stopped"}),
     "a fresh window after a takeover": (_occupy_no_slots, test_leases.test_used_slots_are_handed_over, {}),
+    "a handover of a fleet's lane without its slots": (
+        lambda patch: patch.setattr(leases._Lane, "used_slots", lambda _: None),
+        test_leases.test_worker_of_a_fleet_hands_over_the_used_slots,
+        {},
+    ),
+    "a handover by a stale worker": (_fence_nothing, test_leases.test_stale_worker_of_a_fleet_hands_over_nothing, {}),
     "an unconditional release": (
         _release_every_lease,
         test_leases.test_stale_run_does_not_release_the_lease_of_its_successor,

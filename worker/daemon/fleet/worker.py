@@ -33,6 +33,7 @@ from worker.ledger.postgres.agenda import (
     RevisionInForce,
     Slice,
 )
+from worker.ledger.postgres.leases import PostgresLeases, lane_name
 from worker.model.accounts import AccountMemory, DesiredAccount
 from worker.model.credentials import DEFAULT_CREDENTIALS, Credentials, CredentialsRef
 from worker.model.errors import CredentialsMissing, DesiredStateError, Interrupted, SettingsError
@@ -92,9 +93,10 @@ class FleetEvents(Protocol):
 class FleetWorker:
     """A worker, which reconciles due accounts until `stop` is called.
 
-    `credentials` resolves a reference to credentials. `memories` are the memories of accounts in progress, for
-    `passes`. `every` is the interval between two passes over an account, in seconds. `conclude` returns the outcome of
-    a slice, given those of its accounts, and `end_run(run_id, outcome)` records it.
+    `agenda` and `leases` are those of the worker. `credentials` resolves a reference to credentials. `memories` are the
+    memories of accounts in progress, for `passes`. `every` is the interval between two passes over an account, in
+    seconds. `conclude` returns the outcome of a slice, given those of its accounts, and `end_run(run_id, outcome)`
+    records it.
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class FleetWorker:
         memories: MutableMapping[str, AccountMemory],
         log: Logger,
         *,
+        leases: PostgresLeases,
         settings: Settings,
         every: float,
         new_run_id: Callable[[], str],
@@ -114,6 +117,7 @@ class FleetWorker:
         runtime: Runtime | None = None,
     ) -> None:
         self._agenda = agenda
+        self._leases = leases
         self._passes = passes
         self._credentials = credentials
         self._memories = memories
@@ -198,9 +202,9 @@ class FleetWorker:
         self._log.info("fleet.started", duration_ms=round(self._every * 1000))
         try:
             await self._take_turns()
-            await self._agenda(Agenda.drain)
+            await self._release(await self._agenda(Agenda.drain))
             await asyncio.gather(*self._slices)
-            await self._agenda(Agenda.drain)
+            await self._release(await self._agenda(Agenda.drain))
         except BaseException:
             # the leases outlast the requests of the other slices
             self._passes.interrupt(Interrupted(Message("the worker is stopping because of an error")))
@@ -225,6 +229,7 @@ class FleetWorker:
 
     async def _balance(self, *, measure_queue: bool) -> None:
         balance = await self._agenda(Agenda.balance)
+        await self._release(balance.idle)
         if balance.taken_over:
             self._log.warning("fleet.taken_over", lanes=balance.taken_over)
         if balance.lanes != self._lanes:
@@ -236,6 +241,10 @@ class FleetWorker:
             queue = await self._agenda(Agenda.queue)
             for listener in self._listeners:
                 listener.on_queue(queue)
+
+    async def _release(self, idle_lanes: Collection[str]) -> None:
+        if idle_lanes:
+            await self._agenda(Agenda.release, self._leases.used_slots(idle_lanes))
 
     async def _fill(self) -> None:
         """Start slices until no more accounts are due before the next tick, or enough are in progress or next."""
@@ -278,9 +287,12 @@ class FleetWorker:
         """Reconcile the accounts of a slice."""
         run_id, started_at = self._new_run_id(), self._now()
         accounts = {due.name: _account(due) for due in due_accounts}
-        lanes = {due.name: self._lane(accounts[due.name]) for due in due_accounts}
+        api_keys = {due.name: self._api_key(accounts[due.name]) for due in due_accounts}
         misplaced = {
-            due.name: lane for due in due_accounts if (lane := lanes[due.name]) is not None and lane != due.lane
+            due.name: lane
+            for due in due_accounts
+            if (api_key := api_keys[due.name]) is not None
+            and (lane := identity.lane(accounts[due.name].endpoint or self._settings.endpoint, api_key)) != due.lane
         }
         moving = {
             due.name: misplaced[due.name] for due in due_accounts if due.name in misplaced and due.moves < _MAX_MOVES
@@ -291,6 +303,10 @@ class FleetWorker:
             due_accounts = [due for due in due_accounts if due.name not in moving]
         if not due_accounts:
             return
+        for due in due_accounts:
+            api_key = api_keys[due.name]
+            if api_key is not None and due.name not in misplaced:
+                self._leases.add_quota(lane_name(due.lane), self._passes.quota(api_key))
         keys = [due.key for due in due_accounts if due.key is not None]
         self._memories.update(await self._agenda(Agenda.memories, keys))
         turns = [
@@ -411,13 +427,12 @@ class FleetWorker:
             is_settled=False,
         )
 
-    def _lane(self, account: DesiredAccount) -> int | None:
-        """Return the lane of the account's API key; None if the key is not available, which the pass reports."""
+    def _api_key(self, account: DesiredAccount) -> str | None:
+        """Return the API key of the account; None if it is not available, which the pass reports."""
         try:
-            api_key = self._credentials(account.credentials).api_key
+            return self._credentials(account.credentials).api_key
         except CredentialsMissing:
             return None
-        return identity.lane(account.endpoint or self._settings.endpoint, api_key)
 
     def _is_suspended(self, account: DesiredAccount, now: datetime) -> bool:
         settings = self._settings

@@ -22,6 +22,7 @@ from worker.model.errors import LedgerError
 from worker.model.fleet import LANES, RevisionState
 from worker.model.messages import Message
 from worker.model.plans import Action
+from worker.model.ports import UsedSlots
 from worker.plan.safety import fleet_refusals
 
 __all__ = [
@@ -64,8 +65,8 @@ _FREE_LANES: Final = """
     SELECT lane FROM unnest(CAST(?1 AS TEXT[])) AS lane
     WHERE NOT EXISTS (SELECT 1 FROM leases WHERE leases.name = lane)
         AND NOT EXISTS (SELECT 1 FROM lanes WHERE lanes.name = lane
-            AND (wanted_until > clock_timestamp() OR released_at > clock_timestamp() - make_interval(secs => ?2)))
-    ORDER BY random() LIMIT ?3
+            AND (wanted_until > clock_timestamp() OR free_at > clock_timestamp()))
+    ORDER BY random() LIMIT ?2
 """
 _TAKE_DUE: Final = f"""
     WITH due AS (
@@ -162,12 +163,13 @@ class Balance(Struct, frozen=True):
     """The lanes after they were shared between the workers.
 
     `lanes` is the count of the lanes of this worker, `workers` that of all live workers, and `taken_over` that of the
-    lanes of dead workers.
+    lanes of dead workers. `idle` are further lanes of this worker, which `Agenda.release` hands over.
     """
 
     lanes: int
     workers: int
     taken_over: int
+    idle: frozenset[str] = frozenset()
 
 
 class QueueLength(Struct, frozen=True):
@@ -214,9 +216,8 @@ def give_up(connection: Connection, leases: PostgresLeases, window_seconds: floa
 class Agenda:
     """The agenda of one worker. One thread at a time may use it.
 
-    `leases` are those of the worker, and `every` is the interval between two passes over an account, in seconds.
-    `longest_rest` is the longest rest of an account, and `window_seconds` the length of the window of a quota, both in
-    seconds.
+    `leases` are those of the worker. `every` is the interval between two passes over an account, and `longest_rest` the
+    longest rest of an account, both in seconds.
     """
 
     def __init__(
@@ -226,17 +227,15 @@ class Agenda:
         *,
         every: float,
         longest_rest: float,
-        window_seconds: float,
     ) -> None:
         self._connection = connection
         self._leases = leases
         self._every = every
         self._longest_rest = longest_rest
-        self._window_seconds = window_seconds
         self._in_use = Counter[str]()
         self._turns: dict[str, int] = {}
         self._intervals: dict[str, datetime] = {}
-        self._yielded: frozenset[str] = frozenset()
+        self._yielded: Collection[str] = frozenset()
 
     def balance(self) -> Balance:
         """Take over the lanes of dead workers, give lanes to other runs that want them, and share the rest evenly."""
@@ -246,8 +245,13 @@ class Agenda:
             lock_rows(connection)
             connection.execute(_REQUEUE, (self._longest_rest, self._every))
             (workers,) = connection.execute(_LIVE_WORKERS).fetchone()
-            self._yield_lanes(share=-(-LANES // max(workers, 1)))
-        return Balance(len(leases.lanes), workers, taken_over)
+            idle = self._yield_lanes(share=-(-LANES // max(workers, 1)))
+        return Balance(len(leases.lanes) - len(idle), workers, taken_over, idle)
+
+    def release(self, used_slots: Mapping[str, UsedSlots | None]) -> None:
+        """Release idle lanes, and hand over their used slots."""
+        with transaction(self._connection):
+            self._leases.release_lanes(self._connection, used_slots)
 
     def queue(self) -> QueueLength:
         """Return how many accounts of the fleet wait, and for how long."""
@@ -381,11 +385,11 @@ class Agenda:
         """Return the memories of accounts by their keys."""
         return recall_all(self._connection, keys)
 
-    def drain(self) -> None:
-        """Record that this worker ends, and release the lanes that are not in use."""
+    def drain(self) -> frozenset[str]:
+        """Record that this worker ends. Return the lanes that are not in use, so that it can release them."""
         with transaction(self._connection):
             self._connection.execute("UPDATE workers SET is_draining = true WHERE worker = ?", (self._leases.worker,))
-            self._yield_lanes(share=0)
+            return self._yield_lanes(share=0)
 
     def _current(self) -> RevisionInForce | None:
         row = self._connection.execute(
@@ -398,8 +402,11 @@ class Agenda:
             raise LedgerError(message)
         return RevisionInForce(row[0], RevisionState(row[1]), row[2])
 
-    def _yield_lanes(self, share: int) -> None:
-        """Release wanted and surplus lanes, those in use later, and take free lanes up to `share`."""
+    def _yield_lanes(self, share: int) -> frozenset[str]:
+        """Choose wanted and surplus lanes to release, and take free lanes up to `share`.
+
+        Return those of the lanes to release that are not in use. The others follow later.
+        """
         leases = self._leases
         lanes = leases.lanes
         requested = {
@@ -409,16 +416,14 @@ class Agenda:
             )
         }
         idle_first = sorted((name for name in lanes if name not in requested), key=lambda name: self._in_use[name] > 0)
-        released = requested | set(idle_first[: max(0, len(idle_first) - share)])
-        idle = [name for name in released if not self._in_use[name]]
-        self._yielded = frozenset(released)
-        if idle:
-            leases.release_lanes(self._connection, idle, self._window_seconds)
-        missing = share - len(leases.lanes)
+        self._yielded = requested.union(idle_first[: max(0, len(idle_first) - share)])
+        idle = frozenset(name for name in self._yielded if not self._in_use[name])
+        missing = share - len(lanes) + len(idle)
         if missing > 0:
             names = [name for name in map(lane_name, range(LANES)) if name not in lanes]
-            rows = self._connection.execute(_FREE_LANES, (names, self._window_seconds, missing))
+            rows = self._connection.execute(_FREE_LANES, (names, missing))
             leases.take_lanes(self._connection, [name for (name,) in rows])
+        return idle
 
     def _return_unsent(self, ended: Iterable[tuple[str, int, int]]) -> None:
         """Return the unsent activations and deactivations of admitted accounts to the limit of their interval."""

@@ -6,10 +6,10 @@ for the time of a lease and of a request.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from itertools import chain
+from itertools import zip_longest
 from threading import Event, Lock, Thread
 from typing import Any, Final
 
@@ -88,7 +88,8 @@ _HOLDER: Final = """
 """
 _RELEASE: Final = "DELETE FROM leases WHERE token = ANY(?1) AND worker = ?2"
 _HAND_OVER: Final = """
-    INSERT INTO lanes (name, slots, released_at) VALUES (?1, ?2, clock_timestamp())
+    INSERT INTO lanes (name, slots, released_at)
+    SELECT used.*, clock_timestamp() FROM unnest(CAST(?1 AS TEXT[]), CAST(?2 AS TEXT[])) AS used
     ON CONFLICT (name) DO UPDATE SET slots = excluded.slots, released_at = excluded.released_at
 """
 _USED_SLOTS: Final = """
@@ -96,13 +97,13 @@ _USED_SLOTS: Final = """
     WHERE name = ANY(?1)
 """
 _RELEASE_LANES: Final = f"""
-    WITH released AS (DELETE FROM leases WHERE token = ANY(?1) AND worker = ?2 RETURNING name)
+    WITH released AS (DELETE FROM leases WHERE worker = ?1 AND name LIKE 'lane %' RETURNING name)
     INSERT INTO lanes (name, slots, released_at, free_at)
-    SELECT name, '{_NO_SLOTS}', clock_timestamp(), clock_timestamp() + make_interval(secs => ?3) FROM released
+    SELECT name, '{_NO_SLOTS}', clock_timestamp(), clock_timestamp() + make_interval(secs => ?2) FROM released
     ON CONFLICT (name) DO UPDATE
     SET slots = excluded.slots, released_at = excluded.released_at, free_at = excluded.free_at
 """
-"""SQL that releases lanes of a fleet, each with many API keys. No run takes them before the window has passed."""
+"""SQL that releases all lanes of a run. No run takes them before the window has passed."""
 _WANT: Final = f"""
     INSERT INTO lanes (name, slots, released_at, wanted_until)
     VALUES (?1, '{_NO_SLOTS}', 'epoch', clock_timestamp() + make_interval(secs => ?2))
@@ -129,7 +130,8 @@ class _Holder(Struct, frozen=True):
 class _Lane:
     """The lease of a lane: its token, and the count of accounts that use it.
 
-    `slots` are those that other runs had used at `handed_over_at`, in seconds since boot. `quotas` have occupied them.
+    `slots` are those that other runs had used at `handed_over_at`, in seconds since boot. `quotas`, one of each API key
+    of the lane that this run used, have occupied them.
     """
 
     def __init__(self, token: int, slots: UsedSlots, handed_over_at: float) -> None:
@@ -145,13 +147,15 @@ class _Lane:
             self.quotas.append(quota)
             quota.occupy(self._slots, alarm.seconds_since_boot() - self._handed_over_at)
 
-    def used_slots(self) -> UsedSlots:
-        """Return the slots in use of all quotas of the lane."""
+    def used_slots(self) -> UsedSlots | None:
+        """Return the slots in use of the API key that uses most; None if this run used no API key of the lane.
+
+        The limit applies to each key, so these slots are enough for any of them.
+        """
+        if not self.quotas:
+            return None
         used = [quota.used_slots() for quota in self.quotas]
-        return UsedSlots(
-            tuple(chain.from_iterable(slots.reads for slots in used)),
-            tuple(chain.from_iterable(slots.writes for slots in used)),
-        )
+        return UsedSlots(_longest(slots.reads for slots in used), _longest(slots.writes for slots in used))
 
 
 class PostgresLeases:
@@ -242,18 +246,34 @@ class PostgresLeases:
                 lane.uses = 1
                 self._lanes[name] = lane
 
-    def release_lanes(self, connection: Connection, names: Sequence[str], window_seconds: float) -> None:
-        """Release lanes that `take_lanes` took. Other runs can take them after the window of their quotas."""
+    def add_quota(self, lane: str, quota: SharedQuota) -> None:
+        """Occupy the slots that other runs used, before a request with an API key of a lane that this run has."""
+        self._lanes[lane].add(quota)
+
+    def used_slots(self, names: Iterable[str]) -> dict[str, UsedSlots | None]:
+        """Return the used slots of lanes. The quotas are those of the thread that calls this method."""
+        return {name: self._lanes[name].used_slots() for name in names}
+
+    def release_lanes(self, connection: Connection, used_slots: Mapping[str, UsedSlots | None]) -> None:
+        """Release lanes that `take_lanes` took, inside a transaction, and hand over their slots.
+
+        No request with an API key of these lanes may be sent since `used_slots` was called.
+
+        Raises:
+            LeaseLost: the leases have ended.
+        """
         with self._lock:
-            tokens = [self._lanes.pop(name).token for name in names]
-        connection.execute(_RELEASE_LANES, (tokens, self._worker, window_seconds))
+            tokens = [self._lanes.pop(name).token for name in used_slots]
+        self.fence(connection, tokens)
+        _hand_over(connection, used_slots)
+        connection.execute(_RELEASE, (tokens, self._worker))
 
     def release_all(self, connection: Connection, window_seconds: float) -> None:
-        """Release everything that the run has, over another connection, inside a transaction."""
-        rows = connection.execute(
-            "SELECT token FROM leases WHERE worker = ? AND name LIKE 'lane %'", (self._worker,)
-        ).fetchall()
-        connection.execute(_RELEASE_LANES, ([token for (token,) in rows], self._worker, window_seconds))
+        """Release everything that the run has, over another connection, inside a transaction.
+
+        Other runs can take the lanes after the window of their quotas.
+        """
+        connection.execute(_RELEASE_LANES, (self._worker, window_seconds))
         connection.execute("DELETE FROM workers WHERE worker = ?", (self._worker,))
 
     def stop(self) -> None:
@@ -353,7 +373,7 @@ class PostgresLeases:
             self._lanes[lane].uses += 1
         return tokens[key]
 
-    def _release(self, lane: str, token: int, slots: UsedSlots, connection: Connection) -> None:
+    def _release(self, lane: str, token: int, slots: UsedSlots | None, connection: Connection) -> None:
         leased_lane = self._lanes[lane]
         with self._lock:
             leased_lane.uses -= 1
@@ -361,8 +381,7 @@ class PostgresLeases:
             connection.execute(_RELEASE, ([token], self._worker))
             return
         del self._lanes[lane]
-        if leased_lane.quotas:
-            connection.execute(_HAND_OVER, (lane, msgspec.json.encode(slots).decode()))
+        _hand_over(connection, {lane: slots})
         connection.execute(_RELEASE, ([token, leased_lane.token], self._worker))
 
     def _renew(self) -> None:
@@ -412,6 +431,18 @@ def _lanes(connection: Connection, tokens: Mapping[str, int]) -> dict[str, _Lane
     for name, slots, elapsed in used_slots:
         lanes[name] = _Lane(tokens[name], msgspec.json.decode(slots, type=UsedSlots), now - elapsed)
     return lanes
+
+
+def _hand_over(connection: Connection, used_slots: Mapping[str, UsedSlots | None]) -> None:
+    """Record the used slots of lanes. Those of a lane that this run did not use stay as they were handed over to it."""
+    used = {name: msgspec.json.encode(slots).decode() for name, slots in used_slots.items() if slots is not None}
+    if used:
+        connection.execute(_HAND_OVER, (list(used), list(used.values())))
+
+
+def _longest(rests: Iterable[Sequence[float]]) -> tuple[float, ...]:
+    """Return the longest of the first rests, of the second ones, and so on."""
+    return tuple(map(max, zip_longest(*rests, fillvalue=0.0)))
 
 
 def _want(lane: str, connection: Connection) -> None:
