@@ -195,7 +195,7 @@ class _Ledgers:
             memories = await agenda(Agenda.memories, keys)
             return [memories[key] for key in keys]
 
-        reads = Batches(read)
+        reads = Batches(read, only_reads=True)
 
         async def recall(key: str) -> AccountMemory:
             memory = memories.get(key)

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+from worker.model.errors import LedgerError
+
 __all__ = ["Batches"]
 
 Item = TypeVar("Item")
@@ -14,12 +16,20 @@ class Batches(Generic[Item, Result]):
     """A function of one item, which collects its calls and executes them with one call of `execute`.
 
     `execute` takes many items and returns a result for each, in order. Items that arrive while it runs wait for its
-    next call. Each call waits `delay` seconds for further items.
+    next call. Each call waits `delay` seconds for further items. If `execute` only reads, a call that fails is repeated
+    for each item alone, so that an unreadable item does not fail the others; an unusable ledger fails all of them.
     """
 
-    def __init__(self, execute: Callable[[list[Item]], Awaitable[Sequence[Result]]], *, delay: float = 0.0) -> None:
+    def __init__(
+        self,
+        execute: Callable[[list[Item]], Awaitable[Sequence[Result]]],
+        *,
+        delay: float = 0.0,
+        only_reads: bool = False,
+    ) -> None:
         self._execute = execute
         self._delay = delay
+        self._only_reads = only_reads
         self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
         self._running: asyncio.Task[None] | None = None
 
@@ -36,10 +46,14 @@ class Batches(Generic[Item, Result]):
             await asyncio.sleep(self._delay)
             batch, self._waiting = self._waiting, []
             try:
-                results = await self._execute([item for item, _ in batch])
+                results = await self._results([item for item, _ in batch])
                 for (_, future), result in zip(batch, results, strict=True):
                     # a cancelled call has no use for its result
-                    if not future.done():
+                    if future.done():
+                        continue
+                    if isinstance(result, Exception):
+                        future.set_exception(result)
+                    else:
                         future.set_result(result)
             except BaseException as error:
                 for _, future in batch:
@@ -47,3 +61,12 @@ class Batches(Generic[Item, Result]):
                         future.set_exception(error)
                 if not isinstance(error, Exception):
                     raise
+
+    async def _results(self, items: list[Item]) -> Sequence[Result | Exception]:
+        """Return the result or the error of each item."""
+        try:
+            return await self._execute(items)
+        except Exception as error:  # noqa: BLE001 - raised by the calls
+            if self._only_reads and len(items) > 1 and not isinstance(error, LedgerError):
+                return [(await self._results([item]))[0] for item in items]
+            return [error] * len(items)

@@ -36,7 +36,9 @@ def memory_reader(database: Database) -> Callable[[str], Awaitable[AccountMemory
         # reading a file takes less time than a switch to another thread
         return read(keys)
 
-    return Batches(read_in_thread) if database.is_remote else Batches(read_file, delay=_GATHER_SECONDS)
+    if database.is_remote:
+        return Batches(read_in_thread, only_reads=True)
+    return Batches(read_file, delay=_GATHER_SECONDS, only_reads=True)
 
 
 def plan_use_reader(

@@ -13,7 +13,7 @@ import structlog
 from msgspec.structs import replace
 
 from tests.support.fleets import FleetProcess, document, publish_accounts
-from tests.support.ledgers import rows
+from tests.support.ledgers import ledger, rows, subject
 from tests.support.postgres import new_database
 from worker.cli.exit_status import overall
 from worker.config.settings import RateLimit, Settings
@@ -299,6 +299,20 @@ async def test_account_after_two_crashes_is_read_in_a_busy_fleet_too(database: P
         passes.may_end.set()
         await _until(lambda: rows(database, "SELECT count(*) FROM accounts WHERE settled IS NOT NULL") == [(3,)])
     assert rows(database, "SELECT sum(crashes) FROM accounts") == [(0,)]
+
+
+async def test_unreadable_memory_does_not_end_the_worker(database: PostgresDatabase) -> None:
+    """The pass of the account reads its memory again, and fails alone."""
+    publish_accounts(database, document("a"), document("b"), lane=lambda _: identity.lane("solapi", "NCSKEY"))
+    async with ledger(database) as run_ledger:
+        await run_ledger.record(subject("a"), _result("a", RunOutcome.CONVERGED), {PHONE: Status.ACTIVE})
+    with closing(database.open()) as connection:
+        connection.script("UPDATE accounts SET key = name; UPDATE entries SET credentials = 'broken'")
+    passes = _Passes(lambda account: AccountPass(_plan(account.name)))
+    listener = _Listener()
+    async with _running(database, passes, listener):
+        await _until(lambda: bool(listener.passes))
+    assert len(passes.held) == 2
 
 
 async def test_account_in_a_wrong_lane_is_moved_first(database: PostgresDatabase) -> None:

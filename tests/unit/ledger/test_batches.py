@@ -3,6 +3,7 @@
 import asyncio
 
 from worker.ledger.batches import Batches
+from worker.model.errors import LedgerError
 
 
 async def test_calls_during_an_execution_are_executed_together() -> None:
@@ -39,6 +40,26 @@ async def test_error_is_raised_for_each_item_of_its_execution() -> None:
     results = await asyncio.gather(batches(1), batches(2), return_exceptions=True)
     assert [str(result) for result in results] == ["no", "no"]
     assert await batches(3) == 3
+
+
+async def test_failed_read_is_repeated_for_each_item() -> None:
+    """An unreadable item fails alone, but a ledger that cannot be used is not read again."""
+    executed: list[list[int]] = []
+
+    async def execute(items: list[int]) -> list[int]:
+        executed.append(items)
+        if 2 in items:
+            raise ValueError("no")
+        if 5 in items:
+            raise LedgerError("gone")
+        return items
+
+    batches = Batches(execute, only_reads=True)
+    first, second, third = await asyncio.gather(*map(batches, (1, 2, 3)), return_exceptions=True)
+    assert (first, str(second), third) == (1, "no", 3)
+    gone = await asyncio.gather(*map(batches, (4, 5)), return_exceptions=True)
+    assert [str(error) for error in gone] == ["gone", "gone"]
+    assert executed == [[1, 2, 3], [1], [2], [3], [4, 5]]
 
 
 async def test_cancelled_call_does_not_affect_the_others() -> None:

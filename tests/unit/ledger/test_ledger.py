@@ -3,10 +3,21 @@
 import asyncio
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 
+import msgspec
 import pytest
 
-from tests.support.ledgers import account_result, ledger, never_wait, observed_account, plan_writes, rows, subject
+from tests.support.ledgers import (
+    account_result,
+    clock,
+    ledger,
+    never_wait,
+    observed_account,
+    plan_writes,
+    rows,
+    subject,
+)
 from worker.ledger import Database, Ledger, SqliteFile, memory_reader
 from worker.ledger.records import AttemptState
 from worker.model.accounts import AccountMemory, Status
@@ -315,6 +326,20 @@ async def test_memory_reader_checks_the_file_once(sqlite: SqliteFile) -> None:
             assert await recall("vendor 1") == AccountMemory({A: OFF}, names=NAMES)
             assert await memory_reader(sqlite)("vendor 1") == AccountMemory({A: OFF}, names=NAMES)
     assert sum("quick_check" in statement for statement in statements) == 1
+
+
+async def test_unreadable_memory_fails_its_account_only(database: Database) -> None:
+    """Accounts that are read in the same query keep their memory."""
+    async with ledger(database) as run_ledger:
+        for key in ("vendor 1", "vendor 2"):
+            await run_ledger.record(subject(key), _empty_result(), {A: OFF})
+        await run_ledger.finish(RunOutcome.CONVERGED)
+    with closing(database.connect(program="0", now=clock())) as connection:
+        connection.execute("UPDATE entries SET credentials = 'broken' WHERE key = 'vendor 1'")
+    recall = memory_reader(database)
+    broken, memory = await asyncio.gather(recall("vendor 1"), recall("vendor 2"), return_exceptions=True)
+    assert isinstance(broken, msgspec.DecodeError)
+    assert memory == AccountMemory({A: OFF}, names=NAMES)
 
 
 async def test_memory_reader_opens_the_file_once_for_accounts_of_a_moment(

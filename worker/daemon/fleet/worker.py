@@ -10,6 +10,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
 
+import msgspec
 from msgspec.structs import replace
 
 from worker.config import desired
@@ -308,7 +309,9 @@ class FleetWorker:
             if api_key is not None and due.name not in misplaced:
                 self._leases.add_quota(lane_name(due.lane), self._passes.quota(api_key))
         keys = [due.key for due in due_accounts if due.key is not None]
-        self._memories.update(await self._agenda(Agenda.memories, keys))
+        # otherwise each account reads its own memory, so that only the one with an unreadable row fails
+        with suppress(ValueError, msgspec.DecodeError):
+            self._memories.update(await self._agenda(Agenda.memories, keys))
         turns = [
             self._take_turn(
                 run_id,
