@@ -141,8 +141,11 @@ class _Chain:
 
 
 def _is_stopped(run: Forked) -> bool:
-    state = Path(f"/proc/{run.command_pid}/stat")
-    return state.exists() and state.read_text().rpartition(") ")[2].startswith("T")
+    try:
+        state = Path(f"/proc/{run.command_pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):  # it ended, before the file was opened or read
+        return False
+    return state.rpartition(") ")[2].startswith("T")
 
 
 def _inject(chain: _Chain, fault: str, chance: Random, **variables: str) -> float | None:
