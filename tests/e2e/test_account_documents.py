@@ -6,8 +6,10 @@ from typing import Final
 
 import pytest
 import yaml
+from jsonschema import Draft202012Validator
 
 from tests.e2e.conftest import Command, Serve, Served
+from worker.render.json_schema import schema
 from worker.sandbox import Fault, SandboxAccount
 
 PHONES: Final = [f"010{index:08}" for index in range(10)]
@@ -129,7 +131,9 @@ def test_doctor_warns_of_an_empty_object(command: Command, served: Served) -> No
     served.sandbox.script(None, "GET", [Fault.EMPTY_OBJECT])
     result = command("doctor", "--format", "json")
     assert result.returncode == 0
-    rows = {check["name"]: check for check in json.loads(result.stdout)["checks"]}
+    document = json.loads(result.stdout)
+    Draft202012Validator(schema("doctor")).validate(document)
+    rows = {check["name"]: check for check in document["checks"]}
     assert rows["signature"]["status"] == "warn"
 
 

@@ -217,11 +217,11 @@ class LeaseLost(LedgerError):
 
 
 class Interrupted(WorkerError):
-    """The run was stopped while this request waited for a slot."""
+    """The run was stopped before this request was sent."""
 
 
 class DeadlineExceeded(WorkerError):
-    """The account's deadline passed while this request waited for a slot."""
+    """The account's deadline passed before this request was sent, or during a read."""
 
 
 class CircuitOpen(WorkerError):

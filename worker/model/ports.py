@@ -263,7 +263,7 @@ class DescribedAccount(AccountTarget, Protocol):
 
     @property
     def parts(self) -> tuple[SourceFile, ...]:
-        """The other documents of a split account."""
+        """The other documents of a split account, and the files with shared defaults."""
         ...
 
 

@@ -53,7 +53,7 @@ _MISSING: Final = Message("not registered on this account; register it with the 
 _PROTECTED: Final = Message("protected; change it by hand, or remove its protection from the file")
 _UNMANAGED: Final = Message("registered but not listed; list it, or set unmanaged to ignore or deactivate")
 _UNMANAGED_FIXED: Final = Message(
-    "registered but not listed, in a status that cannot be written; set unmanaged to ignore it"
+    "registered but not listed, and its status cannot be changed; set unmanaged to ignore"
 )
 _LISTED: Final = {Action.ACTIVATE: Message("listed as ACTIVE"), Action.DEACTIVATE: Message("listed as INACTIVE")}
 _UNLISTED: Final = Message("not listed, and unmanaged is set to deactivate")

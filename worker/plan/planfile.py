@@ -40,7 +40,7 @@ class SavedAccount(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     `account_id` is the id of the account that was read; an apply refuses any other account. `endpoint` is a name or a
     URL. `credentials` are references, never secrets; None for the default ones. `safety`, `groups` and `in_use` are the
     limits in force when the plan was made. `sha256` and `commit` are the revision of the main file, `parts` the other
-    documents of a split account.
+    documents of a split account and the files with shared defaults.
 
     `changes` are the writes. The `observed` status of a write is its precondition. `impossible` are the numbers that
     were blocked, held or missing, which an apply also reports. If the plan has deactivations, `impossible` includes

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from worker.config.settings import Settings
 from worker.model.accounts import SHARED_FILE
+from worker.model.diagnosis import Diagnosis
 from worker.model.fleet import FleetStatus
 from worker.model.history import History
 from worker.model.number_status import StatusReport
@@ -36,6 +37,7 @@ NAMES: Final = (
     "status",
     "page",
     "fleet",
+    "doctor",
     "log",
 )
 
@@ -48,6 +50,7 @@ _TITLES: Final = {
     "status": "Current state of every number",
     "page": "Data behind a page of the status page",
     "fleet": "Status of a fleet",
+    "doctor": "Checks of the prerequisites of a run",
     "log": "One log line",
 }
 
@@ -60,11 +63,12 @@ _TYPES: Final[dict[str, type[Struct]]] = {
     "status": StatusReport,
     "page": PageDocument,
     "fleet": FleetStatus,
+    "doctor": Diagnosis,
     "log": LogLine,
 }
 
 _SHARED_PARTS: Final = ("defaults", "schedules", "schedule", "windows", "window", "moment", "status")
-_WRITTEN: Final = frozenset({"plan", "result", "history", "calendar", "status", "page", "fleet"})
+_WRITTEN: Final = frozenset({"plan", "result", "history", "calendar", "status", "page", "fleet", "doctor"})
 """Documents that the worker writes. Every field is always present, so that their schemas require all fields."""
 
 

@@ -77,7 +77,7 @@ def test_equal_schedules_share_one_object() -> None:
         ("{schedule: []}", "29: schedule must be a list of windows"),
         ("{schedule: x}", "29: unknown schedule 'x'; define it under schedules"),
         ("{schedule: [x]}", "30: a window must be {from: 2026-12-01T09:00"),
-        ("{schedule: [{status: ACTIVE}]}", "30: the window has no time"),
+        ("{schedule: [{status: ACTIVE}]}", "30: the window has no time: write "),
         ("{schedule: [{from: 2026-12-01}]}", "30: missing status of the window"),
         ("{schedule: [{from: 2026-12-01, state: ACTIVE, status: ACTIVE}]}", "49: unknown key 'state'"),
         ("{schedule: [{from: 2026-12-01, status: on}]}", "57: status must be ACTIVE or INACTIVE, not 'on'"),

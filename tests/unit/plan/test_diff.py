@@ -122,7 +122,7 @@ def test_desired_and_observed_status_decide_the_action(
         (Desired(Status.PENDING), "ACTIVE", ["only ACTIVE and INACTIVE"]),
         (Desired(Status.ACTIVE, protected=True), "INACTIVE", ["protected", "by hand"]),
         (Desired(Status.ACTIVE, managed=False), "ACTIVE", ["not listed", "list it"]),
-        (Desired(Status.EXPIRED, managed=False), "EXPIRED", ["not listed", "cannot be written", "ignore it"]),
+        (Desired(Status.EXPIRED, managed=False), "EXPIRED", ["not listed", "cannot be changed", "unmanaged to ignore"]),
     ],
 )
 def test_reason_names_cause_and_remedy(desired: Desired, status: str | None, expected_words: list[str]) -> None:

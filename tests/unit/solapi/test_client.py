@@ -351,7 +351,7 @@ def test_clock_skew_is_corrected_once(behind: float) -> None:
 
 
 def test_clock_correction_without_effect_is_not_repeated() -> None:
-    """A second refusal of the date ends the account after two requests, for reads and for writes."""
+    """If the server also refuses the corrected date, a read or a write fails after two requests."""
 
     async def scenario() -> None:
         async with Loopback(_account()) as loopback:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlsplit
 
 import click
-from msgspec import Struct
 
 from worker.cli import load, options
 from worker.cli.exit_status import ExitStatus
 from worker.cli.output import emit
+from worker.model.diagnosis import AccountChecks, Check, Diagnosis
 from worker.model.errors import AccountRejected, ClockSkewed, CredentialsMissing, LedgerError, WorkerError
 from worker.model.messages import Message, join, system_text
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from worker.solapi.client import AccountReader
     from worker.solapi.transport import Route
 
-__all__ = ["Check", "command"]
+__all__ = ["command"]
 
 _WORST_FIRST: Final[tuple[Literal["fail", "warn", "ok"], ...]] = ("fail", "warn", "ok")
 _SHOWN_IF_OK: Final = frozenset({"signature", "clock", "rate limit"})
@@ -35,43 +35,6 @@ _SKEW_WARNING: Final = 60.0
 """Clock difference in seconds above which a warning is shown. The server refuses more than 900 s."""
 _IN_SYNC_SECONDS: Final = 1.0
 """Offset in seconds below which a clock is in sync: the Date of a response has whole seconds."""
-
-
-class Check(Struct, frozen=True):
-    """The result of one check. Its status is `skip` if the failure of an earlier check makes it impossible."""
-
-    name: str
-    status: Literal["ok", "warn", "fail", "skip"]
-    detail: str
-
-
-class _AccountChecks(Struct, frozen=True):
-    """The checks of one account of the desired-state files."""
-
-    account: str
-    checks: tuple[Check, ...]
-
-    @property
-    def row(self) -> Check:
-        """The worst status, with the details of all checks of that status."""
-        from worker.render.i18n import translate
-
-        status = next(status for status in _WORST_FIRST if any(check.status == status for check in self.checks))
-        if status == "ok":
-            details = [check.detail for check in self.checks if check.name in _SHOWN_IF_OK]
-        else:
-            details = [
-                Message("{check}: {detail}", check=translate(check.name), detail=check.detail)
-                for check in self.checks
-                if check.status == status
-            ]
-        return Check(self.account, status, join(details, "; "))
-
-
-class _Diagnosis(Struct, frozen=True):
-    checks: tuple[Check, ...]
-    accounts: tuple[_AccountChecks, ...] = ()
-    schema: Literal["senderid.doctor/v1"] = "senderid.doctor/v1"
 
 
 @click.command("doctor")
@@ -112,9 +75,9 @@ def command(
         checked_accounts = await _check_each(run, desired, networks)
         checks = () if has_files else await _check_account(run, DefaultTarget(), networks, run.log)
         checks += await asyncio.to_thread(lambda: tuple(_ledger(settings)))
-        rows = (*(account.row for account in checked_accounts), *checks)
+        rows = (*map(_row, checked_accounts), *checks)
         if output_format == "json":
-            emit(json_document.encode(_Diagnosis(checks, checked_accounts)), output)
+            emit(json_document.encode(Diagnosis(checks, checked_accounts)), output)
         else:
             emit(_table(rows), output)
         has_failures = any(row.status == "fail" for row in rows)
@@ -140,14 +103,14 @@ class _Networks:
 
 async def _check_each(
     run: "Session", accounts: "Sequence[DesiredAccount]", networks: _Networks
-) -> tuple[_AccountChecks, ...]:
+) -> tuple[AccountChecks, ...]:
     """Return the checks of each account, in order. At most `accounts_concurrency` of them are checked concurrently."""
     slots = asyncio.Semaphore(run.settings.accounts_concurrency)
 
-    async def one(account: "DesiredAccount") -> _AccountChecks:
+    async def one(account: "DesiredAccount") -> AccountChecks:
         async with slots:
             log = run.log.bind(account=account.name)
-            return _AccountChecks(account.name, await _check_account(run, account, networks, log))
+            return AccountChecks(account.name, await _check_account(run, account, networks, log))
 
     return tuple(await asyncio.gather(*map(one, accounts)))
 
@@ -318,6 +281,22 @@ def _ledger(settings: "Settings") -> "Iterator[Check]":
             yield from (Check(*finding) for finding in examine(database))
     except LedgerError as error:
         yield Check("ledger", "fail", str(error))
+
+
+def _row(account: AccountChecks) -> Check:
+    """Return the worst status of an account, with the details of all its checks of that status."""
+    from worker.render.i18n import translate
+
+    status = next(status for status in _WORST_FIRST if any(check.status == status for check in account.checks))
+    if status == "ok":
+        details = [check.detail for check in account.checks if check.name in _SHOWN_IF_OK]
+    else:
+        details = [
+            Message("{check}: {detail}", check=translate(check.name), detail=check.detail)
+            for check in account.checks
+            if check.status == status
+        ]
+    return Check(account.account, status, join(details, "; "))
 
 
 def _table(checks: tuple[Check, ...]) -> str:

@@ -16,7 +16,7 @@ __all__ = ["command"]
 
 @click.group("ledger")
 def command() -> None:
-    """Move a ledger between an SQLite file and PostgreSQL."""
+    """Move a ledger to another database, in SQLite or PostgreSQL."""
 
 
 @command.command("copy", short_help="Copy a whole ledger to an empty one.")

@@ -164,7 +164,7 @@ def _window(reader: Reader, node: Node) -> DatedWindow | WeeklyWindow | None:
             node,
             Message("the window has both weekly and from or until; write two windows: {forms}", forms=_FORMS)
             if limits
-            else Message("the window has no time: {forms}", forms=_FORMS),
+            else Message("the window has no time: write {forms}", forms=_FORMS),
         )
         return None
     if limits:
