@@ -13,9 +13,9 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from itertools import groupby
-from math import ceil
 from operator import itemgetter
 from pathlib import Path
+from typing import Final
 
 from mutmut.__main__ import CatchOutput, create_mutants
 from mutmut.configuration import config
@@ -42,6 +42,9 @@ from tests.tools.mutation.verdicts import (
 )
 
 Mutants = list[tuple[SourceFileMutationData, str]]
+
+_MAX_CPU_SECONDS: Final = 1200
+"""The last limit of a mutant, twice that of its duration. Each test has one of its own, which load does not reach."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -205,11 +208,10 @@ def _test(runner: ForkServerRunner, functions: Mapping[str, str]) -> Iterator[tu
     for mutant, function in functions.items():
         tests = nearest(function)
         seconds = sum(state().duration_by_test[test] for test in tests)
-        limit = ceil((seconds + config().timeout_constant) * config().timeout_multiplier * 2)
         while not runner.has_capacity():
             result = runner.wait_for_result()
             yield result.mutant_name, result.exit_code
-        runner.submit(mutant, tests, limit, seconds)
+        runner.submit(mutant, tests, _MAX_CPU_SECONDS, seconds)
     while runner.pending_count():
         result = runner.wait_for_result()
         yield result.mutant_name, result.exit_code

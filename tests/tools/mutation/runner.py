@@ -6,7 +6,8 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from math import ceil
 from pathlib import Path
 from threading import Event, Thread
@@ -28,6 +29,7 @@ _SUSPICIOUS: Final = 35
 """mutmut's status of a mutant that has no verdict after an error of the tool."""
 _TIMEOUT: Final = 36
 """mutmut's status of a mutant that was stopped."""
+_SETUP_SECONDS: Final = 60
 
 
 class Runner(PytestRunner):
@@ -68,15 +70,28 @@ class Runner(PytestRunner):
             self._errors.append(report.longreprtext)
 
     @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_setup(self) -> Generator[None, object, object]:
+        """End the process of a mutant that does not end the fixtures of a test. They may start a database."""
+        with self._limit(_SETUP_SECONDS):
+            return (yield)
+
+    @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
-        """End the process of a mutant that does not end its test. The limit of all its tests together is minutes."""
-        if not self._collected().config.option.maxfail:
-            return (yield)
+        """End the process of a mutant that does not end its test."""
         seconds = (state().duration_by_test[item.nodeid] + config().timeout_constant) * config().timeout_multiplier
-        ended = Event()
-        Thread(target=_exit_unless, args=(ended, ceil(seconds)), daemon=True).start()
-        try:
+        with self._limit(ceil(seconds)):
             return (yield)
+
+    @contextmanager
+    def _limit(self, seconds: int) -> Iterator[None]:
+        """Limit the time of a part of a test, if a mutant is active."""
+        if not self._collected().config.option.maxfail:
+            yield
+            return
+        ended = Event()
+        Thread(target=_exit_unless, args=(ended, seconds), daemon=True).start()
+        try:
+            yield
         finally:
             ended.set()
 
