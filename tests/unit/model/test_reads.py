@@ -2,6 +2,7 @@
 
 import pytest
 
+from worker.model.messages import Message, PhoneNumber
 from worker.model.reads import (
     HealthStatus,
     NumberState,
@@ -31,10 +32,12 @@ def test_health_decides_the_segment_unless_it_is_healthy(sync: SyncStatus, healt
 
 
 def test_numbers_are_encoded_as_arrays() -> None:
-    """Lone surrogates are replaced."""
+    """Messages and phone numbers are plain text there. Lone surrogates are replaced."""
     numbers = [NumberState("0212345678", "ACTIVE", None, note="whole", line=3)]
     assert encode_numbers(numbers) == b'[["0212345678","ACTIVE",null,null,null,"whole",null,null,null,3]]'
     assert decode_numbers(encode_numbers(numbers)) == numbers
+    formatted = NumberState(PhoneNumber("0212345678"), "ACTIVE", None, note=Message("of {team}", team="sales"))
+    assert decode_numbers(encode_numbers([formatted])) == [NumberState("0212345678", "ACTIVE", None, note="of sales")]
     odd = [NumberState("0212345678", "ACTIVE", None, note="half \ud83d")]
     assert decode_numbers(encode_numbers(odd))[0].note == "half \ufffd"
 
