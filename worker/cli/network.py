@@ -1,8 +1,10 @@
 """The way to the API from the settings: proxy, its credentials, and certificate authorities."""
 
 import ssl
+from base64 import b64encode
 from typing import TYPE_CHECKING
 
+from worker.model.credentials import Secret
 from worker.model.errors import UsageError
 from worker.model.messages import Message, system_text
 
@@ -20,21 +22,19 @@ def route(network: "NetworkSettings", resolver: "CredentialsResolver") -> "Route
     Raises:
         UsageError: the credentials of the proxy, or the file of authorities, cannot be used.
     """
-    from aiohttp import BasicAuth
-
     from worker.solapi.transport import Route
 
     credentials = None
     if network.proxy is not None and network.proxy_credentials is not None:
-        user, colon, password = resolver.proxy_credentials(network.proxy_credentials).partition(":")
-        if not colon or not user:
+        text = resolver.proxy_credentials(network.proxy_credentials)
+        if text.find(":") < 1:
             raise UsageError(
                 Message(
                     "network.proxy_credentials: {location} must have USER:PASSWORD",
                     location=network.proxy_credentials.location,
                 )
             )
-        credentials = BasicAuth(user, password, "utf-8")
+        credentials = Secret(f"Basic {b64encode(text.encode()).decode()}")
     tls = None if network.ca_file is None else _trusting(network.ca_file)
     return Route(network.proxy, credentials, network.no_proxy, tls)
 

@@ -23,6 +23,7 @@ from yarl import URL
 from worker import __version__
 from worker.config.settings import Timeout
 from worker.config.urls import is_loopback, matches_host
+from worker.model.credentials import Secret
 from worker.model.errors import AccountRejected, Ambiguous, ApiError, ConnectionFailed, ServerError
 from worker.model.messages import Message, system_text
 from worker.model.ports import RequestObserver
@@ -59,7 +60,7 @@ _PEEK: Final = 256
 
 class _ProxyOptions(TypedDict, total=False):
     proxy: str
-    proxy_auth: aiohttp.BasicAuth | None
+    proxy_headers: dict[str, str]
 
 
 class Response(NamedTuple):
@@ -183,11 +184,12 @@ async def _no_hidden_resend(request: ClientRequest, handler: ClientHandlerType) 
 class Route(Struct, frozen=True):
     """The way to the API: an HTTP proxy, if any, and the authorities that sign certificates; None for the system's.
 
-    `no_proxy` are the hosts that are reached directly, as `matches_host` takes them. This machine is always one.
+    `credentials` are the value of the header `Proxy-Authorization`. `no_proxy` are the hosts that are reached directly,
+    as `matches_host` takes them. This machine is always one.
     """
 
     proxy: str | None = None
-    credentials: aiohttp.BasicAuth | None = None
+    credentials: Secret | None = None
     no_proxy: tuple[str, ...] = ()
     tls: ssl.SSLContext | None = None
 
@@ -296,7 +298,11 @@ class Transport:
         if host not in self._proxies:
             self._proxies[host] = self.route.proxy_for(host)
         proxy = self._proxies[host]
-        return {} if proxy is None else {"proxy": proxy, "proxy_auth": self.route.credentials}
+        if proxy is None:
+            return {}
+        if self.route.credentials is None:
+            return {"proxy": proxy}
+        return {"proxy": proxy, "proxy_headers": {"Proxy-Authorization": self.route.credentials.reveal()}}
 
 
 async def _watched(exchange: Coroutine[None, None, Response], method: str, watcher: RequestObserver) -> Response:
