@@ -184,7 +184,7 @@ def main() -> None:
     if options.serve:
         serve(options.delay)
         return
-    database = PostgresServer(fsync="on", full_page_writes="on", shared_buffers="128MB", max_connections="200")
+    database = PostgresServer(fsync="on", full_page_writes="on", shared_buffers="128MB")
     try:
         with tempfile.TemporaryDirectory() as name, served(options.delay) as (server, url):
             measurement = Measurement(Path(name), database, server, url)
