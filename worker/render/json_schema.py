@@ -26,21 +26,6 @@ from worker.render.text.calendar import Calendar
 
 __all__ = ["NAMES", "schema"]
 
-NAMES: Final = (
-    "desired",
-    "shared",
-    "settings",
-    "plan",
-    "result",
-    "history",
-    "calendar",
-    "status",
-    "page",
-    "fleet",
-    "doctor",
-    "log",
-)
-
 _TITLES: Final = {
     "settings": "Settings of a run",
     "plan": "Changes that bring accounts to their desired state",
@@ -66,6 +51,8 @@ _TYPES: Final[dict[str, type[Struct]]] = {
     "doctor": Diagnosis,
     "log": LogLine,
 }
+
+NAMES: Final = ("desired", "shared", *_TYPES)
 
 _SHARED_PARTS: Final = ("defaults", "schedules", "schedule", "windows", "window", "moment", "status")
 _WRITTEN: Final = frozenset({"plan", "result", "history", "calendar", "status", "page", "fleet", "doctor"})

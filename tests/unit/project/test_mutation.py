@@ -32,6 +32,14 @@ def test_b(): assert LIMIT
 """
 
 
+def _write_files(files: dict[str, str]) -> None:
+    """Write files, given by path, with their folders."""
+    for name, text in files.items():
+        path = Path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
 def test_every_module_in_scope_exists() -> None:
     """A renamed module would silently leave the scope."""
     patterns = tomllib.loads(Path("pyproject.toml").read_text())["tool"]["mutmut"]["only_mutate"]
@@ -91,15 +99,15 @@ def test_digest_of_a_test_covers_its_imports(
     file: str, edit: tuple[str, str], changed: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name, text in {
-        "tests/unit/test_x.py": TESTS,
-        "tests/support/helper.py": "from tests.support import deeper\ndef help(): return True\n",
-        "tests/support/deeper.py": "one = 1\n",
-        "tests/support/other.py": "one = 1\n",
-        "tests/conftest.py": "one = 1\n",
-    }.items():
-        Path(name).parent.mkdir(parents=True, exist_ok=True)
-        Path(name).write_text(text)
+    _write_files(
+        {
+            "tests/unit/test_x.py": TESTS,
+            "tests/support/helper.py": "from tests.support import deeper\ndef help(): return True\n",
+            "tests/support/deeper.py": "one = 1\n",
+            "tests/support/other.py": "one = 1\n",
+            "tests/conftest.py": "one = 1\n",
+        }
+    )
     before = digest_tests(["tests/unit"])
     Path(file).write_text(Path(file).read_text().replace(*edit))
     after = digest_tests(["tests/unit"])
@@ -123,22 +131,22 @@ def test_only_tests_that_import_a_module_may_run_it(
 ) -> None:
     """Imports of packages, inside functions, in support modules, in conftest files and by computed names count."""
     monkeypatch.chdir(tmp_path)
-    for name, text in {
-        "worker/plan/__init__.py": "import worker.plan.model",
-        "worker/plan/model.py": "",
-        "worker/plan/diff.py": "",
-        "worker/cli/main.py": "def run(name): return import_module(f'worker.cli.commands.{name}')",
-        "worker/cli/commands/plan.py": "from worker.plan import diff",
-        "worker/ledger/store.py": "",
-        "worker/ledger/unused.py": "",
-        "tests/unit/test_diff.py": "from tests.support.helper import compare",
-        "tests/unit/test_main.py": "from worker.cli.main import run",
-        "tests/unit/ledger/conftest.py": "import worker.ledger.store",
-        "tests/unit/ledger/test_ledger.py": "import worker",
-        "tests/support/helper.py": "def compare():\n    from worker.plan.diff import compare",
-    }.items():
-        Path(name).parent.mkdir(parents=True, exist_ok=True)
-        Path(name).write_text(text)
+    _write_files(
+        {
+            "worker/plan/__init__.py": "import worker.plan.model",
+            "worker/plan/model.py": "",
+            "worker/plan/diff.py": "",
+            "worker/cli/main.py": "def run(name): return import_module(f'worker.cli.commands.{name}')",
+            "worker/cli/commands/plan.py": "from worker.plan import diff",
+            "worker/ledger/store.py": "",
+            "worker/ledger/unused.py": "",
+            "tests/unit/test_diff.py": "from tests.support.helper import compare",
+            "tests/unit/test_main.py": "from worker.cli.main import run",
+            "tests/unit/ledger/conftest.py": "import worker.ledger.store",
+            "tests/unit/ledger/test_ledger.py": "import worker",
+            "tests/support/helper.py": "def compare():\n    from worker.plan.diff import compare",
+        }
+    )
     found = [Path(file).stem.removeprefix("test_") for file in find_importing_tests({Path(module)}, ["tests/unit"])]
     assert sorted(found) == importing
 
